@@ -10,7 +10,7 @@ interface Language {
 
 /** What stands in code: its name is unique. */
 const code =
-  '[`"«„“§]|\\p{L}+-\\d+|[\\p{L}\\p{N}]*[_\\d$@#/:][\\p{L}\\p{N}_$@#/:.-]*|[\\p{L}\\p{N}_-]+[.][\\p{L}\\p{N}]+|--?\\p{L}';
+  '[`"«„“][^`"»”]{0,80}[`"»”]?|§|\\p{L}+-\\d+|[\\p{L}\\p{N}]*[_\\d$@#/:][\\p{L}\\p{N}_$@#/:.-]*|[\\p{L}\\p{N}_-]+[.][\\p{L}\\p{N}]+|--?\\p{L}';
 /** At most so many words of a noun before its last one. */
 const words = (most: number) => `(?:[\\p{L}\\p{N}'.-]+ ){0,${most}}`;
 
@@ -21,13 +21,13 @@ export const physical =
   "tamano|longitud|duracion|edad|velocidad|carga|capacidad|peso|potencia|presion|anchura|altura|profundidad|aforo|" +
   "dimensione|lunghezza|durata|eta|velocita|carico|capacita|portata|potenza|pressione|tensione|larghezza|altezza|capienza|" +
   "große|lange|dauer|alter|geschwindigkeit|last|kapazitat|gewicht|leistung|druck|spannung|breite|hohe|tiefe|" +
-  "traglast|nutzlast|zuladung|version|deposit|stay|order value|bestellwert|einlage|strafe|file|upload|attachment|password|passwort|group|notice|aufenthalt|fichier|archivo|depot|deposito|contrasena|password|tamanho|comprimento|duracao|idade|velocidade|capacidade|grootte|lengte|duur|leeftijd|snelheid|gewicht";
+  "traglast|nutzlast|zuladung|version|deposit|stay|order value|bestellwert|einlage|strafe|file|upload|attachment|password|passwort|group|notice|aufenthalt|stromaufnahme|leistungsaufnahme|fichier|archivo|depot|deposito|contrasena|password|tamanho|comprimento|duracao|idade|velocidade|capacidade|grootte|lengte|duur|leeftijd|snelheid|gewicht";
 const english: Language = (() => {
   const the = `(?:(?:the|this|its|his|her|their|your|our|my)(?!\\p{L})|(?:mr|mrs|ms|dr)\\.? \\p{L}+|\\p{L}+ \\d[\\p{L}\\d]*|${words(3)}[\\p{L}-]+'s?|${code})`;
   const value =
     "port|version|licen[cs]e|(?:e-?mail |ip )?address|number|id|title|date|deadline|time|price|fee|rate|rent|deposit|currency|colou?r|" +
     `${physical}|temperature|format|encoding|language|protocol|password|username|database|code|value|default|type|unit|` +
-    "framework|operating system|algorithm|standard|dose|brand|material|term|period|limit|name|amount|environment variable|parameter|margin";
+    "browser|framework|operating system|algorithm|standard|dose|brand|material|term|period|limit|name|amount|environment variable|parameter|margin";
   const place =
     "file|folder|directory|module|class|package|page|line|section|chapter|room|hall|floor|building|street|city|town|country|bank|year|day|department|court|host|url";
   const adjective =
@@ -41,6 +41,7 @@ const english: Language = (() => {
       `what was the ${words(2)}(?:${value})`,
       `(?:what|which) (?:[\\p{L}-]+ )?(?:${value})(?: of [\\p{L}\\p{N}.-]+)? (?:is|does|must|may|can|should|has|will|do (?:i|you|we)|[\\p{L}]+s)`,
       `(?:what|which) (?:currency|colou?r|format|unit|language|encoding|material) are ${the}`,
+      `what (?:year|day|month) (?:is|was) ${the}`,
       `(?:what|which) (?:${place}) (?:is|does) ${the} .{1,60} (?:in|on|at|from|under)$`,
       `(?:what|which) (?:${value}) ${the} [\\p{L}\\p{N} ]+`,
       `(?:in|on|at|from|under|to|by|for|until|with|through|into|after|before) (?:what|which) (?:[\\p{L}-]+ )?(?:${value}|${place}) (?:is|was|must|does|may|can|should|will) (?:${the}|an? )`,
@@ -79,7 +80,7 @@ const english: Language = (() => {
       "twice|repeat\\p{L}*|recur\\p{L}*|keeps|at the (?:end|start|beginning)|mention\\p{L}*|appear\\p{L}*|occur\\p{L}*|list of|names of|how",
     ],
     names:
-      "(?:max\\p{L}*|min\\p{L}*) number of|sum insured|(?:first|last|second|middle) names?|last day (?:of|for|to)|(?:first|second) (?:floor|violin|aid|officer|mate|tenant|driver|instal\\p{L}*|edition|line of)|before tax|at (?:the )?(?:most|least|latest|earliest)|by default|message ['\"“]",
+      "(?:max\\p{L}*|min\\p{L}*) number of|sum insured|(?:first|last|second|middle) names?|last (?:\\p{L}+ )?digits|last day (?:of|for|to)|(?:first|second) (?:floor|violin|aid|officer|mate|tenant|driver|instal\\p{L}*|edition|line of)|before tax|at (?:the )?(?:most|least|latest|earliest)|by default|message ['\"“]",
   };
 })();
 
@@ -87,7 +88,7 @@ const german: Language = (() => {
   const the = `(?:(?:der|die|das|dem|den|des|diese[rsmn]?|ihre?[rsmn]?|seine?[rsmn]?|unsere?[rsmn]?|meine?[rsmn]?|frau|herrn?)(?!\\p{L})|${code})`;
   const value =
     "port|version|lizenz|\\p{L}*adresse|\\p{L}*nummer|\\p{L}*datum|frist|uhrzeit|\\p{L}*preis|gebuhr|\\p{L}*miete|kaution|wahrung|farbe|große|lange|hohe|breite|tiefe|temperatur|spannung|" +
-    "\\p{L}*format|kodierung|sprache|\\p{L}*protokoll|\\p{L}*passwort|\\p{L}*kennwort|benutzername|datenbank|\\p{L}*code|\\p{L}*wert|typ|einheit|betriebssystem|norm|dosis|marke|\\p{L}*betrag|iban|bic|\\p{L}*name|aktenzeichen|kennzeichen|postleitzahl|\\p{L}*satz|umgebungsvariable|laufzeit|dauer|\\p{L}*jahr|\\p{L}*summe";
+    "\\p{L}*format|kodierung|sprache|\\p{L}*protokoll|\\p{L}*passwort|\\p{L}*kennwort|benutzername|datenbank|\\p{L}*code|\\p{L}*wert|typ|einheit|betriebssystem|norm|dosis|marke|\\p{L}*betrag|iban|bic|\\p{L}*name|aktenzeichen|kennzeichen|postleitzahl|browser|durchwahl|anschrift|\\p{L}*satz|umgebungsvariable|laufzeit|dauer|\\p{L}*jahr|\\p{L}*summe";
   const place =
     "datei|ordner|verzeichnis|modul|paket|seite|zeile|abschnitt|kapitel|paragraph\\p{L}*|raum|saal|\\p{L}*zimmer|etage|stock(?:werk)?|gebaude|straße|stadt|ort|land|bank|jahr|abteilung|gericht|halle|haus";
   const adjective =
@@ -111,6 +112,7 @@ const german: Language = (() => {
       `wie ?viele \\p{L}+ (?:erlaubt|gestattet|gewahrt|unterstutzt) ${the}`,
       `wie ?viele \\p{L}+ (?:durfen|mussen|sollen|fasst|darf|muss) `,
       `wer ist (?:${the}|als|fur)`,
+      "wer ist \\p{L}*(?:eigentumer|partner|besitzer|mieter|inhaber|leiter|beauftragte?r?|halter|notar|anwalt)(?:in)?(?: (?:fur|von|des|der) .*)?$",
       `wer (?:leitet|besitzt|vertritt|fuhrt|haftet|tragt|verwaltet|verfasste|entwarf|grundete|steht als)`,
       `wem gehort ${the}|an wen ist ${the}`,
       `(?:bis |ab |seit )?wann (?:ist|wird|wurde|muss|darf|soll|kann|endet|beginnt|lauft|tritt|gilt|offnet|schließt|findet|verfallt|erlischt|startet) (?:${the}|man|ich|eine?) `,
@@ -128,8 +130,8 @@ const german: Language = (() => {
       "summe(?! ?versich)|gesamt(?!gewicht|schuld)\\p{L}*|insgesamt|zusammen|\\p{L}*durchschnitt\\p{L}*|mittelwert|mittlere[nrsm]?|median|schnitt|anteil|prozent\\p{L}*|anzahl|\\p{L}*zahl (?:der|von|aller)|haufig\\p{L}*|oft|\\p{L}*quote|bilanz|saldo|gewinn\\p{L}*|verlust\\p{L}*|abstand|\\p{L}*umsatz\\p{L}*|verbrauch\\p{L}*|ausgaben|ausgegeben|verteilung|mal",
       "grund|grunde|ursache\\p{L}*|anlass|warum|weshalb|wieso|auslose\\p{L}*|motiv\\p{L}*|dazu",
       "nicht|kein\\p{L}*|nie|niemand|ohne|noch|fehl(?:t|en|ende\\p{L}*)|offene?[nrs]?|unbezahlt\\p{L}*|ausstehend\\p{L}*|doppelt\\p{L}*|falsch\\p{L}*|unklar\\p{L}*|gegen",
-      "unterschied\\p{L}*|unterscheid\\p{L}*|vergleich\\p{L}*|widers\\p{L}*|gemeinsam\\p{L}*|verhaltnis|beziehung\\p{L}*",
-      "tenor|faden|wendepunkt|beleg\\p{L}*|(?<=, )(?:der|die|das|den|dem|dessen|deren)|\\p{L}*thema|themen|haupt(?:punkt|aussage|problem|these|argument|figur|grund|ziel)\\p{L}*|hauptsachlich|kern\\p{L}*|wichtig\\p{L}*|botschaft|ton|stimmung|stil|handlung|moral|haltung|meinung\\p{L}*|ansicht\\p{L}*|eindruck|reaktion\\p{L}*|ergebnis\\p{L}*|folgen?|auswirkung\\p{L}*|einfluss|fazit|zweck|ziele?|problem\\p{L}*|risik\\p{L}*|starken?|schwachen?|vorteil\\p{L}*|nachteil\\p{L}*|muster|trend\\p{L}*|entwick\\p{L}*|verander\\p{L}*|geander\\p{L}*|anstieg|ruckgang|wachstum|lage|geschichte|uberblick|zusammenfass\\p{L}*|worum|inhalt|tendenz",
+      "differenz\\p{L}*|unterschied\\p{L}*|unterscheid\\p{L}*|vergleich\\p{L}*|widers\\p{L}*|gemeinsam\\p{L}*|verhaltnis|beziehung\\p{L}*",
+      "tenor|faden|wendepunkt|beleg\\p{L}*|(?<=, )(?:der|die|das|den|dem|dessen|deren)|\\p{L}*thema|themen|haupt(?:punkt|aussage|problem|these|argument|figur|grund|ziel)\\p{L}*|hauptsachlich|kern(?:aussage|punkt|frage|these|botschaft|idee)\\p{L}*|wichtig\\p{L}*|botschaft|ton|stimmung|stil|handlung|moral|haltung|meinung\\p{L}*|ansicht\\p{L}*|eindruck|reaktion\\p{L}*|ergebnis\\p{L}*|folgen?|auswirkung\\p{L}*|einfluss|fazit|zweck|ziele?|problem\\p{L}*|risik\\p{L}*|starken?|schwachen?|vorteil\\p{L}*|nachteil\\p{L}*|muster|trend\\p{L}*|entwick\\p{L}*|verander\\p{L}*|geander\\p{L}*|anstieg|ruckgang|wachstum|lage|geschichte|uberblick|zusammenfass\\p{L}*|worum|inhalt|tendenz",
       "wiederhol\\p{L}*|zweimal|handelt|die rede|am (?:ende|anfang)|erwahn\\p{L}*|genannt\\p{L}*|vorkomm\\p{L}*|vor(?=\\P{L}*$)|auftauch\\p{L}*|wie (?:viele|oft)",
     ],
     names:
@@ -140,11 +142,11 @@ const german: Language = (() => {
 const french: Language = (() => {
   const the = `(?:le |la |les |l'|ce |cet |cette |son |sa |notre |votre |mon |ma |leur |m\\. |mme |(?:${code}))`;
   const value =
-    "port|version|licence|adresse|numero|date|heure|delai|prix|tarif|loyer|montant|devise|couleur|taille|duree|longueur|hauteur|largeur|profondeur|poids|vitesse|temperature|tension|pression|format|encodage|langue|protocole|mot de passe|identifiant|base de donnees|code|valeur|type|unite|norme|dose|marque|nom|taux|iban|systeme d'exploitation|age|reference|caution|preavis";
+    "navigateur|port|version|licence|adresse|numero|date|heure|delai|prix|tarif|loyer|montant|devise|couleur|taille|duree|longueur|hauteur|largeur|profondeur|poids|vitesse|temperature|tension|pression|format|encodage|langue|protocole|mot de passe|identifiant|base de donnees|code|valeur|type|unite|norme|dose|marque|nom|taux|iban|systeme d'exploitation|age|reference|caution|preavis";
   const place =
     "fichier|dossier|repertoire|module|paquet|page|ligne|section|chapitre|article|salle|piece|etage|batiment|rue|ville|pays|banque|annee|jour|service|tribunal|commune|region|compte|lieu|endroit";
   const units =
-    "(?:jours?|semaines|mois|ans|annees|heures|minutes|secondes|places?|sieges|fauteuils|lits|portes|etages|roues|vitesses|pages|watts|volts|litres|kilos|grammes|metres|kilometres|degres|octets|caracteres|pieces|chambres)(?: de? ?'?\\p{L}+)?";
+    "(?:jours?|semaines|mois|ans|annees|heures|minutes|secondes|places?|sieges|fauteuils|cylindres|lits|portes|etages|roues|vitesses|pages|watts|volts|litres|kilos|grammes|metres|kilometres|degres|octets|caracteres|pieces|chambres)(?: de? ?'?\\p{L}+)?";
   const state =
     "prevoit|a(?= l[ea] | l')|compte|dure|exige|comprend|accorde|offre|requiert|impose|faut-il|peut|doit|couvre|contient|pese|donne|autorise|mesure|demande";
   return {
@@ -160,7 +162,7 @@ const french: Language = (() => {
       `que (?:fait|affiche|contient) (?:l'|la |le )?(?:\\p{L}+ )?(?:${code})`,
       `combien de temps (?:dure|est valable) ${the}`,
       `combien (?:de |d')${units} (?:${state})(?!\\p{L})`,
-      `combien (?:de |d')${units} ${the}.{1,60} (?:${state})(?:-t)?-(?:il|elle)`,
+      `combien (?:de |d')${units} ${the}.{1,60} (?:${state}|a)(?:-t)?-(?:il|elle)(?! \\p{L}+(?:e|i|u|is|it)(?!\\p{L}))`,
       `combien (?:de |d')[\\p{L}-]+(?: [\\p{L}-]+)? (?:peut|doit|faut-il|peut-on|doit-on) `,
       `combien (?:de |d')[\\p{L}-]+(?: [\\p{L}-]+)? ${the}.{1,60}(?:peut|doit|autorise-t|permet|prevoit|admet)-(?:il|elle)`,
       `qui est ${the}`,
@@ -170,6 +172,7 @@ const french: Language = (() => {
       `(?:jusqu'a |depuis |a partir de )?quand (?:expire|commence|debute|finit|se termine|prend|entre|faut-il|doit-on|a (?:ete|lieu)|est|sera|ouvre|ferme|doit) `,
       `(?:jusqu'a |depuis |a partir de )?quand ${the}.{1,80}(?:a-t-(?:il|elle) ete|est-(?:il|elle)|doit-(?:il|elle)|prend-(?:il|elle)|entre-t-(?:il|elle)|expire-t-(?:il|elle)|commence-t-(?:il|elle)|a-t-(?:il|elle) pris|sera-t-(?:il|elle)|finit-(?:il|elle)|se termine-t-(?:il|elle))`,
       `ou (?:est|se trouve|se situe|se tient|a lieu|habite|demeure|figure) `,
+      `ou ${the}.{1,60}a-t-(?:il|elle) ete (?:signe|conclu|construit|enregistre|redige|fonde)`,
       `ou ${the}.{1,60}(?:se trouve|se situe|se tient|habite|est)-(?:t-)?(?:il|elle)`,
       `(?:que|qu'est-ce que) (?:signifie|veut dire|renvoie|designe|retourne) `,
       `(?:donne|donnez|indique|indiquez|dis|trouve|cherche)(?:-moi)? ${the}${words(1)}(?:${value})`,
@@ -193,11 +196,11 @@ const french: Language = (() => {
 const spanish: Language = (() => {
   const the = `(?:el |la |los |este |esta |su |nuestr[oa] |mi |(?:${code}))`;
   const value =
-    "puerto|version|licencia|direccion|numero|fecha|hora|plazo|precio|tarifa|alquiler|importe|moneda|color|tamano|duracion|longitud|altura|peso|velocidad|temperatura|tension|presion|formato|codificacion|idioma|protocolo|contrasena|usuario|base de datos|codigo|valor|tipo|unidad|norma|dosis|marca|nombre|tasa|iban|sistema operativo|edad|referencia|fianza|matricula";
+    "navegador|puerto|version|licencia|direccion|numero|fecha|hora|plazo|precio|tarifa|alquiler|importe|moneda|color|tamano|duracion|longitud|altura|peso|velocidad|temperatura|tension|presion|formato|codificacion|idioma|protocolo|contrasena|usuario|base de datos|codigo|valor|tipo|unidad|norma|dosis|marca|nombre|tasa|iban|sistema operativo|edad|referencia|fianza|matricula";
   const place =
     "archivo|fichero|carpeta|directorio|modulo|paquete|pagina|linea|seccion|capitulo|articulo|sala|aula|piso|planta|edificio|calle|ciudad|pais|banco|ano|dia|departamento|juzgado|municipio|lugar|cuenta";
   const units =
-    "(?:butacas|dias|semanas|meses|anos|horas|minutos|segundos|plazas|asientos|camas|puertas|pisos|plantas|ruedas|marchas|paginas|vatios|voltios|litros|kilos|gramos|metros|kilometros|grados|bytes|caracteres|habitaciones)(?: de \\p{L}+(?: \\p{L}+)?)?";
+    "(?:cilindros|butacas|dias|semanas|meses|anos|horas|minutos|segundos|plazas|asientos|camas|puertas|pisos|plantas|ruedas|marchas|paginas|vatios|voltios|litros|kilos|gramos|metros|kilometros|grados|bytes|caracteres|habitaciones)(?: de \\p{L}+(?: \\p{L}+)?)?";
   const state =
     "tiene|dura|exige|preve|concede|ofrece|requiere|establece|contempla|incluye|debe|puede|hay que|marca|fija|da|cubre|admite|pesa|permite|estipula|pide|corresponden";
   const did =
@@ -206,7 +209,7 @@ const spanish: Language = (() => {
     asks: [
       `cual es ${the}`,
       `cual (?:era|fue) ${the}${words(1)}(?:${value})`,
-      `(?:que|cual) (?:${value})(?: de [\\p{L}\\p{N}.]+)? (?!(?:son|han|estan|tuvo|hubo|fueron|se|\\p{L}+jo|\\p{L}{3,}[crstd]io)(?!\\p{L}))`,
+      `(?:que|cual) (?:${value})(?: de [\\p{L}\\p{N}.]+)? (?!(?:son|han|estan|tuvo|hubo|fueron|se \\p{L}+o|\\p{L}+jo|\\p{L}{3,}[crstd]io)(?!\\p{L}))`,
       `(?:a|en|de|sobre|bajo|hasta|desde|antes de|a partir de|con|por|para|ante) que (?:${value}|${place}) (?!(?:son|han|estan|hubo|hay(?! que)|fueron|tuvo)(?!\\p{L}))`,
       "como se (?:llama|titula|denomina) ",
       `cuanto (?:cuesta|pesa|mide|vale|dura) (?:${the}|una? )`,
@@ -220,7 +223,7 @@ const spanish: Language = (() => {
       `de quien es ${the}|a quien (?:pertenece|va dirigid[oa]|corresponde) ${the}`,
       `(?:hasta |desde |a partir de )?cuando (?:vence|termina|empieza|comienza|entra|acaba|caduca|hay que|se debe|debe|abre|cierra|se celebra|es|sera|expira|vale|esta|tiene lugar|finaliza|nacio|fue \\p{L}+d[oa]) `,
       `cuando se (?:${did}) `,
-      `donde (?:esta|se encuentra|queda|vive|se celebra|se imparte|se ubica|tiene|se define|se guarda|se encuentra definid[oa]|se declara) `,
+      `donde (?:se (?:${did})|esta|se encuentra|queda|vive|se celebra|se imparte|se ubica|tiene|se define|se guarda|se encuentra definid[oa]|se declara) `,
       'que (?:significa|quiere decir|devuelve|designa|hace (?=[`"])) ?',
       `(?:dame|dime|indica|indicame|busca|encuentra) ${the}${words(1)}(?:${value})`,
     ],
@@ -243,18 +246,18 @@ const spanish: Language = (() => {
 const italian: Language = (() => {
   const the = `(?:il |lo |la |l'|i |gli |questo |questa |su[oa] |nostr[oa] |(?:${code}))`;
   const value =
-    "porta|versione|licenza|indirizzo|numero|data|ora|orario|scadenza|termine|prezzo|tariffa|affitto|canone|importo|valuta|colore|dimensione|durata|lunghezza|altezza|peso|velocita|temperatura|tensione|pressione|formato|codifica|lingua|protocollo|password|utente|database|base di dati|codice|valore|tipo|unita|norma|dose|marca|nome|tasso|iban|sistema operativo|eta|riferimento|cauzione|targa";
+    "browser|porta|versione|licenza|indirizzo|numero|data|ora|orario|scadenza|termine|prezzo|tariffa|affitto|canone|importo|valuta|colore|dimensione|durata|lunghezza|altezza|peso|velocita|temperatura|tensione|pressione|formato|codifica|lingua|protocollo|password|utente|database|base di dati|codice|valore|tipo|unita|norma|dose|marca|nome|tasso|iban|sistema operativo|eta|riferimento|cauzione|targa";
   const place =
     "file|cartella|directory|modulo|pacchetto|pagina|riga|sezione|capitolo|articolo|sala|aula|stanza|piano|edificio|via|citta|paese|banca|anno|giorno|reparto|tribunale|comune|luogo|conto";
   const units =
-    "(?:poltrone|giorni|settimane|mesi|anni|ore|minuti|secondi|posti|letti|porte|piani|ruote|marce|pagine|watt|volt|litri|chili|grammi|metri|chilometri|gradi|byte|caratteri|camere)(?: (?:di|a) \\p{L}+(?: \\p{L}+)?)?";
+    "(?:cilindri|poltrone|giorni|settimane|mesi|anni|ore|minuti|secondi|posti|letti|porte|piani|ruote|marce|pagine|watt|volt|litri|chili|grammi|metri|chilometri|gradi|byte|caratteri|camere)(?: (?:di|a) \\p{L}+(?: \\p{L}+)?)?";
   const state =
     "ha(?= il | lo | la | l')|dura|richiede|prevede|concede|offre|comprende|deve|puo|bisogna|occorre|copre|pesa|ammette|consente|impone|stabilisce|fissa|da|spettano|servono";
   return {
     asks: [
       `qual(?:e)? ?[e'] ${the}`,
       `qual(?:e)? (?:era|fu|e stat[oa]) ${the}${words(1)}(?:${value})`,
-      `(?:quale|che|qual) (?:${value})(?: di [\\p{L}\\p{N}.]+)? (?!(?:sono|hanno|avevano|erano|si|ha \\p{L}+[ts]o)(?!\\p{L}))`,
+      `(?:quale|che|qual) (?:${value})(?: di [\\p{L}\\p{N}.]+)? (?!(?:sono|hanno|avevano|erano|ha \\p{L}+[ts]o)(?!\\p{L}))`,
       `(?:a|in|su|da|di|sotto|entro|fino a|prima di|con|per|presso) (?:quale|che|qual) (?:${value}|${place}) (?!(?:sono|hanno|ci sono|erano|c'e)(?!\\p{L}))`,
       "come si (?:chiama|intitola) ",
       `quanto (?:costa|pesa|misura|vale|dura|e lung[oa]|e grande|e alt[oa]) (?:${the}|un |un'|una )`,

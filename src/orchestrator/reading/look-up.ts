@@ -16,10 +16,10 @@ const largest = `${extreme}|(?:high|low|long|larg|small|short|heavi)est|(?:hoch|
 
 /** One document, whose total is stated on it. */
 const documents =
-  "invoice|bill|receipt|quotation|order|estimate|rechnung|quittung|bestellung|angebot|facture|recu|devis|commande|" +
+  "invoice|bill|receipt|(?<=the )quote|contract|lease|vertrag|bail|contrato|contratto|quotation|order|estimate|rechnung|quittung|bestellung|angebot|facture|recu|devis|commande|" +
   "factura|recibo|presupuesto|pedido|fattura|ricevuta|scontrino|preventivo|ordine|fatura|factuur";
 const totals =
-  "(?:grand |sub)?total(?:e|es|s)?|totalen?|sum|summe|somme|suma|somma|soma|amount|gesamt(?:summe|betrag|preis|kosten)|brutto\\p{L}*|netto\\p{L}*";
+  "(?:grand |sub)?total(?:e|es|s)?|totalen?|sum|summe|somme|suma|somma|soma|amount|gesamt(?:summe|betrag|preis|kosten|miete)|brutto\\p{L}*|netto\\p{L}*";
 
 const compiled = languages.map(({ asks, whole, names }) => ({
   asks: asks.map((each) => new RegExp(`^(?:${each})`, "u")),
@@ -64,8 +64,9 @@ const germanNoun = /^\P{L}*Wer ist \p{L}+[?\s]*$/u;
 /** What asks, with a preposition that says nothing about order. */
 const interrogative =
   /^(?:[\p{L}']+ ){0,3}?(?:how (?:many|much)|how|what|which|whom?|wie ?viele?|welche[rsmn]?|combien|quel(?:le)?|qui|cuant[oa]s?|que|quant[oiae]|qual[ei]?|che(?: cosa)?|chi|hoeveel|welke?)(?!\p{L})/u;
+const properName = / (\p{Lu}[\p{L}'’.-]*(?: (?:d[aeiou]s?|della?|von|van|der|la|y))?(?: \p{Lu}[\p{L}'’.-]+)+)/gu;
 /** What is only cited. */
-const quoted = /"[^"]*"|`[^`]*`|“[^”]*”|«[^»]*»|„[^“”]*[“”]/gu;
+const quoted = /"[^"]*"|`[^`]*`|“[^”]*”|«[^»]*»|„[^“”]*[“”]|[\p{L}\p{N}-]+[._/][\p{L}\p{N}._/-]*[\p{L}\p{N}]/gu;
 /** A look-up is short, and so is a list of them. */
 const maxWords = 30;
 const maxCharacters = 600;
@@ -90,13 +91,20 @@ export function isLookUp(prompt: string): boolean {
 }
 
 function isOneLookUp(sentence: string): boolean {
-  let asked = plain(sentence);
-  for (let at = 0; at < maxLeads; at += 1) asked = asked.replace(lead, "");
+  const asked = withoutLead(plain(sentence));
+  // A name of several words is as definite as one in quotation marks.
+  const named = withoutLead(plain(sentence.replaceAll(properName, " `$1`")));
   if (asked.split(" ").length > maxWords) return false;
   if (person.test(sentence.trim()) && !germanNoun.test(sentence)) return true;
-  const matching = compiled.filter(({ asks }) => asks.some((each) => each.test(asked)));
+  const matching = compiled.filter(({ asks }) => asks.some((each) => each.test(asked) || each.test(named)));
   // A question that two languages share is a look-up in both.
   return matching.length > 0 && !matching.some((language) => asksWhole(asked, language));
+}
+
+function withoutLead(asked: string): string {
+  let left = asked;
+  for (let at = 0; at < maxLeads; at += 1) left = left.replace(lead, "");
+  return left;
 }
 
 /** Whether a word after the interrogative makes the answer depend on every part. */
