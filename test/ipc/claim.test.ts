@@ -12,16 +12,16 @@ import {
 import { type Server, createServer } from "node:net";
 import path from "node:path";
 import { createInterface } from "node:readline";
-import { fileURLToPath } from "node:url";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { type ClaimRecord, claimFile, newestClaim } from "../../src/ipc/claim-record.ts";
 import { type Claim, claimHome } from "../../src/ipc/claim.ts";
 import { connectDaemon } from "../../src/ipc/handshake.ts";
 import { runFolder, tokenFile } from "../../src/ipc/socket-path.ts";
 import { ensureToken } from "../../src/ipc/token.ts";
+import { useBundled } from "../support/bundled.ts";
 import { introducingServer, temporaryHome } from "../support/ipc-home.ts";
 
-const script = fileURLToPath(new URL("../support/claim-process.ts", import.meta.url));
+const program = useBundled(new URL("../support/claim-process.ts", import.meta.url));
 const hello = { version: "1.0.0+a", purpose: "status", workingDirectory: "/", arguments: [], environment: {} } as const;
 
 /** Generous, for a machine under load. */
@@ -64,7 +64,7 @@ async function claim(home = fixture.home, more: { isStandalone?: boolean; checkM
 
 /** Starts a process that claims the home; resolves with the line it prints. */
 function claimElsewhere(): { readonly child: ChildProcess; readonly outcome: Promise<string> } {
-  const child = spawn(process.execPath, ["--import", "tsx", script, fixture.home], {
+  const child = spawn(process.execPath, [program(), fixture.home], {
     stdio: ["pipe", "pipe", "inherit"],
   });
   children.push(child);

@@ -4,12 +4,12 @@ import { mkdtemp, readdir, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { createInterface } from "node:readline";
-import { fileURLToPath } from "node:url";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { useBundled } from "../../support/bundled.ts";
 import { rememberedValue } from "../../support/remembered-value.ts";
 import { callerIn, openMemories } from "./open-memories.ts";
 
-const script = fileURLToPath(new URL("../../support/remember-process.ts", import.meta.url));
+const program = useBundled(new URL("../../support/remember-process.ts", import.meta.url));
 const writes = 1_000;
 const rounds = 12;
 
@@ -21,7 +21,7 @@ afterEach(() => rm(folder, { recursive: true, force: true }));
 
 /** Writes entries from `first` on, until it is killed after `killAfter` acknowledgements. Returns the acknowledged keys. */
 async function rememberUntilKilled(first: number, killAfter: number): Promise<number[]> {
-  const child = spawn(process.execPath, ["--import", "tsx", script, folder, String(first), String(writes - first)], {
+  const child = spawn(process.execPath, [program(), folder, String(first), String(writes - first)], {
     stdio: ["ignore", "pipe", "pipe"],
   });
   let stderr = "";

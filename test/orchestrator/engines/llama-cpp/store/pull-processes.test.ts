@@ -3,18 +3,18 @@ import { once } from "node:events";
 import { readdir, readFile } from "node:fs/promises";
 import path from "node:path";
 import { createInterface } from "node:readline";
-import { fileURLToPath } from "node:url";
 import { expect, onTestFinished, test } from "vitest";
 import type { Progress } from "../../../../../src/orchestrator/api/types.ts";
+import { useBundled } from "../../../../support/bundled.ts";
 import { expectSameBytes, filesBelow, ignore, never, storeFixture, weights } from "./store-fixture.ts";
 
 const SIZE = 1024 ** 2;
 const data = weights(SIZE);
+const program = useBundled(new URL("../../../../support/pull-process.ts", import.meta.url));
 
 /** Pulls `m` in a process of its own. */
 function pullProcess(folder: string, registryHost: string) {
-  const script = fileURLToPath(new URL("../../../../support/pull-process.ts", import.meta.url));
-  const child = spawn(process.execPath, ["--import", "tsx", script, folder, registryHost, "m"], {
+  const child = spawn(process.execPath, [program(), folder, registryHost, "m"], {
     stdio: ["ignore", "pipe", "inherit"],
   });
   onTestFinished(() => void child.kill("SIGKILL"));
