@@ -3,7 +3,7 @@ import path from "node:path";
 import { afterAll, beforeAll, describe, expect, it, test } from "vitest";
 import { meaningOf, notesOnFiles, withRepeatedFiles } from "../../src/cli/commands/prompt-words.ts";
 import type { DaemonHome } from "../support/daemon-home.ts";
-import { lastPromptAt, makeShellHome, runBuilt } from "./terminal/built-shell.ts";
+import { lastPromptAt, makeShellHome, runHere } from "./terminal/built-shell.ts";
 
 const installed = ["tiny:latest", "smollm2:135m", "gemma3:4b", "solar:10.7b"];
 const families = ["llama3.2", "mistral", "qwen3", "phi", "yi", "granite"];
@@ -117,7 +117,7 @@ describe("the built command", () => {
     home = await makeShellHome();
   });
   afterAll(() => home.close());
-  const ollm = (words: readonly string[]) => runBuilt(home, words);
+  const ollm = (words: readonly string[]) => runHere(home, words);
   const lastPrompt = () => lastPromptAt(home);
 
   it("a name that is nearly one is refused before a prompt, in a chat and by itself, with what was meant", async () => {

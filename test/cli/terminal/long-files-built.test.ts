@@ -2,7 +2,7 @@ import { writeFile } from "node:fs/promises";
 import path from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { makeDaemonHome, type DaemonHome } from "../../support/daemon-home.ts";
-import { runBuilt } from "./built-shell.ts";
+import { runHere } from "./built-shell.ts";
 
 const file = "guide.md";
 const sections = Array.from(
@@ -28,7 +28,7 @@ const promptsSent = () =>
   chats().map(({ body }) => (body["messages"] as readonly { readonly content: string }[]).at(-1)?.content ?? "");
 
 test("a file beyond the window is read in parts, with plain lines of progress where stderr is no terminal", async () => {
-  const { code, stdout, stderr } = await runBuilt(home, ["run", "--file", file, "Summarise this"]);
+  const { code, stdout, stderr } = await runHere(home, ["run", "--file", file, "Summarise this"]);
   expect({ code, stdout }).toEqual({ code: 0, stdout: "9001\n" });
   const parts = promptsSent().filter(isReading).length;
   expect(parts).toBeGreaterThan(3);
@@ -38,7 +38,7 @@ test("a file beyond the window is read in parts, with plain lines of progress wh
 
 test("a question about one place is one request, and stderr names what was read", async () => {
   const before = chats().length;
-  const { stdout, stderr } = await runBuilt(home, ["run", "--file", file, "What is the port in section 3?"]);
+  const { stdout, stderr } = await runHere(home, ["run", "--file", file, "What is the port in section 3?"]);
   expect(stdout).toBe("9003\n");
   expect(stderr).toMatch(
     /^read \d+ of \d+ parts, \d+ %: the passages that match the question \(.*guide\.md: 3 Topic 3/m,
@@ -47,17 +47,17 @@ test("a question about one place is one request, and stderr names what was read"
 });
 
 test("an answer that finds no majority is printed, with exit code 3 for scripts; --json has the check", async () => {
-  const { code, stdout, stderr } = await runBuilt(home, ["run", "--check", "agree", "Pick a colour, in one word"]);
+  const { code, stdout, stderr } = await runHere(home, ["run", "--check", "agree", "Pick a colour, in one word"]);
   expect(code).toBe(3);
   expect(stdout).toMatch(/^colour\d+\n$/);
   expect(stderr).toMatch(/^no two of 3 answers agree; .*; others: colour\d+/m);
-  const asJson = await runBuilt(home, ["run", "--check", "agree", "--json", "Pick a colour, in one word"]);
+  const asJson = await runHere(home, ["run", "--check", "agree", "--json", "Pick a colour, in one word"]);
   expect(asJson.code).toBe(3);
   expect(JSON.parse(asJson.stdout)).toMatchObject({ check: { kind: "agree", votes: { equal: 1, total: 3 } } });
 });
 
 test("--split none refuses the file, and the next step names the flag", async () => {
-  const { code, stderr } = await runBuilt(home, ["run", "--file", file, "--split", "none", "Summarise this"]);
+  const { code, stderr } = await runHere(home, ["run", "--file", file, "--split", "none", "Summarise this"]);
   expect(code).toBe(1);
   expect(stderr).toContain("--split");
 });

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { type DaemonHome, makeDaemonHome } from "../../support/daemon-home.ts";
-import { runBuilt } from "./built-shell.ts";
+import { runHere } from "./built-shell.ts";
 
 let home: DaemonHome;
 beforeAll(async () => {
@@ -16,15 +16,15 @@ interface Bill {
 }
 
 const bill = async (): Promise<Bill> =>
-  JSON.parse((await runBuilt(home, ["stats", "--money", "--json"])).stdout) as Bill;
+  JSON.parse((await runHere(home, ["stats", "--money", "--json"])).stdout) as Bill;
 const sumOf = ({ rows }: Bill): number => rows.reduce((sum, { amount }) => sum + amount, 0);
 
 it("an answer is counted, saved, opened to its rows, and repriced by another reference model", async () => {
-  const before = await runBuilt(home, ["stats", "--money"]);
+  const before = await runHere(home, ["stats", "--money"]);
   expect(before.stdout).toContain("No tokens of local models are counted yet");
-  expect((await runBuilt(home, ["status"])).stdout).not.toContain("saved");
+  expect((await runHere(home, ["status"])).stdout).not.toContain("saved");
 
-  expect((await runBuilt(home, ["run", "--model", "small:1b", "Say two words"])).stdout).toContain("Two words");
+  expect((await runHere(home, ["run", "--model", "small:1b", "Say two words"])).stdout).toContain("Two words");
   const first = await bill();
   expect(Object.keys(first)).toEqual(["total", "currency", "formula", "rows"]);
   expect(first.rows.map(({ kind, price_per_million }) => [kind, price_per_million])).toEqual([
@@ -33,14 +33,14 @@ it("an answer is counted, saved, opened to its rows, and repriced by another ref
   ]);
   expect(first.total).toBeGreaterThan(0);
   expect(first.total).toBeCloseTo(sumOf(first), 12);
-  const { stdout: status } = await runBuilt(home, ["status"]);
+  const { stdout: status } = await runHere(home, ["status"]);
   expect(status).toMatch(/saved +0\.0\d+ USD this month \(\d+ local tokens at claude-sonnet-5-5 prices\)/);
-  const { stdout: csv } = await runBuilt(home, ["stats", "--csv"]);
+  const { stdout: csv } = await runHere(home, ["stats", "--csv"]);
   expect(csv.split("\r\n")).toHaveLength(4);
-  const { stdout: figures } = await runBuilt(home, ["stats", "--by", "model", "--json"]);
+  const { stdout: figures } = await runHere(home, ["stats", "--by", "model", "--json"]);
   expect(JSON.parse(figures)).toMatchObject({ by: "model", rows: [{ name: "small:1b", answered: 1 }] });
 
-  await runBuilt(home, ["config", "set", "savings.referenceModel", "claude-opus-5-5"]);
+  await runHere(home, ["config", "set", "savings.referenceModel", "claude-opus-5-5"]);
   const second = await bill();
   expect(second.total).toBeCloseTo(first.total * 2, 12);
   expect(second.formula).toContain("List prices of claude-opus-5-5 on 2026-10-24");

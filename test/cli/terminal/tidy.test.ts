@@ -10,7 +10,7 @@ import { type DaemonHome, makeDaemonHome } from "../../support/daemon-home.ts";
 import { handClock } from "../../support/hand-clock.ts";
 import { writeTinyGguf } from "../../support/tiny-gguf.ts";
 import { loopbackNamed } from "../../orchestrator/engines/llama-cpp/store/store-fixture.ts";
-import { runBuilt } from "./built-shell.ts";
+import { runHere } from "./built-shell.ts";
 
 const day = 86_400_000;
 const log = { debug: () => undefined, info: () => undefined, warn: () => undefined };
@@ -20,7 +20,7 @@ const models = ["old:1b", "stuck:1b", "recent:1b"].map((name) => ({ name, modifi
 let home: DaemonHome;
 afterEach(async () => home.close());
 
-const ollm = (words: readonly string[]) => runBuilt(home, words);
+const ollm = (words: readonly string[]) => runHere(home, words);
 
 /** What a daemon counted at that time. */
 async function used(model: string, daysAgo: number): Promise<void> {
