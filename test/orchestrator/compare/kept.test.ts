@@ -82,14 +82,20 @@ describe("stored picks", () => {
 
 describe("documents on disk", () => {
   const folders: string[] = [];
+  const opened: DocumentFiles[] = [];
   afterEach(async () => {
+    // Documents are not closed here, as after a kill: their journals are.
+    for (const disk of opened.splice(0))
+      await Promise.all(["comparisons.journal", "preferences.journal"].map(disk.release));
     await Promise.all(folders.splice(0).map((folder) => rm(folder, { recursive: true, force: true })));
   });
 
   async function files(): Promise<DocumentFiles> {
     const folder = await mkdtemp(path.join(tmpdir(), "ollm-compare-"));
     folders.push(folder);
-    return createDocumentFiles(folder);
+    const disk = createDocumentFiles(folder);
+    opened.push(disk);
+    return disk;
   }
 
   it("are read again, even after the daemon was killed", async () => {

@@ -15,13 +15,19 @@ beforeEach(async () => {
   home = await mkdtemp(path.join(tmpdir(), "ollm-learned-"));
   files = createDocumentFiles(home);
 });
-afterEach(() => rm(home, { recursive: true, force: true }));
+/** Closed after each test, so that none keeps its journals open. */
+const started: { close(): Promise<void> }[] = [];
+afterEach(async () => {
+  await Promise.all(started.splice(0).map((orchestrator) => orchestrator.close()));
+  await rm(home, { recursive: true, force: true });
+});
 
 type Options = Parameters<typeof createTestOrchestrator>[1];
 
 function start(options: Options = {}) {
   const engine = createFakeEngine("ollama", [small, coder, large]);
   const harness = createTestOrchestrator([engine], { documentFiles: files, ...options });
+  started.push(harness.orchestrator);
   const { comparisons } = harness.orchestrator;
   // The shell's: what it rates is the user's own.
   const caller = harness.caller({ client: "ollm" });

@@ -155,9 +155,14 @@ test("a header of 23 million texts is refused before they are read, and not read
   await writeTextList(model);
   const inspect = inspector({ timeoutMs: 30_000 });
   await expect(inspect(model, never)).rejects.toThrow("more than 4000000 texts");
-  const start = performance.now();
-  await expect(inspect(model, never)).rejects.toThrow("more than 4000000 texts");
-  expect(performance.now() - start).toBeLessThan(20);
+  // A process takes longer to start. The best of a few tries, because other processes slow them down.
+  const times: number[] = [];
+  while (times.length < 5) {
+    const start = performance.now();
+    await expect(inspect(model, never)).rejects.toThrow("more than 4000000 texts");
+    times.push(performance.now() - start);
+  }
+  expect(Math.min(...times)).toBeLessThan(20);
 });
 
 test("an aborted call is cancelled, and another call for the same file succeeds", async () => {
