@@ -16,9 +16,9 @@ beforeEach(async () => {
   files = createDocumentFiles(home);
 });
 /** Closed after each test, so that none keeps its journals open. */
-const started: { close(): Promise<void> }[] = [];
+const running: { close(): Promise<void> }[] = [];
 afterEach(async () => {
-  await Promise.all(started.splice(0).map((orchestrator) => orchestrator.close()));
+  await Promise.all(running.splice(0).map((orchestrator) => orchestrator.close()));
   await rm(home, { recursive: true, force: true });
 });
 
@@ -27,7 +27,7 @@ type Options = Parameters<typeof createTestOrchestrator>[1];
 function start(options: Options = {}) {
   const engine = createFakeEngine("ollama", [small, coder, large]);
   const harness = createTestOrchestrator([engine], { documentFiles: files, ...options });
-  started.push(harness.orchestrator);
+  running.push(harness.orchestrator);
   const { comparisons } = harness.orchestrator;
   // The shell's: what it rates is the user's own.
   const caller = harness.caller({ client: "ollm" });
