@@ -1,5 +1,5 @@
 /**
- * `npm run demo`: from nothing to checked answers of a real local model, through the built front and daemon and a real
+ * `npm run demo`: from nothing to answers of a real local model, through the built front and daemon and a real
  * MCP client. Prints sizes before it downloads, and leaves no process running that it started.
  */
 import { homedir } from "node:os";
@@ -123,7 +123,7 @@ async function show(client: DemoClient, { fallback, signal }: Scene): Promise<Sh
       say("Run the demo again with a network to see a real model.");
     });
   } else {
-    await step("3. Small tasks with checked answers", () => showTasks(client, model));
+    await step("3. Small tasks, compared with the right answers", () => showTasks(client, model));
     await step("4. A file that the assistant does not read", () => showFile(client, model, repository));
   }
   await step("5. A model that fails, and why another one answers", () => showFallback(client, fallback));

@@ -11,6 +11,8 @@ const beginning = 5;
 /** A key of more pieces tells nothing. */
 const mostPieces = 2_000;
 
+const noDates: ReturnType<typeof datesOf> = { dates: [], parts: new Set(), years: [] };
+
 /** A line of a file, or a piece of a long one. */
 interface Piece {
   readonly file: number;
@@ -37,7 +39,6 @@ export class Lines {
       known.set(word, keys);
       return keys;
     };
-    const hasDates = [...wanted].some((key) => key.startsWith("@"));
     for (const [file, text] of texts.entries()) {
       for (const { line, from, to } of piecesOf(text)) {
         const piece = this.#pieces.length / 4;
@@ -45,9 +46,13 @@ export class Lines {
         (this.#lines[file] ??= [])[line] ??= piece;
         const own = cellsOf(text.slice(from, to));
         const words = wordsOf(own);
-        const dates = hasDates && words.some(hasNumber) ? datesOf(words).map((date) => `@${date}`) : [];
-        for (const word of [...words, ...humpsOf(own)]) for (const key of wantedOf(word)) this.#add(key, piece);
-        for (const date of dates) this.#add(date, piece);
+        const { dates, parts, years } = words.some(hasNumber) ? datesOf(words) : noDates;
+        for (const [at, word] of words.entries()) {
+          for (const key of wantedOf(word)) if (!(parts.has(at) && key.startsWith("#"))) this.#add(key, piece);
+        }
+        for (const word of humpsOf(own)) for (const key of wantedOf(word)) this.#add(key, piece);
+        for (const key of [...dates.map((date) => `@${date}`), ...years.map((year) => `#${year}`)])
+          this.#add(key, piece);
       }
     }
   }
@@ -117,7 +122,10 @@ export class Lines {
 /** What texts are compared by: `=word`, `~begin` of a word, `#3.5` of a number and `@4 30` of a date in any notation. */
 export function keysOf(text: string): readonly string[] {
   const words = wordsOf(text);
-  return [...[...words, ...humpsOf(text)].flatMap(keysOfWord), ...datesOf(words).map((date) => `@${date}`)];
+  const { dates, parts, years } = datesOf(words);
+  const own = words.flatMap((word, at) => keysOfWord(word).filter((key) => !(parts.has(at) && key.startsWith("#"))));
+  const numbers = [...years.map((year) => `#${year}`), ...dates.map((date) => `@${date}`)];
+  return [...own, ...humpsOf(text).flatMap(keysOfWord), ...numbers];
 }
 
 function keysOfWord(word: string): readonly string[] {

@@ -4,7 +4,7 @@ import { parseJson } from "../util/parse-json.ts";
 import { Lines, keysOf } from "./quote-lines.ts";
 import { type QuotePlace, findQuotes, wordsOf } from "./quote-search.ts";
 import { type Statement, statementsOf, valuesOf } from "./quote-statements.ts";
-import { hasNumber, monthNumbers, numbersOf } from "./values.ts";
+import { datesOf, hasNumber, monthNumbers, numbersOf } from "./values.ts";
 import type { GenerateRequest } from "../api/facade.ts";
 import type { Quoted } from "../generation/ports.ts";
 import { countStatements, evidenceMark } from "../util/format-bytes.ts";
@@ -236,18 +236,20 @@ function problemOf(statements: readonly CheckedStatement[]): string | undefined 
   return `${countStatements(statements)}: ${shown}`;
 }
 
-const numericDate = /\b(?:(\d{4})-\d\d-\d\d|\d{1,2}([./])\d{1,2}\2(\d{2,4}))\b/g;
-
-/** The keys of each number and date of a text. Of a date in numbers the year remains as a number of its own. */
+/** The keys of each number and date of a text. The year of a date is a number of its own. */
 function numbersIn(text: string): Searched["values"] {
-  const numbers = wordsOf(text.replace(/^\d{1,3}[.)]\s/, "").replaceAll(numericDate, " $1$3 "))
-    // `one` is no number most of the time.
-    .filter((word) => /^-?\d/.test(word) || (!hasNumber(word) && word !== "one" && numbersOf(word).length > 0))
-    .map((word) => keysOf(word).filter((key) => key.startsWith("#")));
-  const dates = keysOf(text).filter((key) => key.startsWith("@"));
+  const words = wordsOf(text.replace(/^\d{1,3}[.)]\s/, ""));
+  const { dates, parts, years } = datesOf(words);
+  // `one` is no number most of the time.
+  const numbers = words.filter(
+    (word, at) => !parts.has(at) && (/^-?\d/.test(word) || (!hasNumber(word) && word !== "one")),
+  );
   // Which number of `3/4/2026` is the month depends on the country.
   const ways = dates.map((date) => [date, date.replace(/(\d+) (\d+)/, "$2 $1")].filter((way) => dates.includes(way)));
-  return [...numbers, ...ways].filter(({ length }) => length > 0);
+  return [
+    ...[...numbers.map(numbersOf), ...years.map((year) => [year])].map((own) => own.map((number) => `#${number}`)),
+    ...ways.map((own) => own.map((date) => `@${date}`)),
+  ].filter(({ length }) => length > 0);
 }
 
 /** An answer of one word is a name, unless it is one of these. */

@@ -11,8 +11,7 @@ export function numbersOf(word: string): readonly string[] {
   if (at >= 0) return [String(at)];
   if (!hasNumber(word) || word.length > 40) return [];
   const [, amount = word] = /^(-?[\d.,]+)[^\d.,]{1,3}$/.exec(word) ?? [];
-  // The parts of a date, too.
-  return [...canonical(amount), ...(/^\d+([./])\d+\1\d+$/.test(word) ? word.split(/[./]/).map(bare) : [])];
+  return canonical(amount);
 }
 
 /** `1,234.50` and `1.234,50` are 1234.5; `1.234` may be either. */
@@ -53,25 +52,36 @@ const months = [
 ].map((names) => names.split(" "));
 export const monthNumbers = new Map(months.flatMap((names, at) => names.map((name) => [name, at + 1] as const)));
 
-/** Month and day of each date: the day is beside the name of the month, or the date is written in numbers. */
-export function datesOf(words: readonly string[]): readonly string[] {
-  const dates: string[] = [];
-  for (const [at, word] of words.entries()) {
-    const month = monthNumbers.get(word);
-    const before = words[at - 1] === "de" || words[at - 1] === "of" ? words[at - 2] : words[at - 1];
-    for (const beside of month === undefined ? [] : [before ?? "", words[at + 1] ?? ""]) {
-      const day = /^\d{1,2}(?:st|nd|rd|th|er|ten|o|º)?$/.test(beside) ? Number.parseInt(beside, 10) : 0;
-      if (day > 0 && day <= 31) dates.push(`${month ?? 0} ${day}`);
-    }
-    const [year = 0, second = 0, third = 0] = words.slice(at, at + 3).map(Number);
-    if (/^\d{4}$/.test(word) && isDate(second, third) && year > 1_000) dates.push(`${second} ${third}`);
-    const [, one, other] = /^(\d{1,2})[./](\d{1,2})[./](?:\d{4}|\d\d)?$/.exec(word) ?? [];
-    const [day, number] = [Number(one), Number(other)];
-    // Which of them is the month depends on the country.
-    if (isDate(number, day)) dates.push(`${number} ${day}`);
-    if (isDate(day, number) && day !== number) dates.push(`${day} ${number}`);
-  }
-  return dates;
+/** The dates among words, and which words are no numbers because they belong to one. */
+interface Dates {
+  /** Month and day: the day is beside the name of the month, or the date is written in numbers. */
+  readonly dates: readonly string[];
+  readonly parts: ReadonlySet<number>;
+  /** Those of dates that are one word. */
+  readonly years: readonly string[];
 }
 
-const isDate = (month: number, day: number): boolean => month >= 1 && month <= 12 && day >= 1 && day <= 31;
+export function datesOf(words: readonly string[]): Dates {
+  const [dates, parts, years]: [string[], Set<number>, string[]] = [[], new Set(), []];
+  const add = (month: number, day: number, ...used: readonly number[]): void => {
+    if (!(month >= 1 && month <= 12 && day >= 1 && day <= 31)) return;
+    dates.push(`${month} ${day}`);
+    for (const each of used) parts.add(each);
+  };
+  for (const [at, word] of words.entries()) {
+    const month = monthNumbers.get(word);
+    const before = words[at - 1] === "de" || words[at - 1] === "of" ? at - 2 : at - 1;
+    for (const beside of month === undefined ? [] : [before, at + 1]) {
+      const [day] = /^\d{1,2}(?=(?:st|nd|rd|th|er|ten|o|º)?$)/.exec(words[beside] ?? "") ?? [];
+      add(month ?? 0, Number(day ?? 0), beside);
+    }
+    if (/^[12]\d{3}$/.test(word)) add(Number(words[at + 1]), Number(words[at + 2]), at + 1, at + 2);
+    const [, one, other, year] = /^(\d{1,2})[./](\d{1,2})[./](\d{4}|\d\d)?$/.exec(word) ?? [];
+    const [day, number] = [Number(one), Number(other)];
+    // Which of them is the month depends on the country.
+    add(number, day, at);
+    if (day !== number) add(day, number, at);
+    if (year !== undefined && parts.has(at)) years.push(year);
+  }
+  return { dates, parts, years };
+}

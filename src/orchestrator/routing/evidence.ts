@@ -22,7 +22,7 @@ import {
 const outcomes = {
   /** It matches its schema, as most engines enforce while they generate. */
   valid: { score: 1, weight: 0.05 },
-  /** It passed a check of what it says: quotes, or agreement. */
+  /** What it quotes or states was found in the files, or its answers agree. */
   checked: { score: 1, weight: 0.2 },
   /** It had to be shown that it does not match its schema. */
   corrected: { score: 0, weight: 0.1 },

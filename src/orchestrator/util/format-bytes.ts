@@ -96,11 +96,15 @@ const shownParts = 8;
 const shownStatements = 32;
 
 /** `[quoted, app.yaml:2: port: 8443]`, `[not found; nearest: app.yaml:2: port: 8443]`: what stands in the files about a statement. */
-export function evidenceMark({ status, where, line }: Omit<Statement, "text">): string {
+export function evidenceMark({ text, status, where, line = text }: Statement): string {
   const isNearest = status === "not_found" || status === "not_judged";
   const place = where === undefined ? "" : `${isNearest ? "; nearest:" : ","} ${where}`;
-  return `[${status.replace("_", " ")}${place}${line === undefined ? "" : `: ${line}`}]`;
+  // What is a line of a file itself need not be shown twice.
+  const isLine = withoutStop(text) === withoutStop(line);
+  return `[${status.replace("_", " ")}${place}${isLine ? "" : `: ${line}`}]`;
 }
+
+const withoutStop = (text: string): string => text.trim().replace(/\.$/, "");
 
 /** `3 quoted, 1 not found` */
 export function countStatements(statements: readonly Pick<Statement, "status">[]): string {

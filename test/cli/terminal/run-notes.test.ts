@@ -23,9 +23,11 @@ describe("what the shell says of a check and of parts", () => {
   });
 
   it("shows what stands behind a value of JSON, which has no room for it", () => {
-    const statements = [{ text: "port: 8080", status: "value_found" as const, where: "a.yaml:2", line: "port: 8080" }];
+    const statements = [
+      { text: "port: 8080", status: "value_found" as const, where: "a.yaml:2", line: "http.port: 8080" },
+    ];
     expect(notes({ ...answered, text: '{"port":8080}', check: { kind: "quotes", statements } })).toBe(
-      "1 value found\nport: 8080 [value found, a.yaml:2: port: 8080]\n",
+      "1 value found\nport: 8080 [value found, a.yaml:2: http.port: 8080]\n",
     );
   });
 

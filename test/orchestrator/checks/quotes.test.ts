@@ -67,6 +67,12 @@ describe("a statement is quoted, with path, line and what stands there", () => {
     expect(text).toMatch(/ \[quoted, invoice\.txt:4: Due: 2 April 2026\]$/);
   });
 
+  it("that is a line itself, which is not shown twice", () => {
+    const { text, result } = judge("What is said of paying?", "Not paid");
+    expect(text).toBe("Not paid [quoted, invoice.txt:8]");
+    expect(result.statements).toMatchObject([{ line: "Not paid." }]);
+  });
+
   it("by the one of several equal lines that is about it", () => {
     const equal = [
       { path: "a.txt", text: "nothing\nvalue 5551234" },
@@ -138,6 +144,9 @@ describe("a statement is not found, and the nearest line is shown", () => {
     ],
     ["if its number is part of another", "What is the total?", "The total is 275 euros.", "Total 1,275.00 EUR"],
     ["if day and month are of two dates", "When is it due?", "It is due on 3 April 2026.", "Due: 2 April 2026"],
+    ["if its number is only a part of dates", "How many?", "It has 2 pages.", ""],
+    ["if its year is another", due, "It is due on 02/04/2025.", "2 April 2026"],
+    ["if its version is another", "Which version?", "It needs version 2.4.3.", ""],
     ["if one of its values is not there", due, "Invoice HPW-2031 is due on 9 April 2026.", ""],
     [
       "if its name is not there",

@@ -110,9 +110,7 @@ describe("quotes of an answer from long files", () => {
     const answer = await ask({ prompt, check: "quotes" });
     expect(requests).toHaveLength(1);
     const line = text.slice(0, text.indexOf("The server listens")).split("\n").length;
-    expect(answer.text).toBe(
-      `The server listens on port 7411. [quoted, guide.md:${line}: The server listens on port 7411.]`,
-    );
+    expect(answer.text).toBe(`The server listens on port 7411. [quoted, guide.md:${line}]`);
     expect(answer.check).toMatchObject({ statements: [{ status: "quoted" }] });
     expect(answer.check).not.toHaveProperty("problem");
   });
