@@ -2,7 +2,7 @@ import { mkdtemp, readdir, rm, utimes, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { ShellAnswers } from "../../src/cli/commands/rate.ts";
+import { ShellAnswers, rateInChat } from "../../src/cli/commands/rate.ts";
 import { InvalidRequest, type OrchestratorError } from "../../src/orchestrator/api/errors.ts";
 
 let folder: string;
@@ -21,6 +21,18 @@ async function expectRefusal(answers: ShellAnswers): Promise<OrchestratorError> 
   expect(error).toBeInstanceOf(InvalidRequest);
   return error as OrchestratorError;
 }
+
+it("the last answer of a chat is refused when it is more than an hour old, with a command that exists", async () => {
+  const answered = { id: "1", ...answer, atMs: Date.now() - 3_700_000 };
+  const chat = {
+    talk: { answered },
+    io: { stdout: () => undefined },
+    data: () => Promise.reject(new Error("not asked")),
+  };
+  const error: unknown = await rateInChat("bad", chat).catch((reason: unknown) => reason);
+  expect(error).toBeInstanceOf(InvalidRequest);
+  expect(JSON.stringify((error as OrchestratorError).next)).toContain("ollm bad --force");
+});
 
 describe("the last answer of a shell", () => {
   it("is its own: two terminals at once have one each", async () => {

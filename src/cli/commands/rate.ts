@@ -200,6 +200,11 @@ export async function rateInChat(
       next: [advice("ask something first"), named(rating, "TASK", "MODEL")],
     });
   }
+  if (Date.now() - answered.atMs > maxAgeMs) {
+    throw new InvalidRequest(`the last answer is ${formatDuration(Date.now() - answered.atMs)} old`, {
+      next: [advice("ask again and rate that answer"), advice(`run \`ollm ${rating} --force\` after the chat`)],
+    });
+  }
   chat.io.stdout(ratedText(await chat.data("pick_winner", inputOf(rating, answered)), answered.atMs));
 }
 

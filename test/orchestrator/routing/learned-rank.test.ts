@@ -111,9 +111,9 @@ describe("a user finds", () => {
   const [a, b, c] = [first, second, third];
   type Rated = readonly [model: string, good: number, bad: number, task?: Task];
 
-  function after(...rated: readonly Rated[]): QualityState {
+  function after(...all: readonly Rated[]): QualityState {
     let state = nothingLearned;
-    for (const [model, good, bad, task = "general"] of rated) {
+    for (const [model, good, bad, task = "general"] of all) {
       for (let at = 0; at < good + bad; at += 1) {
         state = learnFeedback(state, ratingEvidence(task, model, at < good));
       }
