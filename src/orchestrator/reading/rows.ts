@@ -165,7 +165,8 @@ function directAnswer({ columns, rows: [row = []], total }: QueryRows): string |
 }
 
 async function wordedAnswer({ request, context, answer }: RowsAsk, found: QueryRows, totals: PartsTotals) {
-  const { files: _files, ...rest } = request;
+  // What a query worked out stands in no file.
+  const { files: _files, grounded: _grounded, ...rest } = request;
   const { columns, rows, total } = found;
   const first = rows.slice(0, wordedRows);
   const table = [columns, ...first.map((row) => row.map(shown))].map((cells) => cells.join(" | ")).join("\n");
