@@ -16,7 +16,7 @@ const words = (most: number) => `(?:[\\p{L}\\p{N}'.-]+ ){0,${most}}`;
 
 /** Measures of one thing. */
 export const physical =
-  "size|length|duration|age|speed|load|capacity|weight|power|pressure|voltage|width|height|depth|altitude|" +
+  "limite?|size|length|duration|age|speed|load|capacity|weight|power|pressure|voltage|width|height|depth|altitude|" +
   "taille|longueur|duree|vitesse|charge|capacite|poids|puissance|pression|tension|largeur|hauteur|profondeur|" +
   "tamano|longitud|duracion|edad|velocidad|carga|capacidad|peso|potencia|presion|anchura|altura|profundidad|aforo|" +
   "dimensione|lunghezza|durata|eta|velocita|carico|capacita|portata|potenza|pressione|tensione|larghezza|altezza|capienza|" +
@@ -33,7 +33,7 @@ const english: Language = (() => {
   const adjective =
     "high|long|large|big|old|wide|tall|heavy|deep|thick|fast|far|expensive|strong|hot|small|short|much|soon|often|close";
   const units =
-    "(?:\\p{L}+ )?(?:days?'?|weeks?'?|months?'?|years?'?|hours?'?|minutes|seconds|milliseconds|seats|beds|(?:d|fl)oors|storeys|wheels|gears|pages|cylinders|watts|volts|litres|liters|kilos|kilograms|grams|metres|meters|kilometres|kilometers|miles|degrees|bytes|characters|tokens|lessons|credits|rooms)(?: (?:of |paid |unpaid )?\\p{L}+(?: \\p{L}+)?)??";
+    "(?:\\p{L}+ )?(?:days?'?|weeks?'?|months?'?|years?'?|hours?'?|minutes|seconds|milliseconds|seats|beds|(?:d|fl)oors|storeys|wheels|gears|pages|cylinders|watts|volts|litres|liters|kilos|kilograms|grams|metres|meters|kilometres|kilometers|miles|degrees|bytes|characters|tokens|lifts|elevators|bedrooms|bathrooms|windows|parking spaces|cores|slots|lanes|strings|lessons|credits|rooms)(?: (?:of |paid |unpaid )?\\p{L}+(?: \\p{L}+)?)??";
   const state = "have|has|hold|allow|provide|last|require|include|need|offer|grant|cover|give|seat|weigh|carry|take";
   return {
     asks: [
@@ -87,14 +87,14 @@ const english: Language = (() => {
 const german: Language = (() => {
   const the = `(?:(?:der|die|das|dem|den|des|diese[rsmn]?|ihre?[rsmn]?|seine?[rsmn]?|unsere?[rsmn]?|meine?[rsmn]?|frau|herrn?)(?!\\p{L})|${code})`;
   const value =
-    "port|version|lizenz|\\p{L}*adresse|\\p{L}*nummer|\\p{L}*datum|frist|uhrzeit|\\p{L}*preis|gebuhr|\\p{L}*miete|kaution|wahrung|farbe|große|lange|hohe|breite|tiefe|temperatur|spannung|" +
+    "port|version|lizenz|\\p{L}*adresse|\\p{L}*nummer|\\p{L}*datum|\\p{L}*frist|uhrzeit|\\p{L}*preis|gebuhr|\\p{L}*miete|kaution|wahrung|farbe|große|lange|hohe|breite|tiefe|temperatur|spannung|" +
     "\\p{L}*format|kodierung|sprache|\\p{L}*protokoll|\\p{L}*passwort|\\p{L}*kennwort|benutzername|datenbank|\\p{L}*code|\\p{L}*wert|typ|einheit|betriebssystem|norm|dosis|marke|\\p{L}*betrag|iban|bic|\\p{L}*name|aktenzeichen|kennzeichen|postleitzahl|browser|durchwahl|anschrift|\\p{L}*satz|umgebungsvariable|laufzeit|dauer|\\p{L}*jahr|\\p{L}*summe";
   const place =
-    "datei|ordner|verzeichnis|modul|paket|seite|zeile|abschnitt|kapitel|paragraph\\p{L}*|raum|saal|\\p{L}*zimmer|etage|stock(?:werk)?|gebaude|straße|stadt|ort|land|bank|jahr|abteilung|gericht|halle|haus";
+    "datei|klasse|methode|funktion|ordner|verzeichnis|modul|paket|seite|zeile|abschnitt|kapitel|paragraph\\p{L}*|raum|saal|\\p{L}*zimmer|etage|stock(?:werk)?|gebaude|straße|stadt|ort|land|bank|jahr|abteilung|schublade|fach|gericht|halle|haus";
   const adjective =
     "hoch|lang|lange|groß|alt|breit|schwer|tief|dick|schnell|weit|teuer|stark|heiß|klein|kurz|viel|lautet|heißt";
   const units =
-    "(?:\\p{L}*(?:tage?|wochen|monate|jahre|stunden|minuten|sekunden)|(?:sitz)?platze|betten|turen|stockwerke|rader|gange|seiten|zylinder|watt|volt|liter|kilo(?:gramm|meter)?|gramm|meter|grad|zeichen|bytes?|zimmer)(?: \\p{L}+)??";
+    "(?:\\p{L}*(?:tage?|wochen|monate|jahre|stunden|minuten|sekunden)|(?:sitz)?platze|betten|turen|stockwerke|aufzuge|fenster|badezimmer|schlafzimmer|stellplatze|kerne|fahrspuren|monatsmieten|rader|gange|seiten|zylinder|watt|volt|liter|kilo(?:gramm|meter)?|gramm|meter|grad|zeichen|bytes?|zimmer)(?: \\p{L}+)??";
   return {
     asks: [
       `was ist ${the}`,
@@ -144,11 +144,11 @@ const french: Language = (() => {
   const value =
     "navigateur|port|version|licence|adresse|numero|date|heure|delai|prix|tarif|loyer|montant|devise|couleur|taille|duree|longueur|hauteur|largeur|profondeur|poids|vitesse|temperature|tension|pression|format|encodage|langue|protocole|mot de passe|identifiant|base de donnees|code|valeur|type|unite|norme|dose|marque|nom|taux|iban|systeme d'exploitation|age|reference|caution|preavis";
   const place =
-    "fichier|dossier|repertoire|module|paquet|page|ligne|section|chapitre|article|salle|piece|etage|batiment|rue|ville|pays|banque|annee|jour|service|tribunal|commune|region|compte|lieu|endroit";
+    "fichier|classe|methode|tiroir|dossier|repertoire|module|paquet|page|ligne|section|chapitre|article|salle|piece|etage|batiment|rue|ville|pays|banque|annee|jour|service|tribunal|commune|region|compte|lieu|endroit";
   const units =
-    "(?:jours?|semaines|mois|ans|annees|heures|minutes|secondes|places?|sieges|fauteuils|cylindres|lits|portes|etages|roues|vitesses|pages|watts|volts|litres|kilos|grammes|metres|kilometres|degres|octets|caracteres|pieces|chambres)(?: de? ?'?\\p{L}+)?";
+    "(?:jours?|semaines|mois|ans|annees|heures|minutes|secondes|places?|sieges|fauteuils|cylindres|ascenseurs|chambres|fenetres|coeurs|voies|lits|portes|etages|roues|vitesses|pages|watts|volts|litres|kilos|grammes|metres|kilometres|degres|octets|caracteres|pieces|chambres)(?: de? ?'?\\p{L}+)?";
   const state =
-    "prevoit|a(?= l[ea] | l')|compte|dure|exige|comprend|accorde|offre|requiert|impose|faut-il|peut|doit|couvre|contient|pese|donne|autorise|mesure|demande";
+    "prevoit|a(?= l[ea] | l')|compte|dure|exige|comprend|accorde|offre|requiert|impose|faut-il|peut|doit|couvre|contient|pese|donne|autorise|mesure|demande|represente|equivaut";
   return {
     asks: [
       `(?:quel|quelle) est ${the}`,
@@ -198,9 +198,9 @@ const spanish: Language = (() => {
   const value =
     "navegador|puerto|version|licencia|direccion|numero|fecha|hora|plazo|precio|tarifa|alquiler|importe|moneda|color|tamano|duracion|longitud|altura|peso|velocidad|temperatura|tension|presion|formato|codificacion|idioma|protocolo|contrasena|usuario|base de datos|codigo|valor|tipo|unidad|norma|dosis|marca|nombre|tasa|iban|sistema operativo|edad|referencia|fianza|matricula";
   const place =
-    "archivo|fichero|carpeta|directorio|modulo|paquete|pagina|linea|seccion|capitulo|articulo|sala|aula|piso|planta|edificio|calle|ciudad|pais|banco|ano|dia|departamento|juzgado|municipio|lugar|cuenta";
+    "archivo|clase|metodo|cajon|fichero|carpeta|directorio|modulo|paquete|pagina|linea|seccion|capitulo|articulo|sala|aula|piso|planta|edificio|calle|ciudad|pais|banco|ano|dia|departamento|juzgado|municipio|lugar|cuenta";
   const units =
-    "(?:cilindros|butacas|dias|semanas|meses|anos|horas|minutos|segundos|plazas|asientos|camas|puertas|pisos|plantas|ruedas|marchas|paginas|vatios|voltios|litros|kilos|gramos|metros|kilometros|grados|bytes|caracteres|habitaciones)(?: de \\p{L}+(?: \\p{L}+)?)?";
+    "(?:cilindros|ascensores|ventanas|dormitorios|banos|nucleos|carriles|butacas|dias|semanas|meses|anos|horas|minutos|segundos|plazas|asientos|camas|puertas|pisos|plantas|ruedas|marchas|paginas|vatios|voltios|litros|kilos|gramos|metros|kilometros|grados|bytes|caracteres|habitaciones)(?: de \\p{L}+(?: \\p{L}+)?)?";
   const state =
     "tiene|dura|exige|preve|concede|ofrece|requiere|establece|contempla|incluye|debe|puede|hay que|marca|fija|da|cubre|admite|pesa|permite|estipula|pide|corresponden";
   const did =
@@ -248,9 +248,9 @@ const italian: Language = (() => {
   const value =
     "browser|porta|versione|licenza|indirizzo|numero|data|ora|orario|scadenza|termine|prezzo|tariffa|affitto|canone|importo|valuta|colore|dimensione|durata|lunghezza|altezza|peso|velocita|temperatura|tensione|pressione|formato|codifica|lingua|protocollo|password|utente|database|base di dati|codice|valore|tipo|unita|norma|dose|marca|nome|tasso|iban|sistema operativo|eta|riferimento|cauzione|targa";
   const place =
-    "file|cartella|directory|modulo|pacchetto|pagina|riga|sezione|capitolo|articolo|sala|aula|stanza|piano|edificio|via|citta|paese|banca|anno|giorno|reparto|tribunale|comune|luogo|conto";
+    "file|classe|metodo|cassetto|cartella|directory|modulo|pacchetto|pagina|riga|sezione|capitolo|articolo|sala|aula|stanza|piano|edificio|via|citta|paese|banca|anno|giorno|reparto|tribunale|comune|luogo|conto";
   const units =
-    "(?:cilindri|poltrone|giorni|settimane|mesi|anni|ore|minuti|secondi|posti|letti|porte|piani|ruote|marce|pagine|watt|volt|litri|chili|grammi|metri|chilometri|gradi|byte|caratteri|camere)(?: (?:di|a) \\p{L}+(?: \\p{L}+)?)?";
+    "(?:cilindri|ascensori|finestre|bagni|core|corsie|mensilita|poltrone|giorni|settimane|mesi|anni|ore|minuti|secondi|posti|letti|porte|piani|ruote|marce|pagine|watt|volt|litri|chili|grammi|metri|chilometri|gradi|byte|caratteri|camere)(?: (?:di|a) \\p{L}+(?: \\p{L}+)?)?";
   const state =
     "ha(?= il | lo | la | l')|dura|richiede|prevede|concede|offre|comprende|deve|puo|bisogna|occorre|copre|pesa|ammette|consente|impone|stabilisce|fissa|da|spettano|servono";
   return {

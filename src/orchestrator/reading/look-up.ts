@@ -16,7 +16,7 @@ const largest = `${extreme}|(?:high|low|long|larg|small|short|heavi)est|(?:hoch|
 
 /** One document, whose total is stated on it. */
 const documents =
-  "invoice|bill|receipt|(?<=the )quote|contract|lease|vertrag|bail|contrato|contratto|quotation|order|estimate|rechnung|quittung|bestellung|angebot|facture|recu|devis|commande|" +
+  "invoice|bill|receipt|ticket|(?<=the )quote|contract|lease|vertrag|bail|contrato|contratto|quotation|order|estimate|rechnung|quittung|bestellung|angebot|facture|recu|devis|commande|" +
   "factura|recibo|presupuesto|pedido|fattura|ricevuta|scontrino|preventivo|ordine|fatura|factuur";
 const totals =
   "(?:grand |sub)?total(?:e|es|s)?|totalen?|sum|summe|somme|suma|somma|soma|amount|gesamt(?:summe|betrag|preis|kosten|miete)|brutto\\p{L}*|netto\\p{L}*";
