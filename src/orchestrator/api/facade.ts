@@ -201,7 +201,6 @@ export interface GenerateResult {
   readonly route: RouteExplanation;
   /** How the answer differs from the request, and why (`answer limited to 8192 tokens instead of 9000: ...`). */
   readonly notes: readonly string[];
-  /** Remembered entries in the prompt. */
   readonly memoryUsed?: { readonly keys: readonly string[]; readonly tokens: number };
   /** Absent without a check; `values` without a format, or a text that they could stand in. */
   readonly check?: CheckResult;

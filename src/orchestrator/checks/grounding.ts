@@ -1,6 +1,6 @@
 /** Whether the values of a JSON answer stand in the text that it was made from. Pure. */
 import type { JsonSchema } from "../api/types.ts";
-import { type Token, areCurrencies, isUnit, numeralsOf, tokensOf } from "./notations.ts";
+import { type Token, areCurrencies, isUnit, numeralsOf, plain, tokensOf, unitOf } from "./notations.ts";
 
 /** What the values of an answer are looked for in. */
 export interface GroundText {
@@ -84,7 +84,7 @@ interface Sought {
 }
 
 function placeOf(sought: Sought, indexes: readonly ValueIndex[]) {
-  for (const way of ["lineOf", "compactLineOf", "scannedLineOf"] as const) {
+  for (const way of ["wordForWordLineOf", "lineOf", "compactLineOf", "scannedLineOf"] as const) {
     for (const [text, index] of indexes.entries()) {
       const line = index[way](sought);
       if (line !== undefined) return { text, line };
@@ -187,6 +187,7 @@ class ValueIndex {
 
   readonly #text: string;
   readonly #numerals: ReadonlyMap<string, number>;
+  #folded: string | undefined;
   #scanned: readonly ValueIndex[] | undefined;
 
   constructor(text: string, numbers: ReadonlyMap<string, number>) {
@@ -210,11 +211,24 @@ class ValueIndex {
     return this.#run(tokens) !== undefined;
   }
 
+  /** The line where a text with words, or with spaces, stands as it is, but for case, accents and white space. */
+  wordForWordLineOf({ shown }: Sought): number | undefined {
+    const wanted = plain(shown).trim();
+    if (!/\p{L}|\s/u.test(wanted) || wanted.length > 500) return undefined;
+    const words = wanted.split(/\s+/).map((word) => word.replaceAll(/[\\^$.*+?()[\]{}|/]/g, String.raw`\$&`));
+    this.#folded ??= plain(this.#text);
+    const pattern = new RegExp(`(?<![\\p{L}\\p{N}_])${words.join(String.raw`\s+`)}(?![\\p{L}\\p{N}_])`, "u");
+    const at = pattern.exec(this.#folded)?.index;
+    return at === undefined ? undefined : this.#folded.slice(0, at).split(/\r\n|\r|\n/).length;
+  }
+
   /** The line where a value stands. */
   lineOf({ tokens, field: names }: Sought): number | undefined {
     const field = new Set(names);
     const named = tokens.filter(({ word }) => !field.has(word));
-    const ways = named.length === tokens.length || named.length === 0 ? [tokens] : [tokens, named];
+    // A currency or unit that is a value of its own.
+    const inUnits = tokens.map((token) => ({ ...token, word: unitOf(token.word) }));
+    const ways = [tokens, ...(named.length === tokens.length || named.length === 0 ? [] : [named]), inUnits];
     for (const way of ways) {
       const [first] = way;
       // A number, or the name of a month, which dates have in any form.

@@ -39,7 +39,7 @@ export function numeralsOf(text: string): ReadonlyMap<string, number> {
 }
 
 /** Equal for texts that differ in case, accents, typography or Unicode form. */
-function plain(text: string): string {
+export function plain(text: string): string {
   const folded = text
     .normalize("NFKC")
     .replaceAll(/\p{Default_Ignorable_Code_Point}/gu, "")
@@ -293,5 +293,6 @@ function soleForms(pieces: readonly Piece[], at: number, line: string): readonly
   return grouped === undefined ? [] : canonical(grouped.replaceAll(" ", ""));
 }
 
+export const unitOf = (word: string): string => units.get(word) ?? word;
 export const isUnit = (word: string): boolean => units.has(word);
 export const areCurrencies = (words: readonly string[]): boolean => words.every((word) => currencies.has(word));
