@@ -7,9 +7,10 @@ import { rows } from "./rows.ts";
 import { scope } from "./scope.ts";
 import { statements } from "./statements.ts";
 import { tasks } from "./tasks.ts";
+import { tokens } from "./tokens.ts";
 
 /** Each measures one thing that the program says about answers or models. */
-const parts: readonly Bench[] = [agree, choice, extractions, learning, rows, scope, statements, tasks];
+const parts: readonly Bench[] = [agree, choice, extractions, learning, rows, scope, statements, tasks, tokens];
 
 export const judgement: Bench = {
   name: "judgement",
