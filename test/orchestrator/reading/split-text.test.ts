@@ -106,7 +106,7 @@ describe("documents", () => {
   });
 
   it("are cut between paragraphs within a section, never after its heading; equal names get their lines", () => {
-    const parts = one("guide.md", `## Ports\n\n${prose(8)}`, 100);
+    const parts = one("guide.md", `## Ports\n\n${prose(8)}`, 110);
     expect(parts.length).toBeGreaterThan(3);
     expect(parts[0]?.name).toBe("guide.md: Ports, lines 1–6");
     for (const { passages } of parts) expect(passages[0]?.text).toMatch(/^(?:## Ports\n\n)?Paragraph /);
