@@ -3,6 +3,7 @@ import { agree } from "./agree.ts";
 import { choice } from "./choice.ts";
 import { extractions } from "./extractions.ts";
 import { learning } from "./learning.ts";
+import { loops } from "./loops.ts";
 import { rows } from "./rows.ts";
 import { scope } from "./scope.ts";
 import { statements } from "./statements.ts";
@@ -10,7 +11,7 @@ import { tasks } from "./tasks.ts";
 import { tokens } from "./tokens.ts";
 
 /** Each measures one thing that the program says about answers or models. */
-const parts: readonly Bench[] = [agree, choice, extractions, learning, rows, scope, statements, tasks, tokens];
+const parts: readonly Bench[] = [agree, choice, extractions, learning, loops, rows, scope, statements, tasks, tokens];
 
 export const judgement: Bench = {
   name: "judgement",

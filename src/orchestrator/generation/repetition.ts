@@ -2,7 +2,7 @@
 export interface Repetition {
   /** Length of the block in characters. */
   readonly periodCharacters: number;
-  /** The copies differ in their numbers: `12. Again.`, `13. Again.` */
+  /** The copies differ in their numbers or letters: `12. Again.`, `(b) Again.` */
   readonly isCounted: boolean;
 }
 
@@ -30,6 +30,8 @@ const longestPeriod = 2_048;
  * | records  | two different words or more among symbols: code, rows, objects   |
  * | rows     | other lines: numbers, rulers, drawings                           |
  * | run      | anything else in one line: `0, 0, 0`, base64                     |
+ * | stutter  | few words in one line, eighty times or more: `the the the`       |
+ * | signs    | emoji, or one sign, in one line                                  |
  */
 const limits = {
   blank: { characters: 600, copies: 3 },
@@ -38,9 +40,15 @@ const limits = {
   records: { characters: 2_400, copies: 6 },
   rows: { characters: 4_000, copies: 6 },
   run: { characters: 2_400, copies: 6 },
-  /** Blocks that count: `Step 12: repeat.`, and items of a numbered list. */
+  stutter: { characters: 1_000, copies: 80 },
+  emoji: { characters: 800, copies: 24 },
+  signs: { characters: 800, copies: 800 },
+  /** Blocks that count: `Step 12: repeat.`, and items of a numbered list, of which twenty may have been asked for. */
   counted: { characters: 1_600, copies: 8 },
-  items: { characters: 900, copies: 4 },
+  items: { characters: 1_300, copies: 4 },
+  lettered: { characters: 1_100, copies: 12 },
+  /** Lines of a program whose names alone count: `value12 = data.value12`. */
+  names: { characters: 3_000, copies: 60 },
 } as const;
 const leastCharacters = Math.min(...Object.values(limits).map(({ characters }) => characters));
 const leastCopies = 3;
@@ -53,17 +61,24 @@ export function watchRepetition(): RepetitionWatch {
   /** Most answers are shorter than a stride. */
   let tails: { readonly plain: Tail; readonly counted: Tail } | undefined;
   let unseen = "";
+  /** The beginning of a line, which may become the number or the letter of an item. */
+  let held = "";
   let endsInDigit = false;
 
   function look(text: string): Repetition | undefined {
     const { plain, counted } = (tails ??= { plain: createTail(), counted: createTail() });
-    const found = plain.add(text, (block) => limits[kindOf(block)]);
+    const found = plain.add(text, (block) => limits[stutterOf(block) ?? kindOf(block)]);
     if (found !== undefined) return { periodCharacters: found, isCounted: false };
-    const digits = withoutNumbers(text);
+    const whole = held + text;
+    const lineStart = whole.lastIndexOf("\n");
+    const complete = lineStart >= 0 && whole.length - lineStart <= longestMarker ? lineStart : whole.length;
+    held = whole.slice(complete);
+    const counting = whole.slice(0, complete);
+    const digits = withoutCounters(counting);
     const period = counted.add(endsInDigit && digits.startsWith("0") ? digits.slice(1) : digits, (block) =>
-      limitOfCounting(block),
+      limitOfCounting(block, plain.text),
     );
-    endsInDigit = /\d$/.test(text);
+    if (counting !== "") endsInDigit = /\d$/.test(counting);
     return period === undefined ? undefined : { periodCharacters: period, isCounted: true };
   }
 
@@ -96,6 +111,9 @@ function createTail() {
   /** By period: how many characters at the end equal those one period earlier. */
   const same = new Int32Array(longestPeriod + 1);
   return {
+    get text(): string {
+      return tail;
+    },
     /** The shortest period whose repetition at the end exceeds its limit. */
     add(text: string, limitOf: (block: string) => Limit | undefined): number | undefined {
       tail = (tail + text).slice(-windowCharacters);
@@ -137,9 +155,17 @@ function measure(text: string, same: Int32Array): void {
   }
 }
 
-/** The text with `0` for every number. */
-function withoutNumbers(text: string): string {
-  return text.replaceAll(/\d+/g, "0");
+/** The letter or Roman numeral of an item: `(b)`, `XIV.`, `Option C:`. It begins a line. */
+const marker =
+  /(?:[IVXLC]+|[ivxlc]+|[a-z]{1,2}|[A-Z])(?=[.):])(?<=\n[ \t>*#-]{0,8}(?:[A-Za-z\u00c0-\u024f]{1,12} )?\(?[A-Za-z]{1,8})/g;
+const longestMarker = 32;
+const counterOrUnit = new RegExp(`(?<marker>${marker.source})|\\d+|\\D`, "gs");
+/** Stands for a marker. */
+const letter = "\u0001";
+
+/** The text with `0` for every number, and one sign for every letter of an item. */
+function withoutCounters(text: string): string {
+  return text.replaceAll(marker, letter).replaceAll(/\d+/g, "0");
 }
 
 const wordPattern = /[\p{L}\p{M}]{2,}/gu;
@@ -147,6 +173,16 @@ const wordPattern = /[\p{L}\p{M}]{2,}/gu;
 const ideographPattern = /[\p{Script=Han}\p{Script=Hiragana}\p{Script=Katakana}]/gu;
 /** Rare in prose; a comma only where no space follows, a quotation mark only as in JSON. */
 const symbolPattern = /[|{}[\]<>=\\;$@^~+&%()\d]|,(?=\S)|"(?=[:,}\]])/g;
+
+/** A block whose copies in one line are a loop sooner. */
+function stutterOf(block: string): "stutter" | "emoji" | "signs" | undefined {
+  if (block.length > 32 || block.includes("\n")) return undefined;
+  if (block.length === 1) return /[\p{P}\p{S}]/u.test(block) ? "signs" : undefined;
+  const whole = /^[\udc00-\udfff]/.test(block) ? `${block.slice(1)}${block.slice(0, 1)}` : block;
+  if (/^(?:\p{Extended_Pictographic}|\p{Emoji_Modifier}|[\ufe0f\u200d ])+$/u.test(whole) && block.trim() !== "")
+    return "emoji";
+  return /\p{L}{2}/u.test(block) && !/\d/.test(block) ? "stutter" : undefined;
+}
 
 function kindOf(block: string): keyof typeof limits {
   if (block.trim() === "") return "blank";
@@ -160,16 +196,35 @@ function kindOf(block: string): keyof typeof limits {
   return block.includes("\n") ? "rows" : "run";
 }
 
-/** The limit for a block whose only numbers are those of list items, or a sentence with a single number. */
-function limitOfCounting(block: string): Limit | undefined {
+/**
+ * The limit for a block whose only counters are those of items, of a sentence or of names in a line of code; `text` still
+ * has the numbers.
+ */
+function limitOfCounting(block: string, text: string): Limit | undefined {
   const numbers = block.match(/0/g)?.length ?? 0;
-  if (numbers === 0) return undefined;
+  const letters = block.split(letter).length - 1;
+  if (numbers + letters === 0) return undefined;
+  const kind = kindOf(block.replaceAll("0", "").replaceAll(letter, ""));
+  if (kind !== "prose" && kind !== "phrase") {
+    const names = `${block}${block}`.match(/[A-Za-z_]0/g)?.length ?? 0;
+    const lines = block.match(/\n/g)?.length ?? 0;
+    const isOfNames = lines === 1 && numbers >= 2 && names >= numbers * 2 - 1;
+    return isOfNames && areCounters(text, numbers) ? limits.names : undefined;
+  }
   // The block may begin anywhere in its item; two copies contain every line completely.
   const items = `${block}${block}`.match(/\n[ \t>*-]*0[.)] /g)?.length ?? 0;
-  const kind = kindOf(block.replaceAll("0", ""));
-  if (kind !== "prose" && kind !== "phrase") return undefined;
+  if (letters > 0) return numbers === 0 ? limits.lettered : undefined;
   if (items >= numbers * 2 - 1) return limits.items;
-  return numbers === 1 && new Set(block.match(wordPattern)).size >= 6 ? limits.counted : undefined;
+  if (new Set(block.match(wordPattern)).size < 6) return undefined;
+  return numbers === 1 || (numbers === 2 && areCounters(text, numbers)) ? limits.counted : undefined;
+}
+
+/** Whether each of the numbers in a copy grows by the same amount from copy to copy: data don't. */
+function areCounters(text: string, numbers: number): boolean {
+  // The last copy may be incomplete.
+  const values = (text.match(/\d+/g) ?? []).slice(-9 * numbers, -numbers).map(Number);
+  const steps = values.slice(numbers).map((value, index) => value - (values[index] ?? 0));
+  return steps.length > numbers && steps.every((step, index) => index < numbers || step === steps[index - numbers]);
 }
 
 /**
@@ -200,13 +255,13 @@ function toBoundary(text: string, from: number, period: number): number {
   return boundary === null ? 0 : boundary.index + boundary[0].length;
 }
 
-/** The text with `0` for every number, and the original position of each character. */
+/** `withoutCounters`, and the original position of each character. */
 function numberless(text: string): { readonly characters: string; readonly positions: readonly number[] } {
   const positions: number[] = [];
   let characters = "";
-  for (const { 0: part, index } of text.matchAll(/\d+|\D/gs)) {
+  for (const { 0: part, index, groups } of text.matchAll(counterOrUnit)) {
     positions.push(index);
-    characters += /^\d/.test(part) ? "0" : part;
+    characters += groups?.["marker"] === undefined ? (/^\d/.test(part) ? "0" : part) : letter;
   }
   return { characters, positions };
 }

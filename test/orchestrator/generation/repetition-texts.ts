@@ -150,6 +150,22 @@ export const ordinary: readonly LabelledText[] = [
         `第${i}天，渔夫看见了${of(["海", "船", "灯", "鸟", "雨"], i)}，他想起了${of(["母亲", "朋友", "故乡"], i)}。`,
     ),
   },
+  {
+    name: "twenty numbered lines that were asked for",
+    text: `${rows(20, (i) => `${i + 1}. I must not feed the classroom hamster with chewing gum.`)}\n\nThat's all twenty.`,
+  },
+  {
+    name: "SQL inserts of two numbers and equal words",
+    text: rows(40, (i) => `INSERT INTO seats (hall, row_no, seat_no) VALUES ('Great Hall', ${i >> 3}, ${i % 8});`),
+  },
+  {
+    name: "sentences with two numbers that are data",
+    text: rows(40, (i) => `On day ${i + 1} the gauge at the old bridge showed ${(i * 7919) % 300} centimetres.`),
+  },
+  { name: "a zero matrix of 16 rows", text: zeros(16, 16) },
+  { name: "pins of a board", text: rows(64, (i) => `const led${i} = board.pin${(i * 37) % 64};`) },
+  { name: "a wall of emoji", text: rows(12, () => "🟦".repeat(20)) },
+  { name: "lettered clauses", text: rows(24, (i) => `(${String.fromCodePoint(97 + i)}) that ${sentence(i)}`) },
   { name: "MIDI-like notes", text: rows(20, (i) => "C4 E4 G4 C5 ".repeat(4) + of(names, i)) },
 ];
 
@@ -223,6 +239,31 @@ export const loops: readonly LabelledText[] = [
   { name: "a row of numbers", text: stuck("x,y\n", "0,0,1,0\n", 9_000) },
   { name: "a separator of a table", text: stuck("| a |\n|", "---|", 9_000) },
   { name: "dialogue", text: stuck("", "User: What is your name?\nAssistant: My name is Assistant.\n") },
+  {
+    name: "two counters in a sentence",
+    text: rows(90, (i) => `In step ${i + 2} we repeat what was done in step ${i + 1} until nothing changes.`),
+    kept: "In step 2 we repeat what was done in step 1 until nothing changes.",
+  },
+  {
+    name: "two counters in a line of code",
+    text: rows(90, (i) => `    value${i + 1} = settings.get_value${i + 1}(None)`),
+  },
+  {
+    name: "a lettered list of the same item",
+    text: `Decided:\n${rows(26, (i) => `(${String.fromCodePoint(97 + i)}) that the members be informed of the date of the next meeting;`)}`,
+    kept: "Decided:\n(a) that the members be informed of the date of the next meeting;",
+  },
+  {
+    name: "options with the same text",
+    text: rows(
+      26,
+      (i) => `Option ${String.fromCodePoint(65 + i)}: Raise the budget for marketing and hire a consultant.`,
+    ),
+  },
+  { name: "one word, three hundred times", text: `The largest city of ${"the ".repeat(300)}` },
+  { name: "dots", text: `Thinking about it${".".repeat(1_100)}` },
+  { name: "six hundred emoji", text: `Well done! ${"🎉".repeat(600)}` },
+  { name: "a path that grows", text: `Open /srv${"/data/backup".repeat(120)}` },
   { name: "an excuse", text: stuck("", "I'm sorry, but I can't assist with that. ") },
   {
     name: "thoughts",
