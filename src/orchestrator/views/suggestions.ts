@@ -127,6 +127,8 @@ export interface SuggestionMachine {
 
 /** About the speed at which people read. */
 const leastTokensPerSecond = 8;
+/** A larger download is suggested only where a speed is known: two cores may be all that there is. */
+const mostUnmeasuredBytes = 4e9;
 /** The quick model reads this many times fewer bytes per token, and is smaller, too. */
 const quickFactor = 2.5;
 
@@ -149,7 +151,9 @@ interface Measured {
 export function suggestModels(machine: SuggestionMachine): ModelSuggestion {
   const usable = firstModels.filter(({ runsEmbedded }) => runsEmbedded || machine.hasOllama === true);
   const measured = usable.map((model) => measure(model, machine)).toSorted((a, b) => strength(b) - strength(a));
-  const fitting = measured.filter(({ fits }) => fits);
+  const fitting = measured.filter(
+    ({ fits, isSpeedKnown, model }) => fits && (isSpeedKnown || model.sizeBytes <= mostUnmeasuredBytes),
+  );
   const best = fitting.find(isQuickEnough) ?? quickest(fitting);
   if (best === undefined) return nothingFits(measured, machine);
   const quick = fitting.find(

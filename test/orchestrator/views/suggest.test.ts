@@ -91,6 +91,11 @@ describe("suggestModels", () => {
     );
   });
 
+  it.each([16, 64])("%d GB available, and no speed measured in time: no large download", (available) => {
+    const unmeasured = machine(available, { ramBytesPerSecond: undefined, hasOllama: true });
+    expect(namesOf(unmeasured)).toEqual(["qwen3:4b-instruct", `quick ${small}`, "vision qwen3.5:2b"]);
+  });
+
   it("states no speed where none is known", () => {
     const { name, reason } = suggestModels(machine(6, { ramBytesPerSecond: undefined }));
     expect([name, reason]).toEqual(["qwen3:4b-instruct", "2.5 GB download, needs 4.6 GB of the 6.0 GB available"]);
