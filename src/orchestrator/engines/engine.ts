@@ -67,6 +67,8 @@ export interface Engine {
    * models, which share cores of this machine.
    */
   readonly parallelAnswers?: number;
+  /** How many of them the server computes at the same time, where that is stated; the others wait there. Absent: all. */
+  readonly answersAtOnce?: number;
   /**
    * Pauses an answer in the background (`GenerationRequest.background`) while another request computes, and continues it
    * afterwards with the text that it would have had. Absent: such an answer runs to its end.

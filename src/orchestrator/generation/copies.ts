@@ -37,6 +37,7 @@ export function createCopies(models: () => Settings["models"]): Copies {
   /** The last report of each replica, and the requests that it had been assigned then. */
   const reported = new WeakMap<Engine, { readonly load: EngineLoad; readonly own: number }>();
   const count = (id: string): number => assigned.get(id) ?? 0;
+  const atOnce = (located: LocatedModel) => maxParallelOf(models(), located, located.engine.answersAtOnce);
 
   function take(id: string): () => void {
     assigned.set(id, count(id) + 1);
@@ -73,7 +74,7 @@ export function createCopies(models: () => Settings["models"]): Copies {
         return { entry: onEngine(entry, located), request, release: hold(idOf(located)) };
       }
       // Counted before anything is awaited, so that requests that arrive together see each other.
-      const mustWait = count(idOf(entry.located)) >= maxParallelOf(models(), entry.located);
+      const mustWait = count(idOf(entry.located)) >= atOnce(entry.located);
       const releaseRouted = hold(idOf(entry.located));
       if (!hasOthers(source, entry.located)) return { entry, request, release: releaseRouted };
       const open = await openCopies(source, entry.located, request.privacy, tried, mustWait, signal).finally(
@@ -85,7 +86,7 @@ export function createCopies(models: () => Settings["models"]): Copies {
           const { loadSeconds } = source.observations.of(id);
           return {
             assigned: count(id),
-            parallel: maxParallelOf(models(), located),
+            parallel: atOnce(located),
             isLoaded: isLoaded || count(id) > 0,
             loadMs: loadSeconds === undefined ? located.model.sizeBytes / assumedBytesPerMs : loadSeconds * 1_000,
           };
@@ -216,7 +217,7 @@ function onEngine(entry: LocatedCandidate, located: LocatedModel): LocatedCandid
 export interface Copy {
   /** Requests that wait there or are being answered. */
   readonly assigned: number;
-  /** Concurrent answers. */
+  /** Answers that it computes at the same time. */
   readonly parallel: number;
   /** Loaded or loading. */
   readonly isLoaded: boolean;

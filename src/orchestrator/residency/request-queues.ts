@@ -36,10 +36,14 @@ interface Requester {
 }
 
 /** `models.<pattern>.maxParallel` if it is set and the engine supports more than one, else the default of the engine. */
-export function maxParallelOf(models: Parameters<typeof overridesOf>[0], { engine, model }: LocatedModel): number {
+export function maxParallelOf(
+  models: Parameters<typeof overridesOf>[0],
+  { engine, model }: LocatedModel,
+  usual?: number,
+): number {
   if (engine.parallelAnswers === undefined) return 1;
   const { maxParallel } = overridesOf(models, model.name);
-  return maxParallel ?? engine.parallelAnswers;
+  return maxParallel ?? usual ?? engine.parallelAnswers;
 }
 
 /** Two decoders on the same cores are 50 times slower than one after the other. */

@@ -8,8 +8,13 @@ import { settle } from "../../support/slow-time.ts";
 const model = fakeModel("llama3.2:3b", 2 * gigabyte);
 
 /** Two engines, the first on this machine; answers wait until the gate is opened. */
-function setUp(second: Partial<Engine> = {}, held = [model], settings: object = {}) {
-  const first = createFakeEngine("ollama", [model]);
+function setUp(
+  second: Partial<Engine> = {},
+  held = [model],
+  settings: object = {},
+  { answersAtOnce }: Partial<Pick<Engine, "answersAtOnce">> = {},
+) {
+  const first = createFakeEngine("ollama", [model], { ...(answersAtOnce !== undefined && { answersAtOnce }) });
   const other = createFakeEngine("ollama-2", held, { memoryDomain: "box:11434", ...second });
   const gate = createGate();
   for (const engine of [first, other]) {
@@ -40,6 +45,15 @@ describe("a model on two engines", () => {
     gate.open();
     await Promise.all(all);
     expect([answers(first), answers(other)]).toEqual([8, 8]);
+  });
+
+  it("is shared before a queue builds up where each server computes one answer at a time", async () => {
+    const { generate, first, other, gate, answers } = setUp({ answersAtOnce: 1 }, [model], {}, { answersAtOnce: 1 });
+    const all = Array.from({ length: 6 }, () => generate({}));
+    await settle();
+    gate.open();
+    await Promise.all(all);
+    expect([answers(first), answers(other)]).toEqual([3, 3]);
   });
 
   it("is spread according to models.<pattern>.maxParallel", async () => {

@@ -94,6 +94,8 @@ export function createOllamaEngine(options: OllamaEngineOptions): Engine & Requi
     memoryDomain: host.isLoopback && options.memoryBytes === undefined ? "local" : host.label,
     ...defined({ memoryBytes: options.memoryBytes }),
     parallelAnswers: 4,
+    // Ollama's default.
+    answersAtOnce: options.serverOptions?.parallel ?? 1,
     audioFormats: ["wav"],
     address: host.baseUrl,
     ...(options.isOptional && { isOptional: options.isOptional }),
