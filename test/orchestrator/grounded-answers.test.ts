@@ -37,7 +37,7 @@ describe("the values of a JSON answer about files", () => {
   it("may be null, and the model is told so", async () => {
     const { generate, requests } = setUp({ version: "3.2.1", node: null });
     await generate(ask);
-    expect(requests[0]?.messages.at(-1)?.content).toMatch(/Use null for a value that the text does not state\.$/);
+    expect(requests[0]?.messages.at(-1)?.content).toMatch(/Use null only for a value that the text does not state\.$/);
     expect(requests[0]?.format).toMatchObject({
       properties: { node: { type: ["string", "null"] }, private: { type: "boolean" } },
     });

@@ -29,7 +29,7 @@ interface Missing {
   readonly isLeftOut: boolean;
 }
 
-const instruction = "Use null for a value that the text does not state.";
+const instruction = "Use null only for a value that the text does not state.";
 
 /** Tasks whose words are the model's own; their numbers are not. */
 const making: ReadonlySet<Task> = new Set<Task>(["code", "code_review", "creative", "summarization", "translation"]);
