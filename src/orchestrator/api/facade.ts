@@ -382,7 +382,7 @@ export interface Orchestrator {
     readonly ofPull: (result: PullResult) => Readonly<Record<string, unknown>>;
     readonly ofError: (error: unknown, tool: string) => string;
   }): Promise<void>;
-  /** Calls `listener` at every change until the returned function is called. Coalesced: a few per second and kind. */
+  /** Calls `listener` at every change, coalesced: a few per second and kind. */
   onChange(listener: (change: Change) => void): () => void;
   /** Polls memory or models every few seconds until the returned function is called: other programs send no changes. */
   watch(what: "memory" | "models"): () => void;
@@ -392,9 +392,6 @@ export interface Orchestrator {
   readonly fileLimits: { readonly maxFileBytes: number; readonly maxTotalBytes: number };
   /** Call it after the machine slept: cached engine data is stale and is read again. Never throws. */
   wokeUp(): Promise<void>;
-  /**
-   * Aborts running operations and closes engines and their processes. With `unloadsOwned`, models that it loaded into
-   * engines that keep running are unloaded first, within a second.
-   */
+  /** Aborts operations and closes engines. With `unloadsOwned`, models that it loaded elsewhere are unloaded first, in 1 s. */
   close(options?: { readonly unloadsOwned?: boolean }): Promise<void>;
 }

@@ -87,8 +87,8 @@ export async function planGeneration(
   };
   const planned = await queried(asked);
   const { route, entry, reason, options, plan, notes, parts } = await planFromChain(planned).then(
-    ({ fitted, ...planned }) => ({
-      ...planned,
+    ({ fitted, ...rest }) => ({
+      ...rest,
       ...fitted,
       notes: [...fitted.notes, ...fitted.budget.notes],
       parts: undefined,

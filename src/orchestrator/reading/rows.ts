@@ -111,7 +111,7 @@ function asking(request: Resolved, prompt: string): GenerateRequest {
     memoryTokens: _memory,
     ...plain
   } = kept;
-  const maxTokens = Boolean(request.think) ? thinkingTokens : queryTokens;
+  const maxTokens = request.think !== undefined && request.think !== false ? thinkingTokens : queryTokens;
   return { ...plain, prompt, task: "code", maxTokens, temperature: 0, useMemory: false, split: "none" };
 }
 

@@ -24,7 +24,12 @@ import { candidate, loaded, order, request } from "./candidates.ts";
 
 const [first, second, third] = ["llama3.1:8b", "qwen2.5:7b", "mistral:7b"] as const;
 
-function rated(model: string, isGood: boolean, times: number, from: QualityState = nothingLearned): QualityState {
+function afterRatings(
+  model: string,
+  isGood: boolean,
+  times: number,
+  from: QualityState = nothingLearned,
+): QualityState {
   let state = from;
   for (let count = 0; count < times; count += 1) state = learnFeedback(state, ratingEvidence("general", model, isGood));
   return state;
@@ -37,7 +42,7 @@ describe("what was learned", () => {
     const today = order(request(), unloaded);
     expect(today).toEqual([first, second, third]);
     expect(order(request({ learned: nothingLearned }), unloaded)).toEqual(today);
-    expect(order(request({ learned: rated("gone:1b", true, 9) }), unloaded)).toEqual(today);
+    expect(order(request({ learned: afterRatings("gone:1b", true, 9) }), unloaded)).toEqual(today);
   });
 
   it("overtakes what is expected without it, and takes its place back with it", () => {
@@ -53,7 +58,7 @@ describe("what was learned", () => {
   });
 
   it("never loads a model because another one is a little better: loaded models stay first", () => {
-    const learned = rated(second, true, 20, rated(first, true, 3));
+    const learned = afterRatings(second, true, 20, afterRatings(first, true, 3));
     const choice = chooseModel(request({ learned }), [loaded(first), candidate(second), candidate(third)]);
     expect(choice.chain[0]?.candidate.model).toBe(first);
   });
@@ -62,7 +67,7 @@ describe("what was learned", () => {
     [5, first],
     [6, second],
   ])("after %i bad answers %s answers, although only the first is loaded", (times, expected) => {
-    const choice = chooseModel(request({ learned: rated(first, false, times) }), [
+    const choice = chooseModel(request({ learned: afterRatings(first, false, times) }), [
       loaded(first),
       candidate(second),
       candidate(third),
@@ -74,7 +79,7 @@ describe("what was learned", () => {
   });
 
   it("a bad model still answers where nothing else can, and other tasks don't suffer from it alone", () => {
-    const learned = rated(first, false, 9);
+    const learned = afterRatings(first, false, 9);
     expect(order(request({ learned }), [loaded(first)])).toEqual([first]);
     const unfit = candidate(second, { fits: "no" });
     expect(order(request({ learned }), [loaded(first), unfit])).toEqual([first]);
@@ -94,14 +99,14 @@ describe("what was learned", () => {
   });
 
   it("never replaces a model that the request names or the user prefers", () => {
-    const learned = rated(first, false, 20);
+    const learned = afterRatings(first, false, 20);
     const all = [loaded(second), candidate(first)];
     expect(order(request({ learned, model: first }), all)).toEqual([first]);
     expect(order(request({ learned, preferred: first }), all)[0]).toBe(first);
   });
 
   it("names a model in any spelling", () => {
-    const learned = rated("Registry.ollama.ai/library/LLAMA3.1:8B", false, 6);
+    const learned = afterRatings("Registry.ollama.ai/library/LLAMA3.1:8B", false, 6);
     expect(order(request({ learned }), [loaded(first), candidate(second)])[0]).toBe(second);
   });
 });
@@ -249,7 +254,7 @@ describe("a user finds", () => {
 });
 
 describe("exploration", () => {
-  const learned = rated(first, true, 1);
+  const learned = afterRatings(first, true, 1);
   const chance = { learned, random: 0 };
 
   it("tries a loaded model now and then, and says so", () => {
