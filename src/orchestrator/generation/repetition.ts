@@ -179,7 +179,7 @@ function stutterOf(block: string): "stutter" | "emoji" | "signs" | undefined {
   if (block.length > 32 || block.includes("\n")) return undefined;
   if (block.length === 1) return /[\p{P}\p{S}]/u.test(block) ? "signs" : undefined;
   const whole = /^[\udc00-\udfff]/.test(block) ? `${block.slice(1)}${block.slice(0, 1)}` : block;
-  if (/^(?:\p{Extended_Pictographic}|\p{Emoji_Modifier}|[\ufe0f\u200d ])+$/u.test(whole) && block.trim() !== "")
+  if (/^(?:\p{Extended_Pictographic}|\p{Emoji_Modifier}|\ufe0f|\u200d| )+$/u.test(whole) && block.trim() !== "")
     return "emoji";
   return /\p{L}{2}/u.test(block) && !/\d/.test(block) ? "stutter" : undefined;
 }
