@@ -57,6 +57,7 @@ describe("several Ollama servers", () => {
     const [first, second] = make(settings({ hosts: ["box.lan"], parallel: 2, cacheType: "q8_0" }));
     expect(first?.residency?.serverOptions).toEqual({ parallel: 2, cacheType: "q8_0", hasFlashAttention: true });
     expect(second?.residency?.serverOptions).toEqual({ parallel: 1, cacheType: "f16", hasFlashAttention: true });
+    expect([first?.answersAtOnce, second?.answersAtOnce]).toEqual([2, 1]);
     const [other, same] = make(settings({ hosts: ["box.lan"], parallel: 4, cacheType: "q8_0" }));
     expect([other === first, same === second]).toEqual([false, true]);
   });
