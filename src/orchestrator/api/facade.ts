@@ -223,7 +223,6 @@ export interface RoutePlan {
   readonly plan: LoadPlan;
   /** In how many parts the text will be read; absent if it is read whole. */
   readonly parts?: PartsRead;
-  /** As in `GenerateResult`. */
   readonly notes: readonly string[];
 }
 

@@ -127,13 +127,12 @@ async function planParts({ world, request, thread, context: { signal } }: Run, r
 }
 
 /** From files of rows by a query where it asks for one; else whole, or in parts. */
-async function answerRead(asked: Run): Promise<ReadAnswer> {
-  const read = () =>
-    answerWhole(asked).then<ReadAnswer, ReadAnswer>(
-      (result) => ({ result }),
-      (error: unknown) => answerLong(asked, error),
-    );
-  if (!hasRows(asked.request)) return read();
+function answerRead(asked: Run): Promise<ReadAnswer> {
+  const { files } = asked.request;
+  return files !== undefined && hasRows(asked.request) ? answerRows(asked) : answerText(asked);
+}
+
+async function answerRows(asked: Run): Promise<ReadAnswer> {
   const { world, caller, thread, request, context } = asked;
   const reader = await world.reader();
   return reader.query(
@@ -144,7 +143,7 @@ async function answerRead(asked: Run): Promise<ReadAnswer> {
       answer: (part) => answerRequest({ ...asked, ...part }),
       write: (part) => answerRequest({ ...asked, ...part, request: resolve(part.request, caller, thread) }),
     },
-    read,
+    () => answerText(asked),
   );
 }
 
@@ -156,10 +155,14 @@ function hasRows({ files, images, audio, split, check = "none" }: Resolved): boo
   return images === undefined && audio === undefined && files.every(({ path }) => rowFiles.test(path));
 }
 
-function answerWhole(asked: Run): Promise<GenerateResult> {
+async function answerText(asked: Run): Promise<ReadAnswer> {
   // At once: with many tokens to read, even the choice of a model may take seconds, since the engine has to start for it.
   if (asked.request.files !== undefined) asked.context.report({ message: "choosing a model" });
-  return answerRequest(asked);
+  try {
+    return { result: await answerRequest(asked) };
+  } catch (error) {
+    return answerLong(asked, error);
+  }
 }
 
 /** Reads the text of a request in parts if it failed because the text exceeds the windows of all models that may answer. */
