@@ -58,7 +58,8 @@ export function reasonFor(match: Match, request: ChoiceRequest): string {
     parts.push(request.preferredBecause ?? "preferred");
   if (candidate.isLoaded) parts.push("loaded");
   if (request.model === undefined) parts.push(...profileWords(match, request));
-  parts.push(...standInWords(match, request), ...learnedWords(match, request), ...decidedWords(match, request));
+  parts.push(...standInWords(match, request), ...learnedWords(match, request));
+  if (match.runnerUp !== undefined) parts.push(...decidedWords(match, match.runnerUp, request));
   if (!candidate.isLoaded) parts.push(memoryWords(candidate));
   if (missed !== undefined) parts.push(missed);
   if (!hasRoomForAnswer(candidate, request)) parts.push(roomWords(candidate.contextTokens, request.promptTokens));
@@ -66,11 +67,11 @@ export function reasonFor(match: Match, request: ChoiceRequest): string {
 }
 
 /** What put this model before the next one, where that was its strength or its speed. */
-function decidedWords(match: Match, request: ChoiceRequest): readonly string[] {
-  const { candidate, seconds, step, runnerUp, because, replaces, better, standIn } = match;
+function decidedWords(match: Match, runnerUp: Match, request: ChoiceRequest): readonly string[] {
+  const { candidate, seconds, step, because, replaces, better, standIn } = match;
   const isSaid = because !== undefined || replaces !== undefined || better !== undefined || standIn !== "none";
   const isOpen = request.model === undefined && !isSaid;
-  if (!isOpen || runnerUp === undefined || step <= steps.listed || request.task === "embedding") return [];
+  if (!isOpen || step <= steps.listed || request.task === "embedding") return [];
   const other = runnerUp.candidate;
   if (sameModel(other.model, candidate.model)) return [];
   const stronger = strengthAt(candidate, request.task) - strengthAt(other, request.task);

@@ -56,7 +56,7 @@ export function taskFeatures({ prompt, fileNames = [], hasFormat = false }: Clas
     addInstruction(request.slice(-instructionCharacters), words, parts);
     addBody(request.slice(instructionCharacters, -instructionCharacters), body);
   }
-  addBody(material, body);
+  if (material !== "") addBody(material, body);
   const signs: number[] = [];
   for (const name of signsOf(prompt, text, fileNames, { hasFormat, hasMaterial: material !== "" }))
     signs.push(hashOf(name) ^ sign);
