@@ -29,7 +29,7 @@ function wiringWithout(source: string, watcher: string): string {
 async function compiles(watcher: string): Promise<boolean> {
   const folder = await mkdtemp(path.join(tmpdir(), "ollm-without-"));
   try {
-    await Promise.all(["src", "tsconfig.json", "package.json"].map((name) => copy(name, folder)));
+    await Promise.all(["src", "sql-js.d.ts", "tsconfig.json", "package.json"].map((name) => copy(name, folder)));
     await symlink(path.join(root, "node_modules"), path.join(folder, "node_modules"), "junction");
     await rm(path.join(folder, watch, watcher), { recursive: true });
     const file = path.join(folder, wiring);
@@ -39,7 +39,7 @@ async function compiles(watcher: string): Promise<boolean> {
     const config = {
       extends: "./tsconfig.json",
       compilerOptions: { skipLibCheck: true },
-      include: ["src/orchestrator"],
+      include: ["src/orchestrator", "sql-js.d.ts"],
     };
     await writeFile(path.join(folder, "without.json"), JSON.stringify(config));
     const tsc = path.join(root, "node_modules/typescript/bin/tsc");

@@ -29,7 +29,7 @@ export interface ScoreTerms extends Omit<ExpectedSeconds, "totalSeconds"> {
   /** What it has in common with a preferred model that does not fit. */
   readonly standIn?: "quantization" | "family";
   readonly room: "loaded" | "free" | "afterUnloading";
-  /** Its strength at the task less the wait, in doublings of parameters (`routing/strength.ts`). */
+  /** Its strength at the task less the wait, in doublings of parameters (`routing/expected-seconds.ts`). */
   readonly merit: number;
   /**
    * The expected score of its answers to this task, from 0 (useless) to 1, half of the 90 % interval around it, and how

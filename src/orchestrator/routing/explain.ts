@@ -19,7 +19,7 @@ import {
 } from "./candidate.ts";
 import { budgetSteps } from "./cost.ts";
 import { type Match, standInFor, steps } from "./rank.ts";
-import { strengthAt } from "./strength.ts";
+import { strengthAt } from "./expected-seconds.ts";
 import { defined } from "../util/defined.ts";
 
 /** Models to suggest for a missing capability, which every engine runs. None for vision, which few engines have. */
@@ -45,7 +45,7 @@ const capabilityWords: Readonly<Record<Capability, string>> = {
 
 const largeWindowModel = { name: "granite4.1:8b", contextTokens: 131_072 };
 
-/** In doublings of parameters (`strength.ts`). */
+/** In doublings of parameters (`expected-seconds.ts`). */
 const clearlyStronger = 0.5;
 
 /** Why this model was chosen: `loaded, fits code profile`. */

@@ -3,7 +3,7 @@ import type { Profile } from "../api/types.ts";
 import { canonicalName, sameModel } from "../util/model-name.ts";
 import { type Candidate, type ChoiceRequest, hasRoomForAnswer, isOfProfile, missedThreshold } from "./candidate.ts";
 import { safeDefaults, isOtherQuantization } from "./database.ts";
-import { expectation, magnitude } from "./expected-seconds.ts";
+import { expectation, magnitude, meritOf } from "./expected-seconds.ts";
 import {
   type Quality,
   type QualityOrder,
@@ -15,7 +15,6 @@ import {
   priorAt,
   qualityOf,
 } from "./quality.ts";
-import { meritOf } from "./strength.ts";
 import { defined } from "../util/defined.ts";
 
 /** A candidate that passed the filters, with its rank. */
@@ -79,7 +78,7 @@ const betterMatch = 1;
  * 3. stand-in, if the preferred model does not fit: another quantization of it, the nearest first, then its family.
  * 4. evidence: models that are clearly bad at the task go last (`isBad`), whatever is in memory.
  * 5. listed: the profile's own models, in their order.
- * 6. merit: the strength at this task less the wait (`strength.ts`), which counts more the simpler the request is.
+ * 6. merit: the strength at this task less the wait (`expected-seconds.ts`), which counts more the simpler the request is.
  *
  * Last come the name and the configured order of engines. What was learned about the quality of answers then reorders
  * models that are equal in the terms before it (`byQuality`): the merit is what is expected without evidence.
