@@ -86,7 +86,8 @@ export function tokensOf(text: string, numbers: ReadonlyMap<string, number>): re
       own.pop();
       carried = { word: last.word, line: last.line };
     }
-    tokens.push(...own);
+    // One by one: the line may be a whole file, and arguments are limited.
+    for (const token of own) tokens.push(token);
   }
   if (carried !== undefined) tokens.push(wordToken(carried.word, carried.line));
   return tokens;

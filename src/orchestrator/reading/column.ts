@@ -92,8 +92,11 @@ function notationOf(cells: readonly string[], isContinental: boolean): Notation 
   const share = (read: Notation["read"]) => cells.filter((cell) => read(cell) !== undefined).length / cells.length;
   const [point, comma] = [share(readPoint), share(readComma)];
   if (Math.max(point, comma) < leastShare) return dateNotation(cells);
-  const isOpen = point === comma && cells.some((cell) => readPoint(cell) !== readComma(cell));
-  const usesComma = isOpen ? isContinental : comma > point;
+  // No group of thousands begins with a lone zero: `0.125` is a fraction wherever it stands.
+  const fraction =
+    point === comma ? cells.flatMap((cell) => /^[-+−]?0([.,])\d{3}$/.exec(cell)?.[1] ?? [])[0] : undefined;
+  const isOpen = point === comma && fraction === undefined && cells.some((cell) => readPoint(cell) !== readComma(cell));
+  const usesComma = fraction === undefined ? (isOpen ? isContinental : comma > point) : fraction === ",";
   const shown = cells.find((cell) => /[.,' \u00a0\u202f€$£%]/.test(cell));
   const read = usesComma ? readComma : readPoint;
   const isChanged = shown !== undefined && Number(shown) !== read(shown);

@@ -40,8 +40,15 @@ export class QueryThread {
     return undefined;
   }
 
+  /** Whether it can run another query: a thread that ran out of time or memory has ended. */
+  get isOpen(): boolean {
+    // -1 once it has ended, and at once after `terminate`.
+    return !ended.has(this.#thread);
+  }
+
   /** The rows, or why the query can't be run. After one that has no end no other can. Rejects with `Cancelled` only. */
   async run(sql: string, limitMs = runMs): Promise<QueryRows | { readonly problem: string }> {
+    if (!this.isOpen) return { problem: "the query before it had no end" };
     this.#thread.postMessage(sql);
     const report = await reportOf(this.#thread, limitMs, this.#signal);
     return "found" in report ? report.found : { problem: "problem" in report ? report.problem : "it has no end" };
@@ -51,6 +58,9 @@ export class QueryThread {
     await this.#thread.terminate();
   }
 }
+
+/** Threads that ran out of time or memory. */
+const ended = new WeakSet<Worker>();
 
 /** The next message of the thread, which ends after an abort, or when there is none in time. */
 function reportOf(thread: Worker, ms: number, signal: AbortSignal): Promise<QueryReport> {
@@ -69,12 +79,16 @@ function reportOf(thread: Worker, ms: number, signal: AbortSignal): Promise<Quer
       settle(() => reject(new Cancelled("the request was cancelled", { cause: signal.reason })));
     };
     const timer = setTimeout(() => {
+      ended.add(thread);
       void thread.terminate();
       fail(`it takes longer than ${formatDuration(ms)}`);
     }, ms);
     thread.on("message", (message: QueryReport) => settle(() => resolve(message)));
     thread.on("error", ({ message }: Error) => fail(message));
-    thread.on("exit", () => fail("its thread has ended"));
+    thread.on("exit", () => {
+      ended.add(thread);
+      fail("its thread has ended");
+    });
     if (signal.aborted) onAbort();
     else signal.addEventListener("abort", onAbort, { once: true });
   });

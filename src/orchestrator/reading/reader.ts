@@ -48,7 +48,8 @@ export const reader: Reader = {
   async query(ask, read) {
     const found = await answerFromRows(ask);
     if (found === undefined) return read();
-    if ("result" in found) return found;
+    // The turn of a conversation keeps the question, not the table.
+    if ("result" in found) return { question: ask.request.prompt, ...found };
     const { failure, totals } = found;
     const note = `no query answers this, so a model read the rows and may have miscounted (${failure})`;
     ask.context.report({ message: note });

@@ -89,7 +89,8 @@ async function writtenQuery(
     const found = sql === undefined ? { problem: "it wrote no query" } : await thread.run(sql);
     if (!("problem" in found) && (!isNothing(found) || attempt > 0)) return { found, by };
     if (!("problem" in found)) empty = { found, by };
-    if (attempt > 0) return empty ?? { problem: "problem" in found ? `${by.model}: ${found.problem}` : "" };
+    if (attempt > 0 || !thread.isOpen)
+      return empty ?? { problem: "problem" in found ? `${by.model}: ${found.problem}` : "" };
     const problem = "problem" in found ? found.problem : "it finds no rows; compare its values with those of the table";
     context.report({ message: `correcting the query: ${problem}` });
     prompt = correctionPrompt(prompt, sql ?? by.text, problem);
@@ -112,7 +113,9 @@ function asking(request: Resolved, prompt: string): GenerateRequest {
     ...plain
   } = kept;
   const maxTokens = request.think !== undefined && request.think !== false ? thinkingTokens : queryTokens;
-  return { ...plain, prompt, task: "code", maxTokens, temperature: 0, useMemory: false, split: "none" };
+  // A model that thinks unasked would use up the tokens before its query.
+  const think = request.think ?? false;
+  return { ...plain, prompt, think, task: "code", maxTokens, temperature: 0, useMemory: false, split: "none" };
 }
 
 function queryPrompt(question: string, tables: readonly TableOutline[]): string {

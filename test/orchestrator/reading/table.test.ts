@@ -115,6 +115,13 @@ describe("columns", () => {
     expect(table(`x\n${cells.split(";").join("\n")}`).rows.map(([value]) => value)).toEqual(values);
   });
 
+  it("read a lone zero before three digits as a fraction, whatever separates the cells", () => {
+    const rates = table("name;rate\na;0.125\nb;12.250");
+    expect(rates.rows.map(([, rate]) => rate)).toEqual([0.125, 12.25]);
+    expect(rates.notes).toEqual([]);
+    expect(table("name\trate\na\t0,125\nb\t2,250", "t.tsv").rows.map(([, rate]) => rate)).toEqual([0.125, 2.25]);
+  });
+
   it("read 1.234 by the rest of the file, and say so where it may be either", () => {
     expect(table("a;b\n1.234;12,5\n2.500;3,0\n")).toMatchObject({
       rows: [
