@@ -13,8 +13,8 @@ import { onlyEngine, withFakeEngine, withProbedServer } from "./support/programs
 const warmUpCalls = 30;
 const warmUpEvictions = 8;
 /** Counting ends when so many calls one after another showed nothing that could be spared, or after so many in all. */
-const enough = 25;
-const atMost = 150;
+const enough = 40;
+const atMost = 240;
 const quietMs = 10;
 const prompt = "Name three colours.";
 const sources = new URL("../src/", import.meta.url).href;
