@@ -19,8 +19,8 @@
  * | sshh12/multi_token                 | Apache-2.0 | requests to transcribe                                             |
  *
  * Left out for their licences: sahil280114/codealpaca (its data is CC BY-NC 4.0) and AudioLLMs/AudioBench (non-commercial);
- * because they ask not to be trained on: BIG-Bench Hard and LongFact; because they judge models, and so
- * may judge the classifier: lm-sys/FastChat (MT-Bench, Vicuna).
+ * because they ask not to be trained on: BIG-Bench Hard and LongFact; because they judge models:
+ * the questions of lm-sys/FastChat.
  */
 import { readFile, readdir } from "node:fs/promises";
 import { join } from "node:path";
