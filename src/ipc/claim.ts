@@ -19,7 +19,7 @@ import { ensureRunFolder, listenFresh, realHome, runFolder } from "./socket-path
 import { ensureToken } from "./token.ts";
 import { messageOf } from "../orchestrator/util/message-of.ts";
 
-export interface ClaimOptions {
+interface ClaimOptions {
   readonly home: string;
   /** Version and build. */
   readonly version: string;

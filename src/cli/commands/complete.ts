@@ -104,7 +104,7 @@ async function unlessRefused<Value>(work: () => Promise<Value>): Promise<Value |
 }
 
 /** A word that may stand at the cursor, and its meaning. */
-export interface Candidate {
+interface Candidate {
   readonly word: string;
   readonly meaning?: string;
 }

@@ -196,7 +196,7 @@ const unusedColumns: readonly Column<ResourceData["ollm://metrics"]["unused"][nu
 ];
 
 /** `ollm tidy`: lists the models that were not used for `days`, asks, and deletes them in order, whichever fail. */
-export function tidyModels(
+function tidyModels(
   { days, yes, json }: { readonly days: number; readonly yes?: boolean; readonly json?: boolean },
   io: CommandIo,
 ): Promise<number> {

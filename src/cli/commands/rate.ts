@@ -168,7 +168,7 @@ interface RateFlags {
 }
 
 /** `ollm good` and `ollm bad`: of the last answer of this shell, or of any answer of a model to a kind of task. */
-export async function rate(rating: Rating, flags: RateFlags, io: CommandIo): Promise<number> {
+async function rate(rating: Rating, flags: RateFlags, io: CommandIo): Promise<number> {
   let answer: Partial<ShellAnswer>;
   try {
     const isNamed = flags.task !== undefined && flags.model !== undefined;

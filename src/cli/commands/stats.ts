@@ -56,7 +56,7 @@ interface StatsFlags {
 }
 
 /** `ollm stats`. */
-export function stats({ by, money, csv, json }: StatsFlags, io: CommandIo): Promise<number> {
+function stats({ by, money, csv, json }: StatsFlags, io: CommandIo): Promise<number> {
   return withSession(io, {}, async ({ read }) => {
     const metrics = await read("ollm://metrics");
     const nowMs = Date.now();

@@ -123,7 +123,7 @@ export function addStatus(program: Command, run: Run): void {
 type Status = ToolAnswers["system_status"];
 
 /** `ollm status`. */
-export function status(options: JsonOption, io: CommandIo): Promise<number> {
+function status(options: JsonOption, io: CommandIo): Promise<number> {
   return withSession(io, {}, async ({ call, isNews }) => {
     const { structured } = await call("system_status", {});
     show(structured, options, io, (now) =>
@@ -235,7 +235,7 @@ function untilText({ is_pinned, expires_at }: LoadedRow, nowMs: number): string 
 }
 
 /** `ollm load NAME`. The exit code of a dry run is 1 if the model does not fit. */
-export function loadModel(
+function loadModel(
   name: string,
   options: {
     readonly contextSize?: number;
@@ -317,10 +317,7 @@ export function renderPlannedLoad(
 }
 
 /** `ollm decisions`: the newest `limit` decisions, newest last, as in a log. */
-export function listDecisions(
-  options: { readonly limit?: number; readonly json?: boolean },
-  io: CommandIo,
-): Promise<number> {
+function listDecisions(options: { readonly limit?: number; readonly json?: boolean }, io: CommandIo): Promise<number> {
   return withSession(io, {}, async ({ read }) => {
     const { decisions } = await read("ollm://decisions");
     const wanted = { decisions: decisions.slice(0, options.limit) };

@@ -14,7 +14,7 @@ export type Message =
   | { readonly kind: "other" };
 
 /** A request, as far as the answer to it depends on it. */
-export interface Request {
+interface Request {
   readonly id: MessageId;
   readonly method: string;
   readonly params: Params;

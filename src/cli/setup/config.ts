@@ -12,7 +12,6 @@ import { type ConfigChange, changeConfig, problemOf, replaceText } from "../../o
 import { type LoadedSettings, loadSettings, parseConfigText, readConfigText } from "../../orchestrator/config/load.ts";
 import { type Sources, formatPath } from "../../orchestrator/config/paths.ts";
 import { absentModel, parseSettings, settingsNotes } from "../../orchestrator/config/problems.ts";
-import { renamedText } from "../../orchestrator/config/renamed.ts";
 import { shownSetting, shownSettings, shownValue } from "../../orchestrator/config/shown.ts";
 import { jsonText, oneLine } from "../../orchestrator/util/control-characters.ts";
 import { type StoredProject, installedModels, viewProject } from "../../server/daemon/client.ts";
@@ -99,7 +98,7 @@ export async function configSet(
   const { file, setting } = change;
   const name = formatPath(setting.path);
   const { loaded } = await loadAnyway(io);
-  const rows = renamedText(setting.path) === undefined ? shownSettings(loaded.settings, loaded.sources, name) : [];
+  const rows = shownSettings(loaded.settings, loaded.sources, name);
   const winner = rows.find(({ source }) => source !== "default" && !source.startsWith(file));
   const done = change.value === undefined ? "was removed" : `is ${shownValue(change.setting.path, change.value)}`;
   const where = change.value === undefined ? change.file : change.source;
@@ -182,7 +181,7 @@ async function exists(file: string): Promise<boolean> {
   );
 }
 
-export function fileOf(io: CommandIo): string {
+function fileOf(io: CommandIo): string {
   return path.join(homeOf(io), "config.yaml");
 }
 
@@ -210,7 +209,7 @@ async function daemonNotes(home: string, change: ConfigChange, io: CommandIo): P
 }
 
 /** Notes on settings that have another value in the running daemon than in this shell; empty if no daemon runs. */
-export async function differences(
+async function differences(
   home: string,
   settings: ReturnType<typeof shownSettings>,
   io: CommandIo,
@@ -335,7 +334,7 @@ async function runEditor(editor: string, file: string, io: CommandIo): Promise<v
 }
 
 /** The settings of a project's file and whether each is in effect. */
-export interface ShownProject {
+interface ShownProject {
   readonly folder: string;
   readonly settings: readonly ShownProjectSetting[];
   /** What is not used, and why. */

@@ -13,7 +13,7 @@ const mark = Array.from({ length: 3 }, () => randomInt(1_000, 10_000)).join(";")
 const ours = new RegExp(String.raw`\u001B\[${mark};(\d*)([AGJm])`, "g");
 
 /** Cursor up, to the start of the line, erase downwards (ECMA-48), and the style of what follows. */
-export type Control = "A" | "G" | "J" | "m";
+type Control = "A" | "G" | "J" | "m";
 
 /** A control sequence of our own, marked so that `terminalText` keeps it. */
 export function control(kind: Control, value: number | "" = ""): string {

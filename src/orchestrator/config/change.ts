@@ -16,7 +16,6 @@ import type { LiveSettings } from "./live.ts";
 import { maxConfigBytes, parseConfigText, readConfigText, writeConfigText } from "./load.ts";
 import { type FoundSetting, type Sources, type Tree, at, formatPath, parsePath } from "./paths.ts";
 import { describedSetting, parseSettings, schemaNodeAt, settingsNotes } from "./problems.ts";
-import { renamedText } from "./renamed.ts";
 import { type Settings, settingsSchema } from "./schema.ts";
 import { isInRecord, masked, namesBelow, shownSettings } from "./shown.ts";
 import { messageOf } from "../util/message-of.ts";
@@ -45,7 +44,7 @@ const maxTries = 50;
  */
 export async function changeConfig(home: string, path: string, value?: unknown): Promise<ConfigChange> {
   const file = join(home, "config.yaml");
-  const { setting, meant } = await meantBy(file, path, value);
+  const { setting, meant } = await meantBy(path, value);
   for (let tries = 1; ; tries += 1) {
     const before = await readConfigText(file);
     const { text, source } = await edited(file, before, setting, meant);
@@ -66,10 +65,8 @@ export async function changeConfig(home: string, path: string, value?: unknown):
 }
 
 /** The setting at a path, and the value as it is written. Throws `InvalidRequest`. */
-async function meantBy(file: string, path: string, value: unknown): Promise<{ setting: FoundSetting; meant: unknown }> {
-  const given = value === undefined ? await treeOf(file, await readConfigText(file)) : undefined;
-  // Under an old name a setting can only be removed from the file.
-  const setting = parsePath(settingsSchema, path, (old) => given !== undefined && at(given, old) !== undefined);
+async function meantBy(path: string, value: unknown): Promise<{ setting: FoundSetting; meant: unknown }> {
+  const setting = parsePath(settingsSchema, path);
   if (value !== undefined && setting.type === "section" && !isInRecord(setting.path)) {
     throw new InvalidRequest(`${formatPath(setting.path)} is a section, not a setting`, {
       next: { step: "chooseOneOf", names: namesBelow(setting.path) },
@@ -135,9 +132,7 @@ async function edited(
     if (value !== undefined && problem === undefined) await refuseUnused(after, file, before);
   } catch (error) {
     if (!(error instanceof InvalidConfig)) throw error;
-    if (problem !== undefined && renamedText(setting.path) === undefined) throw broken(file, problem);
-    // Each old setting is removed by a call of its own.
-    if (problem !== undefined) return { text, source };
+    if (problem !== undefined) throw broken(file, problem);
     // The message of any other problem says what to do.
     const isValue = error.cause instanceof z.ZodError && error.cause.issues.some(({ code }) => code !== "custom");
     throw new InvalidConfig(error.message, { ...(isValue && { next: advice("give an allowed value") }), cause: error });
@@ -271,14 +266,13 @@ export function createSettingsAccess(parts: { readonly home: string; readonly li
     if (shown !== undefined && !shown.startsWith(file))
       return show(caller, name)[0] ?? { path: name, value: undefined, source: shown, scope: setting.scope };
     // A section has several rows, each with its default again.
-    const isOld = renamedText(setting.path) !== undefined;
-    const rows = isOld ? [] : shownSettings(live.current(), live.sources(), name);
+    const rows = shownSettings(live.current(), live.sources(), name);
     const now = changed.value ?? (rows.length === 1 ? rows[0]?.value : undefined);
     return { path: name, value: masked(setting.path, now), source, scope: setting.scope };
   }
 
   async function whyAsk(caller: CallerContext, given: string, value?: unknown): Promise<string | undefined> {
-    const { setting, meant } = await meantBy(file, given, value);
+    const { setting, meant } = await meantBy(given, value);
     if (meant !== undefined) await edited(file, await readConfigText(file), setting, meant);
     const configured = caller.configured?.settings as Settings | undefined;
     return whyAskFor(setting.path, meant, [live.current(), ...(configured === undefined ? [] : [configured])]);

@@ -6,8 +6,7 @@ import { hideKeys } from "../util/control-characters.ts";
 import { nearestNames } from "../util/nearest.ts";
 import { parseJson } from "../util/parse-json.ts";
 import type { Flags } from "./flags.ts";
-import { type SettingPath, type Sources, type Tree, environmentName, isTree, put } from "./paths.ts";
-import { removedSettings, renamedSettings } from "./renamed.ts";
+import { type SettingPath, type Sources, type Tree, isTree, put } from "./paths.ts";
 
 export type Environment = Readonly<Record<string, string | undefined>>;
 
@@ -30,23 +29,6 @@ const serverVariables: Readonly<Record<string, (value: string) => unknown>> = {
   OLLAMA_KV_CACHE_TYPE: (value) => cacheTypes.find((type) => type === value.toLowerCase()),
   OLLAMA_FLASH_ATTENTION: (value) => !/^(0|f|false)$/i.test(value),
 };
-
-/** Variables of renamed settings, each with its new name. */
-const renamedVariables: ReadonlyMap<string, string> = new Map(
-  [...renamedSettings]
-    // Sections have no variables.
-    .filter(([old]) => old.includes("."))
-    .map(([old, name]) => [environmentName(old.split(".")), environmentName(name.split("."))]),
-);
-
-/** What is wrong with each variable of a renamed or removed setting. */
-const goneVariables: ReadonlyMap<string, string> = new Map([
-  ...Array.from(renamedVariables, ([old, name]) => [old, `${old} is now ${name}`] as const),
-  ...Array.from(removedSettings, ([path, instead]) => {
-    const old = environmentName(path.split("."));
-    return [old, `${old} was removed: ${instead}`] as const;
-  }),
-]);
 
 /** `OLLM_*` variables that aren't settings. */
 const otherNames: ReadonlySet<string> = new Set(["OLLM_HOME"]);
@@ -88,22 +70,10 @@ export function daemonVariables(environment: Environment, known: readonly Settin
   const paths = pathsByName(known);
   return Object.fromEntries(
     Object.entries(environment).filter(([name]) => {
-      const path = paths.get(renamedVariables.get(name) ?? name)?.join(".");
+      const path = paths.get(name)?.join(".");
       return path === undefined || !callers.has(path);
     }),
   );
-}
-
-/** Throws `InvalidConfig` for a variable of a renamed or removed setting. */
-export function refuseRenamedVariables(environment: Environment): void {
-  for (const [old, problem] of goneVariables) {
-    const value = environment[old]?.trim();
-    if (value === undefined || value === "") continue;
-    throw new InvalidConfig(problem, {
-      next: advice(`${renamedVariables.has(old) ? "rename" : "remove"} the variable where it is set`),
-      isOfProcess: true,
-    });
-  }
 }
 
 /** One sentence for each `OLLM_*` variable that is neither a setting nor one of `keys`, which hold keys of servers. */
@@ -116,7 +86,7 @@ export function unknownNames(
   return Object.keys(environment)
     .filter((name) => name.startsWith("OLLM_") && !name.startsWith("OLLM_TEST_"))
     .filter((name) => !paths.has(name) && !otherNames.has(name) && !keys.has(name))
-    .map((name) => goneVariables.get(name) ?? `${name} is not a setting${didYouMean(name, [...paths.keys()])}`);
+    .map((name) => `${name} is not a setting${didYouMean(name, [...paths.keys()])}`);
 }
 
 function pathsByName(known: readonly SettingPath[]): ReadonlyMap<string, readonly string[]> {

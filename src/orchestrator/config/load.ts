@@ -6,14 +6,7 @@ import { taskOf } from "../api/facade-route.ts";
 import type { CallerProject, CallerSettings, ConfiguredSettings } from "../api/types.ts";
 import { replaceFile, NotRegular, readRegularText } from "../storage/replace-file.ts";
 import { type ParsedYaml, parseYaml } from "../util/parse-yaml.ts";
-import {
-  type Environment,
-  addRoots,
-  environmentValues,
-  flagValues,
-  refuseRenamedVariables,
-  unknownNames,
-} from "./environment.ts";
+import { type Environment, addRoots, environmentValues, flagValues, unknownNames } from "./environment.ts";
 import type { Flags } from "./flags.ts";
 import { keyVariables } from "./openai-servers.ts";
 import { type Sources, type Tree, at, formatPath, isTree, put, settingPaths } from "./paths.ts";
@@ -70,7 +63,6 @@ export async function loadSettings(from: {
   const file = join(from.home, "config.yaml");
   const { tree, sources } = await fileOf(file, from.read);
   addProject(tree, from.project, sources);
-  refuseRenamedVariables(from.environment);
   for (const { name, path, read } of environmentValues(from.environment, known)) {
     // Ollama's own variables aren't set for ollm: anything set for ollm, even in the file, overrides them.
     if (name.startsWith("OLLAMA_") && sources.has(path.join("."))) continue;
@@ -278,7 +270,6 @@ export async function callerSettingsFrom(from: {
   const file = join(from.home, "config.yaml");
   const { tree, sources } = await fileOf(file, from.read);
   addProject(tree, from.project, sources);
-  refuseRenamedVariables(from.environment);
   const projectSource = from.project?.settings.model === undefined ? undefined : sources.get("model.default");
   const warnings: string[] = [];
   const given = [

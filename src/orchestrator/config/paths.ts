@@ -1,7 +1,6 @@
 import * as z from "zod";
 import { InvalidRequest } from "../api/errors.ts";
 import { nearestNames } from "../util/nearest.ts";
-import { renamedText } from "./renamed.ts";
 import type { Scope } from "./schema-models.ts";
 
 /** One setting of the schema. */
@@ -121,23 +120,14 @@ export function formatPath(path: readonly string[]): string {
 
 /**
  * Parses a path as users write it: `models["qwen*"].contextTokens`, `models[qwen*].contextTokens` (where a shell removed
- * the quotes) or `models.qwen2.5:7b.contextTokens`. Throws `InvalidRequest` with the nearest setting, or with the new name
- * of a renamed one. With `isGiven`, an old setting that is given is found, too.
+ * the quotes) or `models.qwen2.5:7b.contextTokens`. Throws `InvalidRequest` with the nearest setting.
  */
-export function parsePath(
-  schema: z.ZodObject,
-  text: string,
-  isGiven: (old: readonly string[]) => boolean = () => false,
-): FoundSetting {
+export function parsePath(schema: z.ZodObject, text: string): FoundSetting {
   const written = split(text.trim());
   if (written !== undefined) {
     const found = findSetting(schema, written) ?? inRecord(schema, written);
     if (found !== undefined && written.length > 0) return found;
   }
-  const renamed = written && renamedText(written);
-  if (renamed !== undefined && written !== undefined && isGiven(written))
-    return { path: written, type: "string", scope: "daemon", free: undefined };
-  if (renamed !== undefined) throw new InvalidRequest(renamed);
   throw new InvalidRequest(`${JSON.stringify(text)} is not a setting${nearestTo(schema, text, written)}`, {
     next: { step: "listSettings" },
   });

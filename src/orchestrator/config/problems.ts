@@ -21,7 +21,6 @@ import {
   put,
   settingPaths,
 } from "./paths.ts";
-import { renamedBelow, renamedText } from "./renamed.ts";
 import { type Settings, settingsSchema } from "./schema.ts";
 import { shownValue } from "./shown.ts";
 import { defined } from "../util/defined.ts";
@@ -85,9 +84,6 @@ function problemsOf(issue: Issue, tree: Tree, sources: Sources, file: string): r
   if (issue.code === "unrecognized_keys") {
     return issue.keys.flatMap((key, index) => {
       const full = [...path, key];
-      const renamed = renamedBelow(full, (old) => at(tree, old) !== undefined);
-      if (renamed.length > 0)
-        return renamed.map((old) => `${sources.get(formatPath(old)) ?? where}: ${renamedText(old)}`);
       const line = sources.get(formatPath(full)) ?? where;
       const name = formatPath([...path, hideKeys(key)]);
       if (isPastedKey(key, at(tree, full))) return [`${line}: ${name} is not a setting: ${pastedKey}`];

@@ -186,7 +186,7 @@ const padded = (tokens: number): number => Math.ceil(tokens / cellTokens) * cell
 const paddedContext = ({ contextTokens }: LoadShape): number => padded(contextTokens);
 
 /** Tokens that are computed together: at most those of all sequences. */
-export const batchOf = (load: LoadShape): number =>
+const batchOf = (load: LoadShape): number =>
   Math.max(1, Math.min(load.batchTokens, paddedContext(load) * load.parallel));
 
 /** Cells of a sliding-window layer: the window plus one batch, at most the context. */

@@ -226,7 +226,7 @@ export function candidateOf(entry: SlotView, released: number): EvictionCandidat
 }
 
 /** `available 18.0 GB, loaded qwen3:8b 5.7 GB` */
-export function situation(limit: Limit, state: MemoryState, others: readonly SlotView[]): string {
+function situation(limit: Limit, state: MemoryState, others: readonly SlotView[]): string {
   const loaded = others.map((entry) => `${entry.name} ${formatBytes(entry.sizeBytes)}`);
   return `${whatIsFree(limit, state)}${loaded.length > 0 ? `, loaded ${loaded.join(", ")}` : ""}`;
 }
@@ -260,7 +260,7 @@ function reservedText({ reservedBytes }: MemoryState): string {
 }
 
 /** What the load needs under `limit`, and how that is composed; both rules if only the size is known. */
-export function requirement(target: LoadTarget, state: MemoryState, limit: Limit): string {
+function requirement(target: LoadTarget, state: MemoryState, limit: Limit): string {
   const { estimate, fileBytes } = target;
   const needed = `needed ${formatBytes(limit.neededBytes)}`;
   if (limit.kind === "scheduler") {
@@ -298,7 +298,7 @@ function whatIsLeft({ kind, freeBytes: bytes }: Limit): string {
 }
 
 /** What would be free at most, with all evictable models unloaded. */
-export function atMost(limit: Limit, evictableCount: number): string {
+function atMost(limit: Limit, evictableCount: number): string {
   const bytes = formatBytes(limit.freeBytes);
   const free = limit.kind === "cap" ? `memory.maxBytes leaves ${bytes}` : `${bytes} free`;
   if (evictableCount === 0) return `${free}, and no idle model can be unloaded`;

@@ -1,6 +1,5 @@
 import * as z from "zod";
 import type { ProfileSettings, ProjectFile } from "../api/types.ts";
-import { renamedSettings, renamedText } from "../config/renamed.ts";
 import { profileName, profileSettings } from "../config/profile-settings.ts";
 import { isProjectKind } from "../config/profiles.ts";
 import { nearestNames } from "../util/nearest.ts";
@@ -211,10 +210,6 @@ function noKnownTool(key: Key, value: unknown, tools: readonly string[] | undefi
 function reasonAgainst(path: readonly string[]): string {
   const [first = ""] = path;
   const [close] = nearestNames(path.join("."), [...Object.keys(keys), "profiles"], 1);
-  const renamed = renamedSettings.get(path.join("."));
-  if (renamed !== undefined) return `is now ${renamed}, which only the user can set, not a project`;
-  const removed = renamed === undefined ? renamedText(path) : undefined;
-  if (removed !== undefined) return removed.slice(path.join(".").length + 1);
   if (usersOwn.has(first)) return "can only be set by the user, not by a project";
   return `is not a key of a project file${close === undefined ? "" : `, did you mean ${close}?`}`;
 }

@@ -298,7 +298,7 @@ function mutable({ tags, ...entry }: MemoryEntry): Omit<MemoryEntry, "tags"> & {
   return { ...entry, tags: [...tags] };
 }
 
-export interface Filter {
+interface Filter {
   readonly category?: MemoryCategory | undefined;
   readonly scope?: MemoryScope | undefined;
 }
@@ -306,16 +306,16 @@ export interface Filter {
 /** At most this many keys are compared for "did you mean"; more would be noticeably slow. */
 const maxCompared = 2_000;
 
-export function sees(caller: CallerContext, entry: MemoryEntry): boolean {
+function sees(caller: CallerContext, entry: MemoryEntry): boolean {
   return entry.project === undefined || entry.project === caller.project?.folder;
 }
 
-export function passes(entry: MemoryEntry, { category, scope }: Filter): boolean {
+function passes(entry: MemoryEntry, { category, scope }: Filter): boolean {
   return (category === undefined || entry.category === category) && (scope === undefined || entry.scope === scope);
 }
 
 /** The folder of the caller's project. Throws `InvalidRequest` when it has none. */
-export function projectOf(caller: CallerContext): string {
+function projectOf(caller: CallerContext): string {
   if (caller.project !== undefined) return caller.project.folder;
   throw new InvalidRequest("scope project needs a project, and this connection has none", {
     next: [{ step: "omitArgument", argument: "scope" }, { step: "openProject" }],
@@ -349,7 +349,7 @@ function findByKey(
 }
 
 /** Pinned entries first, then the most recently changed. */
-export function inOrder(entries: readonly MemoryEntry[]): readonly MemoryEntry[] {
+function inOrder(entries: readonly MemoryEntry[]): readonly MemoryEntry[] {
   return entries.toSorted(
     (a, b) =>
       Number(b.isPinned) - Number(a.isPinned) ||

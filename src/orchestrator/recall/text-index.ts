@@ -311,7 +311,7 @@ export function nearDuplicates(
 }
 
 /** The key without differences that are hard to see: case, accents, full-width letters, separators. */
-export function shapeOf(key: string): string {
+function shapeOf(key: string): string {
   const spaced = key.replaceAll(/(?<=[\p{Ll}\p{N}])(?=\p{Lu})/gu, " ");
   return wordsOf(spaced, "asked").join(" ") || fold(key);
 }
@@ -346,7 +346,7 @@ function keyWords(shape: string): readonly string[] {
 }
 
 /** Whether a value has too few words to be compared by their share. */
-export function isShort(words: ReadonlySet<string>): boolean {
+function isShort(words: ReadonlySet<string>): boolean {
   return words.size < fewestWords;
 }
 

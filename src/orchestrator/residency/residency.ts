@@ -78,7 +78,7 @@ export function createResidency(given: ResidencyParts) {
   };
 }
 
-export type Residency = ReturnType<typeof createResidency>;
+type Residency = ReturnType<typeof createResidency>;
 
 /** Background maintenance of loaded models. `contextTokensOf`: the context that a request would load a model with. */
 export function createMaintenance(

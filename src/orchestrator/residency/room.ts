@@ -17,7 +17,7 @@ import type { ModelSlot } from "./slot.ts";
 import type { Slots } from "./slots.ts";
 
 /** A loaded model with a lease, or a slot that is loading: its evictions are done and its memory is reserved. */
-export type Room =
+type Room =
   | { readonly plan: LoadPlan; readonly lease: ReturnType<ModelSlot["take"]> }
   | { readonly plan: LoadPlan; readonly lease: undefined };
 

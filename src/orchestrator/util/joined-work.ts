@@ -2,7 +2,7 @@ import { Cancelled } from "../api/errors.ts";
 import { setImmediate as nextTurn } from "node:timers/promises";
 
 /** Starts the work of a `JoinedWork`; `emit` tells its followers what happens. */
-export type Work<Result, Event> = (signal: AbortSignal, emit: (event: Event) => void) => Promise<Result>;
+type Work<Result, Event> = (signal: AbortSignal, emit: (event: Event) => void) => Promise<Result>;
 
 /** One run of some work that several calls wait for. It is aborted when the last of them leaves. */
 export class JoinedWork<Result, Event = never> {

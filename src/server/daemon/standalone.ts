@@ -108,7 +108,7 @@ function isLogLevel(text: string | undefined): text is LogLevel {
 }
 
 /** Handles arguments that are not the server's flags, and a failed start. */
-export interface Program {
+interface Program {
   runProgram(words: readonly string[]): Promise<void>;
   fail(error: unknown): void;
 }

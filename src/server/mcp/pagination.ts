@@ -3,7 +3,7 @@ import { ProtocolError, ProtocolErrorCode } from "@modelcontextprotocol/server";
 /** Entries per page. */
 const pageSize = 100;
 
-export interface Page<Entry> {
+interface Page<Entry> {
   readonly entries: readonly Entry[];
   /** The cursor of the next page; absent on the last one. */
   readonly nextCursor?: string;

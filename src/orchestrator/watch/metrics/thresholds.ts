@@ -31,7 +31,7 @@ export interface Subject {
 }
 
 /** A figure of the recent requests: milliseconds, or a share from 0 to 1. */
-export interface Reading {
+interface Reading {
   readonly value: number;
   /** Requests that it was measured on. */
   readonly count: number;
