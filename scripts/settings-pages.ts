@@ -44,8 +44,12 @@ const examples: Readonly<Record<string, unknown>> = {
     },
   },
   "options.topP": 0.9,
-  "providers.ollama.hosts": ["http://box.lan:11434"],
+  "providers.ollama.hosts": [
+    "http://box.lan:11434",
+    { host: "http://attic.lan:11434", memoryBytes: 16_000_000_000, parallel: 4 },
+  ],
   "providers.ollama.memoryBytes": 8_000_000_000,
+  "providers.ollama.parallel": 4,
   "providers.ollama.options.numCtx": 8192,
   "providers.llamaCpp.threads": 4,
   "providers.openai": [

@@ -57,9 +57,22 @@ describe("several Ollama servers", () => {
     const [first, second] = make(settings({ hosts: ["box.lan"], parallel: 2, cacheType: "q8_0" }));
     expect(first?.residency?.serverOptions).toEqual({ parallel: 2, cacheType: "q8_0", hasFlashAttention: true });
     expect(second?.residency?.serverOptions).toEqual({ parallel: 1, cacheType: "f16", hasFlashAttention: true });
-    expect([first?.answersAtOnce, second?.answersAtOnce]).toEqual([2, 1]);
+    expect([first, second].map((engine) => engine?.answersAtOnce?.("any"))).toEqual([2, 1]);
     const [other, same] = make(settings({ hosts: ["box.lan"], parallel: 4, cacheType: "q8_0" }));
     expect([other === first, same === second]).toEqual([false, true]);
+  });
+
+  it("load as an entry of hosts says, which has memory of its own", () => {
+    const attic = { host: "attic.lan", memoryBytes: 8e9, parallel: 3, cacheType: "q4_0", flashAttention: false };
+    const engines = make(settings({ hosts: ["box.lan", attic, { host: "http://box.lan:11434" }], parallel: 2 }));
+    expect(engines.map(({ id, memoryBytes }) => [id, memoryBytes])).toEqual([
+      ["ollama", undefined],
+      ["ollama-2", undefined],
+      ["ollama-3", 8e9],
+    ]);
+    expect(engines.map((engine) => engine.answersAtOnce?.("any"))).toEqual([2, 1, 3]);
+    expect(engines[2]?.residency?.serverOptions).toEqual({ parallel: 3, cacheType: "q4_0", hasFlashAttention: false });
+    expect(() => settings({ hosts: [{ host: "box.lan", memory: 8e9 }] })).toThrow("memory");
   });
 
   it("are none when an address can't be read: the settings say so", () => {

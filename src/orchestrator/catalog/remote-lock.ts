@@ -47,6 +47,7 @@ const contacts: ReadonlyMap<PropertyKey, boolean> = new Map<PropertyKey, boolean
     embed: true,
     count: true,
     countPrompt: true,
+    answersAtOnce: false,
     pricesOf: false,
     isOptional: false,
     connections: false,

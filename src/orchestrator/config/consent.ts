@@ -1,4 +1,5 @@
 import { parseOllamaHost } from "../util/ollama-host.ts";
+import { ollamaServers } from "./ollama-servers.ts";
 import { trustOf } from "./openai-servers.ts";
 import { at, findSetting, isTree, leafPaths } from "./paths.ts";
 import { type Settings, settingsSchema } from "./schema.ts";
@@ -25,10 +26,9 @@ const isNoName = "other clients read its text";
 
 /** Whether any engine of these settings may be paid for, or may be on another machine. */
 function hasRemoteEngines({ privacy, providers: { ollama, openai } }: Settings): boolean {
-  const isLocal = (host: string): boolean => parseOllamaHost(host).isLoopback;
   return (
     privacy !== "local_only" ||
-    ![ollama.host, ...ollama.hosts].every(isLocal) ||
+    ollamaServers(ollama).some(({ host }) => !parseOllamaHost(host).isLoopback) ||
     openai.some((entry) => trustOf(entry) === "remote" || /"(?:prices|monthlyBudget)"/.test(JSON.stringify(entry)))
   );
 }

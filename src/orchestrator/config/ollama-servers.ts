@@ -1,4 +1,5 @@
 import type { OllamaServerOptions } from "../api/types.ts";
+import { defined } from "../util/defined.ts";
 import { parseOllamaHost } from "../util/ollama-host.ts";
 import type { Sources } from "./paths.ts";
 import type { Settings } from "./schema.ts";
@@ -9,10 +10,9 @@ interface OllamaServer {
   readonly id: string;
   /** As written. */
   readonly host: string;
-  /** Only of the first server. */
   readonly memoryBytes: number | undefined;
-  /** Only of the first server; the others use Ollama's defaults. */
-  readonly serverOptions: OllamaServerOptions | undefined;
+  /** `parallel` only where the settings state it. */
+  readonly serverOptions: Partial<OllamaServerOptions>;
 }
 
 /**
@@ -20,15 +20,12 @@ interface OllamaServer {
  * where duplicates are left out. Throws `InvalidConfig` for an invalid address.
  */
 export function ollamaServers(settings: Settings["providers"]["ollama"]): readonly OllamaServer[] {
-  const { host, hosts, memoryBytes, parallel, cacheType, flashAttention } = settings;
-  const serverOptions = { parallel, cacheType, hasFlashAttention: flashAttention };
-  const further = hosts.map((each, index) => ({
-    id: `ollama-${index + 2}`,
-    host: each,
-    memoryBytes: undefined,
-    serverOptions: undefined,
-  }));
-  const all = [{ id: "ollama", host, memoryBytes, serverOptions }, ...further];
+  const further = settings.hosts.map((each) => (typeof each === "string" ? { host: each } : each));
+  const all = [settings, ...further].map((server: Partial<typeof settings> & { readonly host: string }, index) => {
+    const { host, memoryBytes, parallel, cacheType, flashAttention: hasFlashAttention } = server;
+    const id = index === 0 ? "ollama" : `ollama-${index + 1}`;
+    return { id, host, memoryBytes, serverOptions: defined({ parallel, cacheType, hasFlashAttention }) };
+  });
   const servers = all.map((server) => serverOf(server.host));
   return all.filter((_, index) => servers.indexOf(servers[index] ?? "") === index);
 }

@@ -262,7 +262,7 @@ export function describedSetting(text: string): SettingFacts {
   const choices = (node.items ?? node).enum?.map(String);
   const own = settingPaths(settingsSchema).find((each) => formatPath(each.path) === formatPath(path));
   return {
-    kind: node.anyOf === undefined ? kinds[type] : "json",
+    kind: (node.items ?? node).anyOf === undefined ? kinds[type] : "json",
     allowed: type === "list" ? "list of folders" : allowedText(node),
     ...defined({ description: node.description, choices, default: node.default }),
     ...(own !== undefined && { variable: own.environmentName }),

@@ -39,6 +39,33 @@ export const caller = { scope: "caller" } as const;
 export const callerNames = { scope: "caller", separator: "comma" } as const;
 const request = { scope: "request" } as const;
 
+/** One Ollama server: the first, and each entry of `hosts`. */
+const ollamaServer = {
+  memoryBytes: bytes
+    .optional()
+    .meta(daemon)
+    .describe(
+      "Memory available to this server's models, where that isn't this machine's memory: in a container, a virtual machine or another computer.",
+    ),
+  parallel: count
+    .optional()
+    .meta({ ...daemon, free: "always" })
+    .describe(
+      "OLLAMA_NUM_PARALLEL of the server, which Ollama doesn't report: conversations that each model reserves memory for. Without it 1, Ollama's default, until answers were seen to overlap.",
+    ),
+  cacheType: z
+    .enum(cacheTypes)
+    .default("f16")
+    .meta({ ...daemon, free: "always" })
+    .describe("OLLAMA_KV_CACHE_TYPE of the server: the type of its context cache."),
+  flashAttention: z
+    .boolean()
+    .default(true)
+    .meta({ ...daemon, free: "always" })
+    .describe("OLLAMA_FLASH_ATTENTION of the server; false also where its GPU doesn't support it."),
+};
+const ollamaAddress = z.string().min(1).superRefine(isOllamaAddress);
+
 /** Settings of models and engines, a part of the schema in `schema.ts`. */
 /** The options of sampling without a default. */
 const ownByDefault = Object.fromEntries(
@@ -183,42 +210,15 @@ export const modelSettings = {
       ollama: z
         .strictObject({
           enabled: z.boolean().default(true).meta(daemon).describe("Use Ollama while its server is running."),
-          host: z
-            .string()
-            .min(1)
-            .superRefine(isOllamaAddress)
-            .default("http://127.0.0.1:11434")
-            .meta(daemon)
-            .describe("Address of the Ollama server."),
+          host: ollamaAddress.default("http://127.0.0.1:11434").meta(daemon).describe("Address of the Ollama server."),
           hosts: z
-            .array(z.string().min(1).superRefine(isOllamaAddress))
+            .array(z.union([ollamaAddress, z.strictObject({ host: ollamaAddress, ...ollamaServer })]))
             .default([])
             .meta(daemonNames)
             .describe(
-              "Addresses of further Ollama servers: the engines ollama-2, ollama-3, ... They are taken to use Ollama's defaults; memoryBytes, parallel, cacheType and flashAttention describe the server at host only. Separated by commas in the variable.",
+              "Further Ollama servers, the engines ollama-2, ollama-3, ...: addresses, or host with memoryBytes, parallel, cacheType and flashAttention, which mean what they mean of the first. Addresses separated by commas in the variable.",
             ),
-          memoryBytes: bytes
-            .optional()
-            .meta(daemon)
-            .describe(
-              "Memory available to this server's models, where that isn't this machine's memory: in a container, a virtual machine or another computer.",
-            ),
-          parallel: count
-            .default(1)
-            .meta({ ...daemon, free: "always" })
-            .describe(
-              "OLLAMA_NUM_PARALLEL of the server at host, which Ollama doesn't report: conversations that each model reserves memory for.",
-            ),
-          cacheType: z
-            .enum(cacheTypes)
-            .default("f16")
-            .meta({ ...daemon, free: "always" })
-            .describe("OLLAMA_KV_CACHE_TYPE of the server at host: the type of its context cache."),
-          flashAttention: z
-            .boolean()
-            .default(true)
-            .meta({ ...daemon, free: "always" })
-            .describe("OLLAMA_FLASH_ATTENTION of the server at host; false also where its GPU doesn't support it."),
+          ...ollamaServer,
           ...connectionSettings,
           options: z
             .strictObject({

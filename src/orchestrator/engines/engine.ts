@@ -67,8 +67,11 @@ export interface Engine {
    * models, which share cores of this machine.
    */
   readonly parallelAnswers?: number;
-  /** How many of them the server computes at the same time, where that is stated; the others wait there. Absent: all. */
-  readonly answersAtOnce?: number;
+  /**
+   * How many answers of a model its server computes at the same time, as the settings state or as was seen; the others
+   * wait there. Absent: all of them.
+   */
+  readonly answersAtOnce?: (model: string) => number;
   /**
    * Pauses an answer in the background (`GenerationRequest.background`) while another request computes, and continues it
    * afterwards with the text that it would have had. Absent: such an answer runs to its end.

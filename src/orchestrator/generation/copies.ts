@@ -37,7 +37,8 @@ export function createCopies(models: () => Settings["models"]): Copies {
   /** The last report of each replica, and the requests that it had been assigned then. */
   const reported = new WeakMap<Engine, { readonly load: EngineLoad; readonly own: number }>();
   const count = (id: string): number => assigned.get(id) ?? 0;
-  const atOnce = (located: LocatedModel) => maxParallelOf(models(), located, located.engine.answersAtOnce);
+  const atOnce = (located: LocatedModel) =>
+    maxParallelOf(models(), located, located.engine.answersAtOnce?.(located.model.name));
 
   function take(id: string): () => void {
     assigned.set(id, count(id) + 1);
@@ -74,9 +75,10 @@ export function createCopies(models: () => Settings["models"]): Copies {
         return { entry: onEngine(entry, located), request, release: hold(idOf(located)) };
       }
       // Counted before anything is awaited, so that requests that arrive together see each other.
-      const mustWait = count(idOf(entry.located)) >= atOnce(entry.located);
+      const ahead = count(idOf(entry.located));
       const releaseRouted = hold(idOf(entry.located));
       if (!hasOthers(source, entry.located)) return { entry, request, release: releaseRouted };
+      const mustWait = ahead >= atOnce(entry.located);
       const open = await openCopies(source, entry.located, request.privacy, tried, mustWait, signal).finally(
         releaseRouted,
       );

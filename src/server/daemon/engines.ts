@@ -85,7 +85,7 @@ export function createEngineMaker(world: EngineWorld): EngineMaker {
             id,
             host,
             ...defined({ memoryBytes }),
-            ...(serverOptions && { serverOptions }),
+            serverOptions,
             ...(id === "ollama" && { isOptional }),
             now: steady,
             log,

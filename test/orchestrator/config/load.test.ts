@@ -125,9 +125,29 @@ describe("loadSettings", () => {
     expect((await load({ OLLAMA_HOST: "ambient:1" })).settings.providers.ollama.host).toBe("file:3");
   });
 
+  it("takes an entry of hosts with what its server has, and names a wrong one", async () => {
+    await writeConfig(
+      'providers: {ollama: {hosts: ["a.lan", {host: "b.lan", memoryBytes: 8000000000, parallel: 4}]}}\n',
+    );
+    const usual = { cacheType: "f16", flashAttention: true };
+    expect((await load({})).settings.providers.ollama.hosts).toEqual([
+      "a.lan",
+      { host: "b.lan", memoryBytes: 8e9, parallel: 4, ...usual },
+    ]);
+    for (const wrong of [
+      '{host: "ftp://x"}',
+      "{parallel: 2}",
+      '{host: "b.lan", memory: 5}',
+      '{host: "b.lan", parallel: 0}',
+    ]) {
+      await writeConfig(`providers: {ollama: {hosts: ["a.lan", ${wrong}]}}\n`);
+      expect(await failure({})).toContain("hosts[1]");
+    }
+  });
+
   describe("variables of the Ollama server", () => {
     const own = { OLLAMA_NUM_PARALLEL: "4", OLLAMA_KV_CACHE_TYPE: "Q8_0", OLLAMA_FLASH_ATTENTION: "0" };
-    const usual = { parallel: 1, cacheType: "f16", flashAttention: true };
+    const usual = { cacheType: "f16", flashAttention: true };
 
     it("apply to the server on this machine where nothing is set for ollm", async () => {
       expect((await load(own)).settings.providers.ollama).toMatchObject({
@@ -152,9 +172,11 @@ describe("loadSettings", () => {
 
     it("mean the server's defaults when they are invalid", async () => {
       const wrong = { OLLAMA_NUM_PARALLEL: "many", OLLAMA_KV_CACHE_TYPE: "q9", OLLAMA_FLASH_ATTENTION: "perhaps" };
-      expect((await load(wrong)).settings.providers.ollama).toMatchObject(usual);
+      const { ollama } = (await load(wrong)).settings.providers;
+      expect(ollama).toMatchObject(usual);
+      expect(ollama.parallel).toBeUndefined();
       expect((await load({ OLLAMA_NUM_PARALLEL: "0" })).settings.providers.ollama.parallel).toBe(1);
-      expect((await load({ OLLAMA_NUM_PARALLEL: "9".repeat(30) })).settings.providers.ollama.parallel).toBe(1);
+      expect((await load({ OLLAMA_NUM_PARALLEL: "9".repeat(30) })).settings.providers.ollama.parallel).toBeUndefined();
     });
   });
 

@@ -48,7 +48,12 @@ describe("a model on two engines", () => {
   });
 
   it("is shared before a queue builds up where each server computes one answer at a time", async () => {
-    const { generate, first, other, gate, answers } = setUp({ answersAtOnce: 1 }, [model], {}, { answersAtOnce: 1 });
+    const { generate, first, other, gate, answers } = setUp(
+      { answersAtOnce: () => 1 },
+      [model],
+      {},
+      { answersAtOnce: () => 1 },
+    );
     const all = Array.from({ length: 6 }, () => generate({}));
     await settle();
     gate.open();

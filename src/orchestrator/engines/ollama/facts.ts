@@ -195,7 +195,14 @@ export interface OllamaContext {
   readonly models: OllamaModels;
   /** Checks the registry that Ollama would pull a name from. */
   readonly registries: AddressGuard;
-  /** Registries (`host:port`) that Ollama may pull from over plain HTTP. */
+  /**
+   * The answers of each model: how many are under way, how many began, and when the latest that weren't alone streamed, by
+   * the server's clock, so that it doesn't matter when their ends are read here.
+   */
+  readonly streams: Map<
+    string,
+    { underWay: number; begun: number; spans: readonly (readonly [from: number, to: number])[] }
+  >;
   /** Checks an adapter file before it is uploaded. */
   readonly inspect?: InspectGguf;
   readonly now: () => number;

@@ -31,6 +31,15 @@ const maxFrameBytes = 1_000_000;
 /** Upper bound for the limit on the reply; a request may allow more. */
 const maxTokens = 1_000_000;
 
+/** Older ones say nothing: the server may have been started with another `OLLAMA_NUM_PARALLEL`. */
+const maxSpans = 16;
+
+/** The most answers of a model that streamed at the same time; 1, Ollama's default, before any did. */
+export function overlapsOf({ streams }: Pick<OllamaContext, "streams">, model: string): number {
+  const { spans = [] } = streams.get(model) ?? {};
+  return Math.max(1, ...spans.map(([at]) => spans.filter(([from, to]) => from <= at && at < to).length));
+}
+
 /** Returns the body of a `/api/chat` request. */
 function chatBody(request: GenerationRequest): ChatRequest & NoTruncation & { stream: true } {
   const { sampling } = request;
@@ -78,6 +87,7 @@ export async function generate(
   let thinking = "";
   let firstTokenAt: number | undefined;
   let pieces = 0;
+  let firstAt: unknown;
   let last: Partial<ChatResponse> = {};
   const take = (line: Partial<ChatResponse>): void => {
     last = line;
@@ -87,6 +97,7 @@ export async function generate(
       pieces += 1;
       if (firstTokenAt === undefined) {
         firstTokenAt = context.now();
+        firstAt = line.created_at;
         sink.phase("decode");
       }
     }
@@ -100,7 +111,21 @@ export async function generate(
     }
   };
   sink.phase("prefill");
-  await context.transport.stream(exchange, { path: "/api/chat", body: chatBody(request) }, take, signal);
+  const ours = context.streams.get(request.model) ?? { underWay: 0, begun: 0, spans: [] };
+  context.streams.set(request.model, ours);
+  ours.underWay += 1;
+  ours.begun += 1;
+  const { underWay, begun } = ours;
+  try {
+    await context.transport.stream(exchange, { path: "/api/chat", body: chatBody(request) }, take, signal);
+  } finally {
+    ours.underWay -= 1;
+    if (underWay > 1 || ours.begun > begun) {
+      const span = [Date.parse(String(firstAt)), Date.parse(String(last.created_at))] as const;
+      // Servers that imitate Ollama may omit the times.
+      if (span[0] < span[1]) ours.spans = [...ours.spans, span].slice(-maxSpans);
+    }
+  }
   const endedAt = context.now();
   return {
     text,

@@ -8,7 +8,7 @@ import type { Engine, EngineHealth } from "../engine.ts";
 import type { InspectGguf } from "../gguf/header.ts";
 import { type OllamaTimeouts, controlCall, defaultTimeouts, OllamaTransport } from "./transport.ts";
 import { type OllamaContext, createModels, versionOf } from "./facts.ts";
-import { generate } from "./generate.ts";
+import { generate, overlapsOf } from "./generate.ts";
 import { OllamaLibrary } from "./library.ts";
 import { ollamaLoadRules } from "./load-rules.ts";
 import { createEmbedding, createResidency } from "./residency.ts";
@@ -21,8 +21,8 @@ export interface OllamaEngineOptions {
   readonly host: string;
   /** Memory of a server that has its own (another computer, container, virtual machine), even if it answers on loopback. */
   readonly memoryBytes?: number;
-  /** From its environment, which it doesn't report. */
-  readonly serverOptions?: OllamaServerOptions;
+  /** From its environment, which it doesn't report; as far as it is known. */
+  readonly serverOptions?: Partial<OllamaServerOptions>;
   /** `Engine.isOptional`. */
   readonly isOptional?: () => Promise<boolean>;
   /** A clock in milliseconds, with any origin. */
@@ -67,7 +67,7 @@ export function createOllamaEngine(options: OllamaEngineOptions): Engine & Requi
 
   const { now, log, inspect } = options;
   const models = createModels(host, trust, transport, timeouts, now);
-  const shared = { transport, timeouts, models, registries, now, log };
+  const shared = { transport, timeouts, models, registries, streams: new Map(), now, log };
   const context: OllamaContext = { ...shared, ...(inspect && { inspect }) };
   const residency = { ...createResidency(context), ...ollamaLoadRules(options.serverOptions) };
 
@@ -94,8 +94,7 @@ export function createOllamaEngine(options: OllamaEngineOptions): Engine & Requi
     memoryDomain: host.isLoopback && options.memoryBytes === undefined ? "local" : host.label,
     ...defined({ memoryBytes: options.memoryBytes }),
     parallelAnswers: 4,
-    // Ollama's default.
-    answersAtOnce: options.serverOptions?.parallel ?? 1,
+    answersAtOnce: (model) => options.serverOptions?.parallel ?? overlapsOf(context, model),
     audioFormats: ["wav"],
     address: host.baseUrl,
     ...(options.isOptional && { isOptional: options.isOptional }),

@@ -2,7 +2,8 @@ import type { LoadShape, ModelFacts, OllamaServerOptions } from "../../api/types
 import type { LoadRules, ModelProcess } from "../engine.ts";
 
 /** How an Ollama server with these options loads models and makes room for them. */
-export function ollamaLoadRules(serverOptions: OllamaServerOptions = usualServer): LoadRules {
+export function ollamaLoadRules(stated?: Partial<OllamaServerOptions>): LoadRules {
+  const serverOptions = { ...usualServer, ...stated };
   // Every choice of a model asks for the processes of all.
   const processes = new WeakMap<ModelFacts, ModelProcess | undefined>();
   return {

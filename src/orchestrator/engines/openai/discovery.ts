@@ -12,6 +12,7 @@ import {
   type Fields,
   type OpenAiOptions,
   type OpenAiServer,
+  countIn,
   fieldsOf,
   textIn,
 } from "./server.ts";
@@ -37,6 +38,7 @@ export class OpenAiModels {
   /** What follows from chat templates, by model and version of it, and by model alone while it is not loaded. */
   readonly #templates = new Map<string, TemplateFacts>();
   #isRouter = false;
+  #slots: number | undefined;
   /** Whether it has LM Studio's own list; undefined: not known yet. */
   #hasNativeList: boolean | undefined;
 
@@ -50,6 +52,11 @@ export class OpenAiModels {
   /** The last list was that of llama-server's router mode. */
   get isRouter(): boolean {
     return this.#isRouter;
+  }
+
+  /** Answers of a model that llama-server computes at the same time; undefined where the server doesn't tell. */
+  get slots(): number | undefined {
+    return this.#slots;
   }
 
   /** Throws `EngineUnreachable`. */
@@ -135,6 +142,7 @@ export class OpenAiModels {
       const props = await this.#additional(`/props${query}`, signal);
       // It is asked again with the next list.
       if (props === undefined) return this.#withTemplate(row, this.#templates.get(id));
+      this.#slots = countIn(props["total_slots"]) || undefined;
       facts = templateFacts(textIn(props["chat_template"]) ?? "");
       this.#templates.set(key, facts).set(id, facts);
     }

@@ -39,7 +39,10 @@ export function createOpenAiEngine(options: OpenAiOptions): Engine {
     kind: "openai",
     trust,
     memoryDomain: isHere ? "local" : url.host,
-    parallelAnswers: options.serverKind === "local" ? 4 : options.connections,
+    /** A cluster's router tells of one server behind it. */
+    get parallelAnswers() {
+      return options.serverKind === "local" ? (models.slots ?? 4) : options.connections;
+    },
     audioFormats: ["wav", "mp3"],
     address: `${url.origin}${url.pathname.replace(/\/+$/, "")}`,
     ...defined({ monthlyBudget }),

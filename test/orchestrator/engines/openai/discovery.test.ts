@@ -112,6 +112,18 @@ describe("a model", () => {
 });
 
 describe("the server's status", () => {
+  it("has the answers that llama-server computes at once; other servers don't tell", async () => {
+    for (const [dialect, parallel, expected] of [
+      ["llama-server", 6, 6],
+      ["vllm", 6, 4],
+    ] as const) {
+      const { engine } = await startPair({ dialect, parallel });
+      expect(engine.parallelAnswers).toBe(4);
+      await engine.list(never);
+      expect(engine.parallelAnswers).toBe(expected);
+    }
+  });
+
   it("has the version of llama-server and vLLM, and of no cloud", async () => {
     for (const [dialect, version] of [
       ["llama-server", "b11434-fake"],
