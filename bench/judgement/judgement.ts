@@ -16,7 +16,7 @@ const parts: readonly Bench[] = [agree, choice, extractions, learning, loops, ro
 export const judgement: Bench = {
   name: "judgement",
   summary: "whether what is said about answers, models and prompts is true, on labelled sets of our own",
-  options: ["part", "model", "way", "kilobytes"],
+  options: ["part", "model", "way", "kilobytes", "set"],
   help: `--part ${parts.map(({ name }) => name).join("|")}. The sets in bench/judgement/sets/ are halved at random: code was tuned on \`dev\` alone, \`judge\` only measures.\n${parts.map(({ name, summary }) => `${name}: ${summary}`).join("\n")}`,
   runsSources: true,
   async run({ part, ...options }) {

@@ -17,8 +17,8 @@ interface ReadColumn {
   readonly notes: readonly string[];
 }
 
-/** Words that stand for an empty cell where all others are numbers or dates. */
-const emptyWords = /^(?:n\/?a|n\.\s?a\.|null|none|nil|nan|-+|–|—|\?+)$/i;
+/** What stands for an empty cell where all others are numbers or dates. */
+export const emptyWord = /^(?:n\/?a|n\.\s?a\.|null|none|nil|nan|-+|–|—|\?+)$/i;
 /** A column of numbers may have a few cells that are none. */
 const leastShare = 0.95;
 
@@ -48,7 +48,7 @@ export function columnOf(name: string, title: string, cells: readonly unknown[],
       texts.map((cell) => (typeof cell === "number" ? cell : null)),
     );
   }
-  const written = filled.map(String).filter((cell) => !emptyWords.test(cell));
+  const written = filled.map(String).filter((cell) => !emptyWord.test(cell));
   const found = notationOf(written, isContinental);
   if (found === undefined)
     return plain(
@@ -108,12 +108,24 @@ function notationOf(cells: readonly string[], isContinental: boolean): Notation 
   };
 }
 
-const sign = String.raw`([-+−]?)\s*(?:[€$£]|EUR|USD|GBP|CHF)?\s*`;
-const unit = String.raw`\s*(?:[€$£%]|EUR|USD|GBP|CHF)?`;
-const pointed = new RegExp(`^${sign}(\\d+|\\d{1,3}(?:[,'’\u00a0\u202f ]\\d{3})+)?(\\.\\d+)?(e[-+]?\\d+)?${unit}$`, "i");
-const commaed = new RegExp(`^${sign}(\\d+|\\d{1,3}(?:[.'’\u00a0\u202f ]\\d{3})+)?(,\\d+)?${unit}$`, "i");
+const currencies =
+  "EUR|USD|GBP|CHF|JPY|CNY|RMB|SEK|NOK|DKK|PLN|CZK|HUF|RON|BRL|MXN|ARS|INR|KRW|AUD|CAD|NZD|TRY|ZAR|RUB";
+const unit = String.raw`(?:[€$£¥￥₹₽₺₩%元円]|R\$|zł|kr\.?|${currencies})`;
+const before = String.raw`(\()?\s*([-+−]?)\s*${unit}?\s*([-+−]?)\s*(\()?\s*`;
+const behind = String.raw`\s*(?:${unit})?\s*([-−]?|\))\s*${unit}?`;
+const pointed = new RegExp(
+  `^${before}(\\d+|\\d{1,3}(?:[,'’\u00a0\u202f ]\\d{3})+)?(\\.\\d+)?(e[-+]?\\d+)?${behind}$`,
+  "iu",
+);
+const commaed = new RegExp(`^${before}(\\d+|\\d{1,3}(?:[.'’\u00a0\u202f ]\\d{3})+)?(,\\d+)?()${behind}$`, "iu");
+const currency = new RegExp(`[€$£¥￥₹₽₺₩]|R\\$|zł|(?<![a-z])(?:${currencies})(?![a-z])`, "iu");
 
-/** `1,234.50`, `$12`, `-3.7`, `1e6` */
+/** The currency that a cell names, alone or beside a number. */
+export function currencyOf(cell: string): string | undefined {
+  return currency.exec(cell)?.[0].toUpperCase();
+}
+
+/** `1,234.50`, `$12`, `-3.7`, `(5.00)`, `5.00-`, `1e6` */
 function readPoint(cell: string): number | undefined {
   return numberIn(pointed.exec(cell));
 }
@@ -125,73 +137,120 @@ function readComma(cell: string): number | undefined {
 
 function numberIn(match: RegExpExecArray | null): number | undefined {
   if (match === null) return undefined;
-  const [, minus = "", whole = "", fraction = "", exponent = ""] = match;
+  const [, outer = "", first = "", second = "", inner = "", whole = "", fraction = "", exponent = "", last = ""] =
+    match;
   if (whole === "" && fraction === "") return undefined;
+  const isOpen = outer !== "" || inner !== "";
+  const signs = [first, second, last === ")" ? "" : last].filter((sign) => sign !== "");
+  if (isOpen !== (last === ")") || signs.length + Number(isOpen) > 1) return undefined;
   const digits = `${whole.replaceAll(/\D/g, "") || "0"}${fraction.replace(",", ".")}${exponent}`;
   const value = Number(digits);
   if (!Number.isFinite(value)) return undefined;
-  return minus === "-" || minus === "−" ? -value : value;
+  return isOpen || signs.some((sign) => sign !== "+") ? -value : value;
 }
 
-const time = String.raw`(?:[T ,]+(\d{1,2}:\d{2}(?::\d{2}(?:[.,]\d+)?)?)\s*(Z|[-+]\d{2}:?\d{2})?)?`;
-const yearFirst = new RegExp(`^(\\d{4})([-/.])(\\d{1,2})\\2(\\d{1,2})${time}$`);
-const yearLast = new RegExp(`^(\\d{1,2})([-/.])(\\d{1,2})\\2(\\d{4})${time}$`);
+/** Cells as numbers in each notation that the first one has; others count as 0. */
+export function numbersOf(cells: readonly string[]): readonly (readonly number[])[] {
+  return [readPoint, readComma]
+    .filter((read) => read(cells[0] ?? "") !== undefined)
+    .map((read) => cells.map((cell) => read(cell) ?? 0));
+}
+
+/** What a cell looks like by itself. */
+export function kindOf(cell: string): "number" | "date" | undefined {
+  // Most cells have no digit.
+  if (!/\d/.test(cell)) return undefined;
+  if (readPoint(cell) !== undefined || readComma(cell) !== undefined) return "number";
+  return dateReaders.some(({ read }) => read(cell) !== undefined) ? "date" : undefined;
+}
+
+const zone = String.raw`(?:Z|(?:GMT|UTC)?\s*[-+]\d{1,2}(?::?\d{2})?|GMT|UTC|CES?T|MES?Z|[ECMP][SD]T)`;
+const time = String.raw`(?:[T ,]+(?:um |at )?(\d{1,2}:\d{2}(?::\d{2}(?:[.,]\d+)?)?)\s*([ap]\.?m\.?)?\s*(${zone})?)?`;
+const yearFirst = new RegExp(`^(\\d{4})([-/.])(\\d{1,2})\\2(\\d{1,2})${time}$`, "i");
+const yearLast = new RegExp(`^(\\d{1,2})([-/.])(\\d{1,2})\\2(\\d{4}|\\d{2})${time}$`, "i");
+const chinese = new RegExp(`^(\\d{4})\\s*[年년]\\s*(\\d{1,2})\\s*[月월]\\s*(\\d{1,2})\\s*[日일]${time}$`, "i");
+const dayName = String.raw`(?:\p{L}{2,9}\.?,?\s+)?`;
+const dayAndName = new RegExp(
+  `^${dayName}(\\d{1,2})(?:\\.|st|nd|rd|th)?[ -]*(?:de )?(\\p{L}{3,10})\\.?[ ,-]*(?:de )?(\\d{4}|\\d{2})${time}$`,
+  "iu",
+);
+const nameAndDay = new RegExp(`^${dayName}(\\p{L}{3,10})\\.? (\\d{1,2})(?:st|nd|rd|th)?,? (\\d{4})${time}$`, "iu");
+
+/** In the order in which they are tried; the day comes before the month. `isOpen`: either may be meant. */
+const dateReaders: readonly (Pick<Notation, "read"> & { readonly isOpen?: boolean })[] = [
+  { read: readYearFirst },
+  { read: (cell) => isoDate(yearLast.exec(cell), [4, 3, 1, 5]), isOpen: true },
+  { read: (cell) => isoDate(yearLast.exec(cell), [4, 1, 3, 5]), isOpen: true },
+  { read: (cell) => isoDate(dayAndName.exec(cell), [3, 2, 1, 4]) },
+  { read: (cell) => isoDate(nameAndDay.exec(cell), [3, 1, 2, 4]) },
+  { read: (cell) => isoDate(chinese.exec(cell), [1, 2, 3, 4]) },
+];
 
 function dateNotation(cells: readonly string[]): Notation | undefined {
-  const isAll = (read: Notation["read"]) =>
-    cells.filter((cell) => read(cell) !== undefined).length >= cells.length * leastShare;
+  const all = dateReaders.filter(
+    ({ read }) => cells.filter((cell) => read(cell) !== undefined).length >= cells.length * leastShare,
+  );
+  const [reader, other] = all;
   const [shown = ""] = cells;
-  if (isAll(readYearFirst)) {
-    const other = cells.find((cell) => readYearFirst(cell) !== cell);
-    return { isDate: true, read: readYearFirst, ...(other === undefined ? {} : { written: other }) };
-  }
-  const [dayFirst, monthFirst] = [isAll(readDayFirst), isAll(readMonthFirst)];
-  if (!dayFirst && !monthFirst) return undefined;
+  if (reader === undefined) return undefined;
+  const { read } = reader;
+  const changed = cells.find((cell) => read(cell) !== cell);
+  const offsets = new Set(cells.map((cell) => /[-+]\d{2}:?\d{2}$/.exec(cell)?.[0]));
   // Points are European.
-  const isOpen = dayFirst && monthFirst && !shown.includes(".");
-  const read = dayFirst ? readDayFirst : readMonthFirst;
+  const isOpen = reader.isOpen === true && other !== undefined && !shown.includes(".");
+  const doubts = [
+    ...(isOpen ? [`${shown} is read as day/month/year`] : []),
+    ...(offsets.size > 1 ? ["times are taken as written, with different offsets from UTC"] : []),
+  ];
   return {
     isDate: true,
     read,
-    written: shown,
-    ...(isOpen ? { doubt: `${shown} is read as day/month/year` } : {}),
+    ...(changed === undefined ? {} : { written: changed }),
+    ...(doubts.length === 0 ? {} : { doubt: doubts.join("; ") }),
   };
+}
+
+const plain = (word: string): string => word.toLowerCase().normalize("NFD").replaceAll(/\p{M}/gu, "");
+let monthNames: readonly (readonly string[])[] | undefined;
+
+/** The number of a month by its name, or how that begins, in English, German, French, Spanish or Italian. */
+function monthOf(name: string): number | undefined {
+  monthNames ??= Array.from({ length: 12 }, (_, month) =>
+    ["en", "de", "fr", "es", "it"].map((language) =>
+      plain(new Date(2_025, month, 15).toLocaleDateString(language, { month: "long" })),
+    ),
+  );
+  const at = monthNames.findIndex((names) => names.some((each) => each.startsWith(plain(name))));
+  return at < 0 ? undefined : at + 1;
 }
 
 function readYearFirst(cell: string): string | undefined {
   // As SQLite reads it.
-  if (
-    /^\d{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12]\d|3[01])(?:[T ]\d{2}:\d{2}(?::\d{2}(?:\.\d+)?)?(?:Z|[-+]\d{2}:\d{2})?)?$/.test(
-      cell,
-    )
-  )
+  if (/^\d{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12]\d|3[01])(?:[T ]\d{2}:\d{2}(?::\d{2}(?:\.\d+)?)?Z?)?$/.test(cell))
     return cell;
-  const [, year, , month, day, clock, zone] = yearFirst.exec(cell) ?? [];
-  return isoDate(year, month, day, clock, zone);
+  return isoDate(yearFirst.exec(cell), [1, 3, 4, 5]);
 }
 
-function readDayFirst(cell: string): string | undefined {
-  const [, day, , month, year, clock, zone] = yearLast.exec(cell) ?? [];
-  return isoDate(year, month, day, clock, zone);
-}
-
-function readMonthFirst(cell: string): string | undefined {
-  const [, month, , day, year, clock, zone] = yearLast.exec(cell) ?? [];
-  return isoDate(year, month, day, clock, zone);
-}
-
-function isoDate(year?: string, month?: string, day?: string, clock?: string, zone = ""): string | undefined {
-  if (year === undefined || month === undefined || day === undefined) return undefined;
-  if (Number(month) < 1 || Number(month) > 12 || Number(day) < 1 || Number(day) > 31) return undefined;
-  const date = `${year}-${month.padStart(2, "0")}-${day.padStart(2, "0")}`;
+/**
+ * A date as SQLite reads it, from the groups of a match that have year, month, day and clock. An offset from UTC is left
+ * out: SQLite would count the time to another day.
+ */
+function isoDate(
+  match: RegExpExecArray | null,
+  [y, m, d, at]: readonly [number, number, number, number],
+): string | undefined {
+  const [year, named, day, clock] = [match?.[y], match?.[m], match?.[d], match?.[at]];
+  if (year === undefined || named === undefined || day === undefined) return undefined;
+  const month = /\d/.test(named) ? Number(named) : monthOf(named);
+  if (month === undefined || month < 1 || month > 12 || Number(day) < 1 || Number(day) > 31) return undefined;
+  // `1.10.12` is a version.
+  if (year.length === 2 && !/\/|\p{L}|^\d\d\D\d\d\D/u.test(match?.[0] ?? "")) return undefined;
+  // As spreadsheets take years of two digits.
+  const full = year.length === 4 ? year : `${Number(year) < 50 ? 20 : 19}${year}`;
+  const date = `${full}-${`${month}`.padStart(2, "0")}-${day.padStart(2, "0")}`;
   if (clock === undefined) return date;
-  return `${date} ${/^\d:/.test(clock) ? "0" : ""}${clock.replace(",", ".")}${zone}`;
-}
-
-/** Whether a first row is data: it has a date, or a number that is no year. */
-export function looksLikeData(cells: readonly string[]): boolean {
-  return cells.some((cell) => {
-    if (readYearFirst(cell) !== undefined || readDayFirst(cell) !== undefined) return true;
-    return readPoint(cell) !== undefined && !/^(?:19|20)\d{2}$/.test(cell);
-  });
+  const [hours = "", ...rest] = clock.replace(",", ".").split(":");
+  const half = match?.[at + 1]?.[0]?.toLowerCase();
+  const hour = half === undefined ? Number(hours) : (Number(hours) % 12) + (half === "p" ? 12 : 0);
+  return `${date} ${[`${hour}`.padStart(2, "0"), ...rest].join(":")}`;
 }

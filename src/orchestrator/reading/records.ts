@@ -1,4 +1,5 @@
 /** Rows and log entries: where one begins, and the header row that says what their columns are. */
+import { headerIn } from "./rows-cells.ts";
 
 const tableFile = /\.(?:csv|tsv|tab|psv)$/i;
 const logFile = /\.(?:log|out|err)(?:\.\d+)?$/i;
@@ -27,15 +28,17 @@ export function recordsOf(
   isBearable: (header: string) => boolean,
 ): (start: number, head: string, end: number) => RecordLine {
   const continued = continuationsIn(path, text);
-  const whole = firstLine === 1 ? headerOf(path, text, continued) : undefined;
+  const found = firstLine === 1 && tableFile.test(path) ? headerIn(text, /\.(?:tsv|tab)$/i.test(path)) : undefined;
+  const whole = found === undefined || found.cells.length < 2 ? undefined : text.slice(found.start, found.end);
+  const afterHeader = whole === undefined ? 0 : (found?.end ?? 0);
   const isMarkdown = !tableFile.test(path);
   let current = header;
   let previous = "";
   let isFirstRow = false;
   if (whole !== undefined && isBearable(whole)) current = whole;
   return (start, head, end) => {
-    // The header itself has none.
-    if (whole !== undefined && start < whole.length) return { isContinued: start > 0 };
+    // The header itself has none, nor has what stands above it.
+    if (start < afterHeader) return { isContinued: start > 0 };
     if (!isMarkdown) return { header: current, isContinued: continued.has(start) };
     const line = { header: current, isContinued: continued.has(start) || isFirstRow };
     isFirstRow = isBelowHeader(head, previous);
@@ -84,17 +87,6 @@ function quotedLines(text: string): ReadonlySet<number> {
   });
   const rest = text.slice(checked).split('"').length - 1;
   return isOpen === (rest % 2 === 1) ? inside : new Set();
-}
-
-/** The header row of a file of values: its first record, unless it holds a number. */
-function headerOf(path: string, text: string, continued: ReadonlySet<number>): string | undefined {
-  if (!tableFile.test(path)) return undefined;
-  let end = text.indexOf("\n") + 1;
-  while (continued.has(end)) end = text.indexOf("\n", end) + 1;
-  const header = text.slice(0, end);
-  const cells = header.split(/[,;\t|]/);
-  if (end === 0 || cells.length < 2) return undefined;
-  return cells.some((cell) => /^[\s"]*[-+]?[\d.,]*\d[\s"]*$/.test(cell)) ? undefined : header;
 }
 
 /** Whether a line is that below the header row of a Markdown table: `|---|---:|`. */

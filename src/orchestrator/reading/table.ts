@@ -1,4 +1,5 @@
-import { type Column, type Value, columnOf, looksLikeData } from "./column.ts";
+import { type Column, type Value, columnOf, currencyOf } from "./column.ts";
+import { sheetOf } from "./rows-cells.ts";
 
 /** A file of rows as a table of a database. */
 export interface Table {
@@ -12,159 +13,143 @@ export interface Table {
 /** SQLite allows 2,000 columns; a model would not find its way among so many. */
 const maxColumns = 200;
 
-/** Reads files of rows: comma, semicolon or tab separated values, or JSON lines. Throws an `Error` for any other text. */
+/**
+ * Reads files of rows: comma, semicolon or tab separated values, JSON lines, or a list in JSON. Throws an `Error` for any
+ * other text.
+ */
 export function tablesOf(files: readonly { readonly path: string; readonly text: string }[]): readonly Table[] {
   const names = distinct(files.map(({ path }) => identifier(baseName(path), "t")));
   return files.map(({ path, text }, at) => tableOf(names[at] ?? "t", path, text.replace(/^\uFEFF/, "")));
 }
 
 function tableOf(name: string, path: string, text: string): Table {
-  const isLines = /\.(?:jsonl|ndjson)$/i.test(path);
-  const { header, records, notes } = isLines
-    ? recordsOfLines(text)
-    : recordsOfCells(text, /\.(?:tsv|tab)$/i.test(path));
-  if (header.length === 0 || records.length === 0) throw new Error(`${path} has no rows`);
-  if (header.length > maxColumns) throw new Error(`${path} has ${header.length} columns, ${maxColumns} can be queried`);
-  const names = distinct(header.map((given, at) => identifier(given, `column_${at + 1}`)));
+  const [ending = ""] = /[^.]*$/.exec(path.toLowerCase()) ?? [];
+  const { header, records, notes } =
+    ending === "json"
+      ? recordsOfList(text)
+      : /^(?:jsonl|ndjson)$/.test(ending)
+        ? recordsOfLines(text)
+        : recordsOfCells(text, /^(?:tsv|tab)$/.test(ending));
+  // A separator at the end of each line makes no column.
+  const kept = [...header.keys()].filter((at) => header[at] !== "" || records.some((record) => !isEmpty(record[at])));
+  if (kept.length === 0 || records.length === 0) throw new Error(`${path} has no rows`);
+  if (kept.length > maxColumns) throw new Error(`${path} has ${kept.length} columns, ${maxColumns} can be queried`);
+  const names = distinct(kept.map((at) => identifier(header[at] ?? "", `column_${at + 1}`)));
   const cellsOf = (at: number) => records.map((record) => record[at]);
-  const usesComma = header.some((_, at) =>
+  const usesComma = kept.some((at) =>
     cellsOf(at).some((cell) => typeof cell === "string" && /^-?\d+,\d{1,2}$/.test(cell.trim())),
   );
   const isContinental = usesComma || /^[^\n]*;/.test(text);
-  const columns = names.map((column, at) => columnOf(column, header[at] ?? "", cellsOf(at), isContinental));
+  const columns = kept.map((at, place) => columnOf(names[place] ?? "", header[at] ?? "", cellsOf(at), isContinental));
+  const all = [...columns, ...kept.flatMap((at, place) => currenciesIn(`${names[place]}_currency`, cellsOf(at)))];
   return {
     name,
-    columns: columns.map(({ column }) => column),
-    rows: records.map((_, row) => columns.map(({ values }) => values[row] ?? null)),
+    columns: all.map(({ column }) => column),
+    rows: records.map((_, row) => all.map(({ values }) => values[row] ?? null)),
     notes: [...notes, ...columns.flatMap(({ notes: own }) => own)].map((note) => `${path}: ${note}`),
   };
 }
 
-interface Records {
-  readonly header: readonly string[];
-  readonly records: readonly (readonly unknown[])[];
-  readonly notes: readonly string[];
+const isEmpty = (cell: unknown): boolean => cell === undefined || cell === null || cell === "";
+
+/** The currencies of amounts, as a column of their own where they differ. */
+function currenciesIn(name: string, cells: readonly unknown[]) {
+  const found = cells.map((cell) =>
+    typeof cell === "string" && /\d/.test(cell) && cell.length < 24 ? (currencyOf(cell) ?? null) : null,
+  );
+  if (new Set(found.filter((each) => each !== null)).size < 2) return [];
+  return [{ column: { name, title: "", type: "TEXT" as const }, values: found, notes: [] }];
 }
 
-/** The keys of all objects are the columns. Lists and objects inside are kept as JSON. */
-function recordsOfLines(text: string): Records {
-  const keys = new Map<string, number>();
-  const records: unknown[][] = [];
+function recordsOfCells(text: string, hasTabs: boolean) {
+  const { header, rows, notes } = sheetOf(text, hasTabs);
+  const width = header?.cells.length ?? Math.max(0, ...rows.slice(0, 100).map(({ length }) => length));
+  let [longer, shorter] = [0, 0];
+  for (const cells of rows) {
+    if (cells.length < width) shorter += 1;
+    else if (cells.length > width && cells.some((cell, at) => at >= width && cell !== "")) longer += 1;
+  }
+  const have = (count: number) => (count === 1 ? "1 row has" : `${count} rows have`);
+  return {
+    header: header?.cells ?? Array.from({ length: width }, () => ""),
+    records: rows,
+    notes: [
+      ...(header === undefined ? ["the first line holds data, so the columns have numbers for names"] : []),
+      ...notes,
+      ...(longer === 0 ? [] : [`${have(longer)} more cells than the header: the last ones are left out`]),
+      ...(shorter === 0 ? [] : [`${have(shorter)} fewer cells than the header: the last ones are empty`]),
+    ],
+  };
+}
+
+/** JSON: an object a line. */
+function recordsOfLines(text: string) {
+  const objects: object[] = [];
   let broken = 0;
   for (const line of text.split("\n")) {
     if (line.trim() === "") continue;
     const object = parsed(line);
-    if (typeof object !== "object" || object === null || Array.isArray(object)) {
-      broken += 1;
-      continue;
-    }
-    const record: unknown[] = [];
-    for (const [key, value] of Object.entries(object)) {
-      let at = keys.get(key);
-      if (at === undefined) keys.set(key, (at = keys.size));
-      record[at] = typeof value === "object" && value !== null ? JSON.stringify(value) : value;
-    }
-    records.push(record);
+    if (isObject(object)) objects.push(object);
+    else broken += 1;
   }
-  if (broken > records.length) throw new Error("most lines are no JSON objects");
-  const notes = broken === 0 ? [] : [`${lines(broken)} no JSON object and left out`];
-  return { header: [...keys.keys()], records, notes };
+  if (broken > objects.length) throw new Error("most lines are no JSON objects");
+  const said = broken === 1 ? "1 line is" : `${broken} lines are`;
+  return recordsOfObjects(objects, broken === 0 ? [] : [`${said} no JSON object and left out`]);
 }
 
-function parsed(line: string): unknown {
+/** JSON: a list of objects, alone or as the only list in an object. */
+function recordsOfList(text: string) {
+  const value = parsed(text);
+  const lists = Array.isArray(value) ? [value] : isObject(value) ? Object.values(value).filter(Array.isArray) : [];
+  const [list = []] = lists as readonly (readonly unknown[])[];
+  if (lists.length !== 1 || list.length === 0 || !list.every(isObject)) throw new Error("it is no list of objects");
+  return recordsOfObjects(list, []);
+}
+
+/** The keys of all objects are the columns, those of objects inside, too. Lists are kept as JSON. */
+function recordsOfObjects(objects: readonly object[], notes: readonly string[]) {
+  for (const depth of [3, 0]) {
+    const keys = new Map<string, number>();
+    const records: unknown[][] = [];
+    for (const object of objects) {
+      const record: unknown[] = [];
+      for (const [key, value] of entriesOf(object, depth)) {
+        let at = keys.get(key);
+        if (at === undefined) keys.set(key, (at = keys.size));
+        record[at] = typeof value === "object" && value !== null ? JSON.stringify(value) : value;
+      }
+      records.push(record);
+    }
+    if (keys.size <= maxColumns || depth === 0) return { header: [...keys.keys()], records, notes };
+  }
+  throw new Error("no rows");
+}
+
+function entriesOf(object: object, depth: number): readonly (readonly [string, unknown])[] {
+  return Object.entries(object).flatMap(([key, value]): readonly (readonly [string, unknown])[] =>
+    depth > 0 && isObject(value)
+      ? entriesOf(value, depth - 1).map(([inner, each]) => [`${key}.${inner}`, each] as const)
+      : [[key, value]],
+  );
+}
+
+function isObject(value: unknown): value is object {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+/** Strings, and whole numbers that are too long for a number. */
+const longNumbers = /"(?:[^"\\]|\\.)*"|(?<![\d.eE+-])-?\d{16,}(?![\d.eE])/g;
+
+/** Identifiers of 64 bits stay as they are, as text. */
+function parsed(json: string): unknown {
+  const isSafe = (digits: string) => digits.startsWith('"') || Number.isSafeInteger(Number(digits));
+  const exact = /\d{16}/.test(json)
+    ? json.replaceAll(longNumbers, (found) => (isSafe(found) ? found : `"${found}"`))
+    : json;
   try {
-    return JSON.parse(line);
+    return JSON.parse(exact);
   } catch {
     return undefined;
-  }
-}
-
-function recordsOfCells(text: string, hasTabs: boolean): Records {
-  const all = cellsIn(text, hasTabs ? "\t" : delimiterOf(text)).filter((cells) => cells.some((cell) => cell !== ""));
-  const [first = []] = all;
-  // A file without a header begins with data.
-  const isHeadless = looksLikeData(first);
-  const records = isHeadless ? all : all.slice(1);
-  const width = Math.max(first.length, isHeadless ? Math.max(0, ...firstOf(records).map(({ length }) => length)) : 0);
-  const header = isHeadless ? Array.from({ length: width }, () => "") : first;
-  let [longer, shorter] = [0, 0];
-  for (const { length } of records) {
-    if (length > width) longer += 1;
-    else if (length < width) shorter += 1;
-  }
-  const notes = [
-    ...(isHeadless ? ["the first line holds data, so the columns have numbers for names"] : []),
-    ...(longer === 0 ? [] : [`${rows(longer)} more cells than the header: the last ones are left out`]),
-    ...(shorter === 0 ? [] : [`${rows(shorter)} fewer cells than the header: the last ones are empty`]),
-  ];
-  return { header, records, notes };
-}
-
-/** Enough to tell what a file is like. */
-const sampled = 100;
-
-function firstOf<Item>(items: readonly Item[]): readonly Item[] {
-  return items.slice(0, sampled);
-}
-
-/** The separator by which the first rows have the same number of cells, the more of them the better. */
-function delimiterOf(text: string): string {
-  const start = text.slice(0, 65_536);
-  const score = (delimiter: string): number => {
-    // The last one may be cut off.
-    const widths = firstOf(cellsIn(start, delimiter))
-      .slice(0, -1)
-      .map(({ length }) => length);
-    const [width = cellsIn(start, delimiter)[0]?.length ?? 1] = widths;
-    const even = widths.length === 0 ? 1 : widths.filter((each) => each === width).length / widths.length;
-    return width === 1 ? 0 : even * 100 + Math.min(width, 50);
-  };
-  const scored = [",", ";", "\t", "|"].map((delimiter) => ({ delimiter, score: score(delimiter) }));
-  return scored.reduce((best, each) => (each.score > best.score ? each : best)).delimiter;
-}
-
-/** The cells of delimited text (RFC 4180): a quoted one may hold the separator, line breaks, and quotes written twice. */
-function cellsIn(text: string, delimiter: string): readonly (readonly string[])[] {
-  const records: string[][] = [];
-  let record: string[] = [];
-  for (let at = 0; at <= text.length;) {
-    let cell: string;
-    [cell, at] = text[at] === '"' ? quotedCell(text, at, delimiter) : plainCell(text, at, delimiter);
-    record.push(cell);
-    if (text[at] === delimiter) {
-      at += 1;
-      continue;
-    }
-    records.push(record);
-    record = [];
-    // After the last line break nothing begins.
-    at += text[at] === "\r" && text[at + 1] === "\n" ? 2 : 1;
-    if (at === text.length) break;
-  }
-  return records;
-}
-
-type Cell = [cell: string, end: number];
-
-function plainCell(text: string, from: number, delimiter: string): Cell {
-  let at = from;
-  while (at < text.length && text[at] !== delimiter && text[at] !== "\n" && text[at] !== "\r") at += 1;
-  return [text.slice(from, at).trim(), at];
-}
-
-function quotedCell(text: string, from: number, delimiter: string): Cell {
-  let cell = "";
-  for (let at = from + 1; ;) {
-    const quote = text.indexOf('"', at);
-    // A quote without an end is a character.
-    if (quote < 0) return plainCell(text, from, delimiter);
-    cell += text.slice(at, quote);
-    if (text[quote + 1] !== '"') {
-      const [rest, end] = plainCell(text, quote + 1, delimiter);
-      return [cell + rest, end];
-    }
-    cell += '"';
-    at = quote + 2;
   }
 }
 
@@ -197,6 +182,3 @@ function distinct(names: readonly string[]): readonly string[] {
 function baseName(path: string): string {
   return (path.split(/[/\\]/).at(-1) ?? "").replace(/\.[^.]*$/, "");
 }
-
-const lines = (count: number) => (count === 1 ? "1 line is" : `${count} lines are`);
-const rows = (count: number) => (count === 1 ? "1 row has" : `${count} rows have`);
