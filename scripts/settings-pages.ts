@@ -74,6 +74,7 @@ const examples: Readonly<Record<string, unknown>> = {
   "memory.availableBytes": 8_000_000_000,
   "queue.maxWaitMs": 120_000,
   "files.roots": ["/home/me/notes"],
+  checks: { python: { command: ["/usr/bin/python3", "-m", "py_compile"], file: "answer.py", timeout: 10 } },
   "tools.enabled": ["route_and_generate", "list_models"],
   "tools.disabled": ["pull_model"],
   "savings.promptPerMillion": 2.5,
@@ -222,7 +223,7 @@ function rowOf(setting: SettingPath) {
 
 /** Whether each key of the record is a section. */
 function isOfRecords([first]: readonly string[]): boolean {
-  return first === "models" || first === "profiles";
+  return first === "models" || first === "profiles" || first === "checks";
 }
 
 /** The settings below a record's key, or in an entry of a list. */

@@ -163,7 +163,7 @@ export function createRequests(
     async judge(...asked) {
       // Not the promise: an import that failed is tried again.
       const { createJudging } = await import("./checks/checks.ts");
-      judging ??= createJudging(world.checkWorker, base.signal);
+      judging ??= createJudging(world.checkWorker, settings, base.signal);
       return judging(...asked);
     },
     reader: () => import("./reading/reader.ts").then(({ reader }) => reader),

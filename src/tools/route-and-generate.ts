@@ -1,7 +1,7 @@
 import { samplingFrom, samplingInput, samplingOf } from "../orchestrator/api/sampling.ts";
 import * as z from "zod";
 import { InvalidRequest } from "../orchestrator/api/errors.ts";
-import { checks, splits } from "../orchestrator/api/facade-answers.ts";
+import { type Check, checks, splits } from "../orchestrator/api/facade-answers.ts";
 import type { ReadFiles } from "../orchestrator/api/facade-templates.ts";
 import type { GenerateRequest, GenerateResult, RoutePlan } from "../orchestrator/api/facade.ts";
 import type { CallerContext } from "../orchestrator/api/types.ts";
@@ -61,9 +61,12 @@ const input = z.strictObject({
     .describe("Values for the template, by name."),
   continue_id: z.string().min(1).optional().describe('"new", or an id.'),
   output_path: z.string().min(1).optional().describe("New file for the answer."),
-  check: z.enum(checks).optional().describe("quotes: each statement with its line in files; agree: majority of 3."),
+  check: z
+    .union([z.enum(checks), z.record(z.string(), z.string())])
+    .optional()
+    .describe("quotes: lines of files for each statement; agree: majority of 3; {command: NAME}: a user's."),
   split: z.enum(splits).optional().describe("auto, as for files: read a long prompt in parts."),
-  grounded: z.boolean().optional().describe("false: with files and format, keep values that the files lack."),
+  grounded: z.boolean().optional().describe("false: keep values that the files lack."),
   explain: z.boolean().optional().describe("Add reason, figures, timing."),
   dry_run: z.boolean().optional().describe("Only choose the model."),
 });
@@ -238,6 +241,16 @@ async function filledFrom(template: string, request: Input, context: ToolContext
   return "needsInput" in filled ? filled : { ...filled, hasPrompt: true };
 }
 
+/** An object names one thing: `{command: NAME}`. */
+function checkIn(given: NonNullable<Input["check"]>): Check {
+  if (typeof given === "string") return given;
+  const [[kind, name] = [], ...others] = Object.entries(given);
+  if (kind === "command" && name !== undefined && others.length === 0) return { command: name };
+  throw new InvalidRequest(`check is ${JSON.stringify(given)}; allowed: ${checks.join(", ")}, {command: NAME}`, {
+    next: { step: "omitArgument", argument: "check" },
+  });
+}
+
 /** Creates the request; its own arguments override those of its template. */
 async function generationRequest(
   request: Input,
@@ -284,7 +297,7 @@ async function generationRequest(
     privacy: request.privacy,
     useMemory: request.use_memory,
     continueId: request.continue_id,
-    check: request.check,
+    check: request.check && checkIn(request.check),
     grounded: request.grounded,
     split: request.split ?? (filled && splitOf(filled).split),
   });

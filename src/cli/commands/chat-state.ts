@@ -7,7 +7,7 @@ import { isPattern, splitGitName, spokenName } from "../../orchestrator/util/fil
 import { nearestNames } from "../../orchestrator/util/nearest.ts";
 import { parseJson } from "../../orchestrator/util/parse-json.ts";
 import type { ToolAnswers, ToolInputs, ToolName } from "../../tools/index.ts";
-import { numberBetween, wholeNumber, wrongValue } from "./options.ts";
+import { checkOf, numberBetween, wholeNumber, wrongValue } from "./options.ts";
 import { foldersOf, located, isFileIn } from "./prompt-words.ts";
 import type { ShellAnswer } from "./rate.ts";
 import { readTemplate } from "./template.ts";
@@ -104,7 +104,7 @@ const settings: Readonly<
   "context-size": ["context_tokens", wholeNumber(1, 100_000_000)],
   think: ["think", oneOf({ on: true, off: false, low: "low", medium: "medium", high: "high" })],
   format: ["format", formatOf],
-  check: ["check", oneOf({ none: "none", quotes: "quotes", agree: "agree" })],
+  check: ["check", checkOf],
   split: ["split", oneOf({ auto: "auto", none: "none" })],
   profile: ["profile", (text) => text],
   memory: ["use_memory", oneOf({ on: true, off: false })],

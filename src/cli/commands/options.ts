@@ -46,6 +46,17 @@ export function wholeNumber(least: number, most: number): (text: string) => numb
   };
 }
 
+const checks = ["none", "quotes", "agree"] as const;
+
+/** A check of answers: `command:NAME` is one of the user's. Throws like `wholeNumber`. */
+export function checkOf(text: string): (typeof checks)[number] | { readonly command: string } {
+  const [, command] = /^command:(.+)$/.exec(text) ?? [];
+  if (command !== undefined) return { command };
+  const check = checks.find((each) => each === text);
+  if (check !== undefined) return check;
+  throw new InvalidArgumentError(`${checks.join(", ")}, command:NAME`);
+}
+
 /** A number between `least` and `most`, fractions allowed. Throws like `wholeNumber`. */
 export function numberBetween(least: number, most: number): (text: string) => number {
   return (text) => {

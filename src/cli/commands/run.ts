@@ -28,7 +28,7 @@ import { ShellAnswers } from "./rate.ts";
 import { missingVariable, pipedInto, variablesOf } from "./template.ts";
 import { type Generated, isUnreliable, noteLines, renderDryRun } from "./run-notes.ts";
 import { messageOf } from "../../orchestrator/util/message-of.ts";
-import { type Run, numberBetween, repeated, wholeNumber, withExamples, withJson } from "./options.ts";
+import { type Run, checkOf, numberBetween, repeated, wholeNumber, withExamples, withJson } from "./options.ts";
 
 /** `ollm run` and `ollm chat`. */
 export function addGeneration(program: Command, run: Run): void {
@@ -67,8 +67,8 @@ export function addGeneration(program: Command, run: Run): void {
         .addOption(
           new Option(
             "--check <check>",
-            "quotes: show each statement with the line of the files it quotes; agree: the majority of 3 short answers",
-          ).choices(["none", "quotes", "agree"]),
+            "quotes: show each statement with the line of the files it quotes; agree: the majority of 3 short answers; command:NAME: one of the setting checks",
+          ).argParser(checkOf),
         )
         .addOption(
           new Option(

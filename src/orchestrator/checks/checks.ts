@@ -1,13 +1,13 @@
 import { randomInt } from "node:crypto";
 import { CheckFailed, InvalidRequest, OrchestratorError, PromptTooLong, throwIfCancelled } from "../api/errors.ts";
-import type { CheckResult } from "../api/facade-answers.ts";
 import { type NextStep, advice } from "../api/next-step.ts";
 import { counted, formatAmount } from "../util/format-bytes.ts";
 import { sameModel } from "../util/model-name.ts";
-import { type AgreeCheck, type Sample, agreeCheck } from "./agree.ts";
+import type { AgreeCheck, Sample } from "./agree.ts";
+import { type AnswerCheck, type CheckPlace, type Found, checkOf } from "./answer-checks.ts";
+import type { Commands } from "./command.ts";
 import type {
   Answered,
-  Asking,
   ChainStep,
   Resolved,
   Judge,
@@ -23,61 +23,9 @@ import type { TriedFormat } from "./check-worker.ts";
 import { type GroundedAnswer, type GroundedRequest, groundedRequest, ungroundedProblem } from "./grounded.ts";
 import { JsonFormat, type JsonText, type Validation, isQuick, notValidated } from "./json-format.ts";
 import { questionOf } from "../util/file-name.ts";
-import { QuotesCheck } from "./quotes.ts";
 import { defined } from "../util/defined.ts";
 
 type Candidate = ChainStep["entry"]["candidate"];
-
-/** Prepares a request for a check, and judges the answer. */
-interface AnswerCheck {
-  /** The request as models get it: with instructions, a format, limits. */
-  readonly request: Resolved;
-  /** The answer as the caller gets it, and what the check found. */
-  judge(answer: string): Promise<Found>;
-}
-
-interface Found {
-  readonly text: string;
-  readonly result: CheckResult;
-  readonly isUnchecked?: boolean;
-}
-
-/** Where checks that may take long run, and for whom. */
-interface CheckPlace extends Asking {
-  readonly threads: CheckThreads;
-}
-
-type RequestCheck = AnswerCheck | AgreeCheck<Resolved>;
-
-/** The check that a request asks for. Throws `InvalidRequest` for one that can't be made. */
-function checkOf(request: Resolved, quoted: Quoted, place: CheckPlace): RequestCheck | undefined {
-  if (request.check === "agree") return agreeCheck(request);
-  if (request.check === "quotes" && (quoted.files ?? []).length === 0) {
-    throw new InvalidRequest("quotes are looked for in files, and the request has none", {
-      next: [
-        { step: "setArgument", argument: "files" },
-        { step: "omitArgument", argument: "check" },
-      ],
-    });
-  }
-  return request.check === "quotes" ? quotesCheck(request, quoted, place) : undefined;
-}
-
-function quotesCheck(request: Resolved, { files = [], question }: Quoted, place: CheckPlace): AnswerCheck {
-  const { prompt, format } = request;
-  const quoted = { files: files.map(({ path, text }) => ({ path, text })), question };
-  return {
-    request: { ...request, prompt: new QuotesCheck(request, quoted).request.prompt },
-    async judge(answer) {
-      const work = { kind: "quotes", prompt, isJson: format !== undefined, quoted, answer } as const;
-      const end = await place.threads.run(work, place);
-      if ("found" in end) return end.found as Found;
-      const problem = `the statements were not looked for in the files: ${end.unfinished}`;
-      const result = { kind: "quotes", statements: [], problem } as const;
-      return { text: answer, result, isUnchecked: true };
-    },
-  };
-}
 
 /** A format that answers are validated against. */
 interface Format {
@@ -131,14 +79,18 @@ async function tried(format: NonNullable<Resolved["format"]>, place: CheckPlace)
  * Judges requests with a format or a check; loaded with the first one. `entry` is the absolute path of the built
  * `check-worker.mjs`; idle threads end when `signal` aborts.
  */
-export function createJudging(entry: string, signal: AbortSignal): Judging {
+export function createJudging(
+  entry: string,
+  settings: () => { readonly checks: Commands },
+  signal: AbortSignal,
+): Judging {
   const threads = new CheckThreads(entry, signal);
-  return (given, asking, quoted) => Checking.of(given, { ...asking, threads }, quoted);
+  return (given, asking, quoted) => Checking.of(given, { ...asking, threads, commands: settings().checks }, quoted);
 }
 
 class Checking implements Judge {
   readonly #format: Format | undefined;
-  readonly #check: RequestCheck | undefined;
+  readonly #check: ReturnType<typeof checkOf>;
   readonly #ground: Grounding | undefined;
 
   /** The request as models get it. */
@@ -146,7 +98,7 @@ class Checking implements Judge {
 
   private constructor(
     request: Resolved,
-    check: RequestCheck | undefined,
+    check: ReturnType<typeof checkOf>,
     format: Format | undefined,
     ground: Grounding | undefined,
   ) {
@@ -174,11 +126,42 @@ class Checking implements Judge {
     const check = this.#check;
     // What the caller gets is made from it.
     const silent = { ...context, addText: () => undefined };
-    if (check === undefined) return this.#valid(model, request, this.#ground === undefined ? context : silent);
+    if (check === undefined)
+      return this.#valid(model, { request, context: this.#ground === undefined ? context : silent });
     if ("vote" in check) return this.#agreed(check, model, request, silent);
-    const { answered } = await this.#valid(model, request, silent);
-    const { text, result, isUnchecked = false } = await check.judge(answered.generation.text);
-    return { answered: withText(answered, text), check: result, isUnchecked };
+    const turn = { request, context: silent };
+    const { answered } = await this.#valid(model, turn);
+    const found = await check.judge(answered.generation.text);
+    const corrected =
+      found.correct === undefined ? undefined : await this.#corrected(check, model, turn, answered, found.correct);
+    return corrected ?? judged(answered, found);
+  }
+
+  /** The answer once corrected, if it passes then. */
+  async #corrected(
+    check: AnswerCheck,
+    model: JudgedModel,
+    turn: ModelTurn,
+    answered: Answered,
+    problem: string,
+  ): Promise<Judged | undefined> {
+    const { context } = turn;
+    context.report({ message: `${model.name} ${problem}; asking it to correct that` });
+    try {
+      const again = correction(
+        turn,
+        answered.generation.text,
+        `${problem}\n\nAnswer again, corrected, and nothing else.`,
+      );
+      const { answered: second } = await this.#valid(model, { ...again, corrects: answered, context });
+      const found = await check.judge(second.generation.text);
+      return found.result.problem === undefined ? judged(second, found) : undefined;
+    } catch (error) {
+      throwIfCancelled(context.signal, "the request");
+      if (!(error instanceof OrchestratorError)) throw error;
+      // What is wrong with the first answer is more useful.
+      return undefined;
+    }
   }
 
   stepsAfter<Step extends ChainStep>(waiting: readonly Step[], failed: Candidate): readonly Step[] {
@@ -190,8 +173,9 @@ class Checking implements Judge {
   }
 
   /** An answer that matches the format. A model whose answer doesn't is shown it with the reason, once. */
-  async #valid(model: JudgedModel, request: Resolved, context: ModelTurn["context"]): Promise<Judged> {
-    const first = await model.ask({ request, context });
+  async #valid(model: JudgedModel, given: ModelTurn): Promise<Judged> {
+    const { context } = given;
+    const first = await model.ask(given);
     const format = this.#format;
     if (format === undefined) return { answered: first };
     const validation = await format.validate(first.generation);
@@ -201,7 +185,8 @@ class Checking implements Judge {
     if (problem === undefined) return this.#noted(first, validation, found);
     context.report({ message: `${model.name} ${problem}; asking it to correct that` });
     context.clearText();
-    const turn = { ...correction(request, first.generation.text, problem), corrects: first, context };
+    const wanted = `${problem.replace("its JSON", "your JSON")}. Answer again, with the corrected JSON and nothing else.`;
+    const turn = { ...correction(given, first.generation.text, wanted), corrects: first, context };
     try {
       const second = await model.ask(turn);
       const again = await format.validate(second.generation);
@@ -286,20 +271,25 @@ class Checking implements Judge {
   }
 }
 
-/** The request that shows a model its answer. All before it stays as it was, so that the engine's cache is used. */
+function judged(answered: Answered, { text, result, isUnchecked = false }: Found): Judged {
+  return { answered: withText(answered, text), check: result, isUnchecked };
+}
+
+/**
+ * The request that shows a model its answer, with what completes "You". All before it stays as it was, so that the
+ * engine's cache is used.
+ */
 function correction(
-  request: Resolved,
+  { request, before = [] }: ModelTurn,
   answer: string,
   problem: string,
 ): Required<Pick<ModelTurn, "request" | "before">> {
   const { files: _files, images, audio, ...rest } = request;
   const asked = { content: questionOf(request), ...(images && { images }), ...(audio && { audio }) };
   return {
-    request: {
-      ...rest,
-      prompt: `You ${problem.replace("its JSON", "your JSON")}. Answer again, with the corrected JSON and nothing else.`,
-    },
+    request: { ...rest, prompt: `You ${problem}` },
     before: [
+      ...before,
       { role: "user", ...asked },
       { role: "assistant", content: answer.trim() === "" ? "(empty)" : answer },
     ],

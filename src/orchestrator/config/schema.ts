@@ -1,8 +1,9 @@
-import { isAbsolute } from "node:path";
+import { isAbsolute, posix, win32 } from "node:path";
 import * as z from "zod";
 import { defaultReferenceModel, referencePrices } from "./reference-prices.ts";
 import { isAccidentalWholeDisk } from "./home.ts";
 import { price } from "./openai-servers.ts";
+import { profileName } from "./profile-settings.ts";
 import { nearestNames } from "../util/nearest.ts";
 import { bytes, caller, callerNames, daemon, daemonNames, modelSettings } from "./schema-models.ts";
 
@@ -112,6 +113,33 @@ export const settingsSchema = z.strictObject({
         .describe("Maximum bytes of all files of one request."),
     })
     .prefault({}),
+  checks: z
+    .record(
+      profileName,
+      z.strictObject({
+        command: z
+          .array(z.string())
+          .superRefine(namesProgram)
+          .describe(
+            "Absolute path of a program, and its arguments; the path of the answer's file is added as the last.",
+          ),
+        file: z
+          .string()
+          .regex(/^[\w-][\w.-]{0,99}$/, "write a file name of letters, digits, dots, - and _")
+          .default("answer.txt")
+          .describe("Name of the answer's file."),
+        timeout: z
+          .number()
+          .int()
+          .min(1)
+          .max(600)
+          .default(30)
+          .describe("Seconds after which the program, and what it started, is ended: the answer did not pass."),
+      }),
+    )
+    .default({})
+    .meta(daemon)
+    .describe("Programs that a request may have check its answer, by name: exit code 0 passes (docs/files.md)."),
   tools: z
     .strictObject({
       sets: z
@@ -257,6 +285,12 @@ function checkSavings({ promptPerMillion, answerPerMillion }: OwnPrices, context
     path: [promptPerMillion === undefined ? "answerPerMillion" : "promptPerMillion"],
     message: "set promptPerMillion and answerPerMillion, both",
   });
+}
+
+/** Not one that is found by a search path: that may hold a project's programs. */
+function namesProgram([program = ""]: readonly string[], context: z.RefinementCtx): void {
+  if (posix.isAbsolute(program) || win32.isAbsolute(program)) return;
+  context.addIssue({ code: "custom", message: "the first entry must be the absolute path of a program" });
 }
 
 /** Rejects empty entries, which would mean the working directory: `/` under some clients. */
