@@ -10,12 +10,6 @@ export interface PromptContext {
   readText(paths: readonly string[]): ReturnType<ReadFiles>;
 }
 
-interface PromptArgument {
-  readonly name: string;
-  readonly description?: string;
-  readonly isRequired: boolean;
-}
-
 /** A prompt as clients show it, often as a slash command. */
 export interface ListedPrompt {
   readonly name: string;
@@ -23,7 +17,11 @@ export interface ListedPrompt {
   readonly aliases?: readonly string[];
   readonly title?: string;
   readonly description: string;
-  readonly arguments: readonly PromptArgument[];
+  readonly arguments: readonly {
+    readonly name: string;
+    readonly description?: string;
+    readonly isRequired: boolean;
+  }[];
 }
 
 export interface PromptText {
@@ -35,13 +33,13 @@ export interface PromptText {
  * The messages, or a question for missing inputs. If the client can ask the user, the server does so and calls `get`
  * again with the answers among the arguments.
  */
-export type PromptAnswer = PromptText | PromptQuestion;
-
-interface PromptQuestion {
-  readonly needsInput: NeedsInput;
-  /** The prompt for clients that can't ask; absent: an error names the missing inputs. */
-  readonly otherwise?: PromptText;
-}
+export type PromptAnswer =
+  | PromptText
+  | {
+      readonly needsInput: NeedsInput;
+      /** The prompt for clients that can't ask; absent: an error names the missing inputs. */
+      readonly otherwise?: PromptText;
+    };
 
 /** Values of arguments: clients send strings, a user's answers may be numbers and booleans. Empty strings are omitted. */
 export type PromptArguments = Readonly<Record<string, string | number | boolean>>;

@@ -114,9 +114,10 @@ export function routeLines({ route }: Explained): readonly string[] {
   ];
 }
 
-type Considered = z.output<typeof routeOutput>["considered"][number];
-
-function consideredLine({ model, engine, rejected, expected_seconds, terms }: Considered, index: number): string {
+function consideredLine(
+  { model, engine, rejected, expected_seconds, terms }: z.output<typeof routeOutput>["considered"][number],
+  index: number,
+): string {
   if (rejected !== undefined) return `- ${model} on ${engine}: ${asLine(rejected)}`;
   const [expected, ranked] = [
     expected_seconds === undefined ? "" : `: ${expected_seconds} s`,

@@ -7,8 +7,6 @@ import { formatCount, visibleName } from "./format.ts";
 import { client } from "./state.ts";
 
 type Status = ToolAnswers["system_status"];
-type Engine = Status["engines"][number];
-
 /** Health of an engine: the word, how it looks, and what it means. */
 const healths: Readonly<Record<string, readonly [word: string, tone: Tone, meaning: string]>> = {
   ok: ["ok", "good", ""],
@@ -91,7 +89,7 @@ function Privacy({ status }: { readonly status: Status }) {
   );
 }
 
-function EngineCard({ engine }: { readonly engine: Engine }) {
+function EngineCard({ engine }: { readonly engine: Status["engines"][number] }) {
   const { id, health, is_remote, version, message, model_count, connections } = engine;
   const [word, tone, meaning] = healths[health] ?? [health, "warning", ""];
   return (

@@ -13,7 +13,6 @@ import { Table } from "./table.tsx";
 import { messageOf } from "../orchestrator/util/message-of.ts";
 import { defined } from "../orchestrator/util/defined.ts";
 
-type Profile = ResourceData["ollm://profiles"]["profiles"][number];
 type Plan = ToolAnswers["route_and_generate"];
 
 /** What a dry run is about: a profile, or a task, for which the profile is found. */
@@ -167,7 +166,7 @@ function ProfileTable({
   profiles,
   opened,
 }: {
-  readonly profiles: readonly Profile[];
+  readonly profiles: readonly ResourceData["ollm://profiles"]["profiles"][number][];
   readonly opened: Signal<Asked | undefined>;
 }) {
   const query = useSignal("");

@@ -95,13 +95,14 @@ function jsonOf(text: string): Typed {
   }
 }
 
-interface Group {
+/** Settings by the first part of their path, in order. `isMatch` decides what is shown. */
+export function groupsOf(
+  settings: readonly Setting[],
+  isMatch: (setting: Setting) => boolean,
+): readonly {
   readonly name: string;
   readonly settings: readonly Setting[];
-}
-
-/** Settings by the first part of their path, in order. `isMatch` decides what is shown. */
-export function groupsOf(settings: readonly Setting[], isMatch: (setting: Setting) => boolean): readonly Group[] {
+}[] {
   const groups = new Map<string, Setting[]>();
   // The version of the file is not for people.
   for (const setting of settings.filter((each) => each.path !== "schemaVersion" && isMatch(each))) {

@@ -200,10 +200,11 @@ function propertyOf({ path, kind, choices, value }: Setting, allowed: string): P
   return kind === "json" ? { ...field, lines: 6 } : { ...field, type: kind === "number" ? "number" : "string" };
 }
 
-type Value = NonNullable<ToolInputs["update_config"]["value"]>;
-
 /** The problem, in the words of the daemon; undefined if the setting was changed. */
-async function change(path: string, value: Value): Promise<string | undefined> {
+async function change(
+  path: string,
+  value: NonNullable<ToolInputs["update_config"]["value"]>,
+): Promise<string | undefined> {
   try {
     // Where the tool asks its user, this user has been asked by the page.
     const { settings, problem } = await client.callTool(

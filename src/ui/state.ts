@@ -151,9 +151,7 @@ export async function ask(asked: Question): Promise<boolean> {
 // ---------------------------------------------------------------------------------------------- kept choices
 
 const themes = ["system", "light", "dark"] as const;
-type Theme = (typeof themes)[number];
-
-export const theme = signal<Theme>(themes.find((name) => name === kept("theme")) ?? "system");
+export const theme = signal<(typeof themes)[number]>(themes.find((name) => name === kept("theme")) ?? "system");
 /** Single keys as shortcuts; a user of voice input turns them off. */
 export const hasShortcuts = signal(kept("shortcuts") !== "off");
 

@@ -4,7 +4,6 @@ import type { ToolInputs } from "../tools/index.ts";
 import { type FieldProblem, partsOf } from "./format.ts";
 import { defined } from "../orchestrator/util/defined.ts";
 
-type Template = ResourceData["ollm://templates/{name}"];
 /** A variable, its list of values as text with commas. */
 export interface VariableDraft {
   readonly name: string;
@@ -45,7 +44,7 @@ export const emptyDraft: TemplateDraft = {
   variables: [],
 };
 
-export function draftOf(template: Template): TemplateDraft {
+export function draftOf(template: ResourceData["ollm://templates/{name}"]): TemplateDraft {
   const { options = {}, format } = template;
   return {
     name: template.name,

@@ -9,8 +9,6 @@ import { client } from "./state.ts";
 import { type Column, Table } from "./table.tsx";
 
 type Money = ResourceData["ollm://metrics"]["money"];
-type Row = Money["rows"][number];
-
 /** What was done and saved today, and how that is counted. */
 export function Today({ today }: { readonly today: LiveState["today"] }) {
   const isOpen = useSignal(false);
@@ -91,7 +89,7 @@ function Account() {
   );
 }
 
-function columnsOf(currency: string): readonly Column<Row>[] {
+function columnsOf(currency: string): readonly Column<Money["rows"][number]>[] {
   return [
     { title: "Task", show: ({ task }) => <Name text={task} /> },
     { title: "Client", show: ({ client: by }) => <Name text={by} /> },

@@ -13,20 +13,18 @@ import type { ChatInput } from "./chat-input.ts";
 import type { Session } from "../terminal/session.ts";
 import { hanging, styled } from "../terminal/terminal-text.ts";
 
-interface ChatCommand {
-  readonly name: string;
-  /** Its first words with their arguments, and what each does; "" for one that another line of the help mentions. */
-  readonly actions: readonly (readonly [usage: string, meaning: string])[];
-  run(rest: string, context: ChatContext): Promise<void>;
-}
-
 /** Splits off the first word. */
 function firstWord(text: string): readonly [word: string, rest: string] {
   const [word = ""] = /^\S*/.exec(text) ?? [];
   return [word, text.slice(word.length).trim()];
 }
 
-const commands: readonly ChatCommand[] = [
+const commands: readonly {
+  readonly name: string;
+  /** Its first words with their arguments, and what each does; "" for one that another line of the help mentions. */
+  readonly actions: readonly (readonly [usage: string, meaning: string])[];
+  run(rest: string, context: ChatContext): Promise<void>;
+}[] = [
   {
     name: "help",
     actions: [["", "show this list"]],

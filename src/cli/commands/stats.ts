@@ -45,7 +45,6 @@ type Figures = Metrics["total"];
 type Dimension = keyof Metrics["by"];
 type Named = Metrics["by"][Dimension][number];
 type Money = Metrics["money"];
-type MoneyRow = Money["rows"][number];
 type View = Pick<CommandIo, "columns" | "hasColour" | "environment" | "platform">;
 
 interface StatsFlags {
@@ -232,7 +231,7 @@ function moneyTable(key: "task" | "client", { rows, currency }: Money, day: stri
 }
 
 /** In whole billionths, as the amounts are: sums of fractions drift. */
-function sumOf(rows: readonly MoneyRow[]): number {
+function sumOf(rows: readonly Money["rows"][number][]): number {
   return rows.reduce((sum, { amount }) => sum + Math.round(amount * 1e9), 0) / 1e9;
 }
 

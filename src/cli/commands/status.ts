@@ -120,8 +120,6 @@ export function addStatus(program: Command, run: Run): void {
   ).action((options: JsonOption) => run((io) => status(options, io)));
 }
 
-type Status = ToolAnswers["system_status"];
-
 /** `ollm status`. */
 function status(options: JsonOption, io: CommandIo): Promise<number> {
   return withSession(io, {}, async ({ call, isNews }) => {
@@ -133,7 +131,7 @@ function status(options: JsonOption, io: CommandIo): Promise<number> {
   });
 }
 
-export function renderStatus(now: Status, io: CommandIo): string {
+export function renderStatus(now: ToolAnswers["system_status"], io: CommandIo): string {
   const { ram } = now;
   const swap = ram.swap_used_bytes > 0 ? `, swap ${formatBytes(ram.swap_used_bytes)}` : "";
   const facts: readonly Fact[] = [

@@ -336,19 +336,17 @@ async function runEditor(editor: string, file: string, io: CommandIo): Promise<v
 /** The settings of a project's file and whether each is in effect. */
 interface ShownProject {
   readonly folder: string;
-  readonly settings: readonly ShownProjectSetting[];
+  readonly settings: readonly {
+    readonly key: string;
+    readonly value: unknown;
+    /** `/project/.ollm/project.yaml:2`, or the detected kind. */
+    readonly source: string;
+    readonly inForce: boolean;
+    /** Why it is not in effect. */
+    readonly reason?: string;
+  }[];
   /** What is not used, and why. */
   readonly notes: readonly string[];
-}
-
-interface ShownProjectSetting {
-  readonly key: string;
-  readonly value: unknown;
-  /** `/project/.ollm/project.yaml:2`, or the detected kind. */
-  readonly source: string;
-  readonly inForce: boolean;
-  /** Why it is not in effect. */
-  readonly reason?: string;
 }
 
 /** The setting that each key of the file overrides; `systemPrompt` overrides none. */

@@ -208,15 +208,13 @@ const parts: readonly { readonly pattern: RegExp; readonly meaning: string }[] =
  */
 const markers = ["run/token", "run/http-token", "logs/daemon.log", "logs/calls.log"];
 
-interface HomePart {
-  readonly path: string;
-  readonly meaning: string;
-  /** Size on disk; links are not followed. */
-  readonly bytes: number;
-}
-
 export interface HomeContent {
-  readonly parts: readonly HomePart[];
+  readonly parts: readonly {
+    readonly path: string;
+    readonly meaning: string;
+    /** Size on disk; links are not followed. */
+    readonly bytes: number;
+  }[];
   /** Names that ollm did not create; they are kept. */
   readonly foreign: readonly string[];
 }

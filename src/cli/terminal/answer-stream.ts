@@ -4,20 +4,11 @@ import type { TextNote } from "../../server/daemon/client.ts";
 import type { CommandIo } from "./io.ts";
 import { styledError } from "./terminal-text.ts";
 
-/** Writes an answer to stdout while it is generated. */
-interface AnswerStream {
-  onText(note: TextNote): void;
-  /** Writes the rest of the whole text, and ends its last line. */
-  end(text: string): void;
-  /** Ends the line of an incomplete answer. */
-  cut(): void;
-}
-
 /**
  * Writes an answer piece by piece, and its thinking, dimmed, to stderr if that is a terminal. A terminal gets them wrapped
  * at words, a file byte for byte. Reports on stderr when another model starts over.
  */
-export function createAnswerStream(io: CommandIo): AnswerStream {
+export function createAnswerStream(io: CommandIo) {
   let written = "";
   let isThinking = false;
   const wrapped = (columns: () => number | undefined) =>
@@ -46,7 +37,7 @@ export function createAnswerStream(io: CommandIo): AnswerStream {
   }
 
   return {
-    onText({ text, thinking, isReset }) {
+    onText({ text, thinking, isReset }: TextNote) {
       if (isReset === true) {
         const hadText = written !== "";
         endLine();
@@ -59,7 +50,8 @@ export function createAnswerStream(io: CommandIo): AnswerStream {
       }
       if (text !== undefined) write(text);
     },
-    end(text) {
+    /** Writes the rest of the whole text, and ends its last line. */
+    end(text: string) {
       if (text.startsWith(written)) write(text.slice(written.length));
       // An answer cut at a repetition is shorter than what was written.
       else if (!written.startsWith(text) && text.trim() !== written.trim()) {
@@ -69,15 +61,9 @@ export function createAnswerStream(io: CommandIo): AnswerStream {
       }
       endLine();
     },
+    /** Ends the line of an incomplete answer. */
     cut: endLine,
   };
-}
-
-/** Wraps a text that arrives in pieces. Each call returns what can be written now; words are held back until they end. */
-interface WrapStream {
-  push(piece: string): string;
-  /** The rest of the held text. */
-  flush(): string;
 }
 
 /** The kind of a line by its beginning, as Markdown has it. */
@@ -97,7 +83,7 @@ const fenceMark = /^(`{3,}|~{3,})/;
  * indented line are indented to its text. Lines of code blocks and tables, and words that are wider than the terminal,
  * are not touched.
  */
-export function createWrapStream(columns: () => number): WrapStream {
+export function createWrapStream(columns: () => number) {
   /** The beginning of a line whose kind is not known yet; undefined behind it. */
   let head: string | undefined = "";
   let isVerbatim = false;
@@ -192,10 +178,11 @@ export function createWrapStream(columns: () => number): WrapStream {
   }
 
   return {
-    push(piece) {
+    push(piece: string) {
       for (const character of withoutControls(piece)) next(character);
       return written();
     },
+    /** The rest of the held text. */
     flush() {
       if (head !== undefined && head !== "") beginLine(settled(kindOf(head, fence !== undefined, isInList)), head);
       writeWord();

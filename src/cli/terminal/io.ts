@@ -156,8 +156,6 @@ async function readAll(input: NodeJS.ReadStream, signal: AbortSignal): Promise<s
   return Buffer.concat(chunks).toString("utf8");
 }
 
-type Field = Question["fields"][number];
-
 /**
  * Asks a question at the terminal: a single boolean field as `message [y/N]`, other forms field by field. Resolves to
  * undefined if the user answers no or leaves a required field empty.
@@ -202,7 +200,7 @@ export function noTerminal(
 export const inTerminal = advice("run this in a terminal");
 
 async function askField(
-  field: Field,
+  field: Question["fields"][number],
   io: Pick<CommandIo, "ask" | "stderr">,
 ): Promise<string | number | boolean | undefined> {
   const choices = field.enum === undefined ? "" : ` (${field.enum.join(", ")})`;

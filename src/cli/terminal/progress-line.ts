@@ -188,15 +188,6 @@ const leastCells = 24;
 /** Lines of a column beside its answer: title, rule, state, and an empty line before the next row of columns. */
 const frameLines = 4;
 
-/** Answers side by side, redrawn in place while they grow. */
-interface LiveColumns {
-  onText(note: TextNote): void;
-  /** Takes a progress message: the state of each model, or other work. */
-  onProgress(message: string): void;
-  /** Erases the columns. */
-  clear(): void;
-}
-
 /** The screen with its current size. */
 interface LiveScreen {
   readonly write: (text: string) => void;
@@ -225,7 +216,7 @@ function statesOf(message: string): ReadonlyMap<string, string> | undefined {
 }
 
 /** `models` are the requested ones; empty if routing chooses them. */
-export function createLiveColumns(models: readonly string[], { write, width, height }: LiveScreen): LiveColumns {
+export function createLiveColumns(models: readonly string[], { write, width, height }: LiveScreen) {
   let text = "";
   let drawn: readonly string[] = [];
   let states: ReadonlyMap<string, string> = new Map(models.map((model) => [model, "waits"]));
@@ -265,17 +256,19 @@ export function createLiveColumns(models: readonly string[], { write, width, hei
     drawn = lines.split("\n");
   };
   return {
-    onText(note) {
+    onText(note: TextNote) {
       if (note.isReset === true) text = "";
       text += note.text ?? "";
       draw();
     },
-    onProgress(message) {
+    /** Takes a progress message: the state of each model, or other work. */
+    onProgress(message: string) {
       const found = statesOf(message);
       aside = found === undefined ? message : "";
       states = found ?? states;
       draw();
     },
+    /** Erases the columns. */
     clear() {
       if (drawn.length > 0) write(erased());
       drawn = [];

@@ -2,23 +2,7 @@ import type { Log } from "../api/log.ts";
 import { type Engine, engineKey } from "../engines/engine.ts";
 import { messageOf } from "../util/message-of.ts";
 
-/**
- * The engines in use, and those that were replaced after a change of settings and only finish their active requests.
- */
-interface EngineSet {
-  /** In order of preference. */
-  current(): readonly Engine[];
-  leaving(): readonly Engine[];
-  /**
-   * Uses `next` from now on. Returns the replaced engines; each is closed when `drain` has resolved for it, and can be
-   * used until then.
-   */
-  replace(next: readonly Engine[], drain: (engine: Engine) => Promise<void>): readonly Engine[];
-  /** Closes all engines, including replaced ones. */
-  close(): Promise<void>;
-}
-
-export function createEngineSet(first: readonly Engine[], log: Log): EngineSet {
+export function createEngineSet(first: readonly Engine[], log: Log) {
   let current = first;
   const leaving = new Set<Engine>();
 
@@ -41,9 +25,14 @@ export function createEngineSet(first: readonly Engine[], log: Log): EngineSet {
   }
 
   return {
+    /** In order of preference. */
     current: () => current,
     leaving: () => [...leaving],
-    replace(next, drain) {
+    /**
+     * Uses `next` from now on. Returns the replaced engines; each is closed when `drain` has resolved for it, and can be
+     * used until then.
+     */
+    replace(next: readonly Engine[], drain: (engine: Engine) => Promise<void>) {
       const replaced = current.filter((engine) => !next.includes(engine));
       current = next;
       for (const engine of replaced) {
@@ -52,6 +41,7 @@ export function createEngineSet(first: readonly Engine[], log: Log): EngineSet {
       }
       return replaced;
     },
+    /** Closes all engines, including replaced ones. */
     async close() {
       await Promise.all([...current, ...leaving].map(close));
     },

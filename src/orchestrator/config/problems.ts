@@ -67,9 +67,12 @@ function withKnownProfile(settings: Settings, sources: Sources, file: string): S
   );
 }
 
-type Issue = z.ZodError["issues"][number];
-
-function problemsOf(issue: Issue, tree: Tree, sources: Sources, file: string): readonly string[] {
+function problemsOf(
+  issue: z.ZodError["issues"][number],
+  tree: Tree,
+  sources: Sources,
+  file: string,
+): readonly string[] {
   const path = issue.path.map(String);
   const where = sourceOf(path, sources) ?? file;
   if (issue.code === "invalid_union") {

@@ -8,10 +8,6 @@ import { estimateTokens } from "../routing/tokens.ts";
 import type { Answered } from "./ports.ts";
 import { type Repetition, watchRepetition, withoutRepetition } from "./repetition.ts";
 
-type Problem =
-  | { readonly kind: "too_long" }
-  | { readonly kind: "repetition"; readonly part: "text" | "thinking"; readonly repetition: Repetition };
-
 /** Passes an answer on and reports its progress, until it is too long or repeats itself. */
 export class AnswerSink implements GenerationSink {
   readonly #model: string;
@@ -25,7 +21,10 @@ export class AnswerSink implements GenerationSink {
   readonly texts = { text: "", thinking: "" };
   pieces = 0;
   firstTokenAtMs: number | undefined;
-  problem: Problem | undefined;
+  problem:
+    | { readonly kind: "too_long" }
+    | { readonly kind: "repetition"; readonly part: "text" | "thinking"; readonly repetition: Repetition }
+    | undefined;
   #lastPhase: string | undefined;
 
   /** `limit` in characters; `steady` in milliseconds. */

@@ -82,18 +82,6 @@ interface LearnedSize {
 
 export type LearnedReading = LoadKey & LearnedSize;
 
-/** The last reported size of each load. */
-interface LearnedSizes {
-  /** Returns whether the reading differs from the last one. */
-  observe(reading: LearnedReading): boolean;
-  /** Undefined if there is no reading of that load on this version. */
-  find(key: LoadKey): LearnedSize | undefined;
-  /** Whether there is any reading of that host, on any version. */
-  hasReadings(host: string): boolean;
-  /** All readings of a host and version, oldest first. */
-  readings(host: string, version: string): readonly LearnedReading[];
-}
-
 /** The oldest readings are dropped beyond this: enough for a hundred models at several contexts each. */
 export const maxReadings = 512;
 
@@ -101,10 +89,11 @@ export function nameOfLoad({ host, version, digest, contextTokens, parallel, cac
   return JSON.stringify([host, version, digest, contextTokens, parallel, cacheType]);
 }
 
-export function createLearnedSizes(): LearnedSizes {
+export function createLearnedSizes() {
   const sizes = new Map<string, LearnedReading>();
   return {
-    observe(reading) {
+    /** Returns whether the reading differs from the last one. */
+    observe(reading: LearnedReading) {
       if (reading.sizeBytes <= 0) return false;
       const name = nameOfLoad(reading);
       const before = sizes.get(name);
@@ -122,9 +111,12 @@ export function createLearnedSizes(): LearnedSizes {
         (before.compute !== undefined || compute === undefined);
       return !isSame;
     },
-    find: (key) => sizes.get(nameOfLoad(key)),
-    hasReadings: (host) => [...sizes.values()].some((reading) => reading.host === host),
-    readings: (host, version) =>
+    /** Undefined if there is no reading of that load on this version. */
+    find: (key: LoadKey) => sizes.get(nameOfLoad(key)),
+    /** Whether there is any reading of that host, on any version. */
+    hasReadings: (host: string) => [...sizes.values()].some((reading) => reading.host === host),
+    /** All readings of a host and version, oldest first. */
+    readings: (host: string, version: string) =>
       [...sizes.values()].filter((reading) => reading.host === host && reading.version === version),
   };
 }

@@ -18,12 +18,10 @@ export interface Detected {
   readonly evidence: readonly string[];
 }
 
-interface Sign {
+const signs: readonly {
   readonly kind: ProjectKind;
   readonly files: readonly string[];
-}
-
-const signs: readonly Sign[] = [
+}[] = [
   {
     kind: "typescript-monorepo",
     files: ["pnpm-workspace.yaml", "pnpm-workspace.yml", "lerna.json", "turbo.json", "nx.json", "rush.json"],

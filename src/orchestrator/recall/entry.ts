@@ -110,13 +110,11 @@ export function expiryAgain({ updatedAt, expiresAt }: MemoryEntry, nowMs: number
   return new Date(nowMs + Math.max(0, Date.parse(expiresAt) - Date.parse(updatedAt))).toISOString();
 }
 
-interface Pattern {
+/** Known formats. Each pattern repeats only one class of characters, so matching is linear. */
+const patterns: readonly {
   readonly what: string;
   readonly pattern: RegExp;
-}
-
-/** Known formats. Each pattern repeats only one class of characters, so matching is linear. */
-const patterns: readonly Pattern[] = [
+}[] = [
   { what: "a private key (PEM)", pattern: /-----BEGIN [A-Z ]{0,30}PRIVATE KEY-----/ },
   { what: "an API key (sk-…)", pattern: /(?<![\w-])sk-(?=[A-Za-z_-]{0,200}\d)[A-Za-z0-9_-]{20,}/ },
   { what: "a payment key (sk_live_…)", pattern: /(?<!\w)[rs]k_(?:live|test)_[A-Za-z0-9]{16,}/ },

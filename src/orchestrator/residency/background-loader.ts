@@ -88,14 +88,6 @@ export function createBackgroundLoader(parts: {
   };
 }
 
-/** Loads the models of `model.keepAlive.preload` at the start. */
-interface Preload {
-  /** Loads one after the other; retries for a while if an engine doesn't respond yet. Never throws. */
-  run(names: readonly string[], signal: AbortSignal): Promise<void>;
-  /** Records that none is loaded: after repeated crashes of the daemon, which one of them may have caused. */
-  leaveOut(names: readonly string[]): void;
-}
-
 /** Ollama may be starting at the same login, which keeps the machine busy for a while. */
 const againMs = 30_000;
 const tries = 40;
@@ -105,7 +97,7 @@ export function createPreload(parts: {
   readonly emit: Emit;
   readonly timers: Timers;
   readonly log: Log;
-}): Preload {
+}) {
   const { backgroundLoader, emit, timers, log } = parts;
   const because = "listed in model.keepAlive.preload";
 
@@ -127,11 +119,13 @@ export function createPreload(parts: {
   }
 
   return {
-    async run(names, signal) {
+    /** Loads one after the other; retries for a while if an engine doesn't respond yet. Never throws. */
+    async run(names: readonly string[], signal: AbortSignal) {
       // In sequence: each plan must include the loads before it.
       for (const name of names) await load(name, signal);
     },
-    leaveOut(names) {
+    /** Records that none is loaded: after repeated crashes of the daemon, which one of them may have caused. */
+    leaveOut(names: readonly string[]) {
       for (const name of names) {
         const steps = [because, "not loaded: safe start after repeated crashes of the daemon"];
         emit({ kind: "decision taken", decision: { kind: "preload", model: name, engine: "", steps } });

@@ -1,12 +1,5 @@
 import type { SlotView } from "../memory/state.ts";
 
-interface MaintenancePlan {
-  /** Pinned models whose keep-alive is renewed. `isLosing`: the engine would unload it otherwise. */
-  readonly touch: readonly { readonly name: string; readonly isLosing: boolean }[];
-  /** Models that their engine still holds after their keep-alive has ended. */
-  readonly expire: readonly string[];
-}
-
 /** Time for the engine to unload the model by itself. */
 const graceMs = 30_000;
 
@@ -17,7 +10,12 @@ const graceMs = 30_000;
 export function planMaintenance(
   models: readonly SlotView[],
   clock: { readonly nowMs: number; readonly awakeSinceMs: number; readonly touchEveryMs: number },
-): MaintenancePlan {
+): {
+  /** Pinned models whose keep-alive is renewed. `isLosing`: the engine would unload it otherwise. */
+  readonly touch: readonly { readonly name: string; readonly isLosing: boolean }[];
+  /** Models that their engine still holds after their keep-alive has ended. */
+  readonly expire: readonly string[];
+} {
   const { nowMs, awakeSinceMs, touchEveryMs } = clock;
   const idle = models.filter(({ isBusy }) => !isBusy);
   const isLosing = ({ expiresAtMs }: SlotView) => expiresAtMs !== undefined && !isForever(expiresAtMs, nowMs);

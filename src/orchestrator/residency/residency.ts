@@ -78,11 +78,10 @@ export function createResidency(given: ResidencyParts) {
   };
 }
 
-type Residency = ReturnType<typeof createResidency>;
-
 /** Background maintenance of loaded models. `contextTokensOf`: the context that a request would load a model with. */
 export function createMaintenance(
-  given: ResidencyParts & Residency & { contextTokensOf(name: string, signal: AbortSignal): Promise<number> },
+  given: ResidencyParts &
+    ReturnType<typeof createResidency> & { contextTokensOf(name: string, signal: AbortSignal): Promise<number> },
 ) {
   const backgroundLoader = createBackgroundLoader(given);
   const lost = createLostPins({ ...given, backgroundLoader });

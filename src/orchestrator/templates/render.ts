@@ -147,11 +147,6 @@ interface VariableProblem {
   readonly at: { readonly index: number } | { readonly part: "template" | "system"; readonly line: number };
 }
 
-interface TemplateParts {
-  readonly template: readonly Piece[];
-  readonly system: readonly Piece[];
-}
-
 export function isHole(piece: Piece): piece is Hole {
   return typeof piece !== "string";
 }
@@ -162,7 +157,10 @@ export function isHole(piece: Piece): piece is Hole {
  */
 export function variablesOf(
   declared: readonly DeclaredVariable[],
-  parts: TemplateParts,
+  parts: {
+    readonly template: readonly Piece[];
+    readonly system: readonly Piece[];
+  },
 ): { readonly variables: readonly TemplateVariable[] } | VariableProblem {
   const found = new Map<string, { readonly default?: string; readonly position: string }>();
   for (const part of ["template", "system"] as const) {

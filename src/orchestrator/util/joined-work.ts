@@ -159,22 +159,17 @@ export class JoinedWorks<Result, Event = never> {
 }
 
 /** Tracks running calls, so that a resource can be closed after them. */
-interface UnderWay {
-  /** Tracks `work` until it ends. Returns it. */
-  count<Result>(work: Promise<Result>): Promise<Result>;
-  /** Resolves when all calls that are running now have settled; later ones are not waited for. */
-  settled(): Promise<void>;
-}
-
-export function createUnderWay(): UnderWay {
+export function createUnderWay() {
   const running = new Set<Promise<unknown>>();
   return {
-    count(work) {
+    /** Tracks `work` until it ends. Returns it. */
+    count<Result>(work: Promise<Result>): Promise<Result> {
       running.add(work);
       const forget = (): void => void running.delete(work);
       work.then(forget, forget);
       return work;
     },
+    /** Resolves when all calls that are running now have settled; later ones are not waited for. */
     async settled() {
       await Promise.allSettled(running);
     },

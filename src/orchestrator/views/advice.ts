@@ -21,18 +21,16 @@ export interface OwnModel {
   /** What must be free to load it, with what models on this machine may have in all; absent where that is unknown. */
   readonly load?: { readonly neededBytes: number; readonly capacityBytes: number };
   /** A context that a setting or the model asks for; absent: the default. */
-  readonly context?: ConfiguredContext;
-}
-
-interface ConfiguredContext {
-  readonly tokens: number;
-  /** The largest prompt with its answer. */
-  readonly usedTokens: number;
-  readonly requests: number;
-  /** The next smaller context that holds it. */
-  readonly enoughTokens: number;
-  /** Memory that it would free. */
-  readonly savedBytes: number;
+  readonly context?: {
+    readonly tokens: number;
+    /** The largest prompt with its answer. */
+    readonly usedTokens: number;
+    readonly requests: number;
+    /** The next smaller context that holds it. */
+    readonly enoughTokens: number;
+    /** Memory that it would free. */
+    readonly savedBytes: number;
+  };
 }
 
 export interface AdviceFacts {

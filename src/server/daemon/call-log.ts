@@ -64,20 +64,12 @@ const logLimits: RotationLimits = { maxBytes: 5 * 1024 * 1024, keep: 3 };
 /** Lines appended within this time are written together. */
 const gatherMs = 100;
 
-/** A log file that is only appended to, and of which a few older files are kept. */
-interface RotatingFile {
-  /** Never rejects, and keeps the order of lines. `onFailure` is called with the first of consecutive failures. */
-  append(line: () => string): void;
-  /** Resolves when all appended lines are written. */
-  idle(): Promise<void>;
-}
-
 /** Mode 0600; its folder is made when needed. */
 export function createRotatingFile(
   file: string,
   onFailure: (error: unknown) => void,
   limits: RotationLimits = logLimits,
-): RotatingFile {
+) {
   let waiting: (() => string)[] = [];
   let writing: Promise<void> | undefined;
   let bytes: number | undefined;
@@ -114,13 +106,15 @@ export function createRotatingFile(
   }
 
   return {
-    append(line) {
+    /** Never rejects, and keeps the order of lines. `onFailure` is called with the first of consecutive failures. */
+    append(line: () => string) {
       waiting.push(line);
       // Opening the file for every line would cost more than all other overhead of a call.
       writing ??= gathering(gatherMs)
         .then(writeAll)
         .finally(() => (writing = undefined));
     },
+    /** Resolves when all appended lines are written. */
     idle: async () => writing,
   };
 }

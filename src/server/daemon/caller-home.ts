@@ -25,13 +25,6 @@ export interface CallerOrigin {
   readonly userHome: string;
 }
 
-interface KnownFolder {
-  readonly folder: string | undefined;
-  /** The client's roots; undefined when the working directory sufficed. */
-  readonly roots: readonly string[] | undefined;
-  readonly seenAtMs: number;
-}
-
 /** `config.yaml` is checked at most this often: a check costs more than the rest of a call's overhead. */
 const freshMs = 1_000;
 
@@ -46,7 +39,14 @@ export class CallerHome {
   #known: { readonly home: View; readonly file: unknown; readonly daemon: unknown } | undefined;
   #lookedAtMs = Number.NEGATIVE_INFINITY;
   /** The caller's project folder, searched as rarely as settings are checked. */
-  #lastFolder: KnownFolder | undefined;
+  #lastFolder:
+    | {
+        readonly folder: string | undefined;
+        /** The client's roots; undefined when the working directory sufficed. */
+        readonly roots: readonly string[] | undefined;
+        readonly seenAtMs: number;
+      }
+    | undefined;
 
   /** `now` in milliseconds. */
   constructor(

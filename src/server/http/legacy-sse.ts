@@ -5,15 +5,6 @@ import { answerError, commonHeaders, watchReader, type StreamLimits } from "./re
 import { isTooMany, maxPendingRequests, observe, type Lease } from "./sessions.ts";
 import type { SessionParts } from "./streamable.ts";
 
-interface LegacySseRoute {
-  /** `GET /sse`: opens the stream, which is the session. */
-  open(request: IncomingMessage, response: ServerResponse): Promise<void>;
-  /** `POST /messages?sessionId=...` with its parsed body. */
-  post(request: IncomingMessage, response: ServerResponse, sessionId: string | null, body: unknown): Promise<void>;
-  knows(sessionId: string | null): boolean;
-  closeAll(): Promise<void>;
-}
-
 /** Proxies and clients drop silent streams. */
 const keepAliveMs = 15_000;
 
@@ -27,11 +18,12 @@ interface Session {
  * HTTP+SSE of revision 2024-11-05, for old clients, on the transport of SDK version 1, which is loaded with the first such
  * client. A session lives as long as its stream.
  */
-export function createLegacySseRoute({ makeServer, slots, log }: SessionParts, limits: StreamLimits): LegacySseRoute {
+export function createLegacySseRoute({ makeServer, slots, log }: SessionParts, limits: StreamLimits) {
   const sessions = new Map<string, Session>();
 
   return {
-    async open(request, response) {
+    /** `GET /sse`: opens the stream, which is the session. */
+    async open(request: IncomingMessage, response: ServerResponse) {
       const lease = slots.take(() => response.destroy());
       if (lease === undefined) {
         answerError(request, response, {
@@ -69,8 +61,9 @@ export function createLegacySseRoute({ makeServer, slots, log }: SessionParts, l
         throw error;
       }
     },
-    knows: (sessionId) => sessions.has(sessionId ?? ""),
-    async post(request, response, sessionId, body) {
+    knows: (sessionId: string | null) => sessions.has(sessionId ?? ""),
+    /** `POST /messages?sessionId=...` with its parsed body. */
+    async post(request: IncomingMessage, response: ServerResponse, sessionId: string | null, body: unknown) {
       const session = sessions.get(sessionId ?? "");
       if (session === undefined) {
         answerError(request, response, { status: 404, code: -32_001, message: "no such session; open /sse first" });

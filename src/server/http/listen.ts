@@ -64,11 +64,6 @@ interface Running {
   readonly isApproved: boolean;
 }
 
-interface Connections {
-  /** A request begins on the connection; its end is seen. Returns how many run on it. */
-  begin(socket: Socket, running: Running): number;
-}
-
 /** Running requests of callers who showed nothing, on all connections; a page asks in milliseconds. */
 const maxOpenRequests = 16;
 
@@ -79,7 +74,7 @@ const maxOpenRequests = 16;
  *
  * Requests that need no token: some run at once, the next one closes the oldest.
  */
-export function limitConnections(server: Server, max: () => number): Connections {
+export function limitConnections(server: Server, max: () => number) {
   /** Oldest first. */
   const open = new Map<Socket, { readonly running: Set<Running>; isApproved: boolean }>();
   /** Oldest first. */
@@ -111,7 +106,8 @@ export function limitConnections(server: Server, max: () => number): Connections
   }
 
   return {
-    begin(socket, request) {
+    /** A request begins on the connection; its end is seen. Returns how many run on it. */
+    begin(socket: Socket, request: Running) {
       const connection = open.get(socket);
       connection?.running.add(request);
       if (connection !== undefined && request.isApproved) connection.isApproved = true;

@@ -22,12 +22,6 @@ export interface SessionParts {
   readonly log: Log;
 }
 
-interface SessionRoute {
-  /** `body` is parsed; undefined for GET and DELETE. `exchange` keeps the session alive until it closes. */
-  handle(request: Request, body: unknown, exchange: ServerResponse): Promise<Response>;
-  closeAll(): Promise<void>;
-}
-
 interface Session {
   readonly server: Server;
   readonly transport: WebStandardStreamableHTTPServerTransport;
@@ -39,7 +33,7 @@ interface Session {
  * messages. `initialize` starts a session with an id that we generate; other ids are unknown. `Last-Event-ID` replays what
  * a session was sent, as far as the event store still has it.
  */
-export function createStreamableRoute({ makeServer, slots, log }: SessionParts): SessionRoute {
+export function createStreamableRoute({ makeServer, slots, log }: SessionParts) {
   const sessions = new Map<string, Session>();
 
   async function open(request: Request, body: unknown, exchange: ServerResponse): Promise<Response> {
@@ -85,7 +79,8 @@ export function createStreamableRoute({ makeServer, slots, log }: SessionParts):
   }
 
   return {
-    async handle(request, body, exchange) {
+    /** `body` is parsed; undefined for GET and DELETE. `exchange` keeps the session alive until it closes. */
+    async handle(request: Request, body: unknown, exchange: ServerResponse) {
       const id = request.headers.get("mcp-session-id");
       if (id === null) {
         if (request.method === "POST" && isInitializeRequest(body)) return open(request, body, exchange);
@@ -111,24 +106,18 @@ function error(status: number, message: string, headers: Record<string, string> 
   });
 }
 
-interface StatelessSubscriptions {
-  /** The source of events for the SDK's `subscriptions/listen` streams. */
-  readonly bus: ServerEventBus;
-  /** Watches the URIs of a listen request while its answer is open; ignores other requests. */
-  follow(body: unknown, answer: ServerResponse): void;
-  close(): void;
-}
-
 /** Change notifications for clients without a session; each session has its own feed. */
-export function createStatelessSubscriptions(parts: Caller): StatelessSubscriptions {
+export function createStatelessSubscriptions(parts: Caller) {
   const feed = createChangeFeed(async () => (await parts.open()).orchestrator, parts.log);
   return {
+    /** The source of events for the SDK's `subscriptions/listen` streams. */
     bus: {
       // Only the orchestrator reports changes.
       publish: () => undefined,
-      subscribe: (listener) => feed.subscribe(listener),
+      subscribe: (listener: Parameters<ServerEventBus["subscribe"]>[0]) => feed.subscribe(listener),
     },
-    follow(body, answer) {
+    /** Watches the URIs of a listen request while its answer is open; ignores other requests. */
+    follow(body: unknown, answer: ServerResponse) {
       const uris = listenedUris(body);
       if (uris === undefined || answer.destroyed) return;
       answer.once("close", feed.watch(uris));

@@ -25,7 +25,7 @@ export function createChangeFeed(open: () => Promise<Source>, log: Log): ChangeF
   const listeners = new Set<(event: ChangeEvent) => void>();
   const polls = new Map<"memory" | "models", () => void>();
   let attached: { readonly source: Source; readonly stop: () => void } | undefined;
-  let parts: Parts | undefined;
+  let parts: Awaited<ReturnType<typeof loadParts>> | undefined;
   let loading: Promise<void> | undefined;
   let isClosed = false;
 
@@ -100,8 +100,6 @@ export function createChangeFeed(open: () => Promise<Source>, log: Log): ChangeF
     },
   };
 }
-
-type Parts = Awaited<ReturnType<typeof loadParts>>;
 
 async function loadParts() {
   const [{ matchResource }, { resources }] = await Promise.all([

@@ -1,31 +1,18 @@
-import {
-  ProtocolError,
-  ProtocolErrorCode,
-  type EmptyResult,
-  type Server,
-  type ServerContext,
-} from "@modelcontextprotocol/server";
+import { ProtocolError, ProtocolErrorCode, type Server, type ServerContext } from "@modelcontextprotocol/server";
 import type { ChangeFeed } from "./change-feed.ts";
 import { checkResource } from "./handle-resources.ts";
 import type { Caller } from "../call/caller.ts";
-
-/** The subscriptions of one legacy connection, by URI. */
-interface Subscriptions {
-  /** Throws `ResourceNotFoundError` for a URI that does not exist. Subscribing twice has no further effect. */
-  subscribe(server: Server, context: ServerContext, uri: string, parts: Caller): Promise<EmptyResult>;
-  /** Does nothing for a URI without a subscription. */
-  unsubscribe(uri: string): EmptyResult;
-}
 
 /** Far more than there are models and jobs on a machine. */
 const maxSubscriptions = 1_000;
 
 /** Subscriptions end with the connection, when `feed` is closed. */
-export function createSubscriptions(feed: ChangeFeed): Subscriptions {
+export function createSubscriptions(feed: ChangeFeed) {
   const stops = new Map<string, () => void>();
 
   return {
-    async subscribe(server, context, uri, parts) {
+    /** Throws `ResourceNotFoundError` for a URI that does not exist. Subscribing twice has no further effect. */
+    async subscribe(server: Server, context: ServerContext, uri: string, parts: Caller) {
       await checkResource(server, context, uri, parts);
       if (stops.has(uri)) return {};
       if (stops.size >= maxSubscriptions) {
@@ -37,7 +24,8 @@ export function createSubscriptions(feed: ChangeFeed): Subscriptions {
       stops.set(uri, feed.watch([uri]));
       return {};
     },
-    unsubscribe(uri) {
+    /** Does nothing for a URI without a subscription. */
+    unsubscribe(uri: string) {
       stops.get(uri)?.();
       stops.delete(uri);
       return {};

@@ -13,13 +13,6 @@ import {
 import { readProcessMemory } from "./child/children-list.ts";
 import { createComputeGate } from "./compute-gate.ts";
 
-interface Estimator {
-  /** Returns undefined when llama.cpp can't simulate this file. */
-  estimate(digest: string, request: LoadRequest, signal: AbortSignal): Promise<MemoryEstimate | undefined>;
-  /** Returns the size of llama.cpp's buffers for a load by another engine. */
-  simulate(digest: string, file: string, load: SimulatedLoad, signal: AbortSignal): Promise<SimulatedBytes | undefined>;
-}
-
 const limitMs = 30_000;
 /** For a load by another engine: shorter, because the formula predicts it, too. */
 const foreignLimitMs = 10_000;
@@ -36,7 +29,7 @@ export function createEstimator(parts: {
   readonly open: (signal: AbortSignal) => Promise<ChildSession>;
   readonly now: () => number;
   readonly log: Log;
-}): Estimator {
+}) {
   const estimates = new Map<string, MemoryEstimate | undefined>();
   const simulations = new Map<string, SimulatedBytes | undefined>();
   const gate = createComputeGate(parts.now);
@@ -87,7 +80,8 @@ export function createEstimator(parts: {
     });
 
   return {
-    estimate(digest, load, signal) {
+    /** Returns undefined when llama.cpp can't simulate this file. */
+    estimate(digest: string, load: LoadRequest, signal: AbortSignal) {
       const { file, useMmap, contextTokens, isEmbedding } = load;
       // Embeddings are evaluated over a whole context at once.
       const batchTokens = isEmbedding ? contextTokens : Math.min(load.batchTokens, contextTokens);
@@ -104,7 +98,8 @@ export function createEstimator(parts: {
         }),
       );
     },
-    async simulate(digest, file, load, signal) {
+    /** Returns the size of llama.cpp's buffers for a load by another engine. */
+    async simulate(digest: string, file: string, load: SimulatedLoad, signal: AbortSignal) {
       const { contextTokens, parallel, batchTokens, cacheType, hasFlashAttention, isEmbedding } = load;
       if (!isCacheType(cacheType)) return undefined;
       const shape = { contextTokens, sequences: parallel, batchTokens, isEmbedding, cacheType, hasFlashAttention };

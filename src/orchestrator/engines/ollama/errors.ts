@@ -28,15 +28,13 @@ function shortened(text: string): string {
     : `${text.slice(0, maxMessageCharacters)}… (${text.length} characters)`;
 }
 
-interface VendorError {
+/** Parses the value of `{"error": ...}`; a runner's own errors are JSON inside that string. */
+function readVendorError(value: unknown): {
   readonly message: string;
   readonly type?: string;
   readonly promptTokens?: number;
   readonly contextTokens?: number;
-}
-
-/** Parses the value of `{"error": ...}`; a runner's own errors are JSON inside that string. */
-function readVendorError(value: unknown): VendorError {
+} {
   if (typeof value === "string") {
     const start = value.indexOf("{");
     const inner = start === -1 ? undefined : jsonIn(value.slice(start));

@@ -18,25 +18,13 @@ const mebibyte = 1024 ** 2;
 /** Excludes display adapters of servers and virtual machines, which have a few megabytes. */
 const minBytes = 512 * mebibyte;
 
-/** Reads the memory of dedicated graphics cards. */
-interface GpuReader {
-  /**
-   * The memory of all cards. Waits at most 3 s, else resolves to the last known values. Never rejects.
-   *
-   * NVIDIA's cards are known from the first call on, and their values are at most a second old. Others are queried in
-   * the background, since that takes longer: they are missing from the first call, and their values are at most 10 s
-   * old. `isFresh`: all values are requested now.
-   */
-  read(isFresh: boolean): Promise<readonly GpuMemory[]>;
-}
-
 export function createGpuReader(options: {
   readonly now: () => number;
   /** See `runNvidiaSmi`. */
   readonly nvidiaSmi: () => Promise<string | undefined>;
   readonly systemInformation: () => Promise<SystemInformation>;
   readonly log: Log;
-}): GpuReader {
+}) {
   const { now, nvidiaSmi, systemInformation, log } = options;
   let gpus: readonly GpuMemory[] = [];
   let hasNvidia = true;
@@ -96,7 +84,14 @@ export function createGpuReader(options: {
   };
 
   return {
-    async read(isFresh) {
+    /**
+     * The memory of all cards. Waits at most 3 s, else resolves to the last known values. Never rejects.
+     *
+     * NVIDIA's cards are known from the first call on, and their values are at most a second old. Others are queried in
+     * the background, since that takes longer: they are missing from the first call, and their values are at most 10 s
+     * old. `isFresh`: all values are requested now.
+     */
+    async read(isFresh: boolean) {
       if (query === undefined) return await atMost(ask());
       const ageMs = Math.abs(now() - query.atMs);
       if (gpus.length === 0) {

@@ -24,21 +24,15 @@ export function throwIfAborted(signal: AbortSignal): void {
   if (signal.aborted) throw new ChildFailure("cancelled", "cancelled");
 }
 
-/** Keeps the end of a log. */
-interface LogRing {
-  add(text: string): void;
-  /** Returns the kept lines, oldest first. */
-  lines(): readonly string[];
-}
-
 const maxCharacters = 16_384;
 
-export function createLogRing(): LogRing {
+export function createLogRing() {
   let kept = "";
   return {
-    add(text) {
+    add(text: string) {
       kept = (kept + text).slice(-maxCharacters);
     },
+    /** Returns the kept lines, oldest first. */
     lines: () => kept.split("\n").filter((line) => line.trim() !== ""),
   };
 }

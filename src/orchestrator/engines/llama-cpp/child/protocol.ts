@@ -11,7 +11,10 @@ export type ChildRequest =
   | EstimateRequest
   | GenerateRequest
   | EmbedRequest
-  | CountRequest
+  | {
+      readonly type: "count";
+      readonly text: string;
+    }
   | PromptCountRequest;
 
 /**
@@ -130,11 +133,6 @@ export interface EmbedRequest {
 export interface EmbedDone {
   readonly vectors: readonly (readonly number[])[];
   readonly promptTokens: number;
-}
-
-interface CountRequest {
-  readonly type: "count";
-  readonly text: string;
 }
 
 /** Loads a vocabulary without weights, for a process that only counts. */

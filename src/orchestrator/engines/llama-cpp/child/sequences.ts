@@ -116,21 +116,15 @@ export function chooseSequence(states: readonly SequenceState[]): number {
 /** How many evicted conversations are remembered, as tokens. */
 const maxEvicted = 4;
 
-/** Remembers overwritten conversations, to measure what one more sequence would have saved when they continue. */
-interface EvictedPrompts {
-  /** `tokens`: the content of the sequence, of which the first `keptTokens` are kept. */
-  note(tokens: readonly number[], keptTokens: number): void;
-  /** Returns the tokens of `prompt` that were overwritten, beyond the `cachedTokens` that are in the cache. */
-  missedTokens(prompt: readonly number[], cachedTokens: number): number;
-}
-
-export function createEvictedPrompts(): EvictedPrompts {
+export function createEvictedPrompts() {
   let evicted: (readonly number[])[] = [];
   return {
-    note(tokens, keptTokens) {
+    /** `tokens`: the content of the sequence, of which the first `keptTokens` are kept. */
+    note(tokens: readonly number[], keptTokens: number) {
       if (tokens.length > keptTokens) evicted = [tokens, ...evicted].slice(0, maxEvicted);
     },
-    missedTokens(prompt, cachedTokens) {
+    /** Returns the tokens of `prompt` that were overwritten, beyond the `cachedTokens` that are in the cache. */
+    missedTokens(prompt: readonly number[], cachedTokens: number) {
       const shared = evicted.map((tokens) => commonLength(tokens, prompt));
       const most = Math.max(0, ...shared);
       if (most <= cachedTokens) return 0;

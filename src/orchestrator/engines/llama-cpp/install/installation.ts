@@ -220,23 +220,18 @@ function toInstallError(error: unknown, enginesFolder: string): OrchestratorErro
   });
 }
 
-/** Reports the sum of parallel downloads, at most every 200 ms. */
-interface DownloadProgress {
-  /** Sets the bytes of the package at `path`; a restarted download sets fewer than before. */
-  update(path: string, bytes: number): void;
-}
-
 const intervalMs = 200;
 
 /** `now` in milliseconds. Never reports fewer bytes than before, even when a download restarts. */
-export function createDownloadProgress(totalBytes: number, report: Report, now: () => number): DownloadProgress {
+export function createDownloadProgress(totalBytes: number, report: Report, now: () => number) {
   const bytesOf = new Map<string, number>();
   const startedAtMs = now();
   let sum = 0;
   let reportedBytes = 0;
   let reportedAtMs = startedAtMs;
   return {
-    update(path, bytes) {
+    /** Sets the bytes of the package at `path`; a restarted download sets fewer than before. */
+    update(path: string, bytes: number) {
       sum += bytes - (bytesOf.get(path) ?? 0);
       bytesOf.set(path, bytes);
       const atMs = now();
