@@ -11,7 +11,7 @@ export interface ResourceContext {
   worded(next: NextSteps): Promise<string>;
 }
 
-/** A resource or template of resources, one per file. It returns plain data, which the server sends as JSON. */
+/** A resource or template of resources. It returns plain data, which the server sends as JSON. */
 export interface ResourceDefinition<Data extends object | string = object | string, Uri extends string = string> {
   readonly name: string;
   readonly title: string;

@@ -1,14 +1,11 @@
 import { comparison, comparisons } from "./comparison.ts";
-import { decisions } from "./decisions.ts";
+import { decisions, ramStatus } from "./status.ts";
 import type { JsonOf, ResourceDefinition } from "./definition.ts";
 import { job, jobs } from "./job.ts";
 import { memories, memoryEntry } from "./memories.ts";
 import { metrics } from "./metrics.ts";
-import { modelDatabase } from "./model-database.ts";
-import { model } from "./model.ts";
-import { models } from "./models.ts";
+import { modelDatabase, model, models } from "./models.ts";
 import { profile, profiles } from "./profiles.ts";
-import { ramStatus } from "./ram-status.ts";
 import { settings } from "./settings.ts";
 import { template } from "./template.ts";
 import { compareView, statusView } from "./views.ts";

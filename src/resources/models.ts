@@ -1,5 +1,5 @@
 import { defineResource } from "./definition.ts";
-import { modelData } from "./model.ts";
+import type { DatabaseEntry, ListedModel } from "../orchestrator/api/facade.ts";
 
 export const models = defineResource({
   name: "models",
@@ -17,4 +17,86 @@ export const models = defineResource({
       total: list.total,
     };
   },
+});
+
+/** A listed model as resources show it; undefined values are absent from the JSON. */
+function modelData(model: ListedModel, staleSince?: string) {
+  return {
+    name: model.name,
+    engine: model.engine,
+    size_bytes: model.sizeBytes,
+    status: model.status,
+    is_loaded: model.isLoaded,
+    is_pinned: model.isPinned,
+    fits: model.fits,
+    is_remote: model.trust === "remote",
+    family: model.family,
+    parameter_size: model.parameterSize,
+    quantization: model.quantization,
+    context_tokens: model.contextTokens,
+    capabilities: model.capabilities,
+    profiles: model.profiles,
+    modified_at: model.modifiedAt,
+    tokens_per_second: model.tokensPerSecond,
+    error: model.error,
+    stale_since: staleSince,
+  };
+}
+
+function databaseData(entry: DatabaseEntry) {
+  return {
+    pattern: entry.pattern,
+    family: entry.family,
+    context_tokens: entry.contextTokens,
+    output_tokens: entry.outputTokens,
+    capabilities: entry.capabilities,
+    profiles: entry.profiles,
+    source: entry.source,
+  };
+}
+
+export const model = defineResource({
+  name: "model",
+  title: "Model",
+  description: "One model: facts from its file and from the model database. Names are percent-encoded.",
+  uri: "ollm://models/{name}",
+  watch: "models",
+  isTouchedBy: ({ kind }) => kind === "models",
+  async read(variables, { orchestrator, caller }) {
+    const {
+      model: listed,
+      staleSince,
+      facts,
+      database,
+    } = await orchestrator.describeModel(caller, variables["name"] ?? "");
+    return {
+      ...modelData(listed, staleSince),
+      architecture: facts.architecture,
+      context_tokens: facts.contextTokens ?? listed.contextTokens,
+      layer_count: facts.layerCount,
+      embedding_length: facts.embeddingLength,
+      vocabulary_size: facts.vocabularySize,
+      capabilities: facts.capabilities,
+      digest: facts.digest,
+      system: facts.system,
+      parameters: facts.parameters,
+      database: database && databaseData(database),
+    };
+  },
+  async list({ orchestrator, caller }) {
+    const list = await orchestrator.listModels(caller, { isInstalledOnly: true });
+    return list.models.map(({ name }) => ({ uri: `ollm://models/${encodeURIComponent(name)}`, name }));
+  },
+});
+
+export const modelDatabase = defineResource({
+  name: "model-database",
+  title: "Model database",
+  description: "Known model families by name pattern: context window, capabilities, profiles, source.",
+  uri: "ollm://models/database",
+  // The database changes only with the version of the program.
+  ttlMs: 300_000,
+  read: async (_variables, { orchestrator, caller }) => ({
+    entries: orchestrator.database(caller).map(databaseData),
+  }),
 });

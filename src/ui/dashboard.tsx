@@ -1,6 +1,305 @@
 import { render } from "preact";
-import { App } from "./app.tsx";
-import { start } from "./state.ts";
+import {
+  start,
+  addressOf,
+  connection,
+  dismiss,
+  hasShortcuts,
+  live,
+  nextTheme,
+  notices,
+  now,
+  question,
+  reconnectNow,
+  route,
+  session,
+  signOut,
+  theme,
+} from "./state.ts";
+import { useSignal, useSignalEffect } from "@preact/signals";
+import { useEffect, useRef } from "preact/hooks";
+import { Button, Command, Dialog, Loading, Prose, withNext } from "./components.tsx";
+import { formatSpan } from "./format.ts";
+import { Icon } from "./icons.tsx";
+import { type Page, pages } from "./pages.tsx";
+import { foreignText } from "./session.ts";
+
+/** Pages in the bar of a phone, beside "More". */
+const barPages = 3;
+/** Time for the second key of a shortcut. */
+const chordMs = 1_500;
+
+/** The frame of the dashboard: navigation, state of the connection, and the page that the address names. */
+function App() {
+  if (session.value.state === "opening") return <Loading />;
+  if (session.value.state === "none") return <Closed reason={session.value.reason} />;
+  return <Frame />;
+}
+
+/** Without a session there is nothing to see: the page has no data of its own. */
+function Closed({ reason }: { readonly reason: string | undefined }) {
+  return (
+    <main class="closed">
+      <h1>ollm</h1>
+      {reason !== undefined && <p>{reason}</p>}
+      <p>To open the dashboard, run this in a terminal. It prints a link that works once.</p>
+      <Command text="ollm dashboard" />
+    </main>
+  );
+}
+
+function Frame() {
+  const page = pages.find(({ id }) => id === route.value) ?? pages[0];
+  const open = useSignal<"shortcuts" | "pages" | undefined>(undefined);
+  const main = useRef<HTMLElement>(null);
+  const isFirst = useRef(true);
+  useShortcuts(() => (open.value = "shortcuts"));
+  const failures = notices.value.filter(({ kind }) => kind === "failed").length;
+  const alerts = failures + (live.value?.warnings.length ?? 0);
+  useEffect(() => {
+    document.title = `${alerts === 0 ? "" : `(${alerts}) `}${page.title} · ollm`;
+  }, [page, alerts]);
+  useEffect(() => {
+    // The new page is read from its start; the first one is where the browser begins anyway.
+    if (!isFirst.current) main.current?.focus();
+    isFirst.current = false;
+    scrollTo(0, 0);
+  }, [page]);
+  const { View } = page;
+  return (
+    <div class="frame">
+      <a
+        class="skip"
+        href="#page"
+        onClick={(event) => {
+          // The address names the page.
+          event.preventDefault();
+          main.current?.focus();
+        }}
+      >
+        Skip to the page
+      </a>
+      <header class="side">
+        <p class="brand">ollm</p>
+        <nav aria-label="Pages">
+          <PageLinks list={pages} current={page} />
+        </nav>
+        <div class="side-foot">
+          <ConnectionState />
+          <Button kind="quiet" icon="theme" onRun={nextTheme}>
+            Theme: {theme}
+          </Button>
+          <Button kind="quiet" icon="keyboard" onRun={() => void (open.value = "shortcuts")}>
+            Shortcuts
+          </Button>
+          <SignOut />
+        </div>
+      </header>
+      <main id="page" ref={main} tabIndex={-1} aria-labelledby="page-title">
+        <ConnectionBanner />
+        <h1 id="page-title">{page.title}</h1>
+        <View key={page.id} />
+      </main>
+      <nav class="bar" aria-label="Main pages">
+        <PageLinks list={pages.slice(0, barPages)} current={page} />
+        <button type="button" aria-haspopup="dialog" onClick={() => (open.value = "pages")}>
+          <Icon name="more" />
+          More
+        </button>
+      </nav>
+      <Notices />
+      {open.value === "shortcuts" && <Shortcuts onClose={() => (open.value = undefined)} />}
+      {open.value === "pages" && <MorePages current={page} onClose={() => (open.value = undefined)} />}
+      <QuestionDialog />
+    </div>
+  );
+}
+
+function PageLinks({
+  list,
+  current,
+  onOpen,
+}: {
+  readonly list: readonly Page[];
+  readonly current: Page;
+  readonly onOpen?: () => void;
+}) {
+  return (
+    <ul>
+      {list.map((page) => (
+        <li key={page.id}>
+          {page.group !== undefined && <p class="group">{page.group}</p>}
+          <a href={addressOf(page.id)} aria-current={page === current ? "page" : undefined} onClick={onOpen}>
+            <Icon name={page.icon} />
+            {page.title}
+          </a>
+        </li>
+      ))}
+    </ul>
+  );
+}
+
+function MorePages({ current, onClose }: { readonly current: Page; readonly onClose: () => void }) {
+  return (
+    <Dialog title="Pages" onClose={onClose}>
+      <nav class="sheet" aria-label="All pages">
+        <PageLinks list={pages} current={current} onOpen={onClose} />
+      </nav>
+      <Button icon="theme" onRun={nextTheme}>
+        Theme: {theme}
+      </Button>
+      <SignOut />
+    </Dialog>
+  );
+}
+
+function SignOut() {
+  return (
+    <Button kind="quiet" icon="close" onRun={signOut}>
+      Sign out
+    </Button>
+  );
+}
+
+/** Whether what is shown is current, in words. */
+function ConnectionState() {
+  const { state } = connection.value;
+  const text = state === "connected" ? "Connected" : state === "connecting" ? "Connecting…" : "Reconnecting…";
+  return (
+    <p class={`connection ${state}`}>
+      <span class="dot" />
+      {text}
+    </p>
+  );
+}
+
+function ConnectionBanner() {
+  const current = connection.value;
+  if (current.state !== "reconnecting") return <div role="status" />;
+  return (
+    <div role="status">
+      <div class="banner">
+        <Icon name="warning" />
+        <p>
+          {current.isForeign ? (
+            `${foreignText} `
+          ) : (
+            <>
+              The daemon has not answered for <Since sinceMs={current.sinceMs} />
+              {live.value === undefined ? ". " : "; what you see is from before. "}
+            </>
+          )}
+          <code>ollm dashboard</code> {current.isForeign ? "opens yours at another address." : "starts it."}
+        </p>
+        <Button onRun={reconnectNow}>Try now</Button>
+      </div>
+    </div>
+  );
+}
+
+/** Not announced each second. */
+function Since({ sinceMs }: { readonly sinceMs: number }) {
+  return <span aria-live="off">{formatSpan(now.value - sinceMs)}</span>;
+}
+
+function Notices() {
+  return (
+    <div class="notices" role="status">
+      {notices.value.map(({ id, kind, text, next }) => (
+        <div key={id} class={`notice ${kind}`}>
+          <Icon name={kind === "done" ? "check" : "warning"} />
+          <p>
+            <Prose text={withNext(text, next)} />
+          </p>
+          <Button kind="quiet" icon="close" label="Dismiss" onRun={() => dismiss(id)} />
+        </div>
+      ))}
+    </div>
+  );
+}
+
+function QuestionDialog() {
+  const asked = question.value;
+  if (asked === undefined) return null;
+  return (
+    <Dialog title={asked.title} onClose={() => asked.answer(false)}>
+      <p>{asked.text}</p>
+      <div class="dialog-actions">
+        <Button onRun={() => asked.answer(false)}>Cancel</Button>
+        <Button kind={asked.isDangerous === true ? "danger" : "primary"} onRun={() => asked.answer(true)}>
+          {asked.action}
+        </Button>
+      </div>
+    </Dialog>
+  );
+}
+
+function Shortcuts({ onClose }: { readonly onClose: () => void }) {
+  return (
+    <Dialog title="Keyboard shortcuts" onClose={onClose}>
+      <dl class="shortcuts">
+        {pages.map(({ id, title, key }) => (
+          <div key={id}>
+            <dt>{title}</dt>
+            <dd>
+              <kbd>g</kbd> then <kbd>{key}</kbd>
+            </dd>
+          </div>
+        ))}
+        <div>
+          <dt>Filter the list</dt>
+          <dd>
+            <kbd>/</kbd>
+          </dd>
+        </div>
+        <div>
+          <dt>These shortcuts</dt>
+          <dd>
+            <kbd>?</kbd>
+          </dd>
+        </div>
+        <div>
+          <dt>Close a dialog</dt>
+          <dd>
+            <kbd>Esc</kbd>
+          </dd>
+        </div>
+      </dl>
+      <label class="check">
+        <input
+          type="checkbox"
+          checked={hasShortcuts.value}
+          onChange={({ currentTarget }) => (hasShortcuts.value = currentTarget.checked)}
+        />
+        Shortcuts are on
+      </label>
+    </Dialog>
+  );
+}
+
+/** Keys that work anywhere but in fields and dialogs. */
+function useShortcuts(onHelp: () => void): void {
+  useSignalEffect(() => {
+    if (!hasShortcuts.value) return;
+    let chordAtMs = 0;
+    const pressed = (event: KeyboardEvent): void => {
+      const { target, key } = event;
+      if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
+      if (target instanceof Element && target.closest("input, textarea, select, dialog") !== null) return;
+      const isSecond = Date.now() - chordAtMs < chordMs;
+      chordAtMs = 0;
+      const page = isSecond ? pages.find((candidate) => candidate.key === key) : undefined;
+      if (page !== undefined) location.hash = addressOf(page.id);
+      else if (key === "g") chordAtMs = Date.now();
+      else if (key === "?") onHelp();
+      else if (key === "/") document.querySelector<HTMLElement>("[data-filter]")?.focus();
+      else return;
+      event.preventDefault();
+    };
+    document.addEventListener("keydown", pressed);
+    return () => document.removeEventListener("keydown", pressed);
+  });
+}
 
 render(<App />, document.body);
 void start();
