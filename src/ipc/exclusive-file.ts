@@ -9,6 +9,7 @@ import {
   rmSync,
   writeFileSync,
 } from "node:fs";
+import { codeOf } from "../orchestrator/util/message-of.ts";
 
 /**
  * Creates a file that must not exist yet, atomically: of several processes exactly one gets `true`, and no reader sees
@@ -45,7 +46,7 @@ function writeExclusively(path: string, content: string): boolean {
 
 /** The system's code of an error (`ENOENT`); undefined for other errors. */
 export function errorCode(error: unknown): string | undefined {
-  const code: unknown = error instanceof Error && "code" in error ? error.code : undefined;
+  const code = codeOf(error);
   return typeof code === "string" ? code : undefined;
 }
 

@@ -19,6 +19,7 @@ import { createExclusively, randomHex, readOwnFile } from "./exclusive-file.ts";
 import { DaemonUnreachable, introductionMs, probeClaim } from "./handshake.ts";
 import { daemonLogFile, ensureRunFolder, realHome, runFolder } from "./socket-path.ts";
 import { requireTrustedHome } from "./trusted-home.ts";
+import { codeOf } from "../orchestrator/util/message-of.ts";
 
 export interface StartOptions {
   readonly home: string;
@@ -88,7 +89,7 @@ export async function startDaemon(options: StartOptions): Promise<ClaimRecord> {
 
 /** The error for users when a daemon can't be started; defects are returned unchanged. */
 export function startFailure(home: string, log: string, error: unknown): unknown {
-  const code = error instanceof Error && "code" in error ? error.code : undefined;
+  const code = codeOf(error);
   if (code === "ENOSPC" || code === "EDQUOT") {
     const what = code === "ENOSPC" ? "its disk is full" : "its disk quota is used up";
     return new DaemonUnavailable(`the daemon of ${home} could not be started: ${what}`, {

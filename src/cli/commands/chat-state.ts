@@ -15,7 +15,7 @@ import type { ChatInput } from "./chat-input.ts";
 import type { CommandIo } from "../terminal/io.ts";
 import type { Session } from "../terminal/session.ts";
 import { renderFacts } from "../terminal/table.ts";
-import { messageOf } from "../../orchestrator/util/message-of.ts";
+import { codeOf, messageOf } from "../../orchestrator/util/message-of.ts";
 
 /** Options of the requests of a chat, which `/set` changes. */
 type ChatOptions = Pick<
@@ -223,7 +223,7 @@ export async function save(rest: string, { talk, io }: ChatContext): Promise<voi
   try {
     await writeFile(file, text.join("\n"), { flag: "wx" });
   } catch (error) {
-    const code = error instanceof Error && "code" in error ? String(error.code) : String(error);
+    const code = codeOf(error) ?? String(error);
     const reason = code === "EEXIST" ? "already exists" : `can't be written (${code})`;
     throw new InvalidRequest(`${file} ${reason}`, { next: advice("name another file"), cause: error });
   }
@@ -236,7 +236,7 @@ export async function load(rest: string, { talk, io }: ChatContext): Promise<voi
     throw new InvalidRequest("/load needs a file that /save wrote", { next: advice("try: /load talk.md") });
   const file = await located(expanded(rest, io), io);
   const text = await readFile(file, "utf8").catch((error: unknown) => {
-    const code = error instanceof Error && "code" in error ? String(error.code) : String(error);
+    const code = codeOf(error) ?? String(error);
     throw new InvalidRequest(`${rest} can't be read (${code})`, { next: advice("name one file"), cause: error });
   });
   const turns = turnsIn(text);

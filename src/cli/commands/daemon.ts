@@ -16,6 +16,7 @@ import { whileWaiting } from "../terminal/progress-line.ts";
 import { type Fact, renderFacts } from "../terminal/table.ts";
 import { errorText } from "../terminal/terminal-text.ts";
 import type { JsonOption } from "./options.ts";
+import { isMissing } from "../../orchestrator/util/message-of.ts";
 
 /** A daemon exits within three seconds, on a swapping machine later. */
 const stopMs = 15_000;
@@ -332,8 +333,4 @@ function pause(ms: number, signal?: AbortSignal): Promise<void> {
     const timer = setTimeout(end, ms);
     signal?.addEventListener("abort", end, { once: true });
   });
-}
-
-function isMissing(error: unknown): boolean {
-  return error instanceof Error && "code" in error && (error.code === "ENOENT" || error.code === "ENOTDIR");
 }

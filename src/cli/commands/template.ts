@@ -16,6 +16,7 @@ import { ShellAnswers } from "./rate.ts";
 import { foldersOf, located } from "./prompt-words.ts";
 import { notesOn } from "./run-notes.ts";
 import { type JsonOption, type Run, repeated, withExamples, withJson } from "./options.ts";
+import { codeOf } from "../../orchestrator/util/message-of.ts";
 
 /** `ollm template`. */
 export function addTemplates(program: Command, run: Run): void {
@@ -259,7 +260,7 @@ async function fileText(file: string | undefined, io: CommandIo): Promise<string
   try {
     return await readFile(resolve(io.workingDirectory, file), "utf8");
   } catch (error) {
-    const code = error instanceof Error && "code" in error ? String(error.code) : String(error);
+    const code = codeOf(error) ?? String(error);
     throw new InvalidRequest(`${file} can't be read (${code})`, { cause: error });
   }
 }

@@ -1,6 +1,6 @@
 import { type ErrorData, errorKey } from "../../next-steps/render.ts";
 import { advice } from "../../orchestrator/api/next-step.ts";
-import { parseJson } from "../../orchestrator/util/parse-json.ts";
+import { isRecord, parseJson } from "../../orchestrator/util/parse-json.ts";
 import { toolFacts } from "../../tools/facts.ts";
 
 /** A JSON-RPC id. */
@@ -65,7 +65,7 @@ function parsed(line: Buffer): unknown {
 
 function messageOf(value: unknown): Message | undefined {
   if (value === undefined) return undefined;
-  if (!isObject(value) || value["jsonrpc"] !== "2.0") return { kind: "other" };
+  if (!isRecord(value) || value["jsonrpc"] !== "2.0") return { kind: "other" };
   const { id, method } = value;
   if (typeof method === "string") {
     if (isId(id)) return { kind: "request", id, method };
@@ -78,8 +78,8 @@ function messageOf(value: unknown): Message | undefined {
 /** The parameters of a message; undefined if the line isn't JSON. */
 export function readParams(line: Buffer): Params | undefined {
   const value = parsed(line);
-  if (!isObject(value)) return undefined;
-  return isObject(value["params"]) ? value["params"] : {};
+  if (!isRecord(value)) return undefined;
+  return isRecord(value["params"]) ? value["params"] : {};
 }
 
 /** A request whose line is read when its parameters are needed. */
@@ -118,10 +118,6 @@ export function isId(value: unknown): value is MessageId {
   return typeof value === "string" || typeof value === "number";
 }
 
-function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
-}
-
 /** Why a request was not answered by a daemon. */
 export interface Failure extends ErrorData {
   /** Message and next steps as text, in the terms of tools; `delegation` for calls that hand work to a local model. */
@@ -134,7 +130,7 @@ export interface Failure extends ErrorData {
 export function failureLine({ id, method, params }: Request, failure: Failure): string {
   const { message, next, texts, isAlwaysData } = failure;
   const text = texts[method === "tools/call" && factsOf(params)?.delegates === true ? "delegation" : "client"];
-  const isDataWanted = isAlwaysData === true || (isObject(params["_meta"]) && params["_meta"][errorKey] === true);
+  const isDataWanted = isAlwaysData === true || (isRecord(params["_meta"]) && params["_meta"][errorKey] === true);
   const data = { retryable: true, ...(isDataWanted && { [errorKey]: { message, next } satisfies ErrorData }) };
   return errorLine(id, -32000, text, data);
 }
@@ -182,7 +178,7 @@ const safeActions: readonly unknown[] = ["show", "list", "detect"];
 
 /** What to check before the call of a tool is repeated; undefined if it can be repeated at once. */
 function checkBeforeRetry(params: Params): string | undefined {
-  const input = isObject(params["arguments"]) ? params["arguments"] : {};
+  const input = isRecord(params["arguments"]) ? params["arguments"] : {};
   const file = input["output_path"];
   if (typeof file === "string") return `check whether ${JSON.stringify(file)} was written before trying again`;
   const facts = factsOf(params) ?? { check: "check what was done" };

@@ -8,7 +8,7 @@ import { replaceFile } from "../../orchestrator/storage/replace-file.ts";
 import { formatBytes } from "../../orchestrator/util/format-bytes.ts";
 import type { CommandIo } from "../terminal/io.ts";
 import { type Style, styled } from "../terminal/terminal-text.ts";
-import { messageOf } from "../../orchestrator/util/message-of.ts";
+import { codeOf, isMissing, messageOf } from "../../orchestrator/util/message-of.ts";
 
 /** The content of a client's file when it was read. */
 export interface ConfigFile {
@@ -126,7 +126,7 @@ async function backUp(real: string, now: Date): Promise<string> {
       await chmod(backup, (await stat(real)).mode & 0o777);
       return backup;
     } catch (error) {
-      if (!isCode(error, "EEXIST") || attempt > 50) throw unusable(real, error);
+      if (codeOf(error) !== "EEXIST" || attempt > 50) throw unusable(real, error);
     }
   }
 }
@@ -192,15 +192,6 @@ async function reading<T>(name: string, work: () => Promise<T>): Promise<T> {
 function unusable(name: string, error: unknown): InvalidRequest {
   const reason = messageOf(error);
   return new InvalidRequest(`${name} can't be used: ${reason}`, { cause: error });
-}
-
-function isMissing(error: unknown): boolean {
-  // ENOTDIR: a parent is a file, which is reported when the folder is created.
-  return isCode(error, "ENOENT") || isCode(error, "ENOTDIR");
-}
-
-function isCode(error: unknown, code: string): boolean {
-  return error instanceof Error && "code" in error && error.code === code;
 }
 
 interface LinePosition {

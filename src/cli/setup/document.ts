@@ -4,6 +4,7 @@ import { advice } from "../../orchestrator/api/next-step.ts";
 import { BrokenConfig, lineIndent, linePosition, newlineOf } from "./config-file.ts";
 import type { EntryChange } from "./launch.ts";
 import { addTomlEntry, readToml, setTomlValue } from "./toml-edit.ts";
+import { isRecord } from "../../orchestrator/util/parse-json.ts";
 
 /** `json`: strict, since its client doesn't accept comments. */
 export type ConfigFormat = "json" | "jsonc" | "toml";
@@ -73,15 +74,11 @@ function read(text: string, format: ConfigFormat): unknown {
 
 function tableAt(document: unknown, key: string, name: string): Values | undefined {
   if (document === undefined) return undefined;
-  if (!isTable(document)) throw new BrokenConfig("the document is not an object", { line: 1, column: 1 });
+  if (!isRecord(document)) throw new BrokenConfig("the document is not an object", { line: 1, column: 1 });
   const value = Object.hasOwn(document, key) ? document[key] : undefined;
   if (value === undefined) return undefined;
-  if (!isTable(value)) throw new BrokenConfig(`"${name}" is not an object`, { line: 1, column: 1 });
+  if (!isRecord(value)) throw new BrokenConfig(`"${name}" is not an object`, { line: 1, column: 1 });
   return value;
-}
-
-function isTable(value: unknown): value is Values {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
 /** Returns `after`. Throws if it differs from `before` in more than the entry. */

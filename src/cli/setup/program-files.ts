@@ -6,7 +6,7 @@ import { InvalidRequest, OrchestratorError } from "../../orchestrator/api/errors
 import { advice } from "../../orchestrator/api/next-step.ts";
 import type { ClientTarget } from "./discover.ts";
 import { readRegularText } from "../../orchestrator/storage/replace-file.ts";
-import { messageOf } from "../../orchestrator/util/message-of.ts";
+import { codeOf, messageOf } from "../../orchestrator/util/message-of.ts";
 
 /** `OLLM_HOME/app`: copies of the program that clients start. */
 export function programFolder(home: string): string {
@@ -270,7 +270,7 @@ export async function deleteHome(home: string): Promise<readonly string[]> {
   if (content.foreign.length > 0) return content.foreign;
   await rmdir(home).catch((error: unknown) => {
     // Another program has created a file there.
-    if (!(error instanceof Error && "code" in error && error.code === "ENOTEMPTY")) throw error;
+    if (codeOf(error) !== "ENOTEMPTY") throw error;
   });
   return [];
 }

@@ -8,6 +8,7 @@ import { type NextSteps, advice } from "../../orchestrator/api/next-step.ts";
 import { resolveHome, startFolder } from "../../orchestrator/config/home.ts";
 import type { Answers, Question } from "../../server/daemon/client.ts";
 import { hasColours, terminalText, wrappedQuestion } from "./terminal-text.ts";
+import { codeOf } from "../../orchestrator/util/message-of.ts";
 
 /** The surroundings of a command; tests pass their own. */
 export interface CommandIo {
@@ -148,7 +149,7 @@ async function readAll(input: NodeJS.ReadStream, signal: AbortSignal): Promise<s
   } catch (error) {
     if (signal.aborted) throw new Cancelled("interrupted", { cause: error });
     // A closed stdin counts as empty.
-    if (error instanceof Error && "code" in error && (error.code === "EBADF" || error.code === "EAGAIN")) return "";
+    if (["EBADF", "EAGAIN"].includes(codeOf(error) ?? "")) return "";
     throw error;
   } finally {
     clearTimeout(timer);

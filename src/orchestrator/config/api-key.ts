@@ -4,6 +4,7 @@ import { type NextSteps, advice } from "../api/next-step.ts";
 import { expandHome } from "./home.ts";
 import type { OpenAiServer } from "./openai-servers.ts";
 import { openRegular } from "../storage/replace-file.ts";
+import { codeOf } from "../util/message-of.ts";
 
 /** Far more than a key has. */
 const maxKeyBytes = 16_384;
@@ -59,7 +60,7 @@ async function readKeyFile(file: string, platform: NodeJS.Platform): Promise<str
   try {
     handle = await openRegular(file);
   } catch (error) {
-    const code = error instanceof Error && "code" in error ? String(error.code) : String(error);
+    const code = codeOf(error) ?? String(error);
     const problem = code === "ENOENT" ? "does not exist" : `can't be read (${code})`;
     throw new InvalidConfig(`its key file ${file} ${problem}`, { next: writeKey(file) });
   }

@@ -1,8 +1,9 @@
 import { parseOllamaHost } from "../util/ollama-host.ts";
 import { ollamaServers } from "./ollama-servers.ts";
 import { trustOf } from "./openai-servers.ts";
-import { at, findSetting, isTree, leafPaths } from "./paths.ts";
+import { at, findSetting, leafPaths } from "./paths.ts";
 import { type Settings, settingsSchema } from "./schema.ts";
+import { isRecord } from "../util/parse-json.ts";
 
 /** Why settings need consent, by the beginning or end of their path; the first that matches. Completes "and". */
 const reasons: readonly (readonly [RegExp, string])[] = [
@@ -70,7 +71,7 @@ export function whyAskFor(path: readonly string[], value: unknown, settings: rea
   );
   const whys = (touched.length === 0 ? [path] : touched).flatMap((leaf) => {
     const rest = leaf.slice(path.length);
-    const part = isTree(value) && !rest.includes("*") ? at(value, rest) : value;
+    const part = isRecord(value) && !rest.includes("*") ? at(value, rest) : value;
     const why = whyAskForLeaf(leaf, part, isRemotePossible);
     return why === undefined ? [] : [value !== undefined && part === undefined ? replaces : why];
   });

@@ -3,7 +3,8 @@ import type * as yamlModule from "yaml";
 import type { Document, Pair, YAMLMap } from "yaml";
 import { InvalidConfig } from "../api/errors.ts";
 import { parseYaml } from "../util/parse-yaml.ts";
-import { type Tree, isTree } from "./paths.ts";
+import { type Tree } from "./paths.ts";
+import { isRecord } from "../util/parse-json.ts";
 
 /** A change of one value of a YAML text that keeps every other byte: comments, order, quotes, line ends. */
 interface Edit {
@@ -21,7 +22,7 @@ export async function editText(text: string, edit: Edit, maxBytes: number): Prom
   const yaml = await import("yaml");
   const before = await parseYaml(text, maxBytes);
   if ("problem" in before) throw new InvalidConfig(`the text can't be changed: it ${before.problem}`);
-  const expected = withoutEmpty(changed(isTree(before.value) ? before.value : {}, edit));
+  const expected = withoutEmpty(changed(isRecord(before.value) ? before.value : {}, edit));
   const isExpected = async (candidate: string): Promise<boolean> => {
     const after = await parseYaml(candidate, maxBytes);
     return "value" in after && isDeepStrictEqual(withoutEmpty(after.value ?? {}), expected);
@@ -242,8 +243,8 @@ function changed(tree: Tree, { path, value }: Edit): Tree {
   const child = Object.hasOwn(tree, key) ? tree[key] : undefined;
   if (Array.isArray(child) && rest.length > 0) return { ...tree, [key]: changedList(child, rest, value) };
   if (rest.length > 0) {
-    if (value === undefined && !isTree(child)) return tree;
-    return { ...tree, [key]: changed(isTree(child) ? child : {}, { path: rest, value }) };
+    if (value === undefined && !isRecord(child)) return tree;
+    return { ...tree, [key]: changed(isRecord(child) ? child : {}, { path: rest, value }) };
   }
   if (value !== undefined) return { ...tree, [key]: value };
   const { [key]: _removed, ...others } = tree;
@@ -254,7 +255,7 @@ function changed(tree: Tree, { path, value }: Edit): Tree {
 function changedList(list: readonly unknown[], [index = "", ...rest]: readonly string[], value: unknown): unknown[] {
   const at = Number(index);
   const entry = list[at];
-  if (rest.length > 0) return list.with(at, changed(isTree(entry) ? entry : {}, { path: rest, value }));
+  if (rest.length > 0) return list.with(at, changed(isRecord(entry) ? entry : {}, { path: rest, value }));
   if (value !== undefined) return at < list.length ? list.with(at, value) : [...list, value];
   return list.toSpliced(at, 1);
 }
@@ -262,10 +263,10 @@ function changedList(list: readonly unknown[], [index = "", ...rest]: readonly s
 /** The value without keys that have no value and sections that have no keys. */
 function withoutEmpty(value: unknown): unknown {
   if (Array.isArray(value)) return value.map(withoutEmpty);
-  if (!isTree(value)) return value;
+  if (!isRecord(value)) return value;
   const entries = Object.entries(value).map(([key, child]) => [key, withoutEmpty(child)] as const);
   return Object.fromEntries(
-    entries.filter(([, child]) => child !== null && !(isTree(child) && Object.keys(child).length === 0)),
+    entries.filter(([, child]) => child !== null && !(isRecord(child) && Object.keys(child).length === 0)),
   );
 }
 

@@ -13,6 +13,7 @@ import { settingPaths } from "./paths.ts";
 import { settingsProblem } from "./problems.ts";
 import { type Settings, settingsSchema } from "./schema.ts";
 import { messageOf } from "../util/message-of.ts";
+import { isRecord } from "../util/parse-json.ts";
 
 /** The settings of the daemon. */
 export interface LiveSettings {
@@ -154,13 +155,9 @@ async function load({ home, environment, flags, check }: SettingsSource): Promis
 /** The paths of settings that differ; a list or record is one setting. */
 export function changedPaths(before: unknown, after: unknown, prefix = ""): readonly string[] {
   if (isSame(before, after)) return [];
-  if (!isBranch(before) || !isBranch(after) || prefix === "models") return [prefix];
+  if (!isRecord(before) || !isRecord(after) || prefix === "models") return [prefix];
   const keys = new Set([...Object.keys(before), ...Object.keys(after)]);
   return [...keys].flatMap((key) => changedPaths(before[key], after[key], prefix === "" ? key : `${prefix}.${key}`));
-}
-
-function isBranch(value: unknown): value is Readonly<Record<string, unknown>> {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
 /** Compares positions, too, because messages name them. */

@@ -9,13 +9,14 @@ import { type ParsedYaml, parseYaml } from "../util/parse-yaml.ts";
 import { type Environment, addRoots, environmentValues, flagValues, unknownNames } from "./environment.ts";
 import type { Flags } from "./flags.ts";
 import { keyVariables } from "./openai-servers.ts";
-import { type Sources, type Tree, at, formatPath, isTree, put, settingPaths } from "./paths.ts";
+import { type Sources, type Tree, at, formatPath, put, settingPaths } from "./paths.ts";
 import { addProject, parseSettings, settingsNotes } from "./problems.ts";
 import { type Settings, settingsSchema } from "./schema.ts";
 import { shownValue } from "./shown.ts";
-import { messageOf } from "../util/message-of.ts";
+import { isMissing, messageOf } from "../util/message-of.ts";
 import { parseOllamaHost } from "../util/ollama-host.ts";
 import { defined } from "../util/defined.ts";
+import { isRecord } from "../util/parse-json.ts";
 
 export interface LoadedSettings {
   readonly settings: Settings;
@@ -82,7 +83,7 @@ export async function loadSettings(from: {
 /** Drops this machine's Ollama variables for a server on another machine. */
 function forgetOtherMachine(tree: Tree, sources: Sources): void {
   const ollama = at(tree, ["providers", "ollama"]);
-  if (!isTree(ollama) || typeof ollama["host"] !== "string" || !isElsewhere(ollama["host"])) return;
+  if (!isRecord(ollama) || typeof ollama["host"] !== "string" || !isElsewhere(ollama["host"])) return;
   for (const name of ["parallel", "cacheType", "flashAttention"]) {
     const path = `providers.ollama.${name}`;
     if (sources.get(path)?.startsWith("OLLAMA_") !== true) continue;
@@ -180,7 +181,7 @@ export async function parseConfigText(text: string, file: string, sources: Sourc
     });
   }
   if (parsed.value === null || parsed.value === undefined) return {};
-  if (!isTree(parsed.value)) {
+  if (!isRecord(parsed.value)) {
     throw new InvalidConfig(`${file} contains no settings: expected lines such as "privacy: local_only"`, {
       next: [{ step: "editSettings" }, useDefaults],
     });
@@ -224,17 +225,13 @@ function withoutNulls(tree: Tree): Tree {
       .filter(([key, value]) => value !== null || neverEmpty.has(key))
       .map(([key, value]) => [
         key,
-        isTree(value) ? withoutNulls(value) : Array.isArray(value) ? value.map(entry) : value,
+        isRecord(value) ? withoutNulls(value) : Array.isArray(value) ? value.map(entry) : value,
       ]),
   );
 
   function entry(value: unknown): unknown {
-    return isTree(value) ? withoutNulls(value) : value;
+    return isRecord(value) ? withoutNulls(value) : value;
   }
-}
-
-function isMissing(error: unknown): boolean {
-  return error instanceof Error && "code" in error && (error.code === "ENOENT" || error.code === "ENOTDIR");
 }
 
 interface LoadedCallerSettings {

@@ -2,6 +2,7 @@ import * as z from "zod";
 import { InvalidRequest } from "../api/errors.ts";
 import { nearestNames } from "../util/nearest.ts";
 import type { Scope } from "./schema-models.ts";
+import { isRecord } from "../util/parse-json.ts";
 
 /** One setting of the schema. */
 export interface SettingPath {
@@ -242,16 +243,12 @@ export type Tree = { [key: string]: unknown };
  */
 export type Sources = Map<string, string>;
 
-export function isTree(value: unknown): value is Tree {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
-}
-
 /** Sets a value and its source, creating missing sections and dropping the sources of the old value's parts. */
 export function put(tree: Tree, path: readonly string[], value: unknown, source: string, sources: Sources): void {
   let node = tree;
   for (const key of path.slice(0, -1)) {
     const next = Object.hasOwn(node, key) ? node[key] : undefined;
-    if (isTree(next)) node = next;
+    if (isRecord(next)) node = next;
     else node = node[key] = {};
   }
   node[path.at(-1) ?? ""] = value;
@@ -266,6 +263,6 @@ export function put(tree: Tree, path: readonly string[], value: unknown, source:
 export function at(tree: unknown, path: readonly string[]): unknown {
   return path.reduce<unknown>((node, key) => {
     if (Array.isArray(node)) return (node as readonly unknown[])[Number(key)];
-    return isTree(node) && Object.hasOwn(node, key) ? node[key] : undefined;
+    return isRecord(node) && Object.hasOwn(node, key) ? node[key] : undefined;
   }, tree);
 }

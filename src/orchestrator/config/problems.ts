@@ -15,7 +15,6 @@ import {
   type Tree,
   at,
   formatPath,
-  isTree,
   nearestTo,
   parsePath,
   put,
@@ -24,6 +23,7 @@ import {
 import { type Settings, settingsSchema } from "./schema.ts";
 import { shownValue } from "./shown.ts";
 import { defined } from "../util/defined.ts";
+import { isRecord } from "../util/parse-json.ts";
 
 /** More problems than these are only counted. */
 const maxProblems = 10;
@@ -293,5 +293,5 @@ export function addProject(tree: Tree, project: CallerProject | undefined, sourc
 }
 
 function isProfileOf({ profiles }: Tree, name: string): boolean {
-  return findProfile(name) !== undefined || (isTree(profiles) && Object.hasOwn(profiles, name));
+  return findProfile(name) !== undefined || (isRecord(profiles) && Object.hasOwn(profiles, name));
 }

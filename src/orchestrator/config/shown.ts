@@ -1,8 +1,9 @@
 import { InvalidRequest } from "../api/errors.ts";
 import type { ShownSetting } from "../api/facade-status.ts";
 import { hideKeys } from "../util/control-characters.ts";
-import { at, findSetting, formatPath, hasParts, isTree, parsePath, settingPaths } from "./paths.ts";
+import { at, findSetting, formatPath, hasParts, parsePath, settingPaths } from "./paths.ts";
 import { type Settings, settingsSchema } from "./schema.ts";
+import { isRecord } from "../util/parse-json.ts";
 
 /**
  * Every setting at and below `path` (without a path, all), in the order of the schema; a record has one row for each
@@ -71,7 +72,7 @@ export function isInRecord(path: readonly string[]): boolean {
 
 /** The values in a tree, or in a list of trees; other lists are one value. */
 function leavesOf(node: unknown, path: readonly string[]): readonly Leaf[] {
-  const isParent = isTree(node) || (Array.isArray(node) && node.every(isTree));
+  const isParent = isRecord(node) || (Array.isArray(node) && node.every(isRecord));
   if (!isParent) return [];
   return Object.entries(node).flatMap(([key, value]: [string, unknown]) => {
     const below = leavesOf(value, [...path, key]);

@@ -2,7 +2,7 @@ import type { Dispatcher } from "undici";
 import { Cancelled, OrchestratorError, PullFailed } from "../api/errors.ts";
 import type { NextSteps } from "../api/next-step.ts";
 import type { AddressGuard } from "./address-guard.ts";
-import { messageOf } from "../util/message-of.ts";
+import { codeOf, messageOf } from "../util/message-of.ts";
 
 export interface HttpResponse {
   readonly status: number;
@@ -290,7 +290,7 @@ const CERTIFICATE = /CERT|SELF_SIGNED|UNABLE_TO_VERIFY/;
 function networkError(error: unknown, host: string, untrusted: NextSteps | undefined): Error {
   if (error instanceof OrchestratorError || error instanceof TransientFault) return error;
   const message = messageOf(error);
-  const code = error instanceof Error && "code" in error ? String(error.code) : "";
+  const code = codeOf(error) ?? "";
   const reason = code === "" || message.includes(code) ? message : `${code}: ${message}`;
   if (CERTIFICATE.test(code)) {
     return new PullFailed(`the certificate of ${host} is not trusted: ${reason}`, {

@@ -7,7 +7,7 @@ import type { Operation, Progress } from "../api/types.ts";
 import { counted } from "../util/format-bytes.ts";
 import { parseJson } from "../util/parse-json.ts";
 import { readRegularText } from "../storage/replace-file.ts";
-import { messageOf } from "../util/message-of.ts";
+import { codeOf, messageOf } from "../util/message-of.ts";
 import { defined } from "../util/defined.ts";
 
 /** Raised when a field changes its meaning. A file with a higher version was written by a newer daemon and is ignored. */
@@ -168,7 +168,7 @@ export function createJobFiles(folder: string, disk: Disk): JobFiles {
   const fileOf = (id: string): string => path.join(folder, `${id}.json`);
   const names = (): Promise<readonly string[]> =>
     readdir(folder).catch((error: unknown) => {
-      if (error instanceof Error && "code" in error && error.code === "ENOENT") return [];
+      if (codeOf(error) === "ENOENT") return [];
       throw error;
     });
   return {

@@ -91,8 +91,3 @@ export function detect(listing: FolderListing): Detected | undefined {
     kind === first.kind || (first.kind === "typescript-monorepo" && kind === "typescript");
   return { kind: first.kind, evidence: found.filter(({ kind }) => isOwn(kind)).map(({ evidence }) => evidence) };
 }
-
-/** Whether a value of parsed YAML or JSON is an object, not a list or null. */
-export function isTree(value: unknown): value is Readonly<Record<string, unknown>> {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
-}

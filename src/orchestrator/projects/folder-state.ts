@@ -4,10 +4,10 @@ import type { Log } from "../api/log.ts";
 import type { HideableTool } from "../api/facade-templates.ts";
 import type { ProjectFile } from "../api/types.ts";
 import { defined } from "../util/defined.ts";
-import { parseJson } from "../util/parse-json.ts";
+import { isRecord, parseJson } from "../util/parse-json.ts";
 import type { Timers } from "../util/timers.ts";
 import { type FolderWatch, watchFolder } from "../util/watch-folder.ts";
-import { type Detected, type FolderListing, detect, isSourceName, isTree, signNames } from "./detect.ts";
+import { type Detected, type FolderListing, detect, isSourceName, signNames } from "./detect.ts";
 import { type OllmFolder, ollmName, readOllmFolder, readSmall, stampOfOllm, templatesName } from "./ollm-folder.ts";
 import { type ReadProjectFile, readProjectFile } from "./project-file.ts";
 
@@ -236,14 +236,14 @@ function packageFacts(text: string | undefined): Pick<FolderListing, "hasWorkspa
   } catch {
     // Not JSON.
   }
-  if (!isTree(parsed)) return { hasWorkspaces: false, dependsOnTypeScript: false };
+  if (!isRecord(parsed)) return { hasWorkspaces: false, dependsOnTypeScript: false };
   const { workspaces } = parsed;
-  const list = isTree(workspaces) ? workspaces["packages"] : workspaces;
+  const list = isRecord(workspaces) ? workspaces["packages"] : workspaces;
   return {
     hasWorkspaces: Array.isArray(list) && list.length > 0,
     dependsOnTypeScript: ["dependencies", "devDependencies", "peerDependencies"].some((key) => {
       const group = parsed[key];
-      return isTree(group) && Object.hasOwn(group, "typescript");
+      return isRecord(group) && Object.hasOwn(group, "typescript");
     }),
   };
 }

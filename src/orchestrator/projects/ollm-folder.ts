@@ -4,6 +4,7 @@ import { type FileHandle, open, readdir, realpath, stat } from "node:fs/promises
 import path from "node:path";
 import { invisible } from "../util/control-characters.ts";
 import { maxProjectBytes } from "./project-file.ts";
+import { codeOf } from "../util/message-of.ts";
 
 /** The folder of a project that contains its settings. */
 export const ollmName = ".ollm";
@@ -119,7 +120,7 @@ async function templateFiles(
     if (!isWithin(project, real)) return { problem: outside };
     return { names: (await readdir(real)).filter(isTemplateName).toSorted() };
   } catch (error) {
-    const code = error instanceof Error && "code" in error ? String(error.code) : String(error);
+    const code = codeOf(error) ?? String(error);
     return code === "ENOENT" || code === "ENOTDIR" ? { missing: true } : { problem: `can't be read (${code})` };
   }
 }
@@ -165,7 +166,7 @@ export async function readSmall(file: string, folder: string, maxBytes: number):
     if (content === undefined) return { problem: `is larger than ${maxBytes} bytes` };
     return { text: content.toString("utf8"), sha256: createHash("sha256").update(content).digest("hex") };
   } catch (error) {
-    const code = error instanceof Error && "code" in error ? error.code : undefined;
+    const code = codeOf(error);
     if (code === "ENOENT" || code === "ENOTDIR") return { missing: true };
     return { problem: `can't be read (${typeof code === "string" ? code : String(error)})` };
   } finally {

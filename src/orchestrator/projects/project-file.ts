@@ -4,8 +4,8 @@ import { profileName, profileSettings } from "../config/profile-settings.ts";
 import { isProjectKind } from "../config/profiles.ts";
 import { nearestNames } from "../util/nearest.ts";
 import { maxForeignTokens, parseYaml } from "../util/parse-yaml.ts";
-import { isTree } from "./detect.ts";
 import { defined } from "../util/defined.ts";
+import { isRecord } from "../util/parse-json.ts";
 
 /** More than a person writes about a project. */
 export const maxProjectBytes = 64 * 1024;
@@ -81,7 +81,7 @@ export async function readProjectFile(
   }
   const { value, document, lines } = parsed;
   if (value === null) return { settings: {}, sources: {}, notes: [] };
-  if (!isTree(value)) {
+  if (!isRecord(value)) {
     const notes = [`${file}: expected lines such as "profile: typescript"; the file is not used`];
     return { settings: {}, sources: {}, notes };
   }
@@ -95,7 +95,7 @@ export async function readProjectFile(
   };
   const found = new Map<string, unknown>();
   const ownProfiles: Record<string, ProfileSettings> = {};
-  const names = [...profiles, ...(isTree(value["profiles"]) ? Object.keys(value["profiles"]) : [])];
+  const names = [...profiles, ...(isRecord(value["profiles"]) ? Object.keys(value["profiles"]) : [])];
   const sources: Record<string, string> = {};
   const whereOf = (path: readonly string[]): string => {
     const node = document.getIn(path, true) as { readonly range?: readonly number[] | null } | undefined;
@@ -109,7 +109,7 @@ export async function readProjectFile(
     if (!isKey(key)) {
       if (groups.has(key)) return takeGroup(path, given);
       // Reports the full path: `files.roots`.
-      if (path.length < 3 && isTree(given) && Object.keys(given).length > 0) return takeGroup(path, given);
+      if (path.length < 3 && isRecord(given) && Object.keys(given).length > 0) return takeGroup(path, given);
       ignore(path, () => `${shown(key)} ${reasonAgainst(path)}`);
       return;
     }
@@ -128,7 +128,7 @@ export async function readProjectFile(
 
   function takeGroup(path: readonly string[], given: unknown): void {
     if (given === null) return;
-    if (isTree(given)) {
+    if (isRecord(given)) {
       for (const [key, inner] of Object.entries(given)) take([...path, key], inner);
       return;
     }
@@ -138,7 +138,7 @@ export async function readProjectFile(
   /** An invalid profile is ignored as a whole: a part of an agent would act otherwise than its author meant. */
   function takeProfiles(given: unknown): void {
     if (given === null) return;
-    if (!isTree(given)) return ignore(["profiles"], () => "profiles must be a section with keys");
+    if (!isRecord(given)) return ignore(["profiles"], () => "profiles must be a section with keys");
     for (const [index, [name, profile]] of Object.entries(given).entries()) {
       const path = ["profiles", name];
       const checked = profileSettings.safeParse(profile);

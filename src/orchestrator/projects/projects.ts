@@ -23,6 +23,7 @@ import {
 import { type WrittenFile, differsOnlyBy, isWithin, ollmName, projectFileName } from "./ollm-folder.ts";
 import { type TrustStore, createTrustStore } from "./trust.ts";
 import { defined } from "../util/defined.ts";
+import { codeOf } from "../util/message-of.ts";
 
 export interface ProjectParts {
   readonly now: () => number;
@@ -272,7 +273,7 @@ async function createFile(folder: string, file: string, text: string): Promise<v
     }
   } catch (error) {
     if (error instanceof InvalidRequest) throw error;
-    const code = error instanceof Error && "code" in error ? String(error.code) : String(error);
+    const code = codeOf(error) ?? String(error);
     if (code === "EEXIST") {
       throw new InvalidRequest(`${file} already exists and was not changed`, { next: advice("edit it"), cause: error });
     }

@@ -7,6 +7,7 @@ import * as z from "zod";
 import { parseJson } from "../util/parse-json.ts";
 import { isProcessAlive } from "./process-alive.ts";
 import { readRegularText } from "./replace-file.ts";
+import { codeOf } from "../util/message-of.ts";
 
 /** The exclusive right of a running process to change something on disk. */
 export interface Claim {
@@ -91,10 +92,9 @@ async function create(file: string, token: string): Promise<"EEXIST" | Error | u
     }
     return undefined;
   } catch (error) {
-    if (!(error instanceof Error)) throw error;
-    const code = codeOf(error);
+    const code = codeOf(error) ?? "";
     if (code === "EEXIST") return code;
-    if (process.platform === "win32" && busyCodes.has(code)) return error;
+    if (process.platform === "win32" && error instanceof Error && busyCodes.has(code)) return error;
     throw error;
   }
 }
@@ -151,7 +151,7 @@ async function read(file: string): Promise<Found | undefined> {
     };
   } catch (error) {
     // Released meanwhile, or being deleted: the caller looks again.
-    const code = error instanceof Error ? codeOf(error) : "";
+    const code = codeOf(error) ?? "";
     if (code === "ENOENT" || (process.platform === "win32" && busyCodes.has(code))) return undefined;
     throw error;
   }
@@ -180,8 +180,4 @@ async function removeStale(file: string, found: Found): Promise<boolean> {
   if (!isSame) await link(aside, file).catch(() => undefined);
   await rm(aside, { force: true });
   return isSame;
-}
-
-function codeOf(error: Error): string {
-  return "code" in error ? String(error.code) : "";
 }

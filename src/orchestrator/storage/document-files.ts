@@ -2,6 +2,7 @@ import { randomBytes } from "node:crypto";
 import { constants, copyFile, mkdir, realpath, rm, stat, type FileHandle } from "node:fs/promises";
 import path from "node:path";
 import { openRegularToAppend, readRegularText, renameOver, syncFolder, writeAside } from "./replace-file.ts";
+import { isMissing } from "../util/message-of.ts";
 
 /** The disk of a document; tests use fakes that fail, or count syncs. Names are plain (`memory.json`). */
 export interface DocumentFiles {
@@ -74,7 +75,7 @@ export function createDocumentFiles(folder: string, platform: NodeJS.Platform = 
       try {
         return await readRegularText(pathOf(name));
       } catch (error) {
-        if (["ENOENT", "ENOTDIR"].includes(codeOf(error))) return undefined;
+        if (isMissing(error)) return undefined;
         throw error;
       }
     },
@@ -130,8 +131,4 @@ export function createDocumentFiles(folder: string, platform: NodeJS.Platform = 
 export function readOnlyFiles(files: DocumentFiles, reason: string): DocumentFiles {
   const refuse = (): Promise<never> => Promise.reject(new Error(reason));
   return { ...files, replace: refuse, append: refuse, remove: refuse, setAside: refuse };
-}
-
-function codeOf(error: unknown): string {
-  return error instanceof Error && "code" in error ? String(error.code) : "";
 }

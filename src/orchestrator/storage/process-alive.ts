@@ -1,6 +1,7 @@
 import { readFileSync } from "node:fs";
 import { execFile } from "node:child_process";
 import { readFile } from "node:fs/promises";
+import { codeOf } from "../util/message-of.ts";
 
 /**
  * Whether the process with this id, read from a file of this machine, is running. False for a zombie (which lasts forever
@@ -10,7 +11,7 @@ export function isProcessAlive(pid: number): boolean {
   try {
     process.kill(pid, 0);
   } catch (error) {
-    if (error instanceof Error && "code" in error && error.code === "ESRCH") return false;
+    if (codeOf(error) === "ESRCH") return false;
   }
   try {
     return !/\) [ZX] /.test(readFileSync(`/proc/${pid}/stat`, "utf8"));

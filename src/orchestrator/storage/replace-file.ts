@@ -3,6 +3,7 @@ import { randomBytes } from "node:crypto";
 import { type Stats, constants } from "node:fs";
 import { open, realpath, rename, rm, stat, type FileHandle } from "node:fs/promises";
 import { setTimeout as delay } from "node:timers/promises";
+import { codeOf } from "../util/message-of.ts";
 
 /** On Windows, a rename fails with one of these while a scanner or indexer has the file open. */
 const busyCodes = new Set(["EPERM", "EACCES", "EBUSY"]);
@@ -82,7 +83,7 @@ export async function renameOver(
     try {
       return await rename(from, to);
     } catch (error) {
-      const code = error instanceof Error && "code" in error ? String(error.code) : "";
+      const code = codeOf(error) ?? "";
       if (!busyCodes.has(code)) throw error;
       await delay(delayMs);
     }

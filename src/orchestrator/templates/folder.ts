@@ -6,6 +6,7 @@ import { InvalidRequest, StoreFailed } from "../api/errors.ts";
 import { type NextStep, advice } from "../api/next-step.ts";
 import { replaceFile, openRegular } from "../storage/replace-file.ts";
 import { type TemplateFile, type TemplateText, maxTemplateBytes, parseTemplate } from "./parse-file.ts";
+import { codeOf } from "../util/message-of.ts";
 
 /** More files than these are not templates. */
 const maxFiles = 500;
@@ -176,10 +177,6 @@ function isWithin(folder: string, file: string): boolean {
   return way !== "" && !isAbsolute(way) && way !== ".." && !way.startsWith(`..${sep}`);
 }
 
-function codeOf(error: unknown): string | undefined {
-  return error instanceof Error && "code" in error ? String(error.code) : undefined;
-}
-
 /** What to do when a template of the same name exists. */
 export const renameOrOverwrite: readonly NextStep[] = [
   advice("choose another name"),
@@ -210,7 +207,7 @@ export async function writeTemplate(
     } else await writeNew(file, text, how.inside === undefined ? 0o600 : 0o644);
   } catch (error) {
     if (error instanceof InvalidRequest) throw error;
-    const code = error instanceof Error && "code" in error ? String(error.code) : String(error);
+    const code = codeOf(error) ?? String(error);
     if (code === "EEXIST") {
       throw new InvalidRequest(`${file} already exists`, { next: renameOrOverwrite });
     }
@@ -226,7 +223,7 @@ export async function removeTemplate(file: string): Promise<void> {
   try {
     await rm(file, { force: true });
   } catch (error) {
-    const code = error instanceof Error && "code" in error ? String(error.code) : String(error);
+    const code = codeOf(error) ?? String(error);
     throw new StoreFailed(`${file} can't be deleted (${code})`, {
       next: advice("make the folder writable"),
       cause: error,

@@ -55,3 +55,8 @@ export function parseJson(text: string): unknown {
     throw new SyntaxError(`it nests deeper than ${maxJsonDepth} levels`);
   return JSON.parse(text);
 }
+
+/** Whether a value is an object of JSON. */
+export function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}

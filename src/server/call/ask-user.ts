@@ -7,6 +7,7 @@ import type { Call } from "./call.ts";
 import { isShell } from "../../orchestrator/api/types.ts";
 import { callerContext } from "./offered-tools.ts";
 import { defined } from "../../orchestrator/util/defined.ts";
+import { isRecord } from "../../orchestrator/util/parse-json.ts";
 
 /** Key of the question in a round; its fields are the tool's own inputs. */
 const questionKey = "input";
@@ -96,7 +97,7 @@ export function withAnswers(given: object, { fields }: NeedsInput, answers: Read
 }
 
 function objectOr(value: unknown): object {
-  return typeof value === "object" && value !== null && !Array.isArray(value) ? value : {};
+  return isRecord(value) ? value : {};
 }
 
 /** The error for missing input when the client can't ask, or its form left the input out. */

@@ -2,6 +2,7 @@ import type { z } from "zod";
 import { InvalidRequest } from "../../orchestrator/api/errors.ts";
 import { nearestNames } from "../../orchestrator/util/nearest.ts";
 import type { ToolDefinition } from "../../tools/definition.ts";
+import { isRecord } from "../../orchestrator/util/parse-json.ts";
 
 type Issue = z.core.$ZodIssue;
 
@@ -79,7 +80,7 @@ function read(text: string, type: string): unknown {
     case "record":
     case "object": {
       const value = json(text);
-      return typeof value === "object" && value !== null && !Array.isArray(value) ? value : undefined;
+      return isRecord(value) ? value : undefined;
     }
     default:
       return undefined;

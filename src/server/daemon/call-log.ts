@@ -4,6 +4,7 @@ import { setTimeout as gathering } from "node:timers/promises";
 import { callLogFile } from "../../ipc/socket-path.ts";
 import type { Log } from "../../orchestrator/api/log.ts";
 import type { CallRecord } from "../call/caller.ts";
+import { codeOf } from "../../orchestrator/util/message-of.ts";
 
 /** `OLLM_HOME/logs/calls.log`, one line per call. */
 export interface CallLog {
@@ -154,5 +155,5 @@ async function sizeOf(file: string): Promise<number> {
 }
 
 function ignoreMissing(error: unknown): void {
-  if (!(error instanceof Error && "code" in error && error.code === "ENOENT")) throw error;
+  if (codeOf(error) !== "ENOENT") throw error;
 }

@@ -8,6 +8,7 @@ import { expandHome } from "../../orchestrator/config/home.ts";
 import { realFolder } from "../../orchestrator/storage/work-tree.ts";
 import { isForeignShare, isInside, isTooBroad, nameInRoots, projectMarkers, unusableName } from "./paths.ts";
 import { defined } from "../../orchestrator/util/defined.ts";
+import { codeOf } from "../../orchestrator/util/message-of.ts";
 
 /** The absolute paths that a name may stand for, in the order in which they are tried: the working directory, then each root. */
 export function candidatesOf(name: string, { folders, workingDirectory }: AllowedRoots): string[] {
@@ -132,11 +133,6 @@ export async function resolved(file: string): Promise<string | undefined> {
 /** The error for a file that can't be read. */
 export function cannotRead(name: string, cause: unknown): InvalidRequest {
   return new InvalidRequest(`${name} can't be read (${codeOf(cause) ?? "unknown error"})`, { cause });
-}
-
-/** The system's error code, such as `ENOENT`; undefined for other errors. */
-export function codeOf(error: unknown): string | undefined {
-  return error instanceof Error && "code" in error ? String(error.code) : undefined;
 }
 
 /** Folders whose files a caller may name, resolved (`realpath`). */

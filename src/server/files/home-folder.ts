@@ -7,7 +7,7 @@ import { ensureToken } from "../../ipc/token.ts";
 import { requireTrustedHome } from "../../ipc/trusted-home.ts";
 import { InvalidConfig } from "../../orchestrator/api/errors.ts";
 import type { Log } from "../../orchestrator/api/log.ts";
-import { messageOf } from "../../orchestrator/util/message-of.ts";
+import { codeOf, messageOf } from "../../orchestrator/util/message-of.ts";
 
 /**
  * Creates the home folder if needed and restricts it to its user. A home that can't be written (containers, sandboxes) is
@@ -55,7 +55,7 @@ async function linkSettings(wanted: string, temporary: string, log: Log): Promis
     await access(from, constants.R_OK);
     await symlink(from, to).catch(() => copyFile(from, to));
   } catch (error) {
-    const code = error instanceof Error && "code" in error ? error.code : undefined;
+    const code = codeOf(error);
     if (code !== "ENOENT" && code !== "ENOTDIR") log.warn(`${from} is not used: ${String(error)}`);
   }
 }

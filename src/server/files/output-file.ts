@@ -6,16 +6,9 @@ import { setTimeout as delay } from "node:timers/promises";
 import { InvalidRequest } from "../../orchestrator/api/errors.ts";
 import { advice } from "../../orchestrator/api/next-step.ts";
 import type { OutputFile } from "../../tools/definition.ts";
-import {
-  type AllowedRoots,
-  candidatesOf,
-  checkName,
-  codeOf,
-  isAllowed,
-  noFolderYet,
-  outsideRoots,
-} from "./allowed-paths.ts";
+import { type AllowedRoots, candidatesOf, checkName, isAllowed, noFolderYet, outsideRoots } from "./allowed-paths.ts";
 import { isForeignShare } from "./paths.ts";
+import { codeOf } from "../../orchestrator/util/message-of.ts";
 
 /**
  * Prepares a new file in an existing folder inside the roots. An existing file is never replaced unless it is empty: a

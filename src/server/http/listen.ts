@@ -5,6 +5,7 @@ import { InvalidRequest } from "../../orchestrator/api/errors.ts";
 import { type NextStep, type NextSteps, advice } from "../../orchestrator/api/next-step.ts";
 import { isLoopback } from "./policy.ts";
 import { commonHeaders, errorBody } from "./respond.ts";
+import { codeOf } from "../../orchestrator/util/message-of.ts";
 
 export interface ListenOptions {
   /** A name is resolved once, and the address that was checked is the one listened on. */
@@ -44,7 +45,7 @@ export async function listen(server: Server, options: ListenOptions): Promise<vo
     });
   } catch (error) {
     if (error instanceof InvalidRequest) throw error;
-    const code = error instanceof Error && "code" in error ? String(error.code) : "unknown error";
+    const code = codeOf(error) ?? "unknown error";
     const why: Readonly<Record<string, readonly [string, NextSteps]>> = {
       EADDRINUSE: ["is already in use", { step: "changeArgument", argument: "port", because: "0 picks a free one" }],
       EACCES: ["may not be used by this user", { step: "raiseArgument", argument: "port", to: 1_024 }],

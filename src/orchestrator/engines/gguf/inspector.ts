@@ -7,6 +7,7 @@ import { createBoundedMap } from "../../util/bounded-map.ts";
 import { JoinedWorks } from "../../util/joined-work.ts";
 import { crashReasonIn } from "../out-of-memory.ts";
 import type { GgufAnswer, GgufHeader, InspectGguf } from "./header.ts";
+import { codeOf } from "../../util/message-of.ts";
 
 export interface GgufInspectorOptions {
   /** Absolute path of the built `gguf-child.mjs`. */
@@ -79,7 +80,7 @@ async function identify(file: string, timeoutMs: number): Promise<string> {
       new LoadFailed(`the disk of ${file} did not respond within ${timeoutMs / 1_000} s`, { next: unreadableSteps }),
   ).catch((error: unknown) => {
     if (error instanceof LoadFailed) throw error;
-    if (error instanceof Error && "code" in error && error.code === "ENOENT")
+    if (codeOf(error) === "ENOENT")
       throw new LoadFailed(`${file} doesn't exist`, { next: unreadableSteps, cause: error });
     throw new LoadFailed(`${file} can't be read: ${String(error)}`, { next: unreadableSteps, cause: error });
   });

@@ -12,12 +12,10 @@ import {
   UnknownModel,
   UnsupportedCapability,
 } from "../../api/errors.ts";
-import { parseJson } from "../../util/parse-json.ts";
+import { isRecord, parseJson } from "../../util/parse-json.ts";
 import { statedTokens } from "../generation.ts";
 import { type Attempt, CutOff, isUntrusted, trustCertificate } from "../transport.ts";
 import { defined } from "../../util/defined.ts";
-
-const isRecord = (value: unknown): value is Record<string, unknown> => typeof value === "object" && value !== null;
 
 /** Maximum length of a foreign text in a message. */
 const maxMessageCharacters = 500;

@@ -9,7 +9,7 @@ import {
   type OrchestratorErrorOptions,
 } from "../../api/errors.ts";
 import { advice, type NextStep } from "../../api/next-step.ts";
-import { parseJson } from "../../util/parse-json.ts";
+import { isRecord, parseJson } from "../../util/parse-json.ts";
 import { statedTokens } from "../generation.ts";
 import {
   CutOff,
@@ -50,7 +50,6 @@ const maxMessageCharacters = 500;
 /** A longer wait is not believed. */
 const maxRetryAfterMs = 24 * 3_600_000;
 
-const isRecord = (value: unknown): value is Record<string, unknown> => typeof value === "object" && value !== null;
 const textOf = (value: unknown): string => (typeof value === "string" || typeof value === "number" ? `${value}` : "");
 
 /**

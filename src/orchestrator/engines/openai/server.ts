@@ -3,7 +3,7 @@ import { GenerationFailed, InvalidConfig } from "../../api/errors.ts";
 import type { Log } from "../../api/log.ts";
 import { advice } from "../../api/next-step.ts";
 import type { Capability, Trust } from "../../api/types.ts";
-import { parseJson } from "../../util/parse-json.ts";
+import { isRecord, parseJson } from "../../util/parse-json.ts";
 import type { AddressGuard } from "../address-guard.ts";
 import { countUpTo } from "../generation.ts";
 import { type Attempt, type Exchange, type LineTaker, Transport } from "../transport.ts";
@@ -12,8 +12,7 @@ import { OpenAiErrors } from "./errors.ts";
 /** A JSON object from outside, unchecked. */
 export type Fields = Readonly<Record<string, unknown>>;
 
-export const fieldsOf = (value: unknown): Fields =>
-  typeof value === "object" && value !== null && !Array.isArray(value) ? (value as Fields) : {};
+export const fieldsOf = (value: unknown): Fields => (isRecord(value) ? value : {});
 export const textIn = (value: unknown): string | undefined =>
   typeof value === "string" && value !== "" ? value : undefined;
 export const countIn = (value: unknown): number | undefined => countUpTo(value, Number.MAX_SAFE_INTEGER);

@@ -7,6 +7,7 @@ import { processStartTime } from "../../../storage/process-alive.ts";
 import { replaceFile, readRegularText } from "../../../storage/replace-file.ts";
 import { createMutex } from "../../../util/joined-work.ts";
 import { parseJson } from "../../../util/parse-json.ts";
+import { codeOf } from "../../../util/message-of.ts";
 
 const identity = z.object({ pid: z.number().int().positive(), startTime: z.string().min(1) });
 const fileSchema = z.object({ schemaVersion: z.literal(1), children: z.array(identity.extend({ daemon: identity })) });
@@ -36,7 +37,7 @@ export function createChildrenList(folder: string, log: Log): ChildrenList {
 
   async function read(): Promise<readonly ListedChild[]> {
     const text = await readRegularText(file).catch((error: unknown) => {
-      if (error instanceof Error && "code" in error && error.code === "ENOENT") return undefined;
+      if (codeOf(error) === "ENOENT") return undefined;
       throw error;
     });
     if (text === undefined) return [];
