@@ -120,6 +120,7 @@ function createFacade(
     comparisons: {
       ...comparisons,
       compare: (caller, request) => lock.serving(caller, () => comparisons.compare(caller, request)),
+      evaluate: counted((caller, request) => comparisons.evaluate(caller, request)),
     },
     metrics: services.metrics,
     live: {

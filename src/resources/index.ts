@@ -1,6 +1,7 @@
 import { comparison, comparisons } from "./comparison.ts";
 import { decisions, ramStatus } from "./status.ts";
 import type { JsonOf, ResourceDefinition } from "./definition.ts";
+import { evalEntry, evals } from "./evals.ts";
 import { job, jobs } from "./job.ts";
 import { memories, memoryEntry } from "./memories.ts";
 import { metrics } from "./metrics.ts";
@@ -20,6 +21,7 @@ const definitions = [
   memories,
   jobs,
   comparisons,
+  evals,
   settings,
   compareView,
   statusView,
@@ -29,6 +31,7 @@ const definitions = [
   profile,
   job,
   comparison,
+  evalEntry,
 ] as const;
 
 /** Every resource, in the order of `resources/list`; exact URIs before templates. */

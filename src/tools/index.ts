@@ -2,6 +2,7 @@ import type { z } from "zod";
 import { createTemplate, deleteTemplate, listTemplates, renderTemplate } from "./templates.ts";
 import type { ReadonlyDeep, ToolDefinition } from "./definition.ts";
 import { compare } from "./compare.ts";
+import { evaluateModels } from "./evaluate-models.ts";
 import { forget, recall, remember, transferMemories } from "./memories.ts";
 import { createJobTool } from "./job.ts";
 import { listModels } from "./list-models.ts";
@@ -34,6 +35,7 @@ const definitions = [
   createJobTool(() => tools),
   systemStatus,
   updateConfig,
+  evaluateModels,
 ] as const;
 
 /** Every tool, in the order of `tools/list`. */

@@ -37,6 +37,7 @@ describe("resources", () => {
         "ollm://memory memory",
         "ollm://jobs jobs",
         "ollm://comparisons comparisons",
+        "ollm://evals evals",
         "ollm://settings settings",
         "ollm://models/qwen2.5-coder%3A7b qwen2.5-coder:7b",
         "ollm://models/smollm2%3A135m smollm2:135m",
@@ -122,6 +123,19 @@ describe("resources", () => {
           "title": "Comparison",
           "uriTemplate": "ollm://comparisons/{id}",
         },
+        {
+          "description": "How models did on a set of cases: by task quality, time, memory, cost; which is better; what was missed.",
+          "icons": [
+            {
+              "mimeType": "image/svg+xml",
+              "src": "data:image/svg+xml,%3Csvg%20xmlns='http://www.w3.org/2000/svg'%20viewBox='0%200%2024%2024'%20fill='none'%20stroke='gray'%20stroke-width='2'%3E%3Cpath%20d='M5%206h14M5%2012h14M5%2018h14'/%3E%3C/svg%3E",
+            },
+          ],
+          "mimeType": "application/json",
+          "name": "eval",
+          "title": "Eval",
+          "uriTemplate": "ollm://evals/{id}",
+        },
       ]
     `);
   });
@@ -147,7 +161,7 @@ describe("resources", () => {
         },
       }),
     );
-    expect((await connection.client.listResources()).resources).toHaveLength(10);
+    expect((await connection.client.listResources()).resources).toHaveLength(11);
     expect(connection.logged).toEqual(["ollm warn: resources/list: ollama does not answer"]);
   });
 

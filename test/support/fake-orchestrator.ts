@@ -382,7 +382,7 @@ export function createFakeOrchestrator(replace: Partial<Orchestrator> = {}): Orc
       get: (caller, name) => shownProfile(name, caller),
     },
     decisions: () => [],
-    comparisons: unused("comparisons", { list: async () => [], learned: async () => [] }),
+    comparisons: unused("comparisons", { list: async () => [], learned: async () => [], evals: async () => [] }),
     metrics: unused("metrics", { breaches: async () => [] }),
     live: unused("live"),
     settings: unused("settings"),

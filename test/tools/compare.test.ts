@@ -57,7 +57,7 @@ afterEach(() => close?.());
 
 async function connect(replace: Partial<Comparisons> = {}) {
   const asked: unknown[] = [];
-  const comparisons: Comparisons = {
+  const comparisons: Partial<Comparisons> = {
     compare(_caller, request) {
       asked.push(request);
       return Promise.resolve(doneOperation(comparison));
@@ -88,7 +88,7 @@ async function connect(replace: Partial<Comparisons> = {}) {
     },
     ...replace,
   };
-  const connected = await connectMemoryClient(createFakeOrchestrator({ comparisons }));
+  const connected = await connectMemoryClient(createFakeOrchestrator({ comparisons: comparisons as Comparisons }));
   close = () => connected.client.close();
   const textOf = (result: { readonly content: readonly { readonly type: string }[] }) =>
     result.content.map((block) => ("text" in block ? String(block.text) : "")).join("\n");

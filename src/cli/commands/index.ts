@@ -5,6 +5,7 @@ import { advice } from "../../orchestrator/api/next-step.ts";
 import { nearestNames } from "../../orchestrator/util/nearest.ts";
 import { hasColours, terminalText } from "../terminal/terminal-text.ts";
 import { addCompare } from "./compare.ts";
+import { addEval } from "./eval.ts";
 import { addMemories } from "./memory.ts";
 import { addModels, addRemoval } from "./models.ts";
 import {
@@ -78,6 +79,7 @@ export function createCommands(run: Run): Command {
 
   addGeneration(program, run);
   addCompare(program, run);
+  addEval(program, run);
   addRate(program, run);
   addModels(program, run);
   addPull(program, run);

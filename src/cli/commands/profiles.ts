@@ -49,7 +49,7 @@ export function addProfiles(program: Command, run: Run): void {
       ["ollm profiles reset", "all of it; asks first"],
       ["ollm profiles reset --task code --model qwen2.5-coder:7b", "one model for one kind of task"],
     ],
-  ).action((options: ResetFlags) => run((io) => resetLearned(options, io)));
+  ).action((options: Flags) => run((io) => resetLearned(options, io)));
 }
 
 type ProfileRow = ResourceData["ollm://profiles"]["profiles"][number];
@@ -112,14 +112,14 @@ function described(profile: ResourceData["ollm://profiles/{name}"], io: CommandI
   return `${title}\n\n${renderFacts([...facts, answer, ...learnedFacts], io)}${prompt}`;
 }
 
-interface ResetFlags extends JsonOption {
+interface Flags extends JsonOption {
   readonly task?: string;
   readonly model?: string;
   readonly yes?: boolean;
 }
 
 /** `ollm profiles reset`: forgets what was learned, after asking. */
-function resetLearned({ task, model, yes, ...options }: ResetFlags, io: CommandIo): Promise<number> {
+function resetLearned({ task, model, yes, ...options }: Flags, io: CommandIo): Promise<number> {
   const agreed = yes === true && { ask: () => Promise.resolve({ confirm: true }) };
   return withSession(io, { ...agreed }, async ({ call }) => {
     const { structured, text } = await call("pick_winner", { action: "reset", task, model });

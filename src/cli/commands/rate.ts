@@ -35,7 +35,7 @@ export function addRate(program: Command, run: Run): void {
         [`ollm ${rating}`, "the last answer; a second rating replaces the first"],
         [`ollm ${rating} --task code --model qwen2.5-coder:7b`, "any other answer of the last hour"],
       ],
-    ).action((flags: RateFlags) => run((io) => rate(rating, flags, io)));
+    ).action((flags: Flags) => run((io) => rate(rating, flags, io)));
   }
 }
 
@@ -160,7 +160,7 @@ function named(rating: Rating, task: string, model: string) {
   return advice(`name both: \`ollm ${rating} --task ${oneLine(task)} --model ${oneLine(model)}\``);
 }
 
-interface RateFlags {
+interface Flags {
   readonly task?: string;
   readonly model?: string;
   readonly force?: boolean;
@@ -168,7 +168,7 @@ interface RateFlags {
 }
 
 /** `ollm good` and `ollm bad`: of the last answer of this shell, or of any answer of a model to a kind of task. */
-async function rate(rating: Rating, flags: RateFlags, io: CommandIo): Promise<number> {
+async function rate(rating: Rating, flags: Flags, io: CommandIo): Promise<number> {
   let answer: Partial<ShellAnswer>;
   try {
     const isNamed = flags.task !== undefined && flags.model !== undefined;

@@ -37,7 +37,7 @@ export function addStats(program: Command, run: Run): void {
       ["ollm stats --money", "what was saved, and how it is computed"],
       ["ollm stats --money --csv", "every row, for a spreadsheet"],
     ],
-  ).action((options: StatsFlags) => run((io) => stats(options, io)));
+  ).action((options: Flags) => run((io) => stats(options, io)));
 }
 
 type Metrics = ResourceData["ollm://metrics"];
@@ -47,7 +47,7 @@ type Named = Metrics["by"][Dimension][number];
 type Money = Metrics["money"];
 type View = Pick<CommandIo, "columns" | "hasColour" | "environment" | "platform">;
 
-interface StatsFlags {
+interface Flags {
   readonly by?: Dimension;
   readonly money?: boolean;
   readonly csv?: boolean;
@@ -55,7 +55,7 @@ interface StatsFlags {
 }
 
 /** `ollm stats`. */
-function stats({ by, money, csv, json }: StatsFlags, io: CommandIo): Promise<number> {
+function stats({ by, money, csv, json }: Flags, io: CommandIo): Promise<number> {
   return withSession(io, {}, async ({ read }) => {
     const metrics = await read("ollm://metrics");
     const nowMs = Date.now();

@@ -1,5 +1,5 @@
 import type { Cost } from "./cost.ts";
-import type { CallerContext, FinishReason, Operation, Task } from "./types.ts";
+import type { CallerContext, FinishReason, JsonSchema, Operation, Task } from "./types.ts";
 
 export interface CompareRequest {
   readonly prompt: string;
@@ -97,6 +97,90 @@ export interface LearnedQuality {
   readonly score: number;
 }
 
+/** A prompt of the user's own work, with what an answer has to be like. */
+export interface EvalCase {
+  /** Its file and line: `cases.jsonl:3`. */
+  readonly name: string;
+  /** The file that it stands in. */
+  readonly source?: string;
+  readonly prompt: string;
+  readonly system?: string;
+  readonly task?: Task;
+  /** Names as the case has them, relative to its file; their texts once they are read. */
+  readonly files?: readonly { readonly path: string; readonly text?: string }[];
+  /** The answer is made and validated in this format. */
+  readonly format?: "json" | JsonSchema;
+  /** What the answer states has to stand in its files. */
+  readonly check?: "quotes";
+  /**
+   * All have to hold. `equals`: the same value, however it is spelled; `json`: JSON, and of the schema if `value` is one;
+   * `judge`: a model says that the answer meets the criterion. Empty: the case is only timed.
+   */
+  readonly expects: readonly {
+    readonly type: "equals" | "contains" | "icontains" | "regex" | "json" | "judge";
+    readonly value?: unknown;
+    readonly isNot?: true;
+  }[];
+}
+
+/** How models did on a set of cases. Times and speeds are medians, without loading and waiting. */
+export interface Eval {
+  readonly id: string;
+  /** Where its cases come from. */
+  readonly name: string;
+  /** ISO 8601. */
+  readonly createdAt: string;
+  /** Absent while answers are missing. */
+  readonly endedAt?: string;
+  readonly isRunning: boolean;
+  readonly models: readonly string[];
+  /** The model that judged what can't be compared. */
+  readonly judge?: string;
+  readonly cases: number;
+  /** Answers that there are, of `cases` × `models`. */
+  readonly answered: number;
+  /** How many cases are decided by what: a case counts at the weakest of its checks. */
+  readonly decidedBy: Readonly<Record<"values" | "format" | "quotes" | "judge" | "nothing", number>>;
+  /** Why answers are missing, and what to know of the figures. */
+  readonly notes: readonly string[];
+  /** One for each task and model, and one for all tasks (`all`) if there are several. Empty in a list. */
+  readonly rows: readonly {
+    readonly task: Task | "all";
+    readonly model: string;
+    readonly right: number;
+    /** Answers that were right or wrong, and requests that failed. */
+    readonly scored: number;
+    /** Among `scored`: the model gave no answer. */
+    readonly failed: number;
+    /** The judge could not tell. */
+    readonly undecided: number;
+    /** `right` ÷ `scored`, with its 95 % interval by Wilson's formula; absent without any. */
+    readonly quality?: { readonly share: number; readonly low: number; readonly high: number };
+    readonly seconds?: number;
+    readonly tokensPerSecond?: number;
+    readonly memoryBytes?: number;
+    readonly cost?: Cost;
+    /** Other requests ran on the same cores: the times say little. */
+    readonly isContended?: boolean;
+  }[];
+  /**
+   * For each profile that serves these tasks, and for all cases (without a profile) if there are several: the model that
+   * is better than all others, if the cases can tell.
+   */
+  readonly verdicts: readonly {
+    readonly profile?: string;
+    readonly winner?: string;
+    readonly text: string;
+  }[];
+  /** Answers that were not right, the first ones. */
+  readonly misses: readonly {
+    readonly case: string;
+    readonly model: string;
+    readonly why: string;
+    readonly text?: string;
+  }[];
+}
+
 /** Comparisons of models on one prompt, preferences, and what is learned from both and from ratings. */
 export interface Comparisons {
   /** Throws `InvalidRequest`, `UnknownModel`, `PrivacyLocked`. */
@@ -120,6 +204,39 @@ export interface Comparisons {
    */
   rate(caller: CallerContext, rating: Rating): Promise<Rating>;
   learned(caller: CallerContext): Promise<readonly LearnedQuality[]>;
+  /**
+   * The cases of files: YAML, JSON, JSON lines, a prompt as text with its answer beside it, promptfoo's configuration.
+   * Notes name what of them is not used. Throws `InvalidRequest` with file and line.
+   */
+  readCases(files: readonly { readonly path: string; readonly text: string }[]): Promise<{
+    readonly cases: readonly EvalCase[];
+    readonly notes: readonly string[];
+  }>;
+  /**
+   * Asks each model each case, and keeps each answer: one that has been interrupted is continued by the same request.
+   * Throws `InvalidRequest`, `UnknownModel`, `PrivacyLocked`.
+   */
+  evaluate(
+    caller: CallerContext,
+    request: {
+      readonly name: string;
+      /** With the texts of their files. */
+      readonly cases: readonly EvalCase[];
+      /** `auto`: all of this machine that fit. */
+      readonly models: readonly string[] | "auto";
+      readonly judge?: string;
+      /** What its answers may cost, in the currency of the paid engine. */
+      readonly budget?: number;
+      readonly maxTokens?: number;
+      readonly notes?: readonly string[];
+    },
+  ): Promise<Operation<Eval>>;
+  /** Newest first, without rows, verdicts and misses. */
+  evals(caller: CallerContext): Promise<readonly Eval[]>;
+  /** Throws `UnknownComparison`. */
+  getEval(caller: CallerContext, id: string): Promise<Eval>;
+  /** Throws `UnknownComparison`, `InvalidRequest` for one that runs. */
+  removeEval(caller: CallerContext, id: string): Promise<void>;
   /**
    * Forgets what was learned, about one task or model if it names one; preferences stay. Throws `InvalidRequest` if nothing
    * was learned about the model.

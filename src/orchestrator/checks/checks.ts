@@ -25,6 +25,8 @@ import { JsonFormat, type JsonText, type Validation, isQuick, notValidated } fro
 import { questionOf } from "../util/file-name.ts";
 import { defined } from "../util/defined.ts";
 
+export { valueKey } from "./agree.ts";
+
 type Candidate = ChainStep["entry"]["candidate"];
 
 /** A format that answers are validated against. */

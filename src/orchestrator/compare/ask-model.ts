@@ -104,7 +104,11 @@ function withNearest({ message, next }: OrchestratorError): string {
   return names.length === 0 ? message : `${message} (nearest: ${names.join(", ")})`;
 }
 
-async function residentBytes(world: GenerationWorld, engineId: string, model: string): Promise<number | undefined> {
+export async function residentBytes(
+  world: GenerationWorld,
+  engineId: string,
+  model: string,
+): Promise<number | undefined> {
   const engine = world.inventory.engines.find(({ id }) => id === engineId);
   if (engine === undefined) return undefined;
   const loaded = await world.loaded.of(engine, 0);

@@ -48,9 +48,11 @@ interface StoredComparisons extends Comparisons {
 const maxUnsaved = 5;
 
 /** Comparisons and picks; the document is read on first use. */
-export function createComparisons({ world, operations, preferences, files }: ComparisonParts): StoredComparisons {
+export function createComparisons(parts: ComparisonParts): StoredComparisons {
+  const { world, operations, preferences, files } = parts;
   const { log } = world;
   const comparisons = openedOnce(() => openComparisons(log, files));
+  const evals = lazyEvals(parts);
   /** Comparisons that could not be written to disk, newest first. */
   let unsaved: readonly Comparison[] = [];
 
@@ -158,9 +160,24 @@ export function createComparisons({ world, operations, preferences, files }: Com
     },
     learned: ({ client }) => preferences.learned(client),
     reset: (_caller, scope) => preferences.reset(scope),
-    problems: () => comparisons.found()?.problems ?? [],
-    close: async () => (await comparisons.opened())?.close(),
+    ...evals.methods,
+    problems: () => [comparisons.found(), evals.found()].flatMap((opened) => opened?.problems ?? []),
+    close: async () =>
+      void (await Promise.all([comparisons, evals].map(async (each) => (await each.opened())?.close()))),
   };
+}
+
+/** Loaded with the first request for one. */
+function lazyEvals({ world, operations, files }: ComparisonParts) {
+  const evals = openedOnce(async () => (await import("./evals.ts")).createEvals({ world, operations, files }));
+  const methods = {
+    readCases: async (given) => (await import("./eval-cases.ts")).readCases(given),
+    evaluate: async (...asked) => (await evals.get()).evaluate(...asked),
+    evals: async () => (await evals.get()).evals(),
+    getEval: async (_caller, id) => (await evals.get()).getEval(id),
+    removeEval: async (_caller, id) => (await evals.get()).removeEval(id),
+  } satisfies Partial<Comparisons>;
+  return { ...evals, methods };
 }
 
 /** The model as the comparison spells it, and the others that answered. Throws `InvalidRequest`. */

@@ -93,7 +93,7 @@ export async function runComparison(
 }
 
 /** The settings without options and system prompts of single models, so that all run alike. Memory figures stay. */
-function fairSettings(settings: CallerSettings): CallerSettings {
+export function fairSettings(settings: CallerSettings): CallerSettings {
   const models = Object.entries(settings.models).map(([pattern, { options: _options, system: _system, ...rest }]) => [
     pattern,
     rest,
@@ -188,7 +188,7 @@ async function findContestants(
 ): Promise<readonly Entrant[]> {
   const planner = { ...caller, signal };
   if (asked !== "auto") {
-    return Promise.all(asked.map((model) => planEntrant(world, planner, { ...request, model }, model)));
+    return Promise.all(asked.map((model) => planEntrant(world, planner, request, model)));
   }
   const { model } = caller.settings;
   const routing = { ...model.routing, enabled: true };
@@ -197,7 +197,7 @@ async function findContestants(
   const found: Entrant[] = [];
   for (const { entry } of chain) {
     const { name } = entry.located.model;
-    const entrant = await planEntrant(world, planner, { ...request, model: name }, name);
+    const entrant = await planEntrant(world, planner, request, name);
     if ("contestant" in entrant && entrant.contestant.fits) found.push(entrant);
     if (found.length === maxAutomatic) break;
   }
@@ -213,6 +213,28 @@ async function findContestants(
   return found;
 }
 
+/** Throws what the request would. */
+export async function contestantOf(
+  world: GenerationWorld,
+  caller: CallerContext,
+  request: GenerateRequest & Required<Pick<GenerateRequest, "model">>,
+): Promise<Contestant> {
+  const { plan, engine: engineId, model: name } = await planGeneration(world, caller, request);
+  const located = await world.inventory.locate(request.model);
+  const chosen = located.find(({ engine }) => engine.id === engineId);
+  const isElsewhere = chosen !== undefined && takesNoMemory(chosen);
+  return {
+    model: name,
+    engine: engineId,
+    // A cloud model shares cores with nothing here, not even with another cloud model.
+    domain: isElsewhere ? `cloud ${engineId} ${name}` : (chosen?.engine.memoryDomain ?? "local"),
+    isLoaded: plan.isLoaded,
+    fits: plan.fits,
+    evicts: plan.evict.map((victim) => victim.name).filter((victim) => !sameModel(victim, name)),
+    bytes: plan.estimate.predictedBytes,
+  };
+}
+
 async function planEntrant(
   world: GenerationWorld,
   caller: CallerContext,
@@ -220,23 +242,8 @@ async function planEntrant(
   model: string,
 ): Promise<Entrant> {
   try {
-    const { plan, engine: engineId, model: name } = await planGeneration(world, caller, request);
-    const located = await world.inventory.locate(model);
-    const chosen = located.find(({ engine }) => engine.id === engineId);
-    const isElsewhere = chosen !== undefined && takesNoMemory(chosen);
-    return {
-      model: name,
-      contestant: {
-        model: name,
-        engine: engineId,
-        // A cloud model shares cores with nothing here, not even with another cloud model.
-        domain: isElsewhere ? `cloud ${engineId} ${name}` : (chosen?.engine.memoryDomain ?? "local"),
-        isLoaded: plan.isLoaded,
-        fits: plan.fits,
-        evicts: plan.evict.map((victim) => victim.name).filter((victim) => !sameModel(victim, name)),
-        bytes: plan.estimate.predictedBytes,
-      },
-    };
+    const contestant = await contestantOf(world, caller, { ...request, model });
+    return { model: contestant.model, contestant };
   } catch (error) {
     if (!(error instanceof OrchestratorError)) throw error;
     return { model, error: failureText(error, world, caller.signal) };
@@ -261,7 +268,7 @@ async function askJudge(
   const answers = ask.results.filter(({ error }) => error === undefined);
   if (answers.length < 2) return { note: "no judgement: fewer than two models answered" };
   try {
-    const judge = await chooseJudge(world, caller, ask.judge, ask.results, context.signal);
+    const judge = await chooseJudge(world, ask.judge, ask.results, context.signal);
     if (judge === undefined) return { note: "no judgement: no local model fits in memory" };
     const verdicts: Verdict[] = [];
     for (const order of [answers, answers.toReversed()]) {
@@ -280,7 +287,7 @@ async function askJudge(
  * Refuses an unsuitable judge before the models run, which may take minutes. Throws `UnknownModel`, `InvalidRequest` for
  * a model that is not on this machine, and whatever `planGeneration` throws.
  */
-async function checkJudge(world: GenerationWorld, caller: CallerContext, judge: string): Promise<void> {
+export async function checkJudge(world: GenerationWorld, caller: CallerContext, judge: string): Promise<void> {
   if (judge === "auto") return;
   const located = await world.inventory.locate(judge);
   // Answers to a private prompt are private too, whatever `privacy` allows.
@@ -305,11 +312,10 @@ async function checkJudge(world: GenerationWorld, caller: CallerContext, judge: 
 }
 
 /** For `auto`: the largest local model that fits and is not compared, else the largest compared one. */
-async function chooseJudge(
+export async function chooseJudge(
   world: GenerationWorld,
-  caller: CallerContext,
   judge: string,
-  results: readonly ComparedModel[],
+  results: readonly Pick<ComparedModel, "model">[],
   signal: AbortSignal,
 ): Promise<string | undefined> {
   // The name as the engine spells it. Throws `UnknownModel`.

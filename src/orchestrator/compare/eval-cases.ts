@@ -1,0 +1,140 @@
+import * as z from "zod";
+import { InvalidRequest } from "../api/errors.ts";
+import type { EvalCase } from "../api/facade-compare.ts";
+import { advice } from "../api/next-step.ts";
+import { taskNames } from "../api/types.ts";
+import { taskOf } from "../api/facade-route.ts";
+import { defined } from "../util/defined.ts";
+import { parseJson } from "../util/parse-json.ts";
+import { parseYaml } from "../util/parse-yaml.ts";
+import { messageOf } from "../util/message-of.ts";
+import { promptfooCases } from "./eval-promptfoo.ts";
+
+type Source = { readonly path: string; readonly text: string };
+
+/** What a file of cases may have: a set of thousands is written by a program, as JSON lines. */
+const maxYaml = { bytes: 1024 ** 2, tokens: 60_000 } as const;
+const maxCases = 10_000;
+
+const texts = z.union([z.string(), z.array(z.string())]);
+
+const ownCase = z.strictObject({
+  name: z.string().min(1).optional(),
+  prompt: z.string(),
+  system: z.string().optional(),
+  task: z.enum(taskNames as [string, ...string[]]).optional(),
+  files: texts.optional(),
+  expected: z
+    .unknown()
+    .refine((value) => value !== null, "is null: leave it out, or say what is expected")
+    .optional(),
+  contains: texts.optional(),
+  format: z.union([z.literal("json"), z.record(z.string(), z.unknown())]).optional(),
+  check: z.literal("quotes").optional(),
+  judge: z.string().min(1).optional(),
+});
+
+/** The cases of files, by the kind of each; see `Comparisons.readCases`. */
+export async function readCases(files: readonly Source[]): Promise<ReturnType<typeof promptfooCases>> {
+  const cases: EvalCase[] = [];
+  const notes: string[] = [];
+  /** Files that are no cases by themselves: they may be those of a case. */
+  const others: string[] = [];
+  const expected = new Map(files.flatMap((file) => (isExpected(file) ? [[stemOf(file), file.text] as const] : [])));
+  const prompts = new Set<string>();
+  for (const file of files) {
+    if (isExpected(file)) continue;
+    if (/\.(?:jsonl|ndjson)$/i.test(file.path)) cases.push(...linesOf(file));
+    else if (/\.(?:ya?ml|json)$/i.test(file.path)) {
+      const read = await documentOf(file);
+      cases.push(...read.cases);
+      notes.push(...read.notes);
+    } else if (/\.(?:md|txt)$/i.test(file.path)) {
+      prompts.add(stemOf(file));
+      const value = expected.get(stemOf(file))?.trim();
+      const expects = value === undefined ? [] : [{ type: "equals", value } as const];
+      if (file.text.trim() === "") throw invalid(file.path, "is empty");
+      cases.push({ name: file.path, prompt: file.text.trim(), expects });
+    } else others.push(file.path);
+  }
+  const lonely = [...expected.keys()].filter((stem) => !prompts.has(stem));
+  notes.push(...lonely.map((stem) => `${stem}.expected belongs to no prompt: ${stem}.md or ${stem}.txt is missing`));
+  const used = new Set(cases.flatMap((each) => (each.files ?? []).map(({ path }) => path)));
+  const unused = others.filter((path) => ![...used].some((name) => path.endsWith(name.replace(/^\.\//, ""))));
+  notes.push(...unused.map((path) => `${path} is no case, and no case names it`));
+  if (cases.length > maxCases)
+    throw new InvalidRequest(`there are ${cases.length} cases; at most ${maxCases} are asked`);
+  if (cases.length > 0) return { cases, notes };
+  throw new InvalidRequest(
+    [`there is no case in ${files.map(({ path }) => path).join(", ") || "these files"}`, ...notes].join("; "),
+    {
+      next: advice('write one case a line, such as {"prompt": "What is 17 × 3?", "expected": 51}'),
+    },
+  );
+}
+
+const isExpected = ({ path }: Source): boolean => /\.expected\.\w+$/i.test(path);
+const stemOf = ({ path }: Source): string => path.replace(/(?:\.expected)?\.\w+$/i, "");
+
+function linesOf({ path, text }: Source): readonly EvalCase[] {
+  return text.split(/\r?\n/).flatMap((line, index) => {
+    if (line.trim() === "") return [];
+    const where = `${path}:${index + 1}`;
+    try {
+      return [caseOf(parseJson(line), where, path)];
+    } catch (error) {
+      throw error instanceof SyntaxError ? invalid(where, `is not JSON: ${messageOf(error)}`) : error;
+    }
+  });
+}
+
+async function documentOf({ path, text }: Source): Promise<ReturnType<typeof promptfooCases>> {
+  const parsed = await parseYaml(text, maxYaml.bytes, maxYaml.tokens);
+  if ("problem" in parsed) {
+    const tooLarge = parsed.line === undefined ? "; larger sets are written as JSON lines" : "";
+    throw invalid(parsed.line === undefined ? path : `${path}:${parsed.line}`, `${parsed.problem}${tooLarge}`);
+  }
+  const { value, document, lines } = parsed;
+  const lineOf = (...keys: readonly (string | number)[]): string => {
+    const node = document.getIn(keys, true) as { readonly range?: readonly [number, ...unknown[]] | null } | undefined;
+    return node?.range ? `${path}:${lines.linePos(node.range[0]).line}` : path;
+  };
+  if (typeof value === "object" && value !== null && ("tests" in value || "prompts" in value)) {
+    return promptfooCases(value, { path, lineOf });
+  }
+  if (!Array.isArray(value)) return { cases: [caseOf(value, path, path)], notes: [] };
+  return { cases: value.map((each, index) => caseOf(each, lineOf(index), path)), notes: [] };
+}
+
+function caseOf(value: unknown, where: string, source: string): EvalCase {
+  const parsed = ownCase.safeParse(value);
+  if (!parsed.success) {
+    const [issue] = parsed.error.issues;
+    const at = issue?.path.join(".") ?? "";
+    throw invalid(where, `is no case: ${at === "" ? "" : `${at}: `}${issue?.message ?? "it is not an object"}`);
+  }
+  const { name, prompt, system, task, files, expected, contains, format, check, judge } = parsed.data;
+  if (prompt.trim() === "") throw invalid(where, "has an empty prompt");
+  if (check !== undefined && files === undefined) throw invalid(where, "has check: quotes, and no files to look in");
+  return {
+    name: name ?? where,
+    source,
+    prompt,
+    ...defined({
+      system,
+      task: task === undefined ? undefined : taskOf(task),
+      files: files === undefined ? undefined : [files].flat().map((path) => ({ path })),
+      format,
+      check,
+    }),
+    expects: [
+      ...(expected === undefined ? [] : [{ type: "equals", value: expected } as const]),
+      ...[contains ?? []].flat().map((each) => ({ type: "contains", value: each }) as const),
+      ...(judge === undefined ? [] : [{ type: "judge", value: judge } as const]),
+    ],
+  };
+}
+
+function invalid(where: string, problem: string): InvalidRequest {
+  return new InvalidRequest(`${where} ${problem}`, { next: advice("correct the file and try again") });
+}
