@@ -5,7 +5,6 @@ import path from "node:path";
 import { InvalidRequest } from "../../orchestrator/api/errors.ts";
 import { formatBytes } from "../../orchestrator/util/format-bytes.ts";
 import { advice } from "../../orchestrator/api/next-step.ts";
-import {} from "./allowed-paths.ts";
 import type { Repository } from "./git-repository.ts";
 import { runGit, type GitOptions, type GitOutput } from "./git-run.ts";
 import { defined } from "../../orchestrator/util/defined.ts";
