@@ -248,6 +248,10 @@ describe("what can't be read", () => {
     expect(await refusal(files().readText(["data.bin"]))).toBe(
       "data.bin is not text: binary data\nConvert the file to text first.",
     );
+    await writeFile(path.join(root, "sales.xlsx"), Buffer.from("504b0304", "hex"));
+    expect(await refusal(files().readText(["sales.xlsx"]))).toBe(
+      "sales.xlsx is not text: ZIP archive (also docx, xlsx, jar)\nSave the sheet as CSV first.",
+    );
     expect(await refusal(files().readImages(["notes.txt"]))).toBe(
       "notes.txt is not a PNG, JPEG, WebP or GIF: unknown content\nName the file in files.",
     );

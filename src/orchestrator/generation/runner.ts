@@ -135,7 +135,7 @@ function answerRead(asked: Run): Promise<ReadAnswer> {
 async function answerRows(asked: Run): Promise<ReadAnswer> {
   const { world, caller, thread, request, context } = asked;
   const reader = await world.reader();
-  return reader.query(
+  const answered = await reader.query(
     {
       request,
       context,
@@ -145,13 +145,16 @@ async function answerRows(asked: Run): Promise<ReadAnswer> {
     },
     () => answerText(asked),
   );
+  // Counted is the task of the question, not that of writing a query.
+  asked.tally.decided = request.decided;
+  return answered;
 }
 
-const rowFiles = /^(?!(?:.*[\\/])?git:).*\.(?:csv|tsv|tab|jsonl|ndjson)$/is;
+const rowFiles = /^(?!(?:.*[\\/])?git:).*\.(?:csv|tsv|tab|jsonl|ndjson|json)$/is;
 
-/** Whether all files are tables, and may be asked by a query: a check looks for what files say word for word. */
-function hasRows({ files, images, audio, split, check = "none" }: Resolved): boolean {
-  if (files === undefined || files.length === 0 || split === "none" || check !== "none") return false;
+/** Whether all files may be tables that a query is run on. */
+function hasRows({ files, images, audio, split }: Resolved): boolean {
+  if (files === undefined || files.length === 0 || split === "none") return false;
   return images === undefined && audio === undefined && files.every(({ path }) => rowFiles.test(path));
 }
 

@@ -22,13 +22,15 @@ export class QueryThread {
     this.#signal = signal;
   }
 
-  /** Undefined for files that hold no rows, or that can't be read in time. Rejects with `Cancelled` only. */
+  /** Why not, for files that hold no rows or can't be read in time. Rejects with `Cancelled` only. */
   static async open(
     files: readonly { readonly path: string; readonly text: string }[],
     signal: AbortSignal,
-  ): Promise<QueryThread | undefined> {
+    /** That queries are compared with. */
+    question = "",
+  ): Promise<QueryThread | { readonly problem: string }> {
     const thread = new Worker(builtFile("query-worker.mjs"), {
-      workerData: files.map(({ path, text }) => ({ path, text })),
+      workerData: { files: files.map(({ path, text }) => ({ path, text })), question },
       execArgv: [],
       stdin: false,
       resourceLimits: { maxOldGenerationSizeMb },
@@ -37,7 +39,7 @@ export class QueryThread {
     const report = await reportOf(thread, openMs, signal);
     if ("tables" in report) return new QueryThread(thread, report.tables, signal);
     await thread.terminate();
-    return undefined;
+    return { problem: "problem" in report ? report.problem : "it gives no tables" };
   }
 
   /** Whether it can run another query: a thread that ran out of time or memory has ended. */

@@ -5,6 +5,7 @@ import initSqlJs, { type Database } from "sql.js";
 import { builtFile } from "../util/node-executable.ts";
 import { messageOf } from "../util/message-of.ts";
 import type { Column, Value } from "./column.ts";
+import { doubtsOf, missingValues, namedIn, typeProblem, withDays } from "./query-check.ts";
 import { checkedQuery } from "./query-text.ts";
 import { type Table, tablesOf } from "./table.ts";
 
@@ -28,6 +29,8 @@ export interface QueryRows {
   /** The first ones; dates as the file writes them. */
   readonly rows: readonly (readonly Value[])[];
   readonly total: number;
+  /** Why it may not ask what the question asks. */
+  readonly doubts: readonly string[];
 }
 
 /** What the thread sends: the outline once, then the end of each query. */
@@ -120,9 +123,12 @@ function shortened(value: Value): Value {
 }
 
 /** Throws what is wrong with the query, in SQLite's words where it finds it. */
-function run(database: Database, sql: string, tables: readonly Table[]): QueryRows {
+function run(database: Database, sql: string, tables: readonly Table[], question: string): QueryRows {
   const names = tables.flatMap(({ name, columns }) => [name, ...columns.map((column) => column.name)]);
-  const text = checkedQuery(sql, names);
+  const named = namedIn(tables);
+  const text = withDays(checkedQuery(sql, names), named);
+  const problem = typeProblem(text, named);
+  if (problem !== undefined) throw new Error(problem);
   const statement = database.prepare(text);
   try {
     const rows: (readonly Value[])[] = [];
@@ -131,7 +137,24 @@ function run(database: Database, sql: string, tables: readonly Table[]): QueryRo
       total += 1;
       if (total <= maxRows) rows.push(statement.get().map(plain));
     }
-    return { text, columns: statement.getColumnNames(), rows, total };
+    const has = (column: string, operator: string, literal: string) =>
+      tables.some((table) => hasValue(database, table, column, operator, literal));
+    const doubts = question === "" ? [] : [...missingValues(text, named, has), ...doubtsOf(question, text, tables)];
+    return { text, columns: statement.getColumnNames(), rows, total, doubts };
+  } finally {
+    statement.free();
+  }
+}
+
+function hasValue(database: Database, table: Table, column: string, operator: string, literal: string): boolean {
+  const wanted = column.replaceAll('"', "").toLowerCase();
+  const found = table.columns.find((each) => each.name.toLowerCase() === wanted);
+  if (found === undefined) return false;
+  const statement = database.prepare(
+    `SELECT 1 FROM "${table.name}" WHERE "${found.name}" ${operator} ${literal} LIMIT 1`,
+  );
+  try {
+    return statement.step();
   } finally {
     statement.free();
   }
@@ -152,19 +175,23 @@ function plain(cell: unknown): Value {
 /** Dates as in files that have 31.12.2025; the database has 2025-12-31. */
 function writtenDates(tables: readonly Table[]): (value: Value) => Value {
   const isGerman = tables.some(({ columns }) =>
-    columns.some(({ written = "" }) => /^\d{1,2}\.\d{1,2}\.\d{4}$/.test(written)),
+    columns.some(({ written = "" }) => /^\d{1,2}\.\d{1,2}\.\d{2,4}$/.test(written)),
   );
   if (!isGerman) return (value) => value;
   return (value) => (typeof value === "string" ? value.replace(/^(\d{4})-(\d{2})-(\d{2})$/, "$3.$2.$1") : value);
 }
 
 async function serve(): Promise<void> {
-  const tables = tablesOf(workerData as readonly { readonly path: string; readonly text: string }[]);
+  const { files, question } = workerData as {
+    readonly files: readonly { readonly path: string; readonly text: string }[];
+    readonly question: string;
+  };
+  const tables = tablesOf(files);
   const database = await opened(tables);
   const shown = writtenDates(tables);
   parentPort?.on("message", (sql: string) => {
     try {
-      const found = run(database, sql, tables);
+      const found = run(database, sql, tables, question);
       report({ found: { ...found, rows: found.rows.map((row) => row.map(shown)) } });
     } catch (error) {
       report({ problem: withNames(messageOf(error), tables) });

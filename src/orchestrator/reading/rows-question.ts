@@ -37,6 +37,25 @@ const worded = words(
   "por que|resum\\p{L}*|explica\\p{L}*|describ\\p{L}*|significa|traduc\\p{L}*|escrib\\p{L}*|script|programa|grafico|contradi\\p{L}*|temas?|analiza\\p{L}*",
   "perche|riassum\\p{L}*|riassunto|spieg\\p{L}*|descriv\\p{L}*|significa|traduc\\p{L}*|scriv\\p{L}*|script|programma|grafico|contraddi\\p{L}*|temi|analizz\\p{L}*",
 );
+/** Texts of people, and how they may be: a model that reads judges that, no query. */
+const texts = words(
+  "comments?|reviews?|feedback|remarks?|messages?|responses?|opinions?|tickets?",
+  "kommentar\\p{L}*|bewertung\\p{L}*|ruckmeldung\\p{L}*|anmerkung\\p{L}*|bemerkung\\p{L}*|nachricht\\p{L}*|meinung\\p{L}*",
+  "commentaires?|avis|remarques?|messages?|comentarios?|opinion\\p{L}*|resenas?|mensajes?|comment[oi]|recension[ei]|messaggi\\p{L}*",
+);
+const manners = words(
+  "(?:negativ|positiv|neutral|angr|happ|unhapp|rude|polit|friendl|unfriendl|sarcas|critic|prais|upset|frustrat|annoyed|satisf|dissatisf)\\p{L}*",
+  "(?:wutend|verarger|hoflich|unhoflich|freundlich|unfreundlich|zufrieden|unzufrieden|kritisch|lob)\\p{L}*",
+  "(?:negati|positi|fache|content|mecontent|poli|critique|enfad|satisfech|insatisfech|amable|arrabbiat|soddisfatt|insoddisfatt|gentil)\\p{L}*",
+);
+const judged = words(
+  "sentiments?|mood|tone of|complaints?|complain|stimmung|tonfall|beschwer\\p{L}*|plaintes?|quejas?|lamentel[ae]|reclami",
+);
+/** Chinese has no spaces between words. */
+const chineseComputed =
+  /多少|几[个条次家人位天]|总[数额计和量]|合计|平均|最[高低多少大小早晚新]|统计|排序|排名|占比|比例|列出|求和/u;
+const chineseWorded = /总结|概括|概述|为什么|为何|翻译|解释|描述|分析|撰写|负面|正面|投诉|情绪|评价如何|写一/u;
+
 /** `mean` is a meaning in a question that asks what something means. */
 const meanValue =
   /(?<!\p{L})(?:the|a|arithmetic|geometric) mean(?!\p{L})|(?<!\p{L})mean (?:of|value|price|time|number)/u;
@@ -49,6 +68,11 @@ export function asksOfRows({ prompt, task }: Pick<GenerateRequest, "prompt" | "t
   if (prompt.length > maxCharacters || (task === undefined ? otherGuesses.has(guess) : otherTasks.has(task)))
     return false;
   const question = fold(prompt.trim());
-  if (worded.test(question.replace(meanValue, "average"))) return false;
-  return computed.test(question) || (/[?？]\P{L}*$/u.test(question) && !asksOnePlace({ prompt, ...defined({ task }) }));
+  if (worded.test(question.replace(meanValue, "average")) || chineseWorded.test(question)) return false;
+  if (judged.test(question) || (texts.test(question) && manners.test(question))) return false;
+  return (
+    computed.test(question) ||
+    chineseComputed.test(question) ||
+    (/[?？]\P{L}*$/u.test(question) && !asksOnePlace({ prompt, ...defined({ task }) }))
+  );
 }

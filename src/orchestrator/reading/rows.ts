@@ -13,6 +13,8 @@ import { asksOfRows } from "./rows-question.ts";
 /** A query is short; a model that thinks needs more before it. */
 const queryTokens = 384;
 const thinkingTokens = 4_096;
+/** A model that is to be unloaded is, this long after its query. */
+const heldSeconds = 10;
 /** Rows that a model words its answer from. */
 const wordedRows = 50;
 /** Rows of the result that the caller gets. */
@@ -35,6 +37,7 @@ export async function answerFromRows(
   const thread = await openedFor(request, context.signal);
   if (thread === undefined) return undefined;
   const totals = new PartsTotals();
+  if ("problem" in thread) return { failure: thread.problem, totals };
   try {
     const { tables } = thread;
     context.report({ message: `writing a query over ${counted(rowsOf(tables), "row")}` });
@@ -45,8 +48,18 @@ export async function answerFromRows(
     const direct = request.format === undefined ? directAnswer(found) : undefined;
     const worded = direct === undefined ? await wordedAnswer(ask, found, totals) : undefined;
     if (direct !== undefined) context.addText(direct);
-    const result = worded ?? { ...by, text: direct ?? "" };
-    const notes = [...totals.notes(), ...tables.flatMap((table) => table.notes)];
+    // The model wrote a query; what was asked is another task.
+    const { task, because } = request.decided;
+    const result = worded ?? { ...by, text: direct ?? "", route: { ...by.route, task, because } };
+    const notes = [
+      ...(found.doubts.length === 0 ? [] : [`the query may not ask what you meant: ${found.doubts.join("; ")}`]),
+      ...(worded !== undefined && found.total > wordedRows
+        ? [`the query gives ${found.total} rows; the answer is made from the first ${wordedRows}`]
+        : []),
+      ...notApplied(request),
+      ...totals.notes(),
+      ...tables.flatMap((table) => table.notes),
+    ];
     return { result: { ...totals.of(result), notes, totalMs: steady() - startedAtMs, query } };
   } catch (error) {
     if (context.signal.aborted || error instanceof Cancelled || !(error instanceof OrchestratorError)) throw error;
@@ -56,28 +69,42 @@ export async function answerFromRows(
   }
 }
 
+/** What of a request says nothing about an answer from a query. */
+function notApplied({ check = "none", grounded }: Resolved): readonly string[] {
+  const names = [...(check === "none" ? [] : [`check "${check}"`]), ...(grounded === true ? ["grounded"] : [])];
+  return names.length === 0 ? [] : [`${names.join(" and ")} not applied: the answer is from the rows of a query`];
+}
+
 /** The request for the query, for a plan. */
 export async function queryRequest(request: Resolved, signal: AbortSignal): Promise<GenerateRequest | undefined> {
   const thread = await openedFor(request, signal);
-  if (thread === undefined) return undefined;
+  if (thread === undefined || "problem" in thread) return undefined;
   await thread.close();
   return asking(request, queryPrompt(request.prompt, thread.tables));
 }
 
-async function openedFor(request: Resolved, signal: AbortSignal): Promise<QueryThread | undefined> {
-  const { files = [], decided } = request;
+/** Undefined for another question, and for JSON that is no table. */
+async function openedFor(request: Resolved, signal: AbortSignal) {
+  const { files = [], decided, prompt } = request;
   if (!asksOfRows(request, decided.task)) return undefined;
-  return QueryThread.open(files, signal);
+  const opened = await QueryThread.open(files, signal, prompt);
+  const isJson = files.some(({ path }) => /\.json$/i.test(path));
+  return "problem" in opened && isJson ? undefined : opened;
 }
 
-/** A query that runs: the second one, with the error of the first, if that failed or found nothing. */
+interface Written {
+  readonly found: QueryRows;
+  readonly by: GenerateResult;
+}
+
+/** A query that runs. It is corrected once: after an error, if it finds nothing, or where it seems to ask something else. */
 async function writtenQuery(
   { request, context, write }: RowsAsk,
   thread: QueryThread,
   totals: PartsTotals,
-): Promise<{ readonly found: QueryRows; readonly by: GenerateResult } | { readonly problem: string }> {
+): Promise<Written | { readonly problem: string }> {
   let prompt = queryPrompt(request.prompt, thread.tables);
-  let empty: { readonly found: QueryRows; readonly by: GenerateResult } | undefined;
+  let first: Written | undefined;
   for (let attempt = 0; ; attempt += 1) {
     const by = await write({
       request: asking(request, prompt),
@@ -87,14 +114,30 @@ async function writtenQuery(
     totals.add(by);
     const sql = queryIn(by.text);
     const found = sql === undefined ? { problem: "it wrote no query" } : await thread.run(sql);
-    if (!("problem" in found) && (!isNothing(found) || attempt > 0)) return { found, by };
-    if (!("problem" in found)) empty = { found, by };
-    if (attempt > 0 || !thread.isOpen)
-      return empty ?? { problem: "problem" in found ? `${by.model}: ${found.problem}` : "" };
-    const problem = "problem" in found ? found.problem : "it finds no rows; compare its values with those of the table";
+    const problem = problemIn(found);
+    if (problem === undefined && !("problem" in found)) return { found, by };
+    if (attempt > 0 || !thread.isOpen) {
+      if (!("problem" in found) && !isWorse(found, first?.found)) return { found, by };
+      return first ?? { problem: "problem" in found ? `${by.model}: ${found.problem}` : "" };
+    }
+    if (!("problem" in found)) first = { found, by };
     context.report({ message: `correcting the query: ${problem}` });
-    prompt = correctionPrompt(prompt, sql ?? by.text, problem);
+    prompt = correctionPrompt(prompt, sql ?? by.text, problem ?? "");
   }
+}
+
+/** What a model can do better: undefined for a query that found something, and that nothing speaks against. */
+function problemIn(found: QueryRows | { readonly problem: string }): string | undefined {
+  if ("problem" in found) return found.problem;
+  if (found.doubts.length > 0) return found.doubts.join("; ");
+  return isNothing(found) ? "it finds no rows; compare its values with those of the table" : undefined;
+}
+
+/** Whether a corrected query has more that speaks against it than the first one. */
+function isWorse(found: QueryRows, first: QueryRows | undefined): boolean {
+  if (first === undefined) return false;
+  if (isNothing(found) !== isNothing(first)) return isNothing(found);
+  return found.doubts.length > first.doubts.length;
 }
 
 /** No row, or one without a value: often a value is spelled otherwise in the table. */
@@ -112,10 +155,13 @@ function asking(request: Resolved, prompt: string): GenerateRequest {
     memoryTokens: _memory,
     ...plain
   } = kept;
+  // The model words the answer, too: with 0 it would be loaded again for that.
+  const { keepAliveSeconds } = request;
+  const held = keepAliveSeconds === 0 ? { keepAliveSeconds: heldSeconds } : {};
   const maxTokens = request.think !== undefined && request.think !== false ? thinkingTokens : queryTokens;
   // A model that thinks unasked would use up the tokens before its query.
   const think = request.think ?? false;
-  return { ...plain, prompt, think, task: "code", maxTokens, temperature: 0, useMemory: false, split: "none" };
+  return { ...plain, ...held, prompt, think, task: "code", maxTokens, temperature: 0, useMemory: false, split: "none" };
 }
 
 function queryPrompt(question: string, tables: readonly TableOutline[]): string {
@@ -126,7 +172,8 @@ function queryPrompt(question: string, tables: readonly TableOutline[]): string 
       (tables.length === 1 ? "There is no other table to join. " : "") +
       "A share of rows is AVG(condition); what has the most in all is the first of its sums or counts, with GROUP BY. " +
       "Add no condition that the question lacks. Compare with values as they stand in the tables. Empty cells are NULL. " +
-      "Dates are text: date(d) is a day, strftime('%Y-%m', d) a month, julianday(a) - julianday(b) are days.",
+      "Dates are text: date(d) is a day, strftime('%Y-%m', d) a month, julianday(a) - julianday(b) are days. " +
+      "/ gives fractions: CAST(n / 10 AS INTEGER) * 10 is a step of ten.",
     `Question: ${question.trim()}`,
     "Write only the query.",
   ].join("\n\n");
@@ -171,7 +218,7 @@ function directAnswer({ columns, rows: [row = []], total }: QueryRows): string |
 
 async function wordedAnswer({ request, context, answer }: RowsAsk, found: QueryRows, totals: PartsTotals) {
   // What a query worked out stands in no file.
-  const { files: _files, grounded: _grounded, ...rest } = request;
+  const { files: _files, grounded: _grounded, check: _check, ...rest } = request;
   const { columns, rows, total } = found;
   const first = rows.slice(0, wordedRows);
   const table = [columns, ...first.map((row) => row.map(shown))].map((cells) => cells.join(" | ")).join("\n");

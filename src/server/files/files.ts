@@ -178,6 +178,8 @@ interface ReadFile {
   readonly content: Uint8Array;
 }
 
+const spreadsheet = /\.(?:xls[xmb]?|ods|numbers)$/i;
+
 function textIn(name: string, content: Uint8Array): string {
   const text = decodeText(content);
   if (text !== undefined) return text;
@@ -185,7 +187,7 @@ function textIn(name: string, content: Uint8Array): string {
     next: isImage(content)
       ? { step: "nameFileIn", argument: "images" }
       : audioFormat(content) === undefined
-        ? advice("convert the file to text first")
+        ? advice(spreadsheet.test(name) ? "save the sheet as CSV first" : "convert the file to text first")
         : { step: "nameFileIn", argument: "audio" },
   });
 }

@@ -5,7 +5,7 @@ import { QueryThread } from "../../../src/orchestrator/reading/query-thread.ts";
 
 async function opened(text: string, path = "t.csv", signal = new AbortController().signal): Promise<QueryThread> {
   const thread = await QueryThread.open([{ path, text }], signal);
-  if (thread === undefined) throw new Error("no table");
+  if ("problem" in thread) throw new Error(thread.problem);
   onTestFinished(() => thread.close());
   return thread;
 }
@@ -23,6 +23,7 @@ describe("a query", () => {
       columns: ["Datum"],
       rows: [["04.02.2025"]],
       total: 1,
+      doubts: [],
     });
   });
 
@@ -88,7 +89,7 @@ describe("a query", () => {
 
   it("can't be run on files without rows", async () => {
     const signal = new AbortController().signal;
-    expect(await QueryThread.open([{ path: "a.csv", text: "\n" }], signal)).toBeUndefined();
+    expect(await QueryThread.open([{ path: "a.csv", text: "\n" }], signal)).toEqual({ problem: "a.csv has no rows" });
   });
 });
 
