@@ -184,14 +184,16 @@ function isNamed(table: string, question: string): boolean {
 
 /** Months and years of the question that the query has no condition on. */
 function timeDoubts(question: string, sql: string, tables: readonly Table[]): readonly string[] {
-  const years = new Set<string>();
-  for (const { columns, rows } of tables)
-    for (const [at, { type }] of columns.entries())
-      if (type === "DATE") for (const row of rows) years.add(`${row[at] ?? ""}`.slice(0, 4));
-  years.delete("");
-  if (years.size === 0) return [];
+  const dates = tables.flatMap(({ columns, rows }) =>
+    columns.flatMap(({ type }, at) =>
+      type === "DATE" ? [new Set(rows.flatMap((row) => (row[at] === null ? [] : [`${row[at]}`.slice(0, 4)])))] : [],
+    ),
+  );
+  if (dates.length === 0) return [];
   const asksYears = question.match(/(?<!\d)(?:19|20)\d{2}(?!\d)/g) ?? [];
-  const year = years.size > 1 ? asksYears.find((each) => !sql.includes(each)) : undefined;
+  // Rows that all are of one year need no condition on it.
+  const isOnly = (each: string) => dates.some((years) => years.size === 1 && years.has(each));
+  const year = asksYears.find((each) => !sql.includes(each) && !isOnly(each));
   const month = monthIn(question);
   const number = `${month ?? ""}`;
   const hasMonth = new RegExp(`(?<!\\d)0?${number}(?!\\d)`).test(sql.replaceAll(/(?:19|20)\d{2}/g, ""));

@@ -83,6 +83,13 @@ describe("a query that runs", () => {
     ]);
   });
 
+  it("needs no condition on a year that all rows have in one of their dates", () => {
+    const text = "booked,value\n2025-12-30,2025-12-30\n2025-12-31,2026-01-01\n";
+    const bank = tablesOf([{ path: "bank.csv", text }]);
+    expect(doubtsOf("How many bookings in 2025?", "SELECT COUNT(*) FROM bank", bank)).toEqual([]);
+    expect(doubtsOf("How many bookings in 2026?", "SELECT COUNT(*) FROM bank", bank)).toHaveLength(1);
+  });
+
   it("is compared with values of any characters", () => {
     const values = ["a-b/c", "(x", "[y", "{2}", "a|b", "*?+", "^$", "O'Neil & Co.", "\\d"];
     const odd = tablesOf([{ path: "t.csv", text: `who,n\n${values.map((value) => `"${value}",1`).join("\n")}\n` }]);
