@@ -118,11 +118,12 @@ async function fitting<Result>(
   const memory = found === undefined || found.keys.length === 0 ? undefined : found;
   const left = leftOutNotes(ask, found?.leftOut ?? []);
   const options = forModel(request, located.model.name, await ownDefaults(world, located, signal));
+  const { vocabularySize } = world.inventory.knownFacts(located) ?? {};
   for (let { history } = ask, shortened: readonly string[] = []; ;) {
     try {
       const messages = buildMessages(request, { system: options.system, memory: memory?.text, history });
       // Before queueing, so that a prompt that is too long is refused at once.
-      const prompt = await sizePrompt(entry, messages, request, signal);
+      const prompt = await sizePrompt(entry, vocabularySize, messages, request, signal);
       const budget = requestBudget(options, entry, prompt);
       return await act({ options, messages, prompt, budget, memory, notes: [...route.notes, ...shortened, ...left] });
     } catch (error) {

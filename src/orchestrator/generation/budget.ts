@@ -124,12 +124,13 @@ export interface PromptSize {
  */
 export async function sizePrompt(
   { located, candidate }: LocatedCandidate,
+  vocabularySize: number | undefined,
   messages: readonly ChatMessage[],
   { think, format }: Pick<GenerateRequest, "think" | "format">,
   signal: AbortSignal,
 ): Promise<PromptSize> {
   const { engine, model } = located;
-  const estimated = { promptTokens: countPromptTokens(messages), isExact: false };
+  const estimated = { promptTokens: countPromptTokens(messages, vocabularySize), isExact: false };
   if (!needsCount(estimated.promptTokens, candidate.contextTokens)) return estimated;
   const exact = await engine.tokenizer?.countPrompt(
     {
@@ -241,6 +242,7 @@ export function longText(
       const own = await ownDefaults(world, entry.located, signal);
       const options = forModel(reading, entry.located.model.name, own);
       const windowTokens = windowOf(world, entry, requestBudget(options, entry, noPrompt).contextTokens);
+      const vocabularySize = world.inventory.knownFacts(entry.located)?.vocabularySize;
       const history = newestTurns(thread?.history ?? [], windowTokens / 8);
       return {
         route,
@@ -250,8 +252,9 @@ export function longText(
         options,
         parallel: maxParallelOf(reading.settings.models, entry.located),
         history,
+        vocabularySize,
         sizeOf: (prompt) =>
-          countPromptTokens(buildMessages({ ...reading, prompt }, { system: options.system, history })),
+          countPromptTokens(buildMessages({ ...reading, prompt }, { system: options.system, history }), vocabularySize),
       };
     },
   };

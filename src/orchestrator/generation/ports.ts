@@ -113,6 +113,7 @@ export interface ReadingModel {
   readonly parallel: number;
   /** Newest turns of the conversation, for each part. */
   readonly history: readonly ChatMessage[];
+  readonly vocabularySize: number | undefined;
   /** The estimated size of a prompt with the system prompt and these turns. */
   sizeOf(prompt: string): number;
 }

@@ -37,10 +37,10 @@ export function buildMessages(request: GenerateRequest, parts: PromptParts = {})
   ];
 }
 
-/** Estimated tokens of all messages, without images. */
-export function countPromptTokens(messages: readonly ChatMessage[]): number {
+/** Estimated tokens of all messages, without images, for a model with a vocabulary of this size. */
+export function countPromptTokens(messages: readonly ChatMessage[], vocabularySize?: number): number {
   let tokens = tokensPerMessage * messages.length;
-  for (const { content } of messages) tokens += estimateTokens(content);
+  for (const { content } of messages) tokens += estimateTokens(content, vocabularySize);
   return tokens;
 }
 

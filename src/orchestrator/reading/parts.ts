@@ -317,21 +317,22 @@ export function splitAgain({ countTokens }: PreparedParts, part: TextPart): read
  * context no estimate is lowered: a request whose estimate exceeds the context would reload the model.
  */
 async function counterFor(
-  { entry: { located, candidate }, windowTokens }: ReadingModel,
+  { entry: { located, candidate }, windowTokens, vocabularySize }: ReadingModel,
   sources: readonly SplitSource[],
   signal: AbortSignal,
 ): Promise<PreparedParts["countTokens"]> {
   const { engine, model } = located;
+  const estimated = (text: string): number => estimateTokens(text, vocabularySize);
   const factors = new Map<string, number>();
   for (const { path, text } of sources) {
     const start = Math.max(0, Math.floor((text.length - countedCharacters) / 2));
     const sample = text.slice(start, start + countedCharacters);
     const exact = sample === "" ? undefined : await engine.tokenizer?.count(model.name, sample, signal);
     if (exact === undefined) continue;
-    const factor = (exact * countMargin) / Math.max(1, estimateTokens(sample));
+    const factor = (exact * countMargin) / Math.max(1, estimated(sample));
     factors.set(path, candidate.contextTokens > windowTokens ? Math.max(1, factor) : factor);
   }
-  return (text, path) => Math.ceil(estimateTokens(text) * (factors.get(path) ?? estimateMargin));
+  return (text, path) => Math.ceil(estimated(text) * (factors.get(path) ?? estimateMargin));
 }
 
 /** What the frame of a passage takes at most. */

@@ -52,6 +52,21 @@ async function refusalOf(work: Promise<unknown>): Promise<OrchestratorError> {
   )) as OrchestratorError;
 }
 
+it("a model with a small vocabulary is loaded with more context for Japanese", async () => {
+  const contextFor = async (vocabularySize: number) => {
+    const engine = createFakeEngine("ollama", [narrow], {
+      describe: (name) =>
+        Promise.resolve({ name, sizeBytes: gigabyte, capabilities: ["completion"], trust: "local", vocabularySize }),
+    });
+    await createTestOrchestrator([engine]).generate({ prompt: "すべての人間は自由である。".repeat(300) });
+    return engine.calls.find((call) => call.startsWith("load"));
+  };
+  expect([await contextFor(151_936), await contextFor(49_152)]).toEqual([
+    "load llama3.2:3b 4096",
+    "load llama3.2:3b 8192",
+  ]);
+});
+
 describe("a prompt that is estimated to be longer than every window", () => {
   it("is answered if it fits by the model's own count", async () => {
     const { engine, counted } = countingEngine(6301);

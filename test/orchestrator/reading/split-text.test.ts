@@ -7,7 +7,7 @@ import { estimateTokens } from "../../../src/orchestrator/routing/tokens.ts";
 const frameTokens = 10;
 
 function split(sources: readonly SplitSource[], maxTokens: number): readonly TextPart[] {
-  return splitTexts(sources, { maxTokens, frameTokens, countTokens: estimateTokens });
+  return splitTexts(sources, { maxTokens, frameTokens, countTokens: (text) => estimateTokens(text) });
 }
 
 const one = (path: string, text: string, maxTokens: number) => split([{ path, text }], maxTokens);

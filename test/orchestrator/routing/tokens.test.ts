@@ -76,17 +76,17 @@ describe("estimateTokens compared with the o200k vocabulary", () => {
 interface MeasuredText {
   readonly kind: string;
   readonly text: string;
-  readonly tokens: Readonly<Record<"qwen" | "llama3" | "gemma3" | "o200k", number>>;
+  readonly tokens: Readonly<Record<"qwen" | "llama3" | "gemma3" | "o200k" | "smollm2" | "mistral7b", number>>;
 }
 
-describe("estimateTokens compared with the tokenizers of current models, on texts of twenty kinds", () => {
-  const measured = readFileSync(new URL("../../../bench/judgement/sets/tokens.dev.jsonl", import.meta.url), "utf8");
-  const texts = measured
-    .trimEnd()
-    .split("\n")
-    .map((line): MeasuredText => JSON.parse(line));
-  const kinds = [...new Set(texts.map(({ kind }) => kind))];
+const measured = readFileSync(new URL("../../../bench/judgement/sets/tokens.dev.jsonl", import.meta.url), "utf8");
+const texts = measured
+  .trimEnd()
+  .split("\n")
+  .map((line): MeasuredText => JSON.parse(line));
+const kinds = [...new Set(texts.map(({ kind }) => kind))];
 
+describe("estimateTokens compared with the tokenizers of current models, on texts of twenty kinds", () => {
   it.each(kinds)("%s: the median is within 20 %% of Qwen's count", (asked) => {
     const those = texts.filter(({ kind }) => kind === asked);
     const [, middle] = those.map(({ text, tokens }) => estimateTokens(text) / tokens.qwen).toSorted((a, b) => a - b);
@@ -100,6 +100,29 @@ describe("estimateTokens compared with the tokenizers of current models, on text
       // The exception that `sureTokens` names.
       if (kind !== "Hindi") expect(sureTokens(estimateTokens(text))).toBeLessThanOrEqual(tokens[tokenizer]);
     }
+  });
+});
+
+describe("estimateTokens for a vocabulary that was learned from English", () => {
+  it.each([
+    ["smollm2", 49_152],
+    ["mistral7b", 32_000],
+  ] as const)(
+    "%s: no text is more than 15 %% below its count, no kind more than a quarter above",
+    (tokenizer, size) => {
+      for (const kind of kinds) {
+        const ratios = texts
+          .filter((each) => each.kind === kind)
+          .map(({ text, tokens }) => estimateTokens(text, size) / tokens[tokenizer])
+          .toSorted((a, b) => a - b);
+        expect([kind, ratios[0]]).toEqual([kind, expect.toSatisfy((least: number) => least > 0.85)]);
+        expect([kind, ratios[1]]).toEqual([kind, expect.toSatisfy((middle: number) => middle < 1.25)]);
+      }
+    },
+  );
+
+  it("is the usual estimate where the size is not known, and for large ones", () => {
+    for (const { text } of texts) expect(estimateTokens(text, 151_936)).toBe(estimateTokens(text));
   });
 });
 
