@@ -7,7 +7,8 @@ import {
 } from "../orchestrator/api/facade-answers.ts";
 import type { RouteExplanation, ScoreTerms, OptionOrigin } from "../orchestrator/api/facade-route.ts";
 import { argumentName, counted, formatDuration } from "../orchestrator/util/format-bytes.ts";
-import { asLine, present, round } from "./render.ts";
+import { asLine, round } from "./render.ts";
+import { defined } from "../orchestrator/util/defined.ts";
 
 export const routeOutput = z.object({
   task: z.string(),
@@ -128,28 +129,28 @@ function consideredLine(
 
 export function checkData({ kind, statements, problem, votes }: CheckResult): z.input<typeof checkOutput> {
   const others = votes?.others.map(({ text, count }) => (count === 1 ? text : `${text} (${count})`));
-  return present({
+  return defined({
     kind,
     statements: [...statements],
     problem,
     votes:
-      votes && present({ equal: votes.equal, total: votes.total, others: others?.length === 0 ? undefined : others }),
+      votes && defined({ equal: votes.equal, total: votes.total, others: others?.length === 0 ? undefined : others }),
   });
 }
 
 export function partsReadData({ total, read, share, missing }: PartsRead): z.input<typeof partsReadOutput> {
   const absent = missing?.map(({ part, reason }) => `${part}: ${reason}`);
-  return present({ total, read: read && [...read], share, missing: absent });
+  return defined({ total, read: read && [...read], share, missing: absent });
 }
 
 export function routeData(route: RouteExplanation): z.input<typeof routeOutput> {
-  return present({
+  return defined({
     task: route.task,
     because: route.because,
     profile: route.profile,
     fallback: route.fallback,
     considered: route.considered.map(({ model, engine, rejected, expectedSeconds, terms }, index) =>
-      present({
+      defined({
         model,
         engine,
         rejected,

@@ -4,7 +4,8 @@ import type { CallerContext } from "../orchestrator/api/types.ts";
 import { alignRows, sideBySide } from "../orchestrator/util/columns.ts";
 import { formatBytes, formatDuration, formatCost } from "../orchestrator/util/format-bytes.ts";
 import { defineTool } from "./definition.ts";
-import { notesFor, present, round } from "./render.ts";
+import { notesFor, round } from "./render.ts";
+import { defined } from "../orchestrator/util/defined.ts";
 
 /** Characters of each answer in the structured form; the resource has the whole answer. */
 const shownCharacters = 2000;
@@ -66,7 +67,7 @@ export const compare = defineTool({
   }),
   output,
   async run(input, { orchestrator, caller, files, follow }) {
-    const request = present({
+    const request = defined({
       prompt: input.prompt,
       models: input.models,
       system: input.system,
@@ -84,7 +85,7 @@ export const compare = defineTool({
 
 function comparisonData(caller: CallerContext, comparison: Comparison): z.input<typeof output> {
   const { judgement } = comparison;
-  return present({
+  return defined({
     comparison_id: comparison.id,
     resource: `ollm://comparisons/${comparison.id}`,
     task: comparison.task,
@@ -97,7 +98,7 @@ function comparisonData(caller: CallerContext, comparison: Comparison): z.input<
 
 function resultData(found: ComparedModel): z.input<typeof result> {
   if (found.error !== undefined) return { model: found.model, error: found.error };
-  return present({
+  return defined({
     model: found.model,
     text: found.text.slice(0, shownCharacters),
     is_cut: found.text.length > shownCharacters ? true : undefined,

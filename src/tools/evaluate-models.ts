@@ -5,7 +5,8 @@ import { alignRows } from "../orchestrator/util/columns.ts";
 import { isPattern, splitPattern } from "../orchestrator/util/file-name.ts";
 import { formatBytes, formatCost } from "../orchestrator/util/format-bytes.ts";
 import { type ToolFiles, defineTool } from "./definition.ts";
-import { notesFor, present } from "./render.ts";
+import { notesFor } from "./render.ts";
+import { defined } from "../orchestrator/util/defined.ts";
 
 const output = z.object({
   eval_id: z.string(),
@@ -49,7 +50,7 @@ export const evaluateModels = defineTool({
     const named = input.cases ?? [];
     if (named.length === 0) throw new InvalidRequest("evaluate_models needs the files of the cases");
     const read = await readCases(named, files, comparisons);
-    const request = present({
+    const request = defined({
       name: named.length === 1 ? baseOf(named[0] ?? "") : `${baseOf(named[0] ?? "")} and ${named.length - 1} more`,
       ...read,
       models: input.models ?? ("auto" as const),
@@ -59,7 +60,7 @@ export const evaluateModels = defineTool({
     });
     const found = await follow(await comparisons.evaluate(caller, request));
     return {
-      data: present({
+      data: defined({
         eval_id: found.id,
         resource: `ollm://evals/${found.id}`,
         answered: `${found.answered} of ${found.cases * found.models.length}`,

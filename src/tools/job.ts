@@ -3,7 +3,8 @@ import { InvalidRequest } from "../orchestrator/api/errors.ts";
 import type { Job } from "../orchestrator/api/facade.ts";
 import type { Progress } from "../orchestrator/api/types.ts";
 import { defineTool, type ToolContext, type ToolDefinition } from "./definition.ts";
-import { endOf, present } from "./render.ts";
+import { endOf } from "./render.ts";
+import { defined } from "../orchestrator/util/defined.ts";
 
 /** Characters at the end of a partial text that are shown. */
 const shownCharacters = 2000;
@@ -69,7 +70,7 @@ export function createJobTool(tools: () => readonly ToolDefinition[]) {
       if (answer.jobs !== undefined) return answer;
       if (result !== undefined) return { ...rest, result: leanResult(answer, tools()) };
       const { message, completion_tokens } = progress ?? {};
-      return present({ ...rest, progress: progress && present({ message, completion_tokens }), partial_text });
+      return defined({ ...rest, progress: progress && defined({ message, completion_tokens }), partial_text });
     },
     render: (answer) => (answer.jobs === undefined ? renderJob(answer, tools()) : renderList(answer.jobs)),
   });
@@ -81,12 +82,12 @@ function wait(id: string, { orchestrator, caller, patienceMs, report }: ToolCont
 }
 
 function listed({ id, state, title, progress }: Job) {
-  return present({ job: id, state, title, message: progress?.message });
+  return defined({ job: id, state, title, message: progress?.message });
 }
 
 function jobData(job: Job): z.input<typeof output> {
   const { text } = job.partial ?? { text: "" };
-  return present({
+  return defined({
     job: job.id,
     state: job.state,
     title: job.title,
@@ -103,7 +104,7 @@ function jobData(job: Job): z.input<typeof output> {
 /** The answer to a wait without a result; short, since clients wait again and again. */
 function pollData(job: Job): z.input<typeof output> {
   const { id, state, title, progress, error, note } = job;
-  return present({
+  return defined({
     job: id,
     state,
     title: progress === undefined && error === undefined ? title : undefined,
@@ -118,7 +119,7 @@ function pollData(job: Job): z.input<typeof output> {
 function cancelledData(job: Job): z.input<typeof output> {
   const hasText = job.result !== undefined || (job.partial?.text ?? "") !== "";
   const text = hasText ? 'call job with action "status" and this id for its text' : undefined;
-  return { ...pollData(job), ...present({ title: job.title, next: nextOf(job) ?? text }) };
+  return { ...pollData(job), ...defined({ title: job.title, next: nextOf(job) ?? text }) };
 }
 
 function nextOf({ state }: Job): string | undefined {
@@ -126,7 +127,7 @@ function nextOf({ state }: Job): string | undefined {
 }
 
 function progressData({ message, completedBytes, totalBytes, completionTokens }: Progress) {
-  return present({
+  return defined({
     message,
     completed_bytes: completedBytes,
     total_bytes: totalBytes,

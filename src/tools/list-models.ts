@@ -3,7 +3,8 @@ import type { ListedModel, ModelList, ModelSuggestion } from "../orchestrator/ap
 import { capabilities as allCapabilities } from "../orchestrator/api/types.ts";
 import { defineTool } from "./definition.ts";
 import { formatBytes } from "../orchestrator/util/format-bytes.ts";
-import { present, round } from "./render.ts";
+import { round } from "./render.ts";
+import { defined } from "../orchestrator/util/defined.ts";
 
 const fitOutput = z.object({
   predicted_bytes: z.number(),
@@ -64,7 +65,7 @@ export const listModels = defineTool({
     const isVerbose = input.verbose === true;
     const list = await orchestrator.listModels(
       caller,
-      present({
+      defined({
         query: input.query,
         capability: input.capability,
         engine: input.engine,
@@ -75,7 +76,7 @@ export const listModels = defineTool({
     );
     const { suggestion, unreachable = [] } = list;
     return {
-      data: present({
+      data: defined({
         models: list.models.map((model) => modelData(model, list, isVerbose)),
         total: list.total,
         suggestion: suggestion && { model: suggestion.name, reason: reasonOf(suggestion) },
@@ -170,7 +171,7 @@ function isOnOtherMachine(model: z.input<typeof modelOutput>): boolean {
 function modelData(model: ListedModel, list: ModelList, isVerbose: boolean): z.input<typeof modelOutput> {
   const { fit } = model;
   const isPlain = model.status === "installed" || model.status === "loaded";
-  return present({
+  return defined({
     name: model.name,
     engine: model.engine,
     size_bytes: model.sizeBytes,

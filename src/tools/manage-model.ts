@@ -5,7 +5,8 @@ import type { ModelDescription, UnloadedModel } from "../orchestrator/api/facade
 import { counted, formatBytes } from "../orchestrator/util/format-bytes.ts";
 import { sameModel } from "../orchestrator/util/model-name.ts";
 import { type ToolAnswer, defineTool } from "./definition.ts";
-import { asLine, present } from "./render.ts";
+import { asLine } from "./render.ts";
+import { defined } from "../orchestrator/util/defined.ts";
 
 /** Digits of a digest that are shown, as in `ollama list`. */
 const shownDigits = 12;
@@ -129,7 +130,7 @@ export const manageModel = defineTool({
           {
             name: model,
             base,
-            ...present({ system, parameters, mayReplace: confirm }),
+            ...defined({ system, parameters, mayReplace: confirm }),
             ...(adapter === undefined ? {} : { adapter: await files.locate(adapter) }),
           },
           report,
@@ -152,7 +153,7 @@ export const manageModel = defineTool({
         // Another model, or the imported file (a hard link), has the same weights.
         const isShared = deleted.freedBytes < found.sizeBytes / 2;
         const note = isShared ? "its weights are kept because another model or file uses them" : undefined;
-        return { data: present({ action, model: deleted.name, freed_bytes: deleted.freedBytes, note }) };
+        return { data: defined({ action, model: deleted.name, freed_bytes: deleted.freedBytes, note }) };
       }
     }
   },
@@ -197,7 +198,7 @@ function detailsText(model: string | undefined, details: z.output<typeof details
 }
 
 function unloadedData({ name, bytes, wasPinned, alsoAnsweredFor }: UnloadedModel) {
-  return present({ name, bytes, was_pinned: wasPinned ? true : undefined, also_answered_for: alsoAnsweredFor });
+  return defined({ name, bytes, was_pinned: wasPinned ? true : undefined, also_answered_for: alsoAnsweredFor });
 }
 
 /** The described model; undefined if it does not exist. */
@@ -211,7 +212,7 @@ async function modelOf(description: Promise<ModelDescription>): Promise<ModelDes
 }
 
 function detailsData({ model, facts, database }: ModelDescription): z.input<typeof detailsOutput> {
-  return present({
+  return defined({
     engine: model.engine,
     size_bytes: model.sizeBytes,
     status: model.status,

@@ -1,7 +1,7 @@
 import * as z from "zod";
 import { isShell } from "../orchestrator/api/types.ts";
 import { type ToolAnswer, defineTool } from "./definition.ts";
-import { present } from "./render.ts";
+import { defined } from "../orchestrator/util/defined.ts";
 import type { MemoryEntry } from "../orchestrator/api/facade-recall.ts";
 import { InvalidRequest } from "../orchestrator/api/errors.ts";
 import { counted } from "../orchestrator/util/format-bytes.ts";
@@ -55,9 +55,9 @@ export const remember = defineTool({
       };
     }
     const request = { key, value, category, scope, tags, isPinned: pinned, ttlSeconds: ttl, isForced: force };
-    const { entry, isNew, similarKeys } = await orchestrator.memories.remember(caller, present(request));
+    const { entry, isNew, similarKeys } = await orchestrator.memories.remember(caller, defined(request));
     return {
-      data: present({
+      data: defined({
         key: entry.key,
         replaced: isNew ? undefined : shortened(entry.previous?.value),
         expires_at: entry.expiresAt,
@@ -103,7 +103,7 @@ function listedEntryData(entry: MemoryEntry) {
 
 /** The data of one entry. */
 function entryData({ key, value, category, scope, tags, isPinned, updatedAt }: MemoryEntry) {
-  return present({
+  return defined({
     key,
     value,
     category: category === "fact" ? undefined : category,
@@ -140,7 +140,7 @@ export const recall = defineTool({
   async run({ limit = defaultLimit, ...input }, { orchestrator, caller }) {
     const { entries, total, method } = await orchestrator.memories.recall(
       caller,
-      present({ ...input, limit: Math.min(limit, maxLimit) }),
+      defined({ ...input, limit: Math.min(limit, maxLimit) }),
     );
     return { data: { entries: entries.map(method === "key" ? entryData : listedEntryData), total, method } };
   },
@@ -188,7 +188,7 @@ export const forget = defineTool({
     if (key !== undefined && all === true) {
       throw new InvalidRequest("forget takes a key or all, not both", { next: { step: "correctArguments" } });
     }
-    const request = present({ key, category, scope, isAll: all });
+    const request = defined({ key, category, scope, isAll: all });
     const keys = await memories.matching(caller, request);
     // A key is exact; a category or scope may match more than was meant, so always ask.
     const isNamed = key !== undefined && keys.length <= 1;
@@ -239,13 +239,13 @@ export const transferMemories = defineTool({
   async run({ action, format, text, after, force }, { orchestrator, caller }) {
     const { memories } = orchestrator;
     if (action === "export") {
-      return { data: { ...(await memories.export(caller, format, present({ after, maxChars: pageChars }))) } };
+      return { data: { ...(await memories.export(caller, format, defined({ after, maxChars: pageChars }))) } };
     }
     if (text === undefined) {
       throw new InvalidRequest("import needs a text, as export returns it", { next: { step: "correctArguments" } });
     }
-    const { imported, refused } = await memories.import(caller, text, format, present({ isForced: force }));
-    return { data: present({ imported, refused: refused.length === 0 ? undefined : [...refused] }) };
+    const { imported, refused } = await memories.import(caller, text, format, defined({ isForced: force }));
+    return { data: defined({ imported, refused: refused.length === 0 ? undefined : [...refused] }) };
   },
   render({ text, next, imported = 0, refused = [] }) {
     if (text !== undefined) return next === undefined ? text : [text, `More: export after ${JSON.stringify(next)}`];

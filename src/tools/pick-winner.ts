@@ -4,7 +4,8 @@ import type { Comparison, Preference } from "../orchestrator/api/facade-compare.
 import { advice } from "../orchestrator/api/next-step.ts";
 import { type Task, tasks } from "../orchestrator/api/types.ts";
 import { type ToolAnswer, type ToolContext, defineTool } from "./definition.ts";
-import { present, taskNamed } from "./render.ts";
+import { taskNamed } from "./render.ts";
+import { defined } from "../orchestrator/util/defined.ts";
 
 const choice = z.object({ task: z.string(), model: z.string() });
 const preference = choice.extend({ comparison_id: z.string().optional(), picked_at: z.string() });
@@ -53,15 +54,15 @@ export const pickWinner = defineTool({
       case "good":
       case "bad": {
         if (model === undefined || task === undefined) return { needsInput: whichAnswer(action, model, task) };
-        const rating = present({ task, model, isGood: action === "good", answerId: answer_id, isForced: force });
+        const rating = defined({ task, model, isGood: action === "good", answerId: answer_id, isForced: force });
         const { model: rated, isForced } = await comparisons.rate(caller, rating);
-        return answer(present({ task, rated, is_hint: isForced }));
+        return answer(defined({ task, rated, is_hint: isForced }));
       }
       case "reset": {
-        const scope = present({ task, model });
+        const scope = defined({ task, model });
         if (context.answers?.["confirm"] !== true) return { needsInput: mayReset(scope) };
         await comparisons.reset(caller, scope);
-        return answer(present({ task }));
+        return answer(defined({ task }));
       }
       case "pick": {
         if (id === undefined && model !== undefined && task !== undefined) {
@@ -102,7 +103,7 @@ function choiceData({ task, model }: Preference): z.input<typeof choice> {
 }
 
 function preferenceData({ task, model, comparisonId, pickedAt }: Preference): z.input<typeof preference> {
-  return present({ task, model, comparison_id: comparisonId, picked_at: pickedAt });
+  return defined({ task, model, comparison_id: comparisonId, picked_at: pickedAt });
 }
 
 async function newest({ orchestrator, caller }: ToolContext): Promise<Comparison> {

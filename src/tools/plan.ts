@@ -1,7 +1,8 @@
 import * as z from "zod";
 import type { LoadPlan } from "../orchestrator/api/facade-status.ts";
 import { formatBytes } from "../orchestrator/util/format-bytes.ts";
-import { present, round } from "./render.ts";
+import { round } from "./render.ts";
+import { defined } from "../orchestrator/util/defined.ts";
 
 /** A load plan in the answers of tools. */
 export const planOutput = z.object({
@@ -34,7 +35,7 @@ export const partsOutput = z.object({
 
 export function planData(plan: LoadPlan): z.input<typeof planOutput> {
   const { placement, warnings } = plan;
-  return present({
+  return defined({
     fits: plan.fits,
     predicted_bytes: plan.estimate.predictedBytes,
     needed_bytes: plan.neededBytes,
@@ -60,7 +61,7 @@ export function estimateData(plan: LoadPlan) {
 export function partsData({ estimate }: LoadPlan): z.input<typeof partsOutput> | undefined {
   const { parts, processBytes } = estimate;
   if (parts === undefined) return undefined;
-  return present({
+  return defined({
     weights: parts.weightsBytes,
     cache: parts.cacheBytes,
     state: parts.stateBytes,

@@ -4,7 +4,8 @@ import type { CallerProject } from "../orchestrator/api/types.ts";
 import { approvalIn, projectApproval } from "../orchestrator/api/facade-templates.ts";
 import { advice } from "../orchestrator/api/next-step.ts";
 import { type ToolAnswer, type ToolContext, defineTool } from "./definition.ts";
-import { notesFor, present } from "./render.ts";
+import { notesFor } from "./render.ts";
+import { defined } from "../orchestrator/util/defined.ts";
 
 const output = z.object({
   folder: z.string(),
@@ -108,7 +109,7 @@ async function use(
     }
     await projects.trust(seen, question.digest);
   }
-  const project = await projects.use(caller, present({ profile, folder: realFolder }));
+  const project = await projects.use(caller, defined({ profile, folder: realFolder }));
   if (project === undefined) throw noProject();
   return { data: shown(project, context) };
 }
@@ -120,7 +121,7 @@ function shown(project: CallerProject, context?: ToolContext): z.input<typeof ou
   const name = byDefault ?? settings.profile;
   // A profile of the project that was approved in this call is not among the caller's yet.
   const suited = context?.orchestrator.profiles.list(context.caller).find(({ profile }) => profile.name === name);
-  return present({
+  return defined({
     folder: project.folder,
     kind: project.kind,
     evidence: evidence.length > 0 ? [...evidence] : undefined,

@@ -2,14 +2,14 @@ import * as z from "zod";
 import type { PullResult } from "../orchestrator/api/facade.ts";
 import { defineTool } from "./definition.ts";
 import { formatBytes } from "../orchestrator/util/format-bytes.ts";
-import { present } from "./render.ts";
+import { defined } from "../orchestrator/util/defined.ts";
 
 /** Digits of a digest that are shown, as in `ollama list`. */
 const shownDigits = 12;
 
 /** The answer to a pull. */
 export function pullAnswer(pulled: PullResult) {
-  return present({
+  return defined({
     name: pulled.name,
     engine: pulled.engine,
     size_bytes: pulled.sizeBytes,
@@ -42,7 +42,7 @@ export const pullModel = defineTool({
   }),
   async run(input, { orchestrator, caller, files, follow }) {
     const from = input.from === undefined ? undefined : await files.locate(input.from);
-    const operation = await orchestrator.pullModel(caller, present({ model: input.model, from, engine: input.engine }));
+    const operation = await orchestrator.pullModel(caller, defined({ model: input.model, from, engine: input.engine }));
     const pulled = await follow(operation);
     return { data: pullAnswer(pulled) };
   },

@@ -13,18 +13,6 @@ export function round(value: number, decimals = 1): number {
 /** Why an answer ended; for `repetition` a note has details. */
 export const finishReasonOutput = z.enum(["stop", "length", "repetition"]);
 
-/** Without the keys whose value is undefined, so that absent stays absent under `exactOptionalPropertyTypes`. */
-export function present<T extends Record<string, unknown>>(
-  value: T,
-): { [K in keyof T as undefined extends T[K] ? never : K]: T[K] } & {
-  [K in keyof T as undefined extends T[K] ? K : never]?: Exclude<T[K], undefined>;
-};
-export function present(value: Record<string, unknown>): Record<string, unknown> {
-  const found: Record<string, unknown> = {};
-  for (const key in value) if (value[key] !== undefined) found[key] = value[key];
-  return found;
-}
-
 /** Joins the lines of a text. */
 export function asLine(text: string): string {
   return text.trim().replace(/\s*[\r\n]+\s*/g, " ");

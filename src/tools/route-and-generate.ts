@@ -22,7 +22,8 @@ import {
 import { type ToolContext, defineTool } from "./definition.ts";
 import { keepAliveInput, planData, planOutput, renderPlan } from "./plan.ts";
 import { type FilledTemplate, renderedFrom, splitOf } from "./templates.ts";
-import { asLine, finishReasonOutput, noteLines, notesFor, present, round, taskNamed } from "./render.ts";
+import { asLine, finishReasonOutput, noteLines, notesFor, round, taskNamed } from "./render.ts";
+import { defined } from "../orchestrator/util/defined.ts";
 
 const input = z.strictObject({
   prompt: z.string().min(1).optional().describe("Needed without template."),
@@ -275,7 +276,7 @@ async function generationRequest(
       ],
     });
   }
-  return present({
+  return defined({
     prompt: parts.join("\n\n"),
     system: request.system ?? filled?.system,
     task: taskNamed(request.task),
@@ -310,7 +311,7 @@ function answer(
   shown: { readonly isExplained: boolean; readonly isThinkingShown: boolean },
 ): z.input<typeof output> {
   const { timing } = result;
-  return present({
+  return defined({
     text: path === undefined ? result.text : undefined,
     output_path: path,
     characters: path === undefined ? undefined : result.text.length,
@@ -349,7 +350,7 @@ function answer(
 }
 
 function planAnswer(caller: CallerContext, plan: RoutePlan): z.input<typeof output> {
-  return present({
+  return defined({
     model: plan.model,
     engine: plan.engine,
     reason: plan.reason,

@@ -2,7 +2,7 @@ import * as z from "zod";
 import { formatDuration } from "../orchestrator/util/format-bytes.ts";
 import { defineTool } from "./definition.ts";
 import { estimateData, keepAliveInput, partsData, partsOutput, planData, planOutput, renderPlanSteps } from "./plan.ts";
-import { present } from "./render.ts";
+import { defined } from "../orchestrator/util/defined.ts";
 
 export const smartLoad = defineTool({
   name: "smart_load",
@@ -32,7 +32,7 @@ export const smartLoad = defineTool({
     parts: partsOutput.optional(),
   }),
   async run(input, { orchestrator, caller, follow }) {
-    const request = present({
+    const request = defined({
       model: input.model,
       contextTokens: input.context_tokens,
       keepAliveSeconds: input.keep_alive,
@@ -41,11 +41,11 @@ export const smartLoad = defineTool({
       const plan = await orchestrator.planLoad(caller, request);
       const { model, engine, isLoaded } = plan;
       const parts = partsData(plan);
-      return { data: present({ model, engine, loaded: isLoaded, plan: planData(plan), ...estimateData(plan), parts }) };
+      return { data: defined({ model, engine, loaded: isLoaded, plan: planData(plan), ...estimateData(plan), parts }) };
     }
     const { model, engine, loadMs, plan } = await follow(await orchestrator.loadModel(caller, request));
     return {
-      data: present({
+      data: defined({
         model,
         engine,
         loaded: true,

@@ -8,7 +8,7 @@ import {
   formatSpending,
 } from "../orchestrator/util/format-bytes.ts";
 import { defineTool } from "./definition.ts";
-import { present } from "./render.ts";
+import { defined } from "../orchestrator/util/defined.ts";
 
 /** Number of operations in the text; the rest are counted. */
 const shownOperations = 10;
@@ -72,30 +72,30 @@ export const systemStatus = defineTool({
     const { ram } = status;
     const breaches = await Promise.all(status.breaches.map(async ({ text, next }) => `${text}. ${await worded(next)}`));
     return {
-      data: present({
+      data: defined({
         version: status.version,
         home: status.home,
         privacy: status.privacy,
-        ram: present({
+        ram: defined({
           total_bytes: ram.totalBytes,
           available_bytes: ram.availableBytes,
           swap_used_bytes: ram.swapUsedBytes,
           warning: ram.warning,
         }),
         gpus: filled(
-          ram.gpus.map((gpu) => present({ name: gpu.name, total_bytes: gpu.totalBytes, free_bytes: gpu.freeBytes })),
+          ram.gpus.map((gpu) => defined({ name: gpu.name, total_bytes: gpu.totalBytes, free_bytes: gpu.freeBytes })),
         ),
         loaded: ram.loaded.map(({ name, engine, bytes, isPinned }) =>
-          present({ name, engine, bytes, is_pinned: isPinned }),
+          defined({ name, engine, bytes, is_pinned: isPinned }),
         ),
         queue: filled(status.queue.map(({ model, running, waiting }) => ({ model, running, waiting }))),
         operations: filled(
           status.operations.map(({ id, title, message, isJob }) =>
-            present({ id, title, message, is_job: isJob ? true : undefined }),
+            defined({ id, title, message, is_job: isJob ? true : undefined }),
           ),
         ),
         engines: status.engines.map((engine) =>
-          present({
+          defined({
             id: engine.id,
             health: engine.health,
             is_remote: engine.trust === "remote" ? true : undefined,

@@ -11,7 +11,7 @@ import type { GenerateRequest, Orchestrator } from "../orchestrator/api/facade.t
 import { advice } from "../orchestrator/api/next-step.ts";
 import type { CallerContext } from "../orchestrator/api/types.ts";
 import { defineTool, type ToolAnswer } from "./definition.ts";
-import { finishReasonOutput, noteLines, notesFor, present } from "./render.ts";
+import { finishReasonOutput, noteLines, notesFor } from "./render.ts";
 import { defined } from "../orchestrator/util/defined.ts";
 
 /** A filled template, with its options as those of a generation. */
@@ -40,7 +40,7 @@ export async function renderedFrom(
   return {
     text,
     hasFiles,
-    ...present({
+    ...defined({
       system,
       model,
       profile,
@@ -96,10 +96,10 @@ export const renderTemplate = defineTool({
         { next: [{ step: "omitArgument", argument: "files" }, advice("leave out the variable that they are for")] },
       );
     }
-    if (generate !== true) return { data: present({ text, system: how.system }) };
+    if (generate !== true) return { data: defined({ text, system: how.system }) };
     const result = await follow(await orchestrator.generate(caller, { prompt: text, ...how, ...splitOf(filled) }));
     return {
-      data: present({
+      data: defined({
         text: result.text,
         model: result.model,
         task: result.route.task,
@@ -109,7 +109,7 @@ export const renderTemplate = defineTool({
     };
   },
   lean: ({ task: _task, finish_reason, ...answered }) =>
-    finish_reason === "stop" ? answered : { ...answered, ...present({ finish_reason }) },
+    finish_reason === "stop" ? answered : { ...answered, ...defined({ finish_reason }) },
   render({ text, system, model, finish_reason, notes }) {
     if (model === undefined) {
       const rest = [...(system === undefined ? [] : [`system: ${system}`]), ...noteLines(notes)];
@@ -150,7 +150,7 @@ export const listTemplates = defineTool({
       return words.every((word) => text.includes(word));
     });
     return {
-      data: present({ templates: matching.map(entryOf), problems: problems.length > 0 ? [...problems] : undefined }),
+      data: defined({ templates: matching.map(entryOf), problems: problems.length > 0 ? [...problems] : undefined }),
     };
   },
   render({ templates, problems = [] }) {
@@ -165,7 +165,7 @@ export const listTemplates = defineTool({
 });
 
 function entryOf({ name, description, variables, source, hides }: Template) {
-  return present({
+  return defined({
     name,
     description,
     variables:
@@ -220,14 +220,14 @@ export const createTemplate = defineTool({
     const isOption = (name: string) => name in samplingInput(false);
     const input = Object.fromEntries(Object.entries(given).filter(([name]) => !isOption(name)));
     const template = await orchestrator.templates.create(caller, {
-      ...(present(input) as unknown as Omit<CreateTemplateRequest, "variables">),
+      ...(defined(input) as unknown as Omit<CreateTemplateRequest, "variables">),
       ...(Object.keys(options).length > 0 && { options }),
       ...defined({ mayOverwrite: overwrite }),
       ...(variables !== undefined && { variables: variables.map(variableOf) }),
     });
     const isHeld = template.source === "project" && caller.project?.isTrusted !== true;
     return {
-      data: present({
+      data: defined({
         name: template.name,
         file: template.file,
         variables: template.variables.map(({ name }) => name),
@@ -244,7 +244,7 @@ export const createTemplate = defineTool({
 });
 
 function variableOf({ required, default: fallback, enum: values, ...rest }: z.output<typeof variableInput>) {
-  return present({
+  return defined({
     name: rest.name,
     description: rest.description,
     type: rest.type,
@@ -282,7 +282,7 @@ export const deleteTemplate = defineTool({
       };
     }
     const removed = await templates.remove(caller, found.name);
-    return { data: present({ name: removed.name, file: removed.file, shown_again: removed.hides }) };
+    return { data: defined({ name: removed.name, file: removed.file, shown_again: removed.hides }) };
   },
   render: ({ name, file, shown_again }) =>
     `Deleted template ${name} (${file})${shown_again === undefined ? "" : `; the ${shown_again} one is used again`}`,

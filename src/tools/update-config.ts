@@ -3,7 +3,7 @@ import { InvalidRequest } from "../orchestrator/api/errors.ts";
 import type { ShownSetting } from "../orchestrator/api/facade-status.ts";
 import { hideKeys } from "../orchestrator/util/control-characters.ts";
 import { type ToolAnswer, defineTool } from "./definition.ts";
-import { present } from "./render.ts";
+import { defined } from "../orchestrator/util/defined.ts";
 
 const output = z.object({
   settings: z.array(
@@ -33,7 +33,7 @@ export const updateConfig = defineTool({
   async run({ action, path, value }, { orchestrator, caller, answers }): Promise<ToolAnswer<z.input<typeof output>>> {
     const { settings } = orchestrator;
     const answer = (shown: readonly ShownSetting[]) => ({
-      data: present({ settings: shown.map((setting) => present({ ...setting })), problem: settings.problem() }),
+      data: defined({ settings: shown.map((setting) => defined({ ...setting })), problem: settings.problem() }),
     });
     if (action === "show") return answer(await settings.show(caller, path));
     if (path === undefined) {

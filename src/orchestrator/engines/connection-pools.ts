@@ -45,7 +45,14 @@ export class ConnectionPools {
   async undici(): Promise<Undici> {
     // Once: neither the address nor the guard's rules change.
     if (this.#undici === undefined) this.#guard.check(this.#url);
-    return await (this.#undici ??= importUndici());
+    this.#undici ??= importUndici();
+    try {
+      return await this.#undici;
+    } catch (error) {
+      // The next request tries again.
+      this.#undici = undefined;
+      throw error;
+    }
   }
 
   /** The pool for one request, which counts from now on. */
@@ -83,7 +90,7 @@ export class ConnectionPools {
   }
 
   async close(): Promise<void> {
-    await this.#undici;
+    await this.#undici?.catch(() => undefined);
     const all = [...(this.#pools === undefined ? [] : [this.#pools]), ...this.#replaced];
     await Promise.all(all.flatMap(({ control, generation }) => [control.destroy(), generation.destroy()]));
   }

@@ -15,7 +15,7 @@ import { counted } from "../util/format-bytes.ts";
 import { sameModel } from "../util/model-name.ts";
 import { maxParallelOf } from "../residency/request-queues.ts";
 import { type CandidateSource, type LocatedCandidate, listCandidates } from "./candidates.ts";
-import type { Thread } from "./conversations.ts";
+import { type Thread, newestTurns } from "./conversations.ts";
 import type { LongText } from "./ports.ts";
 import { buildMessages, countPromptTokens, ownDefaults } from "./prompt.ts";
 import { type ResolvedForModel, forModel } from "../routing/model-overrides.ts";
@@ -243,7 +243,9 @@ export function longText(
       const options = forModel(reading, entry.located.model.name, own);
       const windowTokens = windowOf(world, entry, requestBudget(options, entry, noPrompt).contextTokens);
       const vocabularySize = world.inventory.knownFacts(entry.located)?.vocabularySize;
-      const history = newestTurns(thread?.history ?? [], windowTokens / 8);
+      const { history: all = [] } = thread ?? {};
+      const turns = Array.from({ length: all.length / 2 }, (_, index) => all.slice(2 * index, 2 * index + 2));
+      const history = newestTurns(turns, (turn) => countPromptTokens(turn, vocabularySize), windowTokens / 8).flat();
       return {
         route,
         entry,
@@ -267,11 +269,4 @@ function windowOf(world: RouteSource, { located, candidate }: LocatedCandidate, 
   const resident = world.loaded.known(engine).find(({ name }) => sameModel(name, model.name));
   const loadedTokens = Math.min(resident?.contextTokens ?? 0, maxWindowTokens);
   return Math.min(candidate.contextTokens, Math.max(defaultTokens, loadedTokens));
-}
-
-/** The newest turns that fit. */
-function newestTurns(history: readonly ChatMessage[], maxTokens: number): readonly ChatMessage[] {
-  let from = history.length;
-  while (from >= 2 && countPromptTokens(history.slice(from - 2)) <= maxTokens) from -= 2;
-  return history.slice(from);
 }

@@ -147,7 +147,8 @@ export function createConversations(
       isLocalOnly: conversation.turns.some(({ isLocalOnly }) => isLocalOnly),
       keep(turn) {
         const all = [...conversation.turns, turn];
-        conversation.turns = newestTurns(all);
+        // Always keep the newest turn, however long it is.
+        conversation.turns = [...newestTurns(all.slice(0, -1), tokensOf, maxConversationTokens - tokensOf(turn)), turn];
         conversation.droppedTurns += all.length - conversation.turns.length;
         conversation.tokens = conversation.turns.reduce((sum, each) => sum + tokensOf(each), 0);
         conversation.usedAtMs = now();
@@ -174,14 +175,14 @@ function answeringUntil(signal: AbortSignal): Answering {
 
 const busy = (message: string) => new ConversationBusy(message, { next: advice("wait for that answer, or cancel it") });
 
-function newestTurns(turns: Conversation["turns"]): Conversation["turns"] {
+/** The newest turns that fit. */
+export function newestTurns<Turn>(
+  turns: readonly Turn[],
+  sizeOf: (turn: Turn) => number,
+  maxTokens: number,
+): readonly Turn[] {
   let tokens = 0;
-  const from = turns.findLastIndex((turn) => {
-    tokens += tokensOf(turn);
-    return tokens > maxConversationTokens;
-  });
-  // Always keep the newest turn, however long it is.
-  return turns.slice(Math.min(from + 1, turns.length - 1));
+  return turns.slice(turns.findLastIndex((turn) => (tokens += sizeOf(turn)) > maxTokens) + 1);
 }
 
 function tokensOf({ question, answer }: Conversation["turns"][number]): number {

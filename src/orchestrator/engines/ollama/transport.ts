@@ -39,7 +39,7 @@ export class OllamaTransport {
   readonly #host: OllamaHost;
   readonly #basePath: string;
   readonly #transport: Transport;
-  #ollama: ReturnType<typeof importOllama> | undefined;
+  #ollama: Awaited<ReturnType<typeof importOllama>> | undefined;
 
   constructor(host: OllamaHost, guard: AddressGuard, poolOptions: () => PoolOptions) {
     const url = new URL(host.baseUrl);
@@ -90,7 +90,7 @@ export class OllamaTransport {
   ): Promise<Result> {
     const { baseUrl } = this.#host;
     return this.#transport.exchange(exchange, signal, async (send) => {
-      const { Ollama } = await (this.#ollama ??= importOllama());
+      const { Ollama } = (this.#ollama ??= await importOllama());
       const fetch = async (url: unknown, init: RequestInit = {}): Promise<Response> => {
         const { body } = init;
         const reply = await send({
