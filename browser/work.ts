@@ -1,5 +1,8 @@
 import assert from "node:assert/strict";
+import { writeFile } from "node:fs/promises";
+import { join } from "node:path";
 import type { Page } from "playwright-core";
+import { assertAccessible } from "./accessibility.ts";
 import { withDashboard } from "./dashboard.ts";
 import { slowModel } from "./models.ts";
 import { type Check, readConfig, realModel, unloadAll } from "./world.ts";
@@ -102,6 +105,50 @@ const jobs: Check = [
     }),
 ];
 
+const evals: Check = [
+  "evals: figures of real models are those of the shell; the better model is preferred, and the eval deleted",
+  (scene) =>
+    withDashboard(scene, async ({ page, show }) => {
+      const { world } = scene;
+      const better = slowModel.name;
+      await show("evals");
+      await page.getByText("No eval yet.").waitFor();
+      const file = join(world.home, "..", "promptfooconfig.json");
+      const tests = Array.from({ length: 8 }, (_each, at) => ({
+        vars: { number: at + 10 },
+        assert: [{ type: "regex", value: "word word" }],
+      }));
+      await writeFile(file, JSON.stringify({ prompts: ["Write a sentence about the number {{number}}."], tests }));
+      await world.ollm("eval", file, "--models", realModel, better, "--max-tokens", "10");
+      const [{ id } = { id: "" }] = (await world.ollmJson<{ evals: { id: string }[] }>("eval")).evals;
+      const table = page.getByRole("table", { name: "How often each model was right" });
+      const { rows, verdicts } = await world.ollmJson<ShownEval>("eval", "show", id);
+      for (const { model, right, scored } of rows) {
+        const row = table.getByRole("row").filter({ hasText: model });
+        await row.getByText(`${right} of ${scored}`).first().waitFor();
+      }
+      const profile = verdicts.find(({ winner }) => winner === better)?.profile;
+      assert.ok(profile !== undefined, JSON.stringify(verdicts));
+      await page.getByText(/^Not right: \d/).click();
+      await page.getByText("does not match").first().waitFor();
+      await assertAccessible(page, "an eval");
+      await press(page, `Prefer ${better} in the profile ${profile}`);
+      await agree(page, `Prefer ${better}?`, "Change it");
+      await page.getByText("Settings can undo it").waitFor();
+      const chosen = await world.ollmJson<{ models?: readonly string[] }>("profiles", "show", profile);
+      assert.equal(chosen.models?.[0], better);
+      await world.ollm("config", "unset", `profiles.${profile}.models`);
+      await press(page, "Delete promptfooconfig.json");
+      await agree(page, "Delete this eval?", "Delete");
+      await page.getByText("No eval yet.").waitFor();
+    }),
+];
+
+interface ShownEval {
+  readonly rows: readonly { readonly model: string; readonly right: number; readonly scored: number }[];
+  readonly verdicts: readonly { readonly profile?: string; readonly winner?: string }[];
+}
+
 const routing: Check = [
   "routing: decisions say why, and each task names the model that would answer; what was learned is forgotten on request",
   (scene) =>
@@ -153,4 +200,4 @@ const charts: Check = [
     }),
 ];
 
-export const workChecks: readonly Check[] = [templates, settings, jobs, routing, charts];
+export const workChecks: readonly Check[] = [templates, settings, jobs, evals, routing, charts];

@@ -190,7 +190,7 @@ export function createRequests(
     memories,
     projects,
     templates: new CallerTemplates({ folder, log, emit, writeForUser }),
-    comparisons: createComparisons({ world: generation, operations, preferences: learning, ...stored }),
+    comparisons: createComparisons({ world: generation, operations, preferences: learning, emit, ...stored }),
   };
 }
 

@@ -9,6 +9,7 @@ const paths = {
   memory: "M4 2h8v12l-4-3-4 3z",
   templates: "M3 2h7l3 3v9H3zM10 2v3h3M5.5 8h5M5.5 11h5",
   compare: "M2.5 3h4v10h-4zM9.5 3h4v10h-4z",
+  evals: "M2.5 13.5v-4h3v4zM6.5 13.5v-8h3v8zM10.5 13.5v-6h3v6zM6.5 2.8l1.2 1.2 2-2.2",
   settings:
     "M8 10.2a2.2 2.2 0 1 0 0-4.4 2.2 2.2 0 0 0 0 4.4zM8 1.5v2M8 12.5v2M1.5 8h2M12.5 8h2M3.4 3.4l1.4 1.4M11.2 11.2l1.4 1.4M3.4 12.6l1.4-1.4M11.2 4.8l1.4-1.4",
   engines: "M2.5 3h11v4h-11zM2.5 9h11v4h-11zM5 5h.01M5 11h.01M8 5h3M8 11h3",

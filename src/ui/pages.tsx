@@ -2,6 +2,7 @@ import type { ComponentType } from "preact";
 import { Compare } from "./compare.tsx";
 import { Decisions } from "./decisions.tsx";
 import { Engines } from "./engines.tsx";
+import { Evals } from "./evals.tsx";
 import type { IconName } from "./icons.tsx";
 import { History } from "./history.tsx";
 import { Models } from "./models.tsx";
@@ -33,6 +34,7 @@ export const pages: readonly [Page, ...Page[]] = [
   { id: "engines", title: "Engines", icon: "engines", key: "e", View: Engines },
   { id: "jobs", title: "Jobs", icon: "jobs", key: "j", View: Jobs, group: "Work" },
   { id: "compare", title: "Compare", icon: "compare", key: "c", View: Compare },
+  { id: "evals", title: "Evals", icon: "evals", key: "v", View: Evals },
   { id: "decisions", title: "Decisions", icon: "decisions", key: "d", View: Decisions },
   { id: "profiles", title: "Profiles", icon: "profiles", key: "p", View: Profiles },
   { id: "memory", title: "Memories", icon: "memory", key: "r", View: Memory, group: "Yours" },

@@ -1,5 +1,6 @@
 import * as z from "zod";
 import { InvalidRequest, StoreFailed, UnknownComparison } from "../api/errors.ts";
+import type { Emit } from "../api/events.ts";
 import type { Comparison, Comparisons, LearnedQuality, Preference, Rating } from "../api/facade-compare.ts";
 import { type CallerContext, type Task, tasks } from "../api/types.ts";
 import type { Log } from "../api/log.ts";
@@ -35,6 +36,7 @@ interface ComparisonParts {
   readonly world: GenerationWorld;
   readonly operations: Operations;
   readonly preferences: PreferenceStore;
+  readonly emit: Emit;
   readonly files?: DocumentFiles;
 }
 
@@ -168,8 +170,8 @@ export function createComparisons(parts: ComparisonParts): StoredComparisons {
 }
 
 /** Loaded with the first request for one. */
-function lazyEvals({ world, operations, files }: ComparisonParts) {
-  const evals = openedOnce(async () => (await import("./evals.ts")).createEvals({ world, operations, files }));
+function lazyEvals({ world, operations, emit, files }: ComparisonParts) {
+  const evals = openedOnce(async () => (await import("./evals.ts")).createEvals({ world, operations, emit, files }));
   const methods = {
     readCases: async (given) => (await import("./eval-cases.ts")).readCases(given),
     evaluate: async (...asked) => (await evals.get()).evaluate(...asked),

@@ -1,5 +1,6 @@
 import { createHash, randomUUID } from "node:crypto";
 import { InvalidRequest, UnknownComparison } from "../api/errors.ts";
+import type { Emit } from "../api/events.ts";
 import type { Comparisons, Eval, EvalCase } from "../api/facade-compare.ts";
 import { advice } from "../api/next-step.ts";
 import type { CallerContext } from "../api/types.ts";
@@ -23,13 +24,21 @@ const shownMisses = 100;
 export async function createEvals({
   world,
   operations,
+  emit,
   files,
 }: {
   readonly world: GenerationWorld;
   readonly operations: Operations;
+  readonly emit: Emit;
   readonly files?: DocumentFiles | undefined;
 }) {
   const document = await openEvals(world.log, files);
+
+  /** Also where it is not a job, because its client waits: others may look at it. */
+  async function append(event: Parameters<typeof document.append>[0], id: string): Promise<void> {
+    await document.append(event);
+    emit({ kind: "job changed", id, isListChanged: event.type !== "answered" });
+  }
 
   const isRunning = (id: string): boolean => operations.running().some((operation) => operation.id === id);
   const answered = (id: string): State["answers"] => answersOf(document.state, id);
@@ -83,15 +92,15 @@ export async function createEvals({
     const { id } = own;
     const spec = { kind: "compare", title: `eval ${name}`, id, key: `eval ${digest}`, client: caller.client } as const;
     return operations.start(spec, async (context) => {
-      if (before === undefined) await document.append({ type: "started", head: own });
-      const keep = (found: State["answers"][number]) => document.append({ type: "answered", answer: found });
+      if (before === undefined) await append({ type: "started", head: own }, id);
+      const keep = (found: State["answers"][number]) => append({ type: "answered", answer: found }, id);
       const { budget } = request;
       const run = new EvalRun({ world, caller, head: own, cases, context, keep, ...defined({ maxTokens, budget }) });
       await run.ask(planOrder(contestants).lanes, answered(id));
       const isEnded =
         answered(id).filter(({ isPending }) => isPending !== true).length === cases.length * models.length;
       const at = isEnded ? new Date(world.now()).toISOString() : undefined;
-      await document.append({ type: "ended", id, notes: [...run.notes], ...defined({ at }) });
+      await append({ type: "ended", id, notes: [...run.notes], ...defined({ at }) }, id);
       return viewOf(find(id), answered(id), { isRunning: false, isWhole: true });
     });
   };
@@ -105,7 +114,7 @@ export async function createEvals({
       if (isRunning(id)) {
         throw new InvalidRequest(`${id} is running`, { next: advice("cancel it first") });
       }
-      await document.append({ type: "removed", id });
+      await append({ type: "removed", id }, id);
     },
     problems: document.problems,
     close: () => document.close(),
