@@ -48,6 +48,25 @@ export function withDays(sql: string, named: Named): string {
     );
 }
 
+/** The only table under its own name: models call it after its rows. */
+export function withTable(sql: string, tables: readonly Table[]): string {
+  const [table, second] = tables;
+  const read = [...sql.matchAll(new RegExp(`\\b(?:from|join)\\s+${name}(?!\\s*\\()`, "giu"))].map(
+    ([, each = ""]) => each,
+  );
+  const own = [...sql.matchAll(new RegExp(`${name}(?:\\s*\\([^()]*\\))?\\s+as\\s*\\(`, "giu"))].map(([, each = ""]) =>
+    each.toLowerCase(),
+  );
+  const unknown = new Set(read.filter((each) => !own.includes(each.toLowerCase())));
+  const [made] = unknown;
+  if (table === undefined || second !== undefined || made === undefined || unknown.size > 1) return sql;
+  if (made.replaceAll('"', "").toLowerCase() === table.name.toLowerCase()) return sql;
+  return sql.replaceAll(
+    new RegExp(`(\\b(?:from|join)\\s+)${escaped(made)}(?![\\p{L}\\p{N}_])|${outside}${escaped(made)}(?=\\.)`, "giu"),
+    (_, before: string | undefined) => `${before ?? ""}${table.name}`,
+  );
+}
+
 /** What SQLite runs without an error, and answers wrong. */
 export function typeProblem(sql: string, named: Named): string | undefined {
   const typeOf = (column: string) => named(column)[0]?.type;

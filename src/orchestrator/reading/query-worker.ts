@@ -5,7 +5,7 @@ import initSqlJs, { type Database } from "sql.js";
 import { builtFile } from "../util/node-executable.ts";
 import { messageOf } from "../util/message-of.ts";
 import type { Column, Value } from "./column.ts";
-import { doubtsOf, missingValues, namedIn, typeProblem, withDays } from "./query-check.ts";
+import { doubtsOf, missingValues, namedIn, typeProblem, withDays, withTable } from "./query-check.ts";
 import { checkedQuery } from "./query-text.ts";
 import { type Table, tablesOf } from "./table.ts";
 
@@ -126,7 +126,7 @@ function shortened(value: Value): Value {
 function run(database: Database, sql: string, tables: readonly Table[], question: string): QueryRows {
   const names = tables.flatMap(({ name, columns }) => [name, ...columns.map((column) => column.name)]);
   const named = namedIn(tables);
-  const text = withDays(checkedQuery(sql, names), named);
+  const text = withDays(checkedQuery(withTable(sql, tables), names), named);
   const problem = typeProblem(text, named);
   if (problem !== undefined) throw new Error(problem);
   const statement = database.prepare(text);

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { doubtsOf, namedIn, typeProblem, withDays } from "../../../src/orchestrator/reading/query-check.ts";
+import { doubtsOf, namedIn, typeProblem, withDays, withTable } from "../../../src/orchestrator/reading/query-check.ts";
 import { tablesOf } from "../../../src/orchestrator/reading/table.ts";
 
 const tables = tablesOf([
@@ -25,6 +25,16 @@ describe("a query that runs", () => {
     ["SELECT 1 FROM sales WHERE at <= '2024-03-31 12:00'", "SELECT 1 FROM sales WHERE at <= '2024-03-31 12:00'"],
   ])("compares a time with a day as that day: %s", (sql, expected) => {
     expect(withDays(sql, named)).toBe(expected);
+  });
+
+  it.each([
+    ["SELECT 1 FROM Orders WHERE Orders.who = 'Orders'", "SELECT 1 FROM sales WHERE sales.who = 'Orders'"],
+    ["SELECT o.who FROM Orders AS o", "SELECT o.who FROM sales AS o"],
+    ["WITH x AS (SELECT 1 FROM Orders) SELECT * FROM x", "WITH x AS (SELECT 1 FROM sales) SELECT * FROM x"],
+    ["SELECT 1 FROM sales", "SELECT 1 FROM sales"],
+    ["SELECT 1 FROM a JOIN b", "SELECT 1 FROM a JOIN b"],
+  ])("reads the only table, whatever it calls it: %s", (sql, expected) => {
+    expect(withTable(sql, tables)).toBe(expected);
   });
 
   it.each([
