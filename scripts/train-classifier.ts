@@ -6,8 +6,8 @@
  * DIR` measures it. The same folder gives the same file.
  *
  * Multinomial logistic regression by AdaGrad: trained on all features, then again on those with the greatest influence.
- * The confidence (temperature) and the threshold below which a prompt is `general` are tuned on a tenth of what is
- * trained on, never on what is held out or on the repository's own test.
+ * The confidence (temperature) and the threshold below which a prompt is `general` are tuned on an eighth of the foreign
+ * and of the written prompts, never on what is held out or on the repository's own test.
  */
 import { writeFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
@@ -22,8 +22,12 @@ import { crossedPrompts, withWrappers } from "./classifier/wrappers.ts";
 
 const target = fileURLToPath(new URL("../src/orchestrator/routing/task-weights.ts", import.meta.url));
 
-/** So many buckets keep weights: the file stays below 150 KB. */
-const keptBuckets = 8600;
+/** So many buckets keep weights: the file stays below 150 KB. Twice as many with four bits are better than with eight. */
+const keptBuckets = 17_000;
+/** What four bits stand for: the steps between small weights, which are many, are small. */
+const steps = Array.from({ length: 15 }, (_, index) =>
+  Math.round(Math.sign(index - 7) * 127 * (Math.abs(index - 7) / 7) ** 1.5),
+);
 const ownPerClass = 600;
 /** Requests with pasted material, and the share of all prompts that are learned wrapped, too. */
 const crossedCount = 2500;
@@ -42,7 +46,7 @@ type Weights = readonly Float64Array[];
 /** Foreign prompts are fewer, and nearer to what users write. */
 const foreignWeight = 3;
 const rate = 0.25;
-const decay = 1e-3;
+const decay = 3e-4;
 const rounds = 8;
 
 function examplesOf(prompts: readonly Labelled[]): readonly Example[] {
@@ -160,7 +164,7 @@ function temperatureOf(examples: readonly Example[], weights: Weights): number {
   return choices.reduce((best, each) => (loss(each) < loss(best) ? each : best), 1);
 }
 
-/** The highest threshold that costs at most half a percent of the accuracy: what is doubtful is better `general`. */
+/** The highest threshold that costs at most 1.5 % of the accuracy: what is doubtful is better `general`. */
 function thresholdOf(examples: readonly Example[], weights: Weights, temperature: number): number {
   const general = classifiedTasks.indexOf("general");
   const guesses = examples.map((example) => ({ right: example.task, ...guessOf(example, weights, temperature) }));
@@ -168,7 +172,7 @@ function thresholdOf(examples: readonly Example[], weights: Weights, temperature
     guesses.filter(({ right, task, sure }) => (sure >= threshold ? task : general) === right).length / guesses.length;
   const choices = Array.from({ length: 13 }, (_, index) => (2 + index) / 20);
   const best = Math.max(...choices.map(accuracy));
-  return Math.max(...choices.filter((each) => accuracy(each) >= best - 0.005));
+  return Math.max(...choices.filter((each) => accuracy(each) >= best - 0.015));
 }
 
 function accuracyOf(examples: readonly Example[], weights: Weights): string {
@@ -176,7 +180,7 @@ function accuracyOf(examples: readonly Example[], weights: Weights): string {
   return `${((100 * right.length) / examples.length).toFixed(1)}% of ${examples.length}`;
 }
 
-/** Whole numbers from -127 to 127, a file of data, and how large it is. */
+/** A file of data: for each weight the index of its step. */
 function fileOf(weights: Weights, kept: ReadonlySet<number>, temperature: number, threshold: number): string {
   const bits = Buffer.alloc(bucketCount / 8);
   for (const bucket of kept) bits[bucket >> 3] = (bits[bucket >> 3] ?? 0) | (1 << (bucket & 7));
@@ -184,9 +188,12 @@ function fileOf(weights: Weights, kept: ReadonlySet<number>, temperature: number
   const values = buckets.flatMap((bucket) => rowOf(weights, bucket));
   // The few largest are cut, so that the many small ones keep their differences.
   const sizes = values.map(Math.abs).toSorted((a, b) => a - b);
-  const largest = sizes[Math.floor(sizes.length * 0.9995)] ?? 1;
+  const largest = sizes[Math.floor(sizes.length * 0.998)] ?? 1;
+  const indexes = values.map(
+    (each) => 7 + Math.sign(each) * Math.round(7 * Math.min(1, Math.abs(each) / largest) ** (2 / 3)),
+  );
   const rows = Buffer.from(
-    Int8Array.from(values, (each) => Math.max(-127, Math.min(127, Math.round((127 * each) / largest)))).buffer,
+    Array.from({ length: indexes.length / 2 }, (_, at) => ((indexes[2 * at] ?? 0) << 4) | (indexes[2 * at + 1] ?? 0)),
   );
   return `/**
  * Weights of the classifier of tasks, written by \`scripts/train-classifier.ts\`: do not edit. They contain no text. Trained
@@ -200,7 +207,9 @@ export const taskWeights = {
   scale: ${Number((largest / 127 / temperature).toPrecision(6))},
   /** Base64: a bit for each bucket that has a row. */
   kept: "${bits.toString("base64")}",
-  /** Base64: a signed byte for each class, row after row. */
+  /** What the indexes in \`rows\` stand for. */
+  steps: [${steps.join(", ")}],
+  /** Base64: four bits for each class, row after row. */
   rows: "${rows.toString("base64")}",
 } as const;
 `;
@@ -218,21 +227,23 @@ const judged = new Set(
 const { rest } = splitHeldOut(foreign);
 const ownSlots = await withForeignTexts(slots, options.folder, rest);
 const random = randomNumbers(28);
+const { rest: written, heldOut: forTuning } = split(await writtenPrompts(), 0.125, "validation");
 const plain = [
   ...(await ownPrompts(ownSlots, ownPerClass)),
-  ...(await writtenPrompts()),
+  ...written,
   ...crossedPrompts(ownSlots, crossedCount, random),
 ];
 const own = withWrappers(
   plain.filter(({ prompt }) => !judged.has(prompt.toLowerCase())),
   wrappedShare,
+  slots,
   random,
 );
 const { rest: trained, heldOut: validation } = split(rest, 0.125, "validation");
 console.log(`${foreign.length} foreign prompts, ${rest.length} of them to learn from; ${own.length} of our own`);
 
-const learned = examplesOf([...withWrappers(trained, wrappedShare, random), ...own]);
-const tuning = examplesOf(validation);
+const learned = examplesOf([...withWrappers(trained, wrappedShare, slots, random), ...own]);
+const tuning = examplesOf([...validation, ...withWrappers(forTuning, 1, slots, random)]);
 const all = train(learned, () => true);
 console.log(`validation, all features: ${accuracyOf(tuning, all)}`);
 const kept = influential(learned, all, keptBuckets);
@@ -243,5 +254,6 @@ console.log(
   `validation, kept features: ${accuracyOf(tuning, few)}; temperature ${temperature}, threshold ${threshold}`,
 );
 // What was used for tuning is learned from, too.
-const final = train(examplesOf([...withWrappers(rest, wrappedShare, random), ...own]), (bucket) => kept.has(bucket));
+const everything = withWrappers([...rest, ...forTuning], wrappedShare, slots, random);
+const final = train(examplesOf([...everything, ...own]), (bucket) => kept.has(bucket));
 await writeFile(target, fileOf(final, kept, temperature, threshold));

@@ -7,9 +7,7 @@
  * | google-research/FLAN               | Apache-2.0 | Natural Instructions v2 (allenai, Apache-2.0): definition and first |
  * |                                    |            | example of each task, by its category; templates by task           |
  * | bigscience-workshop/promptsource   | Apache-2.0 | templates, by data set; their variables are filled with texts of ours |
- * | yizhongw/self-instruct             | Apache-2.0 | seed and user-oriented tasks, labelled by hand (`labels.ts`)       |
- * | lm-sys/arena-hard-auto             | Apache-2.0 | prompts of users, labelled by hand                                 |
- * | arnav-gudibande/koala-test-set     | Apache-2.0 | prompts of users, labelled by hand                                 |
+ * | yizhongw/self-instruct             | Apache-2.0 | seed tasks, labelled by hand (`labels.ts`)                         |
  * | microsoft/vscode-copilot-chat      | MIT        | requests of developers, by their intent                            |
  * | openai/grade-school-math           | MIT        | word problems                                                      |
  * | clinc/oos-eval                     | CC BY 3.0  | utterances, by their intent                                        |
@@ -19,23 +17,21 @@
  * | sshh12/multi_token                 | Apache-2.0 | requests to transcribe                                             |
  *
  * Left out for their licences: sahil280114/codealpaca (its data is CC BY-NC 4.0) and AudioLLMs/AudioBench (non-commercial);
- * because they ask not to be trained on: BIG-Bench Hard and LongFact; because they judge models:
- * the questions of lm-sys/FastChat.
+ * because they ask not to be trained on: BIG-Bench Hard and LongFact; because they judge models: the questions of
+ * lm-sys/FastChat, arena-hard, Koala's test set, and the user-oriented tasks of self-instruct.
  */
 import { readFile, readdir } from "node:fs/promises";
 import { join } from "node:path";
 import type { ClassifiedTask } from "../../src/orchestrator/api/types.ts";
 import { flanTemplates, naturalInstructions, promptSource } from "./instruction-sets.ts";
 import { type Labelled, type Read, evenly, grouped, parseCsv } from "./labelled.ts";
-import { arenaLabels, koalaLabels, labelled, seedLabels, userLabels } from "./labels.ts";
+import { labelled, seedLabels } from "./labels.ts";
 import type { Slots } from "./templates.ts";
 
 export const sourceNames = [
   "google-research/FLAN with Natural Instructions v2 (Apache-2.0)",
   "bigscience-workshop/promptsource (Apache-2.0)",
   "yizhongw/self-instruct (Apache-2.0)",
-  "lm-sys/arena-hard-auto (Apache-2.0)",
-  "arnav-gudibande/koala-test-set (Apache-2.0)",
   "microsoft/vscode-copilot-chat (MIT)",
   "openai/grade-school-math (MIT)",
   "clinc/oos-eval (CC BY 3.0)",
@@ -70,29 +66,17 @@ export async function readSources(folder: string, slots: Slots): Promise<readonl
 
 async function byHand(text: Read): Promise<readonly Labelled[]> {
   interface Line {
-    readonly turns?: readonly { readonly content: string }[];
-    readonly prompt?: string;
-    readonly instruction?: string;
-    readonly instances?: readonly { readonly input: string }[];
+    readonly instruction: string;
+    readonly instances: readonly { readonly input: string }[];
   }
-  const found: Labelled[] = [];
-  for (const [path, labels] of [
-    ["lm-sys/arena-hard-auto/data/arena-hard-v0.1/question.jsonl", arenaLabels],
-    ["arnav-gudibande/koala-test-set/koala_test_set.jsonl", koalaLabels],
-    ["yizhongw/self-instruct/data/seed_tasks.jsonl", seedLabels],
-    ["yizhongw/self-instruct/human_eval/user_oriented_instructions.jsonl", userLabels],
-  ] as const) {
-    const ofLine = labelled(labels);
-    for (const [index, line] of (jsonLines(await text(path)) as readonly Line[]).entries()) {
-      const task = ofLine.get(index);
-      if (task === undefined) continue;
-      const input = line.instances?.[0]?.input ?? "";
-      const prompt =
-        line.turns?.[0]?.content ?? line.prompt ?? `${line.instruction}${input === "" ? "" : `\n\n${input}`}`;
-      found.push({ task, prompt, group: `${path} ${index}` });
-    }
-  }
-  return found;
+  const path = "yizhongw/self-instruct/data/seed_tasks.jsonl";
+  const ofLine = labelled(seedLabels);
+  return (jsonLines(await text(path)) as readonly Line[]).flatMap(({ instruction, instances }, index) => {
+    const task = ofLine.get(index);
+    const input = instances[0]?.input ?? "";
+    const prompt = `${instruction}${input === "" ? "" : `\n\n${input}`}`;
+    return task === undefined ? [] : [{ task, prompt, group: `${path} ${index}` }];
+  });
 }
 
 async function copilotIntents(text: Read): Promise<readonly Labelled[]> {

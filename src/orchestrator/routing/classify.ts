@@ -98,6 +98,12 @@ function decode(): Weights {
       row += 1;
     }
   }
-  const rows = Buffer.from(taskWeights.rows, "base64");
-  return { rowOf, rows: new Int8Array(rows.buffer, rows.byteOffset, rows.length) };
+  const { steps } = taskWeights;
+  const packed = Buffer.from(taskWeights.rows, "base64");
+  const rows = new Int8Array(2 * packed.length);
+  for (const [at, byte] of packed.entries()) {
+    rows[2 * at] = steps[byte >> 4] ?? 0;
+    rows[2 * at + 1] = steps[byte & 15] ?? 0;
+  }
+  return { rowOf, rows };
 }
