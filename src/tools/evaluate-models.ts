@@ -33,6 +33,7 @@ export const evaluateModels = defineTool({
   input: z.strictObject({
     action: z.enum(["run", "delete"]).default("run"),
     cases: z.array(z.string()).optional().describe("Files: JSON lines, YAML, or promptfoo's configuration."),
+    from_ratings: z.boolean().optional().describe("Cases from comparisons with a pick."),
     models: z.array(z.string()).optional().describe("Default: all on this machine that fit."),
     judge: z.string().optional().describe("Local model for cases with a criterion."),
     budget: z.number().positive().optional().describe("The most that paid answers may cost."),
@@ -48,10 +49,14 @@ export const evaluateModels = defineTool({
       return { data: { eval_id: id, resource: "ollm://evals" } };
     }
     const named = input.cases ?? [];
-    if (named.length === 0) throw new InvalidRequest("evaluate_models needs the files of the cases");
-    const read = await readCases(named, files, comparisons);
+    const isFromRatings = input.from_ratings === true;
+    if (isFromRatings === named.length > 0) {
+      throw new InvalidRequest("evaluate_models needs either files with cases, or from_ratings true");
+    }
+    const read = isFromRatings ? await comparisons.readCases("picked") : await readCases(named, files, comparisons);
+    const more = named.length > 1 ? ` and ${named.length - 1} more` : "";
     const request = defined({
-      name: named.length === 1 ? baseOf(named[0] ?? "") : `${baseOf(named[0] ?? "")} and ${named.length - 1} more`,
+      name: isFromRatings ? "picks" : `${baseOf(named[0] ?? "")}${more}`,
       ...read,
       models: input.models ?? ("auto" as const),
       judge: input.judge,

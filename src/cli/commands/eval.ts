@@ -14,6 +14,7 @@ import { foldersOf, located } from "./prompt-words.ts";
 
 type Found = ResourceData["ollm://evals/{id}"];
 type Flags = JsonOption & {
+  readonly fromRatings?: boolean;
   readonly models?: readonly string[];
   readonly judge?: string;
   readonly budget?: number;
@@ -36,6 +37,7 @@ export function addEval(program: Command, run: Run): void {
       )
       .helpCommand(false)
       .argument("[cases...]", "files or folders: JSON lines, YAML, prompts as text, promptfoo's configuration")
+      .option("--from-ratings", "cases from the comparisons in which you picked an answer; a judge decides")
       .option("--models <model...>", "models to ask (default: all on this machine that fit)")
       .option("--judge <model>", "local model for cases with a criterion (auto: the largest that is not asked itself)")
       .option(
@@ -48,7 +50,7 @@ export function addEval(program: Command, run: Run): void {
       .option("-y, --yes", "with --use: don't ask"),
     shape,
   ).action((cases: readonly string[], flags: Flags) =>
-    run((io) => (cases.length === 0 ? listEvals(flags, io) : evaluate(cases, flags, io))),
+    run((io) => (cases.length === 0 && flags.fromRatings !== true ? listEvals(flags, io) : evaluate(cases, flags, io))),
   );
   withExamples(command, [
     ["ollm eval cases.jsonl", 'one case a line: {"prompt": "17 * 3?", "expected": 51}'],
@@ -78,8 +80,9 @@ async function evaluate(named: readonly string[], flags: Flags, io: CommandIo): 
     return report(error, io);
   }
   return withSession(io, { roots, onInterrupt: "interrupted; the same command continues" }, async (session) => {
-    const { models, judge, budget, maxTokens: max_tokens } = flags;
-    const { structured } = await session.call("evaluate_models", { cases, models, judge, budget, max_tokens });
+    const { fromRatings: from_ratings, models, judge, budget, maxTokens: max_tokens } = flags;
+    const asked = { cases, from_ratings, models, judge, budget, max_tokens };
+    const { structured } = await session.call("evaluate_models", asked);
     return showEval(structured.eval_id, flags, session);
   });
 }

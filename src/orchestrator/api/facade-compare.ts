@@ -206,9 +206,10 @@ export interface Comparisons {
   learned(caller: CallerContext): Promise<readonly LearnedQuality[]>;
   /**
    * The cases of files: YAML, JSON, JSON lines, a prompt as text with its answer beside it, promptfoo's configuration.
-   * Notes name what of them is not used. Throws `InvalidRequest` with file and line.
+   * `picked`: those of the kept comparisons of which an answer was picked, which is the standard then; ratings keep no
+   * prompts. Notes name what of them is not used. Throws `InvalidRequest` with file and line.
    */
-  readCases(files: readonly { readonly path: string; readonly text: string }[]): Promise<{
+  readCases(files: readonly { readonly path: string; readonly text: string }[] | "picked"): Promise<{
     readonly cases: readonly EvalCase[];
     readonly notes: readonly string[];
   }>;

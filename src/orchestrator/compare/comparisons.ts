@@ -54,7 +54,7 @@ export function createComparisons(parts: ComparisonParts): StoredComparisons {
   const { world, operations, preferences, files } = parts;
   const { log } = world;
   const comparisons = openedOnce(() => openComparisons(log, files));
-  const evals = lazyEvals(parts);
+  const evals = lazyEvals(parts, all);
   /** Comparisons that could not be written to disk, newest first. */
   let unsaved: readonly Comparison[] = [];
 
@@ -170,10 +170,13 @@ export function createComparisons(parts: ComparisonParts): StoredComparisons {
 }
 
 /** Loaded with the first request for one. */
-function lazyEvals({ world, operations, emit, files }: ComparisonParts) {
+function lazyEvals({ world, operations, emit, files }: ComparisonParts, kept: () => Promise<readonly Comparison[]>) {
   const evals = openedOnce(async () => (await import("./evals.ts")).createEvals({ world, operations, emit, files }));
   const methods = {
-    readCases: async (given) => (await import("./eval-cases.ts")).readCases(given),
+    async readCases(given) {
+      const { pickedCases, readCases } = await import("./eval-cases.ts");
+      return given === "picked" ? pickedCases(await kept()) : readCases(given);
+    },
     evaluate: async (...asked) => (await evals.get()).evaluate(...asked),
     evals: async () => (await evals.get()).evals(),
     getEval: async (_caller, id) => (await evals.get()).getEval(id),

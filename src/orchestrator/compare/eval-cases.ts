@@ -1,12 +1,13 @@
 import * as z from "zod";
 import { InvalidRequest } from "../api/errors.ts";
-import type { EvalCase } from "../api/facade-compare.ts";
+import type { Comparison, EvalCase } from "../api/facade-compare.ts";
 import { advice } from "../api/next-step.ts";
 import { taskNames } from "../api/types.ts";
 import { taskOf } from "../api/facade-route.ts";
 import { defined } from "../util/defined.ts";
 import { parseJson } from "../util/parse-json.ts";
 import { parseYaml } from "../util/parse-yaml.ts";
+import { counted } from "../util/format-bytes.ts";
 import { messageOf } from "../util/message-of.ts";
 import { promptfooCases } from "./eval-promptfoo.ts";
 
@@ -71,6 +72,29 @@ export async function readCases(files: readonly Source[]): Promise<ReturnType<ty
       next: advice('write one case a line, such as {"prompt": "What is 17 × 3?", "expected": 51}'),
     },
   );
+}
+
+/** The prompt of each comparison with a pick, and the answer that was picked as the standard. */
+export function pickedCases(comparisons: readonly Comparison[]): ReturnType<typeof promptfooCases> {
+  const picked = comparisons.filter(({ winner }) => winner !== undefined);
+  const whole = picked.filter(({ files }) => files === undefined);
+  const cases = whole.map(({ id, prompt, task, results, winner }): EvalCase => {
+    const text = results.find(({ model }) => model === winner)?.text ?? "";
+    const value = `It is at least as good as this answer, which the user picked as the best:\n\n${text}`;
+    return { name: id, prompt, task, expects: [{ type: "judge", value }] };
+  });
+  const winners = [...new Set(whole.map(({ winner }) => winner))].join(", ");
+  const left = picked.length - whole.length;
+  if (cases.length === 0) {
+    throw new InvalidRequest("no answer of a comparison without files was picked, and ratings keep no prompts", {
+      next: [{ step: "compareModels" }],
+    });
+  }
+  const notes = [
+    `the cases are the ${counted(cases.length, "comparison")} with a pick, since ratings keep no prompts; the answers of ${winners} are the standard, which favours it`,
+    ...(left === 0 ? [] : [`${counted(left, "comparison")} left out: their files are not kept`]),
+  ];
+  return { cases, notes };
 }
 
 const isExpected = ({ path }: Source): boolean => /\.expected\.\w+$/i.test(path);

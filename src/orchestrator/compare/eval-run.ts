@@ -92,8 +92,9 @@ export class EvalRun {
     contestant: Contestant & { readonly isRemote: boolean },
     open: readonly number[],
   ): Promise<void> {
-    let refusals = 0;
-    let hasMemory = false;
+    let [refusals, missing, problem] = [0, 0, ""];
+    // A remote model has none here.
+    let hasMemory = contestant.isRemote;
     for (const [index, at] of open.entries()) {
       const found = await this.#askCase(world, contestant, at);
       if ("answer" in found) {
@@ -109,11 +110,13 @@ export class EvalRun {
         continue;
       }
       refusals += 1;
+      missing += 1;
+      problem = found.problem;
       if (!found.isFinal && refusals < maxRefusals) continue;
-      const left = counted(open.length - index - 1, "more case");
-      this.#notes.add(`${contestant.model} was not asked ${left}: ${found.problem}`);
-      return;
+      missing += open.length - index - 1;
+      break;
     }
+    if (missing > 0) this.#notes.add(`${contestant.model} did not answer ${counted(missing, "case")}: ${problem}`);
   }
 
   async #askCase(
@@ -164,9 +167,7 @@ export class EvalRun {
       const problem = failureText(error, world, context.signal);
       const code = error instanceof OrchestratorError ? error.facts.code : "internal";
       if (!ofCase.has(code)) {
-        if (error instanceof BudgetExceeded) return { problem, isFinal: true };
-        this.#notes.add(`${model}: ${asked.name} was not answered: ${problem}`);
-        return { problem, isFinal: false };
+        return { problem, isFinal: error instanceof BudgetExceeded };
       }
       return { answer: { ...given, ...(by !== "nothing" && { isRight: false }), why: `failed: ${problem}` } };
     }

@@ -191,11 +191,11 @@ export function verdictOf(
   models: readonly { readonly model: string; readonly right: ReadonlyMap<number, boolean> }[],
 ): { readonly winner?: string; readonly text: string } | undefined {
   const asked = models.filter(({ right }) => right.size > 0);
-  if (asked.length === 0) return undefined;
+  if (models.length < 2 || asked.length === 0) return undefined;
   const shareOf = ({ right }: (typeof models)[number]) => [...right.values()].filter(Boolean).length / right.size;
   const [best, ...others] = asked.toSorted((a, b) => shareOf(b) - shareOf(a));
   if (best === undefined || others.length === 0)
-    return { text: "one model answered: there is nothing to compare it with" };
+    return { text: `only ${asked[0]?.model} was scored: there is nothing to compare it with` };
   const pairs = others.map((other) => {
     const both = [...best.right].filter(([at]) => other.right.has(at));
     const wins = both.filter(([at, isRight]) => isRight && other.right.get(at) === false).length;

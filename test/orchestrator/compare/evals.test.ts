@@ -9,7 +9,7 @@ import type { Comparisons, Eval, EvalCase } from "../../../src/orchestrator/api/
 import { type FakeEngine, createFakeEngine, fakeModel, gigabyte } from "../../support/fake-engine.ts";
 import { createMemoryDocumentFiles } from "../../support/memory-document-files.ts";
 import { type TestOrchestrator, createTestOrchestrator } from "../../support/orchestrator.ts";
-import { coder, failureOf, small } from "./fixture.ts";
+import { coder, failureOf, large, small } from "./fixture.ts";
 
 type Request = Parameters<Comparisons["evaluate"]>[1];
 
@@ -163,7 +163,7 @@ it("counts a case that a model fails on, and leaves a model that can't be asked"
   });
   expect(found).toMatchObject({ answered: 16 });
   expect(found.endedAt).toBeUndefined();
-  expect(found.notes.at(-1)).toMatch(/^broken:1b was not asked \d more cases: /);
+  expect(found.notes).toEqual([expect.stringMatching(/^broken:1b did not answer 8 cases: /)]);
 });
 
 it("refuses what can't be asked before anything is", async () => {
@@ -231,4 +231,74 @@ it("matches patterns and schemas in bounded time, and JSON by its values", async
     "1,000: is 1000",
   ]);
   expect(rows.at(-1)).toMatchObject({ right: 3, scored: 6 });
+});
+
+const prices = { inputPerMillion: 0, outputPerMillion: 1_000_000, currency: "USD", date: "2026-11-01" };
+
+/** A paid engine whose answers have three tokens, a dollar each. */
+function paid() {
+  const engine = createFakeEngine("cloud", [{ ...large, trust: "remote" }], {
+    trust: "remote",
+    pricesOf: () => prices,
+  });
+  engine.answer = () => Promise.resolve({ text: "1", completionTokens: 3 });
+  return engine;
+}
+
+it("stops before its budget is passed, and is continued with a larger one", async () => {
+  const cloud = paid();
+  const here = createFakeEngine("ollama", [small]);
+  here.answer = adds;
+  const harness = createTestOrchestrator([here, cloud], { settings: { privacy: "allow_remote" } });
+  const request = { models: [large.name, small.name], maxTokens: 4, budget: 8 };
+  const found = await evaluate(harness, request);
+  // 3 + 3 are spent, and the third may cost 4.
+  expect(asked(cloud)).toHaveLength(2);
+  expect(found.rows[0]).toMatchObject({ model: large.name, scored: 2, cost: { amount: 6, currency: "USD" } });
+  expect(found.rows[1]).toMatchObject({ model: small.name, scored: 8 });
+  expect(found.notes).toEqual([
+    `${large.name} did not answer 6 cases: the next answer may cost 4 USD, and 6 USD of the budget of 8 USD are spent or reserved`,
+  ]);
+  expect(found.endedAt).toBeUndefined();
+  const more = await evaluate(harness, { ...request, budget: 11 });
+  expect(more).toMatchObject({ id: found.id, answered: 8 + 3 });
+  expect(asked(cloud)).toHaveLength(3);
+});
+
+it("sends nothing off this machine unless a remote model is named and allowed", async () => {
+  const cloud = paid();
+  const here = createFakeEngine("ollama", [small]);
+  here.answer = adds;
+  const allowed = createTestOrchestrator([here, cloud], { settings: { privacy: "allow_remote" } });
+  expect((await evaluate(allowed, { models: "auto" })).models).toEqual([small.name]);
+  const locked = createTestOrchestrator([here, cloud]);
+  expect(await failureOf(evaluate(locked, { models: [large.name] }))).toMatchObject({
+    facts: { code: "privacy_locked" },
+  });
+  const judged = { cases: [{ name: "a", prompt: "a", expects: [{ type: "judge", value: "x" }] }] } as const;
+  expect(
+    (await failureOf(evaluate(allowed, { ...judged, models: [small.name], judge: large.name }))).message,
+  ).toContain("every answer would be sent off this machine");
+  expect(asked(cloud)).toEqual([]);
+});
+
+it("keeps the answers of an eval that is deleted no longer, and refuses to delete one that runs", async () => {
+  const texts = new Map<string, string>();
+  const engine = createFakeEngine("ollama", [small]);
+  const harness = createTestOrchestrator([engine], { documentFiles: createMemoryDocumentFiles(texts) });
+  const { comparisons } = harness.orchestrator;
+  let refused: unknown;
+  engine.answer = async (...given) => {
+    const [running] = await comparisons.evals(harness.caller());
+    refused ??= await failureOf(comparisons.removeEval(harness.caller(), running?.id ?? ""));
+    return adds(...given);
+  };
+  const { id } = await evaluate(harness, { models: [small.name] });
+  expect(refused).toMatchObject({ message: `${id} is running` });
+  await comparisons.removeEval(harness.caller(), id);
+  expect(await failureOf(comparisons.getEval(harness.caller(), id))).toMatchObject({
+    message: `no eval ${id}; the newest 20 are kept`,
+  });
+  await harness.orchestrator.close();
+  expect([...texts.values()].join("")).not.toContain("I don't know.");
 });
