@@ -71,7 +71,7 @@ describe("the list of tools", () => {
         "job(action job_id) A call that took too long. wait returns its answer, or asks to wait again; status: the text so far; cancel stops it; list: the last day.",
         "system_status() Memory and swap of this machine, models in memory, queue, engines and warnings. Use it when a call fails or is slow.",
         "update_config(action path value) show: settings, values and their sources. set, unset: change config.yaml, in effect at once; asks the user about those that do more than tune local models.",
-        "evaluate_models(action cases models judge budget max_tokens eval_id) Which model for the user's work: asks each model each case of files ({prompt, expected} a line) and shows quality with its interval, speed, memory and cost. Repeat the call to continue one that was interrupted.",
+        "evaluate_models(action cases from_ratings models judge budget max_tokens eval_id) Which model for the user's work: asks each model each case of files ({prompt, expected} a line) and shows quality with its interval, speed, memory and cost. Repeat the call to continue one that was interrupted.",
       ]
     `);
   });

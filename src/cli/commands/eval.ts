@@ -109,7 +109,7 @@ function text(found: Found, io: CommandIo): string {
   const by = [
     ...(values > 0 ? [`${values} by values`] : []),
     ...(format > 0 ? [`${format} by their format alone`] : []),
-    ...(quotes > 0 ? [`${quotes} by quotes`] : []),
+    ...(quotes > 0 ? [`${quotes} by quotes that stand in the files, true or not`] : []),
     ...(judge > 0 ? [`${judge} by ${found.judge ?? "a judge"}`] : []),
     ...(nothing > 0 ? [`${nothing} only timed`] : []),
   ];

@@ -35,34 +35,32 @@ const ownCase = z.strictObject({
   judge: z.string().min(1).optional(),
 });
 
-/** The cases of files, by the kind of each; see `Comparisons.readCases`. */
+/** The cases of files, by the kind of each; see `Comparisons.readCases`. A file that a case names is no case itself. */
 export async function readCases(files: readonly Source[]): Promise<ReturnType<typeof promptfooCases>> {
-  const cases: EvalCase[] = [];
-  const notes: string[] = [];
-  /** Files that are no cases by themselves: they may be those of a case. */
-  const others: string[] = [];
   const expected = new Map(files.flatMap((file) => (isExpected(file) ? [[stemOf(file), file.text] as const] : [])));
-  const prompts = new Set<string>();
+  const read: { readonly path: string; readonly found: Awaited<ReturnType<typeof casesIn>> | InvalidRequest }[] = [];
   for (const file of files) {
     if (isExpected(file)) continue;
-    if (/\.(?:jsonl|ndjson)$/i.test(file.path)) cases.push(...linesOf(file));
-    else if (/\.(?:ya?ml|json)$/i.test(file.path)) {
-      const read = await documentOf(file);
-      cases.push(...read.cases);
-      notes.push(...read.notes);
-    } else if (/\.(?:md|txt)$/i.test(file.path)) {
-      prompts.add(stemOf(file));
-      const value = expected.get(stemOf(file))?.trim();
-      const expects = value === undefined ? [] : [{ type: "equals", value } as const];
-      if (file.text.trim() === "") throw invalid(file.path, "is empty");
-      cases.push({ name: file.path, prompt: file.text.trim(), expects });
-    } else others.push(file.path);
+    const found = await casesIn(file, expected).catch((error: unknown) => {
+      if (error instanceof InvalidRequest) return error;
+      throw error;
+    });
+    read.push({ path: file.path, found });
   }
+  const named = read.flatMap(({ found }) =>
+    found === undefined || found instanceof InvalidRequest ? [] : found.cases.flatMap((each) => each.files ?? []),
+  );
+  const own = read.filter(({ path }) => !named.some((each) => isNamed(path, each.path)));
+  const cases: EvalCase[] = [];
+  const notes: string[] = [];
+  for (const { path, found } of own) {
+    if (found instanceof InvalidRequest) throw found;
+    cases.push(...(found?.cases ?? []));
+    notes.push(...(found?.notes ?? [`${path} is no case, and no case names it`]));
+  }
+  const prompts = new Set(files.filter((file) => !isExpected(file) && isPrompt(file)).map(stemOf));
   const lonely = [...expected.keys()].filter((stem) => !prompts.has(stem));
   notes.push(...lonely.map((stem) => `${stem}.expected belongs to no prompt: ${stem}.md or ${stem}.txt is missing`));
-  const used = new Set(cases.flatMap((each) => (each.files ?? []).map(({ path }) => path)));
-  const unused = others.filter((path) => ![...used].some((name) => path.endsWith(name.replace(/^\.\//, ""))));
-  notes.push(...unused.map((path) => `${path} is no case, and no case names it`));
   if (cases.length > maxCases)
     throw new InvalidRequest(`there are ${cases.length} cases; at most ${maxCases} are asked`);
   if (cases.length > 0) return { cases, notes };
@@ -72,6 +70,29 @@ export async function readCases(files: readonly Source[]): Promise<ReturnType<ty
       next: advice('write one case a line, such as {"prompt": "What is 17 × 3?", "expected": 51}'),
     },
   );
+}
+
+/** Undefined for a file of another kind. */
+async function casesIn(
+  file: Source,
+  expected: ReadonlyMap<string, string>,
+): Promise<ReturnType<typeof promptfooCases> | undefined> {
+  const { path, text } = file;
+  if (/\.(?:jsonl|ndjson)$/i.test(path)) return { cases: linesOf(file), notes: [] };
+  if (/\.(?:ya?ml|json)$/i.test(path)) return documentOf(file);
+  if (!isPrompt(file)) return undefined;
+  if (text.trim() === "") throw invalid(path, "is empty");
+  const value = expected.get(stemOf(file))?.trim();
+  const expects = value === undefined ? [] : [{ type: "equals", value } as const];
+  return { cases: [{ name: path, prompt: text.trim(), expects }], notes: [] };
+}
+
+const isPrompt = ({ path }: Source): boolean => /\.(?:md|txt)$/i.test(path);
+
+/** Whether a case means this file, which it names relative to its own. */
+function isNamed(path: string, name: string): boolean {
+  const plain = name.replace(/^\.[\\/]/, "");
+  return path === plain || path.endsWith(`/${plain}`);
 }
 
 /** The prompt of each comparison with a pick, and the answer that was picked as the standard. */

@@ -45,8 +45,8 @@ describe("cases of files", () => {
       { name: "capital.md", prompt: "Which city?", expects: [{ type: "equals", value: "Paris" }] },
     ]);
     expect(notes).toEqual([
-      "lonely.expected belongs to no prompt: lonely.md or lonely.txt is missing",
       "photo.bmp is no case, and no case names it",
+      "lonely.expected belongs to no prompt: lonely.md or lonely.txt is missing",
     ]);
   });
 
@@ -73,6 +73,13 @@ describe("cases of files", () => {
     ["a file of another kind alone", file("c.csv", "a,b"), "there is no case in c.csv"],
   ])("are refused for %s, with their place", async (_what, given, message) => {
     expect((await failureOf(readCases([given]))).message).toContain(message);
+  });
+
+  it("are not the files that a case names, whatever they hold", async () => {
+    const named = lines({ prompt: "a", files: ["./app.yaml", "notes.md"] }, { prompt: "b", files: "f/x.json" });
+    const others = [file("app.yaml", "port: 1\n"), file("notes.md", "Some notes"), file("f/x.json", "{")];
+    expect(await readCases([...others, named])).toMatchObject({ cases: [{ prompt: "a" }, { prompt: "b" }], notes: [] });
+    expect((await failureOf(readCases([lines({ prompt: "a" }), ...others]))).message).toContain("app.yaml is no case");
   });
 
   it("may be 10,000, and no more", async () => {

@@ -93,7 +93,7 @@ describe("figures", () => {
 describe("a verdict", () => {
   const model = (name: string, right: string) => ({
     model: name,
-    right: new Map([...right].flatMap((each, at) => (each === " " ? [] : [[at, each === "+"] as const]))),
+    right: new Map(right.split("").flatMap((each, at) => (each === " " ? [] : [[at, each === "+"] as const]))),
   });
 
   it.each<[string, readonly (readonly [string, string])[], string | undefined, RegExp]>([
