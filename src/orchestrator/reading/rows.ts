@@ -71,7 +71,10 @@ export async function answerFromRows(
 
 /** What of a request says nothing about an answer from a query. */
 function notApplied({ check = "none", grounded }: Resolved): readonly string[] {
-  const names = [...(check === "none" ? [] : [`check "${check}"`]), ...(grounded === true ? ["grounded"] : [])];
+  const names = [
+    ...(check === "none" ? [] : [`check "${typeof check === "string" ? check : check.command}"`]),
+    ...(grounded === true ? ["grounded"] : []),
+  ];
   return names.length === 0 ? [] : [`${names.join(" and ")} not applied: the answer is from the rows of a query`];
 }
 
