@@ -1,4 +1,4 @@
-import { afterEach, describe, expect, it } from "vitest";
+import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import type { FakeOllamaOptions } from "../support/fake-ollama.ts";
 import { makeDaemonHome, type DaemonHome } from "../support/daemon-home.ts";
 import { connectStdio, type ClientKind, type StdioClient } from "../support/stdio-client.ts";
@@ -15,15 +15,17 @@ const prompt = "Write a TypeScript function that adds two numbers.";
 const similar = "Write a TypeScript function that sorts a list.";
 
 let home: DaemonHome;
+const homes: DaemonHome[] = [];
 const clients: StdioClient[] = [];
 
 afterEach(async () => {
   await Promise.all(clients.splice(0).map((each) => each.close().catch(() => undefined)));
-  await home.close();
+  await Promise.all(homes.splice(0).map((each) => each.close()));
 });
 
 async function start(engine: FakeOllamaOptions = {}, environment: Record<string, string> = {}): Promise<void> {
   home = await makeDaemonHome(environment, { models, ...engine });
+  homes.push(home);
 }
 
 async function connect(kind: ClientKind = "modern"): Promise<StdioClient> {
@@ -50,7 +52,8 @@ async function resource(from: StdioClient, id: string): Promise<Record<string, u
 }
 
 /** Names of the models that were sent a chat, in order. */
-const asked = () => home.ollama.requests.filter(({ path }) => path === "/api/chat").map(({ body }) => body["model"]);
+const asked = (of = home) =>
+  of.ollama.requests.filter(({ path }) => path === "/api/chat").map(({ body }) => body["model"]);
 
 describe.each<ClientKind>(["modern", "legacy", "sdk-1"])("a comparison for a %s client", (kind) => {
   it("shows who failed beside the others, whole as a resource; the pick is what routing takes until it is undone", async () => {
@@ -194,6 +197,18 @@ describe("a generation of another client meanwhile", () => {
 });
 
 describe("what can't be compared", () => {
+  // A refusal leaves nothing behind: these tests share a daemon.
+  let shared: DaemonHome;
+  let client: StdioClient;
+  beforeAll(async () => {
+    shared = await makeDaemonHome({}, { models });
+    client = await connectStdio("modern", shared.environment, []);
+  });
+  afterAll(async () => {
+    await client.close();
+    await shared.close();
+  });
+
   it.each([
     ["one model", { models: ["llama3.2:3b"] }, "takes 2 to 5 models, not 1"],
     ["six", { models: ["a", "b", "c", "d", "e", "f"] }, "takes 2 to 5 models, not 6"],
@@ -205,8 +220,6 @@ describe("what can't be compared", () => {
     ["a judge that isn't there", { judge: "lama3.2:3b" }, "llama3.2:3b"],
     ["models of which none is there", { models: ["lama3.2:3b", "kwen2.5:7b"] }, "nearest: llama3.2:3b"],
   ])("is refused, before any model is asked: %s", async (_what, input, told) => {
-    await start();
-    const client = await connect();
     const names = ["llama3.2:3b", "qwen2.5:7b"];
     const refused = await client.callTool("compare", { prompt, models: names, ...input }).catch((error: unknown) => ({
       isError: true,
@@ -214,15 +227,15 @@ describe("what can't be compared", () => {
     }));
     expect(refused.isError).toBe(true);
     expect(JSON.stringify(refused.content)).toContain(told);
-    expect(asked()).toEqual([]);
+    expect(asked(shared)).toEqual([]);
   });
 
   it("is a row of its own where others can be: a name with a slip, a remote model that privacy keeps out", async () => {
     await start();
     home.ollama.models.set("gpt-oss:120b-cloud", { name: "gpt-oss:120b-cloud", remoteHost: "https://ollama.com:443" });
-    const client = await connect();
+    const other = await connect();
     const compared = await data<Compared>(
-      client.callTool("compare", { prompt, models: ["lama3.2:3b", "gpt-oss:120b-cloud", "qwen2.5:7b"] }),
+      other.callTool("compare", { prompt, models: ["lama3.2:3b", "gpt-oss:120b-cloud", "qwen2.5:7b"] }),
     );
     expect(compared.results).toMatchObject([
       { error: expect.stringContaining("nearest: llama3.2:3b") },
@@ -234,8 +247,8 @@ describe("what can't be compared", () => {
 
   it("with auto takes models that are there", async () => {
     await start();
-    const client = await connect();
-    const compared = await data<Compared>(client.callTool("compare", { prompt, models: "auto" }));
+    const other = await connect();
+    const compared = await data<Compared>(other.callTool("compare", { prompt, models: "auto" }));
     expect(compared.results.length).toBeGreaterThanOrEqual(2);
   });
 });
