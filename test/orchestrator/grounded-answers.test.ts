@@ -85,6 +85,9 @@ describe("the values of a JSON answer about files", () => {
     expect((await generate({ prompt: "Invent a package", format })).values).toBeUndefined();
     expect(requests).toHaveLength(1);
     await expect(generate({ prompt: "Invent a package", format, grounded: true })).rejects.toThrow(InvalidRequest);
+    await expect(generate({ prompt: "Which version?", files, grounded: true })).rejects.toMatchObject({
+      next: [{ step: "setArgument", argument: "format" }],
+    });
   });
 
   it("may stand in the prompt if it is to be split", async () => {

@@ -1,6 +1,8 @@
 /** Whether the values of a JSON answer stand in the text that it was made from. Pure. */
 import type { JsonSchema } from "../api/types.ts";
-import { type Token, areCurrencies, isUnit, numeralsOf, plain, tokensOf, unitOf } from "./notations.ts";
+import { type Token, areCurrencies, isUnit, numeralsOf, tokensOf, unitOf } from "./notations.ts";
+import { ValueLines, wantedOf } from "./value-lines.ts";
+import { codeFinder, plain, plainNumber, scannedForms, spelledOut } from "./values.ts";
 
 /** What the values of an answer are looked for in. */
 export interface GroundText {
@@ -52,39 +54,92 @@ export function ground(
   { prompt, isMade = false }: GroundQuestion,
 ): Grounding {
   const numbers = numeralsOf(texts.map(({ text }) => text.slice(0, 20_000)).join("\n"));
-  const indexes = texts.map(({ text }) => new ValueIndex(text, numbers));
   const question = new ValueIndex(prompt, numbers);
   const [where, notJudged, missing] = [{} as Record<string, string>, [] as string[], [] as string[]];
-  for (const leaf of leavesOf(answer, schema)) {
-    const { pointer, value, names, schemas } = leaf;
-    if (value === null || (typeof value === "string" && value.trim() === "")) continue;
-    if (typeof value === "boolean" || schemas.some((each) => "enum" in each || "const" in each)) {
-      notJudged.push(pointer);
-      continue;
-    }
-    const shown = typeof value === "number" ? plainNumber(value) : (value as string);
-    const tokens = tokensOf(shown, numbers);
-    const field = tokensOf(names.join(" ").replaceAll(/(\p{Ll})(\p{Lu})/gu, "$1 $2"), new Map()).map(
-      ({ word }) => word,
-    );
-    const at = placeOf({ shown, tokens, field }, indexes);
-    if (at !== undefined) where[pointer] = `${texts[at.text]?.path}:${at.line}`;
-    else if (isOwnWords(leaf, tokens, field, isMade) || (!hasNumber(tokens) && question.has(tokens)))
-      notJudged.push(pointer);
-    else missing.push(pointer);
+  const stated = leavesOf(answer, schema).filter(
+    ({ value }) => value !== null && !(typeof value === "string" && value.trim() === ""),
+  );
+  const exempt = ({ value, schemas }: Leaf) =>
+    typeof value === "boolean" || schemas.some((each) => "enum" in each || "const" in each);
+  const soughts = stated
+    .filter((leaf) => !exempt(leaf))
+    .map((leaf): Sought => {
+      const { value, names } = leaf;
+      const shown = typeof value === "number" ? plainNumber(value) : bareOf(value as string);
+      const name = names.join(" ").replaceAll(/(\p{Ll})(\p{Lu})/gu, "$1 $2");
+      const field = tokensOf(name, new Map()).map(({ word }) => word);
+      return { leaf, shown, tokens: tokensOf(shown, numbers), field };
+    });
+  const places = placesOf(
+    soughts,
+    texts.map(({ text }) => text),
+    numbers,
+  );
+  for (const leaf of stated) {
+    const at = soughts.findIndex((each) => each.leaf === leaf);
+    const [sought, place] = [soughts[at], places.get(at)];
+    if (place !== undefined) where[leaf.pointer] = `${texts[place.text]?.path}:${place.line}`;
+    else if (
+      sought === undefined ||
+      isOwnWords(sought, isMade) ||
+      (!hasNumber(sought.tokens) && question.has(sought.tokens))
+    )
+      notJudged.push(leaf.pointer);
+    else missing.push(leaf.pointer);
   }
   return { where, notJudged, missing };
 }
 
 interface Sought {
+  readonly leaf: Leaf;
   readonly shown: string;
   readonly tokens: readonly Token[];
   /** The words of its name, which it may repeat. */
   readonly field: readonly string[];
 }
 
-function placeOf(sought: Sought, indexes: readonly ValueIndex[]) {
-  for (const way of ["wordForWordLineOf", "lineOf", "compactLineOf", "scannedLineOf"] as const) {
+interface Place {
+  readonly text: number;
+  readonly line: number;
+}
+
+/** Longer texts are read only where a value may stand. */
+const quickCharacters = 200_000;
+/** Places of each value that are read first, as most values are found there; then ten times as many. */
+const firstPlaces = 20;
+
+function placesOf(soughts: readonly Sought[], texts: readonly string[], numbers: ReadonlyMap<string, number>) {
+  const found = new Map<number, Place>();
+  const read = (some: readonly string[]): void => {
+    const indexes = some.map((text) => new ValueIndex(text, numbers));
+    for (const [at, sought] of soughts.entries()) {
+      const place = found.has(at) ? undefined : placeOf(sought, indexes);
+      if (place !== undefined) found.set(at, place);
+    }
+  };
+  if (texts.reduce((sum, { length }) => sum + length, 0) <= quickCharacters) {
+    read(texts);
+    return found;
+  }
+  const wanted = soughts.map(({ tokens, field, shown }) =>
+    wantedOf(tokens, new Set(field), codeFinder(shown), numbers),
+  );
+  const lines = new ValueLines(texts, wanted);
+  for (
+    let [from, to, isAll] = [0, firstPlaces, false];
+    !isAll && found.size < soughts.length;
+    [from, to] = [to, to * 10]
+  ) {
+    const left = [...soughts.keys()].filter((at) => !found.has(at));
+    const excerpts = lines.excerpts(left, from, to);
+    isAll = excerpts.isAll;
+    read(excerpts.texts);
+  }
+  return found;
+}
+
+function placeOf(sought: Sought, indexes: readonly ValueIndex[]): Place | undefined {
+  for (const way of ["wordForWordLineOf", "lineOf", "compactLineOf", "otherwiseLineOf"] as const) {
     for (const [text, index] of indexes.entries()) {
       const line = index[way](sought);
       if (line !== undefined) return { text, line };
@@ -93,27 +148,23 @@ function placeOf(sought: Sought, indexes: readonly ValueIndex[]) {
   return undefined;
 }
 
+/** Without what a text need not have: the time of a bare date, the scheme and `www.` of an address. */
+function bareOf(value: string): string {
+  const [, date = value] = /^\s*(\d{4}-\d\d-\d\d)[T ]00:00(?::00(?:\.0+)?)?(?:Z|[+-]00:?00)?\s*$/.exec(value) ?? [];
+  const [, address = date] = /^\s*(?:https?:\/\/(?:www\.)?|www\.|mailto:|tel:)(\S+?)\/?\s*$/i.exec(date) ?? [];
+  return address;
+}
+
 const hasNumber = (tokens: readonly Token[]): boolean => tokens.some(({ forms }) => forms.length > 0);
 
 /** Whether a value that doesn't stand in the text need not stand there. */
-function isOwnWords(
-  { value, schemas }: Leaf,
-  tokens: readonly Token[],
-  field: readonly string[],
-  isMade: boolean,
-): boolean {
+function isOwnWords({ leaf: { value, schemas }, tokens, field }: Sought, isMade: boolean): boolean {
   if (tokens.length === 0) return true;
   const described = schemas.map(({ description }) => (typeof description === "string" ? description : "")).join(" ");
   if (madeWords.test(described.toLowerCase())) return true;
   if (typeof value === "number") return field.some((word) => countedNames.test(word));
   if (tokens.length > mostWords || booleans.test((value as string).trim())) return true;
   return field.some((word) => madeNames.test(word)) || (isMade && !hasNumber(tokens));
-}
-
-/** Without exponents, as texts write them. */
-function plainNumber(value: number): string {
-  const text = String(value);
-  return text.includes("e") ? value.toLocaleString("en-US", { useGrouping: false, maximumFractionDigits: 20 }) : text;
 }
 
 function leavesOf(answer: unknown, schema: JsonSchema | undefined): readonly Leaf[] {
@@ -188,7 +239,8 @@ class ValueIndex {
   readonly #text: string;
   readonly #numerals: ReadonlyMap<string, number>;
   #folded: string | undefined;
-  #scanned: readonly ValueIndex[] | undefined;
+  #readings: readonly ValueIndex[] | undefined;
+  #spelled: ValueIndex | undefined;
 
   constructor(text: string, numbers: ReadonlyMap<string, number>) {
     const tokens = tokensOf(text, numbers);
@@ -256,11 +308,14 @@ class ValueIndex {
   /** The tokens that mean a number, no pieces of identifiers. */
   #numbers(number: Token): readonly number[] {
     const found = meanings(number).flatMap((form) => this.#byForm.get(form) ?? []);
-    if (found.length > 0) return found.toSorted((a, b) => a - b);
+    const meant = found.filter((at) => means(number, this.#tokens[at]));
+    if (meant.length > 0) return meant.toSorted((a, b) => a - b);
     // A date without its year, which stands elsewhere.
     return number.forms.flatMap((form) => {
       const [, year, rest] = /^d(\d{4})(-\d\d-\d\d)$/.exec(form) ?? [];
-      return year !== undefined && this.#byForm.has(year) ? (this.#byForm.get(`d-${rest}`) ?? []) : [];
+      if (year === undefined || !this.#byForm.has(year)) return [];
+      const day = `d-${rest}`;
+      return (this.#byForm.get(day) ?? []).filter((at) => this.#tokens[at]?.forms.includes(day));
     });
   }
 
@@ -286,22 +341,20 @@ class ValueIndex {
 
   /** That of a long number or code whose characters are grouped otherwise: telephone and account numbers. */
   compactLineOf({ shown }: Sought): number | undefined {
-    const code = shown.replaceAll(/[^\p{L}\p{N}]/gu, "");
-    if (code.length < 6 || code.length > 40 || (code.match(/\d/g) ?? []).length < 4 || /\d[.,]\d/.test(shown))
-      return undefined;
-    const pattern = new RegExp(`(?<![\\p{L}\\p{N}])${Array.from(code).join("[ ./()-]{0,3}")}(?![\\p{L}\\p{N}])`, "iu");
-    const at = pattern.exec(this.#text)?.index;
-    return at === undefined ? undefined : this.#text.slice(0, at).split("\n").length;
+    const at = codeFinder(shown)?.(this.#text) ?? -1;
+    return at < 0 ? undefined : this.#text.slice(0, at).split("\n").length;
   }
 
-  /** That of a value in which a scan has digits for letters, or letters for digits. */
-  scannedLineOf(sought: Sought): number | undefined {
-    this.#scanned ??= scannedForms(this.#text).map((text) => new ValueIndex(text, this.#numerals));
-    for (const index of this.#scanned) {
+  /** That of a value in which a scan has digits for letters, or letters for digits, or `ue` stands for `ü`. */
+  otherwiseLineOf(sought: Sought): number | undefined {
+    this.#readings ??= scannedForms(this.#text).map((text) => new ValueIndex(text, this.#numerals));
+    for (const index of this.#readings) {
       const line = index.lineOf(sought);
       if (line !== undefined) return line;
     }
-    return undefined;
+    if (!/[äöüøå]|[aou]e|aa/i.test(sought.shown)) return undefined;
+    this.#spelled ??= new ValueIndex(spelledOut(this.#text), this.#numerals);
+    return this.#spelled.lineOf({ ...sought, tokens: tokensOf(spelledOut(sought.shown), this.#numerals) });
   }
 
   #words(): Map<string, number[]> {
@@ -312,38 +365,23 @@ class ValueIndex {
     return words;
   }
 
-  /** Where the words of a name stand close together, in any order. */
+  /** Where the words of a name, or a date and a time, stand close together, in any order. */
   #near(tokens: readonly Token[]): number | undefined {
-    const words = [...new Set(tokens.map(({ word }) => word))];
-    if (words.length < 2 || tokens.some(({ forms }) => forms.length > 0)) return undefined;
-    const places = words.map((word) => this.#words().get(word) ?? []);
+    const words = [...new Map(tokens.map((each) => [each.forms[0] ?? each.word, each])).values()];
+    const isMoment = tokens.every(({ forms: [form = ""] }) => /^[dt]/.test(form));
+    if (words.length < 2 || !(isMoment || !hasNumber(tokens))) return undefined;
+    const places = words.map((each) => (isMoment ? this.#numbers(each) : (this.#words().get(each.word) ?? [])));
     const rarest = places.reduce((least, each) => (each.length < least.length ? each : least));
     const reach = words.length + 3;
     return rarest.find((at) => places.every((each) => each.some((other) => Math.abs(other - at) <= reach)));
   }
 }
 
-const likeDigits: Readonly<Record<string, string>> = { O: "0", o: "0", l: "1", I: "1", i: "1", S: "5", B: "8", Z: "2" };
-const likeLetters: readonly Readonly<Record<string, string>>[] = [
-  { "0": "o", "1": "i", "5": "s", "8": "b", "3": "e" },
-  { "0": "o", "1": "l", "5": "s", "8": "b", "3": "e" },
-];
-
-/** The text as it reads where a scan took letters for digits, or digits for letters; none for one without such words. */
-function scannedForms(text: string): readonly string[] {
-  const replaced = (pattern: RegExp, like: Readonly<Record<string, string>>) =>
-    text.replaceAll(pattern, (word) => word.replaceAll(/./gu, (each) => like[each] ?? each));
-  const [digits, words] = [
-    /(?<![\p{L}\p{N}])(?=[\dOolIiSBZ])(?=\S{0,20}\d\S{0,20}\d|[OolISB]\d{2})[\dOolIiSBZ][\dOolIiSBZ.,:/-]{0,20}[\dOolIiSB](?![\p{L}\p{N}])/gu,
-    /(?<!\p{L})(?:\p{L}{1,30}(?:[01358]{1,3}\p{L}{1,30}){1,5}|\p{L}{3,30}[01358]|[01358]\p{L}{3,30})/gu,
-  ];
-  const [inDigits, inWords] = [replaced(digits, likeDigits), likeLetters.map((like) => replaced(words, like))];
-  return [...new Set([inDigits, ...inWords])].filter((each) => each !== text);
-}
-
 /** A date is more than its year. */
-const meanings = ({ forms, sole }: Token): readonly string[] =>
-  forms.some((form) => form.startsWith("d")) ? forms : [...forms, ...sole];
+function meanings({ forms, sole }: Token): readonly string[] {
+  if (forms.some((form) => form.startsWith("d"))) return forms;
+  return [...forms, ...(forms[0]?.startsWith("a") === true ? sole.filter((form) => form.startsWith("d")) : sole)];
+}
 
 function pushed(map: Map<string, number[]>, key: string, index: number): void {
   const known = map.get(key);
@@ -355,5 +393,8 @@ function pushed(map: Map<string, number[]>, key: string, index: number): void {
 function means(value: Token, token: Token | undefined): boolean {
   if (token === undefined) return false;
   const isIn = (form: string): boolean => token.forms.includes(form) || token.sole.includes(form);
-  return value.forms.some(isIn) || value.sole.some((form) => token.forms.includes(form));
+  // The name of a month may stand in any date.
+  return (
+    value.forms.some(isIn) || value.sole.some(value.forms.length === 0 ? isIn : (form) => token.forms.includes(form))
+  );
 }

@@ -38,6 +38,8 @@ const unitNames = [
   "m meter metre meters metres metro metros metri",
   "km kilometer kilometre kilometers kilometres kilometro kilometros chilometri",
   "piece pieces pcs stuck stk",
+  "m2 qm sqm",
+  "m3 cbm",
   "ml ms mm cm dm mg t kw kwh w v a mb gb tb kb kib mib gib tib mo go ko db hz khz mhz ghz dpi px pt c f bar psi tsp tbsp el tl",
 ];
 export const currencies = new Set(["€", "$", "£", "¥", "chf"]);
@@ -114,5 +116,28 @@ export const multipliers = new Map<string, number>(
     ["thousand tausend tsd mil mila mille", 1_000] as const,
     ["million millions millionen millones millon milione milioni mio mln", 1_000_000] as const,
     ["billion billions bn mrd milliarde milliarden milliard milliards md mds miliardi", 1_000_000_000] as const,
+    ["万 萬 만", 10_000] as const,
+    ["億 亿 억", 100_000_000] as const,
   ].flatMap(([words, times]) => words.split(" ").map((word): [string, number] => [word, times])),
+);
+export const gluedMultipliers = new Map([
+  ["k", 1_000],
+  ["b", 1_000_000_000],
+]);
+
+/** Ordinals from the third, as `first` and `second` are other words, too; Roman numerals, but `vi` and `xi`, which are words. */
+export const ordinals = new Map(
+  [
+    "iii third dritte dritten dritter drittes troisieme tercero tercera terzo terza",
+    "iv fourth vierte vierten vierter viertes quatrieme cuarto cuarta quarto quarta",
+    "fifth funfte funften funfter funftes cinquieme quinto quinta",
+    "sixth sechste sechsten sechster sechstes sixieme sexto sexta sesto sesta",
+    "vii seventh siebte siebten siebter siebtes septieme septimo septima settimo settima",
+    "viii eighth achte achten achter achtes huitieme octavo octava ottavo ottava",
+    "ix ninth neunte neunten neunter neuntes neuvieme noveno novena nono nona",
+    "tenth zehnte zehnten zehnter zehntes dixieme decimo decima",
+    "eleventh elfte elften elfter elftes onzieme",
+    "xii twelfth zwolfte zwolften zwolfter zwolftes douzieme",
+    ..."xiii xiv xv xvi xvii xviii xix xx xxi".split(" "),
+  ].flatMap((words, at) => words.split(" ").map((word): [string, readonly string[]] => [word, [String(at + 3)]])),
 );

@@ -2,7 +2,9 @@
 import {
   articles,
   common,
+  ordinals,
   currencies,
+  gluedMultipliers,
   monthPattern,
   months,
   multipliers,
@@ -10,7 +12,7 @@ import {
   numerals,
   units,
 } from "./notation-words.ts";
-import { canonical } from "./values.ts";
+import { canonical, plain, times } from "./values.ts";
 
 /** A word, or a number, date or time with all that it may mean. */
 export interface Token {
@@ -28,7 +30,8 @@ export interface Token {
 
 /** The number words of the languages in which a text seems to be written; of all where it is not clear. */
 export function numeralsOf(text: string): ReadonlyMap<string, number> {
-  const words = plain(text.slice(0, 20_000)).match(/\p{L}+/gu) ?? [];
+  // The last word may be cut.
+  const words = plain(text.slice(0, 20_000)).match(/\p{L}+(?!\p{L}|$)/gu) ?? [];
   const counts = Object.keys(numerals).map((language) => {
     const own = new Set(common[language]?.split(" "));
     return { language, count: words.filter((word) => own.has(word)).length };
@@ -38,41 +41,49 @@ export function numeralsOf(text: string): ReadonlyMap<string, number> {
   return new Map(likely.flatMap((language) => [...numbersIn(language)]));
 }
 
-/** Equal for texts that differ in case, accents, typography or Unicode form. */
-export function plain(text: string): string {
-  const folded = text
-    .normalize("NFKC")
-    .replaceAll(/\p{Default_Ignorable_Code_Point}/gu, "")
-    .toUpperCase()
-    .toLowerCase()
-    .normalize("NFD")
-    .replaceAll(/\p{M}/gu, "");
-  return folded
-    .replaceAll(/(?<![\p{L}\d.,])\.(?=\d)/gu, "0.")
-    .replaceAll(/[\u2010-\u2015\u2212]/g, "-")
-    .replaceAll(/per cent\b|pour cent\b|per cento\b|por ciento\b/g, "%");
-}
-
+/** Lines that were left out of a text: nothing stands beside what follows. */
+export const gap = "\u001e";
+/** Scripts without spaces between words: no letter of theirs makes digits part of an identifier. */
+const unspaced = String.raw`\p{sc=Han}\p{sc=Hira}\p{sc=Kana}\p{sc=Thai}`;
+export const isUnspaced = new RegExp(`[${unspaced}]`, "u");
+const letterBefore = new RegExp(String.raw`[^\P{L}${unspaced}]$`, "u");
+const unitBehind = new RegExp(
+  String.raw`^([^\P{L}${unspaced}]+)(?!\d)|^(?:[mx]|[kcmd]m|ft)(?=\^?\d)|^[${unspaced}]`,
+  "u",
+);
+const lexeme = new RegExp(
+  String.raw`(?:m|km|cm|mm|dm|ft)\^?[23](?![\p{L}\d])|[${unspaced}]|\p{L}+|[%€$£¥${gap}]|-?\d`,
+  "gu",
+);
 const year = String.raw`(?:(?:,? |[-/])?(?:de |del |of )?(?<year>\d{4})(?!\d))?`;
-const patterns = [
-  String.raw`(?<y>\d{4})(?<s1>[-/.])(?<m>\d\d?)\k<s1>(?<d>\d\d?)(?![\d])t?`,
-  String.raw`(?<a>\d{1,2})(?<s2>[./-]) ?(?<b>\d{1,2})\k<s2> ?(?<c>\d{4}|\d\d)(?![.]?\d)`,
-  String.raw`(?<day>\d{1,2})(?:st|nd|rd|th|o|er|\.)?[ /-]?(?:de |of )?(?<month>${monthPattern})\b\.?${year}`,
-  String.raw`(?<month2>${monthPattern})\.? (?<day2>\d{1,2})(?:st|nd|rd|th)?(?!\d)${year.replace("<year>", "<year2>")}`,
-  String.raw`(?<month3>${monthPattern})\b\.?,? (?:de |del |of )?(?<year3>\d{4})(?!\d)`,
-  String.raw`(?<y2>(?:19|20)\d\d)-(?<m2>0[1-9]|1[0-2])(?![-\d])`,
-  String.raw`(?<hour>\d{1,2}):(?<minute>\d\d)(?::(?<second>\d\d)(?:[.,]\d+)?)?(?!\d)(?:z\b)?(?: ?(?<half>[ap])\.?m\b\.?)?`,
-  String.raw`(?<hour2>\d{1,2}) ?(?<half2>[ap])\.?m\b\.?`,
-  String.raw`(?<number>-?\d+(?:[.,'’]\d+)*)`,
-  String.raw`(?<word>[\p{sc=Han}\p{sc=Hira}\p{sc=Kana}\p{sc=Thai}]|\p{L}+|[%€$£¥])`,
-];
-const lexed = new RegExp(patterns.join("|"), "gu");
+const zone = String.raw`(?: ?(?:z|utc|gmt)\b(?![+-]\d)| ?(?:utc|gmt)?(?<zone>[+-]\d\d(?::?\d\d)?)(?!\d))?`;
+/** Where a digit is. */
+const numeric = new RegExp(
+  [
+    String.raw`(?<y>\d{4})(?:(?<s1>[-/.])(?<m>\d\d?)\k<s1>(?<d>\d\d?)(?!\d)t?| ?[年년] ?(?<mh>\d\d?) ?[月월](?: ?(?<dh>\d\d?) ?[日号號일])?)`,
+    String.raw`(?<a>\d{1,2})(?<s2>[./-]) ?(?<b>\d{1,2})\k<s2> ?(?<c>\d{4}|\d\d)(?![.]?\d)`,
+    String.raw`(?<day>\d{1,2})(?:st|nd|rd|th|o|er|\.)?[ /-]?(?:de |of )?(?<month>${monthPattern})\b\.?${year}`,
+    String.raw`(?<y2>(?:19|20)\d\d)-(?<m2>0[1-9]|1[0-2])(?![-\d])`,
+    String.raw`(?<hour>\d{1,2}):(?<minute>\d\d)(?::(?<second>\d\d)(?:[.,]\d+)?)?(?!\d)${zone}(?: ?(?<half>[ap])\.?m\b\.?)?`,
+    String.raw`(?<hour2>\d{1,2}) ?(?<half2>[ap])\.?m\b\.?`,
+    String.raw`(?<mantissa>\d+(?:[.,]\d+)?)(?:e(?<exponent>[+-]?\d{1,3})| ?[x*·] ?10\^(?<power>-?\d{1,3}))(?![\p{L}\d])`,
+    String.raw`(?<![\d/.,:])(?:(?<units>\d{1,4})[ -])?(?<top>\d{1,2})[/⁄](?<low>[1-9]\d?)(?![\d/⁄]|[.,]\d)`,
+    String.raw`(?<number>\d+(?:[.,'’]\d+)*)`,
+  ].join("|"),
+  "uy",
+);
+/** Where the name of a month is. */
+const named = new RegExp(
+  String.raw`(?:${monthPattern})\b\.?(?: (?<day>\d{1,2})(?:st|nd|rd|th)?(?!\d)${year}|,? (?:de |del |of )?(?<only>\d{4})(?!\d))`,
+  "uy",
+);
 
 /** The tokens of a text. Words that a line's end cuts at a hyphen are whole. */
 export function tokensOf(text: string, numbers: ReadonlyMap<string, number>): readonly Token[] {
   const tokens: Token[] = [];
   let carried: { readonly word: string; readonly line: number } | undefined;
   for (const [at, raw] of text.split(/\r\n|\r|\n/).entries()) {
+    if (raw === "") continue;
     const line = cells(plain(raw));
     const own = lineTokens(line, at + 1, numbers);
     const [first] = own;
@@ -98,6 +109,7 @@ const soleNumber =
 
 /** In a line of comma-separated values, no comma belongs to a number, unless it is in quotation marks. */
 function cells(line: string): string {
+  if (line.split(",", 3).length < 3) return line;
   const commas = line.replaceAll(soleNumber, "").match(/,(?=\S)/g) ?? [];
   return commas.length < 2 ? line : line.replaceAll(/"[^"]*"|,/g, (part) => (part === "," ? "\t" : part));
 }
@@ -112,99 +124,157 @@ interface Piece extends Token {
 
 function lineTokens(line: string, at: number, numbers: ReadonlyMap<string, number>): Token[] {
   const pieces: Piece[] = [];
-  for (const match of line.matchAll(lexed)) {
-    const place = { line: at, from: match.index, to: match.index + match[0].length };
-    const { word } = match.groups ?? {};
+  lexeme.lastIndex = 0;
+  for (let match = lexeme.exec(line); match !== null; match = lexeme.exec(line)) {
+    const [word] = match;
+    const { index: from } = match;
+    const month = months.get(word);
+    const isDigit = /^-?\d/.test(word);
+    const number = isDigit ? numberAt(line, from) : month === undefined ? undefined : dateAt(line, from);
+    if (number !== undefined) {
+      pieces.push({ ...number, line: at, from });
+      lexeme.lastIndex = number.to;
+      continue;
+    }
+    const to = from + word.length;
     const last = pieces.at(-1);
-    const times = word === undefined ? undefined : multipliers.get(word);
-    if (word === undefined) pieces.push({ ...numberOf(line, match), ...place });
-    else if (times !== undefined && last !== undefined && isNumber(last) && place.from - last.to < 2) {
-      const products = last.forms.map((form) => String(Number((Number(form) * times).toPrecision(12))));
-      pieces[pieces.length - 1] = { ...last, forms: products, sole: [...last.sole, ...last.forms], to: place.to };
+    const factor = multipliers.get(word) ?? (last?.to === from ? gluedMultipliers.get(word) : undefined);
+    if (factor !== undefined && last !== undefined && isNumber(last) && from - last.to < 2) {
+      const products = last.forms.map((form) => times(form, factor));
+      pieces[pieces.length - 1] = { ...last, isFree: true, forms: products, sole: [...last.sole, ...last.forms], to };
     }
     // That of a version says nothing.
-    else if (word !== "v" || !/\d/.test(line[place.to] ?? "")) {
-      const month = months.get(word);
-      pieces.push({ ...wordToken(word, at), ...(month && { sole: [`n${month}`] }), ...place });
+    else if (word !== "v" || !/\d/.test(line[to] ?? "")) {
+      const sole = month === undefined ? (ordinals.get(word) ?? []) : [`n${month}`];
+      pieces.push({ ...wordToken(word.replace("^", ""), at), sole, from, to });
     }
   }
   return withUnits(withNumerals(pieces, line, numbers), line);
 }
 
+type Number = Omit<Piece, "line" | "from">;
 const two = (digits: string | undefined): string => (digits ?? "").padStart(2, "0");
 const full = (digits: string): string => (digits.length === 2 ? `20${digits}` : digits);
+const token = (to: number, forms: readonly string[], sole: readonly string[] = []): Number => ({
+  word: "#",
+  forms,
+  sole,
+  isFree: true,
+  to,
+});
 
-function numberOf(line: string, { index, groups = {}, 0: text }: RegExpExecArray): Omit<Token, "line"> {
-  const { y, m, d, a, b, c, day, month, hour, minute, second, number } = groups;
-  const [name, dayOfName] = [month ?? groups["month2"], day ?? groups["day2"]];
-  const dated = (
-    dates: readonly (readonly [string | undefined, string | undefined, string | undefined])[],
-    raw: string,
-  ) => {
-    const valid = dates.filter(
-      ([, mm, dd]) => Number(mm) >= 1 && Number(mm) <= 12 && Number(dd) >= 1 && Number(dd) <= 31,
-    );
-    const forms = valid.map(([yy, mm, dd]) => `d${yy ?? "-"}-${two(mm)}-${two(dd)}`);
-    const years = valid.flatMap(([yy]) => yy ?? []);
-    const partial = valid.flatMap(([yy, mm, dd]) => [
-      `n${Number(mm)}`,
-      ...(yy === undefined ? [] : [`m${yy}-${two(mm)}`, `d--${two(mm)}-${two(dd)}`]),
-    ]);
-    return { word: "#", forms: [...forms, ...canonical(raw)], sole: [...years, ...partial], isFree: true };
-  };
-  if (y !== undefined) return dated([[y, m, d]], `${y}-${m}-${d}`);
-  if (c !== undefined)
-    return dated(
-      [
-        [full(c), b, a],
-        [full(c), a, b],
-      ],
-      text,
-    );
-  if (name !== undefined)
-    return dated([[groups["year"] ?? groups["year2"], String(months.get(name)), dayOfName]], text);
-  const [yearOnly, monthOnly] = [groups["year3"] ?? groups["y2"], groups["m2"] ?? months.get(groups["month3"] ?? "")];
-  if (yearOnly !== undefined) {
-    const sole = [yearOnly, `n${Number(monthOnly)}`];
-    return { word: "#", forms: [`m${yearOnly}-${two(String(monthOnly))}`], sole, isFree: true };
+type Day = readonly [year: string | undefined, month: string | undefined, day: string | undefined];
+
+/** A date. One of which the country decides what its month is may be either of two. */
+function dated(days: readonly Day[], raw: string, to: number): Number | undefined {
+  const valid = days.filter(
+    ([, month, day]) => [month, day].every((each) => Number(each) > 0) && Number(month) < 13 && Number(day) < 32,
+  );
+  const own = valid.map(([y, month, day]) => `d${y ?? "-"}-${two(month)}-${two(day)}`);
+  const partial = valid.flatMap(([y, month, day]) => [
+    `n${Number(month)}`,
+    ...(y === undefined ? [] : [y, `m${y}-${two(month)}`, `d--${two(month)}-${two(day)}`]),
+  ]);
+  if (new Set(own).size > 1) return token(to, [`a${raw.split(/\D+/).map(two).join("-")}`], [...own, ...partial]);
+  return token(to, [...own.slice(0, 1), ...canonical(raw)], partial);
+}
+
+function dateAt(line: string, from: number): Number | undefined {
+  named.lastIndex = from;
+  const { 0: text = "", groups: { day, year: after, only } = {} } = named.exec(line) ?? {};
+  const month = String(months.get(/^\p{L}+/u.exec(text)?.[0] ?? ""));
+  if (only !== undefined) return token(from + text.length, [`m${only}-${two(month)}`], [only, `n${month}`]);
+  return day === undefined ? undefined : dated([[after, month, day]], text, from + text.length);
+}
+
+function numberAt(line: string, at: number): Number {
+  const from = line[at] === "-" ? at + 1 : at;
+  numeric.lastIndex = from;
+  const match = numeric.exec(line);
+  const { 0: text = "", groups: found = {} } = match ?? {};
+  const to = from + text.length;
+  if (found["number"] !== undefined) return plainNumberAt(line, at, to);
+  const { y, a, b, c, day, month, y2, m2, hour, mantissa, units: whole, top, low } = found;
+  if (y !== undefined) {
+    const [mm, dd] = [found["m"] ?? found["mh"], found["d"] ?? found["dh"]];
+    if (dd === undefined) return token(to, [`m${y}-${two(mm)}`], [y, `n${Number(mm)}`]);
+    return dated([[y, mm, dd]], `${y}-${mm}-${dd}`, to) as Number;
   }
-  const hours = hour ?? groups["hour2"];
-  if (hours !== undefined)
-    return { word: "#", ...timeForms(hours, minute, second, groups["half"] ?? groups["half2"]), isFree: true };
-  const digits = (number ?? text).replaceAll(/['’]/g, "");
+  if (c !== undefined) {
+    const days: Day[] = [[full(c), b, a]];
+    // With full stops the day comes first.
+    return dated(found["s2"] === "." && Number(b) < 13 ? days : [...days, [full(c), a, b]], text, to) as Number;
+  }
+  if (month !== undefined) return dated([[found["year"], String(months.get(month)), day]], text, to) as Number;
+  if (y2 !== undefined) return token(to, [`m${y2}-${m2}`], [y2, `n${Number(m2)}`]);
+  const hours = hour ?? found["hour2"];
+  if (hours !== undefined) return { ...token(to, []), ...timeForms(hours, found) };
+  const sign = line[at] === "-" && !/[\p{L}\d)\]]$/u.test(line.slice(Math.max(0, at - 1), at)) ? "-" : "";
+  if (mantissa !== undefined) {
+    const factor = 10 ** Number(found["exponent"] ?? found["power"]);
+    return token(
+      to,
+      [...canonical(mantissa)].map((form) => `${sign}${times(form, factor)}`),
+    );
+  }
+  const part = Number(top) / Number(low);
+  const value = Number(whole ?? 0) + part;
+  const rounded = [value.toFixed(2), value.toFixed(3)].map((each) => String(Number(each)));
+  const forms = whole === undefined && text.includes("/") ? [`q${text}`] : [`${sign}${times(String(value), 1)}`];
+  return token(to, forms, [times(String(value), 1), ...rounded, ...(whole === undefined ? [] : [whole])]);
+}
+
+function plainNumberAt(line: string, at: number, to: number): Number {
+  const digits = line.slice(at, to).replaceAll(/['’]/g, "");
   // Lines may be long.
-  const [before, rest] = [
-    line.slice(Math.max(0, index - 3), index),
-    line.slice(index + text.length, index + text.length + 40),
-  ];
+  const [before, rest] = [line.slice(Math.max(0, at - 5), at), line.slice(to, to + 40)];
   const isSigned = digits.startsWith("-") && !/[\p{L}\d)\]]$/u.test(before);
   const own = digits.startsWith("-") && !isSigned ? digits.slice(1) : digits;
-  const isGlued = /\p{L}$/u.test(before) && !/(?:^|[^\p{L}])v$/u.test(before);
+  const isFactor = /\dx$/.test(before);
+  const isGlued = !isFactor && letterBefore.test(before) && !/(?:^|[^\p{L}])v$/u.test(before);
   const [hh, mm] = own.split(".");
   const isTime = /^\d{1,2}\.\d\d$/.test(own) && Number(hh) < 24 && Number(mm) < 60;
-  const behind = /^(\p{L}+)(?!\d)/u.exec(rest)?.[1];
+  const behind = unitBehind.exec(rest);
   const isUnit =
-    behind === undefined ? !/^\p{L}/u.test(rest) : units.has(behind) || /^(?:st|nd|rd|th|er|e|o|x|k|b)$/.test(behind);
+    behind === null
+      ? !/^\p{L}/u.test(rest)
+      : behind[1] === undefined || units.has(behind[1]) || /^(?:st|nd|rd|th|er|e|o|x|k|b)$/.test(behind[1]);
   const isCode = isGlued || /[\p{L}_][-_]$/u.test(before) || (own !== digits && /\p{L}$/u.test(before)) || !isUnit;
-  const isPart = own.length < 3 && (/\d[/:]$/.test(before) || /^[/:]\d/.test(rest));
+  // Of 120/80 each is a number.
+  const isRatio = /(?<!\d)\d{3}\/$/.test(before) || /^\/\d{3}(?!\d)/.test(rest);
+  const isPart = own.length < 3 && !isRatio && (/\d[/:]$/.test(before) || /^[/:]\d/.test(rest));
+  const hasCents = /[.,]\d\d$/.test(own);
+  const isNegative =
+    /-[€$£] ?$/.test(before) ||
+    (hasCents && ((/\([€$£]? ?$/.test(before) && rest.startsWith(")")) || /^-(?![\p{L}\d])/u.test(rest)));
+  const [, y, m, d] = /^((?:19|20)\d\d)(\d\d)(\d\d)$/.exec(own) ?? [];
   return {
-    word: "#",
     // The digits of an identifier are no amount: v1.20 is not v1.2.
-    forms: isGlued ? [`r${own}`] : [...canonical(own), ...((own.match(/[.,]/g) ?? []).length > 1 ? [`r${own}`] : [])],
-    sole: isTime ? [`t${two(hh)}:${mm ?? ""}`] : [],
+    ...token(
+      to,
+      isGlued ? [`r${own}`] : [...canonical(own), ...((own.match(/[.,]/g) ?? []).length > 1 ? [`r${own}`] : [])],
+    ),
+    sole: [
+      ...(isTime ? [`t${two(hh)}:${mm ?? ""}`] : []),
+      ...(isNegative ? canonical(own).map((form) => `-${form}`) : []),
+      ...(Number(m) > 0 && Number(m) < 13 && Number(d) > 0 && Number(d) < 32 ? [`d${y}-${m}-${d}`] : []),
+    ],
     isFree: !(isCode && own.length < 4) && !isPart,
   };
 }
 
+/** One with an offset may stand for one without, but for no other offset. */
 function timeForms(
   hours: string,
-  minutes: string | undefined,
-  seconds: string | undefined,
-  half: string | undefined,
-): Pick<Token, "forms" | "sole"> {
-  const hour = half === undefined ? Number(hours) : (Number(hours) % 12) + (half === "p" ? 12 : 0);
-  const short = `t${two(String(hour))}:${minutes ?? "00"}`;
-  return seconds === undefined ? { forms: [short], sole: [] } : { forms: [`${short}:${seconds}`], sole: [short] };
+  { minute = "00", second, half, half2, zone: offset }: Readonly<Record<string, string>>,
+) {
+  const afternoon = half ?? half2;
+  const hour = afternoon === undefined ? Number(hours) : (Number(hours) % 12) + (afternoon === "p" ? 12 : 0);
+  const short = `t${two(String(hour))}:${minute}`;
+  const all = [...(second === undefined ? [] : [`${short}:${second}`]), short];
+  const [own = short] = all;
+  const isLocal = offset === undefined || /^[+-]00(?::?00)?$/.test(offset);
+  return isLocal ? { forms: [own], sole: all.slice(1) } : { forms: [`${own}${offset.replace(":", "")}`], sole: all };
 }
 
 /** Number words as numbers: `forty-one`, `quatre-vingt-dix`, `two million`. */
@@ -221,8 +291,8 @@ function withNumerals(pieces: readonly Piece[], line: string, numbers: ReadonlyM
       if (current >= 1_000) [total, current] = [current, 0];
       for (let next = at + 1; next < pieces.length; next += 1) {
         const between = pieces[next] as Piece;
-        const gap = line.slice((pieces[next - 1] as Piece).to, between.from);
-        if (!/^[ -]$/.test(gap)) break;
+        const space = line.slice((pieces[next - 1] as Piece).to, between.from);
+        if (!/^[ -]$/.test(space)) break;
         const after = pieces[next + 1]?.word ?? "";
         if (/^(?:and|und|et|y|e)$/.test(between.word) && (numbers.has(after) || articles.has(after))) continue;
         const value = numbers.get(between.word) ?? (articles.has(between.word) ? 1 : undefined);
@@ -275,11 +345,9 @@ function soleForms(pieces: readonly Piece[], at: number, line: string): readonly
   const behind = pieces[at + 1];
   if (behind === undefined || !/^-?\d/.test(own)) return [];
   const raw = line.slice(piece.from, piece.to);
-  if (behind.word === "%" || units.get(behind.word) === "%")
-    return [String(Number((Number(own) / 100).toPrecision(12)))];
-  // Thousands and millions, glued to their digits.
-  const times = behind.from === piece.to ? { k: 1_000, m: 1_000_000, b: 1_000_000_000 }[behind.word] : undefined;
-  if (times !== undefined) return canonical(raw).map((form) => String(Number((Number(form) * times).toPrecision(12))));
+  if (behind.word === "%" || units.get(behind.word) === "%") return [times(own, 0.01)];
+  // Metres or millions.
+  if (behind.word === "m" && behind.from === piece.to) return canonical(raw).map((form) => times(form, 1_000_000));
   if (behind.word === "h" || behind.word === "uhr" || behind.word === "ore") {
     const minutes = line.slice(behind.to, (pieces[at + 2]?.to ?? 0) + 1);
     const [, digits = "00"] = /^ ?(\d\d)(?!\d)/.exec(minutes) ?? [];

@@ -1,7 +1,7 @@
 /** Takes answers apart into statements and their quotes. Lenient, because small models break every form. */
 import { parseJson } from "../util/parse-json.ts";
 import { wordsOf } from "./quote-search.ts";
-import { monthNumbers } from "./values.ts";
+import { months } from "./notation-words.ts";
 
 export interface Statement {
   readonly text: string;
@@ -121,7 +121,7 @@ function sentencesOf(line: string): readonly string[] {
   let open = "";
   for (const { segment } of segmenter.segment(line)) {
     // `28. Februar` is one date.
-    const isDate = /\d\.\s$/.test(sentences.at(-1) ?? "") && monthNumbers.has(wordsOf(segment)[0] ?? "");
+    const isDate = /\d\.\s$/.test(sentences.at(-1) ?? "") && months.has(wordsOf(segment)[0] ?? "");
     open += isDate ? `${sentences.pop() ?? ""}${segment}` : segment;
     if (abbreviation.test(open.slice(-12))) continue;
     sentences.push(open);

@@ -4,7 +4,8 @@ import { parseJson } from "../util/parse-json.ts";
 import { Lines, keysOf } from "./quote-lines.ts";
 import { type QuotePlace, findQuotes, wordsOf } from "./quote-search.ts";
 import { type Statement, statementsOf, valuesOf } from "./quote-statements.ts";
-import { datesOf, hasNumber, monthNumbers, numbersOf } from "./values.ts";
+import { months } from "./notation-words.ts";
+import { datesOf, hasNumber, numbersOf } from "./values.ts";
 import type { GenerateRequest } from "../api/facade.ts";
 import type { Quoted } from "../generation/ports.ts";
 import { countStatements, evidenceMark } from "../util/format-bytes.ts";
@@ -276,7 +277,5 @@ function namesOf(text: string): readonly string[] {
     const between = text.split(mark);
     for (let at = 1; at + 1 < between.length; at += 2) names.push(...wordsOf(between[at] ?? ""));
   }
-  return names.filter(
-    (name) => name.length > 1 && !/^-?\d/.test(name) && !monthNumbers.has(name) && !noName.test(name),
-  );
+  return names.filter((name) => name.length > 1 && !/^-?\d/.test(name) && !months.has(name) && !noName.test(name));
 }

@@ -65,10 +65,10 @@ export async function planFromChain(asked: Run): ReturnType<ModelChain["plan"]> 
 async function chainFor(asked: Run): Promise<ModelChain> {
   const { world, caller, context, thread, request, quoted } = asked;
   asked.tally.decided = request.decided;
-  const { format, check = "none" } = request;
+  const { format, check = "none", grounded = false } = request;
   // What the answer has to pass.
   const judge =
-    format === undefined && check === "none"
+    format === undefined && check === "none" && !grounded
       ? undefined
       : await world.judge(request, { caller: caller.id, signal: context.signal }, quoted);
   const sent = judge === undefined ? asked : { ...asked, request: judge.request };
