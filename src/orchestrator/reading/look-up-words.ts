@@ -22,6 +22,20 @@ export const physical =
   "dimensione|lunghezza|durata|eta|velocita|carico|capacita|portata|potenza|pressione|tensione|larghezza|altezza|capienza|" +
   "große|lange|dauer|alter|geschwindigkeit|last|kapazitat|gewicht|leistung|druck|spannung|breite|hohe|tiefe|" +
   "traglast|nutzlast|zuladung|version|deposit|stay|order value|bestellwert|einlage|strafe|file|upload|attachment|password|passwort|group|notice|aufenthalt|stromaufnahme|leistungsaufnahme|fichier|archivo|depot|deposito|contrasena|password|tamanho|comprimento|duracao|idade|velocidade|capacidade|grootte|lengte|duur|leeftijd|snelheid|gewicht";
+/** A value of one thing without an interrogative: `port of the proxy`, `invoice 17 due date`. */
+const terse = (value: string, before = 0) =>
+  `(?!(?:${asking})(?!\\p{L}))(?!.*(?<!\\p{L})(?:${many})(?!\\p{L}))${words(before)}(?:${value})(?: (?:${of}) ?(?:[\\p{L}\\p{N}'.-]+ )?[\\p{L}\\p{N}'.-]+| [\\p{L}\\p{N}.-]+(?: [\\p{L}-]*\\d+| \\p{L}+)?)?(?: \\p{L}+ \\d+)?(?:(?<=des \\p{L}+)|(?<![sx]|d(?:er|ie) \\p{L}+(?:e[nr]?|n)))$`;
+const of = "of|for|on|d[eiou]s?(?: la)?|del(?:la|lo)?|dell'|d'|der|des|im|am|von|vom|fur|zum";
+const many =
+  "dei|degli|delle|de l[ao]s|list|table|log|trend|history|changes?|increases?|growth|taux|rate|tasso|tasa|entwicklung|haufigkeit";
+const asking =
+  "who|when|where|how|why|which|what|name|list|wer|wann|wo|wie|was|warum|welche[rsmn]?|quell?e?s?|qui|quand|ou|combien|comment|pourquoi|une?|" +
+  "que|quien|cuando|donde|cual|cuant[oa]s?|como|chi|quando|dove|quale?|quant[oaie]|come|che|cosa|does|do|did|is|are|was|were|has|have|hat|haben|ist|sind|[eè]|es|est";
+
+/** Of which there is one for a thing. */
+const office =
+  "(?:bank|court|notary|authority|insurer|gericht|behorde|versicherung|banque|tribunal|notaire|assurance|banco|juzgado|notaria|aseguradora|banca|tribunale|assicurazione)";
+
 const english: Language = (() => {
   const the = `(?:(?:the|this|its|his|her|their|your|our|my)(?!\\p{L})|(?:mr|mrs|ms|dr)\\.? \\p{L}+|\\p{L}+ \\d[\\p{L}\\d]*|${words(3)}[\\p{L}-]+'s?|${code})`;
   const value =
@@ -38,6 +52,10 @@ const english: Language = (() => {
   return {
     asks: [
       `(?:what|which)(?:'s| is) ${the}`,
+      terse(`(?!number of|value|default|name (?!of)|type|amount)(?:${value})`, 3),
+      `(?:what|which) ${office} [\\p{L}]+s `,
+      `when do ${the} .{1,40} (?:start|begin|end|open|close|expire)$|(?:when|where) ${the} .{1,40} (?:ends?|starts?|expires?|begins?|is)$|what ${the} .{1,40} is$`,
+      "where (?:do|should|must|can) (?:i|we|you|one) |where (?:should|must|can) (?:the|this) |whom? (?:do|should|must|can) (?:i|we|you) (?:contact|call|ask|write|inform|notify|pay|speak)",
       `what was the ${words(2)}(?:${value})`,
       `(?:what|which) (?:[\\p{L}-]+ )?(?:${value})(?: of [\\p{L}\\p{N}.-]+)? (?:is|does|must|may|can|should|has|will|do (?:i|you|we)|[\\p{L}]+s)`,
       `(?:what|which) (?:currency|colou?r|format|unit|language|encoding|material) are ${the}`,
@@ -74,13 +92,13 @@ const english: Language = (() => {
       "first|second|third|fourth|fifth|last(?!$)|next|previous|final|earliest|latest|before|after|following|order of|sequence|initially|eventually",
       "total|totals|sum|altogether|combined|average|(?<=the )mean|median|typical(?:ly)?|usual(?:ly)?|percentage|proportion|share of|ratio|(?<=the )number of|count|how often|how many|times|frequency|score|gap|balance|profit|loss(?:es)?|error rate|success rate|turnout|turnover|revenue|spend\\p{L}*|spent|expenditure|sold|distribution",
       "why|because|reasons?|causes?|motives?|explanation|led to|origin",
-      "not|\\p{L}+n't|never|no(?!\\.? ?\\d)|no(?:ne|body)|without|neither|still|yet|missing|lack\\p{L}*|unpaid|outstanding|overdue|pending|duplicates?|wrong|unclear|vague|ambiguous|unfair|inconsistent|incomplete|weak",
+      "not|\\p{L}+n't|never|no(?!\\.? ?\\d)|no(?:ne|body)|without|neither|still|yet|missing|lack\\p{L}*|unpaid|outstanding|overdue|pending|duplicates?|wrong|unclear|vague|ambiguous|unfair|inconsistent|incomplete|weak|unused|unsigned|unanswered|free|left|alone",
       "differ\\p{L}*|compar\\p{L}*|versus|contrast|contradict\\p{L}*|similar\\p{L}*|relation(?:ship)?|discrepanc\\p{L}*",
       "consensus|tenor|turning point|evidence|that|who|whose|main|central|key (?:points?|ideas?|messages?|takeaways?|findings?|arguments?)|themes?|topics?|subject matter|messages? of|gist|essence|tone|mood|atmosphere|style|plot|moral|lesson|attitude|opinions?|views?|stance|position on|feelings?|impression|reactions?|response of|outcomes?|results?|consequences?|effects?|impact|influence|conclusions?|purpose|problems?|issues?|challenges?|risks?|strengths?|weakness\\p{L}*|pros|advantages?|disadvantages?|patterns?|trends?|development|evolution|changed?|increase|decrease|growth|situation|story|summar\\p{L}*|overview|outline|argument|text about|document about|report about|about",
       "twice|repeat\\p{L}*|recur\\p{L}*|keeps|at the (?:end|start|beginning)|mention\\p{L}*|appear\\p{L}*|occur\\p{L}*|list of|names of|how",
     ],
     names:
-      "(?:max\\p{L}*|min\\p{L}*) number of|sum insured|(?:first|last|second|middle) names?|last (?:\\p{L}+ )?digits|last day (?:of|for|to)|(?:first|second) (?:floor|violin|aid|officer|mate|tenant|driver|instal\\p{L}*|edition|line of)|before tax|at (?:the )?(?:most|least|latest|earliest)|by default|message ['\"“]",
+      "(?:max\\p{L}*|min\\p{L}*) number of|sum insured|final deadline|contact about|(?:first|last|second|middle) names?|last (?:\\p{L}+ )?digits|last day (?:of|for|to)|(?:first|second) (?:floor|violin|aid|officer|mate|tenant|driver|instal\\p{L}*|edition|line of)|before tax|at (?:the )?(?:most|least|latest|earliest)|by default|message ['\"“]",
   };
 })();
 
@@ -98,6 +116,11 @@ const german: Language = (() => {
   return {
     asks: [
       `was ist ${the}`,
+      terse(value),
+      `welche[rsmn]? ${office} (?!hat)\\p{L}+t `,
+      "wie oft (?:muss|soll|darf) |wohin (?:muss|soll|geht|wird) |an wen (?:muss|kann|soll|wende) |(?:bis |ab )?wann .{1,60} (?:zu \\p{L}+en|\\p{L}+zu\\p{L}+en) ist$|wan lauft ",
+      `wann (?:beginnen|enden|starten|offnen|schließen) ${the}`,
+      `wer ${the} .{1,40} ist$|wie (?:hoch|lang|alt|groß) ${the} .{1,60} ist$`,
       `(?:was|wie hoch|wie lang|wie groß) war (?:der|die|das) ${words(2)}(?:${value})`,
       `wie (?:${adjective}) (?:ist |darf |muss |kann |betragt )?(?:${the}|eine?)`,
       `wie ist (?:der|die|das) ${words(1)}(?:${value})`,
@@ -135,7 +158,7 @@ const german: Language = (() => {
       "wiederhol\\p{L}*|zweimal|handelt|die rede|am (?:ende|anfang)|erwahn\\p{L}*|genannt\\p{L}*|vorkomm\\p{L}*|vor(?=\\P{L}*$)|auftauch\\p{L}*|wie (?:viele|oft)",
     ],
     names:
-      "max\\p{L}* (?:teilnehmer)?(?:zahl|anzahl)|min\\p{L}* (?:teilnehmer)?(?:zahl|anzahl)|(?:erste|zweite|dritte|letzte)[rn]? (?:vorname|nachname|vorsitzende|geiger|stock|fahrer|mieter)\\p{L}*|am (?:\\d+|\\p{L}+tag|telefon|gerat)|sieht .{1,60} vor|schreibt .{1,60} vor",
+      "max\\p{L}* (?:teilnehmer)?(?:zahl|anzahl)|min\\p{L}* (?:teilnehmer)?(?:zahl|anzahl)|(?:erste|zweite|dritte|letzte)[rn]? (?:vorname|nachname|vorsitzende|geiger|stock|fahrer|mieter)\\p{L}*|am (?:\\d+|\\p{L}+tag|telefon|gerat)|wie oft (?=muss|soll|darf)|sieht .{1,60} vor|schreibt .{1,60} vor",
   };
 })();
 
@@ -152,6 +175,10 @@ const french: Language = (() => {
   return {
     asks: [
       `(?:quel|quelle) est ${the}`,
+      terse(`telephone|echeance|${value}`),
+      `(?:quel|quelle) ${office} \\p{L}+[et] ${the}`,
+      `(?:a quelle frequence|ou|a qui|quand) (?:faut-il|dois-je|doit-on|peut-on) `,
+      `quand (?:commencent|debutent|finissent|ouvrent|ferment) ${the}`,
       `(?:quel|quelle) (?:etait|fut|a ete) ${the}${words(1)}(?:${value})`,
       `(?:quel|quelle) (?:${value})(?: (?:de|d'|du|des|en) ?[\\p{L}\\p{N}.]+)? (?!(?:ont|sont|etaient|a(?! l[ea] | l'))(?!\\p{L}))(?:\\p{L}+|faut-il|doit-on|utilise-t-\\p{L}+|a-t-\\p{L}+)`,
       `(?:a|dans|sur|en|sous|de|avant|apres|jusqu'a|depuis|des|pour|par|avec|chez|vers|aupres de) (?:quel|quelle) (?:${value}|${place}) (?!(?:ont|sont|etaient|y a-t-il|y a-t-on)(?!\\p{L}))`,
@@ -163,7 +190,7 @@ const french: Language = (() => {
       `combien de temps (?:dure|est valable) ${the}`,
       `combien (?:de |d')${units} (?:${state})(?!\\p{L})`,
       `combien (?:de |d')${units} ${the}.{1,60} (?:${state}|a)(?:-t)?-(?:il|elle)(?! \\p{L}+(?:e|i|u|is|it)(?!\\p{L}))`,
-      `combien (?:de |d')[\\p{L}-]+(?: [\\p{L}-]+)? (?:peut|doit|faut-il|peut-on|doit-on) `,
+      `combien (?:de |d')[\\p{L}-]+(?: [\\p{L}-]+)? (?:peut|peuvent|doivent|doit|faut-il|peut-on|doit-on) `,
       `combien (?:de |d')[\\p{L}-]+(?: [\\p{L}-]+)? ${the}.{1,60}(?:peut|doit|autorise-t|permet|prevoit|admet)-(?:il|elle)`,
       `qui est ${the}`,
       "qui est (?:responsable|charge|inscrit|designe)",
@@ -189,7 +216,7 @@ const french: Language = (() => {
       "parle\\p{L}*|repete\\p{L}*|question de|a la fin|au debut|mention\\p{L}*|apparai\\p{L}*|citee?s?|combien|liste",
     ],
     names:
-      "nombre (?:max|min)\\p{L}*(?: de)?|(?:premier|deuxieme|second) (?:prenom|nom|etage|violon|ministre|conducteur|locataire)|sous-total|au (?:plus|moins|maximum|minimum)(?: tard| tot)?|est-ce que|pas de porte|mot de passe",
+      "nombre (?:max|min)\\p{L}*(?: de)?|(?:premier|deuxieme|second) (?:prenom|nom|etage|violon|ministre|conducteur|locataire)|sous-total|au (?:plus|moins|maximum|minimum)(?: tard| tot)?|est-ce que|pas de porte|mot de passe|frequence (?=faut-il|doit-on)",
   };
 })();
 
@@ -208,6 +235,10 @@ const spanish: Language = (() => {
   return {
     asks: [
       `cual es ${the}`,
+      terse(`telefono|vencimiento|${value}`),
+      `que ${office} \\p{L}+[ae] ${the}`,
+      "(?:cada cuanto|a?donde|con quien|a quien) (?:hay que|debo|se debe|tengo que) ",
+      `cuando (?:empiezan|comienzan|terminan|acaban|abren|cierran) (?:${the}|las )`,
       `cual (?:era|fue) ${the}${words(1)}(?:${value})`,
       `(?:que|cual) (?:${value})(?: de [\\p{L}\\p{N}.]+)? (?!(?:son|han|estan|tuvo|hubo|fueron|se \\p{L}+o|\\p{L}+jo|\\p{L}{3,}[crstd]io)(?!\\p{L}))`,
       `(?:a|en|de|sobre|bajo|hasta|desde|antes de|a partir de|con|por|para|ante) que (?:${value}|${place}) (?!(?:son|han|estan|hubo|hay(?! que)|fueron|tuvo)(?!\\p{L}))`,
@@ -216,7 +247,7 @@ const spanish: Language = (() => {
       `quien (?:firmo|redacto) (?:el|la) (?:contrato|carta|escritura|informe|formulario|poliza|testamento)`,
       `cuanto (?:es|tiempo dura) ${the}`,
       `cuant[oa]s ${units} (?:${state}) `,
-      `cuant[oa]s \\p{L}+ (?:puede|debe|caben|hay que|se permiten|admite|permite) `,
+      `cuant[oa]s \\p{L}+ (?:pueden?|deben?|caben|hay que|se permiten|admite|permite) `,
       `quien es ${the}`,
       "quien (?:figura|consta|es (?:responsable|titular))",
       `quien (?:dirige|preside|representa|gestiona|administra|posee|asegura) ${the}`,
@@ -239,7 +270,7 @@ const spanish: Language = (() => {
       "habla\\p{L}*|repit\\p{L}*|al (?:final|principio)|mencion\\p{L}*|aparec\\p{L}*|citad\\p{L}*|cuant[oa]s|lista",
     ],
     names:
-      "numero (?:max|min)imo(?: de)?|(?:primer|segundo) (?:nombre|apellido|piso|violin|ministro|conductor|inquilino|plazo)|primera (?:planta|cuota)|como (?:maximo|minimo)|a mas tardar|al menos|hace falta",
+      "numero (?:max|min)imo(?: de)?|(?:primer|segundo) (?:nombre|apellido|piso|violin|ministro|conductor|inquilino|plazo)|primera (?:planta|cuota)|como (?:maximo|minimo)|a mas tardar|al menos|hace falta|cambiar(?= el| la)|hay que hablar",
   };
 })();
 
@@ -255,7 +286,11 @@ const italian: Language = (() => {
     "ha(?= il | lo | la | l')|dura|richiede|prevede|concede|offre|comprende|deve|puo|bisogna|occorre|copre|pesa|ammette|consente|impone|stabilisce|fissa|da|spettano|servono";
   return {
     asks: [
-      `qual(?:e)? ?[e'] ${the}`,
+      `qual(?:e)? ?[e'] ?${the}`,
+      terse(`telefono|${value}`),
+      `(?:quale|che) ${office} (?!ha )\\p{L}+[ae] ${the}`,
+      "(?:ogni quanto|dove|a chi|con chi) (?:va|vanno|bisogna|si deve|devo|occorre) ",
+      `quando (?:iniziano|cominciano|finiscono|aprono|chiudono) ${the}`,
       `qual(?:e)? (?:era|fu|e stat[oa]) ${the}${words(1)}(?:${value})`,
       `(?:quale|che|qual) (?:${value})(?: di [\\p{L}\\p{N}.]+)? (?!(?:sono|hanno|avevano|erano|ha \\p{L}+[ts]o)(?!\\p{L}))`,
       `(?:a|in|su|da|di|sotto|entro|fino a|prima di|con|per|presso) (?:quale|che|qual) (?:${value}|${place}) (?!(?:sono|hanno|ci sono|erano|c'e)(?!\\p{L}))`,
@@ -288,7 +323,7 @@ const italian: Language = (() => {
       "parla\\p{L}*|ripet\\p{L}*|alla fine|all'inizio|menzion\\p{L}*|compa(?:re|iono)|citat\\p{L}*|quant[ie]|elenc\\p{L}*",
     ],
     names:
-      "numero (?:mass|min)imo(?: di)?|(?:primo|secondo) (?:nome|cognome|piano|violino|ministro|conducente|inquilino)|prima (?:rata|casa)|al massimo|almeno|al piu tardi",
+      "numero (?:mass|min)imo(?: di)?|(?:primo|secondo) (?:nome|cognome|piano|violino|ministro|conducente|inquilino)|prima (?:rata|casa)|al massimo|almeno|al piu tardi|va cambiat[oa]|ogni quanto",
   };
 })();
 

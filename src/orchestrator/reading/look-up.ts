@@ -42,17 +42,33 @@ const isExtreme = new RegExp(`(?<!\\p{L})(?:${extreme})(?!\\p{L})`, "u");
 /** Politeness, and where to look, before the question. */
 const lead = new RegExp(
   `^(?:${[
-    "please|bitte|s'il (?:te|vous) plait|por favor|per favore|per piacere|hi|hello|hallo|bonjour|hola|ciao|quick question",
+    "(?:good|guten|bonne|buen[oa]?s?|buon) ?\\p{L}{3,7}|buongiorno|please|bitte|s'il (?:te|vous) plait|por favor|per favore|per piacere|hi|hello|hallo|bonjour|hola|ciao|quick question",
     "(?:(?:can|could|would|will) you (?:please )?)?(?:tell me|find out|let me know)(?= (?:what|which|who|when|where|how|in|on|at|until|by))",
-    "(?:i(?:'d| would) like|i (?:want|need)) to know|do you know",
-    "(?:(?:kannst|konntest) du|konnen sie|konnten sie)?(?: mir)?(?: bitte)? ?sag(?:e|en|t)?(?: mir)?|(?:kannst du|konnen sie) mir (?:bitte )?sagen|ich (?:mochte|will) wissen|weißt du",
-    "(?:peux-tu|pouvez-vous|pourrais-tu|pourriez-vous) me dire|dis-moi|dites-moi|je (?:voudrais|veux) savoir",
-    "(?:puedes|puede|podrias|podria) decirme|dime|quiero saber|quisiera saber|sabes",
-    "(?:puoi|puo|potresti|potrebbe) dirmi|dimmi|vorrei sapere|sai",
+    "(?:i(?:'d| would) like|i (?:want|need)) to know|do you know|i was wondering|would you mind telling me",
+    "(?:(?:kannst|konntest) du|konnen sie|konnten sie)?(?: mir)?(?: bitte)? ?sag(?:e|en|t)?(?: mir)?|(?:kannst du|konnen sie) mir (?:bitte )?sagen|ich (?:mochte|will) wissen|weißt du|ich (?:wusste|wußte) gern|doch bitte",
+    "(?:peux-tu|pouvez-vous|pourrais-tu|pourriez-vous) me dire|dis-moi|dites-moi|(?:je (?:voudrais|veux)|j'aimerais) savoir",
+    "(?:puedes|puede|podrias|podria) decirme|dime|me podria decir|(?:quiero|quisiera|queria) saber|sabes",
+    "(?:puoi|puo|potresti|potrebbe) dirmi|dimmi|mi saprebbe dire|(?:vorrei|mi piacerebbe) sapere|sai",
     "(?:in|according to|per|from|under|laut|gemaß|nach|im|selon|d'apres|dans|segun|en|secondo|nel|nella|nell'|volgens|segundo) ?[^,:?!]{1,60}[,:]",
   ].join("|")})[ ,:]+`,
   "u",
 );
+/** A greeting, which is no question. */
+const greeting =
+  /^(?:hi|hello|hey|good \p{L}+|hallo|guten \p{L}+|bonjour|salut|hola|buen[oa]s \p{L}+|ciao|buongiorno)$/u;
+/** As people type. */
+const typed: readonly (readonly [RegExp, string])[] = [
+  [/^(?:whats|wats|wat's|what s)(?= )/, "what's"],
+  [/^wat(?= is the )/, "what"],
+  [/^(?:c'est quoi|c (?:koi|quoi))(?= )/, "quel est"],
+  [/^quell?e? et(?= )/, "quel est"],
+  [/^qual'? ?[e'](?= )/, "qual e"],
+  [/^(?:q|k)(?= )/, "que"],
+  [/^ke(?= )/, "che"],
+];
+/** Whom only all of a story tells. */
+const unnamed =
+  /(?<!\p{L})(?:murderer|killer|culprit|thief|hero|villain|morder(?:in)?|tater(?:in)?|dieb|schuldige|assassin|coupable|voleur|asesin[oa]|culpable|ladron|assassin[oa]|colpevole|ladro)(?!\p{L})/u;
 /** How to answer, after it. */
 const form =
   /^(?:just|only|please|answer|reply|respond|give only|be brief|keep it|one (?:word|number|line)|nur|antworte|bitte nur|kurz|reponds|repondez|seulement|responde|solo|rispondi|in one|as a|no explanation|thanks|thank you|danke|merci|gracias|grazie)(?!\p{L})/u;
@@ -86,12 +102,15 @@ export function isLookUp(prompt: string): boolean {
   const sentences = prompt
     .trim()
     .split(/(?<=[?!])\s+|(?<=[\p{L}\d]{3}[.])\s+(?=\p{Lu})|\n+/u)
-    .filter((sentence, at) => at === 0 || !form.test(plain(sentence)));
-  return sentences.length <= maxLookUps && sentences.every(isOneLookUp);
+    .filter((sentence, at, all) =>
+      at === 0 ? all.length === 1 || !greeting.test(plain(sentence)) : !form.test(plain(sentence)),
+    );
+  return sentences.length > 0 && sentences.length <= maxLookUps && sentences.every(isOneLookUp);
 }
 
 function isOneLookUp(sentence: string): boolean {
-  const asked = withoutLead(plain(sentence));
+  const asked = typed.reduce((text, [as, meant]) => text.replace(as, meant), withoutLead(plain(sentence)));
+  if (unnamed.test(asked)) return false;
   // A name of several words is as definite as one in quotation marks.
   const named = withoutLead(plain(sentence.replaceAll(properName, " `$1`")));
   if (asked.split(" ").length > maxWords) return false;
