@@ -24,11 +24,12 @@ export const physical =
   "traglast|nutzlast|zuladung|version|deposit|stay|order value|bestellwert|einlage|strafe|file|upload|attachment|password|passwort|group|notice|aufenthalt|stromaufnahme|leistungsaufnahme|fichier|archivo|depot|deposito|contrasena|password|tamanho|comprimento|duracao|idade|velocidade|capacidade|grootte|lengte|duur|leeftijd|snelheid|gewicht";
 /** A value of one thing without an interrogative: `port of the proxy`, `invoice 17 due date`. */
 const terse = (value: string, before = 0) =>
-  `(?!(?:${asking})(?!\\p{L}))(?!.*(?<!\\p{L})(?:${many})(?!\\p{L}))${words(before)}(?:${value})(?: (?:${of}) ?(?:[\\p{L}\\p{N}'.-]+ )?[\\p{L}\\p{N}'.-]+| [\\p{L}\\p{N}.-]+(?: [\\p{L}-]*\\d+| \\p{L}+)?)?(?: \\p{L}+ \\d+)?(?:(?<=des \\p{L}+)|(?<![sx]|d(?:er|ie) \\p{L}+(?:e[nr]?|n)))$`;
+  `(?!(?:${asking})(?!\\p{L}))(?!.*(?<!\\p{L})(?:${many})(?!\\p{L}))(?:(?!(?:this|that|the|an?|my|your|our) )[\\p{L}\\p{N}'.-]+ ){0,${before}}(?:${value})(?: (?:${of}) ?(?:[\\p{L}\\p{N}'.-]+ )?[\\p{L}\\p{N}'.-]+| [\\p{L}\\p{N}.-]+(?: [\\p{L}-]*\\d+| \\p{L}+)?)?(?: \\p{L}+ \\d+)?(?<![sx]|d(?:er|ie) \\p{L}+(?:e[nr]?|n))$`;
 const of = "of|for|on|d[eiou]s?(?: la)?|del(?:la|lo)?|dell'|d'|der|des|im|am|von|vom|fur|zum";
 const many =
   "dei|degli|delle|de l[ao]s|list|table|log|trend|history|changes?|increases?|growth|taux|rate|tasso|tasa|entwicklung|haufigkeit";
 const asking =
+  "review|write|translate|rewrite|change|fix|check|explain|describe|summari\\p{L}*|give|show|find|extract|create|add|set|update|improve|compare|count|sort|" +
   "who|when|where|how|why|which|what|name|list|wer|wann|wo|wie|was|warum|welche[rsmn]?|quell?e?s?|qui|quand|ou|combien|comment|pourquoi|une?|" +
   "que|quien|cuando|donde|cual|cuant[oa]s?|como|chi|quando|dove|quale?|quant[oaie]|come|che|cosa|does|do|did|is|are|was|were|has|have|hat|haben|ist|sind|[eè]|es|est";
 
