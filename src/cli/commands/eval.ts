@@ -105,11 +105,12 @@ async function showEval(id: string, flags: Flags, session: Session): Promise<num
 }
 
 function text(found: Found, io: CommandIo): string {
-  const { values, format, quotes, judge, nothing } = found.decided_by;
+  const { values, format, quotes, command, judge, nothing } = found.decided_by;
   const by = [
     ...(values > 0 ? [`${values} by values`] : []),
     ...(format > 0 ? [`${format} by their format alone`] : []),
     ...(quotes > 0 ? [`${quotes} by quotes that stand in the files, true or not`] : []),
+    ...(command > 0 ? [`${command} by a command`] : []),
     ...(judge > 0 ? [`${judge} by ${found.judge ?? "a judge"}`] : []),
     ...(nothing > 0 ? [`${nothing} only timed`] : []),
   ];

@@ -110,8 +110,8 @@ export interface EvalCase {
   readonly files?: readonly { readonly path: string; readonly text?: string }[];
   /** The answer is made and validated in this format. */
   readonly format?: "json" | JsonSchema;
-  /** What the answer states has to stand in its files. */
-  readonly check?: "quotes";
+  /** What the answer states has to stand in its files, or it has to pass a command that the user named. */
+  readonly check?: "quotes" | { readonly command: string };
   /**
    * All have to hold. `equals`: the same value, however it is spelled; `json`: JSON, and of the schema if `value` is one;
    * `judge`: a model says that the answer meets the criterion. Empty: the case is only timed.
@@ -140,7 +140,7 @@ export interface Eval {
   /** Answers that there are, of `cases` × `models`. */
   readonly answered: number;
   /** How many cases are decided by what: a case counts at the weakest of its checks. */
-  readonly decidedBy: Readonly<Record<"values" | "format" | "quotes" | "judge" | "nothing", number>>;
+  readonly decidedBy: Readonly<Record<"values" | "format" | "quotes" | "command" | "judge" | "nothing", number>>;
   /** Why answers are missing, and what to know of the figures. */
   readonly notes: readonly string[];
   /** One for each task and model, and one for all tasks (`all`) if there are several. Empty in a list. */

@@ -31,7 +31,7 @@ const ownCase = z.strictObject({
     .optional(),
   contains: texts.optional(),
   format: z.union([z.literal("json"), z.record(z.string(), z.unknown())]).optional(),
-  check: z.literal("quotes").optional(),
+  check: z.union([z.literal("quotes"), z.strictObject({ command: z.string() })]).optional(),
   judge: z.string().min(1).optional(),
 });
 
@@ -160,7 +160,7 @@ function caseOf(value: unknown, where: string, source: string): EvalCase {
   }
   const { name, prompt, system, task, files, expected, contains, format, check, judge } = parsed.data;
   if (prompt.trim() === "") throw invalid(where, "has an empty prompt");
-  if (check !== undefined && files === undefined) throw invalid(where, "has check: quotes, and no files to look in");
+  if (check === "quotes" && files === undefined) throw invalid(where, "has check: quotes, and no files to look in");
   return {
     name: name ?? where,
     source,

@@ -1,6 +1,7 @@
 import type { Cost } from "../api/cost.ts";
 import { nanosPerUnit } from "../api/cost.ts";
 import { BudgetExceeded, CheckFailed, OrchestratorError, throwIfCancelled } from "../api/errors.ts";
+import type { CheckResult } from "../api/facade-answers.ts";
 import type { EvalCase } from "../api/facade-compare.ts";
 import type { GenerateRequest } from "../api/facade.ts";
 import type { CallerContext } from "../api/types.ts";
@@ -25,7 +26,6 @@ const ofCase: ReadonlySet<string> = new Set([
   "check_failed",
   "prompt_too_long",
   "unsupported_capability",
-  "invalid_request",
 ]);
 /** A model that can't be asked so often in a row is left: the others go on. */
 const maxRefusals = 3;
@@ -109,7 +109,8 @@ export class EvalRun {
         else this.#done += 1;
         continue;
       }
-      refusals += 1;
+      // One that can't be asked as it is says nothing about the next.
+      if (!found.isOfCase) refusals += 1;
       missing += 1;
       problem = found.problem;
       if (!found.isFinal && refusals < maxRefusals) continue;
@@ -123,7 +124,9 @@ export class EvalRun {
     world: GenerationWorld,
     { model, domain, isRemote }: Contestant & { readonly isRemote: boolean },
     at: number,
-  ): Promise<{ readonly answer: Sample } | { readonly problem: string; readonly isFinal: boolean }> {
+  ): Promise<
+    { readonly answer: Sample } | { readonly problem: string; readonly isFinal: boolean; readonly isOfCase: boolean }
+  > {
     const { cases, caller, head, context, maxTokens } = this.#parts;
     const asked = cases[at];
     if (asked === undefined) throw new Error(`no case ${at}`);
@@ -150,7 +153,7 @@ export class EvalRun {
       const { result, isContended } = await askOnce(world, caller, request, domain, this.#silent(model));
       const { timing, check: found, notes } = result;
       const score = await scoreOf(result.text, expects, (text, schema) => this.#validates(text, schema));
-      const all = { ...score, ...quotesScore(score, found), ...formatScore(score, notes) };
+      const all = formatScore(checkScore(score, found), notes);
       const isPending = by === "judge" && all.isRight === true ? (true as const) : undefined;
       const isKnown = isPending === undefined && by !== "nothing";
       const answer: Sample = {
@@ -167,7 +170,7 @@ export class EvalRun {
       const problem = failureText(error, world, context.signal);
       const code = error instanceof OrchestratorError ? error.facts.code : "internal";
       if (!ofCase.has(code)) {
-        return { problem, isFinal: error instanceof BudgetExceeded };
+        return { problem, isFinal: error instanceof BudgetExceeded, isOfCase: code === "invalid_request" };
       }
       return { answer: { ...given, ...(by !== "nothing" && { isRight: false }), why: `failed: ${problem}` } };
     }
@@ -249,14 +252,13 @@ export class EvalRun {
   }
 }
 
-/** Statements that don't stand in the files are wrong; an answer that states nothing is not known. */
-function quotesScore(
-  { isRight }: Outcome,
-  check: { readonly problem?: string; readonly statements: readonly { readonly status: string }[] } | undefined,
-): Outcome {
-  if (check?.problem === undefined || isRight === false) return {};
-  const isWrong = check.statements.some(({ status }) => status === "not_found");
-  return { ...(isWrong && { isRight: false }), why: check.problem };
+/** What stands in no file, or does not pass, is wrong; an answer that states nothing, or was not checked, is not known. */
+function checkScore(score: Outcome, check: CheckResult | undefined): Outcome {
+  if (check?.problem === undefined || score.isRight === false) return score;
+  const { kind, problem: why, statements } = check;
+  const isUnknown =
+    kind === "command" ? why.includes("was not checked") : !statements.some(({ status }) => status === "not_found");
+  return isUnknown ? { why } : { isRight: false, why };
 }
 
 function formatScore(score: Outcome, notes: readonly string[]): Outcome {

@@ -82,7 +82,7 @@ function cut(text: string): string {
 /** By what a case is decided: the weakest of its checks. */
 export function decidedBy({ expects, format, check }: EvalCase): keyof Eval["decidedBy"] {
   if (expects.some(({ type }) => type === "judge")) return "judge";
-  if (check !== undefined) return "quotes";
+  if (check !== undefined) return check === "quotes" ? check : "command";
   if (expects.some(({ type }) => type !== "json")) return "values";
   return format === undefined && expects.length === 0 ? "nothing" : "format";
 }

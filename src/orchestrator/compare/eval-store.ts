@@ -19,7 +19,7 @@ const head = z.object({
       name: z.string(),
       task: z.enum(tasks),
       profile: z.string(),
-      by: z.enum(["values", "format", "quotes", "judge", "nothing"]),
+      by: z.enum(["values", "format", "quotes", "command", "judge", "nothing"]),
     }),
   ),
   /** About the cases, and about the last run. */

@@ -126,7 +126,7 @@ function viewOf(
   answers: State["answers"],
   { isRunning, isWhole }: { readonly isRunning: boolean; readonly isWhole: boolean },
 ): Eval {
-  const by = { values: 0, format: 0, quotes: 0, judge: 0, nothing: 0 };
+  const by = { values: 0, format: 0, quotes: 0, command: 0, judge: 0, nothing: 0 };
   for (const each of cases) by[each.by] += 1;
   const summary = isWhole ? summaryOf({ models, cases }, answers) : { rows: [], verdicts: [], misses: [] };
   return {

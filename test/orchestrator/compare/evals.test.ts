@@ -302,3 +302,37 @@ it("keeps the answers of an eval that is deleted no longer, and refuses to delet
   await harness.orchestrator.close();
   expect([...texts.values()].join("")).not.toContain("I don't know.");
 });
+
+it("counts what stands in no file, and what a command refuses, as wrong, and what was not looked for as not known", async () => {
+  const engine = createFakeEngine("ollama", [small]);
+  engine.answer = ({ messages }) =>
+    Promise.resolve({ text: /say: (.*)/.exec(messages.at(-1)?.content ?? "")?.[1] ?? "" });
+  const files = [{ path: "app.yaml", text: "port: 8443\n" }];
+  const made = (text: string, check: NonNullable<EvalCase["check"]>): EvalCase => ({
+    name: text,
+    prompt: `say: ${text}`,
+    ...(check === "quotes" && { files }),
+    check,
+    expects: [],
+  });
+  const own = [
+    process.execPath,
+    "-e",
+    "process.exit(require('fs').readFileSync(process.argv[1], 'utf8') === 'good' ? 0 : 1)",
+  ];
+  const settings = { checks: { own: { command: own }, gone: { command: ["/nonesuch/program"] } } };
+  const cases = [
+    made("The port is 8443.", "quotes"),
+    made("The port is 9999.", "quotes"),
+    made("Well, hello there.", "quotes"),
+    made("good", { command: "own" }),
+    made("bad", { command: "own" }),
+    made("any", { command: "gone" }),
+    made("other", { command: "unnamed" }),
+  ];
+  const found = await evaluate(createTestOrchestrator([engine], { settings }), { models: [small.name], cases });
+  expect(found.rows.at(-1)).toMatchObject({ right: 2, scored: 4, undecided: 2, failed: 0 });
+  expect(found.misses.map(({ case: name }) => name)).toEqual(["The port is 9999.", "Well, hello there.", "bad", "any"]);
+  expect(found).toMatchObject({ answered: 6, decidedBy: { quotes: 3, command: 4 } });
+  expect(found.notes).toEqual([expect.stringMatching(/^llama3\.2:3b did not answer 1 case: .*unnamed/)]);
+});
