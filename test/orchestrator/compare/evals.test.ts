@@ -321,7 +321,7 @@ it("counts what stands in no file, and what a command refuses, as wrong, and wha
     "process.exit(require('fs').readFileSync(process.argv[1], 'utf8') === 'good' ? 0 : 1)",
   ];
   const settings = { checks: { own: { command: own }, gone: { command: ["/nonesuch/program"] } } };
-  const cases = [
+  const checked = [
     made("The port is 8443.", "quotes"),
     made("The port is 9999.", "quotes"),
     made("Well, hello there.", "quotes"),
@@ -330,7 +330,10 @@ it("counts what stands in no file, and what a command refuses, as wrong, and wha
     made("any", { command: "gone" }),
     made("other", { command: "unnamed" }),
   ];
-  const found = await evaluate(createTestOrchestrator([engine], { settings }), { models: [small.name], cases });
+  const found = await evaluate(createTestOrchestrator([engine], { settings }), {
+    models: [small.name],
+    cases: checked,
+  });
   expect(found.rows.at(-1)).toMatchObject({ right: 2, scored: 4, undecided: 2, failed: 0 });
   expect(found.misses.map(({ case: name }) => name)).toEqual(["The port is 9999.", "Well, hello there.", "bad", "any"]);
   expect(found).toMatchObject({ answered: 6, decidedBy: { quotes: 3, command: 4 } });
