@@ -166,8 +166,9 @@ describe("what was compared and picked", () => {
 
 describe("a generation of another client meanwhile", () => {
   it("marks the times as no measurement, and they are not what routing knows", async () => {
-    await start({ tokensPerSecond: 20, parallel: 4 });
-    home.ollama.models.set("other:3b", { name: "other:3b", reply: many(200, "word") });
+    await start({ tokensPerSecond: 80, parallel: 4 });
+    // Longer than a comparison takes, however busy the machine: it is cancelled.
+    home.ollama.models.set("other:3b", { name: "other:3b", reply: many(2_000, "word") });
     // Long enough for a speed to count.
     for (const name of ["llama3.2:3b", "qwen2.5:7b"]) home.ollama.models.set(name, { name, reply: many(40, "word") });
     const [busy, client] = [await connect(), await connect()];

@@ -182,7 +182,7 @@ describe.skipIf(weights.file === undefined)(
       "a question waits for the end of a job that holds the only sequence, which is not paused then",
       async () => {
         await subject.engine.residency?.unload(model, never);
-        const busy = await interrupted({}, "text", 1);
+        const busy = await interrupted({ maxTokens: 16 }, "text", 1);
         await busy.question;
         expect(busy.ended).toEqual(["job", "question"]);
         expect(busy.phases).not.toContain("paused");
