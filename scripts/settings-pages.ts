@@ -10,6 +10,7 @@ import { settingsSchema } from "../src/orchestrator/config/schema.ts";
 const examples: Readonly<Record<string, unknown>> = {
   "model.default": "qwen3:4b-instruct",
   "model.provider": "ollama",
+  "model.judge": "qwen3:14b",
   "model.routing.overrides": { code: "qwen2.5-coder:7b" },
   "model.keepAlive.models": ["qwen2.5*"],
   "model.keepAlive.preload": ["qwen3:4b-instruct"],

@@ -16,6 +16,7 @@ const contractRules = [
   "a generation that runs out of tokens finishes with length, one that ends with stop",
   "a system message reaches the model",
   "an answer with a JSON schema is JSON that matches it",
+  "of choices it says how likely each is",
   "a model is listed as loaded from its load to its unload",
   "a load has the context and the memory that the load rules predict",
   "loading a loaded model is cheap",
@@ -194,6 +195,15 @@ export function describeEngineContract(contract: EngineContract): void {
       expect(Object.keys(value).toSorted()).toEqual(["colour", "isWarm"]);
       expect(["red", "green"]).toContain(value["colour"]);
       expect(typeof value["isWarm"]).toBe("boolean");
+    });
+
+    rule("of choices it says how likely each is", async () => {
+      const word = /[a-z]+/i.exec((await ask({ maxTokens: 4 })).generation.text)?.[0].toLowerCase() ?? "";
+      const { generation } = await ask({ maxTokens: 1, choices: [word, "qqqq"] });
+      const { [word]: likely = 0, qqqq = 1 } = generation.likelihoods ?? {};
+      expect(likely).toBeGreaterThan(qqqq);
+      expect(likely + qqqq).toBeLessThan(1.001);
+      expect(generation.completionTokens).toBe(1);
     });
 
     const residencyOf = (): EngineResidency => {

@@ -50,7 +50,7 @@ const input = z.strictObject({
     .describe('JSON Schema, or "json".'),
   max_tokens: z.number().int().min(1).optional(),
   ...samplingInput(true),
-  context_tokens: z.number().int().min(1).optional().describe("Minimum window; grows for long prompts."),
+  context_tokens: z.number().int().min(1).optional().describe("Minimum window."),
   think: z.union([z.boolean(), z.enum(["low", "medium", "high"])]).optional(),
   keep_alive: keepAliveInput.optional().describe('Seconds or "10m"; 0 unloads after the answer, -1 never.'),
   privacy: z.enum(["local_only", "allow_remote"]).optional().describe("Can only restrict."),
@@ -65,8 +65,10 @@ const input = z.strictObject({
   check: z
     .union([z.enum(checks), z.record(z.string(), z.string())])
     .optional()
-    .describe("quotes: lines of files for each statement; agree: majority of 3; {command: NAME}: a user's."),
-  split: z.enum(splits).optional().describe("auto, as for files: read a long prompt in parts."),
+    .describe(
+      "quotes: the lines of files behind statements; judged: by a model, too; agree: of 3 answers; {command: NAME}, {agree: MODEL}.",
+    ),
+  split: z.enum(splits).optional().describe("auto: read a long prompt in parts."),
   grounded: z.boolean().optional().describe("false: keep values that the files lack."),
   explain: z.boolean().optional().describe("Add reason, figures, timing."),
   dry_run: z.boolean().optional().describe("Only choose the model."),
@@ -246,10 +248,16 @@ async function filledFrom(template: string, request: Input, context: ToolContext
 function checkIn(given: NonNullable<Input["check"]>): Check {
   if (typeof given === "string") return given;
   const [[kind, name] = [], ...others] = Object.entries(given);
-  if (kind === "command" && name !== undefined && others.length === 0) return { command: name };
-  throw new InvalidRequest(`check is ${JSON.stringify(given)}; allowed: ${checks.join(", ")}, {command: NAME}`, {
-    next: { step: "omitArgument", argument: "check" },
-  });
+  if (name !== undefined && others.length === 0) {
+    if (kind === "command") return { command: name };
+    if (kind === "agree") return { agree: name };
+  }
+  throw new InvalidRequest(
+    `check is ${JSON.stringify(given)}; allowed: ${checks.join(", ")}, {command: NAME}, {agree: MODEL}`,
+    {
+      next: { step: "omitArgument", argument: "check" },
+    },
+  );
 }
 
 /** Creates the request; its own arguments override those of its template. */

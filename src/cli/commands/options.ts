@@ -46,15 +46,15 @@ export function wholeNumber(least: number, most: number): (text: string) => numb
   };
 }
 
-const checks = ["none", "quotes", "agree"] as const;
+const checks = ["none", "quotes", "judged", "agree"] as const;
 
-/** A check of answers: `command:NAME` is one of the user's. Throws like `wholeNumber`. */
-export function checkOf(text: string): (typeof checks)[number] | { readonly command: string } {
-  const [, command] = /^command:(.+)$/.exec(text) ?? [];
-  if (command !== undefined) return { command };
+/** A check of answers: `command:NAME` is one of the user's, `agree:MODEL` names another model. Throws like `wholeNumber`. */
+export function checkOf(text: string): (typeof checks)[number] | { readonly [kind: string]: string } {
+  const [, kind, name] = /^(command|agree):(.+)$/.exec(text) ?? [];
+  if (kind !== undefined && name !== undefined) return { [kind]: name };
   const check = checks.find((each) => each === text);
   if (check !== undefined) return check;
-  throw new InvalidArgumentError(`${checks.join(", ")}, command:NAME`);
+  throw new InvalidArgumentError(`${checks.join(", ")}, agree:MODEL, command:NAME`);
 }
 
 /** A number between `least` and `most`, fractions allowed. Throws like `wholeNumber`. */

@@ -67,7 +67,7 @@ export function addGeneration(program: Command, run: Run): void {
         .addOption(
           new Option(
             "--check <check>",
-            "quotes: show each statement with the line of the files it quotes; agree: the majority of 3 short answers; command:NAME: one of the setting checks",
+            "quotes: show each statement with the line of the files it quotes; judged: a local model judges them, too; agree: the majority of 3 short answers; agree:MODEL: that model answers the same; command:NAME: one of the setting checks",
           ).argParser(checkOf),
         )
         .addOption(

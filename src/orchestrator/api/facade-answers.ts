@@ -1,10 +1,11 @@
 /** How answers are checked, and how long files are read in parts. */
 /**
- * `quotes`: what the answer states is looked for in the files. `agree`: several short answers have to agree. `command`: one
+ * `quotes`: what the answer states is looked for in the files; `judged`: a local model judges it, too. `agree`: several short answers have to
+ * agree, or those of two models. `command`: one
  * that the user named in the settings exits with 0. Answers with a `format` are validated in any case.
  */
-export const checks = ["none", "quotes", "agree"] as const;
-export type Check = (typeof checks)[number] | { readonly command: string };
+export const checks = ["none", "quotes", "judged", "agree"] as const;
+export type Check = (typeof checks)[number] | { readonly command: string } | { readonly agree: string };
 
 /** `auto`: files beyond the widest window are read in parts, and so is a prompt if the request says so. */
 export const splits = ["auto", "none"] as const;
@@ -36,7 +37,7 @@ export interface CheckedStatement {
 
 /** What the check of an answer found. */
 export interface CheckResult {
-  readonly kind: "quotes" | "agree" | "command";
+  readonly kind: Exclude<(typeof checks)[number], "none"> | "command";
   /** None for `agree` and `command`. */
   readonly statements: readonly CheckedStatement[];
   /** Why another model was asked, one sentence; absent if none had to be. */

@@ -35,10 +35,13 @@ const maxShortCharacters = 200;
 const temperature = 0.7;
 const shortInstruction = "Answer with one word, number or short phrase, and nothing else.";
 
-/** Without a format the answer is asked to be a word or a phrase: only such answers can be compared. */
-export function agreeCheck<Asked extends GenerateRequest>(request: Asked): AgreeCheck<Asked> {
+/**
+ * Without a format the answer is asked to be a word or a phrase: only such answers can be compared. `isSampled`: they are
+ * all of one model.
+ */
+export function agreeCheck<Asked extends GenerateRequest>(request: Asked, isSampled = true): AgreeCheck<Asked> {
   const { format, prompt } = request;
-  if (request.temperature === 0) {
+  if (isSampled && request.temperature === 0) {
     throw new InvalidRequest("answers at temperature 0 are all equal, so that their agreement says nothing", {
       next: [
         { step: "omitArgument", argument: "temperature" },
@@ -55,7 +58,11 @@ export function agreeCheck<Asked extends GenerateRequest>(request: Asked): Agree
     ...defined({ maxTokens }),
   };
   return {
-    request: { ...request, ...(format === undefined && short), temperature: request.temperature ?? temperature },
+    request: {
+      ...request,
+      ...(format === undefined && short),
+      ...(isSampled && { temperature: request.temperature ?? temperature }),
+    },
     answers,
     vote: (samples) => vote(samples, format === undefined ? valueKey : canonicalJson),
   };

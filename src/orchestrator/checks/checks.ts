@@ -8,6 +8,7 @@ import { type AnswerCheck, type CheckPlace, type Found, checkOf } from "./answer
 import type { Commands } from "./command.ts";
 import type {
   Answered,
+  Asking,
   ChainStep,
   Resolved,
   Judge,
@@ -83,28 +84,41 @@ async function tried(format: NonNullable<Resolved["format"]>, place: CheckPlace)
  */
 export function createJudging(
   entry: string,
-  settings: () => { readonly checks: Commands },
+  settings: () => { readonly checks: Commands; readonly model: { readonly judge?: string | undefined } },
   signal: AbortSignal,
 ): Judging {
   const threads = new CheckThreads(entry, signal);
-  return (given, asking, quoted) => Checking.of(given, { ...asking, threads, commands: settings().checks }, quoted);
+  return (given, asking, quoted) => {
+    const { checks: commands, model } = settings();
+    const place = { others: none, ...asking, threads, commands, judge: model.judge, answers: [] };
+    return Checking.of(given, place, quoted);
+  };
 }
+
+const none: NonNullable<Asking["others"]> = {
+  list: () => Promise.resolve([]),
+  ask: () => Promise.reject(new InvalidRequest("no other model may be asked")),
+};
 
 class Checking implements Judge {
   readonly #format: Format | undefined;
-  readonly #check: ReturnType<typeof checkOf>;
+  readonly #check: Awaited<ReturnType<typeof checkOf>>;
   readonly #ground: Grounding | undefined;
+  /** Those of other models than the one that is asked. */
+  readonly #others: readonly Answered[];
 
   /** The request as models get it. */
   readonly request: Resolved;
 
   private constructor(
     request: Resolved,
-    check: ReturnType<typeof checkOf>,
+    check: Awaited<ReturnType<typeof checkOf>>,
     format: Format | undefined,
     ground: Grounding | undefined,
+    others: readonly Answered[],
   ) {
     this.#ground = ground;
+    this.#others = others;
     this.request = request;
     this.#check = check;
     this.#format = format;
@@ -115,13 +129,14 @@ class Checking implements Judge {
     place: CheckPlace,
     quoted: Quoted = { files: given.files, question: given.prompt },
   ): Promise<Checking> {
-    const check = checkOf(given, quoted, place);
+    const check = await checkOf(given, quoted, place);
     const checked = check?.request ?? given;
     const inText = groundedRequest(checked, quoted);
     const request = inText?.request ?? checked;
     const { format } = request;
     const ground = inText && groundingOf(inText, place);
-    return new Checking(request, check, format === undefined ? undefined : await formatOf(format, place), ground);
+    const validated = format === undefined ? undefined : await formatOf(format, place);
+    return new Checking(request, check, validated, ground, place.answers);
   }
 
   async ask(model: JudgedModel, request: Resolved, context: ModelTurn["context"]): Promise<Judged> {
@@ -133,7 +148,7 @@ class Checking implements Judge {
     if ("vote" in check) return this.#agreed(check, model, request, silent);
     const turn = { request, context: silent };
     const { answered } = await this.#valid(model, turn);
-    const found = await check.judge(answered.generation.text);
+    const found = await check.judge(answered.generation, model.name);
     const corrected =
       found.correct === undefined ? undefined : await this.#corrected(check, model, turn, answered, found.correct);
     return corrected ?? judged(answered, found);
@@ -156,7 +171,7 @@ class Checking implements Judge {
         `${problem}\n\nAnswer again, corrected, and nothing else.`,
       );
       const { answered: second } = await this.#valid(model, { ...again, corrects: answered, context });
-      const found = await check.judge(second.generation.text);
+      const found = await check.judge(second.generation, model.name);
       return found.result.problem === undefined ? judged(second, found) : undefined;
     } catch (error) {
       throwIfCancelled(context.signal, "the request");
@@ -171,7 +186,7 @@ class Checking implements Judge {
   }
 
   spent(answers: readonly Answered[]): Spent | undefined {
-    return spentOn(answers);
+    return spentOn([...answers, ...this.#others]);
   }
 
   /** An answer that matches the format. A model whose answer doesn't is shown it with the reason, once. */
@@ -273,8 +288,9 @@ class Checking implements Judge {
   }
 }
 
-function judged(answered: Answered, { text, result, isUnchecked = false }: Found): Judged {
-  return { answered: withText(answered, text), check: result, isUnchecked };
+function judged(answered: Answered, { text, result, isUnchecked = false, notes = [] }: Found): Judged {
+  const noted = { ...withText(answered, text), notes: [...answered.notes, ...notes] };
+  return { answered: noted, check: result, isUnchecked };
 }
 
 /**

@@ -71,10 +71,7 @@ export class QuotesCheck {
     const statements = searched.map((each) => this.#checked(each, lines));
     const problem = problemOf(statements);
     return {
-      text:
-        isJson || statements.length === 0
-          ? answer
-          : statements.map((each) => `${each.text} ${evidenceMark(each)}`).join("\n"),
+      text: isJson || statements.length === 0 ? answer : marked(statements),
       result: { kind: "quotes", statements, ...defined({ problem }) },
     };
   }
@@ -186,6 +183,11 @@ export class QuotesCheck {
   }
 }
 
+/** Each statement with what is known of it. */
+export function marked(statements: readonly CheckedStatement[]): string {
+  return statements.map((each) => `${each.text} ${evidenceMark(each)}`).join("\n");
+}
+
 type Scores = ReadonlyMap<number, number>;
 
 function best(scores: Scores): readonly [piece: number, score: number] | undefined {
@@ -228,8 +230,11 @@ function jsonOf(answer: string): unknown {
 
 const shownCharacters = 80;
 
-function problemOf(statements: readonly CheckedStatement[]): string | undefined {
-  const missing = statements.find(({ status }) => status === "not_found");
+/** Why another model is asked. */
+export function problemOf(statements: readonly CheckedStatement[]): string | undefined {
+  const missing =
+    statements.find(({ status }) => status === "contradicted") ??
+    statements.find(({ status }) => status === "not_found");
   if (missing === undefined && statements.some(({ where }) => where !== undefined)) return undefined;
   if (missing === undefined) return "the answer states nothing that could be looked for in the files";
   const text = missing.text.replaceAll(/\s+/g, " ");

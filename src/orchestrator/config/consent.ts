@@ -17,7 +17,10 @@ const reasons: readonly (readonly [RegExp, string])[] = [
   [/^log\./, "it decides what is written to the logs"],
   [/^savings\./, "it changes how savings are counted"],
   [/\.(?:prices|monthlyBudget)\b/, "it decides what may be spent"],
-  [/^model\.routing\.maxSwitchSeconds$|^schemaVersion$/, "it is not one of those that an assistant may change alone"],
+  [
+    /^model\.(?:routing\.maxSwitchSeconds|judge)$|^schemaVersion$/,
+    "it is not one of those that an assistant may change alone",
+  ],
   [/^/, "it may widen network or file access"],
 ];
 const leavesThisMachine = "it could send later prompts to a paid or remote model";

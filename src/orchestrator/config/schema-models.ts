@@ -88,6 +88,11 @@ export const modelSettings = {
         .optional()
         .meta({ ...caller, free: "ifLocal" })
         .describe("Engine that is preferred where several have a model: ollama, llama-cpp."),
+      judge: visibleText
+        .min(1)
+        .optional()
+        .meta(daemon)
+        .describe("Local model that judges the statements of answers (check: judged), where none was made for it."),
       routing: z
         .strictObject({
           enabled: z

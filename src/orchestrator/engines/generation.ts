@@ -23,6 +23,8 @@ export interface GenerationRequest {
   /** `json` asks for any JSON value, a schema for one that matches it. */
   readonly format?: "json" | JsonSchema;
   readonly think?: ThinkLevel;
+  /** Words of which the answer is one, as a single token: `Generation.likelihoods` says how likely each is. */
+  readonly choices?: readonly string[];
   readonly maxTokens: number;
   readonly sampling: SamplingOptions;
   /** Canonical context window; the engine loads the model with it when it must load. */
@@ -50,6 +52,8 @@ export interface Generation {
   readonly text: string;
   readonly thinking?: string;
   readonly finishReason: FinishReason;
+  /** From 0 to 1, for each of the `choices`; what is left of 1 began another answer. Absent: the engine does not tell. */
+  readonly likelihoods?: Readonly<Record<string, number>>;
   /** The model that answered as the server says; absent: the one that was asked. */
   readonly answeredBy?: string;
   readonly promptTokens: number;
@@ -71,6 +75,26 @@ export interface Generation {
   readonly prefillMs: number;
   readonly decodeMs: number;
   readonly totalMs: number;
+}
+
+/** Tokens that are looked at: servers give 20 at most. */
+export const firstTokens = 20;
+
+/**
+ * How likely an answer is each of the choices, by the likeliest first tokens (`{ token, logprob }`) as a server lists them:
+ * case, spaces and marks don't count, and a token may be the beginning of a choice. Undefined if there are none.
+ */
+export function likelihoodsOf(choices: readonly string[], tokens: unknown): Generation["likelihoods"] {
+  if (!Array.isArray(tokens) || tokens.length === 0) return undefined;
+  const sums = new Map(choices.map((choice) => [choice, 0]));
+  for (const each of tokens as readonly ({ readonly token?: unknown; readonly logprob?: unknown } | null)[]) {
+    const { token, logprob } = each ?? {};
+    if (typeof token !== "string" || typeof logprob !== "number" || !(logprob <= 0)) continue;
+    const word = token.toLowerCase().replaceAll(/[^\p{L}\p{N}]/gu, "");
+    const [meant, ...others] = word === "" ? [] : choices.filter((choice) => choice.startsWith(word));
+    if (meant !== undefined && others.length === 0) sums.set(meant, (sums.get(meant) ?? 0) + Math.exp(logprob));
+  }
+  return Object.fromEntries(sums);
 }
 
 /** No context is as large. */

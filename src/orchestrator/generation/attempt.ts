@@ -259,7 +259,7 @@ async function send(
   const engineRequest: GenerationRequest = {
     model: model.name,
     messages,
-    ...defined({ format: request.format, think: request.think, keepAliveSeconds }),
+    ...defined({ format: request.format, think: request.think, choices: request.choices, keepAliveSeconds }),
     maxTokens: budget.maxTokens,
     sampling: budget.sampling,
     contextTokens: budget.contextTokens,

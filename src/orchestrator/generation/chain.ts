@@ -10,11 +10,12 @@ import type { Candidate } from "../routing/choose.ts";
 import { formatAmount } from "../util/format-bytes.ts";
 import { type Ask, type Fitted, type GenerationWorld, attempt, planAttempt } from "./attempt.ts";
 import { withNextSteps } from "./budget.ts";
-import type { LocatedCandidate } from "./candidates.ts";
+import { unseen } from "./bounded-answer.ts";
+import { type LocatedCandidate, listCandidates } from "./candidates.ts";
 import { failureOf, obeyed } from "./chain-failures.ts";
 import type { Thread } from "./conversations.ts";
 import { untriedReplicas } from "./copies.ts";
-import type { Answered, Judge, Quoted, Spent, ModelTurn } from "./ports.ts";
+import type { Answered, Asking, Judge, Quoted, Spent, ModelTurn } from "./ports.ts";
 import type { Resolved } from "./resolve.ts";
 import { type Route, chooseRoute, shortWaitMs, unlessRefused } from "./route.ts";
 import { type RequestTally, outcomeOf } from "./tally.ts";
@@ -63,19 +64,29 @@ export async function planFromChain(asked: Run): ReturnType<ModelChain["plan"]> 
 
 /** Throws `InvalidRequest` for a format that can't be used, and a check that can't be made. */
 async function chainFor(asked: Run): Promise<ModelChain> {
-  const { world, caller, context, thread, request, quoted } = asked;
+  const { world, context, thread, request, quoted } = asked;
   asked.tally.decided = request.decided;
   const { format, check = "none", grounded = false } = request;
-  // What the answer has to pass.
-  const judge =
-    format === undefined && check === "none" && !grounded
-      ? undefined
-      : await world.judge(request, { caller: caller.id, signal: context.signal }, quoted);
+  const isPlain = format === undefined && check === "none" && !grounded;
+  const judge = isPlain ? undefined : await world.judge(request, askingOf(asked), quoted);
   const sent = judge === undefined ? asked : { ...asked, request: judge.request };
   const down = new Set<string>();
   const route = await chooseRoute(world, sent.request, context.signal, down, thread?.model);
   if (route.isExploring === true) world.learned.explored();
   return new ModelChain(sent, judge, route, down);
+}
+
+/** What checks need of the pipeline. */
+function askingOf({ thread, ...asked }: Run): Asking {
+  const { world, caller, tally } = asked;
+  const { signal, background, report } = asked.context;
+  const run = { ...asked, context: { ...unseen, signal, background, report } };
+  const others: Asking["others"] = {
+    list: async () => (await listCandidates(world, false, signal)).map(({ candidate }) => candidate),
+    ask: (request, isInConversation) =>
+      tally.beside(() => answerFromChain({ ...run, request, ...(isInConversation && { thread }) })),
+  };
+  return { caller: caller.id, signal, others };
 }
 
 /** How often the wait that a server asks for is waited for by one request. */
@@ -166,7 +177,9 @@ class ModelChain {
           answered: await this.#ask(entry, { request: assigned.request, context }),
         });
       }
-      const { answered, check, isUnchecked = false } = await this.#judged(entry, assigned.request, judge);
+      const isParallel = (entry.located.engine.parallelAnswers ?? 1) > 1;
+      const model = { name: entry.candidate.model, isParallel, ask: (turn: ModelTurn) => this.#ask(entry, turn) };
+      const { answered, check, isUnchecked = false } = await judge.ask(model, assigned.request, context);
       const own = { entry, reason, answered };
       if (check === undefined) return this.#passed(own, isUnchecked);
       if (check.problem === undefined || isUnchecked) return this.#passed({ ...own, check }, isUnchecked);
@@ -179,13 +192,6 @@ class ModelChain {
     } finally {
       assigned.release();
     }
-  }
-
-  #judged(entry: LocatedCandidate, request: Resolved, judge: Judge): ReturnType<Judge["ask"]> {
-    const { engine, model } = entry.located;
-    const isParallel = (engine.parallelAnswers ?? 1) > 1;
-    const ask = (turn: ModelTurn) => this.#ask(entry, turn);
-    return judge.ask({ name: model.name, isParallel, ask }, request, this.#asked.context);
   }
 
   async #ask(entry: LocatedCandidate, { request, before, corrects, context }: ModelTurn): Promise<Answered> {
@@ -262,8 +268,8 @@ class ModelChain {
     await this.#observe(entry, error);
     this.#waiting = await this.#left(step, entry, error);
     if (this.#waiting.length === 0) return;
-    const isWhole = code === "prompt_too_long" || code === "check_failed";
-    const problem = isWhole ? error.message : `${model} failed (${error.message})`;
+    const problem =
+      code === "prompt_too_long" || code === "check_failed" ? error.message : `${model} failed (${error.message})`;
     context.report({ message: `${problem}; trying the next model` });
   }
 
@@ -385,13 +391,9 @@ class ModelChain {
   }
 }
 
-function whereIs({
-  located: { engine, model },
-}: LocatedCandidate): Pick<RouteExplanation["attempts"][number], "model" | "engine"> {
-  return { model: model.name, engine: engine.id };
-}
+const whereIs = ({ located: { engine, model } }: LocatedCandidate) => ({ model: model.name, engine: engine.id });
 
 /** What the check found of an answer: the best of those that failed has most. */
 function foundBy({ statements, votes }: CheckResult): number {
-  return votes?.equal ?? statements.filter(({ status }) => status !== "not_found" && status !== "not_judged").length;
+  return votes?.equal ?? statements.filter(({ status }) => /^(?:quoted|value_found|supported)$/.test(status)).length;
 }

@@ -80,6 +80,13 @@ export interface Quoted {
 export interface Asking {
   readonly caller: string;
   readonly signal: AbortSignal;
+  /** Other models than those of the chain. Absent: none may be asked. */
+  readonly others?: {
+    /** All that there are. */
+    list(): Promise<readonly Candidate[]>;
+    /** Asks the model that `request` names, in its own turn: a part of the same request. */
+    ask(request: Resolved, isInConversation: boolean): Promise<{ readonly answered: Answered }>;
+  };
 }
 
 /** What an answer has to pass. */

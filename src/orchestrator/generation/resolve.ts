@@ -22,6 +22,8 @@ export interface Resolved extends GenerateRequest {
   readonly memoryTokens: number;
   /** Seed of the sampling; absent: the model's own, or random. */
   readonly seed?: number;
+  /** Words of which the answer is one (`GenerationRequest.choices`): of requests that a check makes. */
+  readonly choices?: readonly string[];
   /** From 0 to 1: by chance, a loaded model may be tried to learn about it. */
   readonly random?: number;
 }

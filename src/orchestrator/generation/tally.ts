@@ -88,6 +88,19 @@ export class RequestTally {
     }
   }
 
+  /** Runs a request of a check to another model: it is counted before the answer that it is about. */
+  async beside<Result>(work: () => Promise<Result>): Promise<Result> {
+    const { decided, fallbacks } = this;
+    const [outcomes, own] = [this.#outcomes, this.#attempts.splice(0)];
+    try {
+      return await work();
+    } finally {
+      this.#attempts.push(...own);
+      this.#outcomes = outcomes;
+      Object.assign(this, { decided, fallbacks });
+    }
+  }
+
   /** The last answer did not pass its check. */
   fail(error: unknown): void {
     const last = this.#attempts.pop();

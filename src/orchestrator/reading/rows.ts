@@ -72,7 +72,7 @@ export async function answerFromRows(
 /** What of a request says nothing about an answer from a query. */
 function notApplied({ check = "none", grounded }: Resolved): readonly string[] {
   const names = [
-    ...(check === "none" ? [] : [`check "${typeof check === "string" ? check : check.command}"`]),
+    ...(check === "none" ? [] : [`check "${typeof check === "string" ? check : Object.values(check).join()}"`]),
     ...(grounded === true ? ["grounded"] : []),
   ];
   return names.length === 0 ? [] : [`${names.join(" and ")} not applied: the answer is from the rows of a query`];

@@ -166,9 +166,13 @@ export function isCodeName(name: string): boolean {
   return `${base}:${tag}`.replaceAll(/(?:en|de|trans)cod(?:er|e)/g, "").includes("code");
 }
 
-/** Whether the name is that of a model that only continues texts: `qwen2.5-coder:1.5b-base`, `mistral:7b-text`. */
+/**
+ * Whether the name is that of a model that only continues texts (`qwen2.5-coder:1.5b-base`, `mistral:7b-text`), or judges
+ * them (`bespoke-minicheck`, `granite3-guardian`, `llama-guard3`).
+ */
 export function isBaseName(name: string): boolean {
   const { base, tag } = nameWords(name);
+  if (/minicheck|guardian|llama-guard|shieldgemma/.test(base)) return true;
   return /(?:^|[-_:])(?:base|text|pt|pretrain(?:ed)?)(?:$|[-_.])/.test(`${base.replace(/embed-text/, "")}:${tag}`);
 }
 

@@ -1,7 +1,7 @@
 import type { Exchange } from "./exchange.ts";
 import { detailsOf, digestOf, findModel, weightsOf } from "./library.ts";
 import type { FakeMachine } from "./machine.ts";
-import { replyOf, tokensOf, untilStop, vectorOf } from "./reply.ts";
+import { logprobsOf, replyOf, tokensOf, untilStop, vectorOf } from "./reply.ts";
 import { Refusal, sizeOf, type FakeResidency } from "./residency.ts";
 import { vendorErrors, type FakeModel, type FakeOllamaOptions } from "./types.ts";
 
@@ -87,7 +87,8 @@ export function createFakeInference(
       else if (options.tokensPerSecond) await exchange.pause(1_000 / options.tokensPerSecond);
       if (pace !== undefined && count === 0) promptMs = performance.now() - startedAt;
       count += 1;
-      yield index < thoughts.length ? line("", token) : line(token);
+      const most = body["logprobs"] === true ? { logprobs: [logprobsOf(token, model.sure)] } : {};
+      yield { ...(index < thoughts.length ? line("", token) : line(token)), ...most };
     }
     const elapsed = performance.now() - startedAt;
     yield {

@@ -26,6 +26,12 @@ export function tokensOf(text: string): string[] {
     : (text.match(/\s*\S+|\s+$/g) ?? []);
 }
 
+/** A token as servers list it with others that were possible. */
+export function logprobsOf(token: string, sure = 0.9): object {
+  const listed = (text: string, probability: number) => ({ token: text, logprob: Math.log(probability) });
+  return { ...listed(token, sure), top_logprobs: [listed(token, sure), listed("\u2581other", 1 - sure)] };
+}
+
 /** Truncates the pieces before the first stop string. */
 export function untilStop(
   tokens: readonly string[],

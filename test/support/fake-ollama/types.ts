@@ -21,6 +21,8 @@ export interface FakeModel {
   readonly capabilities?: readonly string[];
   /** Its answer, or a function of the prompt. Default: a sentence about colours. */
   readonly reply?: string | ((prompt: string) => string);
+  /** The probability of each of its tokens, where a request asks for it. Default: 0.9. */
+  readonly sure?: number;
   /** Its answer to a request with a format. Default: a value that matches. */
   readonly json?: (prompt: string) => string;
   /** Its thinking, if it has the capability and `think` is not false. */

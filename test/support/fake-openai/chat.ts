@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { replyOf, tokensOf, untilStop, vectorOf } from "../fake-ollama/reply.ts";
+import { logprobsOf, replyOf, tokensOf, untilStop, vectorOf } from "../fake-ollama/reply.ts";
 import { contextOf, refusals, type Load } from "./dialects.ts";
 import { ConnectionGone, type Exchange, type StreamEvent } from "./exchange.ts";
 import type { FakeOpenAiOptions, FakeServedModel } from "./types.ts";
@@ -179,7 +179,10 @@ export class FakeInference {
       // vLLM says with the last token that it is the last.
       const isLast = this.#isVllm && !exchange.isEndless && count === Math.min(limit, all.length);
       const delta = { [index < thoughts.length ? field : "content"]: token };
-      yield { data: chunk(delta, isLast ? finish(count) : null), isToken: true };
+      const data = chunk(delta, isLast ? finish(count) : null);
+      const [choice] = data.choices;
+      if (body["logprobs"] === true) Object.assign(choice ?? {}, { logprobs: { content: [logprobsOf(token)] } });
+      yield { data, isToken: true };
     }
     const elapsed = Math.max(0.01, performance.now() - startedAt);
     const timings = isLlama ? { timings: timingsOf(promptTokens, cached, count, elapsed) } : {};

@@ -166,9 +166,10 @@ function requireCapabilities({ name, capabilities }: ModelFacts, think: unknown)
 function generationOf(done: GenerateDone) {
   const { text, thinking, finishReason, promptTokens, cachedPromptTokens, completionTokens, prefillMs, decodeMs } =
     done;
-  const { recomputedTokens, sequences } = done;
+  const { recomputedTokens, sequences, likelihoods } = done;
   return {
     text,
+    ...(likelihoods && { likelihoods }),
     ...(thinking === "" ? {} : { thinking }),
     finishReason,
     promptTokens,

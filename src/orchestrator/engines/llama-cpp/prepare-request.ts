@@ -48,7 +48,7 @@ export function prepareRequest(stored: StoredModel, request: GenerationRequest):
   return {
     type: "generate",
     messages: withSystem(request.messages, stored.system).map(({ role, content }) => ({ role, content })),
-    ...defined({ format, think: request.think }),
+    ...defined({ format, think: request.think, choices: request.choices }),
     maxTokens: request.maxTokens,
     sequences: request.sequences ?? 1,
     sampling: samplingOf(stored.parameters, request, format !== undefined),

@@ -7,6 +7,8 @@ import {
   type GenerationRequest,
   type GenerationSink,
   checkedUsage,
+  firstTokens,
+  likelihoodsOf,
   millisecondsIn,
 } from "../generation.ts";
 import { longCall } from "./transport.ts";
@@ -55,6 +57,7 @@ function chatBody(request: GenerationRequest): ChatRequest & NoTruncation & { st
     ...noTruncation,
     ...(request.format === undefined ? {} : { format: request.format }),
     ...(request.think === undefined ? {} : { think: request.think }),
+    ...(request.choices === undefined ? {} : { logprobs: true, top_logprobs: firstTokens }),
     ...(request.keepAliveSeconds === undefined ? {} : { keep_alive: request.keepAliveSeconds }),
     options: defined({
       num_ctx: request.contextTokens,
@@ -89,8 +92,11 @@ export async function generate(
   let pieces = 0;
   let firstAt: unknown;
   let last: Partial<ChatResponse> = {};
+  let first: unknown;
   const take = (line: Partial<ChatResponse>): void => {
     last = line;
+    // Since Ollama 0.12.11.
+    if (Array.isArray(line.logprobs)) first ??= line.logprobs[0]?.top_logprobs;
     // Servers that imitate Ollama may omit it.
     const { content, thinking: thought } = line.message ?? {};
     if (content || thought) {
@@ -131,6 +137,7 @@ export async function generate(
     text,
     ...(thinking === "" ? {} : { thinking }),
     finishReason: last.done_reason === "length" ? "length" : "stop",
+    ...(request.choices && defined({ likelihoods: likelihoodsOf(request.choices, first) })),
     ...checkedUsage(
       request,
       { text, thinking, pieces },

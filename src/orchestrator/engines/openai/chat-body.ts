@@ -1,6 +1,6 @@
 import { samplingArguments, samplingInput } from "../../api/sampling.ts";
 import type { JsonSchema } from "../../api/types.ts";
-import type { ChatMessage, GenerationRequest } from "../generation.ts";
+import { type ChatMessage, type GenerationRequest, firstTokens } from "../generation.ts";
 import type { OpenAiOptions } from "./server.ts";
 
 /** Names of parameters that a model refuses. */
@@ -14,6 +14,8 @@ export const dispensable: ReadonlySet<string> = new Set([
   "seed",
   "stream_options",
   "reasoning_effort",
+  "logprobs",
+  "top_logprobs",
   "chat_template_kwargs",
 ]);
 
@@ -46,6 +48,7 @@ export function chatBody(request: GenerationRequest, { serverKind, refused }: Ch
     top_k: isCloud ? undefined : sampling.topK,
     seed: sampling.seed,
     stop: sampling.stop,
+    ...(request.choices && { logprobs: true, top_logprobs: firstTokens }),
     response_format: responseFormat(format),
     ...thinking(request.think, isCloud),
   };

@@ -1,11 +1,13 @@
 import { GenerationFailed, UnknownModel } from "../../api/errors.ts";
 import { oneLine } from "../../util/control-characters.ts";
+import { defined } from "../../util/defined.ts";
 import { parseJson } from "../../util/parse-json.ts";
 import {
   type Generation,
   type GenerationRequest,
   type GenerationSink,
   checkedUsage,
+  likelihoodsOf,
   millisecondsIn,
 } from "../generation.ts";
 import { CutOff, type Exchange, type LineTaker } from "../transport.ts";
@@ -111,6 +113,8 @@ class Answer implements LineTaker {
   #model: string | undefined;
   #usage: Fields = {};
   #timings: Fields = {};
+  /** The likeliest first tokens. */
+  #first: unknown;
   #isDone = false;
   /** Called for each piece of the answer. */
   onToken: () => void = () => undefined;
@@ -162,6 +166,7 @@ class Answer implements LineTaker {
       ...(answeredBy && { answeredBy }),
       ...(thinking === "" ? {} : { thinking }),
       finishReason: this.#finish === "length" ? "length" : "stop",
+      ...(request.choices && defined({ likelihoods: likelihoodsOf(request.choices, this.#first) })),
       ...checkedUsage(
         request,
         { text, thinking, pieces: this.#pieces },
@@ -198,6 +203,8 @@ class Answer implements LineTaker {
     this.#usage = { ...this.#usage, ...fieldsOf(event["usage"]) };
     this.#timings = { ...this.#timings, ...fieldsOf(event["timings"]) };
     const choice = fieldsOf(Array.isArray(event["choices"]) ? event["choices"][0] : undefined);
+    const { content: tokens } = fieldsOf(choice["logprobs"]);
+    if (Array.isArray(tokens)) this.#first ??= fieldsOf(tokens[0])["top_logprobs"];
     const delta = fieldsOf(choice["delta"]);
     const thought = textIn(delta["reasoning_content"]) ?? textIn(delta["reasoning"]);
     const content = textIn(delta["content"]) ?? textIn(delta["refusal"]);

@@ -1,5 +1,5 @@
 import type { ThinkLevel } from "../../../api/types.ts";
-import { answerCharacters } from "../../generation.ts";
+import { answerCharacters, firstTokens, likelihoodsOf } from "../../generation.ts";
 import { type RenderedPrompt, promptOf } from "./chat-template.ts";
 import { ChildFailure, throwIfAborted } from "./failure.ts";
 import type {
@@ -44,7 +44,10 @@ export function createGenerator(parts: GeneratorParts) {
   ): Promise<GenerateDone> {
     throwIfAborted(signal);
     const grammar = await grammarFor(llama, request.format);
-    const rendered = promptOf(model, parts.templateFor, { ...request, hasFormat: request.format !== undefined });
+    const rendered = promptOf(model, parts.templateFor, {
+      ...request,
+      hasFormat: (request.format ?? request.choices) !== undefined,
+    });
     const { wrapper, tokens: prompt } = rendered;
     const marks = wrapper.settings.segments?.thought === undefined ? 0 : thoughtMarkTokens;
     const roomTokens = contextTokens - prompt.length - marks - 1;
@@ -92,25 +95,27 @@ export function createGenerator(parts: GeneratorParts) {
 
 /** Generates the answer to an evaluated prompt, of which the last token is left. */
 async function decode(
-  { library, llama, decodeThreads }: GeneratorParts,
+  parts: GeneratorParts,
   request: GenerateRequest,
   prompt: RenderedPrompt & { readonly sequence: ContextSequence; readonly grammar: Grammar | undefined },
   emit: (event: ChildEvent) => void,
   signal: AbortSignal,
   pause: Pause,
 ): Promise<
-  Pick<GenerateDone, "text" | "thinking" | "finishReason" | "completionTokens"> & {
+  Pick<GenerateDone, "text" | "thinking" | "finishReason" | "completionTokens" | "likelihoods"> & {
     readonly firstTokenAt: number;
     readonly endedAt: number;
   }
 > {
   const { sequence, grammar, wrapper, history, needsThoughtBudget } = prompt;
+  const { library, llama, decodeThreads } = parts;
   const begin = () => {
     emit({ type: "phase", phase: "decode" });
     llama.maxThreads = decodeThreads;
   };
   begin();
   pause.resumed = begin;
+  if (request.choices !== undefined) return chosen(parts.model, request.choices, prompt, emit);
   const outputBefore = sequence.tokenMeter.usedOutputTokens;
   const chat = new library.LlamaChat({ contextSequence: sequence, chatWrapper: wrapper });
   let text = "";
@@ -160,6 +165,32 @@ async function decode(
   } finally {
     chat.dispose({ disposeSequence: false });
   }
+}
+
+/** The likeliest of the choices, by the probabilities of the first token. */
+async function chosen(
+  model: LlamaModel,
+  choices: readonly string[],
+  { sequence, tokens }: { readonly sequence: ContextSequence; readonly tokens: readonly Token[] },
+  emit: (event: ChildEvent) => void,
+): ReturnType<typeof decode> {
+  const last = tokens
+    .slice(-1)
+    .map((token): [Token, { generateNext: { probabilities: true } }] => [
+      token,
+      { generateNext: { probabilities: true } },
+    ]);
+  const [evaluated] = await sequence.controlledEvaluate(last);
+  const likeliest = [...(evaluated?.next.probabilities ?? [])].slice(0, firstTokens);
+  const likelihoods = likelihoodsOf(
+    choices,
+    likeliest.map(([token, probability]) => ({ token: model.detokenize([token]), logprob: Math.log(probability) })),
+  );
+  const [[text] = [""]] = Object.entries(likelihoods ?? {}).toSorted(([, one], [, other]) => other - one);
+  emit({ type: "delta", text });
+  const now = performance.now();
+  const answer = { text, thinking: "", finishReason: "stop", completionTokens: 1 } as const;
+  return { ...answer, ...defined({ likelihoods }), firstTokenAt: now, endedAt: now };
 }
 
 function samplerOptions({ sampling }: GenerateRequest) {

@@ -72,6 +72,7 @@ export interface LlamaModel {
   readonly tokenizer: unknown;
   readonly fileInfo: { readonly metadata: { readonly tokenizer?: { readonly chat_template?: string } } };
   tokenize(text: string, specialTokens?: boolean): Token[];
+  detokenize(tokens: readonly Token[]): string;
   createContext(options: {
     contextSize: number;
     sequences: number;
@@ -103,6 +104,10 @@ export interface ContextSequence {
   compareContextTokens(tokens: Token[]): { readonly firstDifferentIndex: number };
   adaptStateToTokens(tokens: Token[], allowShift: false): Promise<void>;
   evaluateWithoutGeneratingNewTokens(tokens: Token[]): Promise<void>;
+  /** For tokens with options what comes after them: `probabilities` begins with the likeliest. */
+  controlledEvaluate(
+    tokens: readonly [Token, { generateNext: { probabilities: true } }][],
+  ): Promise<readonly ({ readonly next: { readonly probabilities?: ReadonlyMap<Token, number> } } | undefined)[]>;
   /** The next token for each iteration. `LlamaChat` generates with it. */
   evaluate(tokens: Token[], options?: unknown): AsyncGenerator<Token, void, Token | Token[] | undefined>;
 }

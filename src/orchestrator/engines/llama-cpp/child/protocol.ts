@@ -1,5 +1,5 @@
 import type { JsonSchema, ThinkLevel } from "../../../api/types.ts";
-import type { ChatMessage } from "../../generation.ts";
+import type { ChatMessage, Generation } from "../../generation.ts";
 
 /**
  * Messages between the daemon and one engine process, as JSON over the fork's channel. Every request has an `id` that its
@@ -87,6 +87,7 @@ export interface GenerateRequest {
   readonly messages: readonly Pick<ChatMessage, "role" | "content">[];
   readonly format?: "json" | JsonSchema;
   readonly think?: ThinkLevel;
+  readonly choices?: readonly string[];
   readonly maxTokens: number;
   readonly sampling: ChildSampling;
   /**
@@ -114,6 +115,7 @@ export interface GenerateDone {
   readonly text: string;
   readonly thinking: string;
   readonly finishReason: "stop" | "length";
+  readonly likelihoods?: Generation["likelihoods"];
   readonly promptTokens: number;
   readonly cachedPromptTokens: number;
   /** Prompt tokens evaluated again because another conversation had overwritten them in the cache. */
