@@ -45,7 +45,9 @@ export async function answerFromRows(
     if ("problem" in written) return { failure: written.problem, totals };
     const { found, by } = written;
     const query = queryOf(found);
-    const direct = request.format === undefined ? directAnswer(found) : undefined;
+    // A command checks what a model writes.
+    const isWorded = request.format !== undefined || isCommand(request.check);
+    const direct = isWorded ? undefined : directAnswer(found);
     const worded = direct === undefined ? await wordedAnswer(ask, found, totals) : undefined;
     if (direct !== undefined) context.addText(direct);
     // The model wrote a query; what was asked is another task.
@@ -69,12 +71,15 @@ export async function answerFromRows(
   }
 }
 
+function isCommand(check: Resolved["check"]): boolean {
+  return typeof check === "object" && "command" in check;
+}
+
 /** What of a request says nothing about an answer from a query. */
 function notApplied({ check = "none", grounded }: Resolved): readonly string[] {
-  const names = [
-    ...(check === "none" ? [] : [`check "${typeof check === "string" ? check : Object.values(check).join()}"`]),
-    ...(grounded === true ? ["grounded"] : []),
-  ];
+  const left =
+    check === "none" || isCommand(check) ? [] : [typeof check === "string" ? check : Object.keys(check).join()];
+  const names = [...left.map((each) => `check "${each}"`), ...(grounded === true ? ["grounded"] : [])];
   return names.length === 0 ? [] : [`${names.join(" and ")} not applied: the answer is from the rows of a query`];
 }
 
@@ -156,6 +161,7 @@ function asking(request: Resolved, prompt: string): GenerateRequest {
     settings: _settings,
     random: _random,
     memoryTokens: _memory,
+    grounded: _grounded,
     ...plain
   } = kept;
   // The model words the answer, too: with 0 it would be loaded again for that.
@@ -221,7 +227,8 @@ function directAnswer({ columns, rows: [row = []], total }: QueryRows): string |
 
 async function wordedAnswer({ request, context, answer }: RowsAsk, found: QueryRows, totals: PartsTotals) {
   // What a query worked out stands in no file.
-  const { files: _files, grounded: _grounded, check: _check, ...rest } = request;
+  const { files: _files, grounded: _grounded, check, ...kept } = request;
+  const rest = check !== undefined && isCommand(check) ? { ...kept, check } : kept;
   const { columns, rows, total } = found;
   const first = rows.slice(0, wordedRows);
   const table = [columns, ...first.map((row) => row.map(shown))].map((cells) => cells.join(" | ")).join("\n");

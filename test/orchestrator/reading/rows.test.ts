@@ -182,6 +182,14 @@ describe("a question about rows", () => {
     expect(prompts).toHaveLength(1);
   });
 
+  it("is worded where a command checks the answer, and that one is asked", async () => {
+    const settings = { checks: { yes: { command: [process.execPath, "-e", "process.exit(0)"] } } };
+    const { generate, prompts } = asked(["SELECT SUM(amount) FROM orders", "It is 300150."], [wide], { settings });
+    const answer = await generate({ prompt: sum, files: [orders], check: { command: "yes" } });
+    expect(answer).toMatchObject({ text: "It is 300150.", notes: [], check: { kind: "command" } });
+    expect(prompts).toHaveLength(2);
+  });
+
   it("keeps its model for the wording, and is no task of code", async () => {
     const { generate, requests } = asked(["SELECT city FROM orders", "Linz."]);
     const request = { prompt: "List the cities.", files: [orders], keepAliveSeconds: 0 };
