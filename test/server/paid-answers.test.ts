@@ -1,7 +1,7 @@
 import { mkdir, mkdtemp, readFile, readdir, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
-import { afterEach, beforeEach, expect, it } from "vitest";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { startFakeOpenAi, type FakeOpenAi } from "../support/fake-openai.ts";
 import { connectStdio, serverEnvironment, type StdioClient } from "../support/stdio-client.ts";
 
@@ -123,28 +123,58 @@ it.each([
   expect(await homeText()).not.toContain(key);
 });
 
-it.each<[string, (file: string) => Promise<object>, Record<string, string>, RegExp]>([
-  // Windows has no modes.
-  [
-    "a file that others can read",
-    async (file) => (await writeFile(file, key, { mode: 0o644 }), { apiKeyFile: file }),
-    {},
-    /can be read by other users \(mode 0644\)/,
-  ],
-  ["a file that does not exist", (file) => Promise.resolve({ apiKeyFile: file }), {}, /its key file .* does not exist/],
-  [
-    "a variable that is not set",
-    () => Promise.resolve({ apiKeyEnv: "OLLM_NO" }),
-    {},
-    /OLLM_NO with its key is not set/,
-  ],
-  ["a variable of another name", () => Promise.resolve({ apiKeyEnv: "KIMI" }), {}, /only variables named OLLM_/],
-])("says what is wrong with %s", async (_what, make, variables, message) => {
-  await configure(await make(path.join(folder, "kimi.key")));
-  await connect(variables);
-  const status = await (client as StdioClient).callTool("system_status", {});
-  expect(JSON.stringify(status.content)).toMatch(message);
-  const answer = await ask("Name the colour of the sky.");
-  expect(answer.isError).toBe(true);
-  expect(JSON.stringify(answer)).not.toContain(key);
+describe("says what is wrong with", () => {
+  const wrong: readonly (readonly [what: string, id: string, message: string])[] = [
+    // Windows has no modes.
+    ["a file that others can read", "open", "can be read by other users \\(mode 0644\\)"],
+    ["a file that does not exist", "absent", "its key file .* does not exist"],
+    ["a variable that is not set", "unset", "OLLM_NO with its key is not set"],
+    ["a variable of another name", "foreign", "only variables named OLLM_"],
+  ];
+  // Services of one server, each with a key of its own and a model that no other has.
+  let shared: StdioClient;
+  let sharedFolder: string;
+  beforeAll(async () => {
+    sharedFolder = await mkdtemp(path.join(tmpdir(), "ollm-keys-"));
+    const sharedHome = path.join(sharedFolder, "home");
+    await mkdir(sharedHome, { mode: 0o700 });
+    const file = path.join(sharedFolder, "kimi.key");
+    await writeFile(file, key, { mode: 0o644 });
+    const keys = {
+      open: { apiKeyFile: file },
+      absent: { apiKeyFile: `${file}s` },
+      unset: { apiKeyEnv: "OLLM_NO" },
+      foreign: { apiKeyEnv: "KIMI" },
+    };
+    const openai = Object.entries(keys).map(([id, where]) => ({
+      id,
+      kind: "cloud",
+      baseUrl: "http://127.0.0.1:1/v1",
+      models: [{ name: `model-of-${id}` }],
+      ...where,
+    }));
+    const settings = {
+      privacy: "allow_remote",
+      providers: { ollama: { enabled: false }, llamaCpp: { enabled: false }, openai },
+    };
+    await writeFile(path.join(sharedHome, "config.yaml"), JSON.stringify(settings), { mode: 0o600 });
+    shared = await connectStdio("modern", serverEnvironment({ HOME: sharedFolder, OLLM_HOME: sharedHome }));
+  });
+  afterAll(async () => {
+    await shared.close();
+    await rm(sharedFolder, { recursive: true, force: true });
+  });
+
+  it.each(wrong)("%s", async (_what, id, message) => {
+    const status = await shared.callTool("system_status", {});
+    expect(JSON.stringify(status.content)).toMatch(
+      new RegExp(`\\b${id} was not asked while listing models: [^\\n]*?${message}`),
+    );
+    const answer = await shared.callTool("route_and_generate", {
+      prompt: "Name the colour of the sky.",
+      model: `model-of-${id}`,
+    });
+    expect(answer.isError).toBe(true);
+    expect(JSON.stringify(answer)).not.toContain(key);
+  });
 });
