@@ -49,10 +49,7 @@ export function createEngineSet(first: readonly Engine[], log: Log) {
 }
 
 /** Which engines are reported when they don't respond: all but optional ones that have never responded. */
-export interface ExpectedEngines {
-  isExpected(engine: Engine): Promise<boolean>;
-  noteResponse(engine: Engine): void;
-}
+export type ExpectedEngines = ReturnType<typeof createExpectedEngines>;
 
 /** Whether an engine is optional depends on the disk, which is read at most this often. */
 const freshMs = 5_000;
@@ -61,7 +58,7 @@ const freshMs = 5_000;
 export function createExpectedEngines(parts: {
   readonly kept: { hosts(): Promise<readonly string[]>; noteHost(host: string): void } | undefined;
   readonly now: () => number;
-}): ExpectedEngines {
+}) {
   const { kept, now } = parts;
   const responded = new Set<string>();
   const known = new WeakMap<Engine, { readonly atMs: number; readonly isExpected: Promise<boolean> }>();
@@ -72,7 +69,7 @@ export function createExpectedEngines(parts: {
   }
 
   return {
-    isExpected(engine) {
+    isExpected(engine: Engine): Promise<boolean> {
       const host = engineKey(engine);
       const { isOptional } = engine;
       if (isOptional === undefined || host === undefined || responded.has(host)) return Promise.resolve(true);
@@ -82,7 +79,7 @@ export function createExpectedEngines(parts: {
       known.set(engine, { atMs: now(), isExpected });
       return isExpected;
     },
-    noteResponse(engine) {
+    noteResponse(engine: Engine) {
       const host = engineKey(engine);
       if (engine.isOptional === undefined || host === undefined || responded.has(host)) return;
       responded.add(host);

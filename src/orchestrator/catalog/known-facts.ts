@@ -11,13 +11,7 @@ import { messageOf } from "../util/message-of.ts";
 import { defined } from "../util/defined.ts";
 
 /** A cache of model facts; see `Inventory.facts`. */
-export interface KnownFacts {
-  of(where: ModelReference, signal: AbortSignal): Awaitable<ModelFacts>;
-  /** Cached facts only. */
-  known(where: ModelReference): ModelFacts | undefined;
-  /** Drops cached errors: the files may be readable now. */
-  forgetUnreadable(): void;
-}
+export type KnownFacts = ReturnType<typeof createKnownFacts>;
 
 /** How long the error of an unreadable file is cached: every choice of a model requests the facts of all. */
 const unreadableMs = 60_000;
@@ -32,7 +26,7 @@ const maxCharacters = 8 * 1024 ** 2;
 export function createKnownFacts(
   slots: { note(engine: Engine, name: string, facts: ModelFacts): void },
   now: () => number,
-): KnownFacts {
+) {
   const facts = createBoundedMap<ModelFacts>(maxCharacters);
   /** Made once for a listed model: every choice of a model looks all of them up. */
   const keys = new WeakMap<object, { readonly engineId: string; readonly key: string }>();
@@ -62,7 +56,7 @@ export function createKnownFacts(
   }
 
   return {
-    of(where, signal) {
+    of(where: ModelReference, signal: AbortSignal): Awaitable<ModelFacts> {
       const key = keyOf(where);
       // No order of use is kept: every choice of a model uses all.
       const known = facts.peek(key);
@@ -76,7 +70,9 @@ export function createKnownFacts(
       slots.note(where.engine, where.model.name, known);
       return known;
     },
-    known: (where) => facts.peek(keyOf(where)),
+    /** Cached facts only. */
+    known: (where: ModelReference): ModelFacts | undefined => facts.peek(keyOf(where)),
+    /** Drops cached errors: the files may be readable now. */
     forgetUnreadable: () => unreadable.clear(),
   };
 }

@@ -15,14 +15,7 @@ import { allowRemote } from "./located-model.ts";
  * Keeps every connection to an engine that is not local closed while `privacy` is `local_only`: prompts, and lists of
  * models and health checks, too. A client may allow what the daemon's own setting doesn't, for the work of its calls.
  */
-export interface RemoteLock {
-  /** The engine, each of whose calls fails with `PrivacyLocked` while it is locked; a local one as it is. */
-  guarded(engine: Engine): Engine;
-  /** Whether the engine must not be contacted now. */
-  isLocked(engine: Engine): boolean;
-  /** Runs work for a caller, with all that it starts. */
-  serving<Result>(caller: Pick<CallerContext, "settings">, work: () => Result): Result;
-}
+export type RemoteLock = ReturnType<typeof createRemoteLock>;
 
 type Guarded = Engine & EngineLibrary & EngineCreation & EngineResidency & EngineEmbedding & EngineTokenizer;
 type Method = {
@@ -62,7 +55,7 @@ const contacts: ReadonlyMap<PropertyKey, boolean> = new Map<PropertyKey, boolean
 const groups: ReadonlySet<PropertyKey> = new Set("library creation residency embedding tokenizer".split(" "));
 
 /** `privacy` is the daemon's own setting at the moment. */
-export function createRemoteLock(privacy: () => Privacy): RemoteLock {
+export function createRemoteLock(privacy: () => Privacy) {
   const allowing = new AsyncLocalStorage<true>();
   const guards = new WeakMap<Engine, Engine>();
   const isClosed = () => privacy() === "local_only" && allowing.getStore() === undefined;
@@ -84,14 +77,17 @@ export function createRemoteLock(privacy: () => Privacy): RemoteLock {
   }
 
   return {
-    guarded(engine) {
+    /** The engine, each of whose calls fails with `PrivacyLocked` while it is locked; a local one as it is. */
+    guarded(engine: Engine): Engine {
       if (engine.trust === "local") return engine;
       const known = guards.get(engine) ?? guard(engine, () => lockedError(engine));
       guards.set(engine, known);
       return known;
     },
-    isLocked: ({ trust }) => trust === "remote" && isClosed(),
-    serving: ({ settings }, work) =>
+    /** Whether the engine must not be contacted now. */
+    isLocked: ({ trust }: Engine) => trust === "remote" && isClosed(),
+    /** Runs work for a caller, with all that it starts. */
+    serving: <Result>({ settings }: Pick<CallerContext, "settings">, work: () => Result): Result =>
       settings.privacy === "allow_remote" && isClosed() ? allowing.run(true, work) : work(),
   };
 }

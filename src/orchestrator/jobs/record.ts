@@ -140,19 +140,7 @@ export function expiredJobs(
 }
 
 /** Storage of jobs; injected, so that tests can simulate a full disk. */
-export interface JobFiles {
-  /** Ids of the stored jobs. */
-  list(): Promise<readonly string[]>;
-  /** Removes temporary files of a killed daemon. Call it before the first write, whose temporary file it would remove. */
-  removeLeftovers(): Promise<void>;
-  read(id: string): Promise<string>;
-  /** Atomic; the file is on disk when the promise resolves. */
-  write(id: string, text: string): Promise<void>;
-  /** Does nothing if there is no such file. */
-  remove(id: string): Promise<void>;
-  /** Renames an unreadable file and returns its new name. */
-  setAside(id: string): Promise<string>;
-}
+export type JobFiles = ReturnType<typeof createJobFiles>;
 
 const fileName = /^([a-z]+-[0-9a-z]+)\.json$/;
 /** Temporary files of an interrupted write; the names with digits are from earlier versions. */
@@ -164,7 +152,7 @@ interface Disk {
 }
 
 /** One JSON file per job in `folder`, which is also the folder of `disk`. */
-export function createJobFiles(folder: string, disk: Disk): JobFiles {
+export function createJobFiles(folder: string, disk: Disk) {
   const fileOf = (id: string): string => path.join(folder, `${id}.json`);
   const names = (): Promise<readonly string[]> =>
     readdir(folder).catch((error: unknown) => {
@@ -172,15 +160,20 @@ export function createJobFiles(folder: string, disk: Disk): JobFiles {
       throw error;
     });
   return {
-    list: async () => (await names()).flatMap((name) => fileName.exec(name)?.[1] ?? []),
+    /** Ids of the stored jobs. */
+    list: async (): Promise<readonly string[]> => (await names()).flatMap((name) => fileName.exec(name)?.[1] ?? []),
+    /** Removes temporary files of a killed daemon. Call it before the first write, whose temporary file it would remove. */
     async removeLeftovers() {
       const left = (await names()).filter((name) => leftover.test(name));
       await Promise.all(left.map((name) => rm(path.join(folder, name), { force: true })));
     },
-    read: (id) => readRegularText(fileOf(id)),
-    write: (id, text) => disk.replace(path.basename(fileOf(id)), text),
-    remove: (id) => rm(fileOf(id), { force: true }),
-    async setAside(id) {
+    read: (id: string) => readRegularText(fileOf(id)),
+    /** Atomic; the file is on disk when the promise resolves. */
+    write: (id: string, text: string) => disk.replace(path.basename(fileOf(id)), text),
+    /** Does nothing if there is no such file. */
+    remove: (id: string) => rm(fileOf(id), { force: true }),
+    /** Renames an unreadable file and returns its new name. */
+    async setAside(id: string) {
       const broken = `${fileOf(id)}.broken`;
       await rename(fileOf(id), broken);
       return broken;

@@ -131,28 +131,24 @@ export interface MemoryVector {
 export const localDomain = "local";
 
 /** The reservations of loads in progress in one memory domain. */
-export interface MemoryDomain {
-  readonly id: string;
-  /**
-   * Reserves memory for the load `key` (engine and model). Call the returned function when the load has ended,
-   * successful or not; it is idempotent. Several reservations of one key add up.
-   */
-  reserve(key: string, memory: MemoryVector): () => void;
-  /** Sum of the reservations, without those of `exceptKey`, the load that is being planned. */
-  reserved(exceptKey?: string): Required<MemoryVector>;
-}
+export type MemoryDomain = ReturnType<typeof createMemoryDomain>;
 
 /** `id`: the `memoryDomain` of the engines that share it. */
-export function createMemoryDomain(id: string): MemoryDomain {
+export function createMemoryDomain(id: string) {
   const reservations = new Set<{ readonly key: string; readonly memory: MemoryVector }>();
   return {
     id,
-    reserve(key, memory) {
+    /**
+     * Reserves memory for the load `key` (engine and model). Call the returned function when the load has ended,
+     * successful or not; it is idempotent. Several reservations of one key add up.
+     */
+    reserve(key: string, memory: MemoryVector): () => void {
       const reservation = { key, memory };
       reservations.add(reservation);
       return () => void reservations.delete(reservation);
     },
-    reserved(exceptKey) {
+    /** Sum of the reservations, without those of `exceptKey`, the load that is being planned. */
+    reserved(exceptKey?: string): Required<MemoryVector> {
       let ramBytes = 0;
       const vramBytes: Record<string, number> = {};
       for (const { key, memory } of reservations) {

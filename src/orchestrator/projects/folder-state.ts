@@ -54,12 +54,7 @@ function hiddenTools({ tools: lists = {} }: ProjectFile, tools: readonly Hideabl
     .map(({ name }) => name);
 }
 
-export interface FolderStates {
-  /** The same object until something in the folder changes; checks the folder at most once a second. */
-  of(folder: string): Promise<FolderState>;
-  /** Makes the next `of` read the folder again, even if a read is already running. */
-  forget(folder: string): void;
-}
+export type FolderStates = ReturnType<typeof createFolderStates>;
 
 /** A check costs more than the rest of a call's overhead. */
 const freshMs = 1_000;
@@ -78,7 +73,7 @@ export function createFolderStates(
   profiles: () => readonly string[],
   tools: readonly HideableTool[] | undefined,
   onTools: () => void,
-): FolderStates {
+) {
   const known = new Map<string, Known>();
   const looking = new Map<string, Promise<FolderState>>();
 
@@ -115,12 +110,14 @@ export function createFolderStates(
   }
 
   return {
-    async of(folder) {
+    /** The same object until something in the folder changes; checks the folder at most once a second. */
+    async of(folder: string): Promise<FolderState> {
       const before = known.get(folder);
       if (before !== undefined && Math.abs(now() - before.seenAtMs) < freshMs) return before.state;
       return looking.get(folder) ?? lookOnce(folder, before);
     },
-    forget(folder) {
+    /** Makes the next `of` read the folder again, even if a read is already running. */
+    forget(folder: string) {
       known.delete(folder);
       looking.delete(folder);
     },
@@ -144,23 +141,20 @@ async function stampOf(folder: string): Promise<string> {
 /** The most recently used projects are watched; changes of others are found by the next call. */
 const maxWatches = 16;
 
-export interface ProjectWatches {
-  /** Starts calling `onChange` after changes in `.ollm` of `folder`. */
-  watch(folder: string): void;
-  close(): void;
-}
+export type ProjectWatches = ReturnType<typeof createProjectWatches>;
 
 /** Notices changes of project files between calls, where the system can watch folders. */
 export function createProjectWatches(parts: {
   readonly onChange: (folder: string) => void;
   readonly timers: Timers;
   readonly log: Log;
-}): ProjectWatches {
+}) {
   const { timers, log } = parts;
   const watches = new Map<string, readonly FolderWatch[]>();
   let isClosed = false;
   return {
-    watch(folder) {
+    /** Starts calling `onChange` after changes in `.ollm` of `folder`. */
+    watch(folder: string) {
       if (isClosed || watches.has(folder)) return;
       const own = path.join(folder, ollmName);
       const both = [own, path.join(own, templatesName)].map((each) =>

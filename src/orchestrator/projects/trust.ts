@@ -9,14 +9,7 @@ import { callerProject, waitingParts } from "./caller-project.ts";
 import { readFolder } from "./folder-state.ts";
 
 /** The user's approvals, by folder and content. */
-export interface TrustStore {
-  isApproved(folder: string, digest: string): Promise<boolean>;
-  /** Resolves when it is on disk. Throws `StoreFailed`. */
-  approve(folder: string, digest: string): Promise<void>;
-  /** Files that were set aside, and why. */
-  problems(): readonly string[];
-  close(): Promise<void>;
-}
+export type TrustStore = ReturnType<typeof createTrustStore>;
 
 /** Kept per folder: each branch has its own content. */
 const maxDigests = 20;
@@ -29,7 +22,7 @@ type State = z.output<typeof stateSchema>;
 type Event = z.output<typeof eventSchema>;
 
 /** Opened by the first use. Without files, approvals last until the process ends. */
-export function createTrustStore(parts: { readonly log: Log; readonly files?: DocumentFiles }): TrustStore {
+export function createTrustStore(parts: { readonly log: Log; readonly files?: DocumentFiles }) {
   let opened: Promise<JournaledDocument<State, Event>> | undefined;
   let problems: readonly string[] = [];
 
@@ -57,14 +50,16 @@ export function createTrustStore(parts: { readonly log: Log; readonly files?: Do
   }
 
   return {
-    async isApproved(folder, wanted) {
+    async isApproved(folder: string, wanted: string): Promise<boolean> {
       const { state: now } = await open();
       return now.approved.some((entry) => entry.folder === folder && entry.digests.includes(wanted));
     },
-    async approve(folder, wanted) {
+    /** Resolves when it is on disk. Throws `StoreFailed`. */
+    async approve(folder: string, wanted: string) {
       await (await open()).append({ approve: { folder, digest: wanted } });
     },
-    problems: () => problems,
+    /** Files that were set aside, and why. */
+    problems: (): readonly string[] => problems,
     async close() {
       await (await opened?.catch(() => undefined))?.close();
     },

@@ -25,21 +25,7 @@ interface SearchResult {
 }
 
 /** Finds entries by their content. The store adds every entry to it. */
-export interface MemorySearch {
-  /** Adds or replaces an entry. Cheap, because it is called for every entry at the start: indexes on the first search. */
-  add(id: MemoryId, entry: MemoryEntry): void;
-  remove(id: MemoryId): void;
-  /** A few other entries with nearly the same value or key, most similar first. */
-  similar(id: MemoryId, entry: MemoryEntry, accepts: (id: MemoryId) => boolean): Promise<readonly MemoryId[]>;
-  /** Searches by words, also by prefix and with typos, and by meaning if an embedding model answers within 3 s. */
-  search(query: string, options: SearchOptions): Promise<SearchResult>;
-  /**
-   * Entries that are relevant to a prompt, best first; prefers none to unrelated ones. Loads no model. A prompt that is only
-   * planned (`isUsed` false) is compared by words: no model works for it.
-   */
-  relevant(prompt: string, options: SearchOptions, isUsed?: boolean): Promise<readonly MemoryId[]>;
-  close(): Promise<void>;
-}
+export type MemorySearch = ReturnType<typeof createMemorySearch>;
 
 /** A user waits for a search. */
 const searchWaitMs = 3_000;
@@ -55,7 +41,7 @@ export function createMemorySearch(parts: {
   /** Where vectors are cached; absent: only in memory. */
   readonly files?: DocumentFiles;
   readonly embed: Embed;
-}): MemorySearch {
+}) {
   const meaning = new Meaning(parts);
   const index = new TextIndex();
   const entries = new Map<MemoryId, MemoryEntry>();
@@ -92,18 +78,20 @@ export function createMemorySearch(parts: {
   }
 
   return {
-    add(id, entry) {
+    /** Adds or replaces an entry. Cheap, because it is called for every entry at the start: indexes on the first search. */
+    add(id: MemoryId, entry: MemoryEntry) {
       entries.set(id, entry);
       pending.set(id, entry);
       meaning.put(id, entry);
     },
-    remove(id) {
+    remove(id: MemoryId) {
       entries.delete(id);
       pending.delete(id);
       index.remove(id);
       meaning.remove(id);
     },
-    async similar(id, entry, accepts) {
+    /** A few other entries with nearly the same value or key, most similar first. */
+    async similar(id: MemoryId, entry: MemoryEntry, accepts: (id: MemoryId) => boolean): Promise<readonly MemoryId[]> {
       const candidates = (await indexed()).resembling(entry);
       return nearDuplicates(
         entry,
@@ -113,7 +101,8 @@ export function createMemorySearch(parts: {
         }),
       );
     },
-    async search(query, { accepts, limit, signal }) {
+    /** Searches by words, also by prefix and with typos, and by meaning if an embedding model answers within 3 s. */
+    async search(query: string, { accepts, limit, signal }: SearchOptions): Promise<SearchResult> {
       const [text, meant] = await Promise.all([
         indexed(),
         entries.size === 0 ? undefined : meaning.ask(query, { signal, waitMs: searchWaitMs }),
@@ -122,7 +111,15 @@ export function createMemorySearch(parts: {
       const found = meant === undefined ? byText : fuseRankings([byText, await near(meant, foundDeviations, accepts)]);
       return { ids: found.slice(0, limit), total: found.length, method: meant === undefined ? "text" : "hybrid" };
     },
-    async relevant(prompt, { accepts, limit, signal }, isUsed = true) {
+    /**
+     * Entries that are relevant to a prompt, best first; prefers none to unrelated ones. Loads no model. A prompt that is only
+     * planned (`isUsed` false) is compared by words: no model works for it.
+     */
+    async relevant(
+      prompt: string,
+      { accepts, limit, signal }: SearchOptions,
+      isUsed: boolean = true,
+    ): Promise<readonly MemoryId[]> {
       if (entries.size === 0) return [];
       const [text, meant] = await Promise.all([
         indexed(),

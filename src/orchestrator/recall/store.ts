@@ -8,25 +8,7 @@ import { entrySchema, idOf, isExpired } from "./entry.ts";
 import type { MemoryId, MemorySearch } from "./search.ts";
 import { defined } from "../util/defined.ts";
 
-export interface MemoryStore {
-  /** Undefined for an unknown or expired entry. */
-  get(id: MemoryId): MemoryEntry | undefined;
-  /** All entries that have not expired, oldest key first. */
-  all(): readonly MemoryEntry[];
-  /** Whether there is such an entry that has not expired. */
-  some(isWanted: (entry: MemoryEntry) => boolean): boolean;
-  /** The entries that are pinned or preferences, and not expired: they may go into any prompt. */
-  standing(): readonly MemoryEntry[];
-  /** Resolves when the event is on disk and in the search index. Throws `StoreFailed`. */
-  write(event: MemoryEvent): Promise<MemoryChange>;
-  /**
-   * Counts one use of each entry. Counts are written with the next event, after 1,000 entries and on close, because a sync
-   * would cost more than a recall. A crash loses counts that are not written yet.
-   */
-  touch(entries: readonly MemoryEntry[]): void;
-  readonly problems: readonly string[];
-  close(): Promise<void>;
-}
+export type MemoryStore = Awaited<ReturnType<typeof openMemoryStore>>;
 
 const maxTouched = 1_000;
 
@@ -36,7 +18,7 @@ export async function openMemoryStore(parts: {
   readonly now: () => number;
   readonly log: Log;
   readonly search: MemorySearch;
-}): Promise<MemoryStore> {
+}) {
   const { now, log, search } = parts;
   let touched = new Map<MemoryId, { readonly entry: MemoryEntry; count: number }>();
 
@@ -92,24 +74,29 @@ export async function openMemoryStore(parts: {
   }
 
   return {
+    /** Undefined for an unknown or expired entry. */
     get,
-    some(isWanted) {
+    /** Whether there is such an entry that has not expired. */
+    some(isWanted: (entry: MemoryEntry) => boolean) {
       for (const entry of entries.values()) if (!isExpired(entry, now()) && isWanted(entry)) return true;
       return false;
     },
-    standing() {
+    /** The entries that are pinned or preferences, and not expired: they may go into any prompt. */
+    standing(): readonly MemoryEntry[] {
       standing ??= [...entries].flatMap(([id, entry]) =>
         entry.isPinned || entry.category === "preference" ? [id] : [],
       );
       return standing.flatMap((id) => get(id) ?? []);
     },
-    all() {
+    /** All entries that have not expired, oldest key first. */
+    all(): readonly MemoryEntry[] {
       const nowMs = now();
       const current: MemoryEntry[] = [];
       for (const [id, entry] of entries) if (!isExpired(entry, nowMs)) current.push(counted(id, entry));
       return current;
     },
-    async write(event) {
+    /** Resolves when the event is on disk and in the search index. Throws `StoreFailed`. */
+    async write(event: MemoryEvent): Promise<MemoryChange> {
       const counts = writeTouched();
       const change = await document.append(event);
       standing = undefined;
@@ -125,7 +112,11 @@ export async function openMemoryStore(parts: {
       }
       return change;
     },
-    touch(used) {
+    /**
+     * Counts one use of each entry. Counts are written with the next event, after 1,000 entries and on close, because a sync
+     * would cost more than a recall. A crash loses counts that are not written yet.
+     */
+    touch(used: readonly MemoryEntry[]) {
       for (const entry of used) {
         const id = idOf(entry.project, entry.key);
         const known = touched.get(id);

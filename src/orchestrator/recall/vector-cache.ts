@@ -5,16 +5,7 @@ import { parseJson } from "../util/parse-json.ts";
 import { messageOf } from "../util/message-of.ts";
 
 /** Vectors by the hash of their text, kept on disk. Vectors that can't be read are made again. */
-export interface VectorCache {
-  /** The model of the vectors; undefined before the first. */
-  model(): string | undefined;
-  get(hash: string): Direction | undefined;
-  /** Adds vectors; discards those of any other model. */
-  put(model: string, made: ReadonlyMap<string, Direction>): Promise<void>;
-  /** Rewrites the file without unused vectors when they are most of it; calls `used` only if they may be. */
-  tidy(usedCount: number, used: () => ReadonlySet<string>): Promise<void>;
-  close(): Promise<void>;
-}
+export type VectorCache = Awaited<ReturnType<typeof openVectorCache>>;
 
 const file = "memory-vectors.jsonl";
 const version = 1;
@@ -22,10 +13,7 @@ const version = 1;
 const fewestStale = 256;
 
 /** Opens the cache. Never throws; logs when the file can't be read or written. */
-export async function openVectorCache(parts: {
-  readonly files?: DocumentFiles;
-  readonly log: Log;
-}): Promise<VectorCache> {
+export async function openVectorCache(parts: { readonly files?: DocumentFiles; readonly log: Log }) {
   const { files, log } = parts;
   const vectors = new Map<string, Direction>();
   let model: string | undefined;
@@ -72,9 +60,11 @@ export async function openVectorCache(parts: {
   }
 
   return {
-    model: () => model,
-    get: (hash) => vectors.get(hash),
-    put(from, made) {
+    /** The model of the vectors; undefined before the first. */
+    model: (): string | undefined => model,
+    get: (hash: string): Direction | undefined => vectors.get(hash),
+    /** Adds vectors; discards those of any other model. */
+    put(from: string, made: ReadonlyMap<string, Direction>) {
       if (model !== from) {
         vectors.clear();
         isWritten = false;
@@ -83,7 +73,8 @@ export async function openVectorCache(parts: {
       for (const [hash, direction] of made) vectors.set(hash, direction);
       return write((to) => (isWritten ? to.append(file, [...made].map(lineOf).join("")) : rewrite(to)));
     },
-    async tidy(usedCount, used) {
+    /** Rewrites the file without unused vectors when they are most of it; calls `used` only if they may be. */
+    async tidy(usedCount: number, used: () => ReadonlySet<string>) {
       const leastStale = vectors.size - usedCount;
       if (leastStale < fewestStale || leastStale * 2 < vectors.size) return;
       const isUsed = used();

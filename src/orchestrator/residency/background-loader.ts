@@ -148,18 +148,7 @@ function pause(timers: Timers, ms: number, signal: AbortSignal): Promise<void> {
 }
 
 /** Pinned models that their engine no longer holds. */
-export interface LostPins {
-  /** The engine did not respond to this poll. */
-  wasUnresponsive(engine: Engine): void;
-  /** Finds pinned models that are no longer loaded; reloads those that a restart of the engine lost. Never throws. */
-  check(engine: Engine, resident: readonly ResidentModel[], signal: AbortSignal): Promise<void>;
-  /** Whether a poll found the model while it was pinned; only then its loss is noticed. */
-  hasSeen(engine: Engine, name: string): boolean;
-  /** Whether the engine holds, or should hold, a pinned model. */
-  isExpecting(engine: Engine): boolean;
-  /** One sentence for each lost model. */
-  problems(): readonly string[];
-}
+export type LostPins = ReturnType<typeof createLostPins>;
 
 interface Pin {
   readonly name: string;
@@ -191,7 +180,7 @@ export function createLostPins(parts: {
   readonly emit: Emit;
   readonly now: () => number;
   readonly log: Log;
-}): LostPins {
+}) {
   const { inventory, slots, pins, emit, now, log } = parts;
   const states = new WeakMap<Engine, EngineState>();
   const stateOf = (engine: Engine): EngineState => {
@@ -240,8 +229,10 @@ export function createLostPins(parts: {
   }
 
   return {
-    wasUnresponsive: (engine) => void (stateOf(engine).wasUnresponsive = true),
-    async check(engine, resident, signal) {
+    /** The engine did not respond to this poll. */
+    wasUnresponsive: (engine: Engine) => void (stateOf(engine).wasUnresponsive = true),
+    /** Finds pinned models that are no longer loaded; reloads those that a restart of the engine lost. Never throws. */
+    async check(engine: Engine, resident: readonly ResidentModel[], signal: AbortSignal) {
       const state = stateOf(engine);
       const isThere = new Set<string>();
       const names = resident.flatMap(({ name: listed, contextTokens }) =>
@@ -266,11 +257,14 @@ export function createLostPins(parts: {
         else report(engine, pin, `${engine.id} evicted it for another program; its next use loads it again`);
       }
     },
-    hasSeen: (engine, name) => stateOf(engine).seen.has(keyOfName(name)),
-    isExpecting(engine) {
+    /** Whether a poll found the model while it was pinned; only then its loss is noticed. */
+    hasSeen: (engine: Engine, name: string) => stateOf(engine).seen.has(keyOfName(name)),
+    /** Whether the engine holds, or should hold, a pinned model. */
+    isExpecting(engine: Engine) {
       return [...stateOf(engine).seen.values()].some(({ name }) => pins.isPinned(name));
     },
-    problems: () =>
+    /** One sentence for each lost model. */
+    problems: (): readonly string[] =>
       inventory.engines.flatMap((engine) =>
         [...stateOf(engine).missing.values()]
           .filter(({ name }) => pins.isPinned(name))

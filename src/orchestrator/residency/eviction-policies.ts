@@ -9,24 +9,12 @@ type Engine = Pick<WholeEngine, "id" | "memoryDomain">;
 type Model = Pick<ResidentModel, "name" | "sizeBytes">;
 
 /** The eviction policy of each memory domain, and its inputs. */
-export interface EvictionPolicies {
-  /** A model starts serving a request. Pinned models are ignored: they can't be evicted. */
-  served(engine: Engine, resident: Model): void;
-  /** Takes the capacity of the domain from a measured state of its memory. */
-  measured(engine: Engine, state: MemoryState): void;
-  /**
-   * The expected cost of losing each model in seconds, by id; undefined before its first request. `next` is the model
-   * that a load is planned for; its size is used if the policy knows none.
-   */
-  losses(engine: Engine, next?: Model): (id: string) => number | undefined;
-  /** The name may refer to other weights now. `id` is a `modelId`. */
-  forget(id: string): void;
-}
+export type EvictionPolicies = ReturnType<typeof createEvictionPolicies>;
 
 export function createEvictionPolicies(parts: {
   readonly observations: Pick<Observations, "of">;
   readonly isPinned: (name: string) => boolean;
-}): EvictionPolicies {
+}) {
   const domains = new Map<string, { readonly policy: EvictionPolicy; capacityBytes: number }>();
   const domainOf = (id: string) => {
     // Uses count before the first measurement, too (of models that an earlier process loaded); they evict nothing.
@@ -43,18 +31,25 @@ export function createEvictionPolicies(parts: {
     return { key, sizeBytes, capacityBytes, ...(loadSeconds === undefined ? {} : { loadSeconds }) };
   };
   return {
-    served(engine, model) {
+    /** A model starts serving a request. Pinned models are ignored: they can't be evicted. */
+    served(engine: Engine, model: Model) {
       const use = useOf(engine, model);
       if (use !== undefined) domainOf(engine.memoryDomain).policy.used(use);
     },
-    measured(engine, state) {
+    /** Takes the capacity of the domain from a measured state of its memory. */
+    measured(engine: Engine, state: MemoryState) {
       const evictable = state.resident.filter(({ isPinned }) => !isPinned);
       const released = evictable.reduce((sum, entry) => sum + Math.max(entry.sizeBytes, entry.mappedBytes), 0);
       domainOf(engine.memoryDomain).capacityBytes = freeBytes(state) + released;
     },
-    losses: (engine, next) =>
+    /**
+     * The expected cost of losing each model in seconds, by id; undefined before its first request. `next` is the model
+     * that a load is planned for; its size is used if the policy knows none.
+     */
+    losses: (engine: Engine, next?: Model): ((id: string) => number | undefined) =>
       domainOf(engine.memoryDomain).policy.expectedLosses(next === undefined ? undefined : useOf(engine, next)),
-    forget(id) {
+    /** The name may refer to other weights now. `id` is a `modelId`. */
+    forget(id: string) {
       for (const { policy } of domains.values()) policy.forget(id);
     },
   };

@@ -220,18 +220,7 @@ export function withEvictionBias(seconds: number, lossSeconds: number): number {
  *
  * With `model.keepAlive.enabled: false` nothing is pinned.
  */
-export interface Pins {
-  isPinned(name: string): boolean;
-  /** Throws `InvalidRequest` while the settings forbid pins. */
-  pin(name: string): void;
-  unpin(name: string): void;
-  /** The model was loaded, so that patterns pin it again. */
-  wasLoaded(name: string): void;
-  /** Keep-alive of a load, in seconds; negative: never unloaded. Undefined: the engine decides. */
-  keepAliveForLoad(name: string, asked?: number): number | undefined;
-  /** Keep-alive of an answer, in seconds; 0: unload at once. Undefined: that of its load. */
-  keepAliveForAnswer(name: string, asked?: number): number | undefined;
-}
+export type Pins = ReturnType<typeof createPins>;
 
 /** Anything longer means "never": Ollama counts nanoseconds in 64 bits, and unloads at once on overflow. */
 const longestSeconds = 10 * 365 * 86_400;
@@ -239,7 +228,7 @@ const longestSeconds = 10 * 365 * 86_400;
 const shortestLoadSeconds = 60;
 
 /** `settings` is called on each use. */
-export function createPins(settings: () => Settings): Pins {
+export function createPins(settings: () => Settings) {
   const pinned = new Set<string>();
   /** Model → the patterns in force when it was unpinned. */
   const unpinned = new Map<string, string>();
@@ -261,7 +250,8 @@ export function createPins(settings: () => Settings): Pins {
 
   return {
     isPinned,
-    pin(name) {
+    /** Throws `InvalidRequest` while the settings forbid pins. */
+    pin(name: string) {
       if (!settings().model.keepAlive.enabled) {
         throw new InvalidRequest(`${name} can't be pinned: model.keepAlive.enabled is false`, {
           next: { step: "changeSetting", setting: "model.keepAlive.enabled", to: "true" },
@@ -269,18 +259,21 @@ export function createPins(settings: () => Settings): Pins {
       }
       pinned.add(keyOfName(name));
     },
-    unpin(name) {
+    unpin(name: string) {
       pinned.delete(keyOfName(name));
       unpinned.set(keyOfName(name), JSON.stringify(settings().model.keepAlive.models));
     },
-    wasLoaded: (name) => void unpinned.delete(keyOfName(name)),
-    keepAliveForLoad(name, asked) {
+    /** The model was loaded, so that patterns pin it again. */
+    wasLoaded: (name: string) => void unpinned.delete(keyOfName(name)),
+    /** Keep-alive of a load, in seconds; negative: never unloaded. Undefined: the engine decides. */
+    keepAliveForLoad(name: string, asked?: number): number | undefined {
       if (isPinned(name)) return -1;
       if (asked !== undefined) return bounded(asked);
       if (!settings().model.keepAlive.enabled) return undefined;
       return configuredSeconds(name) || shortestLoadSeconds;
     },
-    keepAliveForAnswer(name, asked) {
+    /** Keep-alive of an answer, in seconds; 0: unload at once. Undefined: that of its load. */
+    keepAliveForAnswer(name: string, asked?: number): number | undefined {
       if (isPinned(name)) return -1;
       if (asked !== undefined) return bounded(asked);
       return settings().model.keepAlive.enabled && configuredSeconds(name) === 0 ? 0 : undefined;

@@ -18,19 +18,7 @@ export interface KeptLoad {
 }
 
 /** Learned sizes and load times, and the hosts that responded, saved across restarts. */
-export interface KeptLearning {
-  /** Those of earlier processes; empty if they can't be read. Never rejects. */
-  sizes(): Promise<readonly LearnedReading[]>;
-  loads(): Promise<readonly KeptLoad[]>;
-  /** Hosts (engine and address) that have responded at least once. */
-  hosts(): Promise<readonly string[]>;
-  /** Saved in the background; errors are ignored. */
-  noteSize(reading: LearnedReading): void;
-  noteLoad(load: KeptLoad): void;
-  noteHost(host: string): void;
-  /** Resolves when everything noted so far is on disk. */
-  close(): Promise<void>;
-}
+export type KeptLearning = ReturnType<typeof createKeptLearning>;
 
 const bytes = z.number().min(0);
 
@@ -74,7 +62,7 @@ type LearnedState = z.output<typeof state>;
 const maxLoads = 512;
 const maxHosts = 32;
 
-export function createKeptLearning(parts: { readonly files: DocumentFiles; readonly log: Log }): KeptLearning {
+export function createKeptLearning(parts: { readonly files: DocumentFiles; readonly log: Log }) {
   const { log } = parts;
   const nothing = (): LearnedState => ({ sizes: [], loads: [], hosts: [] });
   let opened: Promise<JournaledDocument<LearnedState, LearnedEvent>> | undefined;
@@ -119,12 +107,16 @@ export function createKeptLearning(parts: { readonly files: DocumentFiles; reado
   }
 
   return {
-    sizes: async () => [...(await read()).sizes],
-    loads: async () => [...(await read()).loads],
-    hosts: async () => [...(await read()).hosts],
-    noteSize: (size) => write({ type: "size", reading: { ...size } }),
-    noteLoad: (seen) => write({ type: "load", load: { ...seen } }),
-    noteHost: (host) => write({ type: "host", host }),
+    /** Those of earlier processes; empty if they can't be read. Never rejects. */
+    sizes: async (): Promise<readonly LearnedReading[]> => [...(await read()).sizes],
+    loads: async (): Promise<readonly KeptLoad[]> => [...(await read()).loads],
+    /** Hosts (engine and address) that have responded at least once. */
+    hosts: async (): Promise<readonly string[]> => [...(await read()).hosts],
+    /** Saved in the background; errors are ignored. */
+    noteSize: (size: LearnedReading) => write({ type: "size", reading: { ...size } }),
+    noteLoad: (seen: KeptLoad) => write({ type: "load", load: { ...seen } }),
+    noteHost: (host: string) => write({ type: "host", host }),
+    /** Resolves when everything noted so far is on disk. */
     async close() {
       await written;
       await (await opened?.catch(() => undefined))?.close();

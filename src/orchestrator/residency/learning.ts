@@ -22,31 +22,7 @@ export interface FormulaInputs {
 }
 
 /** Learns from the sizes that engines report. Hosts are identified by address, not by the id of the engine. */
-export interface Learning {
-  /** Reads what earlier processes learned, once. Never rejects. */
-  ready(): Promise<void>;
-  /** The version of `engine`, requested at most once a minute; `unknown` if it doesn't respond. */
-  versionOf(engine: Engine, signal: AbortSignal): Promise<string>;
-  /** The last known version. */
-  lastVersion(engine: Engine): string | undefined;
-  /** Whether any size was reported, on any version. */
-  hasObserved(engine: Engine): boolean;
-  noteInputs(engine: Engine, digest: string, inputs: FormulaInputs): void;
-  observe(engine: Engine, version: string, residents: readonly ResidentModel[]): void;
-  calibration(engine: Engine, version: string): ComputeCalibration;
-  /** The size last reported for exactly this load. */
-  learned(
-    engine: Engine,
-    version: string,
-    digest: string,
-    contextTokens: number,
-    computed: MemoryEstimate | undefined,
-  ): MemoryEstimate | undefined;
-  /**
-   * Whether all reported models were entirely in RAM, so that loads are planned in RAM even if the machine has cards.
-   */
-  usesNoCards(engine: Engine, version: string): boolean;
-}
+export type Learning = ReturnType<typeof createLearning>;
 
 const versionMs = 60_000;
 
@@ -55,7 +31,7 @@ interface HostState {
   version: { readonly value: Promise<string>; readonly atMs: number; answered?: string } | undefined;
 }
 
-export function createLearning(now: () => number, kept?: KeptLearning): Learning {
+export function createLearning(now: () => number, kept?: KeptLearning) {
   const hosts = new WeakMap<Engine, HostState>();
   const sizes = createLearnedSizes();
   /** By host and version; dropped when a new size is observed. */
@@ -85,6 +61,7 @@ export function createLearning(now: () => number, kept?: KeptLearning): Learning
   }
 
   return {
+    /** Reads what earlier processes learned, once. Never rejects. */
     ready() {
       restored ??= (async () => {
         for (const reading of (await kept?.sizes()) ?? []) sizes.observe(reading);
@@ -92,7 +69,8 @@ export function createLearning(now: () => number, kept?: KeptLearning): Learning
       })();
       return restored;
     },
-    async versionOf(engine, signal) {
+    /** The version of `engine`, requested at most once a minute; `unknown` if it doesn't respond. */
+    async versionOf(engine: Engine, signal: AbortSignal) {
       const host = hostOf(engine);
       if (host.version === undefined || Math.abs(now() - host.version.atMs) > versionMs) {
         const value = engine.health(signal).then(({ version }) => version ?? "unknown");
@@ -107,14 +85,16 @@ export function createLearning(now: () => number, kept?: KeptLearning): Learning
       }
       return await host.version.value;
     },
-    lastVersion: (engine) => hostOf(engine).version?.answered,
-    hasObserved: (engine) => sizes.hasReadings(hostKey(engine)),
-    noteInputs(engine, digest, inputs) {
+    /** The last known version. */
+    lastVersion: (engine: Engine): string | undefined => hostOf(engine).version?.answered,
+    /** Whether any size was reported, on any version. */
+    hasObserved: (engine: Engine) => sizes.hasReadings(hostKey(engine)),
+    noteInputs(engine: Engine, digest: string, inputs: FormulaInputs) {
       const known = hostOf(engine).inputs;
       if (!known.has(digest)) calibrations = new Map();
       known.set(digest, inputs);
     },
-    observe(engine, version, residents) {
+    observe(engine: Engine, version: string, residents: readonly ResidentModel[]) {
       for (const { digest, contextTokens, sizeBytes, reportedBytes = sizeBytes, vramBytes } of residents) {
         if (digest === undefined || contextTokens === undefined) continue;
         const key = keyOf(engine, version, digest, contextTokens);
@@ -127,7 +107,7 @@ export function createLearning(now: () => number, kept?: KeptLearning): Learning
         if (engine.address !== undefined && version !== "unknown") kept?.noteSize(reading);
       }
     },
-    calibration(engine, version) {
+    calibration(engine: Engine, version: string): ComputeCalibration {
       const server = engine.residency?.serverOptions;
       const key = JSON.stringify([hostKey(engine), version, server]);
       const known = calibrations.get(key);
@@ -144,7 +124,14 @@ export function createLearning(now: () => number, kept?: KeptLearning): Learning
       calibrations.set(key, made);
       return made;
     },
-    learned(engine, version, digest, contextTokens, computed) {
+    /** The size last reported for exactly this load. */
+    learned(
+      engine: Engine,
+      version: string,
+      digest: string,
+      contextTokens: number,
+      computed: MemoryEstimate | undefined,
+    ): MemoryEstimate | undefined {
       const key = keyOf(engine, version, digest, contextTokens);
       const reading = key && sizes.find(key);
       const model = hostOf(engine).inputs.get(digest);
@@ -153,7 +140,10 @@ export function createLearning(now: () => number, kept?: KeptLearning): Learning
       const sizeBytes = completeReading(dimensions, loadFor(contextTokens), weights, reading.sizeBytes);
       return learnedEstimate({ ...reading, sizeBytes }, computed);
     },
-    usesNoCards(engine, version) {
+    /**
+     * Whether all reported models were entirely in RAM, so that loads are planned in RAM even if the machine has cards.
+     */
+    usesNoCards(engine: Engine, version: string) {
       const readings = sizes.readings(hostKey(engine), version);
       return readings.length > 0 && readings.every(({ vramBytes }) => vramBytes === 0);
     },

@@ -12,21 +12,7 @@ import type { Slots } from "./slots.ts";
  * the cache of a conversation was overwritten by another, while memory is plentiful, and to a request beside a paused
  * one, which keeps its cache, if memory is free.
  */
-export interface MoreSequences {
-  /**
-   * Call before a request is sent; undefined: no change. Call `release` when the request has ended. `isBesidePaused`:
-   * another request of the model is paused for it.
-   */
-  grant(
-    located: LocatedModel,
-    contextTokens: number,
-    isBesidePaused: boolean,
-  ): Promise<{ readonly sequences: number; readonly release: () => void } | undefined>;
-  /** Whether `grant` has a cache for a request beside a paused one. */
-  hasRoomBeside(located: LocatedModel, contextTokens: number): Promise<boolean>;
-  /** Records what an answer reports about the cache. */
-  answered(located: LocatedModel, generation: Pick<Generation, "recomputedTokens" | "sequences">): void;
-}
+export type MoreSequences = ReturnType<typeof createMoreSequences>;
 
 /** For an assistant at work and one conversation that interrupts it. */
 const maxSequences = 2;
@@ -39,7 +25,7 @@ export function createMoreSequences(parts: {
   /** Without asking an engine. */
   readonly quickEstimate: Estimates["quick"];
   readonly emit: Emit;
-}): MoreSequences {
+}) {
   const { plans, slots, quickEstimate, emit } = parts;
   /** Slots in which a cache was overwritten, with the steps of the grant once there is one. */
   const wanted = new Map<string, { readonly steps: readonly string[] } | undefined>();
@@ -54,11 +40,20 @@ export function createMoreSequences(parts: {
   }
 
   return {
-    async hasRoomBeside(located, contextTokens) {
+    /** Whether `grant` has a cache for a request beside a paused one. */
+    async hasRoomBeside(located: LocatedModel, contextTokens: number): Promise<boolean> {
       if (slots.at(located).sequences >= maxSequences) return true;
       return (await room(located, contextTokens, isFreeFor)) !== undefined;
     },
-    async grant(located, contextTokens, isBesidePaused) {
+    /**
+     * Call before a request is sent; undefined: no change. Call `release` when the request has ended. `isBesidePaused`:
+     * another request of the model is paused for it.
+     */
+    async grant(
+      located: LocatedModel,
+      contextTokens: number,
+      isBesidePaused: boolean,
+    ): Promise<{ readonly sequences: number; readonly release: () => void } | undefined> {
       const { engine, model } = located;
       const { key: slot, sequences } = slots.at(located);
       if (isBesidePaused && sequences >= maxSequences) return { sequences, release: () => undefined };
@@ -81,7 +76,11 @@ export function createMoreSequences(parts: {
         .reserve(modelId(engine.id, model.name), { ramBytes: needed });
       return { sequences: maxSequences, release };
     },
-    answered(located, { recomputedTokens = 0, sequences = 1 }) {
+    /** Records what an answer reports about the cache. */
+    answered(
+      located: LocatedModel,
+      { recomputedTokens = 0, sequences = 1 }: Pick<Generation, "recomputedTokens" | "sequences">,
+    ) {
       const { engine, model } = located;
       const found = slots.at(located);
       const { key: slot } = found;

@@ -11,16 +11,7 @@ import type { Slots } from "./slots.ts";
 import { messageOf } from "../util/message-of.ts";
 
 /** The models loaded by this program, on disk: pinned models of a killed daemon would otherwise stay loaded forever. */
-export interface OwnedModelsStore {
-  /** Saves the loaded models and their last uses in the background, if they changed. */
-  changed(): void;
-  /**
-   * Takes over models of an earlier daemon that are still loaded and sends their current keep-alive, which ends pins of
-   * that daemon. A model that another program has used with its own keep-alive since is left to that program.
-   */
-  adopt(signal: AbortSignal): Promise<void>;
-  close(): Promise<void>;
-}
+export type OwnedModelsStore = ReturnType<typeof createOwnedModelsStore>;
 
 const load = z.object({
   /** Its `persistentKey`. */
@@ -53,7 +44,7 @@ export function createOwnedModelsStore(parts: {
   readonly keepAlive: Pick<KeepAlive, "refresh">;
   readonly now: () => number;
   readonly log: Log;
-}): OwnedModelsStore {
+}) {
   const { inventory, slots, now, log } = parts;
   let opened: Promise<JournaledDocument<State, State>> | undefined;
   let writing: Promise<void> | undefined;
@@ -112,8 +103,13 @@ export function createOwnedModelsStore(parts: {
   }
 
   return {
+    /** Saves the loaded models and their last uses in the background, if they changed. */
     changed,
-    async adopt(signal) {
+    /**
+     * Takes over models of an earlier daemon that are still loaded and sends their current keep-alive, which ends pins of
+     * that daemon. A model that another program has used with its own keep-alive since is left to that program.
+     */
+    async adopt(signal: AbortSignal) {
       try {
         const kept = [...(await open()).state.loads];
         for (const engine of inventory.engines) {

@@ -12,19 +12,7 @@ import { parseModelName, sameModel } from "../util/model-name.ts";
 import type { Inventory } from "../catalog/inventory.ts";
 import { type LocatedModel, modelId } from "../catalog/located-model.ts";
 
-export interface Library {
-  pull(caller: CallerContext, request: PullRequest): Promise<Operation<PullResult>>;
-  /** Restarts a pull of an earlier daemon under its id; `pull.engine` is the engine that was chosen then. */
-  resume(kept: { readonly id: string; readonly pull: PullRequest }): Operation<PullResult>;
-  remove(
-    caller: CallerContext,
-    name: string,
-  ): Promise<{ readonly name: string; readonly engine: string; readonly freedBytes: number }>;
-  /** Without a name: all models. If one can't be unloaded the others are, before this throws. */
-  unload(caller: CallerContext, name: string | undefined, report: Report): Promise<readonly UnloadedModel[]>;
-  /** Pulls in progress, by the requested name. */
-  pulling(): readonly { readonly name: string; readonly engine: string; readonly operation: Operation<PullResult> }[];
-}
+export type Library = ReturnType<typeof createLibrary>;
 
 interface Parts {
   readonly inventory: Inventory;
@@ -38,7 +26,7 @@ interface Parts {
 }
 
 /** Pulls, deletes and unloads models on request. */
-export function createLibrary(parts: Parts): Library {
+export function createLibrary(parts: Parts) {
   const { inventory, operations, loader, recordPull, emit } = parts;
   const pulls = new Map<string, { name: string; engine: string; operation: Operation<PullResult> }>();
 
@@ -125,7 +113,8 @@ export function createLibrary(parts: Parts): Library {
 
   return {
     pull,
-    resume({ id, pull: request }) {
+    /** Restarts a pull of an earlier daemon under its id; `pull.engine` is the engine that was chosen then. */
+    resume({ id, pull: request }: { readonly id: string; readonly pull: PullRequest }): Operation<PullResult> {
       const engine = inventory.engines.find((each) => each.id === request.engine);
       if (engine?.library === undefined) {
         throw new InvalidRequest(`the engine ${request.engine} that pulled ${request.model} is no longer configured`, {
@@ -135,8 +124,15 @@ export function createLibrary(parts: Parts): Library {
       return startPull(engine, engine.library, request, { id });
     },
     remove,
-    unload: (caller, name, report) => unloadModels(parts, caller.signal, name, report),
-    pulling() {
+    /** Without a name: all models. If one can't be unloaded the others are, before this throws. */
+    unload: (caller: CallerContext, name: string | undefined, report: Report): Promise<readonly UnloadedModel[]> =>
+      unloadModels(parts, caller.signal, name, report),
+    /** Pulls in progress, by the requested name. */
+    pulling(): readonly {
+      readonly name: string;
+      readonly engine: string;
+      readonly operation: Operation<PullResult>;
+    }[] {
       for (const [id, { operation }] of pulls) if (operation.state() !== "running") pulls.delete(id);
       return [...pulls.values()];
     },

@@ -20,15 +20,7 @@ import type { EnginePolls } from "../catalog/engine-polls.ts";
 import { idOf } from "../catalog/located-model.ts";
 
 /** Models to pull, for this machine as it is now. */
-export interface Suggestions {
-  models(): Promise<ModelSuggestion>;
-  /** What a pull of this name downloads and needs here; undefined for models that are never suggested. */
-  download(name: string): Promise<string | undefined>;
-  /** A model that reads images and that an engine here runs. */
-  vision(): Promise<string | undefined>;
-  /** For one list: the machine is looked at once, when the first speed is asked for. */
-  speeds(): ExpectedSpeed;
-}
+export type Suggestions = ReturnType<typeof createSuggestions>;
 
 /** Expected decode speed of an installed model, tokens/s; undefined if it may run on a card or another machine. */
 export type ExpectedSpeed = (
@@ -46,7 +38,7 @@ export function createSuggestions(source: {
   readonly memory: Settings["memory"];
   /** Effective bandwidth of main memory, bytes per second; undefined if it could not be measured. */
   readonly ramBandwidth?: () => Promise<number | undefined>;
-}): Suggestions {
+}) {
   const { polls, probe } = source;
 
   async function machine(): Promise<SuggestionMachine> {
@@ -86,10 +78,14 @@ export function createSuggestions(source: {
   }
 
   return {
-    models: async () => suggestModels(await machine()),
-    download: async (name) => (firstModel(name) === undefined ? undefined : describeDownload(name, await machine())),
-    vision: async () => suggestVisionModel(await machine()),
-    speeds() {
+    models: async (): Promise<ModelSuggestion> => suggestModels(await machine()),
+    /** What a pull of this name downloads and needs here; undefined for models that are never suggested. */
+    download: async (name: string): Promise<string | undefined> =>
+      firstModel(name) === undefined ? undefined : describeDownload(name, await machine()),
+    /** A model that reads images and that an engine here runs. */
+    vision: async (): Promise<string | undefined> => suggestVisionModel(await machine()),
+    /** For one list: the machine is looked at once, when the first speed is asked for. */
+    speeds(): ExpectedSpeed {
       let sampled: Promise<MemorySample> | undefined;
       let bandwidth: Promise<number | undefined> | undefined;
       return async (engine, model) => {

@@ -285,30 +285,13 @@ export interface ByteSource {
 }
 
 /** Reads little-endian numbers and strings in sequence. Every method throws `DamagedGguf` at the end of the file. */
-interface Cursor {
-  position(): number;
-  remaining(): number;
-  skip(bytes: number): void;
-  u8(): number;
-  i8(): number;
-  u16(): number;
-  i16(): number;
-  u32(): number;
-  i32(): number;
-  f32(): number;
-  f64(): number;
-  u64(): bigint;
-  i64(): bigint;
-  /** Reads a u64 that is a count, a size or an offset, at most `limit`. */
-  count(what: string, limit: number): number;
-  text(what: string, limit: number): string;
-}
+type Cursor = ReturnType<typeof createCursor>;
 
 /** Bytes read at once: most headers without a tokenizer fit, and one with 150,000 tokens takes few reads. */
 const windowBytes = 256 * 1024;
 
 /** Reads from the start through a window, so that memory depends neither on the file's size nor on its content. */
-function createCursor(source: ByteSource): Cursor {
+function createCursor(source: ByteSource) {
   let at = 0;
   let window = source.read(0, Math.min(windowBytes, source.sizeBytes));
   let windowStart = 0;
@@ -346,7 +329,7 @@ function createCursor(source: ByteSource): Cursor {
   return {
     position: () => at,
     remaining: () => source.sizeBytes - at,
-    skip(bytes) {
+    skip(bytes: number) {
       if (bytes > source.sizeBytes - at) take(bytes);
       at += bytes;
     },
@@ -359,9 +342,10 @@ function createCursor(source: ByteSource): Cursor {
     f32: () => ((offset) => window.readFloatLE(offset))(take(4)),
     f64: () => ((offset) => window.readDoubleLE(offset))(take(8)),
     u64,
-    i64: () => ((offset) => window.readBigInt64LE(offset))(take(8)),
+    i64: (): bigint => ((offset) => window.readBigInt64LE(offset))(take(8)),
+    /** Reads a u64 that is a count, a size or an offset, at most `limit`. */
     count,
-    text(what, limit) {
+    text(what: string, limit: number) {
       const length = count(`the length of ${what}`, limit);
       const offset = take(length);
       return window.toString("utf8", offset, offset + length);

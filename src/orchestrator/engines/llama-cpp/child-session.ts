@@ -37,25 +37,7 @@ export class ChildGone extends Error {
 }
 
 /** One engine process and its pending requests. */
-export interface ChildSession {
-  readonly pid: number;
-  /** Resolves when the process has ended and its memory is free. Never rejects. */
-  readonly ended: Promise<ChildEnd>;
-  isAlive(): boolean;
-  /**
-   * Rejects with `Cancelled` once an aborted request has stopped computing (after 5 s, or 1 s for a request with a
-   * `format`, the process is killed), with `ChildGone` when the process ends, and with `ChildFailure` for a failure that
-   * the process reports. `onSent` gets how to pause a generation.
-   */
-  call<Type extends ChildRequest["type"]>(
-    request: Extract<ChildRequest, { type: Type }>,
-    onEvent: (event: ChildEvent) => void,
-    signal: AbortSignal,
-    onSent?: (pausing: Pausing) => void,
-  ): Promise<DoneOf[Type]>;
-  /** Ends the process: an `exit` message first, SIGKILL after 200 ms. Resolves when it has ended. */
-  stop(): Promise<void>;
-}
+export type ChildSession = Awaited<ReturnType<typeof openChild>>;
 
 /** Importing and starting llama.cpp takes half a second on an idle machine. */
 const readyLimitMs = 60_000;
@@ -79,11 +61,7 @@ interface Pending {
  * Starts a child process and waits until llama.cpp is ready in it. Throws `Cancelled`, `ChildGone`, `ChildFailure`.
  * Calls `onStart` with the pid at once, because a process that is still starting must be reaped, too.
  */
-export async function openChild(
-  options: ChildOptions,
-  onStart: (pid: number) => void,
-  signal: AbortSignal,
-): Promise<ChildSession> {
+export async function openChild(options: ChildOptions, onStart: (pid: number) => void, signal: AbortSignal) {
   if (signal.aborted) throw new Cancelled("starting the engine was cancelled", { cause: signal.reason });
   const child = forkChild(options);
   const log = createLogRing();
@@ -138,10 +116,22 @@ export async function openChild(
 
   return {
     pid: child.pid ?? 0,
+    /** Resolves when the process has ended and its memory is free. Never rejects. */
     ended,
     isAlive: () => end === undefined && !wasStopped,
+    /** Ends the process: an `exit` message first, SIGKILL after 200 ms. Resolves when it has ended. */
     stop,
-    call(request, onEvent, callSignal, onSent) {
+    /**
+     * Rejects with `Cancelled` once an aborted request has stopped computing (after 5 s, or 1 s for a request with a
+     * `format`, the process is killed), with `ChildGone` when the process ends, and with `ChildFailure` for a failure that
+     * the process reports. `onSent` gets how to pause a generation.
+     */
+    call<Type extends ChildRequest["type"]>(
+      request: Extract<ChildRequest, { type: Type }>,
+      onEvent: (event: ChildEvent) => void,
+      callSignal: AbortSignal,
+      onSent?: (pausing: Pausing) => void,
+    ): Promise<DoneOf[Type]> {
       return new Promise((resolve, reject) => {
         const cancelled = () => new Cancelled(`${request.type} was cancelled`, { cause: callSignal.reason });
         if (callSignal.aborted) return reject(cancelled());

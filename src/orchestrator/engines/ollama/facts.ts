@@ -179,14 +179,7 @@ function defined<Shape>(value: Loose<Shape>): Shape {
 }
 
 /** Model lookups, uncached. */
-interface OllamaModels {
-  /** Calls `/api/tags`. */
-  list(signal: AbortSignal): Promise<readonly InstalledModel[]>;
-  /** Calls `/api/show` and returns the raw reply. Throws `UnknownModel`. */
-  show(model: string, signal: AbortSignal): Promise<unknown>;
-  /** Throws `UnknownModel`, also for a cloud model that isn't listed. */
-  describe(model: string, signal: AbortSignal): Promise<ModelFacts>;
-}
+type OllamaModels = ReturnType<typeof createModels>;
 
 /** Dependencies shared by the adapter's groups of operations. */
 export interface OllamaContext {
@@ -221,7 +214,7 @@ export function createModels(
   transport: OllamaTransport,
   timeouts: OllamaTimeouts,
   now: () => number,
-): OllamaModels {
+) {
   /** The list that was requested last, by key of the name; the first model where several have one. */
   let newest = { models: new Map<string, InstalledModel>(), atMs: Number.NEGATIVE_INFINITY };
   const listings = new JoinedWorks<readonly InstalledModel[]>("listing models");
@@ -253,9 +246,12 @@ export function createModels(
     );
 
   return {
+    /** Calls `/api/tags`. */
     list,
+    /** Calls `/api/show` and returns the raw reply. Throws `UnknownModel`. */
     show,
-    async describe(model, signal) {
+    /** Throws `UnknownModel`, also for a cloud model that isn't listed. */
+    async describe(model: string, signal: AbortSignal): Promise<ModelFacts> {
       // Ollama would ask its cloud about such a name, installed or not, and the name must not leave this machine.
       const shows = isCloudName(model) ? undefined : show(model, signal);
       const [installed, shown] = await Promise.all([rowOf(model, signal), shows]);

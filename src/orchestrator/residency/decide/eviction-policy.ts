@@ -99,32 +99,27 @@ export function policyWithout(state: PolicyState, key: string): PolicyState {
 }
 
 /** One policy per memory domain. */
-export interface EvictionPolicy {
-  /** Call once per request, when its model starts serving. Not for pinned models, which can't be evicted. */
-  used(use: ModelUse): void;
-  /**
-   * `expectedLossSeconds` by key. `next`, the model that a load is planned for, counts as used already: what the shadow
-   * caches evict for it must be known before the load evicts. Its size is used if the policy knows none.
-   */
-  expectedLosses(next?: ModelUse): (key: string) => number | undefined;
-  forget(key: string): void;
-  /** Name of the leading shadow cache. */
-  leader(): ShadowCache["name"];
-}
+export type EvictionPolicy = ReturnType<typeof createEvictionPolicy>;
 
-export function createEvictionPolicy(): EvictionPolicy {
+export function createEvictionPolicy() {
   let state = initialPolicy;
   return {
-    used: (use) => void (state = policyAfter(state, use)),
-    expectedLosses(next) {
+    /** Call once per request, when its model starts serving. Not for pinned models, which can't be evicted. */
+    used: (use: ModelUse) => void (state = policyAfter(state, use)),
+    /**
+     * `expectedLossSeconds` by key. `next`, the model that a load is planned for, counts as used already: what the shadow
+     * caches evict for it must be known before the load evicts. Its size is used if the policy knows none.
+     */
+    expectedLosses(next?: ModelUse): (key: string) => number | undefined {
       const then =
         next === undefined
           ? state
           : policyAfter(state, { ...next, sizeBytes: state.models.get(next.key)?.sizeBytes ?? next.sizeBytes });
       return (key) => expectedLossSeconds(then, key);
     },
-    forget: (key) => void (state = policyWithout(state, key)),
-    leader: () => state.leader,
+    forget: (key: string) => void (state = policyWithout(state, key)),
+    /** Name of the leading shadow cache. */
+    leader: (): ShadowCache["name"] => state.leader,
   };
 }
 

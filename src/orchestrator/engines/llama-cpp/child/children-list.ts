@@ -17,20 +17,13 @@ type ListedChild = z.output<typeof fileSchema>["children"][number];
 const reapLimitMs = 2_000;
 
 /** The engine processes of this home, stored on disk for the daemon that starts after a crash. */
-export interface ChildrenList {
-  add(pid: number): Promise<void>;
-  remove(pid: number): Promise<void>;
-  /** Ends engine processes whose daemon has ended. Returns how many. */
-  reapOrphans(): Promise<number>;
-  /** Resolves when all changes so far are on disk. */
-  idle(): Promise<void>;
-}
+export type ChildrenList = ReturnType<typeof createChildrenList>;
 
 /**
  * Keeps `children.json` in `folder`. Because pids are reused, a process is killed only if its pid and start time match the
  * list and those of its daemon match no running process.
  */
-export function createChildrenList(folder: string, log: Log): ChildrenList {
+export function createChildrenList(folder: string, log: Log) {
   const file = join(folder, "children.json");
   /** One change at a time. */
   const inTurn = createMutex();
@@ -54,7 +47,7 @@ export function createChildrenList(folder: string, log: Log): ChildrenList {
   }
 
   return {
-    add: (pid) =>
+    add: (pid: number) =>
       inTurn(async () => {
         const [startTime, daemonStart] = await Promise.all([processStartTime(pid), processStartTime(process.pid)]);
         // Without both, the process could not be identified later.
@@ -62,13 +55,14 @@ export function createChildrenList(folder: string, log: Log): ChildrenList {
         const others = (await read()).filter((child) => child.pid !== pid);
         await write([...others, { pid, startTime, daemon: { pid: process.pid, startTime: daemonStart } }]);
       }),
-    remove: (pid) =>
+    remove: (pid: number) =>
       inTurn(async () => {
         const children = await read();
         const others = children.filter((child) => child.pid !== pid);
         if (others.length < children.length) await write(others);
       }),
-    reapOrphans: () =>
+    /** Ends engine processes whose daemon has ended. Returns how many. */
+    reapOrphans: (): Promise<number> =>
       inTurn(async () => {
         const children = await read();
         const kept: ListedChild[] = [];
@@ -84,6 +78,7 @@ export function createChildrenList(folder: string, log: Log): ChildrenList {
         if (kept.length < children.length) await write(kept);
         return reaped;
       }),
+    /** Resolves when all changes so far are on disk. */
     idle: () => inTurn(() => Promise.resolve()),
   };
 }

@@ -297,19 +297,14 @@ const maxDoublings = 5;
 const collapse = 3;
 
 /** Determines how many threads evaluate a prompt fastest. */
-export interface ThreadContest {
-  /** Returns the threads for the next chunk. */
-  next(): number;
-  /** Records the speed of the chunk just evaluated. */
-  measured(threads: number, tokensPerMs: number): void;
-}
+export type ThreadContest = ReturnType<typeof createThreadContest>;
 
 /**
  * All cores are fastest on an idle machine. But threads spin while they wait for each other: next to other programs on the
  * same cores, a chunk with two threads took 3 s where one thread took 0.1 s. So every candidate evaluates one chunk, one
  * thread first because it is the least affected, the fastest is used, and the comparison is repeated from time to time.
  */
-export function createThreadContest(candidates: readonly number[]): ThreadContest {
+export function createThreadContest(candidates: readonly number[]) {
   let results = new Map<number, number>();
   let winner: number | undefined;
   let lastWinner: number | undefined;
@@ -329,8 +324,10 @@ export function createThreadContest(candidates: readonly number[]): ThreadContes
   }
 
   return {
+    /** Returns the threads for the next chunk. */
     next: () => winner ?? candidates.find((threads) => !results.has(threads)) ?? 1,
-    measured(threads, tokensPerMs) {
+    /** Records the speed of the chunk just evaluated. */
+    measured(threads: number, tokensPerMs: number) {
       if (winner === undefined) {
         results.set(threads, tokensPerMs);
         if (candidates.every((each) => results.has(each))) decide();

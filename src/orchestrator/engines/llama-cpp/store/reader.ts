@@ -31,21 +31,11 @@ interface StoreEntry {
 }
 
 /** Reads one store folder, own or foreign. What can't be read is skipped and logged, each message once per store. */
-export interface StoreReader {
-  readonly layout: StoreLayout;
-  readonly isReadOnly: boolean;
-  entries(): Promise<readonly StoreEntry[]>;
-  /** The entry of that name; preferably in the same case. */
-  entry(name: ModelName): Promise<StoreEntry | undefined>;
-  /** `undefined` (and a log line) when the manifest doesn't parse or its weights are missing. */
-  read(entry: StoreEntry): Promise<StoredModel | undefined>;
-  /** Every digest in any manifest. Throws if a manifest can't be read: then nothing may be deleted. */
-  referencedDigests(): Promise<ReadonlySet<string>>;
-}
+export type StoreReader = ReturnType<typeof createStoreReader>;
 
 type ReadFolder = (folder: string) => Promise<readonly Dirent[]>;
 
-export function createStoreReader(layout: StoreLayout, isReadOnly: boolean, log: Log): StoreReader {
+export function createStoreReader(layout: StoreLayout, isReadOnly: boolean, log: Log) {
   const logged = new Set<string>();
   const warnOnce = (line: string): undefined => {
     if (!logged.has(line)) log.warn(line);
@@ -120,12 +110,15 @@ export function createStoreReader(layout: StoreLayout, isReadOnly: boolean, log:
     layout,
     isReadOnly,
     entries,
-    async entry(name) {
+    /** The entry of that name; preferably in the same case. */
+    async entry(name: ModelName): Promise<StoreEntry | undefined> {
       const same = (await entries()).filter((candidate) => modelKey(candidate.name) === modelKey(name));
       return same.find((candidate) => formatModelName(candidate.name) === formatModelName(name)) ?? same[0];
     },
+    /** `undefined` (and a log line) when the manifest doesn't parse or its weights are missing. */
     read,
-    async referencedDigests() {
+    /** Every digest in any manifest. Throws if a manifest can't be read: then nothing may be deleted. */
+    async referencedDigests(): Promise<ReadonlySet<string>> {
       const digests = new Set<string>();
       for (const { manifestFile } of await walk(layout, readFolderStrictly)) {
         // A manifest that doesn't parse counts too: its blobs may be all that is left of a model.

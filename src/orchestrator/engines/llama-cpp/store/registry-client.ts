@@ -15,21 +15,11 @@ export interface RegistrySettings {
 }
 
 /** The registry during one pull: a token is kept for later requests. */
-export interface RegistrySession {
-  /** The unchanged bytes of the manifest. Throws `UnknownModel`, `PullFailed`, `Cancelled`, `TransientFault`. */
-  manifest(signal: AbortSignal): Promise<Buffer>;
-  /** A blob from `firstByte` on; `startsAt` is 0 if the server doesn't support ranges. Throws like `manifest`. */
-  blob(hex: string, firstByte: number, signal: AbortSignal): Promise<ByteStream>;
-}
+export type RegistrySession = ReturnType<typeof openRegistry>;
 
 const MAX_ERROR_TEXT_BYTES = 4096;
 
-export function openRegistry(
-  name: ModelName,
-  settings: RegistrySettings,
-  http: HttpGet,
-  userAgent: string,
-): RegistrySession {
+export function openRegistry(name: ModelName, settings: RegistrySettings, http: HttpGet, userAgent: string) {
   const host = name.host.toLowerCase() === DEFAULT_HOST ? (settings.defaultHost ?? name.host) : name.host;
   // A registry on this machine is reached over plain HTTP.
   const origin = `${isOnThisMachine(`http://${host}`) ? "http" : "https"}://${host}`;
@@ -80,7 +70,8 @@ export function openRegistry(
   };
 
   return {
-    async manifest(signal) {
+    /** The unchanged bytes of the manifest. Throws `UnknownModel`, `PullFailed`, `Cancelled`, `TransientFault`. */
+    async manifest(signal: AbortSignal): Promise<Buffer> {
       const transfer = transferFor(signal);
       try {
         const address = `${base}/manifests/${name.tag}`;
@@ -92,7 +83,8 @@ export function openRegistry(
         transfer.close();
       }
     },
-    async blob(hex, firstByte, signal) {
+    /** A blob from `firstByte` on; `startsAt` is 0 if the server doesn't support ranges. Throws like `manifest`. */
+    async blob(hex: string, firstByte: number, signal: AbortSignal): Promise<ByteStream> {
       const transfer = transferFor(signal);
       try {
         const range = firstByte > 0 ? { range: `bytes=${firstByte}-` } : {};
