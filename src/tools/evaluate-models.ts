@@ -92,7 +92,7 @@ async function readCases(
     }>;
   },
 ): Promise<{ readonly cases: readonly EvalCase[]; readonly notes: readonly string[] }> {
-  const known = new Map<string, Awaited<ReturnType<ToolFiles["readText"]>>[number]>();
+  const known = new Map<string, Awaited<ReturnType<ToolFiles["readText"]>>>();
   const texts = [];
   const folders = new Map<string, string>();
   for (const name of named) {
@@ -109,10 +109,10 @@ async function readCases(
       const folder = folders.get(each.source ?? "") ?? "";
       const name =
         /^(?:[\\/~]|[A-Za-z]:)/.test(path) || folder === "" ? path : `${folder.replace(/[\\/]$/, "")}/${path}`;
-      const text = known.get(name) ?? (await files.readText([name]))[0];
-      if (text === undefined) continue;
-      known.set(name, text);
-      own.push({ path, text: text.text });
+      const found = known.get(name) ?? (await files.readText([name]));
+      known.set(name, found);
+      // A pattern names several.
+      own.push(...found.map((text) => ({ path: isPattern(path) ? text.path : path, text: text.text })));
     }
     read.push({ ...each, ...(own.length > 0 && { files: own }) });
   }

@@ -88,4 +88,13 @@ it("names what is wrong with cases by file and line, and asks nothing", async ()
     error: expect.stringContaining("was not found"),
   });
   expect(daemon.ollama.requests.filter(({ path: asked }) => asked === "/api/chat")).toEqual([]);
+
+  // A pattern means all of its files.
+  await mkdir(path.join(daemon.folder, "docs"));
+  for (const name of ["first", "second"])
+    await writeFile(path.join(daemon.folder, "docs", `${name}.md`), `the ${name}`);
+  await writeFile(file, '{"prompt": "Which?", "files": "docs/*.md", "contains": "sky"}\n');
+  expect(await ollm("eval", "cases.jsonl")).toMatchObject({ code: 0 });
+  const [asked] = daemon.ollama.requests.filter(({ path: called }) => called === "/api/chat");
+  expect(JSON.stringify(asked?.body)).toMatch(/the first.*the second/);
 });

@@ -17,19 +17,20 @@ type Source = { readonly path: string; readonly text: string };
 const maxYaml = { bytes: 1024 ** 2, tokens: 60_000 } as const;
 const maxCases = 10_000;
 
-const texts = z.union([z.string(), z.array(z.string())]);
+/** An empty one stands in every answer. */
+const someText = z.string().min(1);
 
 const ownCase = z.strictObject({
   name: z.string().min(1).optional(),
   prompt: z.string(),
   system: z.string().optional(),
   task: z.enum(taskNames as [string, ...string[]]).optional(),
-  files: texts.optional(),
+  files: z.union([someText, z.array(someText)]).optional(),
   expected: z
     .unknown()
     .refine((value) => value !== null, "is null: leave it out, or say what is expected")
     .optional(),
-  contains: texts.optional(),
+  contains: z.union([someText, z.array(someText).min(1)]).optional(),
   format: z.union([z.literal("json"), z.record(z.string(), z.unknown())]).optional(),
   check: z.union([z.literal("quotes"), z.strictObject({ command: z.string() })]).optional(),
   judge: z.string().min(1).optional(),

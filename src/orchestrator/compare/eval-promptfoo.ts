@@ -53,6 +53,8 @@ export function promptfooCases(
     if (/^file:\/\/|^(?:\w|\.)[\w./-]*\.(?:txt|json|ya?ml|js|py|md)$/.test(text)) {
       throw unusable(where, "a prompt in another file is not read: put its text here");
     }
+    if (/^\s*\[\s*\{.*"role"\s*:/s.test(text))
+      throw unusable(where, "a list of messages is no prompt: put a text here");
     return text;
   });
   if (templates.length === 0) throw unusable(place.path, "there are no prompts");
@@ -108,7 +110,7 @@ function expectationOf(given: unknown, where: string): EvalCase["expects"][numbe
   if (typeof value === "string" && /^(?:file|package|python|javascript):/.test(value)) {
     throw unusable(where, "a value in another file is not read");
   }
-  const isText = typeof value === "string" || typeof value === "number" || typeof value === "boolean";
+  const isText = typeof value === "number" || typeof value === "boolean" || (typeof value === "string" && value !== "");
   const isFit =
     type === "json" ? value === undefined || isRecord(value) : type === "equals" ? value !== undefined : isText;
   if (!isFit) throw unusable(where, `the assertion ${name} has no value that is understood`);

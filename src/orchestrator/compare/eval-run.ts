@@ -257,7 +257,9 @@ function checkScore(score: Outcome, check: CheckResult | undefined): Outcome {
   if (check?.problem === undefined || score.isRight === false) return score;
   const { kind, problem: why, statements } = check;
   const isUnknown =
-    kind === "command" ? why.includes("was not checked") : !statements.some(({ status }) => status === "not_found");
+    kind === "command"
+      ? why.startsWith("the answer was not checked")
+      : !statements.some(({ status }) => status === "not_found");
   return isUnknown ? { why } : { isRight: false, why };
 }
 

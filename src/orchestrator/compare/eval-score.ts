@@ -117,7 +117,7 @@ export function signTest(wins: number, losses: number): number {
   return Math.min(1, 2 * tail);
 }
 
-/** For all comparisons of a verdict together (Bonferroni). */
+/** For all pairs of models of a verdict together (Bonferroni). */
 const level = 0.05;
 
 /** Rows, verdicts and misses of the answers; of two to the same case the later one counts. */
@@ -192,34 +192,35 @@ export function verdictOf(
 ): { readonly winner?: string; readonly text: string } | undefined {
   const asked = models.filter(({ right }) => right.size > 0);
   if (models.length < 2 || asked.length === 0) return undefined;
-  const shareOf = ({ right }: (typeof models)[number]) => [...right.values()].filter(Boolean).length / right.size;
-  const [best, ...others] = asked.toSorted((a, b) => shareOf(b) - shareOf(a));
-  if (best === undefined || others.length === 0)
-    return { text: `only ${asked[0]?.model} was scored: there is nothing to compare it with` };
-  const pairs = others.map((other) => {
-    const both = [...best.right].filter(([at]) => other.right.has(at));
-    const wins = both.filter(([at, isRight]) => isRight && other.right.get(at) === false).length;
-    const losses = both.filter(([at, isRight]) => !isRight && other.right.get(at) === true).length;
-    const p = signTest(wins, losses);
-    return {
-      model: other.model,
-      cases: both.length,
-      wins,
-      losses,
-      p,
-      isCarried: wins > losses && p < level / others.length,
-    };
+  if (asked.length === 1) return { text: `only ${asked[0]?.model} was scored: there is nothing to compare it with` };
+  // Also those that are not shown below: which one is the best is seen from the answers.
+  const pairs = (asked.length * (asked.length - 1)) / 2;
+  const ranked = asked.map(({ model, right }) => {
+    const others = asked.filter((other) => other.model !== model);
+    const compared = others.map((other) => {
+      const both = [...right].filter(([at]) => other.right.has(at));
+      const wins = both.filter(([at, isRight]) => isRight && other.right.get(at) === false).length;
+      const losses = both.filter(([at, isRight]) => !isRight && other.right.get(at) === true).length;
+      const p = signTest(wins, losses);
+      const isBetter = wins > losses && p < level / pairs;
+      return { model, other: other.model, cases: both.length, wins, losses, p, isBetter };
+    });
+    const share = [...right.values()].filter(Boolean).length / right.size;
+    return { model, share, compared, worse: compared.filter(({ isBetter }) => isBetter) };
   });
-  const worse = pairs.filter(({ isCarried }) => isCarried);
-  const equal = pairs.filter(({ isCarried }) => !isCarried);
-  const isBetter = worse.map(
-    ({ model, wins, losses, p }) =>
-      `${best.model} is better than ${model}: ${wins} cases that only it got right, ${losses} that only ${model} did (p ${formatP(p)})`,
+  // A share alone would put one that answered a single case before all others.
+  const [best] = ranked.toSorted((a, b) => b.worse.length - a.worse.length || b.share - a.share);
+  if (best === undefined) return undefined;
+  const over = ranked.flatMap(({ worse }) => worse.filter(({ other }) => other === best.model));
+  const isBetter = [...best.worse, ...over].map(
+    ({ model, other, wins, losses, p }) =>
+      `${model} is better than ${other}: ${wins} cases that only it got right, ${losses} that only ${other} did (p ${formatP(p)})`,
   );
-  if (equal.length === 0) return { winner: best.model, text: isBetter.join("; ") };
-  const cases = Math.min(...equal.map((each) => each.cases));
-  const none = `no difference can be seen between ${best.model} and ${equal.map(({ model }) => model).join(", or ")} with ${counted(cases, "case")}`;
-  return { text: [none, ...isBetter].join("; ") };
+  const equal = best.compared.filter((pair) => !pair.isBetter && !over.some(({ model }) => model === pair.other));
+  if (best.worse.length === best.compared.length) return { winner: best.model, text: isBetter.join("; ") };
+  const cases = Math.min(...equal.map((pair) => pair.cases));
+  const none = `no difference can be seen between ${best.model} and ${equal.map(({ other }) => other).join(", or ")} with ${counted(cases, "case")}`;
+  return { text: [...(equal.length === 0 ? [] : [none]), ...isBetter].join("; ") };
 }
 
 function formatP(p: number): string {

@@ -66,6 +66,8 @@ describe("cases of files", () => {
       lines({ prompt: "a", check: "agree" }),
       "c.jsonl:1 is no case: check",
     ],
+    ["a text that stands in every answer", lines({ prompt: "a", contains: "" }), "c.jsonl:1 is no case: contains"],
+    ["an empty list of texts", lines({ prompt: "a", contains: [] }), "c.jsonl:1 is no case: contains"],
     ["a list of texts", file("c.yaml", "- a\n- b\n"), "c.yaml:1 is no case"],
     ["broken YAML", file("c.yaml", "prompt: [a\n"), "c.yaml:"],
     ["an empty file", file("c.jsonl", "\n"), "there is no case in c.jsonl"],
@@ -156,6 +158,11 @@ tests:
       "  - vars: { word: a }\n    assert: [{ type: contains }]",
       "p.yaml:5: the assertion contains has no value",
     ],
+    [
+      "an empty value, which stands in every answer",
+      "  - vars: { word: a }\n    assert: [{ type: contains, value: '' }]",
+      "p.yaml:5: the assertion contains has no value",
+    ],
   ])("leaves out a test with %s, and says where", async (_what, test, note) => {
     const { cases, notes } = await readCases([config(`${test}\n  - vars: { word: kept }\n`)]);
     expect(cases.map(({ prompt }) => prompt)).toEqual(["Say kept."]);
@@ -168,6 +175,11 @@ tests:
       "a prompt in another file",
       file("p.yaml", "prompts: [file://a.txt]\ntests: []\n"),
       "p.yaml:1: a prompt in another file",
+    ],
+    [
+      "a list of messages",
+      file("p.yaml", `prompts: ['[{"role": "user", "content": "{{q}}"}]']\ntests: [{}]\n`),
+      "p.yaml:1: a list of messages is no prompt",
     ],
     [
       "code of a template",

@@ -164,6 +164,27 @@ describe("a verdict", () => {
       /with 0 cases$/,
     ],
     [
+      "one that was asked little, and got it right",
+      [
+        ["a", "+                   "],
+        ["b", "++++++++++++++++++--"],
+        ["c", "--------------------"],
+      ],
+      undefined,
+      /^no difference can be seen between b and a with 1 case; b is better than c/,
+    ],
+    [
+      "one that is better where it was asked",
+      [
+        ["a", "++++++++++            "],
+        ["b", "----------++++++++++++"],
+        ["c", "          ------------"],
+        ["d", "          ------------"],
+      ],
+      undefined,
+      /^b is better than c: .*; b is better than d: .*; a is better than b: 10 cases/,
+    ],
+    [
       "one without answers",
       [
         ["a", "++"],
@@ -176,6 +197,19 @@ describe("a verdict", () => {
     const found = verdictOf(given.map(([name, right]) => model(name, right)));
     expect(found?.winner).toBe(winner);
     expect(found?.text).toMatch(text);
+  });
+
+  it("names a difference between equally good models in one of twenty verdicts at most", () => {
+    let state = 1;
+    const random = (): number => (state = (state * 48_271) % 2_147_483_647) / 2_147_483_647;
+    const verdicts = Array.from({ length: 200 }, () =>
+      verdictOf(
+        Array.from({ length: 10 }, (_, index) =>
+          model(`m${index}`, Array.from({ length: 100 }, () => (random() < 0.5 ? "+" : "-")).join("")),
+        ),
+      ),
+    );
+    expect(verdicts.filter((found) => found?.text.includes("is better than")).length).toBeLessThanOrEqual(10);
   });
 
   it("on one model is none", () => {

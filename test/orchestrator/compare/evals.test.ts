@@ -318,7 +318,7 @@ it("counts what stands in no file, and what a command refuses, as wrong, and wha
   const own = [
     process.execPath,
     "-e",
-    "process.exit(require('fs').readFileSync(process.argv[1], 'utf8') === 'good' ? 0 : 1)",
+    "console.log('a line was not checked'); process.exit(require('fs').readFileSync(process.argv[1], 'utf8') === 'good' ? 0 : 1)",
   ];
   const settings = { checks: { own: { command: own }, gone: { command: ["/nonesuch/program"] } } };
   const checked = [
