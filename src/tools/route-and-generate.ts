@@ -21,7 +21,7 @@ import {
 } from "./answer-details.ts";
 import { type ToolContext, defineTool } from "./definition.ts";
 import { keepAliveInput, planData, planOutput, renderPlan } from "./plan.ts";
-import { type FilledTemplate, renderedFrom, splitOf } from "./templates.ts";
+import { type FilledTemplate, renderedFrom, splitOf } from "./render-template.ts";
 import { asLine, finishReasonOutput, noteLines, notesFor, round, taskNamed } from "./render.ts";
 import { defined } from "../orchestrator/util/defined.ts";
 

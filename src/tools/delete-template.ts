@@ -1,0 +1,37 @@
+import * as z from "zod";
+import { type ToolAnswer, defineTool } from "./definition.ts";
+import { defined } from "../orchestrator/util/defined.ts";
+
+const output = z.object({
+  name: z.string(),
+  file: z.string(),
+  shown_again: z.string().optional(),
+});
+
+export const deleteTemplate = defineTool({
+  name: "delete_template",
+  title: "Delete a prompt template",
+  description: "Delete a prompt template of the user (asks the user, or confirm true); built-in ones stay.",
+  effect: "destroy",
+  isIdempotent: false,
+  isOpenWorld: false,
+  set: "extra",
+  input: z.strictObject({ name: z.string().min(1), confirm: z.boolean().optional() }),
+  output,
+  async run({ name, confirm }, { orchestrator, caller }): Promise<ToolAnswer<z.input<typeof output>>> {
+    const { templates } = orchestrator;
+    const found = await templates.get(caller, name);
+    if (found.source === "user" && confirm !== true) {
+      return {
+        needsInput: {
+          message: `Delete template ${found.name}?`,
+          fields: { confirm: { type: "boolean", description: `true deletes ${found.file}`, isRequired: true } },
+        },
+      };
+    }
+    const removed = await templates.remove(caller, found.name);
+    return { data: defined({ name: removed.name, file: removed.file, shown_again: removed.hides }) };
+  },
+  render: ({ name, file, shown_again }) =>
+    `Deleted template ${name} (${file})${shown_again === undefined ? "" : `; the ${shown_again} one is used again`}`,
+});
