@@ -91,7 +91,7 @@ export function wantedOf(
 /** Letters and digits that scans confuse are one. */
 const alike: Readonly<Record<string, string>> = { o: "0", l: "1", i: "1", s: "5", b: "8", z: "2", e: "3" };
 const [apart, joiner, space, sign, ignored, letters] = [1, 2, 3, 4, 5, 64];
-/** Of each UTF-16 code unit, filled as needed. Digits have no bit of `letters`. */
+/** For each UTF-16 code unit, filled as needed. Digits have no bit of `letters`. */
 const classes = new Uint32Array(65_536);
 const digitBit = 1 << 20;
 /** Characters that are words. */
@@ -134,7 +134,7 @@ interface Visitor {
 
 /** Calls `hash` for each word and number of a text, also put together from parts, in an order of its pieces. */
 function scan(text: string, { hash, piece }: Visitor): void {
-  // Of each chain of parts: its hash with and without the zeros at its end.
+  // For each chain of parts: its hash with and without the zeros at its end.
   const [full, trimmed, last] = [0, 0, 0].map(() => new Int32Array(mostParts)) as [Int32Array, Int32Array, Int32Array];
   let [chains, line, from, isCut] = [0, 1, 0, false];
   piece(0, 1);

@@ -33,7 +33,7 @@ const asking =
   "who|when|where|how|why|which|what|name|list|wer|wann|wo|wie|was|warum|welche[rsmn]?|quell?e?s?|qui|quand|ou|combien|comment|pourquoi|une?|" +
   "que|quien|cuando|donde|cual|cuant[oa]s?|como|chi|quando|dove|quale?|quant[oaie]|come|che|cosa|does|do|did|is|are|was|were|has|have|hat|haben|ist|sind|[eè]|es|est";
 
-/** Of which there is one for a thing. */
+/** A thing has one of them. */
 const office =
   "(?:bank|court|notary|authority|insurer|gericht|behorde|versicherung|banque|tribunal|notaire|assurance|banco|juzgado|notaria|aseguradora|banca|tribunale|assicurazione)";
 
