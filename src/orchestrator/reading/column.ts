@@ -95,7 +95,8 @@ function notationOf(cells: readonly string[], isContinental: boolean): Notation 
   // No group of thousands begins with a lone zero: `0.125` is a fraction wherever it stands.
   const fraction =
     point === comma ? cells.flatMap((cell) => /^[-+−]?0([.,])\d{3}$/.exec(cell)?.[1] ?? [])[0] : undefined;
-  const isOpen = point === comma && fraction === undefined && cells.some((cell) => readPoint(cell) !== readComma(cell));
+  const open = cells.find((cell) => readPoint(cell) !== readComma(cell)) ?? "";
+  const isOpen = point === comma && fraction === undefined && open !== "";
   const usesComma = fraction === undefined ? (isOpen ? isContinental : comma > point) : fraction === ",";
   const shown = cells.find((cell) => /[.,' \u00a0\u202f€$£%]/.test(cell));
   const read = usesComma ? readComma : readPoint;
@@ -104,7 +105,7 @@ function notationOf(cells: readonly string[], isContinental: boolean): Notation 
     isDate: false,
     read,
     ...(isChanged ? { written: shown } : {}),
-    ...(isOpen && shown !== undefined ? { doubt: `${shown} is read as ${read(shown)}` } : {}),
+    ...(isOpen ? { doubt: `${open} is read as ${read(open)}` } : {}),
   };
 }
 

@@ -20,16 +20,22 @@ const lastRows = 5;
  */
 export function sheetOf(text: string, hasTabs: boolean) {
   const { all, header, firstRow } = layoutOf(text, hasTabs, Number.POSITIVE_INFINITY);
-  const { rows, totals, asides } = rowsIn(all.slice(firstRow));
-  const above = all.slice(0, header ?? firstRow);
   const found = header === undefined ? undefined : all[header];
+  const below = all.slice(firstRow);
+  // On each page of a report.
+  const isHeader = ({ cells }: CellRecord): boolean =>
+    filledIn(cells) > 1 && cells.length === found?.cells.length && cells.every((cell, at) => cell === found.cells[at]);
+  const body = below.filter((record) => !isHeader(record));
+  const { rows, totals, asides } = rowsIn(body);
+  const above = all.slice(0, header ?? firstRow);
   const notes = [
     ...(above.length === 0 ? [] : [`${lines(above.length)} above the ${header === undefined ? "rows" : "header"}`]),
+    ...(body.length === below.length ? [] : [`the header again in ${lines(below.length - body.length)}`]),
     ...(totals.length === 0 ? [] : [`${totals.length === 1 ? "a row" : `${totals.length} rows`} of totals`]),
     ...(asides.length === 0 ? [] : [`${lines(asides.length)} with a single cell`]),
   ];
-  const [example = []] = [...totals, ...asides, ...above.map(({ cells }) => cells)];
-  const said = example.find((cell) => cell !== "") ?? "";
+  const [example] = [...totals, ...asides, ...above.map(({ cells }) => cells), found?.cells];
+  const said = example?.find((cell) => cell !== "") ?? "";
   return {
     ...(found === undefined ? {} : { header: found }),
     rows,
@@ -123,7 +129,7 @@ function countsUp(cells: readonly string[]): boolean {
 }
 
 const total =
-  /^(?:(?:grand|sub|net)[ -]?)?(?:totals?|totale?s?|sum|summen?|gesamt\p{L}*|insgesamt|zwischensumme|suma|somme|somma|合计|总计|總計|小计|итого|razem)(?!\p{L}{2})/iu;
+  /^(?:(?:grand|sub|net)[ -]?)?(?:totals?|totale?s?|sum|summen?|gesamt\p{L}*|insgesamt|zwischensumme|suma|somme|somma|合计|总计|總計|小计|итого|razem)(?!\p{L}{2})|^.{1,40} (?:totals?|gesamt|summe|somme|итого)$/iu;
 
 /** The rows below the header, without rows of totals and without lines that only say something. */
 function rowsIn(below: readonly CellRecord[]) {
@@ -156,7 +162,9 @@ function isTotals(
   // A payee may have that name; a row of totals begins with it.
   const isSaid = word === 0 || (word > 0 && cells.slice(0, word).every((cell) => cell === ""));
   if (isSaid && isShort) return true;
-  return isLast && (isSaid || isShort) && above.length > 2 && hasSums(cells, above, columns);
+  // What has a text of its own and is the sum by chance is a row.
+  const isBare = isShort && columns.every(({ kind }, at) => kind !== undefined || (cells[at] ?? "") === "");
+  return isLast && (isSaid || isBare) && above.length > 2 && hasSums(cells, above, columns);
 }
 
 function hasSums(

@@ -132,6 +132,8 @@ describe("columns", () => {
     const open = table("a,b\n1.234,x\n2.500,y\n");
     expect(open.rows[0]).toEqual([1.234, "x"]);
     expect(open.notes).toEqual(["t.csv: a: 1.234 is read as 1.234"]);
+    // The cell that it is about, not the first.
+    expect(table("a,b\n5 kr,x\n1.000 kr,y\n").notes).toEqual(["t.csv: a: 1.000 kr is read as 1"]);
   });
 
   it.each([
@@ -228,6 +230,19 @@ describe("exports as programs write them", () => {
     expect(rows).toHaveLength(3);
     expect(notes).toEqual([]);
     expect(table("who,n\nAnn,3\nBob,4\nCem,7\n").rows).toHaveLength(3);
+  });
+
+  it("keep a last row with a name that has the sum by chance", () => {
+    const { rows, notes } = table("id,name,n,note\n1,Pen,1,a\n2,Ink,1,b\n3,Cup,1,c\n4,Mug,3,\n");
+    expect(rows).toHaveLength(4);
+    expect(notes).toEqual([]);
+  });
+
+  it("have neither the totals of groups nor the header of each page among them", () => {
+    const page = "date,who,n\n2025-01-02,Ann,3\n2025-01-03,Ann,4\nAnn Total,,7\n";
+    const { rows, notes } = table(page + page.replaceAll("Ann", "Bob"));
+    expect(rows.map(([, who]) => who)).toEqual(["Ann", "Ann", "Bob", "Bob"]);
+    expect(notes).toEqual(["t.csv: left out as no rows: the header again in 1 line, 2 rows of totals (Ann Total)"]);
   });
 
   it("with a full row of totals lose it where its number is the sum", () => {
