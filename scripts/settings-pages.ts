@@ -1,8 +1,10 @@
 import * as z from "zod";
 import { flagValues, shortNames } from "../src/orchestrator/config/environment.ts";
 import { type SettingPath, formatPath, pathsInRecord, settingPaths } from "../src/orchestrator/config/paths.ts";
-import { type SchemaNode, allowedText, schemaNodeAt } from "../src/orchestrator/config/problems.ts";
+import { allowedText, schemaNodeAt } from "../src/orchestrator/config/problems.ts";
 import { settingsSchema } from "../src/orchestrator/config/schema.ts";
+
+type SchemaNode = NonNullable<ReturnType<typeof schemaNodeAt>>;
 
 /** Files generated from the settings schema: the JSON Schema for editors, the commented example, the reference. */
 

@@ -194,7 +194,7 @@ function circles(profiles: Settings["profiles"]): readonly string[] {
 }
 
 /** A part of the settings schema, as JSON Schema. */
-export interface SchemaNode {
+interface SchemaNode {
   readonly type?: string | readonly string[];
   readonly description?: string;
   readonly default?: unknown;

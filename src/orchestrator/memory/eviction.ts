@@ -13,7 +13,7 @@ export interface EvictionCandidate {
   readonly isAwaited?: boolean;
 }
 
-export interface EvictionInput {
+interface EvictionInput {
   readonly bytesToFree: number;
   readonly candidates: readonly EvictionCandidate[];
   /** Among sets with about the same loss, models below this size are kept (`memory.smallModelBytes`). */

@@ -25,7 +25,7 @@ import { type TrustStore, createTrustStore } from "./trust.ts";
 import { defined } from "../util/defined.ts";
 import { codeOf } from "../util/message-of.ts";
 
-export interface ProjectParts {
+interface ProjectParts {
   readonly now: () => number;
   readonly log: Log;
   readonly emit: Emit;

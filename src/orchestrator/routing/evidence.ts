@@ -100,7 +100,7 @@ function learnFading(state: QualityState, observation: Observation, mostAnswers:
 }
 
 /** What ratings and picks taught: those of the user, which count for every client, and those of each other client. */
-export interface Feedback {
+interface Feedback {
   readonly feedback: QualityState;
   readonly clients: readonly { readonly client: string; readonly learned: QualityState }[];
 }

@@ -147,9 +147,7 @@ const thinkers = /(?:^|[-/])(?:r1|magistral|qwq|exaone-deep|deepcoder)|reasoning
  *   months ("Densing law of LLMs", Xiao et al., 2024); those that people install improve more slowly.
  * - less where weights have fewer than 4 bits.
  */
-export function strengthOf(
-  candidate: Pick<Candidate, "parameterCount" | "sizeBytes" | "activeBytes" | "released">,
-): number {
+function strengthOf(candidate: Pick<Candidate, "parameterCount" | "sizeBytes" | "activeBytes" | "released">): number {
   const { sizeBytes, activeBytes = sizeBytes, parameterCount, released = typicalRelease } = candidate;
   const total = Math.max(1e6, magnitude(candidate));
   const share = sizeBytes === 0 ? 1 : activeBytes / sizeBytes;

@@ -19,7 +19,7 @@ export interface Claim {
   release(): Promise<void>;
 }
 
-export interface ClaimOptions {
+interface ClaimOptions {
   /** Ends the wait: `claimFile` rejects with its reason or an AbortError. */
   readonly signal: AbortSignal;
   /** 250 ms when absent. Work that may take seconds needs at least that: `looksUntilStale` looks must outlast a heartbeat. */

@@ -132,7 +132,7 @@ function endsOf(pieces: readonly Piece[], variable: string): readonly string[] {
 }
 
 /** A variable as declared in a template; absent fields have their defaults. */
-export interface DeclaredVariable {
+interface DeclaredVariable {
   readonly name: string;
   readonly required?: boolean | undefined;
   readonly default?: string | undefined;

@@ -1,5 +1,5 @@
 /** The part of a template variable that `openVariable` needs. */
-export interface OpenVariable {
+interface OpenVariable {
   readonly name: string;
   readonly type: string;
   readonly isRequired: boolean;

@@ -109,7 +109,7 @@ function computesOnProcessor(
 }
 
 /** What a suggestion depends on. Bytes. */
-export interface SuggestionMachine {
+interface SuggestionMachine {
   readonly availableBytes: number;
   /** `memory.bufferBytes` */
   readonly bufferBytes: number;

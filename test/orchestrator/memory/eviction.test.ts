@@ -1,10 +1,8 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import {
-  chooseEviction,
-  type EvictionCandidate,
-  type EvictionInput,
-} from "../../../src/orchestrator/memory/eviction.ts";
+import { chooseEviction, type EvictionCandidate } from "../../../src/orchestrator/memory/eviction.ts";
+
+type EvictionInput = Parameters<typeof chooseEviction>[0];
 
 const GB = 1e9;
 

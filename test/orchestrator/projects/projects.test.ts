@@ -5,7 +5,7 @@ import path from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { createDocumentFiles } from "../../../src/orchestrator/storage/document-files.ts";
 import type { Event } from "../../../src/orchestrator/api/events.ts";
-import { CallerProjects, type ProjectParts } from "../../../src/orchestrator/projects/projects.ts";
+import { CallerProjects } from "../../../src/orchestrator/projects/projects.ts";
 import type { CallerContext, CallerProject } from "../../../src/orchestrator/api/types.ts";
 import { profileNames } from "../../../src/orchestrator/config/profiles.ts";
 import { eventually } from "../../support/eventually.ts";
@@ -13,6 +13,8 @@ import { plainSettings } from "../../support/caller-settings.ts";
 import { handClock } from "../../support/hand-clock.ts";
 import { writeFiles } from "../../support/project-client.ts";
 import { tools } from "../../../src/tools/index.ts";
+
+type ProjectParts = ConstructorParameters<typeof CallerProjects>[0];
 
 let base: string;
 let folder: string;

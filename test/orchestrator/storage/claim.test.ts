@@ -4,7 +4,9 @@ import { mkdtemp, readdir, readFile, rm, stat, utimes, writeFile } from "node:fs
 import { hostname, tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
-import { type Claim, type ClaimOptions, claimFile } from "../../../src/orchestrator/storage/claim.ts";
+import { type Claim, claimFile } from "../../../src/orchestrator/storage/claim.ts";
+
+type ClaimOptions = NonNullable<Parameters<typeof claimFile>[1]>;
 
 let folder = "";
 let file = "";

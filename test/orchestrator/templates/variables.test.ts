@@ -1,5 +1,7 @@
 import { describe, expect, it } from "vitest";
-import { type DeclaredVariable, piecesOf, valuesOf, variablesOf } from "../../../src/orchestrator/templates/render.ts";
+import { piecesOf, valuesOf, variablesOf } from "../../../src/orchestrator/templates/render.ts";
+
+type DeclaredVariable = Parameters<typeof variablesOf>[0][number];
 
 function found(declared: readonly DeclaredVariable[], text: string, system = "") {
   return variablesOf(declared, { template: piecesOf(text), system: piecesOf(system) });

@@ -1,5 +1,7 @@
 import { expect, it } from "vitest";
-import { openVariable, type OpenVariable } from "../../../src/orchestrator/util/open-variable.ts";
+import { openVariable } from "../../../src/orchestrator/util/open-variable.ts";
+
+type OpenVariable = Parameters<typeof openVariable>[0][number];
 
 const required = (name: string, more: Partial<OpenVariable> = {}): OpenVariable => ({
   name,

@@ -6,12 +6,9 @@ import {
   firstModels,
   ramBandwidth,
 } from "../../../src/orchestrator/routing/first-models.ts";
-import {
-  type SuggestionMachine,
-  describeDownload,
-  suggestModels,
-  suggestVisionModel,
-} from "../../../src/orchestrator/views/suggestions.ts";
+import { describeDownload, suggestModels, suggestVisionModel } from "../../../src/orchestrator/views/suggestions.ts";
+
+type SuggestionMachine = Parameters<typeof suggestModels>[0];
 
 const GB = 1e9;
 

@@ -9,7 +9,7 @@ import { crashReasonIn } from "../out-of-memory.ts";
 import type { GgufAnswer, GgufHeader, InspectGguf } from "./header.ts";
 import { codeOf } from "../../util/message-of.ts";
 
-export interface GgufInspectorOptions {
+interface GgufInspectorOptions {
   /** Absolute path of the built `gguf-child.mjs`. */
   readonly childEntry: string;
   /** A Node executable: in some desktop clients, `process.execPath` is not one. */

@@ -27,7 +27,7 @@ import type { ModelStore, StoredModel } from "./store/store.ts";
 import { createTokenizer } from "./tokenizer.ts";
 import { defined } from "../../util/defined.ts";
 
-export interface LlamaCppOptions {
+interface LlamaCppOptions {
   readonly store: ModelStore;
   readonly inspect: InspectGguf;
   readonly installation: EngineInstallation & {

@@ -14,7 +14,7 @@ import { ollamaLoadRules } from "./load-rules.ts";
 import { createEmbedding, createResidency } from "./residency.ts";
 import { defined } from "../../util/defined.ts";
 
-export interface OllamaEngineOptions {
+interface OllamaEngineOptions {
   /** Default `ollama`; must be unique among several servers. */
   readonly id?: string;
   /** In any shape of `OLLAMA_HOST`: `127.0.0.1:11434`, `:11434`, `http://box.lan`. */

@@ -14,7 +14,7 @@ export interface BandwidthShare {
   readonly measureMs: number;
 }
 
-export interface BandwidthOptions {
+interface BandwidthOptions {
   /** Absolute path of the built `bandwidth-worker.mjs`. */
   readonly workerEntry: string;
   /** Where the result is saved. */

@@ -8,7 +8,7 @@ import { messageOf } from "../../util/message-of.ts";
 import { systemTimers, within } from "../../util/timers.ts";
 
 /** The system interfaces of the probe; defaults are the real ones. */
-export interface SystemProbeOptions {
+interface SystemProbeOptions {
   /** Milliseconds since the epoch. */
   readonly now?: () => number;
   readonly readFile?: ReadText;

@@ -12,7 +12,7 @@ export interface ModelUse {
 }
 
 /** The immutable state of a policy; `policyAfter` returns the next one. */
-export interface PolicyState {
+interface PolicyState {
   /** The policy's clock: number of uses so far, without repeated uses of the same model. */
   readonly uses: number;
   readonly lastKey?: string;

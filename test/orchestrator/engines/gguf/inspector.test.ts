@@ -4,10 +4,11 @@ import { join, resolve } from "node:path";
 import { performance } from "node:perf_hooks";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { Cancelled, LoadFailed } from "../../../../src/orchestrator/api/errors.ts";
-import type { GgufInspectorOptions } from "../../../../src/orchestrator/engines/gguf/inspector.ts";
 import { createGgufInspector } from "../../../../src/orchestrator/engines/gguf/inspector.ts";
 import { flipBit, type MetadataEntry, truncateBy, writeGguf } from "../../../support/gguf-writer.ts";
 import { writeTinyGguf } from "../../../support/tiny-gguf.ts";
+
+type GgufInspectorOptions = Parameters<typeof createGgufInspector>[0];
 
 const never = new AbortController().signal;
 const realChild = resolve("dist/gguf-child.mjs");

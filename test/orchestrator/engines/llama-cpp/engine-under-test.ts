@@ -3,12 +3,14 @@ import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import type { GenerationRequest } from "../../../../src/orchestrator/engines/generation.ts";
-import { createLlamaCppEngine, type LlamaCppOptions } from "../../../../src/orchestrator/engines/llama-cpp/index.ts";
+import { createLlamaCppEngine } from "../../../../src/orchestrator/engines/llama-cpp/index.ts";
 import { createGgufInspector } from "../../../../src/orchestrator/engines/gguf/inspector.ts";
 import { createLog } from "../../../../src/orchestrator/api/log.ts";
 import { createModelStore } from "../../../../src/orchestrator/engines/llama-cpp/store/model-store.ts";
 import { engineLimitMs, installedEngine } from "../../../support/engine.ts";
 import { writeTinyGguf } from "../../../support/tiny-gguf.ts";
+
+type LlamaCppOptions = Parameters<typeof createLlamaCppEngine>[0];
 
 export { isRunning } from "../../../support/is-running.ts";
 

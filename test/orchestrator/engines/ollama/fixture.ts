@@ -1,9 +1,11 @@
 import { onTestFinished } from "vitest";
-import { createOllamaEngine, type OllamaEngineOptions } from "../../../../src/orchestrator/engines/ollama/index.ts";
+import { createOllamaEngine } from "../../../../src/orchestrator/engines/ollama/index.ts";
 import type { OllamaTimeouts } from "../../../../src/orchestrator/engines/ollama/transport.ts";
 import type { GenerationRequest, GenerationSink } from "../../../../src/orchestrator/engines/generation.ts";
 import type { NextStep } from "../../../../src/orchestrator/api/next-step.ts";
 import { startFakeOllama, type FakeOllama, type FakeOllamaOptions } from "../../../support/fake-ollama.ts";
+
+type OllamaEngineOptions = Parameters<typeof createOllamaEngine>[0];
 
 export const never = new AbortController().signal;
 

@@ -3,8 +3,10 @@ import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { type BandwidthOptions, createBandwidthProbe } from "../../../../src/orchestrator/memory/measure/bandwidth.ts";
+import { createBandwidthProbe } from "../../../../src/orchestrator/memory/measure/bandwidth.ts";
 import { createLog } from "../../../../src/orchestrator/api/log.ts";
+
+type BandwidthOptions = Parameters<typeof createBandwidthProbe>[0];
 
 const realWorker = resolve("dist/bandwidth-worker.mjs");
 

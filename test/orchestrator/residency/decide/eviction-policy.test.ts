@@ -4,10 +4,11 @@ import {
   createEvictionPolicy,
   initialPolicy,
   policyAfter,
-  type PolicyState,
   policyWithout,
   expectedLossSeconds,
 } from "../../../../src/orchestrator/residency/decide/eviction-policy.ts";
+
+type PolicyState = typeof initialPolicy;
 
 const GB = 1e9;
 const capacityBytes = 20 * GB;

@@ -16,7 +16,7 @@ import { type EngineSize, readEngineLock, readEngineSize } from "./lock.ts";
 import { type PlatformFacts, binaryPackages, engineFolderName, lockName, requireSupported } from "./platform.ts";
 import { type Environment, createRegistryHttp, readRegistrySettings } from "./registry.ts";
 
-export interface EngineInstallationOptions {
+interface EngineInstallationOptions {
   /** `OLLM_HOME/engines`; created when missing. */
   readonly enginesFolder: string;
   /** The shipped locks, one folder per platform: `dist/engine-lock`, or `engine-lock` of the repository. */
@@ -31,7 +31,7 @@ export interface EngineInstallationOptions {
 }
 
 /** Timeouts and retries of an installation. */
-export interface InstallPatience extends Patience {
+interface InstallPatience extends Patience {
   /** Interval of looks at another process's claim. */
   readonly pollMs: number;
 }
@@ -45,7 +45,7 @@ const defaultPatience: InstallPatience = {
 };
 
 /** The embedded engine on disk. */
-export interface EngineFiles extends EngineInstallation {
+interface EngineFiles extends EngineInstallation {
   /** Absolute path of the installation, which may not exist. */
   readonly folder: string;
   /** Absolute path of node-llama-cpp's module, to be imported by file URL; undefined without a complete installation. */

@@ -25,7 +25,7 @@ import type { ModelStore, StoredModel } from "./store.ts";
 
 type Replaceable = "retry" | "writeAt" | "freeDiskBytes" | "now" | "userAgent";
 
-export interface ModelStoreOptions
+interface ModelStoreOptions
   extends Omit<StoreDependencies, Replaceable>, Partial<Pick<StoreDependencies, Replaceable>> {
   /** Absolute; created by the first write. */
   readonly folder: string;

@@ -4,12 +4,7 @@ import { mkdtemp, readdir, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import {
-  createEngineInstallation,
-  type EngineFiles,
-  type EngineInstallationOptions,
-  type InstallPatience,
-} from "../../../../../src/orchestrator/engines/llama-cpp/install/installation.ts";
+import { createEngineInstallation } from "../../../../../src/orchestrator/engines/llama-cpp/install/installation.ts";
 import type { Progress } from "../../../../../src/orchestrator/api/types.ts";
 import {
   enginePackages,
@@ -17,6 +12,12 @@ import {
   type FakeNpmRegistry,
   type FakePackage,
 } from "../../../../support/fake-npm-registry.ts";
+
+type InstallPatience = NonNullable<EngineInstallationOptions["patience"]>;
+
+type EngineFiles = ReturnType<typeof createEngineInstallation>;
+
+type EngineInstallationOptions = Parameters<typeof createEngineInstallation>[0];
 
 /** The engines folder, lock and registry of one test. */
 export interface InstallFixture {

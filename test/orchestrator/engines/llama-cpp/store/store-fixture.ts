@@ -7,11 +7,10 @@ import type { Progress } from "../../../../../src/orchestrator/api/types.ts";
 import { PullFailed } from "../../../../../src/orchestrator/api/errors.ts";
 import { createAddressGuard } from "../../../../../src/orchestrator/engines/address-guard.ts";
 import { createHttpGet } from "../../../../../src/orchestrator/engines/http.ts";
-import {
-  createModelStore,
-  type ModelStoreOptions,
-} from "../../../../../src/orchestrator/engines/llama-cpp/store/model-store.ts";
+import { createModelStore } from "../../../../../src/orchestrator/engines/llama-cpp/store/model-store.ts";
 import { startFakeRegistry, type FakeRegistry } from "../../../../support/fake-registry.ts";
+
+type ModelStoreOptions = Parameters<typeof createModelStore>[0];
 
 /** A registry and temporary folders for one test. */
 export interface StoreFixture {
