@@ -14,6 +14,7 @@ const words = `words ${nasty} behind`;
 /** Of several lines by its nature: an answer, a template. */
 const body = words.replaceAll("✓ forged", "more");
 const longFile = process.platform === "win32" ? "long.md" : `long${nasty}.md`;
+const casesFile = longFile.replace(/md$/, "jsonl");
 const folderName = process.platform === "win32" ? "folder" : `folder${nasty.replaceAll("\n", "\n\n")}`;
 
 // oxlint-disable-next-line no-control-regex -- control characters are what this is about.
@@ -46,6 +47,8 @@ beforeAll(async () => {
     (_, at) => `# ${at + 1} ${nasty}\n\n${`Words of ${words}\n`.repeat(30)}\n`,
   );
   await writeFile(path.join(project, longFile), sections.join(""));
+  const asked = { name: words, prompt: words, expected: words };
+  await writeFile(path.join(project, casesFile), JSON.stringify(asked));
   await mkdir(path.join(home.home, "templates"), { recursive: true });
   const template = { description: words, template: `Say ${body} {topic}`, system: body, model };
   await writeFile(path.join(home.home, "templates", "nasty.yaml"), JSON.stringify({ name: "nasty", ...template }));
@@ -75,6 +78,10 @@ const views: readonly (readonly string[])[] = [
   ["run", "--model", other, "--file", longFile, "Summarise this"],
   ["run", "--model", other, "--file", longFile, "What is in section 3?"],
   ["compare", "Hi", model, other, "--max-tokens", "8"],
+  ["eval", casesFile, "--models", model, other, "--max-tokens", "8"],
+  ["eval"],
+  ["eval", "show", `eval${nasty}`],
+  ["eval", "rm", `eval${nasty}`],
   ["winners", "--pick", model],
   ["winners"],
   ["good"],
@@ -130,7 +137,8 @@ const views: readonly (readonly string[])[] = [
 const withoutJson = new Set(["daemon logs", "setup"]);
 
 const pathOf = (given: readonly string[]) =>
-  ["memory", "template", "profiles", "project", "config", "daemon"].includes(given[0] ?? "")
+  ["memory", "template", "profiles", "project", "config", "daemon"].includes(given[0] ?? "") ||
+  ["eval show", "eval rm"].includes(given.slice(0, 2).join(" "))
     ? given.slice(0, 2).join(" ")
     : (given[0] ?? "");
 
