@@ -3,7 +3,7 @@ import { InvalidRequest } from "../orchestrator/api/errors.ts";
 import type { Eval, EvalCase } from "../orchestrator/api/facade-compare.ts";
 import { alignRows } from "../orchestrator/util/columns.ts";
 import { isPattern, splitPattern } from "../orchestrator/util/file-name.ts";
-import { formatBytes, formatCost } from "../orchestrator/util/format-bytes.ts";
+import { formatBytes, formatCost, formatShare } from "../orchestrator/util/format-bytes.ts";
 import { type ToolFiles, defineTool } from "./definition.ts";
 import { notesFor } from "./render.ts";
 import { defined } from "../orchestrator/util/defined.ts";
@@ -127,7 +127,7 @@ function tableOf({ rows }: Eval): string {
     row.task,
     row.isContended === true ? `${row.model} *` : row.model,
     row.scored === 0 ? "" : `${row.right} of ${row.scored}`,
-    row.quality === undefined ? "" : `${percent(row.quality.low)} to ${percent(row.quality.high)}`,
+    row.quality === undefined ? "" : `${formatShare(row.quality.low)} to ${formatShare(row.quality.high)}`,
     row.seconds?.toFixed(1) ?? "",
     row.tokensPerSecond?.toFixed(1) ?? "",
     row.memoryBytes === undefined ? "" : formatBytes(row.memoryBytes),
@@ -139,5 +139,3 @@ function tableOf({ rows }: Eval): string {
     head.map((_name, at) => at > 1).filter((_right, at) => isUsed[at]),
   );
 }
-
-const percent = (share: number): string => `${Math.round(share * 100)} %`;

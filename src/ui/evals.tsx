@@ -1,5 +1,5 @@
 import { useSignal } from "@preact/signals";
-import { formatAmount, formatBytes } from "../orchestrator/util/format-bytes.ts";
+import { formatAmount, formatBytes, formatShare } from "../orchestrator/util/format-bytes.ts";
 import type { ResourceData } from "../resources/index.ts";
 import { Badge, Button, Card, Command, Details, Empty, Name, Progress, Show } from "./components.tsx";
 import { useData } from "./data.ts";
@@ -135,8 +135,6 @@ function Missing({ of: { answered, answers, is_running, name } }: { readonly of:
   );
 }
 
-const percent = (share: number): string => `${Math.round(share * 100)} %`;
-
 function Rows({ of: { rows } }: { readonly of: Eval }) {
   const hasCost = rows.some(({ cost }) => cost !== undefined);
   return (
@@ -159,7 +157,8 @@ function Rows({ of: { rows } }: { readonly of: Eval }) {
           {
             title: "95 % interval",
             isNumber: true,
-            show: ({ quality }) => (quality === undefined ? "" : `${percent(quality.low)} to ${percent(quality.high)}`),
+            show: ({ quality }) =>
+              quality === undefined ? "" : `${formatShare(quality.low)} to ${formatShare(quality.high)}`,
           },
           { title: "Failed", isNumber: true, show: ({ failed }) => (failed === 0 ? "" : formatCount(failed)) },
           { title: "Seconds", isNumber: true, show: ({ seconds }) => seconds?.toFixed(1) },

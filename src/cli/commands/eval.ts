@@ -3,7 +3,7 @@ import path from "node:path";
 import type { Command } from "commander";
 import { InvalidRequest } from "../../orchestrator/api/errors.ts";
 import { oneLine } from "../../orchestrator/util/control-characters.ts";
-import { counted, formatBytes, formatCost, localTime } from "../../orchestrator/util/format-bytes.ts";
+import { counted, formatBytes, formatCost, formatShare, localTime } from "../../orchestrator/util/format-bytes.ts";
 import type { ResourceData } from "../../resources/index.ts";
 import { agree, type CommandIo } from "../terminal/io.ts";
 import { type Session, report, withSession } from "../terminal/session.ts";
@@ -130,7 +130,9 @@ function text(found: Found, io: CommandIo): string {
         `  ${oneLine(name)}, ${oneLine(model)}: ${oneLine(why)}${answer === "" ? "" : ` (${cutTo(oneLine(answer), shownCells)})`}\n`,
     );
   const more = found.misses.length > shownMisses ? `  more: ollm eval show ${found.id} --json\n` : "";
-  const notRight = misses.length === 0 ? "" : `\nNot right:\n${misses.join("")}${more}`;
+  const isUnknown = found.rows.some(({ undecided }) => undecided > 0);
+  const notRight =
+    misses.length === 0 ? "" : `\nNot right${isUnknown ? ", or not known" : ""}:\n${misses.join("")}${more}`;
   const dim = lines.map((line) => `${styled(oneLine(line), "dim", io)}\n`).join("");
   return `${renderTable(found.rows, columns, io)}\n${verdicts.join("")}${dim}${notRight}`;
 }
@@ -139,15 +141,13 @@ const shownMisses = 10;
 /** The part of an answer that was not right which is shown. */
 const shownCells = 60;
 
-const percent = (share: number): string => `${Math.round(share * 100)} %`;
-
 const columns: readonly Column<Found["rows"][number]>[] = [
   { title: "TASK", text: ({ task }) => task },
   { title: "MODEL", text: ({ model, is_contended }) => (is_contended === true ? `${model} *` : model) },
   { title: "RIGHT", text: ({ right, scored }) => (scored === 0 ? "" : `${right} of ${scored}`), isNumber: true },
   {
     title: "INTERVAL",
-    text: ({ quality }) => (quality === undefined ? "" : `${percent(quality.low)} to ${percent(quality.high)}`),
+    text: ({ quality }) => (quality === undefined ? "" : `${formatShare(quality.low)} to ${formatShare(quality.high)}`),
     isNumber: true,
   },
   { title: "FAILED", text: ({ failed }) => (failed === 0 ? "" : String(failed)), isNumber: true, isExtra: 3 },

@@ -153,7 +153,7 @@ export class EvalRun {
       const { result, isContended } = await askOnce(world, caller, request, domain, this.#silent(model));
       const { timing, check: found, notes } = result;
       const score = await scoreOf(result.text, expects, (text, schema) => this.#validates(text, schema));
-      const all = formatScore(checkScore(score, found), notes);
+      const all = cutScore(formatScore(checkScore(score, found), notes), result.finishReason);
       const isPending = by === "judge" && all.isRight === true ? (true as const) : undefined;
       const isKnown = isPending === undefined && by !== "nothing";
       const answer: Sample = {
@@ -266,6 +266,12 @@ function checkScore(score: Outcome, check: CheckResult | undefined): Outcome {
 function formatScore(score: Outcome, notes: readonly string[]): Outcome {
   const unchecked = notes.find((note) => note.startsWith("the answer was not checked against"));
   return unchecked === undefined || score.isRight === false ? score : { why: unchecked };
+}
+
+/** It may be the limit of tokens that was wrong. */
+function cutScore(score: Outcome, finishReason: string): Outcome {
+  if (score.why === undefined || finishReason !== "length") return score;
+  return { ...score, why: `${score.why}; the answer was cut at its limit of tokens` };
 }
 
 function cut(text: string): string {

@@ -109,14 +109,17 @@ function applyEval(kept: State, next: z.output<typeof event>): void {
   }
   if (next.type === "removed") kept.evals = kept.evals.filter(({ id }) => id !== next.id);
   else {
-    kept.evals = [...kept.evals, next.head].slice(-maxEvals);
+    kept.evals = [...kept.evals, next.head];
     const counts = new Map<string, number>();
     for (const each of kept.answers) counts.set(each.eval, (counts.get(each.eval) ?? 0) + 1);
-    let total = 0;
-    kept.evals = kept.evals
-      .toReversed()
-      .filter(({ id }, index) => index === 0 || (total += counts.get(id) ?? 0) <= maxAnswers);
-    kept.evals.reverse();
+    const isFull = (): boolean =>
+      kept.evals.length > maxEvals || kept.evals.reduce((sum, { id }) => sum + (counts.get(id) ?? 0), 0) > maxAnswers;
+    while (kept.evals.length > 1 && isFull()) {
+      const older = kept.evals.slice(0, -1);
+      // One without an end may be running.
+      const gone = older.find(({ endedAt }) => endedAt !== undefined) ?? older[0];
+      kept.evals = kept.evals.filter((each) => each !== gone);
+    }
   }
   const held = new Set(kept.evals.map(({ id }) => id));
   kept.answers = kept.answers.filter((each) => held.has(each.eval));

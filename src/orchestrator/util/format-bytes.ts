@@ -29,6 +29,12 @@ export function counted(count: number, singular: string, plural = `${singular}s`
   return `${count} ${count === 1 ? singular : plural}`;
 }
 
+/** `67 %`; 0 and 100 only where it is no less and no more. */
+export function formatShare(share: number): string {
+  const rounded = Math.round(share * 100);
+  return `${share > 0 && share < 1 ? Math.min(99, Math.max(1, rounded)) : rounded} %`;
+}
+
 /** `connections: 2 of 10, 3 for answers, 1 request waiting; 98 % of 210 requests reused one` (of `system_status`) */
 export function formatConnections(numbers: Readonly<Record<string, number>>): string {
   const { open = 0, limit, queued = 0, for_answers = 0, requests = 0, opened = 0 } = numbers;

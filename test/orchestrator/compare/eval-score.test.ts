@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
 import type { EvalCase } from "../../../src/orchestrator/api/facade-compare.ts";
 import { decidedBy, scoreOf, signTest, verdictOf, wilson } from "../../../src/orchestrator/compare/eval-score.ts";
+import { formatShare } from "../../../src/orchestrator/util/format-bytes.ts";
 
 const validates = () => Promise.resolve({});
 
@@ -75,6 +76,11 @@ describe("figures", () => {
     for (const bound of [found.low, found.high].filter((each) => each > 0 && each < 1)) {
       expect(errors(bound)).toBeCloseTo(1.96, 6);
     }
+  });
+
+  it("of all of many are not shown as certain", () => {
+    const { low, high } = wilson(10_000, 10_000);
+    expect([0, 1 - low, 0.614, low, high].map(formatShare)).toEqual(["0 %", "1 %", "61 %", "99 %", "100 %"]);
   });
 
   it.each([

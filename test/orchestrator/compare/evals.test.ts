@@ -303,6 +303,30 @@ it("keeps the answers of an eval that is deleted no longer, and refuses to delet
   expect([...texts.values()].join("")).not.toContain("I don't know.");
 });
 
+it("keeps 20, and of those without an end, one of which may be running, more than the others", async () => {
+  const engine = createFakeEngine("ollama", [small]);
+  engine.answer = adds;
+  const harness = createTestOrchestrator([engine], { documentFiles: createMemoryDocumentFiles(new Map()) });
+  const { comparisons } = harness.orchestrator;
+  const one = (name: string): Promise<Eval> =>
+    evaluate(harness, { name, models: [small.name], cases: [{ name, prompt: name, expects: [] }] });
+  const answer = engine.answer;
+  engine.answer = () => Promise.reject(new EngineUnreachable("down"));
+  await one("open");
+  engine.answer = answer;
+  for (let index = 0; index < 21; index += 1) await one(`done ${index}`);
+  const names = (await comparisons.evals(harness.caller())).map(({ name }) => name);
+  expect(names).toHaveLength(20);
+  expect(names.slice(-2)).toEqual(["done 2", "open"]);
+});
+
+it("says of a wrong answer that it was cut", async () => {
+  const engine = createFakeEngine("ollama", [small]);
+  engine.answer = () => Promise.resolve({ text: "Well,", finishReason: "length" });
+  const found = await evaluate(createTestOrchestrator([engine]), { models: [small.name], cases: cases.slice(0, 1) });
+  expect(found.misses[0]?.why).toBe("is not 1; the answer was cut at its limit of tokens");
+});
+
 it("counts what stands in no file, and what a command refuses, as wrong, and what was not looked for as not known", async () => {
   const engine = createFakeEngine("ollama", [small]);
   engine.answer = ({ messages }) =>
