@@ -10,7 +10,7 @@ import { loadTarget } from "./generation/budget.ts";
 import type { Judging } from "./generation/ports.ts";
 import type { GenerationWorld } from "./generation/runner.ts";
 import { SpendingLedger } from "./money/spending.ts";
-import { createJobs } from "./jobs/jobs.ts";
+import { KeptJobs } from "./jobs/jobs.ts";
 import { createOperations } from "./jobs/operations.ts";
 import { createKeptLearning } from "./residency/kept-learning.ts";
 import { withKeptLoadSeconds, type Observations, createObservations } from "./residency/observations.ts";
@@ -60,7 +60,7 @@ export function createBase(world: World) {
   setMaxListeners(0, closing.signal);
   const events = world.events ?? createEvents(log);
   const operations = createOperations(now, events.emit);
-  const jobs = createJobs({
+  const jobs = new KeptJobs({
     operations,
     now,
     log,

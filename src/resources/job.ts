@@ -7,8 +7,8 @@ export const jobs = defineResource({
   description: "Background jobs of all clients, newest first, without their texts and results.",
   uri: "ollm://jobs",
   isTouchedBy: ({ kind }) => kind === "job",
-  read: async (_variables, { orchestrator, caller }) => ({
-    jobs: orchestrator.jobs.list(caller).map((each) => ({
+  read: async (_variables, { orchestrator }) => ({
+    jobs: orchestrator.jobs.list().map((each) => ({
       id: each.id,
       state: each.state,
       title: each.title,
@@ -48,8 +48,7 @@ export const job = defineResource({
       note: found.note,
     };
   },
-  list: async ({ orchestrator, caller }) =>
-    orchestrator.jobs.list(caller).map(({ id }) => ({ uri: `ollm://jobs/${id}`, name: id })),
+  list: async ({ orchestrator }) => orchestrator.jobs.list().map(({ id }) => ({ uri: `ollm://jobs/${id}`, name: id })),
 });
 
 function progressData(progress: Progress) {

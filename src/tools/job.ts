@@ -56,7 +56,7 @@ export function createJobTool(tools: () => readonly ToolDefinition[]) {
     async run({ action, job_id: id }, context) {
       const { orchestrator, caller } = context;
       const { jobs } = orchestrator;
-      if (action === "list") return { data: { jobs: jobs.list(caller).slice(0, shownJobs).map(listed) } };
+      if (action === "list") return { data: { jobs: jobs.list().slice(0, shownJobs).map(listed) } };
       if (id === undefined) {
         throw new InvalidRequest(`job ${action} needs a job_id`, { next: { step: "listJobs" } });
       }

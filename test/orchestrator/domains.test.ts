@@ -253,7 +253,7 @@ describe("after a restart", () => {
     const { residency } = engine;
     if (residency === undefined) throw new Error("it has one");
     return Object.assign(engine, {
-      health: () => Promise.resolve({ isReachable: true, version: "0.33", latencyMs: 1 }),
+      health: () => Promise.resolve({ isReachable: true, version: "0.33" }),
       describe: () =>
         Promise.resolve({
           ...model,

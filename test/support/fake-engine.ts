@@ -68,7 +68,7 @@ export function createFakeEngine(
     answer: () => Promise.resolve({}),
     beforeLoad: () => Promise.resolve(),
     beforeLook: () => Promise.resolve(),
-    health: () => Promise.resolve({ isReachable: engine.down === undefined, latencyMs: 0 }),
+    health: () => Promise.resolve({ isReachable: engine.down === undefined }),
     list: () => (engine.down === undefined ? Promise.resolve([...engine.models]) : Promise.reject(engine.down)),
     describe(name) {
       const model = engine.models.find((candidate) => candidate.name === name);

@@ -14,7 +14,7 @@ import type { RamStatus, SystemStatus, LoadPlan } from "../../src/orchestrator/a
 import type { Memories } from "../../src/orchestrator/api/facade-recall.ts";
 import { StoredMemories } from "../../src/orchestrator/recall/memories.ts";
 import { profileNames, shownProfile } from "../../src/orchestrator/config/profiles.ts";
-import { createJobs } from "../../src/orchestrator/jobs/jobs.ts";
+import { KeptJobs } from "../../src/orchestrator/jobs/jobs.ts";
 import type { CallerContext, Operation, Progress } from "../../src/orchestrator/api/types.ts";
 
 /** A call that the fake received: `["generate", request]`. */
@@ -276,7 +276,7 @@ const status: SystemStatus = {
 /** The real implementation of jobs, in memory. */
 export function createFakeJobs(): Jobs {
   const log = { debug: () => undefined, info: () => undefined, warn: () => undefined };
-  return createJobs({ now: Date.now, log, keepHours: 24, maxBytes: 1e9, emit: () => undefined });
+  return new KeptJobs({ now: Date.now, log, keepHours: 24, maxBytes: 1e9, emit: () => undefined });
 }
 
 /** The real implementation of memories, in memory, without an embedding model. */

@@ -310,7 +310,7 @@ export interface Jobs {
     },
   ): Job;
   /** Newest first, without results and texts; those of all callers of this home. */
-  list(caller: CallerContext): readonly Job[];
+  list(): readonly Job[];
   /** Rejects with `UnknownJob`. */
   get(caller: CallerContext, id: string): Promise<Job>;
   /** Resolves when the job has ended, or after `maxWaitMs`. Throws `UnknownJob`, `Cancelled`. */

@@ -68,7 +68,7 @@ export function createRemoteLock(privacy: () => Privacy) {
           return (...given: unknown[]): unknown => {
             if (!isClosed() || contacts.get(name) === false) return Reflect.apply(value, target, given);
             if (name !== "health") return Promise.reject(refusal());
-            return Promise.resolve({ isReachable: false, latencyMs: 0, message: refusal().message });
+            return Promise.resolve({ isReachable: false, message: refusal().message });
           };
         }
         return groups.has(name) && typeof value === "object" && value !== null ? guard(value, refusal) : value;

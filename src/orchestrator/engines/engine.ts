@@ -18,7 +18,6 @@ export type Report = (progress: Progress) => void;
 export interface EngineHealth {
   readonly isReachable: boolean;
   readonly version?: string;
-  readonly latencyMs: number;
   /** What is wrong when the engine is unreachable, or reachable and degraded. */
   readonly message?: string;
 }

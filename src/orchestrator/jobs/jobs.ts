@@ -34,27 +34,6 @@ interface JobsOptions {
   readonly operations?: Pick<Operations, "running" | "ended">;
 }
 
-/** The facade's jobs, with the methods that only the orchestrator uses. */
-interface KeptJobs extends Jobs {
-  /** Stores a pull while its call still waits, so that it survives the daemon. `ended` resolves when the pull ends. */
-  recordPull(operation: Operation<PullResult>, client: string, pull: PullRequest, ended: Promise<void>): void;
-  /**
-   * Reads the jobs of earlier daemons. Running pulls are restarted with `startPull` under the same id; other running jobs
-   * have failed. A file that can't be read is set aside.
-   */
-  restore(
-    startPull: (record: { readonly id: string; readonly pull: PullRequest }) => Operation<PullResult>,
-    answers: {
-      readonly ofPull: (result: PullResult) => Readonly<Record<string, unknown>>;
-      readonly ofError: (error: unknown, tool: string) => string;
-    },
-  ): Promise<void>;
-  /** From now on jobs that are aborted keep the state "running", so that the next daemon resumes them. */
-  suspend(): void;
-  /** Resolves when all writes are done. */
-  settled(): Promise<void>;
-}
-
 interface Entry {
   record: JobRecord;
   operation: Operation<unknown> | undefined;
@@ -72,11 +51,7 @@ const maxResultBytes = 8 * 1024 ** 2;
 const cancelBoundMs = 10_000;
 
 /** Keeps detached operations in memory and in `files`. If the disk is full, they are lost when the daemon exits. */
-export function createJobs(options: JobsOptions): KeptJobs {
-  return new JobRegistry(options);
-}
-
-class JobRegistry implements KeptJobs {
+export class KeptJobs implements Jobs {
   readonly #options: JobsOptions;
   readonly #entries = new Map<string, Entry>();
   /** One file at a time, in order. */
@@ -296,6 +271,7 @@ class JobRegistry implements KeptJobs {
     return { id, kind, title, client, state: operation.state(), startedAt: new Date(startedAtMs).toISOString() };
   }
 
+  /** Stores a pull while its call still waits, so that it survives the daemon. `ended` resolves when the pull ends. */
   recordPull(operation: Operation<PullResult>, client: string, pull: PullRequest, ended: Promise<void>): void {
     if (this.#entries.has(operation.id)) return;
     const { model, from, engine } = pull;
@@ -309,9 +285,16 @@ class JobRegistry implements KeptJobs {
     });
   }
 
+  /**
+   * Reads the jobs of earlier daemons. Running pulls are restarted with `startPull` under the same id; other running jobs
+   * have failed. A file that can't be read is set aside.
+   */
   async restore(
-    startPull: Parameters<KeptJobs["restore"]>[0],
-    answers: Parameters<KeptJobs["restore"]>[1],
+    startPull: (record: { readonly id: string; readonly pull: PullRequest }) => Operation<PullResult>,
+    answers: {
+      readonly ofPull: (result: PullResult) => Readonly<Record<string, unknown>>;
+      readonly ofError: (error: unknown, tool: string) => string;
+    },
   ): Promise<void> {
     const { files } = this.#options;
     if (files === undefined) return;
@@ -343,12 +326,14 @@ class JobRegistry implements KeptJobs {
     this.#tidy();
   }
 
+  /** From now on jobs that are aborted keep the state "running", so that the next daemon resumes them. */
   suspend(): void {
     this.#isSuspended = true;
     // Operations that were cancelled before must not be resumed by the next daemon.
     for (const entry of this.#entries.values()) entry.isCancelRequested ||= entry.operation?.isAborted() === true;
   }
 
+  /** Resolves when all writes are done. */
   async settled(): Promise<void> {
     await Promise.all([...this.#entries.values()].map(({ ended }) => ended));
     await this.#write(() => Promise.resolve());

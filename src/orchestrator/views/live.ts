@@ -65,7 +65,7 @@ export class Live implements LiveView {
     const { now, jobs } = this.#source;
     const [today, breaches] = await Promise.all([this.#todayOf(caller), this.#source.counted.breaches()]);
     const { pressure, ...moment } = await this.#moment();
-    const known = new Map(jobs.list(caller).map((job) => [job.id, job]));
+    const known = new Map(jobs.list().map((job) => [job.id, job]));
     return {
       at: new Date(now()).toISOString(),
       ...moment,

@@ -170,7 +170,7 @@ export async function systemStatus(source: OverviewSource, caller: CallerContext
   ]);
   const engines = found.filter((engine) => engine !== undefined);
   const asked = engines.filter(({ health }) => health !== "not_contacted");
-  const jobIds = new Set(jobs.list(caller).map(({ id }) => id));
+  const jobIds = new Set(jobs.list().map(({ id }) => id));
   return {
     version: world.version,
     home: world.home,

@@ -11,7 +11,7 @@ import type { Engine } from "../../orchestrator/engines/engine.ts";
 import { createGgufInspector } from "../../orchestrator/engines/gguf/inspector.ts";
 import { createHttpGet } from "../../orchestrator/engines/http.ts";
 import { createChildrenList } from "../../orchestrator/engines/llama-cpp/child/children-list.ts";
-import { createComputeGate } from "../../orchestrator/engines/llama-cpp/compute-gate.ts";
+import { ComputeGate } from "../../orchestrator/engines/llama-cpp/compute-gate.ts";
 import { createLlamaCppEngine } from "../../orchestrator/engines/llama-cpp/index.ts";
 import { createEngineInstallation } from "../../orchestrator/engines/llama-cpp/install/installation.ts";
 import { currentPlatform, lockName } from "../../orchestrator/engines/llama-cpp/install/platform.ts";
@@ -58,7 +58,7 @@ export function createEngineMaker(world: EngineWorld): EngineMaker {
     searchPath: world.environment["PATH"] ?? "",
   });
   const inspect = node === undefined ? undefined : inspectorOf(world, node);
-  const shared = { children: createChildrenList(path.join(world.home, "run"), log), gate: createComputeGate(steady) };
+  const shared = { children: createChildrenList(path.join(world.home, "run"), log), gate: new ComputeGate(steady) };
   const keys = takenKeys(world.environment);
   let made = new Map<string, Engine>();
   /** Applied in place: a replaced engine would unload its models. */

@@ -24,7 +24,7 @@ export async function daemonStatus(
   const record = parts.claim()?.record;
   const opened = parts.orchestrator.current();
   const problems = opened?.orchestrator.problems() ?? [];
-  const running = opened?.orchestrator.jobs.list(ownCaller(opened)).filter(({ state }) => state === "running") ?? [];
+  const running = opened?.orchestrator.jobs.list().filter(({ state }) => state === "running") ?? [];
   return {
     pid: process.pid,
     version: parts.build,

@@ -25,7 +25,7 @@ describe("the status of engines", () => {
   });
 
   it("contains the address once, with the problem", async () => {
-    const health = (message: string) => () => Promise.resolve({ isReachable: false, latencyMs: 0, message });
+    const health = (message: string) => () => Promise.resolve({ isReachable: false, message });
     const silent = ollama("ollama", "http://a:11434", { health: health("does not answer at a:11434") });
     const other = ollama("ollama-2", "http://b:11434", { health: health("no Ollama") });
     expect(await messages([silent, other])).toEqual([

@@ -3,7 +3,7 @@ import { describe, expect, it } from "vitest";
 import { Cancelled, LoadFailed, UnknownJob } from "../../../src/orchestrator/api/errors.ts";
 import type { Event } from "../../../src/orchestrator/api/events.ts";
 import type { PullResult } from "../../../src/orchestrator/api/facade.ts";
-import { createJobs } from "../../../src/orchestrator/jobs/jobs.ts";
+import { KeptJobs } from "../../../src/orchestrator/jobs/jobs.ts";
 import { createOperations } from "../../../src/orchestrator/jobs/operations.ts";
 import type { CallerContext, OperationKind } from "../../../src/orchestrator/api/types.ts";
 import { createGate } from "../../support/fake-engine.ts";
@@ -18,7 +18,7 @@ function setUp(files: MemoryJobFiles = createMemoryJobFiles(), more: { maxBytes?
   const changes: Event[] = [];
   const now = () => clock.nowMs;
   const note = (line: string) => void logged.push(line);
-  const jobs = createJobs({
+  const jobs = new KeptJobs({
     now,
     log: { debug: note, info: note, warn: note },
     files,
@@ -71,7 +71,7 @@ describe("a job", () => {
       progress: { message: "at work" },
       partial: { text: "Once upon" },
     });
-    expect(jobs.list(caller)).toMatchObject([{ id: job.id, state: "running" }]);
+    expect(jobs.list()).toMatchObject([{ id: job.id, state: "running" }]);
   });
 
   it("ends with the tool's own answer, which is then on disk and not in memory", async () => {
@@ -120,7 +120,7 @@ describe("a job", () => {
     const outcome = Promise.reject(new Error("the second call's own"));
     const second = jobs.adopt(caller, { tool: "smart_load", operation, outcome, errorText: String });
     expect(second).toMatchObject({ id: job.id, tool: "route_and_generate" });
-    expect(jobs.list(caller)).toHaveLength(1);
+    expect(jobs.list()).toHaveLength(1);
   });
 
   it("is waited for up to the given time, with its progress", async () => {
@@ -170,9 +170,9 @@ describe("a job", () => {
     finish("done");
     await jobs.wait(caller, job.id, { maxWaitMs: 5000 });
     clock.nowMs += 24 * hour - 1;
-    expect(jobs.list(caller)).toHaveLength(1);
+    expect(jobs.list()).toHaveLength(1);
     clock.nowMs += 1;
-    expect(jobs.list(caller)).toHaveLength(0);
+    expect(jobs.list()).toHaveLength(0);
     await jobs.settled();
     await expect.poll(() => files.texts.size).toBe(0);
   });
@@ -198,7 +198,7 @@ describe("a job", () => {
       await jobs.wait(caller, job.id, { maxWaitMs: 5000 });
       clock.nowMs += 1000;
     }
-    expect(jobs.list(caller)).toHaveLength(2);
+    expect(jobs.list()).toHaveLength(2);
   });
 });
 
@@ -212,7 +212,7 @@ describe("jobs of an earlier daemon", () => {
     await first.jobs.settled();
     const next = setUp(first.files);
     await next.jobs.restore(noPulls, restored);
-    expect(next.jobs.list(next.caller)).toMatchObject([{ id: job.id, state: "succeeded" }]);
+    expect(next.jobs.list()).toMatchObject([{ id: job.id, state: "succeeded" }]);
     expect(await next.jobs.get(next.caller, job.id)).toMatchObject({ result: { text: "Paris" } });
   });
 
@@ -241,7 +241,7 @@ describe("jobs of an earlier daemon", () => {
     files.texts.set("pull-2", '{"schemaVersion":2}');
     const { jobs, caller, logged } = setUp(files);
     await jobs.restore(noPulls, restored);
-    expect(jobs.list(caller)).toEqual([]);
+    expect(jobs.list()).toEqual([]);
     expect([...files.texts.entries()]).toEqual([
       ["pull-2", '{"schemaVersion":2}'],
       ["pull-1.broken", "{half"],
@@ -257,7 +257,7 @@ describe("jobs of an earlier daemon", () => {
     first.files.texts.delete(job.id);
     const next = setUp(first.files);
     await next.jobs.restore(noPulls, restored);
-    expect(next.jobs.list(next.caller)).toEqual([]);
+    expect(next.jobs.list()).toEqual([]);
     expect(first.files.texts.has("generate-0.broken")).toBe(true);
   });
 });
@@ -283,7 +283,7 @@ describe("a pull", () => {
     const world = setUp();
     const { operation, finish, waiting } = pull(world);
     await expect.poll(() => world.files.texts.size).toBe(1);
-    expect(world.jobs.list(world.caller)).toEqual([]);
+    expect(world.jobs.list()).toEqual([]);
     await expect(world.jobs.get(world.caller, operation.id)).rejects.toBeInstanceOf(UnknownJob);
     finish();
     await waiting;
@@ -351,7 +351,7 @@ describe("a pull", () => {
     await world.jobs.settled();
     const next = setUp(world.files);
     await next.jobs.restore(noPulls, restored);
-    expect(next.jobs.list(next.caller)).toMatchObject([{ id: operation.id, state: "cancelled" }]);
+    expect(next.jobs.list()).toMatchObject([{ id: operation.id, state: "cancelled" }]);
   });
 
   it.each(["closed", "killed"])("is resumed under the same id by the next daemon when this one is %s", async (how) => {
@@ -373,7 +373,7 @@ describe("a pull", () => {
       });
     }, restored);
     expect(asked).toEqual([{ id: operation.id, pull: { model: "a", engine: "ollama" } }]);
-    expect(next.jobs.list(next.caller)).toMatchObject([{ id: operation.id, state: "running" }]);
+    expect(next.jobs.list()).toMatchObject([{ id: operation.id, state: "running" }]);
     await Promise.resolve();
     finish(pulled);
     expect(await next.jobs.wait(next.caller, operation.id, { maxWaitMs: 5000 })).toMatchObject({
@@ -383,7 +383,7 @@ describe("a pull", () => {
     await next.jobs.settled();
     const third = setUp(world.files);
     await third.jobs.restore(noPulls, restored);
-    expect(third.jobs.list(third.caller)).toMatchObject([{ state: "succeeded" }]);
+    expect(third.jobs.list()).toMatchObject([{ state: "succeeded" }]);
   });
 
   it("that can't be resumed has failed, with the reason", async () => {

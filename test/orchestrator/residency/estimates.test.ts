@@ -78,7 +78,7 @@ afterEach(() => {
 function setup(kind: Engine["kind"], estimate?: MemoryEstimate, version = "0.33") {
   const engine = {
     ...createFakeEngine(kind, [model], { kind }),
-    health: async () => ({ isReachable: true, version, latencyMs: 1 }),
+    health: async () => ({ isReachable: true, version }),
     ...(estimate === undefined ? {} : { estimation: { estimate: async () => estimate } }),
   };
   return { engine, model };
@@ -209,7 +209,7 @@ describe("learning", () => {
     await estimates.of(ollama, 4_096, never);
     resident = [];
     expect((await estimates.of(setup("ollama"), 4_096, never)).method).toBe("computed");
-    const renewed = { ...ollama.engine, health: async () => ({ isReachable: true, version: "0.34", latencyMs: 1 }) };
+    const renewed = { ...ollama.engine, health: async () => ({ isReachable: true, version: "0.34" }) };
     Object.assign(ollama.engine, { health: renewed.health });
     nowMs = 60_001;
     expect((await estimates.of(ollama, 4_096, never)).method).toBe("computed");

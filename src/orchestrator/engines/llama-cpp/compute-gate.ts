@@ -1,14 +1,5 @@
 import { Cancelled } from "../../api/errors.ts";
 
-/** Runs one computation at a time; one in the background is paused for others. */
-export interface ComputeGate {
-  /**
-   * Runs `work` when it is its turn. Rejects with `Cancelled` when `signal` aborts during the wait; running work must
-   * handle the signal itself.
-   */
-  run<Result>(signal: AbortSignal, work: (turn: Turn) => Promise<Result>, place?: Place): Promise<Result>;
-}
-
 export interface Turn {
   /** Milliseconds waited for it. */
   readonly waitedMs: number;
@@ -40,18 +31,15 @@ interface Entry {
   readonly start: () => void;
 }
 
-/**
- * Two decoders that share cores are fifty times slower than one after the other (1.8 tok/s against 105 on 2 cores), so
- * all child processes compute through one gate. In order of arrival, but work in the background goes last, and is paused
- * for other work. When that has ended, or is itself in the background by then, the work that came first continues.
- */
-export function createComputeGate(now: () => number): ComputeGate {
-  return new Gate(now);
-}
-
 const isBehind = ({ place }: Entry): boolean => place?.background?.aborted === true;
 
-class Gate implements ComputeGate {
+/**
+ * Two decoders that share cores are fifty times slower than one after the other (1.8 tok/s against 105 on 2 cores), so
+ * all child processes compute through one gate, one at a time. In order of arrival, but work in the background goes last,
+ * and is paused for other work. When that has ended, or is itself in the background by then, the work that came first
+ * continues.
+ */
+export class ComputeGate {
   readonly #now: () => number;
   /** In the order of arrival. */
   readonly #entries = new Set<Entry>();
@@ -60,6 +48,10 @@ class Gate implements ComputeGate {
     this.#now = now;
   }
 
+  /**
+   * Runs `work` when it is its turn. Rejects with `Cancelled` when `signal` aborts during the wait; running work must
+   * handle the signal itself.
+   */
   async run<Result>(signal: AbortSignal, work: (turn: Turn) => Promise<Result>, place?: Place): Promise<Result> {
     const calledAt = this.#now();
     const entry = await this.#enter(signal, place);

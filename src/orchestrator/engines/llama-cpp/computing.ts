@@ -9,7 +9,7 @@ import type { ComputeGate, Turn } from "./compute-gate.ts";
 import { toComputeError } from "./failures.ts";
 import type { Loadable, Models, Resident } from "./models.ts";
 import { prepareRequest } from "./prepare-request.ts";
-import type { StoredModel } from "./store/store.ts";
+import type { StoredModel } from "./store/reader.ts";
 import { defined } from "../../util/defined.ts";
 
 interface ComputingParts {

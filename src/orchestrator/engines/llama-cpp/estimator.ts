@@ -11,7 +11,7 @@ import {
   cacheTypeNumbers,
 } from "./child/protocol.ts";
 import { readProcessMemory } from "./child/children-list.ts";
-import { createComputeGate } from "./compute-gate.ts";
+import { ComputeGate } from "./compute-gate.ts";
 
 const limitMs = 30_000;
 /** For a load by another engine: shorter, because the formula predicts it, too. */
@@ -32,7 +32,7 @@ export function createEstimator(parts: {
 }) {
   const estimates = new Map<string, MemoryEstimate | undefined>();
   const simulations = new Map<string, SimulatedBytes | undefined>();
-  const gate = createComputeGate(parts.now);
+  const gate = new ComputeGate(parts.now);
 
   /** Runs `read` with a new process that can answer `request`. */
   async function inProcess<Result>(

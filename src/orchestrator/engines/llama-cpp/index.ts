@@ -16,14 +16,15 @@ import type { GgufHeader, InspectGguf } from "../gguf/header.ts";
 import { type ChildSession, openChild } from "./child-session.ts";
 import type { LoadRequest } from "./child/protocol.ts";
 import { type ChildrenList, createChildrenList } from "./child/children-list.ts";
-import { type ComputeGate, createComputeGate } from "./compute-gate.ts";
+import { ComputeGate } from "./compute-gate.ts";
 import { createComputing } from "./computing.ts";
 import { createEstimator } from "./estimator.ts";
 import { notInstalled, notInstalledMessage, unknownModel, unsupported } from "./failures.ts";
 import { engineVersion } from "./install/platform.ts";
 import { type Loadable, Models } from "./models.ts";
 import { embeddedLoadRules, loadRequestFor, readParameters } from "./prepare-request.ts";
-import type { ModelStore, StoredModel } from "./store/store.ts";
+import type { ModelStore } from "./store/model-store.ts";
+import type { StoredModel } from "./store/reader.ts";
 import { createTokenizer } from "./tokenizer.ts";
 import { defined } from "../../util/defined.ts";
 
@@ -69,7 +70,7 @@ const defaultStallMs = 300_000;
 export function createLlamaCppEngine(options: LlamaCppOptions): Engine {
   const { store, inspect, installation, now, steady = now, log } = options;
   const threads = { prefill: options.threads, decode: Math.max(1, options.threads - 1) };
-  const gate = options.shared?.gate ?? createComputeGate(steady);
+  const gate = options.shared?.gate ?? new ComputeGate(steady);
   const processes = new Processes(options, threads.prefill);
   const open = (signal: AbortSignal) => processes.open(signal);
   const estimator = createEstimator({ open, now: steady, log });
@@ -100,11 +101,9 @@ export function createLlamaCppEngine(options: LlamaCppOptions): Engine {
     memoryDomain: "local",
     address: "embedded",
     async health() {
-      const startedAt = steady();
       const isInstalled = await installation.isInstalled().catch(() => false);
-      const latencyMs = steady() - startedAt;
-      if (isInstalled) return { isReachable: true, version: engineVersion, latencyMs };
-      return { isReachable: false, latencyMs, message: notInstalledMessage };
+      if (isInstalled) return { isReachable: true, version: engineVersion };
+      return { isReachable: false, message: notInstalledMessage };
     },
     async list(signal) {
       throwIfCancelled(signal, "listing the embedded engine's models");

@@ -14,7 +14,7 @@ import type { LoadRequest } from "./child/protocol.ts";
 import { type ProcessMemory, readProcessMemory } from "./child/children-list.ts";
 import type { ComputeGate } from "./compute-gate.ts";
 import { causeOf, toLoadError } from "./failures.ts";
-import type { StoredModel } from "./store/store.ts";
+import type { StoredModel } from "./store/reader.ts";
 import { within } from "../../util/timers.ts";
 
 /** A model to load, with its header. */

@@ -5,7 +5,7 @@ import type { LoadRules } from "../engine.ts";
 import type { ChatMessage, GenerationRequest } from "../generation.ts";
 import type { GgufHeader } from "../gguf/header.ts";
 import type { ChildSampling, GenerateRequest, LoadRequest } from "./child/protocol.ts";
-import type { StoredModel } from "./store/store.ts";
+import type { StoredModel } from "./store/reader.ts";
 import { defined } from "../../util/defined.ts";
 
 /**

@@ -3,11 +3,11 @@ import type { Log } from "../../api/log.ts";
 import type { EngineTokenizer } from "../engine.ts";
 import { type ChildSession, callWithStallDetection, withinLimit } from "./child-session.ts";
 import type { PromptCountRequest } from "./child/protocol.ts";
-import { createComputeGate } from "./compute-gate.ts";
+import { ComputeGate } from "./compute-gate.ts";
 import { toComputeError } from "./failures.ts";
 import type { Loadable, Models } from "./models.ts";
 import { withSystem } from "./prepare-request.ts";
-import type { StoredModel } from "./store/store.ts";
+import type { StoredModel } from "./store/reader.ts";
 import { messageOf } from "../../util/message-of.ts";
 import { defined } from "../../util/defined.ts";
 
@@ -27,7 +27,7 @@ export function createTokenizer(parts: {
 }): EngineTokenizer {
   const { models, stallMs } = parts;
   /** One temporary process at a time. */
-  const gate = createComputeGate(parts.now);
+  const gate = new ComputeGate(parts.now);
 
   async function countByVocabulary(file: string, request: PromptCountRequest, signal: AbortSignal): Promise<number> {
     const session = await parts.open(signal);

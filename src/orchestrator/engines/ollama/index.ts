@@ -72,17 +72,16 @@ export function createOllamaEngine(options: OllamaEngineOptions): Engine & Requi
   const residency = { ...createResidency(context), ...ollamaLoadRules(options.serverOptions) };
 
   const health = async (signal: AbortSignal): Promise<EngineHealth> => {
-    const startedAt = options.now();
     const bound = { kind: "total", ms: timeouts.healthMs } as const;
     try {
       const exchange = { ...controlCall(timeouts, "checking its health"), bound };
       const version = await transport.exchange(exchange, signal, async ({ ollama }) =>
         versionOf(await ollama.version()),
       );
-      return { isReachable: true, version, latencyMs: options.now() - startedAt };
+      return { isReachable: true, version };
     } catch (error) {
       const message = error instanceof OrchestratorError ? error.message : String(error);
-      return { isReachable: false, latencyMs: options.now() - startedAt, message };
+      return { isReachable: false, message };
     }
   };
 

@@ -35,19 +35,17 @@ export class OpenAiStatus {
 
   /** The list answers: what a router says of its health is not believed, it says the same after its workers died. */
   async health(signal: AbortSignal): Promise<EngineHealth> {
-    const { now, id } = this.#options;
-    const startedAt = now();
+    const { id } = this.#options;
     const timeout = AbortSignal.timeout(healthMs);
     const either = AbortSignal.any([signal, timeout]);
     try {
       const rows = await this.#models.rows(either);
-      const latencyMs = now() - startedAt;
       this.#version ??= await this.#readVersion(rows, either).catch(() => undefined);
-      return { isReachable: true, latencyMs, ...defined({ version: this.#version }) };
+      return { isReachable: true, ...defined({ version: this.#version }) };
     } catch (error) {
       const reason = error instanceof OrchestratorError ? error.message : String(error);
       const message = timeout.aborted ? `${id} sent no list of models for ${healthMs / 1_000} s` : reason;
-      return { isReachable: false, latencyMs: now() - startedAt, message };
+      return { isReachable: false, message };
     }
   }
 

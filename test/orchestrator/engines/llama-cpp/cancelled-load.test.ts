@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { Cancelled } from "../../../../src/orchestrator/api/errors.ts";
 import type { ChildSession } from "../../../../src/orchestrator/engines/llama-cpp/child-session.ts";
-import { createComputeGate } from "../../../../src/orchestrator/engines/llama-cpp/compute-gate.ts";
+import { ComputeGate } from "../../../../src/orchestrator/engines/llama-cpp/compute-gate.ts";
 import { Models, type Loadable } from "../../../../src/orchestrator/engines/llama-cpp/models.ts";
 
 const loadable = {
@@ -35,7 +35,7 @@ function start() {
   } as unknown as ChildSession;
   const models = new Models({
     open: async () => session,
-    gate: createComputeGate(() => 0),
+    gate: new ComputeGate(() => 0),
     now: () => 0,
     steady: () => 0,
     stopLimitMs: 1_000,

@@ -1,10 +1,10 @@
 import { describe, expect, it } from "vitest";
 import { Cancelled } from "../../../../src/orchestrator/api/errors.ts";
-import { createComputeGate } from "../../../../src/orchestrator/engines/llama-cpp/compute-gate.ts";
+import { ComputeGate } from "../../../../src/orchestrator/engines/llama-cpp/compute-gate.ts";
 import { never } from "./engine-under-test.ts";
 
 /** Work that ends by hand, and what happens to it. */
-function workIn(gate: ReturnType<typeof createComputeGate>) {
+function workIn(gate: ComputeGate) {
   const events: string[] = [];
   const enter = (name: string, place: { readonly background?: AbortSignal; process?: object; width?: number } = {}) => {
     let end: () => void = () => {};
@@ -36,7 +36,7 @@ function workIn(gate: ReturnType<typeof createComputeGate>) {
 describe("compute gate", () => {
   it("runs work one at a time, in order, with the time that it waited", async () => {
     let clock = 0;
-    const gate = createComputeGate(() => clock);
+    const gate = new ComputeGate(() => clock);
     const events: string[] = [];
     const finish: (() => void)[] = [];
     const enter = (name: string) =>
@@ -54,7 +54,7 @@ describe("compute gate", () => {
     expect(events).toEqual(["a after 0", "b after 10", "c after 20"]);
   });
   it("removes a cancelled caller from the queue", async () => {
-    const gate = createComputeGate(() => 0);
+    const gate = new ComputeGate(() => 0);
     let finish: () => void = () => {};
     const first = gate.run(never, () => new Promise<void>((resolve) => (finish = resolve)));
     const controller = new AbortController();
@@ -67,7 +67,7 @@ describe("compute gate", () => {
     expect(await third).toBe("third");
   });
   it("pauses work in the background for other work, and never the reverse", async () => {
-    const { events, enter, turn } = workIn(createComputeGate(() => 0));
+    const { events, enter, turn } = workIn(new ComputeGate(() => 0));
     const letGo = new AbortController();
     const job = enter("job", { background: letGo.signal });
     const question = enter("question");
@@ -86,7 +86,7 @@ describe("compute gate", () => {
     await other.end();
   });
   it("continues the first work when the one that it was paused for is in the background, too", async () => {
-    const { events, enter, turn } = workIn(createComputeGate(() => 0));
+    const { events, enter, turn } = workIn(new ComputeGate(() => 0));
     const second = new AbortController();
     const job = enter("job", { background: AbortSignal.abort() });
     const question = enter("question", { background: second.signal });
@@ -100,7 +100,7 @@ describe("compute gate", () => {
     await question.end();
   });
   it("doesn't pause work for other work that its process has no room for", async () => {
-    const { events, enter, turn } = workIn(createComputeGate(() => 0));
+    const { events, enter, turn } = workIn(new ComputeGate(() => 0));
     const background = AbortSignal.abort();
     const [one, other] = [{}, {}];
     const job = enter("job", { background, process: one });
@@ -119,7 +119,7 @@ describe("compute gate", () => {
     await same.end();
   });
   it("continues after a failure", async () => {
-    const gate = createComputeGate(() => 0);
+    const gate = new ComputeGate(() => 0);
     await expect(gate.run(never, () => Promise.reject(new Error("boom")))).rejects.toThrow("boom");
     expect(await gate.run(never, async () => "next")).toBe("next");
   });

@@ -1,7 +1,8 @@
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { LoadFailed } from "../../../../src/orchestrator/api/errors.ts";
-import type { ModelStore, StoredModel } from "../../../../src/orchestrator/engines/llama-cpp/store/store.ts";
+import type { ModelStore } from "../../../../src/orchestrator/engines/llama-cpp/store/model-store.ts";
+import type { StoredModel } from "../../../../src/orchestrator/engines/llama-cpp/store/reader.ts";
 import { tinySentence, writeTinyGguf } from "../../../support/tiny-gguf.ts";
 import {
   ask,

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { loadRequestFor } from "../../../../src/orchestrator/engines/llama-cpp/prepare-request.ts";
-import type { StoredModel } from "../../../../src/orchestrator/engines/llama-cpp/store/store.ts";
+import type { StoredModel } from "../../../../src/orchestrator/engines/llama-cpp/store/reader.ts";
 import { summaryOf } from "../../../support/tensor-summary.ts";
 
 const stored = { weightsFile: "/w.gguf", adapterFiles: ["/a.gguf"] } as unknown as StoredModel;

@@ -6,7 +6,7 @@ import {
   type ChildSession,
 } from "../../../../src/orchestrator/engines/llama-cpp/child-session.ts";
 import { ChildFailure } from "../../../../src/orchestrator/engines/llama-cpp/child/failure.ts";
-import { createComputeGate } from "../../../../src/orchestrator/engines/llama-cpp/compute-gate.ts";
+import { ComputeGate } from "../../../../src/orchestrator/engines/llama-cpp/compute-gate.ts";
 import { Models, type Loadable } from "../../../../src/orchestrator/engines/llama-cpp/models.ts";
 
 const never = new AbortController().signal;
@@ -28,7 +28,7 @@ function models(opened: ChildSession, clock: { wallMs: number; steadyMs: number 
   const warnings: string[] = [];
   const created = new Models({
     open: () => Promise.resolve(opened),
-    gate: createComputeGate(() => clock.steadyMs),
+    gate: new ComputeGate(() => clock.steadyMs),
     now: () => clock.wallMs,
     steady: () => clock.steadyMs,
     log: { debug: () => undefined, info: () => undefined, warn: (line) => warnings.push(line) },

@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 import { UnsupportedCapability } from "../../../../src/orchestrator/api/errors.ts";
 import type { GenerationRequest } from "../../../../src/orchestrator/engines/generation.ts";
 import { prepareRequest } from "../../../../src/orchestrator/engines/llama-cpp/prepare-request.ts";
-import type { StoredModel } from "../../../../src/orchestrator/engines/llama-cpp/store/store.ts";
+import type { StoredModel } from "../../../../src/orchestrator/engines/llama-cpp/store/reader.ts";
 
 const stored: StoredModel = {
   name: "m:1b",

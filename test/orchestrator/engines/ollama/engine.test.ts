@@ -149,7 +149,6 @@ describe("the health of an Ollama server", () => {
     const health = await engine.health(never);
     expect(health.isReachable).toBe(false);
     expect(health.message).toContain("sent nothing for 0.15 s");
-    expect(health.latencyMs).toBeLessThan(2_000);
   });
 
   it("reports the address when no server answers", async () => {

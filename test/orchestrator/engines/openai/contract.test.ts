@@ -21,7 +21,7 @@ const noLayers = divergences("its list has neither layers nor metadata", [
 ]);
 const noSizes = divergences("a cloud tells neither sizes nor its version", [
   "the list contains the chat model with its size",
-  "health returns a version and a latency",
+  "health returns a version",
 ]);
 
 function onFake(fakeOptions: FakeOpenAiOptions, options: Partial<OpenAiOptions>): EngineContract["create"] {

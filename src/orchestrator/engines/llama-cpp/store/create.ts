@@ -12,7 +12,7 @@ import { blobState, makePrivateFolder, readSmallFile, writeFileDurably } from ".
 import { type Layer, MAX_MANIFEST_BYTES, MEDIA_TYPES, type Manifest, layersOf, parseManifest } from "./manifest.ts";
 import type { StoreContext } from "./model-store.ts";
 import { pulled } from "./pull.ts";
-import type { StoredModel } from "./store.ts";
+import type { StoredModel } from "./reader.ts";
 
 /**
  * Writes a manifest that refers to the blobs of `recipe.base` in the own store, with another system prompt, parameters

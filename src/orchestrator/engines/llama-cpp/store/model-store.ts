@@ -12,6 +12,7 @@ import {
 } from "../../../util/model-name.ts";
 import { type Mutex, createMutex, JoinedWorks } from "../../../util/joined-work.ts";
 import { nearestNames } from "../../../util/nearest.ts";
+import type { ModelRecipe, PulledModel, Report } from "../../engine.ts";
 import type { InspectGguf } from "../../gguf/header.ts";
 import { pruneAbandoned, removeUnreferenced } from "./commit.ts";
 import type { RetryOptions } from "../../../util/retry.ts";
@@ -19,9 +20,8 @@ import type { DownloadEvent } from "../../download.ts";
 import type { HttpGet } from "../../http.ts";
 import { type WriteAt, errorText, readSmallFile, removeEmptyFolders, storeLayout, writeAt } from "./layout.ts";
 import { MAX_MANIFEST_BYTES } from "./manifest.ts";
-import { type StoreReader, createStoreReader } from "./reader.ts";
+import { type StoreReader, type StoredModel, createStoreReader } from "./reader.ts";
 import type { RegistrySettings } from "./registry-client.ts";
-import type { ModelStore, StoredModel } from "./store.ts";
 
 type Replaceable = "retry" | "writeAt" | "freeDiskBytes" | "now" | "userAgent";
 
@@ -36,8 +36,11 @@ interface ModelStoreOptions
 
 const DEFAULT_RETRY = { retries: 5, initialDelayMs: 500, maxDelayMs: 8000 };
 
+/** The embedded engine's models: one own folder, and foreign Ollama stores that are only read. */
+export type ModelStore = ReturnType<typeof createModelStore>;
+
 /** The store of the embedded engine. Throws `InvalidConfig` if the own folder is one of the read-only ones. */
-export function createModelStore(options: ModelStoreOptions): ModelStore {
+export function createModelStore(options: ModelStoreOptions) {
   const platform = options.platform ?? process.platform;
   const folderKey = (folder: string) =>
     platform === "linux" ? path.resolve(folder) : path.resolve(folder).toLowerCase();
@@ -101,25 +104,30 @@ export function createModelStore(options: ModelStoreOptions): ModelStore {
 
   // Code for downloads and imports is loaded on demand: most starts of the program need neither.
   return {
+    /** Own models first; an own model hides a foreign one of the same name. */
     list,
-    async find(name) {
+    /** A name without tag means `:latest`. */
+    async find(name: string): Promise<StoredModel | undefined> {
       const parsed = tryParseModelName(name);
       return parsed === undefined ? undefined : findUsable(parsed);
     },
-    weights: (digest) => readableBlob([own, ...foreign], digest),
-    async pull(name, report, signal) {
+    /** Path of the weights with that sha256 (hex) in any of the stores; undefined if this user can't read them. */
+    weights: (digest: string): Promise<string | undefined> => readableBlob([own, ...foreign], digest),
+    /** Two pulls of one model share one download; a cancelled one keeps what has arrived. */
+    async pull(name: string, report: Report, signal: AbortSignal): Promise<PulledModel> {
       const parsed = parseModelName(name);
       await pruneOnce();
       const { pullModel } = await import("./pull.ts");
       return pullModel(context, parsed, report, signal);
     },
-    async import(file, name, report, signal) {
+    async import(file: string, name: string, report: Report, signal: AbortSignal): Promise<PulledModel> {
       const parsed = parseModelName(name);
       await pruneOnce();
       const { importModel } = await import("./import.ts");
       return importModel(context, file, parsed, report, signal);
     },
-    async create(recipe, report, signal) {
+    /** Creates a model that uses the blobs of an own one. Throws `UnknownModel`, `InvalidRequest`, `PullFailed`. */
+    async create(recipe: ModelRecipe, report: Report, signal: AbortSignal): Promise<PulledModel> {
       const base = await findUsable(parseModelName(recipe.base));
       if (base === undefined) {
         throw new UnknownModel(`the store has no model ${recipe.base}`, { next: { step: "listModels" } });
@@ -127,7 +135,9 @@ export function createModelStore(options: ModelStoreOptions): ModelStore {
       const { createModel } = await import("./create.ts");
       return createModel(context, recipe, base, report, signal);
     },
-    remove: async (name) => removeModel(own, foreign, context, parseModelName(name), list),
+    /** Also deletes blobs that no other own manifest names. Throws `UnknownModel`, `InvalidRequest` (read-only). */
+    remove: async (name: string): Promise<{ readonly freedBytes: number }> =>
+      removeModel(own, foreign, context, parseModelName(name), list),
   };
 }
 

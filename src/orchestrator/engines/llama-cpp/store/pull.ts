@@ -13,7 +13,7 @@ import { checkBlob, errorText, makePrivateFolder } from "./layout.ts";
 import { type Layer, blobsOf, cloudSteps, parseManifest, unsupportedKind } from "./manifest.ts";
 import type { StoreContext } from "./model-store.ts";
 import { type RegistrySession, openRegistry } from "./registry-client.ts";
-import type { StoredModel } from "./store.ts";
+import type { StoredModel } from "./reader.ts";
 import { defined } from "../../../util/defined.ts";
 
 /** The work of a pull, known from the manifest. */

@@ -16,8 +16,34 @@ import {
   parseParameters,
   unsupportedKind,
 } from "./manifest.ts";
-import type { StoredModel } from "./store.ts";
 import { defined } from "../../../util/defined.ts";
+
+/** A model as files on disk, in Ollama's layout: what the embedded engine needs to load it. */
+export interface StoredModel {
+  /** As Ollama prints it: default host, namespace left out, tag kept (`smollm2:135m`, `hf.co/org/repo:Q4_K_M`). */
+  readonly name: string;
+  /** sha256 hex of the weights blob. */
+  readonly digest: string;
+  /** Sum of all its blobs. */
+  readonly sizeBytes: number;
+  /** ISO 8601. */
+  readonly modifiedAt: string;
+  /** Absolute path of the weights. */
+  readonly weightsFile: string;
+  readonly adapterFiles: readonly string[];
+  /** `SYSTEM` of the manifest. */
+  readonly system?: string;
+  /** `PARAMETER` lines of the manifest. */
+  readonly parameters: Readonly<Record<string, unknown>>;
+  /** Family, size and quantization from the config blob; absent when it doesn't state them. */
+  readonly family?: string;
+  readonly parameterSize?: string;
+  readonly quantization?: string;
+  /** It is in a store that belongs to Ollama: never written to, never deleted from. */
+  readonly isReadOnly: boolean;
+  /** Why the embedded engine can't load it, known without reading the weights (tensor layers, cloud model). */
+  readonly unsupported?: string;
+}
 
 /** Config, parameter and system blobs have a few kB; larger ones are not read. */
 const MAX_SMALL_BLOB_BYTES = 1024 ** 2;
@@ -81,7 +107,6 @@ export function createStoreReader(layout: StoreLayout, isReadOnly: boolean, log:
   const describe = async (entry: StoreEntry, manifest: Manifest): Promise<StoredModel> => {
     const small = await readSmallBlobs(layout, manifest);
     const [weights] = layersOf(manifest, MEDIA_TYPES.model);
-    const [projector] = layersOf(manifest, MEDIA_TYPES.projector);
     const manifestStat = await stat(entry.manifestFile);
     const identity = weights ?? manifest.config ?? manifest.layers[0];
     const unsupported =
@@ -99,7 +124,6 @@ export function createStoreReader(layout: StoreLayout, isReadOnly: boolean, log:
       adapterFiles: layersOf(manifest, MEDIA_TYPES.adapter).map((layer) => layout.blobFile(layer.digest)),
       parameters: small.parameters,
       isReadOnly,
-      ...(projector === undefined ? {} : { projectorFile: layout.blobFile(projector.digest) }),
       ...defined({ system: small.system }),
       ...labelsOf(small.config),
       ...defined({ unsupported }),

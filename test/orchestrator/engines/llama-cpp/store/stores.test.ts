@@ -200,10 +200,7 @@ describe("a list", () => {
     await models.pull("llava", ignore, never);
     const model = await models.find("llava");
     expect(model?.unsupported).toBeUndefined();
-    expect([model?.projectorFile, ...(model?.adapterFiles ?? [])].map((file) => path.basename(file ?? ""))).toEqual([
-      `sha256-${layerDigests[1]}`,
-      `sha256-${layerDigests[2]}`,
-    ]);
+    expect(model?.adapterFiles.map((file) => path.basename(file))).toEqual([`sha256-${layerDigests[2]}`]);
   });
 
   test("finds nothing for an invalid name", async () => {
