@@ -5,6 +5,7 @@ import { extractions } from "./extractions.ts";
 import { judged } from "./judged.ts";
 import { learning } from "./learning.ts";
 import { loops } from "./loops.ts";
+import { meaning } from "./meaning.ts";
 import { rows } from "./rows.ts";
 import { scope } from "./scope.ts";
 import { statements } from "./statements.ts";
@@ -19,6 +20,7 @@ const parts: readonly Bench[] = [
   judged,
   learning,
   loops,
+  meaning,
   rows,
   scope,
   statements,
@@ -29,7 +31,7 @@ const parts: readonly Bench[] = [
 export const judgement: Bench = {
   name: "judgement",
   summary: "whether what is said about answers, models and prompts is true, on labelled sets of our own",
-  options: ["part", "model", "way", "kilobytes", "half", "threshold", "set"],
+  options: ["part", "model", "way", "kilobytes", "half", "threshold", "set", "server"],
   help: `--part ${parts.map(({ name }) => name).join("|")}. The sets in bench/judgement/sets/ are halved at random: code was tuned on \`dev\` alone, \`judge\` only measures.\n${parts.map(({ name, summary }) => `${name}: ${summary}`).join("\n")}`,
   runsSources: true,
   async run({ part, ...options }) {

@@ -200,7 +200,7 @@ const fewPieces = 8;
  * The pieces that are nearer to the question by meaning than most, best first; none without an embedding model. The best
  * by words are compared first, in case the time does not suffice for all.
  */
-async function rankByMeaning(
+export async function rankByMeaning(
   question: string,
   pieces: readonly TextPart[],
   byWords: readonly Ranked[],

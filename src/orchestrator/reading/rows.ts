@@ -217,9 +217,11 @@ function rowsOf(tables: readonly TableOutline[]): number {
   return tables.reduce((sum, { rows }) => sum + rows, 0);
 }
 
-/** The result as it stands, if it is one row that has values. */
+/** The result as it stands, if it is one row that has values, or none: a model would word nothing as a zero. */
 function directAnswer({ columns, rows: [row = []], total }: QueryRows): string | undefined {
-  if (total !== 1 || row.length === 0 || row.includes(null)) return undefined;
+  if (total !== 1 || row.length === 0) return undefined;
+  if (row.every((value) => value === null)) return "The query finds no value.";
+  if (row.includes(null)) return undefined;
   return row.length === 1
     ? shown(row[0] ?? null)
     : row.map((value, at) => `${columns[at]}: ${shown(value)}`).join(", ");

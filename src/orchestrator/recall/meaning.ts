@@ -41,6 +41,8 @@ const batchSize = 32;
 const batchLimitMs = 60_000;
 /** A small part of the time in which a model would read all passages. */
 const passagesLimitMs = 20_000;
+/** On two cores a batch of 32 may take longer than that, and what is not whole by then is lost. */
+const passagesAtOnce = 8;
 /** all-minilm reads 256 tokens in Ollama; estimates are too high rather than too low. */
 const textTokens = 240;
 const shortestText = 40;
@@ -273,8 +275,8 @@ export async function similaritiesTo(
     const asked = await embed([fittingEnds(query)], either, { kind: "query" });
     const direction = directionOf(asked?.vectors[0] ?? []);
     if (asked === undefined || direction === undefined) return [];
-    for (let at = 0; at < texts.length && !either.aborted; at += batchSize) {
-      const batch = texts.slice(at, at + batchSize).map(fitting);
+    for (let at = 0; at < texts.length && !either.aborted; at += passagesAtOnce) {
+      const batch = texts.slice(at, at + passagesAtOnce).map(fitting);
       const made = await shortening(batch, (shorter) =>
         embed(shorter, either, { kind: "document", model: asked.model }),
       );

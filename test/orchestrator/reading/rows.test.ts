@@ -95,6 +95,13 @@ describe("a question about rows", () => {
     expect(none.prompts[1]).toContain("it finds no rows");
   });
 
+  it("has no value where its query finds none: no model words it as a zero", async () => {
+    const { prompts, generate } = asked(["SELECT AVG(amount) FROM orders WHERE city = 'Rom'"]);
+    const answer = await generate({ prompt: "What is the average amount in Rom?", files: [orders] });
+    expect(answer.text).toBe("The query finds no value.");
+    expect(prompts).toHaveLength(2);
+  });
+
   it("for which no model writes a query is read by a model, and the answer says so", async () => {
     const { generate } = asked(["I can't.", "I can't.", "About 300000."]);
     const answer = await generate({ prompt: sum, files: [orders] });
