@@ -3,7 +3,9 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { settingsSchema } from "../../src/orchestrator/config/schema.ts";
-import { createEngineMaker, type EngineMaker } from "../../src/server/daemon/engines.ts";
+import { createEngineMaker } from "../../src/server/daemon/engines.ts";
+
+type EngineMaker = ReturnType<typeof createEngineMaker>;
 
 let home: string;
 let make: EngineMaker;

@@ -2,8 +2,10 @@ import type { JSONRPCMessage } from "@modelcontextprotocol/server";
 import fc from "fast-check";
 import { PassThrough, Writable } from "node:stream";
 import { describe, expect, it, vi } from "vitest";
-import { StdioTransport, type StdioOptions } from "../../src/server/mcp/stdio-transport.ts";
+import { StdioTransport } from "../../src/server/mcp/stdio-transport.ts";
 import { eventually } from "../support/eventually.ts";
+
+type StdioOptions = NonNullable<ConstructorParameters<typeof StdioTransport>[2]>;
 
 function connect(options: StdioOptions = {}) {
   const input = new PassThrough();

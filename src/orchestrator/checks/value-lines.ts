@@ -4,7 +4,7 @@ import { type Token, gap, isUnspaced, unitOf } from "./notations.ts";
 import { type codeFinder, plain } from "./values.ts";
 
 /** What the lines of a value have. */
-export interface Wanted {
+interface Wanted {
   /** One of each of these stands near the others. */
   readonly near: readonly (readonly string[])[];
   /** So many lines before and after. */

@@ -42,7 +42,7 @@ interface EngineWorld {
 const steady = (): number => performance.now();
 
 /** Makes the engines of some settings. */
-export type EngineMaker = (settings: Settings) => readonly Engine[];
+type EngineMaker = (settings: Settings) => readonly Engine[];
 
 /**
  * Makes the configured engines, in order of preference, with the real disk, network and processes. Called again, it

@@ -17,7 +17,7 @@ interface WatchParts {
   readonly onHandover: () => void;
 }
 
-export interface Watch {
+interface Watch {
   /** Ends this daemon at the first moment without work; see `handoverStep`. */
   startHandover(): void;
   stop(): void;

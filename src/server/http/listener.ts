@@ -44,7 +44,7 @@ const listenerLimits = {
   idleMs: 1_800_000,
 };
 
-export interface HttpListenerOptions {
+interface HttpListenerOptions {
   /** Address to listen on: `127.0.0.1`. */
   readonly bind: string;
   /** 0 picks a free port. */

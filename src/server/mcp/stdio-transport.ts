@@ -17,7 +17,7 @@ import {
 } from "../../ipc/lines.ts";
 import { type SendQueue, type SendQueueLimits, createSendQueue } from "./send-queue.ts";
 
-export interface StdioOptions {
+interface StdioOptions {
   /** Longer messages are rejected, and never held in memory. */
   readonly maxLineBytes?: number;
   /** How long running requests may still be answered after the client has closed its end. */

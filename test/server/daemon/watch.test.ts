@@ -1,11 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
-import {
-  type Business,
-  type Watch,
-  handoverDrainMs,
-  handoverPatienceMs,
-  watchBusiness,
-} from "../../../src/server/daemon/watch.ts";
+import { type Business, handoverDrainMs, handoverPatienceMs, watchBusiness } from "../../../src/server/daemon/watch.ts";
+
+type Watch = ReturnType<typeof watchBusiness>;
 
 const nothing: Business = { clients: 0, listeners: 0, requests: 0, operations: 0, pulls: 0, pinned: 0 };
 let business: Business;

@@ -16,9 +16,11 @@ import { createLog } from "../../../src/orchestrator/api/log.ts";
 import { settingsSchema } from "../../../src/orchestrator/config/schema.ts";
 import type { Caller } from "../../../src/server/call/caller.ts";
 import { Dashboard, type KeptSessions } from "../../../src/server/http/dashboard.ts";
-import { type HttpListener, type HttpListenerOptions, openHttpListener } from "../../../src/server/http/listener.ts";
+import { type HttpListener, openHttpListener } from "../../../src/server/http/listener.ts";
 import { plainSettings } from "../../support/caller-settings.ts";
 import { createFakeOrchestrator } from "../../support/fake-orchestrator.ts";
+
+type HttpListenerOptions = Parameters<typeof openHttpListener>[0];
 
 export interface Answer {
   readonly status: number;

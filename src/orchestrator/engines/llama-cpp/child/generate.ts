@@ -297,7 +297,7 @@ const maxDoublings = 5;
 const collapse = 3;
 
 /** Determines how many threads evaluate a prompt fastest. */
-export type ThreadContest = ReturnType<typeof createThreadContest>;
+type ThreadContest = ReturnType<typeof createThreadContest>;
 
 /**
  * All cores are fastest on an idle machine. But threads spin while they wait for each other: next to other programs on the

@@ -1,8 +1,7 @@
 import { describe, expect, it } from "vitest";
-import {
-  type ThreadContest,
-  createThreadContest,
-} from "../../../../../src/orchestrator/engines/llama-cpp/child/generate.ts";
+import { createThreadContest } from "../../../../../src/orchestrator/engines/llama-cpp/child/generate.ts";
+
+type ThreadContest = ReturnType<typeof createThreadContest>;
 
 /** Evaluates chunks at the given speeds and returns the threads that were used. */
 const run = (contest: ThreadContest, chunks: number, speedOf: (threads: number) => number): readonly number[] =>
