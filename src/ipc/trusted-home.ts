@@ -4,7 +4,7 @@ import { InvalidConfig } from "../orchestrator/api/errors.ts";
 import { advice, type NextStep } from "../orchestrator/api/next-step.ts";
 
 /** The facts that decide about a file or folder. */
-export interface PathFacts {
+interface PathFacts {
   readonly uid: number;
   readonly gid: number;
   /** Permission bits with the sticky bit. */
@@ -13,7 +13,7 @@ export interface PathFacts {
 }
 
 /** The current user and the file system; tests replace it. */
-export interface HomeSystem {
+interface HomeSystem {
   readonly uid: number;
   readonly gid: number;
   /** In a user namespace (rootless containers, sandboxes) root's files outside it show this owner. */

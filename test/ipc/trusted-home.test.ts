@@ -1,7 +1,11 @@
 import { describe, expect, it } from "vitest";
-import { judgeHome, type HomeSystem, type PathFacts } from "../../src/ipc/trusted-home.ts";
+import { judgeHome } from "../../src/ipc/trusted-home.ts";
 import { commandSteps } from "../../src/next-steps/commands.ts";
 import { renderSteps } from "../../src/next-steps/render.ts";
+
+type HomeSystem = Parameters<typeof judgeHome>[2];
+
+type PathFacts = NonNullable<ReturnType<HomeSystem["look"]>>;
 
 const me = 1000;
 const other = 1001;

@@ -239,7 +239,7 @@ describe("jobs of an earlier daemon", () => {
     const files = createMemoryJobFiles();
     files.texts.set("pull-1", "{half");
     files.texts.set("pull-2", '{"schemaVersion":2}');
-    const { jobs, caller, logged } = setUp(files);
+    const { jobs, logged } = setUp(files);
     await jobs.restore(noPulls, restored);
     expect(jobs.list()).toEqual([]);
     expect([...files.texts.entries()]).toEqual([

@@ -296,9 +296,6 @@ const maxDoublings = 5;
 /** A slowdown of several threads by this factor means that other programs use their cores. */
 const collapse = 3;
 
-/** Determines how many threads evaluate a prompt fastest. */
-type ThreadContest = ReturnType<typeof createThreadContest>;
-
 /**
  * All cores are fastest on an idle machine. But threads spin while they wait for each other: next to other programs on the
  * same cores, a chunk with two threads took 3 s where one thread took 0.1 s. So every candidate evaluates one chunk, one
