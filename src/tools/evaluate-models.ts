@@ -27,7 +27,6 @@ export const evaluateModels = defineTool({
   isIdempotent: true,
   isOpenWorld: true,
   set: "extra",
-  delegates: true,
   canBecomeJob: true,
   usesProject: true,
   input: z.strictObject({

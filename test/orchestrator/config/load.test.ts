@@ -218,7 +218,7 @@ describe("loadSettings", () => {
     ["options: {temperature: .nan}", "options.temperature is NaN; allowed: number from 0 to 2"],
     ["options: {maxTokens: 1.5}", "options.maxTokens is 1.5; allowed: whole number from 1"],
     ["options: {topP: 0}", "options.topP is 0; allowed: number above 0 to 1"],
-    ["model: llama3", 'model is "llama3"; allowed: section of default, provider, routing, keepAlive'],
+    ["model: llama3", 'model is "llama3"; allowed: section of default, provider, judge, routing, keepAlive'],
     ["model: {keepAlive: {models: a}}", 'model.keepAlive.models is "a"; allowed: list'],
     ["model: {routing: {overrides: {code: 5}}}", "model.routing.overrides.code is 5; allowed: text"],
     [
