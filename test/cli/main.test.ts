@@ -37,7 +37,10 @@ describe("ollm", () => {
     [["serve", "--host", "0.0.0.0"], "ollm: unknown option '--host'; did you mean --bind?"],
     [["run", "--temperature", "9", "Hi"], "ollm: --temperature is 9; allowed: number from 0 to 2"],
     [["daemon", "logs", "-n", "x"], 'ollm: --lines is "x"; allowed: whole number from 0 to 1000000'],
-    [["run", "--check", "maybe", "Hi"], 'ollm: --check is "maybe"; allowed: none, quotes, agree'],
+    [
+      ["run", "--check", "maybe", "Hi"],
+      'ollm: --check is "maybe"; allowed: none, quotes, judged, agree, agree:MODEL, command:NAME',
+    ],
     [["completion", "csh"], 'ollm: <shell> is "csh"; allowed: bash, zsh, fish, powershell'],
     [["daemon", "status", "now"], "ollm: status takes no arguments, not 1"],
     [["create", "x"], "ollm: --from <model> is missing"],
