@@ -88,9 +88,9 @@ export async function judgeModel(list: Others["list"], named: string | undefined
   return { ...general, note: `judged by ${candidate.model}, whose verdicts were not measured` };
 }
 
-/** A file of 4 bits a parameter, where the parameters are not known. */
+/** Where the parameters are not known: a file of 16 bits a parameter may have so few, and so may one of unknown size. */
 const isTooSmall = ({ parameterCount, sizeBytes }: JudgeModel["candidate"]): boolean =>
-  parameterCount !== undefined ? parameterCount <= tooSmall : sizeBytes > 0 && sizeBytes <= tooSmall * 0.6;
+  parameterCount !== undefined ? parameterCount <= tooSmall : sizeBytes <= tooSmall * 2.2;
 
 /** What the judge said of the statements, with what its answers took. Throws `Cancelled`. */
 export async function judgedStatements(
@@ -190,7 +190,7 @@ export function clausesOf(statement: string): readonly string[] {
   return parts.every((part) => part.split(/\s+/).length >= 4) ? parts : [statement];
 }
 
-/** The files as they are if they are short, else the lines around those that the search found. */
+/** The files as they are if they are short, else the lines around those that the search found, if those are. */
 export function passageOf(
   files: NonNullable<GenerateRequest["files"]>,
   { where }: Pick<CheckedStatement, "where">,
@@ -204,5 +204,7 @@ export function passageOf(
     const lines = file.text.split("\n").slice(Math.max(0, Number(from) - 1 - linesAround), Number(to) + linesAround);
     return [named({ ...file, text: lines.join("\n") })];
   });
-  return passages.length === 0 ? undefined : passages.join("\n…\n").slice(0, passageCharacters);
+  const passage = passages.join("\n…\n");
+  // Cut, it might lack what was found, and a judge would say that it isn't there.
+  return passages.length === 0 || passage.length > passageCharacters ? undefined : passage;
 }

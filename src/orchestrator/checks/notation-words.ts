@@ -25,6 +25,11 @@ const unitNames = [
   "£ gbp pound pounds",
   "¥ jpy yen",
   "chf franken fr",
+  "pln zł zloty",
+  "czk kč",
+  "inr ₹ rupees rupee",
+  "cny rmb",
+  ..."sek nok dkk huf cad aud nzd brl mxn".split(" "),
   "s sec secs second seconds sekunde sekunden seconde secondes segundo segundos secondo secondi",
   "min mins minute minutes minuten minuto minutos minuti",
   "h hr hrs hour hours stunde stunden std heure heures hora horas ora ore uhr",
@@ -42,7 +47,7 @@ const unitNames = [
   "m3 cbm",
   "ml ms mm cm dm mg t kw kwh w v a mb gb tb kb kib mib gib tib mo go ko db hz khz mhz ghz dpi px pt c f bar psi tsp tbsp el tl",
 ];
-export const currencies = new Set(["€", "$", "£", "¥", "chf"]);
+export const currencies = new Set("€ $ £ ¥ chf pln sek nok dkk czk huf inr cad aud nzd brl mxn cny".split(" "));
 export const units = new Map(
   unitNames.flatMap((names, at) => {
     const [first = "", ...others] = names.split(" ");

@@ -31,7 +31,7 @@ export interface Token {
 /** The number words of the languages in which a text seems to be written; of all where it is not clear. */
 export function numeralsOf(text: string): ReadonlyMap<string, number> {
   // The last word may be cut.
-  const words = plain(text.slice(0, 20_000)).match(/\p{L}+(?!\p{L}|$)/gu) ?? [];
+  const words = plain(text.slice(0, 20_000)).match(/(?<!\p{L})\p{L}+(?!\p{L}|$)/gu) ?? [];
   const counts = Object.keys(numerals).map((language) => {
     const own = new Set(common[language]?.split(" "));
     return { language, count: words.filter((word) => own.has(word)).length };

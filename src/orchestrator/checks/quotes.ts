@@ -235,7 +235,8 @@ export function problemOf(statements: readonly CheckedStatement[]): string | und
   const missing =
     statements.find(({ status }) => status === "contradicted") ??
     statements.find(({ status }) => status === "not_found");
-  if (missing === undefined && statements.some(({ where }) => where !== undefined)) return undefined;
+  const isBacked = ({ where, status }: CheckedStatement): boolean => where !== undefined || status === "supported";
+  if (missing === undefined && statements.some(isBacked)) return undefined;
   if (missing === undefined) return "the answer states nothing that could be looked for in the files";
   const text = missing.text.replaceAll(/\s+/g, " ");
   const shown = text.length > shownCharacters ? `${text.slice(0, shownCharacters)}…` : text;

@@ -92,7 +92,9 @@ export const modelSettings = {
         .min(1)
         .optional()
         .meta(daemon)
-        .describe("Local model that judges the statements of answers (check: judged), where none was made for it."),
+        .describe(
+          "Local model that judges the statements of answers (check: judged), in place of one that was made for it.",
+        ),
       routing: z
         .strictObject({
           enabled: z

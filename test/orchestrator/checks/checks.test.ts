@@ -159,3 +159,7 @@ it("a route that is chosen anew after a failed check has no smaller model", asyn
   await expect(generate({ format: { type: "object" } })).rejects.toThrow("far does not answer");
   expect(asked).toEqual([small.name, small.name]);
 });
+
+it("a value of one endless word has a key in time", { timeout: 2_000 }, () => {
+  expect(valueKey("я".repeat(20_000))).not.toBe("");
+});

@@ -12,6 +12,9 @@ const filler = "\n gryphe ulk yttrix, kvy. 77 \n".repeat(5_000);
 
 describe("a value stands in a text", () => {
   it.each<[text: string, value: unknown]>([
+    ["It costs 100 PLN.", "PLN 100"],
+    ["It costs SEK 100.", 100],
+    ["Pay 500 CAD now.", "500 CAD"],
     ["the total is 1,234.50", 1234.5],
     ["la somme de 1 234,50 €", 1234.5],
     ["Betrag: 1.234,50 EUR", "€1,234.50"],
@@ -149,6 +152,9 @@ describe("a value stands in a text", () => {
   });
 
   it.each<[text: string, value: unknown]>([
+    ["It costs 100 PLN.", "100 EUR"],
+    ["It costs SEK 100.", "100 EUR"],
+    ["It costs 500 CAD.", "500 USD"],
     ["the total is 1,234.50", 1234],
     ["the total is 1,234.50", 234],
     ["build 9f31c2", 9],

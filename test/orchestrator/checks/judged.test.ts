@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { Cancelled, GenerationFailed, InvalidRequest } from "../../../src/orchestrator/api/errors.ts";
 import { clausesOf, passageOf, verdictOf } from "../../../src/orchestrator/checks/judged.ts";
+import { problemOf } from "../../../src/orchestrator/checks/quotes.ts";
 import type { Generation, GenerationRequest } from "../../../src/orchestrator/engines/generation.ts";
 import { createFakeEngine, createGate, fakeModel, gigabyte } from "../../support/fake-engine.ts";
 import { createTestOrchestrator } from "../../support/orchestrator.ts";
@@ -172,4 +173,16 @@ describe("a verdict", () => {
     expect(passage).toContain("line 105\n…\nline 496");
     expect(passageOf([named], {})).toBeUndefined();
   });
+});
+
+describe("a passage of a long file", () => {
+  it("is not cut: what was found might be missing in it", () => {
+    const long = { path: "a.json", text: `${"x".repeat(9_000)} port = 80` };
+    expect(passageOf([long], { where: "a.json:1" })).toBeUndefined();
+  });
+});
+
+it("an answer of which all is supported has no problem, also where no line was found", () => {
+  expect(problemOf([{ text: "Yes, it is fine.", status: "supported" }])).toBeUndefined();
+  expect(problemOf([{ text: "Yes, it is fine.", status: "not_judged" }])).toContain("nothing that could be looked for");
 });
