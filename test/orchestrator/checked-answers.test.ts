@@ -52,7 +52,7 @@ describe("an answer with a format", () => {
     const asked = { format, files: [{ path: "a.md", text: "the port is 80" }], prompt: "port?", grounded: false };
     const { text, completionTokens, promptTokens, notes, route } = await generate(asked);
     expect({ text, completionTokens, promptTokens }).toEqual({ text: right, completionTokens: 6, promptTokens: 10 });
-    expect(notes).toEqual(["2 answers were generated for the check: the tokens are those of all"]);
+    expect(notes).toEqual(["models answered 2 times for the check: the tokens are those of all"]);
     expect(route.attempts).toHaveLength(1);
     const [first, second] = requests.map(({ messages }) => messages);
     expect(second?.slice(0, first?.length)).toEqual(first);
@@ -200,7 +200,7 @@ describe("agree", () => {
       check: { kind: "agree", statements: [], votes: { equal: 3, total: 3, others: [] } },
     });
     expect(result.check).not.toHaveProperty("problem");
-    expect(result.notes).toContain("3 answers were generated for the check: the tokens are those of all");
+    expect(result.notes).toContain("models answered 3 times for the check: the tokens are those of all");
     expect(requests.map(({ maxTokens, sampling }) => [maxTokens, sampling.temperature])).toEqual(
       Array.from({ length: 3 }, () => [64, 0.7]),
     );

@@ -60,7 +60,7 @@ it("JSON that the local model can't give comes from the cloud, with what was spe
     text: right,
     model: "k2",
     cost: { currency: "USD", amount: expect.any(Number) as number },
-    notes: ["3 answers were generated for the check: the tokens and the cost are those of all"],
+    notes: ["models answered 3 times for the check: the tokens and the cost are those of all"],
     route: {
       attempts: [
         { model: "smollm2:135m", outcome: expect.stringContaining("does not match the schema: /port") as string },

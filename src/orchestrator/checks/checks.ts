@@ -378,7 +378,7 @@ function spentOn(answers: readonly Answered[]): Spent | undefined {
       ...(same.some(({ isEstimated }) => isEstimated) && { isEstimated: true as const }),
     },
     notes: [
-      `${counted(answers.length, "answer")} were generated for the check: the tokens${cost ? " and the cost" : ""} are those of all`,
+      `models answered ${counted(answers.length, "time")} for the check: the tokens${cost ? " and the cost" : ""} are those of all`,
       ...others.map((each) => `another answer cost ${formatAmount(each.amount, each.currency)}`),
     ],
   };

@@ -56,7 +56,7 @@ const lexeme = new RegExp(
   "gu",
 );
 const year = String.raw`(?:(?:,? |[-/])?(?:de |del |of )?(?<year>\d{4})(?!\d))?`;
-const zone = String.raw`(?: ?(?:z|utc|gmt)\b(?![+-]\d)| ?(?:utc|gmt)?(?<zone>[+-]\d\d(?::?\d\d)?)(?!\d))?`;
+const zone = String.raw`(?: ?(?<utc>z|utc|gmt)\b(?![+-]\d)| ?(?:utc|gmt)?(?<zone>[+-]\d\d(?::?\d\d)?)(?!\d))?`;
 /** Where a digit is. */
 const numeric = new RegExp(
   [
@@ -266,15 +266,15 @@ function plainNumberAt(line: string, at: number, to: number): Number {
 /** One with an offset may stand for one without, but for no other offset. */
 function timeForms(
   hours: string,
-  { minute = "00", second, half, half2, zone: offset }: Readonly<Record<string, string>>,
+  { minute = "00", second, half, half2, utc, zone: given }: Readonly<Record<string, string>>,
 ) {
+  const offset = (utc === undefined ? given : "+00:00")?.replace(/^[+-]00(?::?00)?$/, "+0000").replace(":", "");
   const afternoon = half ?? half2;
   const hour = afternoon === undefined ? Number(hours) : (Number(hours) % 12) + (afternoon === "p" ? 12 : 0);
   const short = `t${two(String(hour))}:${minute}`;
   const all = [...(second === undefined ? [] : [`${short}:${second}`]), short];
   const [own = short] = all;
-  const isLocal = offset === undefined || /^[+-]00(?::?00)?$/.test(offset);
-  return isLocal ? { forms: [own], sole: all.slice(1) } : { forms: [`${own}${offset.replace(":", "")}`], sole: all };
+  return offset === undefined ? { forms: [own], sole: all.slice(1) } : { forms: [`${own}${offset}`], sole: all };
 }
 
 /** Number words as numbers: `forty-one`, `quatre-vingt-dix`, `two million`. */

@@ -32,7 +32,7 @@ describe("agree with another model", () => {
     expect(result.check?.problem).toBeUndefined();
     expect(requests.map(({ model }) => model)).toEqual([small.name, large.name]);
     expect(requests[0]?.messages).toEqual(requests[1]?.messages);
-    expect(result.notes).toEqual(["2 answers were generated for the check: the tokens are those of all"]);
+    expect(result.notes).toEqual(["models answered 2 times for the check: the tokens are those of all"]);
   });
 
   it("says that they differ, and what the other says", async () => {

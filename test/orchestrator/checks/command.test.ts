@@ -75,7 +75,7 @@ describe("the check of a command", () => {
     expect(result).toMatchObject({ text: "def f(): return 1", model: small.name });
     expect(result.check?.problem).toBeUndefined();
     expect(prompts[1]).toMatch(/^You gave an answer that did not pass own \(exit code 3\): no return in answer\.txt\n/);
-    expect(result.notes).toContain("2 answers were generated for the check: the tokens are those of all");
+    expect(result.notes).toContain("models answered 2 times for the check: the tokens are those of all");
   });
 
   it("that fails again is asked of a larger model, then returned with what was printed", async () => {

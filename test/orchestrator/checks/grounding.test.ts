@@ -12,6 +12,8 @@ const filler = "\n gryphe ulk yttrix, kvy. 77 \n".repeat(5_000);
 
 describe("a value stands in a text", () => {
   it.each<[text: string, value: unknown]>([
+    ["at 2024-01-02T10:00:00Z", "2024-01-02T10:00:00+00:00"],
+    ["at 2024-01-02 10:00 UTC", "2024-01-02T10:00Z"],
     ["It costs 100 PLN.", "PLN 100"],
     ["It costs SEK 100.", 100],
     ["Pay 500 CAD now.", "500 CAD"],
@@ -152,6 +154,8 @@ describe("a value stands in a text", () => {
   });
 
   it.each<[text: string, value: unknown]>([
+    ["at 2024-01-02T10:00:00+05:00", "2024-01-02T10:00:00Z"],
+    ["at 2024-01-02T10:00:00+05:00", "2024-01-02T10:00:00+00:00"],
     ["It costs 100 PLN.", "100 EUR"],
     ["It costs SEK 100.", "100 EUR"],
     ["It costs 500 CAD.", "500 USD"],

@@ -54,7 +54,7 @@ describe("the check judged", () => {
     expect(check?.kind).toBe("judged");
     expect(shown).toContain("The server listens on port 8080. [supported, app.ini:2: port = 8080]");
     expect(completionTokens).toBe(3 + asked.length);
-    expect(notes.join()).toContain("4 answers were generated for the check");
+    expect(notes.join()).toContain("models answered 4 times for the check");
   });
 
   it("asks the larger local model that the user named, which may contradict; a note says that it was not measured", async () => {
