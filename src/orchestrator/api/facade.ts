@@ -1,4 +1,5 @@
 /** The facade of the orchestrator: requests and results as plain data, with units in the names. */
+import type { Chat, ToolCall } from "./chat.ts";
 import type { Sampling } from "./sampling.ts";
 import type { Cost } from "./cost.ts";
 import type { Check, CheckResult, GroundedValues, PartsRead, QueriedRows, Split } from "./facade-answers.ts";
@@ -149,15 +150,16 @@ export interface LoadResult {
 }
 
 export interface GenerateRequest extends Sampling {
+  /** With `chat` the text of its last question, for routing alone. */
   readonly prompt: string;
+  readonly chat?: Chat;
   readonly system?: string;
   readonly task?: Task;
   readonly complexity?: "low" | "medium" | "high";
   readonly profile?: string;
   readonly model?: string;
-  /** Text files, already read inside the roots. */
+  /** Text files, base64 images and recordings, already read inside the roots. */
   readonly files?: readonly { readonly path: string; readonly text: string }[];
-  /** Base64 images and recordings, already read inside the roots. */
   readonly images?: readonly string[];
   readonly audio?: readonly AudioInput[];
   readonly format?: "json" | JsonSchema;
@@ -182,6 +184,8 @@ export interface GenerateRequest extends Sampling {
 export interface GenerateResult {
   readonly text: string;
   readonly thinking?: string;
+  /** Checked: their tools are the request's, and the arguments match. */
+  readonly toolCalls?: readonly ToolCall[];
   readonly model: string;
   readonly engine: string;
   /** The prompt was sent to another machine. */

@@ -240,7 +240,7 @@ export interface EngineTokenizer {
 }
 
 /** The parts of a request that determine the length of its prompt. */
-type CountedPrompt = Pick<GenerationRequest, "model" | "messages" | "think" | "format">;
+type CountedPrompt = Pick<GenerationRequest, "model" | "messages" | "think" | "format" | "tools">;
 
 export interface EngineEstimation {
   /** Runs the engine's own allocator without allocating; undefined when it can't simulate this model. */

@@ -1,23 +1,8 @@
-import type { Sampling } from "../api/sampling.ts";
-import type { AudioInput, FinishReason, JsonSchema, ThinkLevel } from "../api/types.ts";
-
-export interface ChatMessage {
-  readonly role: "system" | "user" | "assistant";
-  readonly content: string;
-  /** Base64 without a data: prefix. */
-  readonly images?: readonly string[];
-  /** Only for engines with `audioFormats`. */
-  readonly audio?: readonly AudioInput[];
-}
-
-interface SamplingOptions extends Sampling {
-  readonly topK?: number;
-  readonly seed?: number;
-  readonly stop?: readonly string[];
-}
+import type { ChatMessage, SamplingOptions, ToolCall, ToolUse } from "../api/chat.ts";
+import type { FinishReason, JsonSchema, ThinkLevel } from "../api/types.ts";
 
 /** One chat request to an engine, with all defaults applied. */
-export interface GenerationRequest {
+export interface GenerationRequest extends ToolUse {
   readonly model: string;
   readonly messages: readonly ChatMessage[];
   /** `json` asks for any JSON value, a schema for one that matches it. */
@@ -43,6 +28,11 @@ export interface GenerationRequest {
 export interface GenerationSink {
   text(delta: string): void;
   thinking(delta: string): void;
+  /**
+   * A piece of a call, in order: the first one of each has its name; `arguments` are the next characters of their JSON.
+   * The calls of an answer are numbered from 0. For requests with tools.
+   */
+  toolCall?(delta: { readonly index: number; readonly name?: string; readonly arguments: string }): void;
   /** Reports what the engine is doing before the first token, and when it pauses and continues. */
   phase(phase: "loading" | "prefill" | "decode" | "paused"): void;
 }
@@ -51,6 +41,8 @@ export interface Generation {
   /** The whole text, without thinking. */
   readonly text: string;
   readonly thinking?: string;
+  /** As the model wrote them: the arguments may be no JSON, or not match the schema. Absent: none. */
+  readonly toolCalls?: readonly ToolCall[];
   readonly finishReason: FinishReason;
   /** From 0 to 1, for each of the `choices`; what is left of 1 began another answer. Absent: the engine does not tell. */
   readonly likelihoods?: Readonly<Record<string, number>>;

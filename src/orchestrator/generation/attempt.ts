@@ -1,3 +1,4 @@
+import type { Chat, ChatMessage, ToolUse } from "../api/chat.ts";
 import { OrchestratorError, PromptTooLong, throwIfCancelled } from "../api/errors.ts";
 import type { Emit } from "../api/events.ts";
 import type { MemoryInjection } from "../api/facade-recall.ts";
@@ -5,7 +6,7 @@ import type { Cost } from "../api/cost.ts";
 import type { CallerContext } from "../api/types.ts";
 import { chargedTokens, imageTokens, worstTokens } from "../routing/cost.ts";
 import { estimateTokens } from "../routing/tokens.ts";
-import { answerCharacters, type ChatMessage, type GenerationRequest } from "../engines/generation.ts";
+import { answerCharacters, type GenerationRequest } from "../engines/generation.ts";
 import type { OperationContext } from "../jobs/operations.ts";
 import { idOf, modelId } from "../catalog/located-model.ts";
 import type { Health } from "../residency/health.ts";
@@ -124,7 +125,7 @@ async function fitting<Result>(
       const messages = buildMessages(request, { system: options.system, memory: memory?.text, history });
       // Before queueing, so that a prompt that is too long is refused at once.
       const prompt = await sizePrompt(entry, vocabularySize, messages, request, signal);
-      const budget = requestBudget(options, entry, prompt);
+      const budget = requestBudget(options, entry, prompt, request.chat !== undefined);
       return await act({ options, messages, prompt, budget, memory, notes: [...route.notes, ...shortened, ...left] });
     } catch (error) {
       if (!(error instanceof PromptTooLong) || history.length === 0) throw error;
@@ -210,7 +211,7 @@ async function answerOnce(
       const { promptTokens, isExact } = error;
       // A count that the engine did not state is a lower bound.
       prompt = { promptTokens: isExact ? promptTokens : Math.max(promptTokens, prompt.promptTokens), isExact };
-      budget = requestBudget(options, ask.entry, prompt);
+      budget = requestBudget(options, ask.entry, prompt, ask.request.chat !== undefined);
     } finally {
       slot.release();
     }
@@ -264,6 +265,7 @@ async function send(
     sampling: budget.sampling,
     contextTokens: budget.contextTokens,
     ...(more === undefined ? {} : { sequences: more.sequences }),
+    ...(request.chat && toolUseOf(request.chat)),
     ...(engine.pausesAnswers === true && { background: context.background }),
   };
   const images = messages.reduce((sum, message) => sum + (message.images?.length ?? 0), 0);
@@ -322,6 +324,8 @@ async function send(
     if (keepAliveSeconds === 0) world.inventory.forgetResidency(engine);
   }
 }
+
+const toolUseOf = ({ tools, toolChoice, singleCall }: Chat): ToolUse => defined({ tools, toolChoice, singleCall });
 
 /** Below the chain: another model is tried when this one has failed three times. */
 const retryOptions: RetryOptions = { retries: 2, initialDelayMs: 200, maxDelayMs: 2_000 };

@@ -18,7 +18,7 @@ export class AnswerSink implements GenerationSink {
   /** Aborts the request: with the call, or because of the problem. */
   readonly #ending = new AbortController();
   readonly #watches = { text: watchRepetition(), thinking: watchRepetition() };
-  readonly texts = { text: "", thinking: "" };
+  readonly texts = { text: "", thinking: "", calls: "" };
   pieces = 0;
   firstTokenAtMs: number | undefined;
   problem:
@@ -46,7 +46,8 @@ export class AnswerSink implements GenerationSink {
 
   /** Estimated: a piece may be one token or many. */
   get tokens(): number {
-    return Math.max(this.pieces, estimateTokens(this.texts.thinking + this.texts.text));
+    const { thinking, text, calls } = this.texts;
+    return Math.max(this.pieces, estimateTokens(thinking + text + calls));
   }
 
   text(delta: string): void {
@@ -55,6 +56,11 @@ export class AnswerSink implements GenerationSink {
 
   thinking(delta: string): void {
     this.#take("thinking", delta);
+  }
+
+  /** Passed on with the result, once they are checked. */
+  toolCall({ name = "", arguments: json }: Parameters<NonNullable<GenerationSink["toolCall"]>>[0]): void {
+    this.#take("calls", name + json);
   }
 
   phase(phase: Parameters<GenerationSink["phase"]>[0]): void {
@@ -74,23 +80,25 @@ export class AnswerSink implements GenerationSink {
     this.#ending.abort(reason);
   }
 
-  #take(part: "text" | "thinking", delta: string): void {
+  #take(part: "text" | "thinking" | "calls", delta: string): void {
     // Text that arrives after the abort is not part of the answer.
     if (this.problem !== undefined) return;
     this.firstTokenAtMs ??= this.steady();
     const { texts } = this;
-    if (texts.text.length + texts.thinking.length + delta.length > this.limit) this.problem = { kind: "too_long" };
+    if (texts.text.length + texts.thinking.length + texts.calls.length + delta.length > this.limit)
+      this.problem = { kind: "too_long" };
     else {
       const model = this.#model;
       texts[part] += delta;
       this.pieces += 1;
       if (part === "text") this.#context.addText(delta);
-      else this.#context.addThinking(delta);
+      else if (part === "thinking") this.#context.addThinking(delta);
       this.#sign.token();
       const message = `${model}: ${this.pieces} ${this.pieces === 1 ? "token" : "tokens"}`;
       this.#context.report({ message, completionTokens: this.pieces, model });
-      const repetition = this.#watches[part].add(delta);
-      if (repetition !== undefined) this.problem = { kind: "repetition", part, repetition };
+      // The arguments of calls may repeat themselves: files are written with them.
+      const repetition = part === "calls" ? undefined : this.#watches[part].add(delta);
+      if (part !== "calls" && repetition !== undefined) this.problem = { kind: "repetition", part, repetition };
     }
     if (this.problem !== undefined) this.end(new Error("the answer was aborted"));
   }

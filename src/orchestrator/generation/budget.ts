@@ -1,11 +1,11 @@
 import { Cancelled, InvalidRequest, PromptTooLong, UnknownModel } from "../api/errors.ts";
+import type { ChatMessage } from "../api/chat.ts";
 import type { GenerateRequest, LoadRequest } from "../api/facade.ts";
 import type { NextStep } from "../api/next-step.ts";
 import type { CallerContext } from "../api/types.ts";
 import { factsOf } from "../catalog/known-facts.ts";
 import { type LocatedModel, takesNoMemory } from "../catalog/located-model.ts";
 import { needsCount, sureTokens } from "../routing/tokens.ts";
-import type { ChatMessage } from "../engines/generation.ts";
 import { canonicalContext, defaultContextTokens } from "../memory/reading.ts";
 import { leastAnswerTokens } from "../routing/candidate.ts";
 import { describeFromDatabase } from "../routing/database.ts";
@@ -25,12 +25,15 @@ import { defined } from "../util/defined.ts";
 
 /** Tokens reserved for an answer if the request has no limit; the answer may use more if the context has room. */
 const defaultAnswerTokens = 1024;
+/** The same for a program's conversation, whose limit is the most that an answer may have, not what it needs. */
+const chatAnswerTokens = 4096;
 
 /** The budget of a request on one model, from its options there and the model's limits. */
 export function requestBudget(
   { maxTokens, contextTokens, from }: ResolvedForModel,
   { candidate }: LocatedCandidate,
   prompt: PromptSize,
+  isChat = false,
 ) {
   const [isAsked, isContextAsked] = [from.maxTokens === "request", from.contextTokens === "request"];
   return tokenBudget({
@@ -42,6 +45,7 @@ export function requestBudget(
     defaultContextTokens: contextTokens,
     windowTokens: candidate.contextTokens,
     outputTokens: candidate.outputTokens,
+    reservedTokens: isChat ? chatAnswerTokens : defaultAnswerTokens,
   });
 }
 
@@ -63,6 +67,8 @@ export function tokenBudget(ask: {
   readonly windowTokens: number | undefined;
   /** The model's output limit, if known. */
   readonly outputTokens: number | undefined;
+  /** Room for an answer without a limit of the request. */
+  readonly reservedTokens?: number;
 }) {
   const { model, promptTokens, windowTokens, outputTokens } = ask;
   const surePromptTokens = ask.isExact ? promptTokens : sureTokens(promptTokens);
@@ -95,7 +101,8 @@ export function tokenBudget(ask: {
     notes.push(`context limited to ${windowTokens} tokens instead of ${ask.contextTokens}: the window of ${model}`);
   }
   const leastTokens = ask.contextTokens ?? ask.defaultContextTokens;
-  const answerTokens = ask.maxTokens === undefined ? Math.min(maxTokens, defaultAnswerTokens) : maxTokens;
+  const answerTokens =
+    ask.maxTokens === undefined ? Math.min(maxTokens, ask.reservedTokens ?? defaultAnswerTokens) : maxTokens;
   const wantedTokens = Math.max(promptTokens + answerTokens, leastTokens ?? 0);
   return {
     /** Minimum context of the request: a model that is loaded with at least this much is used as it is. */
@@ -126,17 +133,17 @@ export async function sizePrompt(
   { located, candidate }: LocatedCandidate,
   vocabularySize: number | undefined,
   messages: readonly ChatMessage[],
-  { think, format }: Pick<GenerateRequest, "think" | "format">,
+  { think, format, chat }: Pick<GenerateRequest, "think" | "format" | "chat">,
   signal: AbortSignal,
 ): Promise<PromptSize> {
   const { engine, model } = located;
-  const estimated = { promptTokens: countPromptTokens(messages, vocabularySize), isExact: false };
+  const estimated = { promptTokens: countPromptTokens(messages, vocabularySize, chat), isExact: false };
   if (!needsCount(estimated.promptTokens, candidate.contextTokens)) return estimated;
   const exact = await engine.tokenizer?.countPrompt(
     {
       model: model.name,
       messages,
-      ...defined({ think, format }),
+      ...defined({ think, format, tools: chat?.tools }),
     },
     signal,
   );

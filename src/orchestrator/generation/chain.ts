@@ -67,7 +67,7 @@ async function chainFor(asked: Run): Promise<ModelChain> {
   const { world, context, thread, request, quoted } = asked;
   asked.tally.decided = request.decided;
   const { format, check = "none", grounded = false } = request;
-  const isPlain = format === undefined && check === "none" && !grounded;
+  const isPlain = request.chat !== undefined || (format === undefined && check === "none" && !grounded);
   const judge = isPlain ? undefined : await world.judge(request, askingOf(asked), quoted);
   const sent = judge === undefined ? asked : { ...asked, request: judge.request };
   const down = new Set<string>();
@@ -187,6 +187,7 @@ class ModelChain {
       throw new CheckFailed(check.problem, { text: answered.generation.text });
     } catch (error) {
       if (!(error instanceof OrchestratorError) || error.facts.mayOtherAnswer !== true) throw error;
+      if (request.chat !== undefined && context.hasText?.() === true) throw error;
       await this.#moveOn(step, entry, error);
       return undefined;
     } finally {

@@ -1,7 +1,7 @@
 import { advice } from "../api/next-step.ts";
 import { randomUUID } from "node:crypto";
 import { estimateTokens } from "../routing/tokens.ts";
-import type { ChatMessage } from "../engines/generation.ts";
+import type { ChatMessage } from "../api/chat.ts";
 import { ConversationBusy, UnknownConversation, throwIfCancelled } from "../api/errors.ts";
 import { type Timers, systemTimers, within } from "../util/timers.ts";
 

@@ -3,11 +3,12 @@
  * `checks/` and `reading/` import; the wiring hands in what they implement, and loads it with the first request that needs it.
  */
 import type { CheckResult, GroundedValues, PartsRead } from "../api/facade-answers.ts";
+import type { ChatMessage } from "../api/chat.ts";
 import type { Cost } from "../api/cost.ts";
 import type { OrchestratorError } from "../api/errors.ts";
 import type { MemoryInjection } from "../api/facade-recall.ts";
 import type { GenerateRequest, GenerateResult } from "../api/facade.ts";
-import type { ChatMessage, Generation } from "../engines/generation.ts";
+import type { Generation } from "../engines/generation.ts";
 import type { OperationContext } from "../jobs/operations.ts";
 import type { Candidate } from "../routing/choose.ts";
 import type { LocatedCandidate } from "./candidates.ts";

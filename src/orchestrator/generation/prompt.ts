@@ -1,8 +1,8 @@
 import { throwIfCancelled } from "../api/errors.ts";
+import type { ChatMessage, ToolUse } from "../api/chat.ts";
 import type { GenerateRequest } from "../api/facade.ts";
 import { defaultsIn } from "../routing/model-overrides.ts";
 import { estimateTokens } from "../routing/tokens.ts";
-import type { ChatMessage } from "../engines/generation.ts";
 import type { LocatedModel } from "../catalog/located-model.ts";
 import { questionOf } from "../util/file-name.ts";
 import type { CandidateSource } from "./candidates.ts";
@@ -26,6 +26,7 @@ const tokensPerMessage = 16;
  * prefix and hits the engine's prefix cache.
  */
 export function buildMessages(request: GenerateRequest, parts: PromptParts = {}): readonly ChatMessage[] {
+  if (request.chat !== undefined) return request.chat.messages;
   const { images = [], audio = [] } = request;
   const { system: own = request.system, memory, history = [] } = parts;
   const system = own === undefined || memory === undefined ? (own ?? memory ?? "") : `${own}\n\n${memory}`;
@@ -37,11 +38,18 @@ export function buildMessages(request: GenerateRequest, parts: PromptParts = {})
   ];
 }
 
-/** Estimated tokens of all messages, without images, for a model with a vocabulary of this size. */
-export function countPromptTokens(messages: readonly ChatMessage[], vocabularySize?: number): number {
+/** Estimated tokens of all messages and tools, without images, for a model with a vocabulary of this size. */
+export function countPromptTokens(
+  messages: readonly ChatMessage[],
+  vocabularySize?: number,
+  { tools }: ToolUse = {},
+): number {
   let tokens = tokensPerMessage * messages.length;
-  for (const { content } of messages) tokens += estimateTokens(content, vocabularySize);
-  return tokens;
+  for (const { content, toolCalls } of messages) {
+    tokens += estimateTokens(content, vocabularySize);
+    if (toolCalls !== undefined) tokens += estimateTokens(JSON.stringify(toolCalls), vocabularySize);
+  }
+  return tools === undefined ? tokens : tokens + estimateTokens(JSON.stringify(tools), vocabularySize);
 }
 
 /** Read once per version of a model and cached. Empty if the engine can't read them. */

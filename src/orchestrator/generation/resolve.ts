@@ -50,9 +50,9 @@ export function resolve(
     ...given,
     settings,
     client: caller.client,
-    ...systemOf(given, decided.profile, settings, thread),
+    ...(given.chat === undefined && systemOf(given, decided.profile, settings, thread)),
     privacy: thread?.isLocalOnly === true ? "local_only" : narrowed(settings.privacy, given.privacy),
-    memoryTokens: given.useMemory === false ? 0 : settings.recall.injectTokens,
+    memoryTokens: given.useMemory === false || given.chat !== undefined ? 0 : settings.recall.injectTokens,
   };
 }
 
@@ -78,12 +78,16 @@ export function originsOf(
   model: string,
   { system: _system, maxTokens, contextTokens, sampling, from }: ResolvedForModel,
 ): readonly OptionOrigin[] {
-  const values: Readonly<Record<string, number | undefined>> = { ...sampling, maxTokens, contextTokens };
+  const values: Readonly<Record<string, unknown>> = { ...sampling, maxTokens, contextTokens };
   return Object.entries(from).flatMap(([name, layer]) => {
     if (layer === "request") return [];
     const pattern = layer === "models" ? patternOf(settings.models, model, name) : undefined;
     const where = layer === "profile" ? `profile ${decided.profile.name}` : layer;
-    return { name, from: pattern === undefined ? where : `models.${pattern}`, ...defined({ value: values[name] }) };
+    return {
+      name,
+      from: pattern === undefined ? where : `models.${pattern}`,
+      ...defined({ value: values[name] as number | undefined }),
+    };
   });
 }
 

@@ -10,6 +10,7 @@ import {
   UnknownModel,
   UnsupportedCapability,
 } from "../api/errors.ts";
+import type { Chat } from "../api/chat.ts";
 import type { Preference } from "../api/facade-compare.ts";
 import type { ConsideredModel } from "../api/facade-route.ts";
 import type { GenerateRequest } from "../api/facade.ts";
@@ -163,7 +164,8 @@ function usable(
   return routing.learn && learned.tasks.length > 0 ? learned : undefined;
 }
 
-const promptTokensOf = (request: GenerateRequest): number => countPromptTokens(buildMessages(request));
+const promptTokensOf = (request: GenerateRequest): number =>
+  countPromptTokens(buildMessages(request), undefined, request.chat);
 
 /** The request as routing sees it: measured, under the caller's settings. */
 export function choiceOf(
@@ -261,6 +263,16 @@ function neededCapabilities(request: GenerateRequest): readonly Capability[] {
     ...((request.audio?.length ?? 0) > 0 ? (["audio"] as const) : []),
     ...(request.think !== undefined && request.think !== false ? (["thinking"] as const) : []),
     ...(request.needs ?? []),
+    ...(request.chat === undefined ? [] : capabilitiesFor(request.chat)),
+  ];
+}
+
+function capabilitiesFor({ tools = [], toolChoice, messages }: Chat): readonly Capability[] {
+  const has = (part: "images" | "audio") => messages.some((message) => (message[part]?.length ?? 0) > 0);
+  return [
+    ...(has("images") ? (["vision"] as const) : []),
+    ...(has("audio") ? (["audio"] as const) : []),
+    ...(tools.length > 0 && toolChoice !== "none" ? (["tools"] as const) : []),
   ];
 }
 

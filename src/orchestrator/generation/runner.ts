@@ -64,7 +64,8 @@ async function answerTurn(given: Omit<Run, "request">, request: GenerateRequest,
 
 /** Now and then a loaded model is tried to learn about it; not in conversations, which stay with their model. */
 function withChance({ learned, isBackground = false }: GenerationWorld, request: Resolved): Resolved {
-  const random = isBackground || request.model !== undefined ? undefined : learned.chance();
+  const isFixed = isBackground || request.model !== undefined || request.chat !== undefined;
+  const random = isFixed ? undefined : learned.chance();
   return random === undefined ? request : { ...request, random };
 }
 
@@ -164,6 +165,7 @@ async function answerText(asked: Run): Promise<ReadAnswer> {
   try {
     return { result: await answerRequest(asked) };
   } catch (error) {
+    if (asked.request.chat !== undefined) throw error;
     return answerLong(asked, error);
   }
 }
@@ -225,6 +227,7 @@ function resultOf(request: Resolved, answer: ChainAnswer, notes: readonly string
   return defined({
     text: generation.text,
     thinking: generation.thinking,
+    toolCalls: generation.toolCalls,
     model: entry.located.model.name,
     engine: entry.located.engine.id,
     isRemote: entry.candidate.trust === "remote" ? (true as const) : undefined,

@@ -12,6 +12,8 @@ export interface OperationContext {
   report(progress: Progress): void;
   addText(delta: string): void;
   addThinking(delta: string): void;
+  /** Whether a part of the answer was passed on: a program that streams it has the beginning. Absent: no program does. */
+  hasText?(): boolean;
   /** Discards the partial text: another model starts over after a failure. */
   clearText(): void;
   /** Replaces the answer of one of several models, which is shown beside the others. */
@@ -213,6 +215,7 @@ class RunningOperation<Result> implements Operation<Result>, RunningFacts {
       addThinking: (delta) => {
         this.#thinking += delta;
       },
+      hasText: () => this.#text !== "" || this.#thinking !== "",
       clearText: () => {
         this.#text = "";
         this.#thinking = "";

@@ -1,4 +1,5 @@
 import picomatch from "picomatch";
+import type { SamplingOptions } from "../api/chat.ts";
 import type { GenerateRequest } from "../api/facade.ts";
 import { samplingNames } from "../api/sampling.ts";
 import type { CallerSettings, ModelFacts, ModelOverrides, Profile } from "../api/types.ts";
@@ -115,7 +116,7 @@ export interface ResolvedForModel {
   readonly maxTokens: number;
   /** At least this many. */
   readonly contextTokens: number | undefined;
-  readonly sampling: Partial<Record<Exclude<SampledName, "maxTokens"> | "seed", number>>;
+  readonly sampling: SamplingOptions;
   readonly from: Readonly<Partial<Record<"system" | "contextTokens" | SampledName, Layer>>>;
 }
 
@@ -124,14 +125,17 @@ const sampled = [...samplingNames, "maxTokens"] as const;
 type SampledName = (typeof sampled)[number];
 
 /** What `forModel` needs of a request; loads have less. */
-interface Layers extends Pick<GenerateRequest, "system" | "contextTokens" | SampledName> {
+interface Layers extends Pick<GenerateRequest, "system" | "contextTokens" | "chat" | SampledName> {
   readonly settings: CallerSettings;
   readonly decided?: { readonly profile: Profile };
   readonly systemFrom?: Layer;
   readonly seed?: number;
 }
 
-/** The options of a request on one model, each from the first layer that has it. Pure. */
+/** The most that an answer may have if its program sets no limit: it ends with the model's window. */
+const unlimitedTokens = 1_000_000;
+
+/** The options of a request on one model, each from the first layer that has it; a program's conversation has its own. Pure. */
 export function forModel(resolved: Layers, model: string, own: OwnDefaults): ResolvedForModel {
   const { settings, decided, systemFrom = "request" } = resolved;
   const overrides = overridesOf(settings.models, model);
@@ -155,8 +159,11 @@ export function forModel(resolved: Layers, model: string, own: OwnDefaults): Res
       break;
     }
   }
-  const { maxTokens = settings.options.maxTokens, ...sampling } = values;
-  const system = resolved.system ?? overrides.system ?? own.system;
+  const { maxTokens: limit = settings.options.maxTokens, ...others } = values;
+  const { chat } = resolved;
+  const maxTokens = chat === undefined ? limit : (resolved.maxTokens ?? own.maxTokens ?? unlimitedTokens);
+  const sampling: SamplingOptions = chat?.sampling ?? others;
+  const system = chat === undefined ? (resolved.system ?? overrides.system ?? own.system) : undefined;
   if (system !== undefined) from.system = layerOf(resolved.system, systemFrom, overrides.system, "models");
   const { numCtx } = settings.providers.ollama.options;
   const contextTokens = resolved.contextTokens ?? overrides.contextTokens ?? numCtx ?? own.contextTokens;
@@ -169,7 +176,7 @@ export function forModel(resolved: Layers, model: string, own: OwnDefaults): Res
     maxTokens,
     contextTokens,
     sampling: resolved.seed === undefined ? sampling : { ...sampling, seed: resolved.seed },
-    from,
+    from: chat === undefined ? from : {},
   };
 }
 

@@ -1,8 +1,9 @@
+import type { ChatMessage } from "../../api/chat.ts";
 import { UnsupportedCapability } from "../../api/errors.ts";
 import { advice } from "../../api/next-step.ts";
 import type { JsonSchema } from "../../api/types.ts";
 import type { LoadRules } from "../engine.ts";
-import type { ChatMessage, GenerationRequest } from "../generation.ts";
+import type { GenerationRequest } from "../generation.ts";
 import type { GgufHeader } from "../gguf/header.ts";
 import type { ChildSampling, GenerateRequest, LoadRequest } from "./child/protocol.ts";
 import type { StoredModel } from "./store/reader.ts";
@@ -86,8 +87,8 @@ function samplingOf(
     repeatPenalty: number("repeat_penalty") ?? (hasFormat ? 1 : defaults.repeatPenalty),
     // In Ollama, negative means the whole context; 0 is off.
     repeatLastTokens: repeatLastTokens < 0 ? contextTokens : repeatLastTokens,
-    frequencyPenalty: number("frequency_penalty") ?? 0,
-    presencePenalty: number("presence_penalty") ?? 0,
+    frequencyPenalty: requested.frequencyPenalty ?? number("frequency_penalty") ?? 0,
+    presencePenalty: requested.presencePenalty ?? number("presence_penalty") ?? 0,
   };
 }
 

@@ -66,6 +66,8 @@ function chatBody(request: GenerationRequest): ChatRequest & NoTruncation & { st
       top_k: sampling.topK,
       seed: sampling.seed,
       stop: sampling.stop && [...sampling.stop],
+      frequency_penalty: sampling.frequencyPenalty,
+      presence_penalty: sampling.presencePenalty,
     }),
   };
 }

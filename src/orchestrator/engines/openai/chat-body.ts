@@ -1,6 +1,7 @@
+import type { ChatMessage } from "../../api/chat.ts";
 import { samplingArguments, samplingInput } from "../../api/sampling.ts";
 import type { JsonSchema } from "../../api/types.ts";
-import { type ChatMessage, type GenerationRequest, firstTokens } from "../generation.ts";
+import { type GenerationRequest, firstTokens } from "../generation.ts";
 import type { OpenAiOptions } from "./server.ts";
 
 /** Names of parameters that a model refuses. */
@@ -12,6 +13,8 @@ export const dispensable: ReadonlySet<string> = new Set([
   ...Object.keys(samplingInput(true)),
   "top_k",
   "seed",
+  "frequency_penalty",
+  "presence_penalty",
   "stream_options",
   "reasoning_effort",
   "logprobs",
@@ -48,6 +51,8 @@ export function chatBody(request: GenerationRequest, { serverKind, refused }: Ch
     top_k: isCloud ? undefined : sampling.topK,
     seed: sampling.seed,
     stop: sampling.stop,
+    frequency_penalty: sampling.frequencyPenalty,
+    presence_penalty: sampling.presencePenalty,
     ...(request.choices && { logprobs: true, top_logprobs: firstTokens }),
     response_format: responseFormat(format),
     ...thinking(request.think, isCloud),

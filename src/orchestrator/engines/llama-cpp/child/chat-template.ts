@@ -1,5 +1,5 @@
 import type { ThinkLevel } from "../../../api/types.ts";
-import type { ChatMessage } from "../../generation.ts";
+import type { ChatMessage } from "../../../api/chat.ts";
 import type {
   ChatHistoryItem,
   ChatWrapper,
@@ -81,7 +81,7 @@ function withFirstToken(library: NodeLlamaCpp, wrapper: ChatWrapper): ChatWrappe
 function toHistory(messages: readonly Pick<ChatMessage, "role" | "content">[]): ChatHistoryItem[] {
   return messages.map(({ role, content }) => {
     if (role === "assistant") return { type: "model", response: [content] };
-    return { type: role, text: content };
+    return { type: role === "tool" ? "user" : role, text: content };
   });
 }
 

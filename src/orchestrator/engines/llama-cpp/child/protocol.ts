@@ -1,5 +1,6 @@
+import type { ChatMessage } from "../../../api/chat.ts";
 import type { JsonSchema, ThinkLevel } from "../../../api/types.ts";
-import type { ChatMessage, Generation } from "../../generation.ts";
+import type { Generation } from "../../generation.ts";
 
 /**
  * Messages between the daemon and one engine process, as JSON over the fork's channel. Every request has an `id` that its
