@@ -1,13 +1,49 @@
 import type { DatabaseEntry } from "../api/facade.ts";
 import type { Capability, ModelFacts } from "../api/types.ts";
-import { chatRows, specialRows, toEntry } from "./rows.ts";
 import { defined } from "../util/defined.ts";
+import rows from "./rows.json" with { type: "json" };
+
+/**
+ * One line of `rows.json`. Windows are those of the GGUF files that Ollama serves where these differ from the model's
+ * card; capabilities are letters, profiles words.
+ */
+type Row = readonly [
+  pattern: string,
+  family: string,
+  contextTokens: number,
+  capabilities: string,
+  profiles: string,
+  released: string,
+  source: string,
+  outputTokens?: number,
+];
+
+const capabilityByLetter: Readonly<Record<string, Capability>> = {
+  c: "completion",
+  t: "tools",
+  i: "insert",
+  v: "vision",
+  e: "embedding",
+  r: "thinking",
+  a: "audio",
+};
 
 /**
  * Facts about model families that need no engine. A pattern is `name:tag`; `name` also matches longer names that begin
  * with it (`granite3.1:*` matches `granite3.1-dense`), unless a longer pattern does.
  */
-export const modelDatabase: readonly DatabaseEntry[] = [...chatRows, ...specialRows].map(toEntry);
+export const modelDatabase: readonly DatabaseEntry[] = (Object.values(rows).flat() as unknown as readonly Row[]).map(
+  ([pattern, family, contextTokens, capabilities, profiles, released, source, outputTokens]) => ({
+    pattern,
+    family,
+    contextTokens,
+    ...defined({ outputTokens }),
+    capabilities: capabilities.split("").flatMap((letter) => capabilityByLetter[letter] ?? []),
+    profiles: profiles.split(" ").filter((profile) => profile !== ""),
+    released,
+    source,
+  }),
+);
 
 /** For models without a row: a window that every current model has, completion only, no profiles. */
 export const safeDefaults: DatabaseEntry = {

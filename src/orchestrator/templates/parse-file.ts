@@ -3,7 +3,9 @@ import * as z from "zod";
 import type { Template } from "../api/facade-templates.ts";
 import { nearestNames } from "../util/nearest.ts";
 import { maxForeignTokens, parseYaml } from "../util/parse-yaml.ts";
+import builtIn from "./built-in.json" with { type: "json" };
 import { piecesOf, variablesOf } from "./render.ts";
+import { defined } from "../util/defined.ts";
 
 /** Far more than a template needs. */
 export const maxTemplateBytes = 256 * 1024;
@@ -88,6 +90,25 @@ export function templateOf(data: unknown, fallbackName: string): { readonly temp
       ...(JSON.parse(JSON.stringify(kept)) as Omit<TemplateText, "name" | "description" | "template" | "variables">),
     },
   };
+}
+
+/** Names that templates had, or that are spelt differently. */
+const aliases: Readonly<Record<string, readonly string[]>> = {
+  "review-diff": ["code-review"],
+  summary: ["summarise", "summarize"],
+};
+
+/**
+ * The templates that come with ollm, written for small models: one task each, few choices, and the exact form of the
+ * answer last. Answers are limited, because small models repeat themselves, unless their length depends on the input. A
+ * template of the user or the project hides one of the same name. Throws for an invalid one; a test compiles them all.
+ */
+export function builtInTemplates(): readonly Template[] {
+  return builtIn.map((file) => {
+    const read = templateOf({ ...file, template: file.template.join("\n") }, "built-in");
+    if (!("template" in read)) throw new Error(`built-in template ${file.name}: ${read.problem}`);
+    return { ...read.template, source: "built-in", ...defined({ aliases: aliases[file.name] }) };
+  });
 }
 
 /** The template of a file's text, or what is wrong: a text that follows the file's name, and a line from 1. */

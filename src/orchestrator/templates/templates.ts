@@ -17,7 +17,7 @@ import { nearestNames } from "../util/nearest.ts";
 import { openVariable } from "../util/open-variable.ts";
 import { systemTimers } from "../util/timers.ts";
 import { type FolderWatch, watchFolder } from "../util/watch-folder.ts";
-import { builtInTemplates } from "./built-in.ts";
+
 import {
   type TemplateFolder,
   createTemplateFolder,
@@ -26,7 +26,7 @@ import {
   templateYaml,
   writeTemplate,
 } from "./folder.ts";
-import { type TemplateFile, nameProblem, parseTemplate } from "./parse-file.ts";
+import { type TemplateFile, builtInTemplates, nameProblem, parseTemplate } from "./parse-file.ts";
 import { doubledHole, filesValue, fill, piecesOf, valuesOf } from "./render.ts";
 
 interface TemplateParts {

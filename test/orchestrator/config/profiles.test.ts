@@ -4,7 +4,7 @@ import { settingsNotes } from "../../../src/orchestrator/config/problems.ts";
 import { settingsSchema } from "../../../src/orchestrator/config/schema.ts";
 import { findProfile, profileForTask, profileNames, profiles } from "../../../src/orchestrator/config/profiles.ts";
 import { isOfProfile } from "../../../src/orchestrator/routing/candidate.ts";
-import { builtInTemplates } from "../../../src/orchestrator/templates/built-in.ts";
+import { builtInTemplates } from "../../../src/orchestrator/templates/parse-file.ts";
 import { candidate } from "../routing/candidates.ts";
 
 it("the profile for reasoning replaces the general one, and no other", () => {
