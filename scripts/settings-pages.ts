@@ -47,6 +47,8 @@ const examples: Readonly<Record<string, unknown>> = {
     },
   },
   "options.topP": 0.9,
+  "http.doors": ["openai", "anthropic"],
+  "http.modelNames": { "gpt-4o*": "ollm/auto", "claude-haiku-*": "ollm/fast" },
   "providers.ollama.hosts": [
     "http://box.lan:11434",
     { host: "http://attic.lan:11434", memoryBytes: 16_000_000_000, parallel: 4 },

@@ -35,7 +35,7 @@ export const arrowGroups: Readonly<Record<string, readonly (readonly string[])[]
     ["views"],
     [""],
   ].map((level) => level.map((room) => ["orchestrator", room].filter((part) => part !== "").join("/"))),
-  server: [["server/files"], ["server/call"], ["server/mcp"], ["server/http"], ["server/daemon"]],
+  server: [["server/files"], ["server/call"], ["server/mcp", "server/doors"], ["server/http"], ["server/daemon"]],
   cli: [["cli/front"], ["cli/terminal"], ["cli/setup"], ["cli/commands"], ["cli"]],
 };
 

@@ -136,6 +136,10 @@ export interface Progress {
   /** Tokens produced so far by a generation, and the model that works now. */
   readonly completionTokens?: number;
   readonly model?: string;
+  /** Why this model, and how long its request waited and the load took: before the engine is asked, for a program's conversation. */
+  readonly reason?: string;
+  readonly queueMs?: number;
+  readonly loadMs?: number;
   readonly parts?: PartsProgress;
 }
 

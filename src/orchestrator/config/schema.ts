@@ -194,6 +194,20 @@ export const settingsSchema = z.strictObject({
     .prefault({}),
   http: z
     .strictObject({
+      doors: z
+        .array(z.enum(["openai", "anthropic", "ollama"]))
+        .default([])
+        .meta(daemonNames)
+        .describe(
+          "Protocols that `ollm serve` answers beside MCP, so that other programs can use local models: openai, anthropic, ollama.",
+        ),
+      modelNames: z
+        .record(z.string().min(1), z.string().min(1))
+        .default({})
+        .meta(daemon)
+        .describe(
+          "Names that programs ask those protocols for (patterns) and what they mean: a model, ollm/auto or ollm/PROFILE. The last match wins.",
+        ),
       metricsWithoutToken: z
         .boolean()
         .default(false)

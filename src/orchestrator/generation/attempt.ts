@@ -3,7 +3,7 @@ import { OrchestratorError, PromptTooLong, throwIfCancelled } from "../api/error
 import type { Emit } from "../api/events.ts";
 import type { MemoryInjection } from "../api/facade-recall.ts";
 import type { Cost } from "../api/cost.ts";
-import type { CallerContext } from "../api/types.ts";
+import type { CallerContext, Progress } from "../api/types.ts";
 import { chargedTokens, imageTokens, worstTokens } from "../routing/cost.ts";
 import { estimateTokens } from "../routing/tokens.ts";
 import { answerCharacters, type GenerationRequest } from "../engines/generation.ts";
@@ -191,6 +191,7 @@ async function answerOnce(
   for (let isRetry = false; ; isRetry = true) {
     const slot = await makeReady(world, ask, budget, context);
     waitedMs += slot.waitedMs;
+    if (ask.request.chat !== undefined) reportReady(ask, { queueMs: waitedMs, loadMs: slot.loadMs }, context);
     try {
       const contextTokens = slot.resident?.contextTokens ?? budget.contextTokens;
       const sized = { maxTokens: budget.maxTokens, contextTokens, sampling: options.sampling, ...prompt };
@@ -216,6 +217,16 @@ async function answerOnce(
       slot.release();
     }
   }
+}
+
+function reportReady(
+  { route, entry }: Ask,
+  times: Pick<Progress, "queueMs" | "loadMs">,
+  context: OperationContext,
+): void {
+  const { name: model } = entry.located.model;
+  const reason = route.chain.find((step) => step.entry.located.model.name === model)?.reason;
+  context.report({ message: `${model} is ready`, model, ...times, ...defined({ reason }) });
 }
 
 /** A slot on the model. The keep-alive is sent with the answer request, not with the load. */

@@ -8,12 +8,14 @@ import type { Log } from "../../orchestrator/api/log.ts";
 import type { Settings } from "../../orchestrator/config/schema.ts";
 import { type Timers, systemTimers } from "../../orchestrator/util/timers.ts";
 import type { Caller } from "../call/caller.ts";
+import type { DoorName } from "../doors/door.ts";
 import { createServer } from "../mcp/create-server.ts";
 import { Dashboard } from "./dashboard.ts";
 import { createLegacySseRoute } from "./legacy-sse.ts";
 import { type ListenOptions, limitConnections, listen } from "./listen.ts";
 import {
   type AccessPolicy,
+  type Refusal,
   type TokenKeeper,
   type Verdict,
   accessLists,
@@ -69,6 +71,8 @@ interface HttpListenerOptions {
   readonly streamLimits?: StreamLimits;
   readonly graceMs?: number;
   readonly limits?: Partial<typeof listenerLimits>;
+  /** Absent: those of the settings. */
+  readonly doors?: readonly DoorName[];
   /** Resolves the name in `bind`; the system's lookup when absent. */
   readonly lookup?: ListenOptions["lookup"];
 }
@@ -167,6 +171,7 @@ export async function openHttpListener(options: HttpListenerOptions): Promise<Ht
       token,
       session: (bearer) => routes.sessionOf(bearer, token),
       hasOpenMetrics: settings().metricsWithoutToken,
+      doors: options.doors ?? settings().doors,
     };
     const verdict = judge(
       {
@@ -183,8 +188,7 @@ export async function openHttpListener(options: HttpListenerOptions): Promise<Ht
     if (origin !== undefined && policy.origins.has(origin.toLowerCase())) allowOrigin(response, origin);
     if (verdict.kind === "refused") {
       log.debug(`http: refused with ${verdict.status}: ${verdict.message}`);
-      answerError(request, response, verdict);
-      return;
+      return answerRefusal(request, response, verdict);
     }
     if (verdict.kind === "preflight") {
       response.writeHead(204, preflightHeaders).end();
@@ -220,6 +224,12 @@ export async function openHttpListener(options: HttpListenerOptions): Promise<Ht
       clearTimeout(timer);
     },
   };
+}
+
+async function answerRefusal(request: IncomingMessage, response: ServerResponse, refusal: Refusal): Promise<void> {
+  if (refusal.door === undefined) return answerError(request, response, refusal);
+  const { refuseAtDoor } = await import("./doors.ts");
+  return refuseAtDoor(refusal.door, { request, response }, refusal);
 }
 
 /** Closes what the dashboard's sessions opened that have ended. */
@@ -258,6 +268,8 @@ class Routes {
   /** What the dashboard's pages are sent is of this listener, and worthless once that has closed. */
   readonly #key = randomBytes(32);
   readonly dashboard: Dashboard;
+  /** All programs at the doors share its settings. */
+  #door: Caller | undefined;
 
   constructor(options: HttpListenerOptions) {
     const { log, makeServer = createServer } = options;
@@ -289,7 +301,7 @@ class Routes {
 
   /** `url` is the listener's. */
   async answer(
-    { route, query, session }: Extract<Verdict, { kind: "route" }>,
+    { route, path, query, session, door }: Extract<Verdict, { kind: "route" }>,
     request: IncomingMessage,
     response: ServerResponse,
     url: string,
@@ -303,6 +315,16 @@ class Routes {
     if (route === "metrics") {
       const { answerMetrics } = await import("./prometheus.ts");
       return answerMetrics(this.#options.partsFor("metrics"), response);
+    }
+    if (door !== undefined) {
+      const { answerDoor } = await import("./doors.ts");
+      const world = {
+        parts: (this.#door ??= this.#options.partsFor("door")),
+        settings: this.#options.settings,
+        timers: this.#timers,
+        limits: this.#limits,
+      };
+      return answerDoor(world, { door, path, query, request, response });
     }
     if (route === "sse") return this.#sse.open(request, response);
     if (route === "dashboard") return this.dashboard.answerPage(request, response, this.#limits);

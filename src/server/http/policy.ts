@@ -3,6 +3,7 @@ import { statSync } from "node:fs";
 import type { IncomingHttpHeaders } from "node:http";
 import { httpTokenFile } from "../../ipc/socket-path.ts";
 import { readHttpToken } from "../../ipc/token.ts";
+import type { DoorName } from "../doors/door.ts";
 
 /** Who may call: exact lists, in lower case. */
 export interface AccessPolicy {
@@ -13,6 +14,8 @@ export interface AccessPolicy {
   readonly token: Buffer | "none" | "unreadable";
   /** The id of the dashboard's session whose bearer this is; it opens fewer routes than the token. */
   readonly session?: (bearer: string) => string | undefined;
+  /** Protocols that are served beside MCP. */
+  readonly doors?: readonly DoorName[];
   /** Programs on this machine read the metrics without a token. */
   readonly hasOpenMetrics?: boolean;
 }
@@ -32,14 +35,16 @@ interface RequestHead {
 }
 
 /** A refused request; `message` goes into a JSON-RPC error. */
-interface Refusal {
+export interface Refusal {
   readonly kind: "refused";
   readonly status: number;
   readonly message: string;
   readonly headers?: Readonly<Record<string, string>>;
+  /** In whose shape it is refused. */
+  readonly door?: DoorName | undefined;
 }
 
-type RouteName = "metrics" | "mcp" | "sse" | "messages" | "health" | "dashboard" | "session" | "events";
+type RouteName = "door" | "metrics" | "mcp" | "sse" | "messages" | "health" | "dashboard" | "session" | "events";
 
 interface Route {
   readonly route: RouteName;
@@ -49,6 +54,7 @@ interface Route {
    * or that it needs none, as what it answers has no data (`open`). `knock` is open to POST, and to a session otherwise.
    */
   readonly access?: "session" | "metrics" | "open" | "knock";
+  readonly door?: DoorName;
 }
 
 export type Verdict =
@@ -59,7 +65,9 @@ export type Verdict =
   | {
       readonly kind: "route";
       readonly route: RouteName;
+      readonly path: string;
       readonly query: URLSearchParams;
+      readonly door?: DoorName | undefined;
       /** The caller has shown the token or a session, or this listener asks for none. */
       readonly isApproved: boolean;
       /** The dashboard's session that it has shown. */
@@ -82,6 +90,7 @@ const singleHeaders: ReadonlySet<string> = new Set([
   "host",
   "origin",
   "authorization",
+  "x-api-key",
   "content-length",
   "content-type",
 ]);
@@ -105,6 +114,25 @@ const tokenParameters: ReadonlySet<string> = new Set([
  * metrics if a setting allows that on this machine, the dashboard's page, which has no data, and its handshake.
  */
 export function judge(request: RequestHead, policy: AccessPolicy): Verdict {
+  const door = request.target.startsWith("/") ? doorOf(request, policy) : undefined;
+  const verdict = judgeRoute(request, policy, door);
+  return verdict.kind === "refused" && door !== undefined ? { ...verdict, door } : verdict;
+}
+
+/** Whose programs ask for such a path. Both OpenAI's and Anthropic's list models, and only the latter state a version. */
+function doorOf({ target, headers }: RequestHead, { doors = [] }: AccessPolicy): DoorName | undefined {
+  if (doors.length === 0) return undefined;
+  const [path] = splitTarget(target);
+  const isOf: Readonly<Record<DoorName, boolean>> = {
+    anthropic:
+      /^\/v1\/messages(\/|$)/.test(path) || (/^\/v1\/models(\/|$)/.test(path) && "anthropic-version" in headers),
+    openai: path.startsWith("/v1/"),
+    ollama: path.startsWith("/api/") || path === "/",
+  };
+  return (["anthropic", "openai", "ollama"] as const).find((door) => doors.includes(door) && isOf[door]);
+}
+
+function judgeRoute(request: RequestHead, policy: AccessPolicy, door: DoorName | undefined): Verdict {
   const { method, target, headers } = request;
   const headerCount = request.rawHeaders.length / 2;
   if (headerCount > maxHeaders) return refused(431, `${headerCount} headers; at most ${maxHeaders} are read`);
@@ -135,8 +163,10 @@ export function judge(request: RequestHead, policy: AccessPolicy): Verdict {
   if ([...query.keys()].some((name) => tokenParameters.has(name.toLowerCase()))) return tokenInUrl;
   const isProbe = path === "/health" && method === "GET" && headers.authorization === undefined;
   if (isProbe && policy.token !== "none") return { kind: "probe" };
-  const known = routes.get(path);
-  const caller = callerOf(headers.authorization, policy, known);
+  const known = door === undefined ? routes.get(path) : doorRoute(door);
+  const key = headers["x-api-key"];
+  const isKey = door !== undefined && typeof key === "string" && headers.authorization === undefined;
+  const caller = callerOf(isKey ? `Bearer ${key}` : headers.authorization, policy, known);
   if (!caller.isApproved && !isOpen(request, known, policy)) {
     return {
       ...refused(401, unauthorized(known, headers.accept)),
@@ -158,14 +188,18 @@ export function judge(request: RequestHead, policy: AccessPolicy): Verdict {
     };
   }
   if (method === "POST") {
-    if (!/^application\/json\s*(;|$)/i.test(headers["content-type"] ?? "")) {
+    // What Ollama's own documentation shows states none; pages of other origins were refused above.
+    const mayLack = door === "ollama" && origin === undefined;
+    if (!mayLack && !/^application\/json\s*(;|$)/i.test(headers["content-type"] ?? "")) {
       return refused(415, "the content type must be application/json");
     }
     if (!/^(identity)?$/i.test(headers["content-encoding"] ?? ""))
       return refused(415, "the body must not be compressed");
   }
-  return { kind: "route", route: known.route, query, ...caller };
+  return { kind: "route", route: known.route, path, query, door, ...caller };
 }
+
+const doorRoute = (door: DoorName): Route => ({ route: "door", methods: ["GET", "HEAD", "POST", "DELETE"], door });
 
 function refused(status: number, message: string): Refusal {
   return { kind: "refused", status, message };

@@ -8,7 +8,7 @@ interface ErrorAnswer {
   readonly message: string;
   readonly code?: number;
   readonly id?: string | number | null;
-  readonly headers?: Readonly<Record<string, string>>;
+  readonly headers?: Readonly<Record<string, string>> | undefined;
 }
 
 /** Headers of every answer: not cached, and its content type not guessed. */
@@ -39,11 +39,17 @@ const swallowMs = 2_000;
  * closing at once would lose the answer for clients that are still sending.
  */
 export function answerError(request: IncomingMessage, response: ServerResponse, answer: ErrorAnswer): void {
+  answerBody(request, response, { ...answer, body: errorBody(answer) });
+}
+
+/** The same with the body of another protocol. */
+export function answerBody(
+  request: IncomingMessage,
+  response: ServerResponse,
+  answer: Pick<ErrorAnswer, "status" | "headers"> & { readonly body: string },
+): void {
   const isUnread = !request.readableEnded && request.method !== "GET" && request.method !== "HEAD";
-  answerJson(response, answer.status, errorBody(answer), {
-    ...answer.headers,
-    ...(isUnread && { connection: "close" }),
-  });
+  answerJson(response, answer.status, answer.body, { ...answer.headers, ...(isUnread && { connection: "close" }) });
   if (!isUnread) return;
   let swallowedBytes = 0;
   request.on("data", (chunk: Buffer) => {

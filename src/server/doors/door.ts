@@ -1,0 +1,101 @@
+/**
+ * What the doors have in common: each reads the requests of a protocol that programs speak already, and writes answers in
+ * it. Pure, except for what a route asks of the orchestrator; `http/doors.ts` serves them.
+ */
+import type { CallerContext } from "../../orchestrator/api/types.ts";
+import { InvalidRequest } from "../../orchestrator/api/errors.ts";
+import type { GenerateRequest, GenerateResult, Orchestrator } from "../../orchestrator/api/facade.ts";
+import type * as z from "zod";
+
+export type DoorName = "openai" | "anthropic" | "ollama";
+
+/** A failure as a program is told of it. */
+export interface DoorFailure {
+  readonly status: number;
+  /** As in `ErrorFacts`, or HTTP: `prompt_too_long`, `unauthorized`. */
+  readonly code: string;
+  readonly message: string;
+  readonly headers?: Readonly<Record<string, string>>;
+}
+
+/** What the program's name of a model means here. */
+export type NamedModel = Pick<GenerateRequest, "model" | "profile">;
+
+/** A request to a route that is not a conversation. */
+export interface DoorCall {
+  readonly orchestrator: Orchestrator;
+  readonly caller: CallerContext;
+  readonly body: unknown;
+  readonly query: URLSearchParams;
+  /** What follows the route's path, decoded: the name of a model. */
+  readonly rest: string;
+  /** Throws `UnknownModel`. */
+  readonly named: (model: string) => NamedModel;
+  /** Writes a line of a stream; the answer is then what was written. */
+  readonly write: (line: object) => void;
+}
+
+/** A conversation that a program sends. */
+export interface DoorChat {
+  /** As the program names it. */
+  readonly model: string;
+  readonly request: Omit<GenerateRequest, "model" | "profile">;
+  /** Whether the answer is wanted as a stream. */
+  readonly isStream: boolean;
+  readonly writer: AnswerWriter;
+}
+
+/** Writes one answer. Every method returns the bytes to send; "" sends nothing. */
+export interface AnswerWriter {
+  /** The first events of a stream. */
+  begin(model: string): string;
+  delta(part: "text" | "thinking", text: string): string;
+  /** The rest: calls of tools, usage, the end. */
+  end(result: GenerateResult): string;
+  /** A failure after the stream began. */
+  failed(failure: DoorFailure): string;
+  /** Sent while nothing else is, so that the program's time limits don't end the request. */
+  readonly keepAlive: string;
+  /** The whole answer, not streamed. */
+  whole(result: GenerateResult): object;
+}
+
+export type DoorRoute =
+  /** Throws `InvalidRequest`. */
+  | { readonly kind: "chat"; readonly read: (body: unknown, rest: string) => DoorChat }
+  | { readonly kind: "answer"; readonly answer: (call: DoorCall) => Promise<object | undefined> };
+
+export interface Door {
+  readonly name: DoorName;
+  /** `POST /v1/chat/completions`; one that ends in `/*` has a `rest`. */
+  readonly routes: Readonly<Record<string, DoorRoute>>;
+  readonly streamType: "text/event-stream" | "application/x-ndjson";
+  errorBody(failure: DoorFailure): object;
+}
+
+/** The route of a request, with what follows its path. */
+export function routeOf(
+  { routes }: Door,
+  method: string,
+  path: string,
+): { route: DoorRoute; rest: string } | undefined {
+  const exact = routes[`${method} ${path}`];
+  if (exact !== undefined) return { route: exact, rest: "" };
+  for (const [name, route] of Object.entries(routes)) {
+    if (!name.endsWith("/*")) continue;
+    const start = name.slice(0, -1);
+    if (`${method} ${path}`.startsWith(start)) {
+      return { route, rest: decodeURIComponent(`${method} ${path}`.slice(start.length)) };
+    }
+  }
+  return undefined;
+}
+
+/** A body as its schema reads it. Throws `InvalidRequest` with the path of what is wrong. */
+export function parsed<Schema extends z.ZodType>(schema: Schema, body: unknown): z.output<Schema> {
+  const read = schema.safeParse(body);
+  if (read.success) return read.data;
+  const [issue] = read.error.issues;
+  const path = issue?.path.join(".") ?? "";
+  throw new InvalidRequest(`${path === "" ? "the body" : path}: ${issue?.message ?? "invalid"}`);
+}

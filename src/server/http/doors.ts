@@ -1,0 +1,336 @@
+import type { IncomingMessage, ServerResponse } from "node:http";
+import { commandSteps } from "../../next-steps/commands.ts";
+import { withSteps } from "../../next-steps/render.ts";
+import { OrchestratorError, faultOf } from "../../orchestrator/api/errors.ts";
+import type { GenerateResult, Orchestrator } from "../../orchestrator/api/facade.ts";
+import { type CallerContext, type Progress, isShell } from "../../orchestrator/api/types.ts";
+import type { Settings } from "../../orchestrator/config/schema.ts";
+import { oneLine } from "../../orchestrator/util/control-characters.ts";
+import { defined } from "../../orchestrator/util/defined.ts";
+import { matchesName } from "../../orchestrator/routing/model-overrides.ts";
+import type { Timers } from "../../orchestrator/util/timers.ts";
+import { failureOf } from "../call/call.ts";
+import type { Caller } from "../call/caller.ts";
+import type { Door, DoorCall, DoorChat, DoorFailure, DoorName, DoorRoute, NamedModel } from "../doors/door.ts";
+import { type StreamLimits, answerBody, answerJson, commonHeaders, readBody, watchReader } from "./respond.ts";
+
+/** Conversations with images and files; the services that these protocols are of take as much. */
+const bodyLimits = { maxBytes: 32 * 1024 * 1024 };
+/** When a stream begins although nothing of its answer is there: clients give up on a silent server. */
+const silentMs = 10_000;
+
+const doors: Readonly<Record<DoorName, () => Promise<Door>>> = {
+  openai: async () => (await import("../doors/openai.ts")).openai,
+  anthropic: async () => (await import("../doors/anthropic.ts")).anthropic,
+  ollama: async () => (await import("../doors/ollama.ts")).ollama,
+};
+
+export interface DoorWorld {
+  readonly parts: Caller;
+  readonly settings: () => Settings["http"];
+  readonly timers: Timers;
+  readonly limits: StreamLimits;
+}
+
+/** One request to a door. */
+export interface DoorRequest {
+  readonly door: DoorName;
+  readonly path: string;
+  readonly query: URLSearchParams;
+  readonly request: IncomingMessage;
+  readonly response: ServerResponse;
+}
+
+/** Answers a request that passed `judge`. */
+export async function answerDoor(world: DoorWorld, asked: DoorRequest): Promise<void> {
+  const { request, response, path } = asked;
+  const { method = "" } = request;
+  const door = await doors[asked.door]();
+  const { routeOf } = await import("../doors/door.ts");
+  const found = routeOf(door, method === "HEAD" ? "GET" : method, path);
+  if (found === undefined)
+    return refuse(door, asked, { status: 404, code: "not_found", message: `${method} ${path} is not served here` });
+  let body: unknown;
+  if (method === "POST" || method === "DELETE") {
+    const read = await readBody(request, response, world.timers, bodyLimits);
+    if (read.kind === "gone") return;
+    if (read.kind === "failed") return refuse(door, asked, { ...read, code: "invalid_request" });
+    body = read.value;
+  }
+  await new Exchange(world, door, asked).answer(found, body);
+}
+
+/** Answers a request that did not pass `judge`, in the shape that the door's programs read. */
+export async function refuseAtDoor(
+  door: DoorName,
+  asked: Pick<DoorRequest, "request" | "response">,
+  { status, message, headers = {} }: Omit<DoorFailure, "code">,
+): Promise<void> {
+  const code = status === 401 ? "unauthorized" : status === 403 ? "forbidden" : "invalid_request";
+  return refuse(await doors[door](), asked, { status, code, message, headers });
+}
+
+function refuse(
+  door: Door,
+  { request, response }: Pick<DoorRequest, "request" | "response">,
+  failure: DoorFailure,
+): void {
+  const { status, headers } = failure;
+  answerBody(request, response, { status, body: JSON.stringify(door.errorBody(failure)), headers });
+}
+
+class Exchange {
+  readonly #world: DoorWorld;
+  readonly #door: Door;
+  readonly #asked: DoorRequest;
+  readonly #abort = new AbortController();
+  readonly #startedAtMs: number;
+  #model: string | undefined;
+
+  constructor(world: DoorWorld, door: Door, asked: DoorRequest) {
+    this.#world = world;
+    this.#door = door;
+    this.#asked = asked;
+    this.#startedAtMs = world.timers.now();
+    asked.response.once("close", () => this.#abort.abort("disconnected"));
+  }
+
+  async answer({ route, rest }: { readonly route: DoorRoute; readonly rest: string }, body: unknown): Promise<void> {
+    const { parts } = this.#world;
+    const { response } = this.#asked;
+    let ended: ReturnType<typeof failureOf> = { outcome: "ok" };
+    let caller: CallerContext | undefined;
+    try {
+      const { orchestrator, callerSettings: settings, configured } = await parts.open();
+      const client = clientOf(this.#asked.request.headers["user-agent"]);
+      caller = {
+        id: `${parts.id}:${client}`,
+        client,
+        roots: [],
+        settings,
+        signal: this.#abort.signal,
+        ...defined({ configured }),
+      };
+      if (route.kind === "chat") await this.#chat(orchestrator, caller, route.read(body, rest));
+      else {
+        const { query } = this.#asked;
+        const call: DoorCall = {
+          orchestrator,
+          caller,
+          body,
+          query,
+          rest,
+          named: (model) => namedModel(model, this.#world.settings().modelNames),
+          write: (line) => this.#write(`${JSON.stringify(line)}\n`),
+        };
+        const answer = await route.answer(call);
+        if (response.headersSent) response.end();
+        else answerJson(response, 200, answer === undefined ? "" : JSON.stringify(answer));
+      }
+    } catch (error) {
+      ended = failureOf(error);
+      if (!response.destroyed) this.#fail(error);
+    } finally {
+      const { door, path } = this.#asked;
+      parts.noteCall?.({
+        client: caller?.client ?? "unknown",
+        tool: `${door}${path.slice(0, 60)}`,
+        durationMs: this.#world.timers.now() - this.#startedAtMs,
+        ...defined({ model: this.#model }),
+        ...ended,
+      });
+    }
+  }
+
+  async #chat(orchestrator: Orchestrator, caller: CallerContext, chat: DoorChat): Promise<void> {
+    const { response } = this.#asked;
+    const { writer, isStream } = chat;
+    const given = namedModel(chat.model, this.#world.settings().modelNames);
+    const operation = await orchestrator.generate(caller, { ...chat.request, ...given });
+    if (!isStream) {
+      const seen: Seen = {};
+      const result = await operation.follow(caller.signal, (progress) => Object.assign(seen, progress));
+      this.#model = result.model;
+      answerJson(response, 200, JSON.stringify(writer.whole(result)), headersOf(seen, result));
+      return;
+    }
+    const stream = new Stream(writer, (bytes, headers) => this.#write(bytes, headers));
+    this.#failed = (failure) => this.#write(writer.failed(failure));
+    try {
+      const result = await operation.follow(caller.signal, (progress) =>
+        stream.progress(progress, operation.partial()),
+      );
+      this.#model = result.model;
+      stream.finish(result, chat.model);
+      response.addTrailers(headersOf({}, result));
+      response.end();
+    } finally {
+      stream.close();
+    }
+  }
+
+  /** How a failure is written once the stream has begun. */
+  #failed: (failure: DoorFailure) => void = () => this.#asked.response.destroy();
+
+  #fail(error: unknown): void {
+    const failure = doorFailure(error);
+    const { response } = this.#asked;
+    if (!(error instanceof OrchestratorError))
+      this.#world.parts.log.warn(`door: ${String(error instanceof Error ? error.stack : error)}`);
+    if (!response.headersSent) return refuse(this.#door, this.#asked, failure);
+    this.#failed(failure);
+    response.end();
+  }
+
+  #watcher: ReturnType<typeof watchReader> | undefined;
+
+  #write(bytes: string, headers: Readonly<Record<string, string>> = {}): void {
+    const { response } = this.#asked;
+    if (!response.headersSent) {
+      response.writeHead(200, {
+        ...commonHeaders,
+        "content-type": this.#door.streamType,
+        trailer: trailers.join(", "),
+        ...headers,
+      });
+      this.#watcher = watchReader(response, this.#world.limits, (why) =>
+        this.#world.parts.log.warn(`door: a stream was cut: ${why}`),
+      );
+    }
+    if (bytes === "" || this.#watcher?.hasRoom() !== true) return;
+    response.write(bytes);
+    if (response.writableNeedDrain) this.#watcher.wrote();
+  }
+}
+
+type Write = (bytes: string, headers?: Readonly<Record<string, string>>) => void;
+type Seen = Pick<Progress, "model" | "reason" | "queueMs" | "loadMs">;
+
+/** One answer as a stream: begun with the first piece of it, or when it takes long. */
+class Stream {
+  readonly #writer: DoorChat["writer"];
+  readonly #write: Write;
+  readonly #timer: NodeJS.Timeout;
+  #seen: Seen = {};
+  readonly #sent = { text: 0, thinking: 0 };
+  #hasBegun = false;
+  #isQuiet = true;
+
+  constructor(writer: DoorChat["writer"], write: Write) {
+    this.#writer = writer;
+    this.#write = write;
+    this.#timer = setInterval(() => {
+      if (this.#isQuiet) this.#send(writer.keepAlive);
+      this.#isQuiet = true;
+    }, silentMs);
+    this.#timer.unref();
+  }
+
+  progress(progress: Progress, partial: { readonly text: string; readonly thinking: string } | undefined): void {
+    this.#seen = { ...this.#seen, ...progress };
+    if (partial === undefined) return;
+    this.#piece("thinking", partial.thinking);
+    this.#piece("text", partial.text);
+  }
+
+  finish(result: GenerateResult, asked: string): void {
+    this.#seen = { model: asked, ...this.#seen };
+    this.#piece("thinking", result.thinking ?? "");
+    this.#piece("text", result.text);
+    this.#send(this.#writer.end(result));
+  }
+
+  close(): void {
+    clearInterval(this.#timer);
+  }
+
+  #piece(part: "text" | "thinking", whole: string): void {
+    const from = this.#sent[part];
+    if (whole.length <= from) return;
+    this.#sent[part] = whole.length;
+    this.#send(this.#writer.delta(part, whole.slice(from)));
+  }
+
+  #send(bytes: string): void {
+    this.#isQuiet = false;
+    if (this.#hasBegun) return this.#write(bytes);
+    this.#hasBegun = true;
+    this.#write(this.#writer.begin(this.#seen.model ?? "") + bytes, headersOf(this.#seen));
+  }
+}
+
+/** What the program's name of a model means: `ollm/auto`, `ollm/PROFILE`, one of `http.modelNames`, or a model's own. */
+function namedModel(name: string, names: Settings["http"]["modelNames"]): NamedModel {
+  const [, mapped = name] = Object.entries(names).findLast(([pattern]) => matchesName(pattern, name)) ?? [];
+  const [, profile] = /^ollm\/(.+)$/.exec(mapped) ?? [];
+  if (profile === undefined) return { model: mapped };
+  return profile === "auto" ? {} : { profile };
+}
+
+/** `claude-cli/2.1.197 (external, cli)` → `claude-cli`, `OpenAI/Python 1.3` → `openai-python`. */
+export function clientOf(userAgent: string | undefined): string {
+  const [, name = "unknown", version = ""] = /^([\w.-]{1,40})(?:\/([\w.-]{1,40}))?/.exec(userAgent ?? "") ?? [];
+  const client = (/^[a-z]/i.test(version) ? `${name}-${version}` : name).toLowerCase();
+  // That would be our own shell or page.
+  return isShell(client) ? "unknown" : client;
+}
+
+const trailers = ["ollm-cached-tokens", "ollm-cost"];
+
+/** `ollm-model`, `ollm-reason` and the others that are known. */
+function headersOf(seen: Seen, result?: GenerateResult): Readonly<Record<string, string>> {
+  const { cachedPromptTokens, cost } = result ?? {};
+  const known: Readonly<Record<string, string | number | undefined>> = {
+    "ollm-model": result?.model ?? seen.model,
+    "ollm-reason": result?.reason ?? seen.reason,
+    "ollm-queue-ms": result?.timing.queueMs ?? seen.queueMs,
+    "ollm-load-ms": result?.timing.loadMs ?? seen.loadMs,
+    "ollm-cached-tokens": cachedPromptTokens,
+    "ollm-cost": cost && `${cost.amount} ${cost.currency}`,
+  };
+  const headers: Record<string, string> = {};
+  for (const [name, value] of Object.entries(known)) {
+    if (value === undefined) continue;
+    const text = typeof value === "number" ? String(Math.round(value)) : value;
+    // Headers are ASCII.
+    headers[name] = oneLine(text).replaceAll(/[^\x20-\x7e]/g, "?");
+  }
+  return headers;
+}
+
+/** Statuses that the official clients act on; they ask again after 408, 409, 429 and from 500. */
+const statuses: Readonly<Record<string, number>> = {
+  unknown_model: 404,
+  queue_full: 429,
+  budget_exceeded: 402,
+  privacy_locked: 403,
+  cancelled: 499,
+  engine_unreachable: 503,
+  connection_lost: 502,
+  engine_not_installed: 503,
+  model_does_not_fit: 503,
+  out_of_memory: 503,
+  daemon_unavailable: 503,
+};
+
+const lastsUntilChanged: ReadonlySet<string> = new Set(["engine_not_installed", "model_does_not_fit"]);
+/** Without a server's own word for it. */
+const queueRetrySeconds = 5;
+
+export function doorFailure(error: unknown): DoorFailure {
+  const { code, blames } = faultOf(error);
+  if (!(error instanceof OrchestratorError))
+    return { status: 500, code, message: "internal error; the log of the daemon has it" };
+  const status = statuses[code] ?? (blames === "request" ? 400 : 500);
+  const retrySeconds = error.retryAfterMs === undefined ? undefined : Math.ceil(error.retryAfterMs / 1_000);
+  const after = retrySeconds ?? (status === 429 ? queueRetrySeconds : undefined);
+  return {
+    status,
+    code,
+    message: withSteps(error, commandSteps, ". "),
+    headers: {
+      ...(after !== undefined && { "retry-after": String(after) }),
+      ...(lastsUntilChanged.has(code) && { "x-should-retry": "false" }),
+    },
+  };
+}
