@@ -1,11 +1,13 @@
 import { type Labelled, splitHeldOut } from "../scripts/classifier/labelled.ts";
 import { readSources } from "../scripts/classifier/sources.ts";
 import { readSlots } from "../scripts/classifier/templates.ts";
-import { type TaskRequest, classifyTask } from "../src/orchestrator/routing/classify.ts";
+import { classifyTask } from "../src/orchestrator/routing/classify.ts";
 import { classifiedTasks } from "../src/orchestrator/api/types.ts";
 import { taskPrompts } from "../test/orchestrator/routing/task-prompts.ts";
 import type { Bench } from "./bench.ts";
 import { median, percentile, rounded } from "./support/statistics.ts";
+
+type TaskRequest = Parameters<typeof classifyTask>[0];
 
 const bars = { heldOut: 0.9, own: 0.85, ms: 0.2 };
 

@@ -1,6 +1,6 @@
 /**
  * Trains the classifier of tasks: `npx tsx scripts/train-classifier.ts --folder DIR` writes
- * `src/orchestrator/routing/task-weights.ts`. The folder holds checkouts of the public repositories that
+ * `src/orchestrator/routing/task-weights.json`. The folder holds checkouts of the public repositories that
  * `classifier/sources.ts` lists with their licences; prompts of our own are in `classifier/templates/`. None of the
  * foreign prompts is stored here. A fifth of the foreign prompts is never trained on: `npm run bench -- classify --folder
  * DIR` measures it. The same folder gives the same file.
@@ -13,14 +13,14 @@ import { writeFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { classifiedTasks } from "../src/orchestrator/api/types.ts";
-import { bucketCount, taskFeatures } from "../src/orchestrator/routing/task-features.ts";
+import { bucketCount, taskFeatures } from "../src/orchestrator/routing/classify.ts";
 import { taskPrompts } from "../test/orchestrator/routing/task-prompts.ts";
 import { type Labelled, randomNumbers, split, splitHeldOut } from "./classifier/labelled.ts";
 import { readSources, sourceNames, withForeignTexts } from "./classifier/sources.ts";
 import { ownPrompts, readSlots, writtenPrompts } from "./classifier/templates.ts";
 import { crossedPrompts, withWrappers } from "./classifier/wrappers.ts";
 
-const target = fileURLToPath(new URL("../src/orchestrator/routing/task-weights.ts", import.meta.url));
+const target = fileURLToPath(new URL("../src/orchestrator/routing/task-weights.json", import.meta.url));
 
 /** So many buckets keep weights: the file stays below 150 KB. Twice as many with four bits are better than with eight. */
 const keptBuckets = 17_000;
@@ -195,24 +195,19 @@ function fileOf(weights: Weights, kept: ReadonlySet<number>, temperature: number
   const rows = Buffer.from(
     Array.from({ length: indexes.length / 2 }, (_, at) => ((indexes[2 * at] ?? 0) << 4) | (indexes[2 * at + 1] ?? 0)),
   );
-  return `/**
- * Weights of the classifier of tasks, written by \`scripts/train-classifier.ts\`: do not edit. They contain no text. Trained
- * on prompts of our own (\`scripts/classifier/templates/\`) and of:
-${sourceNames.map((name) => ` * - ${name}`).join("\n")}
- */
-export const taskWeights = {
-  /** A prompt whose class is less probable than this is \`general\`. */
-  threshold: ${Number(threshold.toFixed(2))},
-  /** What one step of a weight is worth. */
-  scale: ${Number((largest / 127 / temperature).toPrecision(6))},
-  /** Base64: a bit for each bucket that has a row. */
-  kept: "${bits.toString("base64")}",
-  /** What the indexes in \`rows\` stand for. */
-  steps: [${steps.join(", ")}],
-  /** Base64: four bits for each class, row after row. */
-  rows: "${rows.toString("base64")}",
-} as const;
-`;
+  const about =
+    "Weights of the classifier of tasks, written by scripts/train-classifier.ts: do not edit. They contain no text. " +
+    "Trained on prompts of our own (scripts/classifier/templates/) and of the sources.";
+  const file = {
+    about,
+    sources: sourceNames,
+    threshold: Number(threshold.toFixed(2)),
+    scale: Number((largest / 127 / temperature).toPrecision(6)),
+    kept: bits.toString("base64"),
+    steps,
+    rows: rows.toString("base64"),
+  };
+  return `${JSON.stringify(file, null, 2)}\n`;
 }
 
 const { values: options } = parseArgs({ options: { folder: { type: "string" } } });

@@ -1,5 +1,7 @@
 import type { ClassifiedTask } from "../../src/orchestrator/api/types.ts";
-import type { ClassifiedText } from "../../src/orchestrator/routing/task-features.ts";
+import type { taskFeatures } from "../../src/orchestrator/routing/classify.ts";
+
+type ClassifiedText = Parameters<typeof taskFeatures>[0];
 
 /** A prompt whose class is known. */
 export interface Labelled extends ClassifiedText {

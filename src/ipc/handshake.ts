@@ -25,7 +25,7 @@ import { messageOf } from "../orchestrator/util/message-of.ts";
  * | `closed`    | it accepted the connection and closed it, as one that is ending does  | yes                      |
  * | `untrusted` | the token can't be read, the proof is wrong, or another home answered | perhaps; it isn't ours   |
  */
-export type UnreachableReason = "absent" | "dead" | "gone" | "silent" | "closed" | "untrusted";
+type UnreachableReason = "absent" | "dead" | "gone" | "silent" | "closed" | "untrusted";
 
 /** Bounds connecting and a daemon's introduction, which needs no work of the engines. */
 export const introductionMs = 2_000;

@@ -3,10 +3,12 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import type { SetupOptions } from "../../src/cli/setup/setup.ts";
-import type { EngineState } from "../../src/cli/setup/setup-guide.ts";
+import type { EmbeddedEngine } from "../../src/cli/setup/setup-guide.ts";
 import { PullFailed } from "../../src/orchestrator/api/errors.ts";
 import { advice } from "../../src/orchestrator/api/next-step.ts";
 import { runSetup, writeIn, type SetupGiven } from "../support/run-setup.ts";
+
+type EngineState = Awaited<ReturnType<EmbeddedEngine["look"]>>;
 
 let home: string;
 

@@ -3,10 +3,12 @@ import { type Socket, connect, createServer } from "node:net";
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { type Claim, claimHome } from "../../src/ipc/claim.ts";
-import { type UnreachableReason, connectDaemon } from "../../src/ipc/handshake.ts";
+import { connectDaemon } from "../../src/ipc/handshake.ts";
 import { tokenFile } from "../../src/ipc/socket-path.ts";
 import { ensureToken, readToken } from "../../src/ipc/token.ts";
 import { introducingServer, temporaryHome } from "../support/ipc-home.ts";
+
+type UnreachableReason = string;
 
 const hello = {
   version: "1.0.0+a",

@@ -20,7 +20,7 @@ import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { renderSteps } from "../../src/next-steps/render.ts";
 import { toolSteps } from "../../src/next-steps/tools.ts";
 import { InvalidRequest } from "../../src/orchestrator/api/errors.ts";
-import { createFiles, type FileAccess } from "../../src/server/files/files.ts";
+import { createFiles } from "../../src/server/files/files.ts";
 
 let base = "";
 let root = "";
@@ -38,7 +38,7 @@ beforeEach(async () => {
 
 afterEach(async () => rm(base, { recursive: true, force: true }));
 
-function files(options: Partial<FileAccess> & { readonly workingDirectory?: string } = {}) {
+function files(options: Partial<Parameters<typeof createFiles>[0]> & { readonly workingDirectory?: string } = {}) {
   const { workingDirectory, ...access } = options;
   return createFiles({
     roots: async () => ({ folders: [root], ...(workingDirectory !== undefined && { workingDirectory }) }),

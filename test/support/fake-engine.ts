@@ -1,6 +1,6 @@
 import type { Engine, LoadOptions, ResidentModel } from "../../src/orchestrator/engines/engine.ts";
 import { embeddedLoadRules } from "../../src/orchestrator/engines/llama-cpp/prepare-request.ts";
-import { ollamaLoadRules } from "../../src/orchestrator/engines/ollama/load-rules.ts";
+import { ollamaLoadRules } from "../../src/orchestrator/engines/ollama/index.ts";
 import type { Generation, GenerationRequest, GenerationSink } from "../../src/orchestrator/engines/generation.ts";
 import { Cancelled, LoadFailed, UnknownModel } from "../../src/orchestrator/api/errors.ts";
 import type { InstalledModel } from "../../src/orchestrator/api/types.ts";

@@ -6,7 +6,9 @@ import { renderSteps } from "../../src/next-steps/render.ts";
 import { toolSteps } from "../../src/next-steps/tools.ts";
 import { InvalidRequest } from "../../src/orchestrator/api/errors.ts";
 import type { AllowedRoots } from "../../src/server/files/allowed-paths.ts";
-import { type FileAccess, createFiles } from "../../src/server/files/files.ts";
+import { createFiles } from "../../src/server/files/files.ts";
+
+type FileAccess = Parameters<typeof createFiles>[0];
 
 /** A temporary folder with a home and git repositories in it. */
 export interface GitTest {

@@ -1,5 +1,7 @@
 import { createHash } from "node:crypto";
-import { type GuideForm, guideIn } from "../../src/cli/setup/guide-plan.ts";
+import { guideIn } from "../../src/cli/setup/guide-plan.ts";
+
+type GuideForm = Parameters<typeof guideIn>[0];
 
 const sumInMark = /(<!-- ollm guide )[0-9a-f]{8}/;
 

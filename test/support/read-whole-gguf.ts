@@ -1,5 +1,7 @@
 import type { GgufTensor } from "../../src/orchestrator/engines/gguf/header.ts";
-import { type ByteSource, parseHeader } from "../../src/orchestrator/engines/gguf/read-header.ts";
+import { parseHeader, type readHeader } from "../../src/orchestrator/engines/gguf/read-header.ts";
+
+type ByteSource = Parameters<typeof readHeader>[0];
 
 /** Reads a whole header, with texts of up to 16 MiB and lists of up to 1,024 items. Throws `DamagedGguf`. */
 export function readWhole(source: ByteSource) {

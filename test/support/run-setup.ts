@@ -1,10 +1,14 @@
 import { mkdir, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import { type SetupOptions, type SetupWorld, setup } from "../../src/cli/setup/setup.ts";
+import { type SetupOptions, setup } from "../../src/cli/setup/setup.ts";
 import type { LaunchCheck } from "../../src/cli/setup/check-clients.ts";
-import type { EmbeddedEngine, EngineState } from "../../src/cli/setup/setup-guide.ts";
+import type { EmbeddedEngine } from "../../src/cli/setup/setup-guide.ts";
 import type { Launch } from "../../src/cli/setup/launch.ts";
 import type { CommandIo } from "../../src/cli/terminal/io.ts";
+
+type SetupWorld = NonNullable<Parameters<typeof setup>[2]>;
+
+type EngineState = Awaited<ReturnType<EmbeddedEngine["look"]>>;
 
 export interface SetupGiven {
   /** A person's input, in order; empty if there is no terminal. */

@@ -2,7 +2,7 @@ import { expect, it } from "vitest";
 import * as z from "zod";
 import { resources } from "../../src/resources/index.ts";
 import { tools } from "../../src/tools/index.ts";
-import { toolsOnOffer } from "../../src/tools/tool-sets.ts";
+import { toolsOnOffer } from "../../src/server/call/offered-tools.ts";
 
 interface Node {
   readonly type?: string;

@@ -7,7 +7,7 @@ import { hintsOf, toolEntry } from "../../src/server/mcp/handle-tools.ts";
 import type { ToolDefinition } from "../../src/tools/definition.ts";
 import { tools } from "../../src/tools/index.ts";
 import { routeAndGenerate } from "../../src/tools/route-and-generate.ts";
-import { toolsOnOffer } from "../../src/tools/tool-sets.ts";
+import { toolsOnOffer } from "../../src/server/call/offered-tools.ts";
 import { createFakeOrchestrator, generated } from "../support/fake-orchestrator.ts";
 import { connectMemoryClient } from "../support/memory-client.ts";
 

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { toolsOnOffer } from "../../src/tools/tool-sets.ts";
+import { toolsOnOffer } from "../../src/server/call/offered-tools.ts";
 
 const all = ["route_and_generate", "list_models", "compare", "create_template", "update_config"];
 const tools = all.map((name) => ({

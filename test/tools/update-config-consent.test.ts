@@ -1,7 +1,7 @@
 import { readFile, writeFile } from "node:fs/promises";
 import { describe, expect, it } from "vitest";
 import type { CallerContext } from "../../src/orchestrator/api/types.ts";
-import { whyAskFor } from "../../src/orchestrator/config/consent.ts";
+import { whyAskFor } from "../../src/orchestrator/config/change.ts";
 import { formatPath, leafPaths } from "../../src/orchestrator/config/paths.ts";
 import { settingsSchema } from "../../src/orchestrator/config/schema.ts";
 import { useSettingsHome } from "../support/settings-home.ts";

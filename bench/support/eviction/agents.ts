@@ -1,4 +1,4 @@
-import { FairTurns, flowOf, type TurnTaker } from "../../../src/orchestrator/residency/queue-requests.ts";
+import { FairTurns, flowOf } from "../../../src/orchestrator/residency/queue-requests.ts";
 import {
   afterDecision,
   nextToServe,
@@ -8,6 +8,8 @@ import {
 } from "../../../src/orchestrator/residency/decide/queue-order.ts";
 import type { Machine, Random } from "./machine.ts";
 import { createOwnMachine } from "./own-machine.ts";
+
+type TurnTaker = Parameters<FairTurns["served"]>[1];
 
 export interface AgentsRun {
   readonly reloadSeconds: number;

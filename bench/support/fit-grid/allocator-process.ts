@@ -3,8 +3,10 @@
  * `AllocatorRequest`; out: `AllocatorReply`, one after the other. A program of its own, because some files end it.
  */
 import { pathToFileURL } from "node:url";
-import type { GgufInsights, NodeLlamaCpp } from "../../../src/orchestrator/engines/llama-cpp/child/node-llama-cpp.ts";
+import type { NodeLlamaCpp } from "../../../src/orchestrator/engines/llama-cpp/child/node-llama-cpp.ts";
 import type { AllocatorReply, AllocatorRequest } from "./allocator.ts";
+
+type GgufInsights = Awaited<ReturnType<NodeLlamaCpp["GgufInsights"]["from"]>>;
 
 /** Beyond the part that the child uses: numbers of `ggml_type`. */
 type Simulate = (

@@ -155,7 +155,7 @@ function onceEachFile(targets: readonly GuideTarget[]): readonly GuideTarget[] {
 }
 
 /** The form of the guide in a file: the whole file, as a skill or as instructions, or a section of it. */
-export type GuideForm = "skill" | "instructions" | "section";
+type GuideForm = "skill" | "instructions" | "section";
 
 /**
  * What an assistant should know to hand work to local models; the same for every client. With what surrounds it at most 300

@@ -293,7 +293,7 @@ export function nothingFound(facts: ClientFacts, program: Program, roots: readon
 }
 
 /** The state of the embedded engine. */
-export type EngineState =
+type EngineState =
   | { readonly kind: "installed" }
   | { readonly kind: "possible"; readonly downloadBytes: number; readonly installedBytes: number }
   /** `reason`: no binaries for this system, or disabled. */

@@ -50,7 +50,7 @@ export interface SetupOptions {
 }
 
 /** The parts that tests replace. */
-export interface SetupWorld {
+interface SetupWorld {
   now(): Date;
   /** Starts an entry as its client would. */
   check(launch: Launch): Promise<LaunchCheck>;

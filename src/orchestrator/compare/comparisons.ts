@@ -258,7 +258,7 @@ const comparisonEvent: z.ZodType<ComparisonEvent> = z.discriminatedUnion("type",
   z.object({ type: z.literal("picked"), id: z.string(), model: z.string().exactOptional() }),
 ]);
 
-export interface ComparisonsState {
+interface ComparisonsState {
   /** Oldest first. */
   comparisons: Comparison[];
 }

@@ -216,7 +216,7 @@ function onEngine(entry: LocatedCandidate, located: LocatedModel): LocatedCandid
 }
 
 /** An engine that holds a model, as a possible destination of a request. */
-export interface Copy {
+interface Copy {
   /** Requests that wait there or are being answered. */
   readonly assigned: number;
   /** Answers that it computes at the same time. */
@@ -243,7 +243,7 @@ export function chooseCopy(copies: readonly Copy[], answerMs: number): number {
 }
 
 /** A replica of a cluster, as a possible destination of a request. */
-export interface Replica {
+interface Replica {
   /** Our own requests there. */
   readonly assigned: number;
   /** Requests that run or wait there, of all programs. */

@@ -222,7 +222,7 @@ export function flowOf({ caller, priority }: Pick<WaitingRequest, "caller" | "pr
   return `${priority} ${caller}`;
 }
 
-export interface TurnTaker {
+interface TurnTaker {
   /** `flowOf` it. */
   readonly flow: string;
   /** `newest` at its arrival. */

@@ -1,7 +1,7 @@
 import type { Emit } from "../api/events.ts";
 import type { Log } from "../api/log.ts";
 import type { Settings } from "../config/schema.ts";
-import type { Engine } from "../engines/engine.ts";
+import type { Engine, ResidentModel } from "../engines/engine.ts";
 import type { Operations } from "../jobs/operations.ts";
 import { createEstimates } from "./estimates.ts";
 import type { KeptLearning } from "./kept-learning.ts";
@@ -10,17 +10,21 @@ import type { MemoryProbe } from "../memory/measure/probe.ts";
 import type { Inventory } from "../catalog/inventory.ts";
 import type { DocumentFiles } from "../storage/document-files.ts";
 import type { Timers } from "../util/timers.ts";
-import { createBackgroundLoader, createPreload, createLostPins } from "./background-loader.ts";
+import { createBackgroundLoader, createPreload, createLostPins, type LostPins } from "./background-loader.ts";
 import { createEvictionPolicies } from "./eviction-policies.ts";
 import { Health, createTokenProbe } from "./health.ts";
 import { KeepAlive, type Pins } from "./keep-alive.ts";
 import { Loader } from "./loader.ts";
-import { Maintenance } from "./maintenance.ts";
 import { createMoreSequences } from "./more-sequences.ts";
-import { createOwnedModelsStore } from "./owned-models-store.ts";
+import { createOwnedModelsStore, type OwnedModelsStore } from "./owned-models-store.ts";
 import { Plans } from "./plans.ts";
 import { LoadOperations, RequestQueues } from "./request-queues.ts";
 import type { Slots } from "./slots.ts";
+import { throwIfCancelled } from "../api/errors.ts";
+import { formatDuration } from "../util/format-bytes.ts";
+import { sameModel } from "../util/model-name.ts";
+import { planMaintenance, touchIntervalMs } from "./maintenance-plan.ts";
+import { messageOf } from "../util/message-of.ts";
 
 interface ResidencyParts {
   readonly slots: Slots;
@@ -105,4 +109,194 @@ export function createMaintenance(
       await store.close();
     },
   };
+}
+
+interface MaintenanceParts {
+  readonly inventory: Inventory;
+  readonly slots: Slots;
+  readonly pins: Pick<Pins, "isPinned">;
+  readonly loader: Pick<Loader, "expire">;
+  readonly keepAlive: Pick<KeepAlive, "renew">;
+  readonly health: Pick<Health, "checkAll">;
+  readonly lost: LostPins;
+  readonly store: OwnedModelsStore;
+  readonly emit: Emit;
+  readonly settings: () => Settings;
+  readonly timers: Timers;
+  /** Milliseconds since the epoch. */
+  readonly now: () => number;
+  readonly log: Log;
+  readonly signal: AbortSignal;
+}
+
+const pollIntervalMs = 20_000;
+/** Delay of the first poll: a model that was just loaded is about to be used. */
+const firstPollMs = 2_000;
+/** Engines unload models slightly after the end of their keep-alive. */
+const endSlackMs = 1_000;
+/** A timer this late means that the machine slept, even if `wokeUp` was not called yet. */
+const sleepGapMs = 30_000;
+
+/**
+ * Background maintenance of loaded models: polls the engines while a model of ours is loaded. Renews the keep-alive of
+ * pinned models, unloads models that their engine should have unloaded, and detects what other programs do to our
+ * models. Touches only loaded models, so that a touch never loads one.
+ */
+class Maintenance {
+  readonly #parts: MaintenanceParts;
+  #cancel: (() => void) | undefined;
+  #awakeSinceMs: number;
+  #wasDueAtMs: number | undefined;
+  #polling: Promise<void> | undefined;
+
+  constructor(parts: MaintenanceParts) {
+    this.#parts = parts;
+    this.#awakeSinceMs = parts.now();
+    parts.slots.on("owner", () => this.begin());
+  }
+
+  /** A model of ours may have been loaded, or its keep-alive changed: saves it, and starts polling. */
+  begin(): void {
+    this.#parts.store.changed();
+    const untilDueMs = (this.#wasDueAtMs ?? 0) - this.#parts.now();
+    const isLate = this.#cancel !== undefined && untilDueMs > firstPollMs;
+    if (this.#cancel === undefined && this.#polling === undefined) this.#schedule(firstPollMs);
+    else if (isLate && this.#hasUnseenPin()) this.#schedule(firstPollMs);
+    else if (isLate && this.#nextPollMs() < untilDueMs) this.#schedule(this.#nextPollMs());
+    // A change during a poll may have come too late for it.
+    else if (this.#cancel === undefined)
+      void this.#polling?.finally(() => this.#cancel === undefined && this.#schedule(firstPollMs));
+  }
+
+  /** The machine slept: that time doesn't count as idle. Checks the engines. Never throws. */
+  async wokeUp(): Promise<void> {
+    const { now, health } = this.#parts;
+    this.#awakeSinceMs = now();
+    if (this.#wasDueAtMs !== undefined) this.#wasDueAtMs = now() + pollIntervalMs;
+    await health.checkAll();
+  }
+
+  close(): void {
+    this.#cancel?.();
+    this.#cancel = undefined;
+  }
+
+  #schedule(delayMs: number): void {
+    const { timers, now, signal } = this.#parts;
+    if (signal.aborted) return;
+    this.#cancel?.();
+    this.#wasDueAtMs = now() + delayMs;
+    this.#cancel = timers.after(delayMs, () => {
+      this.#cancel = undefined;
+      this.#polling ??= this.#poll().finally(() => {
+        this.#polling = undefined;
+      });
+    });
+  }
+
+  /** Polls all engines once. Never throws. */
+  async #poll(): Promise<void> {
+    const { inventory, slots, lost, health, store, now } = this.#parts;
+    if (this.#wasDueAtMs !== undefined && now() - this.#wasDueAtMs > sleepGapMs) {
+      this.#awakeSinceMs = now();
+      await this.#attempt("checking the engines after a sleep", () => health.checkAll());
+    }
+    this.#wasDueAtMs = undefined;
+    for (const engine of inventory.engines) await this.#attempt(`polling ${engine.id}`, () => this.#pollEngine(engine));
+    store.changed();
+    // No timers while no model of ours is loaded.
+    const isNeeded = (engine: Engine) => slots.owned(engine).length > 0 || lost.isExpecting(engine);
+    if (inventory.engines.some(isNeeded)) this.#schedule(this.#nextPollMs());
+  }
+
+  async #pollEngine(engine: Engine): Promise<void> {
+    const { inventory, slots, lost, emit, now, signal } = this.#parts;
+    const residents = await inventory.resident(engine, 0);
+    if (inventory.isUnresponsive(engine)) {
+      lost.wasUnresponsive(engine);
+      return;
+    }
+    for (const slot of slots.owned(engine)) {
+      const { name, sentSeconds } = slot.ownedLoad;
+      if (slot.isBusy || residents.some((model) => sameModel(model.name, name))) continue;
+      // Pinned models are reported by `lost`.
+      if (!slot.isPinned(name)) {
+        const steps = [whyGone(engine.id, sentSeconds, now() - slot.lastActivityMs)];
+        emit({ kind: "decision taken", decision: { kind: "expire", model: name, engine: engine.id, steps } });
+      }
+      slot.disown();
+    }
+    await lost.check(engine, residents, signal);
+    if (engine.isPrivate !== true) await this.#maintain(engine, residents);
+  }
+
+  async #maintain(engine: Engine, residents: readonly ResidentModel[]): Promise<void> {
+    const { slots, loader, keepAlive, emit, settings, now, signal } = this.#parts;
+    const clock = {
+      nowMs: now(),
+      awakeSinceMs: this.#awakeSinceMs,
+      touchEveryMs: touchIntervalMs(settings().model.keepAlive.timeout),
+    };
+    const plan = planMaintenance(
+      residents.map((model) => slots.view(engine, model)),
+      clock,
+    );
+    for (const { name, isLosing } of plan.touch) {
+      if (isLosing) {
+        const steps = [`${engine.id} would have unloaded ${name}, which is pinned: keep-alive renewed`];
+        emit({ kind: "decision taken", decision: { kind: "touch", model: name, engine: engine.id, steps } });
+      }
+      slots.of(engine, name).renewedAtMs = now();
+      await this.#attempt(`touching ${name}`, () => keepAlive.renew(engine, name, signal));
+    }
+    for (const name of plan.expire) await this.#attempt(`unloading ${name}`, () => loader.expire(engine, name, signal));
+  }
+
+  async #attempt(what: string, work: () => Promise<unknown>): Promise<void> {
+    const { signal, log } = this.#parts;
+    try {
+      throwIfCancelled(signal, what);
+      await work();
+    } catch (error) {
+      if (!signal.aborted) log.warn(`maintenance: ${what}: ${messageOf(error)}`);
+    }
+  }
+
+  /** At most until our next keep-alive ends; those that have ended already don't count. */
+  #nextPollMs(): number {
+    const { inventory, slots, now } = this.#parts;
+    const ends = inventory.engines.flatMap((engine) =>
+      slots.owned(engine).flatMap(({ ownedLoad: { sentSeconds = -1 }, lastActivityMs }) => {
+        const endsInMs = lastActivityMs + sentSeconds * 1_000 - now();
+        return sentSeconds < 0 || endsInMs <= 0 ? [] : [endsInMs + endSlackMs];
+      }),
+    );
+    return Math.min(pollIntervalMs, ...ends);
+  }
+
+  /** The loss of a pinned model that no poll has seen would not be noticed. */
+  #hasUnseenPin(): boolean {
+    const { inventory, slots, pins, lost } = this.#parts;
+    return inventory.engines.some((engine) =>
+      slots.owned(engine).some(({ ownedLoad: { name } }) => pins.isPinned(name) && !lost.hasSeen(engine, name)),
+    );
+  }
+}
+
+/** A poll comes up to `pollIntervalMs` late, and an engine's clock may be a little ahead. */
+const clockSlackMs = 5_000;
+
+/** Why a model of ours is no longer loaded, although this program did not unload it. */
+function whyGone(engine: string, sentSeconds: number | undefined, idleMs: number): string {
+  const idle = `idle for ${formatDuration(idleMs)}`;
+  // Without a keep-alive of ours the engine's idle timeout applies.
+  if (sentSeconds === undefined) return `${idle}: unloaded by ${engine}`;
+  if (sentSeconds >= 0 && idleMs + clockSlackMs >= sentSeconds * 1_000) {
+    return `${idle}: its keep-alive of ${formatDuration(sentSeconds * 1_000)} ended, unloaded by ${engine}`;
+  }
+  const when =
+    sentSeconds < 0
+      ? "although it was pinned"
+      : `before its keep-alive of ${formatDuration(sentSeconds * 1_000)} ended`;
+  return `unloaded ${when}: ${engine} was restarted or evicted it, or another program unloaded it`;
 }

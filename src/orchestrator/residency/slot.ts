@@ -6,7 +6,7 @@ import { localDomain } from "../memory/state.ts";
 import { sameModel } from "../util/model-name.ts";
 import { type Sighting, judgeExpiry } from "./maintenance-plan.ts";
 
-export type SlotState = "absent" | "loading" | "ready" | "evicting" | "stuck";
+type SlotState = "absent" | "loading" | "ready" | "evicting" | "stuck";
 
 /** A load by this program. */
 export interface OwnedLoad {

@@ -26,7 +26,7 @@ import type { NamedFiles } from "./named-files.ts";
 import { openOutput } from "./output-file.ts";
 import { defined } from "../../orchestrator/util/defined.ts";
 
-export interface FileAccess {
+interface FileAccess {
   /** Called at most once per call, and only when the call names a file: it may send a request to the client. */
   roots(): Promise<AllowedRoots>;
   readonly limits: { readonly maxFileBytes: number; readonly maxTotalBytes: number };

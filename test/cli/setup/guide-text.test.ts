@@ -4,17 +4,12 @@ import { countTokens } from "gpt-tokenizer/encoding/o200k_base";
 import { describe, expect, test } from "vitest";
 import { parse } from "yaml";
 import * as z from "zod";
-import {
-  type GuideForm,
-  guideIn,
-  guideState,
-  guideText,
-  withGuide,
-  withoutGuide,
-} from "../../../src/cli/setup/guide-plan.ts";
+import { guideIn, guideState, guideText, withGuide, withoutGuide } from "../../../src/cli/setup/guide-plan.ts";
 import { parseGitSource } from "../../../src/server/files/git-repository.ts";
 import { routeAndGenerate } from "../../../src/tools/route-and-generate.ts";
 import { olderGuide } from "../../support/older-guide.ts";
+
+type GuideForm = Parameters<typeof guideIn>[0];
 
 const forms = ["skill", "instructions", "section"] as const satisfies readonly GuideForm[];
 

@@ -5,7 +5,6 @@ import { afterEach, describe, expect, it } from "vitest";
 import { StoreFailed } from "../../../src/orchestrator/api/errors.ts";
 import type { Comparison, Preference } from "../../../src/orchestrator/api/facade-compare.ts";
 import {
-  type ComparisonsState,
   applyComparison,
   bounded,
   maxTextCharacters,
@@ -14,6 +13,8 @@ import {
 import { applyPreference, noPreferences } from "../../../src/orchestrator/routing/evidence.ts";
 import { openPreferences } from "../../../src/orchestrator/watch/learning.ts";
 import { type DocumentFiles, createDocumentFiles } from "../../../src/orchestrator/storage/document-files.ts";
+
+type ComparisonsState = Parameters<typeof applyComparison>[0];
 
 const log = { debug: () => undefined, info: () => undefined, warn: () => undefined };
 

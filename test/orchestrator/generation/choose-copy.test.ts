@@ -1,5 +1,7 @@
 import { describe, expect, it } from "vitest";
-import { type Copy, chooseCopy } from "../../../src/orchestrator/generation/copies.ts";
+import { chooseCopy } from "../../../src/orchestrator/generation/copies.ts";
+
+type Copy = Parameters<typeof chooseCopy>[0][number];
 
 const copy = (assigned: number, more: Partial<Copy> = {}): Copy => ({
   assigned,

@@ -2,10 +2,12 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { EngineUnreachable, GenerationFailed } from "../../../src/orchestrator/api/errors.ts";
 import type { EngineLoad } from "../../../src/orchestrator/engines/engine.ts";
-import { type Replica, chooseReplica } from "../../../src/orchestrator/generation/copies.ts";
+import { chooseReplica } from "../../../src/orchestrator/generation/copies.ts";
 import { createFakeEngine, createGate, fakeModel } from "../../support/fake-engine.ts";
 import { createTestOrchestrator } from "../../support/orchestrator.ts";
 import { settle } from "../../support/slow-time.ts";
+
+type Replica = Parameters<typeof chooseReplica>[0][number];
 
 const { digest: _digest, ...model } = fakeModel("qwen2.5:72b", 0);
 

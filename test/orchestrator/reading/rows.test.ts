@@ -1,6 +1,6 @@
 import { readFile } from "node:fs/promises";
 import { describe, expect, it } from "vitest";
-import { asksOfRows } from "../../../src/orchestrator/reading/rows-question.ts";
+import { asksOfRows } from "../../../src/orchestrator/reading/rows.ts";
 import { createEvents } from "../../../src/orchestrator/api/events.ts";
 import { createLog } from "../../../src/orchestrator/api/log.ts";
 import type { GenerationRequest } from "../../../src/orchestrator/engines/generation.ts";

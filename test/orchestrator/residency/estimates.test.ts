@@ -10,7 +10,7 @@ import { createEstimates, type Estimates } from "../../../src/orchestrator/resid
 import { createKeptLearning } from "../../../src/orchestrator/residency/kept-learning.ts";
 import type { MemoryEstimate } from "../../../src/orchestrator/api/facade-status.ts";
 import type { ModelFacts, OllamaServerOptions } from "../../../src/orchestrator/api/types.ts";
-import { ollamaLoadRules } from "../../../src/orchestrator/engines/ollama/load-rules.ts";
+import { ollamaLoadRules } from "../../../src/orchestrator/engines/ollama/index.ts";
 import { createFakeEngine, fakeModel } from "../../support/fake-engine.ts";
 import { fittedShapes } from "../../support/model-shapes.ts";
 import { metadataOf } from "../../support/shape-gguf.ts";

@@ -2,9 +2,11 @@ import fc from "fast-check";
 import { it } from "vitest";
 import { createMemoryDomain } from "../../../src/orchestrator/memory/state.ts";
 import { createObservations } from "../../../src/orchestrator/residency/observations.ts";
-import type { SlotState } from "../../../src/orchestrator/residency/slot.ts";
+import type { ModelSlot } from "../../../src/orchestrator/residency/slot.ts";
 import { Slots } from "../../../src/orchestrator/residency/slots.ts";
 import { createFakeEngine } from "../../support/fake-engine.ts";
+
+type SlotState = ModelSlot["state"];
 
 type Name = "a" | "b";
 const names: readonly Name[] = ["a", "b"];

@@ -1,8 +1,10 @@
 import { readFile } from "node:fs/promises";
 import { describe, expect, it } from "vitest";
-import { type TaskRequest, classifyTask } from "../../../src/orchestrator/routing/classify.ts";
+import { classifyTask } from "../../../src/orchestrator/routing/classify.ts";
 import { type ClassifiedTask, classifiedTasks } from "../../../src/orchestrator/api/types.ts";
 import { taskPrompts } from "./task-prompts.ts";
+
+type TaskRequest = Parameters<typeof classifyTask>[0];
 
 const requestOf = (written: string | TaskRequest): TaskRequest =>
   typeof written === "string" ? { prompt: written } : written;
@@ -131,7 +133,7 @@ describe("classifyTask", () => {
   });
 
   it("ships at most 150 KB of weights", async () => {
-    const file = new URL("../../../src/orchestrator/routing/task-weights.ts", import.meta.url);
+    const file = new URL("../../../src/orchestrator/routing/task-weights.json", import.meta.url);
     expect((await readFile(file)).length).toBeLessThanOrEqual(150 * 1024);
   });
 });

@@ -1,4 +1,6 @@
-import type { TaskRequest } from "../../../src/orchestrator/routing/classify.ts";
+import type { classifyTask } from "../../../src/orchestrator/routing/classify.ts";
+
+type TaskRequest = Parameters<typeof classifyTask>[0];
 
 type Written = string | Omit<TaskRequest, "task">;
 

@@ -1,5 +1,9 @@
 import { describe, expect, it } from "vitest";
-import { type AdviceFacts, type OwnModel, adviceOf, unusedModels } from "../../../src/orchestrator/views/advice.ts";
+import { adviceOf, unusedModels } from "../../../src/orchestrator/views/metrics.ts";
+
+type OwnModel = Parameters<typeof adviceOf>[0]["models"][number];
+
+type AdviceFacts = Parameters<typeof adviceOf>[0];
 
 const day = 86_400_000;
 const nowMs = 400 * day;

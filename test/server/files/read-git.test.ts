@@ -3,8 +3,10 @@ import path from "node:path";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { Cancelled } from "../../../src/orchestrator/api/errors.ts";
 import type { AllowedRoots } from "../../../src/server/files/allowed-paths.ts";
-import type { FileAccess } from "../../../src/server/files/files.ts";
+import type { createFiles } from "../../../src/server/files/files.ts";
 import { type GitRepository, type GitTest, gitTest } from "../../support/git-repository.ts";
+
+type FileAccess = Parameters<typeof createFiles>[0];
 
 let test: GitTest;
 let repo: GitRepository;

@@ -279,7 +279,7 @@ export class DamagedGguf extends Error {
 }
 
 /** Random access to a file's bytes. Returns fewer bytes than requested at the end of the file. */
-export interface ByteSource {
+interface ByteSource {
   readonly sizeBytes: number;
   read(position: number, length: number): Buffer;
 }

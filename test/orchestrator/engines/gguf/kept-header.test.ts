@@ -1,7 +1,9 @@
 import { describe, expect, test } from "vitest";
 import type { GgufHeader } from "../../../../src/orchestrator/engines/gguf/header.ts";
-import { type ByteSource, readHeader } from "../../../../src/orchestrator/engines/gguf/read-header.ts";
+import { readHeader } from "../../../../src/orchestrator/engines/gguf/read-header.ts";
 import { type GgufToWrite, type MetadataEntry, encodeGguf } from "../../../support/gguf-writer.ts";
+
+type ByteSource = Parameters<typeof readHeader>[0];
 
 /** A file in memory whose size includes bytes after `header` that don't exist. */
 const source = (header: Buffer, sizeBytes = header.length): ByteSource => ({

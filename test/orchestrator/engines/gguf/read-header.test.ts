@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { gguf } from "@huggingface/gguf";
 import fc from "fast-check";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { type ByteSource, DamagedGguf } from "../../../../src/orchestrator/engines/gguf/read-header.ts";
+import { DamagedGguf, type readHeader } from "../../../../src/orchestrator/engines/gguf/read-header.ts";
 import { tensorTypes } from "../../../../src/orchestrator/engines/gguf/tensor-types.ts";
 import {
   type GgufToWrite,
@@ -16,6 +16,8 @@ import {
 } from "../../../support/gguf-writer.ts";
 import { readWhole } from "../../../support/read-whole-gguf.ts";
 import { writeTinyGguf } from "../../../support/tiny-gguf.ts";
+
+type ByteSource = Parameters<typeof readHeader>[0];
 
 /** A file in memory whose size includes bytes after `header` that don't exist. */
 const source = (header: Buffer, sizeBytes = header.length): ByteSource => ({

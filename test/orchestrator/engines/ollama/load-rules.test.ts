@@ -1,6 +1,6 @@
 import { expect, it } from "vitest";
 import type { ModelFacts } from "../../../../src/orchestrator/api/types.ts";
-import { ollamaLoadRules } from "../../../../src/orchestrator/engines/ollama/load-rules.ts";
+import { ollamaLoadRules } from "../../../../src/orchestrator/engines/ollama/index.ts";
 
 const large: ModelFacts = {
   name: "large",

@@ -1,5 +1,6 @@
 import { describe, it } from "vitest";
-import { createOpenAiEngine, type OpenAiOptions } from "../../../../src/orchestrator/engines/openai/index.ts";
+import { createOpenAiEngine } from "../../../../src/orchestrator/engines/openai/index.ts";
+import type { OpenAiOptions } from "../../../../src/orchestrator/engines/openai/server.ts";
 import { describeEngineContract, type ContractRule, type EngineContract } from "../../../engine-contract.ts";
 import { startFakeOpenAi, type FakeOpenAiOptions } from "../../../support/fake-openai.ts";
 import { openAiOptions } from "./fixture.ts";

@@ -1,6 +1,7 @@
 import { onTestFinished } from "vitest";
 import type { Engine } from "../../../../src/orchestrator/engines/engine.ts";
-import { createOpenAiEngine, type OpenAiOptions } from "../../../../src/orchestrator/engines/openai/index.ts";
+import { createOpenAiEngine } from "../../../../src/orchestrator/engines/openai/index.ts";
+import type { OpenAiOptions } from "../../../../src/orchestrator/engines/openai/server.ts";
 import { startFakeOpenAi, type FakeOpenAi, type FakeOpenAiOptions } from "../../../support/fake-openai.ts";
 
 const limits = { connectMs: 5_000, firstTokenMs: 30_000, betweenTokensMs: 30_000, totalMs: 120_000 };

@@ -2,7 +2,7 @@ import { chmod, mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { parseNvidiaSmi, runNvidiaSmi } from "../../../../src/orchestrator/memory/measure/gpus.ts";
+import { parseNvidiaSmi, runNvidiaSmi } from "../../../../src/orchestrator/memory/measure/system-probe.ts";
 
 let folder = "";
 

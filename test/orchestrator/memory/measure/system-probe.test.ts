@@ -1,11 +1,11 @@
 import { readFileSync } from "node:fs";
 import os from "node:os";
 import { describe, expect, it } from "vitest";
-import { parseNvidiaSmi, type SystemInformation } from "../../../../src/orchestrator/memory/measure/gpus.ts";
-import { createSystemProbe } from "../../../../src/orchestrator/memory/measure/system-probe.ts";
+import { parseNvidiaSmi, createSystemProbe } from "../../../../src/orchestrator/memory/measure/system-probe.ts";
 import { createLog } from "../../../../src/orchestrator/api/log.ts";
 
 type SystemProbeOptions = NonNullable<Parameters<typeof createSystemProbe>[0]>;
+type SystemInformation = Awaited<ReturnType<NonNullable<SystemProbeOptions["systemInformation"]>>>;
 
 const GiB = 1024 ** 3;
 

@@ -45,7 +45,7 @@ export interface Grammar {
   readonly trimWhitespaceSuffix: boolean;
 }
 
-export interface GgufInsights {
+interface GgufInsights {
   readonly totalLayers: number;
   estimateModelResourceRequirementsV2(options: { gpuLayers: number; useMmap: boolean }): Promise<Requirements>;
   estimateContextResourceRequirementsV2(options: {
