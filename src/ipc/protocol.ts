@@ -53,6 +53,8 @@ export interface Hello {
     readonly port: number;
     /** For a loopback address only. */
     readonly isWithoutToken?: boolean;
+    /** Protocols that it answers beside MCP; absent: those of the settings. */
+    readonly doors?: readonly ("openai" | "anthropic" | "ollama")[];
   };
 }
 

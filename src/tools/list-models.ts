@@ -35,6 +35,7 @@ const modelOutput = z.object({
   last_used_at: z.string().optional(),
   fit: fitOutput.optional(),
   tokens_per_second: z.number().optional(),
+  prompt_tokens_per_second: z.number().optional(),
   expected_tokens_per_second: z.number().optional(),
 });
 
@@ -199,6 +200,8 @@ function modelData(model: ListedModel, list: ModelList, isVerbose: boolean): z.i
         margin: round(fit.margin, 3),
       },
       tokens_per_second: model.tokensPerSecond === undefined ? undefined : round(model.tokensPerSecond),
+      prompt_tokens_per_second:
+        model.promptTokensPerSecond === undefined ? undefined : round(model.promptTokensPerSecond),
       expected_tokens_per_second:
         model.expectedTokensPerSecond === undefined ? undefined : round(model.expectedTokensPerSecond),
     }),

@@ -8,7 +8,7 @@ import { flagOptions } from "../../src/orchestrator/config/flags.ts";
 
 /** Commands of other programs, which are answered with what to do instead. */
 const absent =
-  "ask cp delete download info install keep launch login logout push release remove search signin signout start update upgrade".split(
+  "ask cp delete download info install keep login logout push release remove search signin signout start update upgrade".split(
     " ",
   );
 const program = createCommands(() => Promise.reject(new Error("nothing runs here")));
@@ -88,12 +88,13 @@ describe("createCommands", () => {
   it("has --json for every command that prints data", () => {
     const leaves = shown(program).filter(({ command }) => command.commands.length === 0);
     const without = leaves.filter(({ command }) => !command.options.some(({ long }) => long === "--json"));
-    // They are interactive, or follow a log.
+    // They are interactive, follow a log, or start another program.
     expect(without.map(({ path }) => path).toSorted()).toEqual([
       "chat",
       "completion",
       "config edit",
       "daemon logs",
+      "launch",
       "setup",
       "uninstall",
     ]);

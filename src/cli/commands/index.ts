@@ -6,6 +6,7 @@ import { nearestNames } from "../../orchestrator/util/nearest.ts";
 import { hasColours, terminalText } from "../terminal/terminal-text.ts";
 import { addCompare } from "./compare.ts";
 import { addEval } from "./eval.ts";
+import { addLaunch } from "./launch.ts";
 import { addMemories } from "./memory.ts";
 import { addModels, addRemoval } from "./models.ts";
 import {
@@ -95,6 +96,7 @@ export function createCommands(run: Run): Command {
   addConfig(program, run);
   addDashboard(program, run);
   addServe(program, run);
+  addLaunch(program, run);
   addDaemon(program, run);
   addCompletion(program, run);
   addHabits(program, run);
@@ -171,7 +173,6 @@ const absent: Readonly<Record<string, string>> = {
   info: "show a model: ollm show NAME",
   install: "download a model: ollm pull NAME; add ollm to your assistants: ollm setup",
   keep: "pin a model in memory: ollm pin NAME",
-  launch: "add ollm to your assistants: ollm setup",
   login: "no account is needed: models run on this machine",
   logout: "no account is needed: models run on this machine",
   push: "upload a model with its registry's own program: ollm only downloads",

@@ -43,30 +43,52 @@ export async function serve(options: ServeOptions, io: CommandIo): Promise<numbe
   process.on("SIGTERM", onSignal);
   process.on("SIGINT", onSignal);
   const line = progressLineOf(io);
-  const say = (text: string): void => line.above(`ollm: ${text}\n`);
-  const request: ListenerRequest = {
-    home: homeOf(io),
-    program: { folder: path.dirname(io.script), version: build },
-    node: io.node,
-    environment: io.environment,
-    workingDirectory: io.workingDirectory,
-    http: {
-      bind: options.bind,
-      port: options.port,
-      ...(options.isWithoutToken === true && { isWithoutToken: true }),
-    },
-    say,
-    signal: interrupt.signal,
-  };
+  const { bind, port, isWithoutToken } = options;
   try {
     line.wait("waiting for the daemon ...", untilFirstSign());
-    let lease = await leaseListener(request).finally(() => line.clear());
-    announce(lease, options, io);
+    return await holdListener({
+      io,
+      http: { bind, port, ...(isWithoutToken === true && { isWithoutToken: true }) },
+      say: (text) => line.above(`ollm: ${text}\n`),
+      signal: interrupt.signal,
+      opened(lease) {
+        line.clear();
+        announce(lease, options, io);
+      },
+    });
+  } catch (error) {
+    if (!(error instanceof OrchestratorError)) throw error;
+    line.clear();
+    io.stderr(errorText(error, commandSteps, io));
+    return 1;
+  } finally {
+    line.clear();
+    process.off("SIGTERM", onSignal);
+    process.off("SIGINT", onSignal);
+  }
+}
+
+/** A listener that is held open, and who is told of it. */
+interface Holding extends Pick<ListenerRequest, "http" | "say" | "signal"> {
+  readonly io: CommandIo;
+  readonly opened: (lease: Pick<ListenerLease, "url" | "tokenFile">) => void;
+}
+
+/**
+ * Keeps a listener of the daemon open until `signal` aborts, then returns 0. If the daemon dies or is replaced, the
+ * listener is reopened in the next one at the same address. Returns 1 if the daemon was stopped. Throws `DaemonUnavailable`.
+ */
+export async function holdListener({ io, opened, ...asked }: Holding): Promise<number> {
+  const { say, signal } = asked;
+  const request: ListenerRequest = { ...daemonRequest(io, say), ...asked };
+  try {
+    let lease = await leaseListener(request);
+    opened(lease);
     const port = Number(new URL(lease.url).port || 80);
     let attempts = 0;
     for (;;) {
       const openedAt = performance.now();
-      const reason = await endOf(lease, interrupt.signal);
+      const reason = await endOf(lease, signal);
       if (reason === undefined) {
         await lease.release();
         return 0;
@@ -82,24 +104,19 @@ export async function serve(options: ServeOptions, io: CommandIo): Promise<numbe
         const waitMs = retryMs[attempts];
         attempts += 1;
         try {
-          await delay(waitMs ?? 0, undefined, { signal: interrupt.signal });
+          await delay(waitMs ?? 0, undefined, { signal });
           lease = await leaseListener(again);
           break;
         } catch (error) {
-          if (interrupt.signal.aborted) return 0;
+          if (signal.aborted) return 0;
           if (!(error instanceof OrchestratorError) || attempts >= retryMs.length) throw error;
         }
       }
       say(`listening again at ${lease.url}`);
     }
   } catch (error) {
-    if (interrupt.signal.aborted) return 0;
-    if (!(error instanceof OrchestratorError)) throw error;
-    io.stderr(errorText(error, commandSteps, io));
-    return 1;
-  } finally {
-    process.off("SIGTERM", onSignal);
-    process.off("SIGINT", onSignal);
+    if (signal.aborted) return 0;
+    throw error;
   }
 }
 
@@ -118,7 +135,11 @@ async function endOf(lease: ListenerLease, signal: AbortSignal): Promise<string 
   }
 }
 
-function announce({ url, tokenFile }: ListenerLease, { json, isWithoutToken }: ServeOptions, io: CommandIo): void {
+function announce(
+  { url, tokenFile }: Pick<ListenerLease, "url" | "tokenFile">,
+  { json, isWithoutToken }: ServeOptions,
+  io: CommandIo,
+): void {
   if (json) {
     io.stdout(`${jsonText({ url, token_file: tokenFile })}\n`);
     return;
@@ -156,6 +177,12 @@ export function clientSnippet(url: string, tokenFile: string | undefined, platfo
 
 interface DaemonRequest extends StartOptions {
   readonly workingDirectory: string;
+}
+
+function daemonRequest(io: CommandIo, say: DaemonRequest["say"]): DaemonRequest {
+  const { node, environment, workingDirectory } = io;
+  const program = { folder: path.dirname(io.script), version: build };
+  return { home: homeOf(io), program, node, environment, workingDirectory, say };
 }
 
 interface ListenerRequest extends DaemonRequest {
@@ -256,14 +283,7 @@ export async function dashboard({ json = false }: JsonOption, io: CommandIo): Pr
   const line = progressLineOf(io);
   const say = (text: string): void => line.above(`ollm: ${text}\n`);
   line.wait("waiting for the daemon ...", untilFirstSign());
-  const url = await linkFrom({
-    home: homeOf(io),
-    program: { folder: path.dirname(io.script), version: build },
-    node: io.node,
-    environment: io.environment,
-    workingDirectory: io.workingDirectory,
-    say,
-  }).finally(() => line.clear());
+  const url = await linkFrom(daemonRequest(io, say)).finally(() => line.clear());
   if (json) {
     io.stdout(`${jsonText({ url })}\n`);
     return 0;

@@ -87,8 +87,9 @@ export interface ListedModel {
   };
   /** End of its last use by this program since the start, ISO 8601. */
   readonly lastUsedAt?: string;
-  /** Measured decode speed, if this program has used it. */
+  /** Measured speeds of decoding and of reading prompts, if this program has used it. */
   readonly tokensPerSecond?: number;
+  readonly promptTokensPerSecond?: number;
   /** Decode speed that the memory's bandwidth allows, where none was measured. */
   readonly expectedTokensPerSecond?: number;
 }
@@ -299,10 +300,7 @@ export interface Job {
 export interface Jobs {
   /** `jobs.keepHours`: how long after its end a job is kept. */
   readonly keepHours: number;
-  /**
-   * Keeps what a call detaches from. `outcome` is the rest of the tool's run: it resolves with the tool's answer. From here
-   * on only `cancel` aborts it.
-   */
+  /** Keeps what a call detaches from; from here on only `cancel` aborts it. `outcome` resolves with the tool's answer. */
   adopt(
     caller: CallerContext,
     job: {

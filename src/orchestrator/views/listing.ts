@@ -164,7 +164,7 @@ async function toListed(
 ): Promise<ListedModel> {
   const { engine, model } = located;
   const id = idOf(located);
-  const { tokensPerSecond, error, lastUsedMs } = source.observations.of(id);
+  const { tokensPerSecond, promptTokensPerSecond, error, lastUsedMs } = source.observations.of(id);
   const { facts = {}, ...merged } = await described(source, caller, located, request);
   const trust = engine.trust === "remote" ? "remote" : model.trust;
   const isLoaded = await source.loaded.has(located, maxListAgeMs);
@@ -205,7 +205,7 @@ async function toListed(
     profiles: merged.profiles,
     ...defined({ quantization, parameterSize, modifiedAt: model.modifiedAt, error }),
     ...(lastUsedMs === undefined ? {} : { lastUsedAt: new Date(lastUsedMs).toISOString() }),
-    ...defined({ tokensPerSecond, expectedTokensPerSecond: expected }),
+    ...defined({ tokensPerSecond, promptTokensPerSecond, expectedTokensPerSecond: expected }),
   };
 }
 

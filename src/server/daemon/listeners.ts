@@ -170,6 +170,7 @@ export class Listeners {
       log,
       dashboard: this.#dashboard,
       ...(wanted.isWithoutToken === true && { isWithoutToken: true }),
+      ...(wanted.doors && { doors: wanted.doors }),
     });
     log.info(`HTTP listener at ${listener.url}`);
     return listener;
