@@ -48,6 +48,8 @@ const examples: Readonly<Record<string, unknown>> = {
   },
   "options.topP": 0.9,
   "http.doors": ["openai", "anthropic"],
+  "http.upstreams.anthropic": "https://api.anthropic.com",
+  "http.upstreams.openai": "https://api.openai.com",
   "http.modelNames": { "gpt-4o*": "ollm/auto", "claude-haiku-*": "ollm/fast" },
   "providers.ollama.hosts": [
     "http://box.lan:11434",

@@ -56,6 +56,7 @@ const prices = { model: "some-model", promptPerMillion: 2, answerPerMillion: 10,
 export function createFakeMetrics(name = "smollm2:135m", counted = counts): Metrics {
   const named = [someNamed(name)];
   return {
+    notePassedOn: () => undefined,
     counters: () => ({ requests: [], durations: [] }),
     report: async () => ({
       since: "2026-11-01T00:00:00.000Z",

@@ -177,6 +177,8 @@ export interface UnusedModel {
 }
 
 export interface Metrics {
+  /** A program's request passed through to another machine: prompts that left are counted. */
+  notePassedOn(host: string): void;
   /** For a monitor that reads them again and again. */
   counters(): Counters;
   report(caller: CallerContext): Promise<MetricsReport>;

@@ -209,6 +209,16 @@ function isFileName(value: string, context: z.RefinementCtx<string>): void {
   }
 }
 
+/** An address that programs' keys and prompts are sent to. */
+export function isUpstream(value: string, context: z.RefinementCtx<string>): void {
+  isServerAddress(value, context);
+  if (!value.startsWith("http:") || !URL.canParse(value) || isOnThisMachine(value)) return;
+  context.addIssue({
+    code: "custom",
+    message: "it needs https: keys and prompts would cross the network in plain text",
+  });
+}
+
 function isServerAddress(value: string, context: z.RefinementCtx<string>): void {
   const fail = (message: string) => context.addIssue({ code: "custom", message });
   const url = URL.canParse(value) ? new URL(value) : undefined;

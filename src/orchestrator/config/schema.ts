@@ -2,10 +2,21 @@ import { isAbsolute, posix, win32 } from "node:path";
 import * as z from "zod";
 import { defaultReferenceModel, referencePrices } from "./reference-prices.ts";
 import { isAccidentalWholeDisk } from "./home.ts";
-import { price } from "./openai-servers.ts";
+import { isUpstream, price } from "./openai-servers.ts";
 import { profileName } from "./profile-settings.ts";
 import { nearestNames } from "../util/nearest.ts";
 import { bytes, caller, callerNames, daemon, daemonNames, modelSettings } from "./schema-models.ts";
+
+/** Where the requests of one protocol go whose model is none of ours. */
+const upstream = (example: string) =>
+  z
+    .string()
+    .superRefine(isUpstream)
+    .optional()
+    .meta(daemon)
+    .describe(
+      `Address that requests for other models than ollm/... and http.modelNames pass to, unchanged, with the program's own key: ${example}. Absent: none does.`,
+    );
 
 /** Why a root is rejected; follows its name. */
 export const wholeDisk = 'that is the whole disk (an unset variable?); name a narrower folder, or "/." if you mean it';
@@ -201,6 +212,12 @@ export const settingsSchema = z.strictObject({
         .describe(
           "Protocols that `ollm serve` answers beside MCP, so that other programs can use local models: openai, anthropic, ollama.",
         ),
+      upstreams: z
+        .strictObject({
+          anthropic: upstream("https://api.anthropic.com"),
+          openai: upstream("https://api.openai.com"),
+        })
+        .prefault({}),
       modelNames: z
         .record(z.string().min(1), z.string().min(1))
         .default({})

@@ -37,6 +37,7 @@ interface MetricsParts {
   readonly slots: Pick<Slots, "at">;
   readonly probe: Pick<MemoryProbe, "sample">;
   readonly settings: () => Settings;
+  readonly emit: Emit;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
 }
@@ -45,6 +46,7 @@ interface MetricsParts {
 export function createMetrics(parts: MetricsParts): Metrics {
   const { store, now, settings } = parts;
   return {
+    notePassedOn: (host) => parts.emit({ kind: "remote request sent", engine: host }),
     counters: () => store.counters(),
     report: () => store.report(),
     money: async () => moneyReport(await store.moneyCounts(), referenceOf(settings()), now()),

@@ -6,12 +6,23 @@ import type { GenerateResult, Orchestrator } from "../../orchestrator/api/facade
 import { type CallerContext, type Progress, isShell } from "../../orchestrator/api/types.ts";
 import type { Settings } from "../../orchestrator/config/schema.ts";
 import { oneLine } from "../../orchestrator/util/control-characters.ts";
+import { isOnThisMachine } from "../../orchestrator/util/ollama-host.ts";
 import { defined } from "../../orchestrator/util/defined.ts";
 import { matchesName } from "../../orchestrator/routing/model-overrides.ts";
 import type { Timers } from "../../orchestrator/util/timers.ts";
 import { failureOf } from "../call/call.ts";
 import type { Caller } from "../call/caller.ts";
-import type { Door, DoorCall, DoorChat, DoorFailure, DoorName, DoorRoute, NamedModel } from "../doors/door.ts";
+import {
+  type Door,
+  type DoorCall,
+  type DoorChat,
+  type DoorFailure,
+  type DoorName,
+  type DoorRoute,
+  type NamedModel,
+  routeOf,
+} from "../doors/door.ts";
+import { tokenHeader } from "./policy.ts";
 import { type StreamLimits, answerBody, answerJson, commonHeaders, readBody, watchReader } from "./respond.ts";
 
 /** Conversations with images and files; the services that these protocols are of take as much. */
@@ -30,6 +41,7 @@ export interface DoorWorld {
   readonly settings: () => Settings["http"];
   readonly timers: Timers;
   readonly limits: StreamLimits;
+  readonly hasToken: boolean;
 }
 
 /** One request to a door. */
@@ -46,16 +58,13 @@ export async function answerDoor(world: DoorWorld, asked: DoorRequest): Promise<
   const { request, response, path } = asked;
   const { method = "" } = request;
   const door = await doors[asked.door]();
-  const { routeOf } = await import("../doors/door.ts");
   const found = routeOf(door, method === "HEAD" ? "GET" : method, path);
-  if (found === undefined)
-    return refuse(door, asked, { status: 404, code: "not_found", message: `${method} ${path} is not served here` });
-  let body: unknown;
+  let body: Body | undefined;
   if (method === "POST" || method === "DELETE") {
     const read = await readBody(request, response, world.timers, bodyLimits);
     if (read.kind === "gone") return;
     if (read.kind === "failed") return refuse(door, asked, { ...read, code: "invalid_request" });
-    body = read.value;
+    body = read;
   }
   await new Exchange(world, door, asked).answer(found, body);
 }
@@ -79,6 +88,12 @@ function refuse(
   answerBody(request, response, { status, body: JSON.stringify(door.errorBody(failure)), headers });
 }
 
+const keysOfBoth = `this model is not served here: send the service's own key, and the token of ollm as ${tokenHeader}`;
+const notServed = ({ path, request: { method = "" } }: DoorRequest) => `${method} ${path} is not served here`;
+
+type Found = NonNullable<ReturnType<typeof routeOf>>;
+type Body = Extract<Awaited<ReturnType<typeof readBody>>, { kind: "json" }>;
+
 class Exchange {
   readonly #world: DoorWorld;
   readonly #door: Door;
@@ -95,7 +110,7 @@ class Exchange {
     asked.response.once("close", () => this.#abort.abort("disconnected"));
   }
 
-  async answer({ route, rest }: { readonly route: DoorRoute; readonly rest: string }, body: unknown): Promise<void> {
+  async answer(found: Found | undefined, body: Body | undefined): Promise<void> {
     const { parts } = this.#world;
     const { response } = this.#asked;
     let ended: ReturnType<typeof failureOf> = { outcome: "ok" };
@@ -111,22 +126,18 @@ class Exchange {
         signal: this.#abort.signal,
         ...defined({ configured }),
       };
-      if (route.kind === "chat") await this.#chat(orchestrator, caller, route.read(body, rest));
-      else {
-        const { query } = this.#asked;
-        const call: DoorCall = {
-          orchestrator,
-          caller,
-          body,
-          query,
-          rest,
-          named: (model) => namedModel(model, this.#world.settings().modelNames),
-          write: (line) => this.#write(`${JSON.stringify(line)}\n`),
-        };
-        const answer = await route.answer(call);
-        if (response.headersSent) response.end();
-        else answerJson(response, 200, answer === undefined ? "" : JSON.stringify(answer));
-      }
+      const upstream = this.#upstreamFor(body?.value);
+      if (upstream !== undefined) {
+        const { passOn } = await import("./upstream.ts");
+        // Without a header of its own the token stands where the service's key belongs: it must not leave.
+        if (this.#world.hasToken && this.#asked.request.headers[tokenHeader] === undefined)
+          return this.#refuse({ status: 401, code: "unauthorized", message: keysOfBoth });
+        if (body !== undefined && !isOnThisMachine(upstream)) orchestrator.metrics.notePassedOn(new URL(upstream).host);
+        await passOn(upstream, { ...this.#asked, body: body?.bytes });
+      } else if (found === undefined) this.#refuse({ status: 404, code: "not_found", message: notServed(this.#asked) });
+      else if (found.route.kind === "chat")
+        await this.#chat(orchestrator, caller, found.route.read(body?.value, found.rest));
+      else await this.#other({ orchestrator, caller, body: body?.value, rest: found.rest }, found.route.answer);
     } catch (error) {
       ended = failureOf(error);
       if (!response.destroyed) this.#fail(error);
@@ -140,6 +151,37 @@ class Exchange {
         ...ended,
       });
     }
+  }
+
+  /** Where a request goes whose model is none of ours; undefined: it is answered here. */
+  #upstreamFor(body: unknown): string | undefined {
+    const { upstreams, modelNames } = this.#world.settings();
+    const { door } = this.#asked;
+    const upstream = door === "ollama" ? undefined : upstreams[door];
+    if (upstream === undefined) return undefined;
+    const { model } = (body ?? {}) as { readonly model?: unknown };
+    if (typeof model !== "string") return upstream;
+    const isOurs = model.startsWith("ollm/") || Object.keys(modelNames).some((pattern) => matchesName(pattern, model));
+    return isOurs ? undefined : upstream;
+  }
+
+  async #other(
+    given: Pick<DoorCall, "orchestrator" | "caller" | "body" | "rest">,
+    route: Extract<DoorRoute, { kind: "answer" }>["answer"],
+  ): Promise<void> {
+    const { query, response } = this.#asked;
+    const answer = await route({
+      ...given,
+      query,
+      named: (model) => namedModel(model, this.#world.settings().modelNames),
+      write: (line) => this.#write(`${JSON.stringify(line)}\n`),
+    });
+    if (response.headersSent) response.end();
+    else answerJson(response, 200, answer === undefined ? "" : JSON.stringify(answer));
+  }
+
+  #refuse(failure: DoorFailure): void {
+    refuse(this.#door, this.#asked, failure);
   }
 
   async #chat(orchestrator: Orchestrator, caller: CallerContext, chat: DoorChat): Promise<void> {
@@ -177,7 +219,7 @@ class Exchange {
     const { response } = this.#asked;
     if (!(error instanceof OrchestratorError))
       this.#world.parts.log.warn(`door: ${String(error instanceof Error ? error.stack : error)}`);
-    if (!response.headersSent) return refuse(this.#door, this.#asked, failure);
+    if (!response.headersSent) return this.#refuse(failure);
     this.#failed(failure);
     response.end();
   }

@@ -323,6 +323,7 @@ class Routes {
         settings: this.#options.settings,
         timers: this.#timers,
         limits: this.#limits,
+        hasToken: this.#options.isWithoutToken !== true,
       };
       return answerDoor(world, { door, path, query, request, response });
     }

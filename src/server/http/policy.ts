@@ -85,12 +85,16 @@ const routes: ReadonlyMap<string, Route> = new Map<string, Route>([
   ["/dashboard/events", { route: "events", methods: ["GET"], access: "session" }],
 ]);
 
+/** Where the token stands if the program's own credentials are for another service (`http.upstreams`). */
+export const tokenHeader = "ollm-token";
+
 /** Headers that would be ambiguous if repeated. */
 const singleHeaders: ReadonlySet<string> = new Set([
   "host",
   "origin",
   "authorization",
   "x-api-key",
+  tokenHeader,
   "content-length",
   "content-type",
 ]);
@@ -124,8 +128,7 @@ function doorOf({ target, headers }: RequestHead, { doors = [] }: AccessPolicy):
   if (doors.length === 0) return undefined;
   const [path] = splitTarget(target);
   const isOf: Readonly<Record<DoorName, boolean>> = {
-    anthropic:
-      /^\/v1\/messages(\/|$)/.test(path) || (/^\/v1\/models(\/|$)/.test(path) && "anthropic-version" in headers),
+    anthropic: /^\/v1\/messages(\/|$)/.test(path) || (path.startsWith("/v1/") && "anthropic-version" in headers),
     openai: path.startsWith("/v1/"),
     ollama: path.startsWith("/api/") || path === "/",
   };
@@ -164,9 +167,9 @@ function judgeRoute(request: RequestHead, policy: AccessPolicy, door: DoorName |
   const isProbe = path === "/health" && method === "GET" && headers.authorization === undefined;
   if (isProbe && policy.token !== "none") return { kind: "probe" };
   const known = door === undefined ? routes.get(path) : doorRoute(door);
-  const key = headers["x-api-key"];
-  const isKey = door !== undefined && typeof key === "string" && headers.authorization === undefined;
-  const caller = callerOf(isKey ? `Bearer ${key}` : headers.authorization, policy, known);
+  const own =
+    door && (headers[tokenHeader] ?? (headers.authorization === undefined ? headers["x-api-key"] : undefined));
+  const caller = callerOf(own === undefined ? headers.authorization : `Bearer ${String(own)}`, policy, known);
   if (!caller.isApproved && !isOpen(request, known, policy)) {
     return {
       ...refused(401, unauthorized(known, headers.accept)),

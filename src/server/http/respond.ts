@@ -197,7 +197,7 @@ interface BodyLimits {
 const callBody: BodyLimits = { maxBytes: 4 * 1024 * 1024 };
 
 type ReadBody =
-  | { readonly kind: "json"; readonly value: unknown }
+  | { readonly kind: "json"; readonly value: unknown; readonly bytes: Buffer }
   | { readonly kind: "failed"; readonly status: number; readonly code: number; readonly message: string }
   /** The client went away. */
   | { readonly kind: "gone" };
@@ -240,10 +240,11 @@ export async function readBody(
   if (end === "gone") return { kind: "gone" };
   if (end === "large") return tooLarge;
   if (end === "late") return failed(408, `the body did not arrive within ${seconds} seconds`);
-  const text = Buffer.concat(chunks).toString("utf8");
+  const whole = Buffer.concat(chunks);
+  const text = whole.toString("utf8");
   if (isTooDeep(text)) return failed(400, `the body nests deeper than ${maxJsonDepth} levels`);
   try {
-    return { kind: "json", value: JSON.parse(text) };
+    return { kind: "json", value: JSON.parse(text), bytes: whole };
   } catch {
     return failed(400, "the body is not JSON", -32_700);
   }

@@ -1,0 +1,70 @@
+import { once } from "node:events";
+import { request as requestHttp, type IncomingMessage, type ServerResponse } from "node:http";
+import { request as requestHttps } from "node:https";
+import { EngineUnreachable } from "../../orchestrator/api/errors.ts";
+import { advice } from "../../orchestrator/api/next-step.ts";
+import { codeOf } from "../../orchestrator/util/message-of.ts";
+import { tokenHeader } from "./policy.ts";
+
+/** Headers of one connection, and our own token: all others reach the other side as they were sent. */
+const ownHeaders: ReadonlySet<string> = new Set([
+  tokenHeader,
+  "connection",
+  "content-length",
+  "expect",
+  "host",
+  "keep-alive",
+  "proxy-authorization",
+  "proxy-connection",
+  "te",
+  "trailer",
+  "transfer-encoding",
+  "upgrade",
+]);
+
+/** A service may think for minutes before the first byte. */
+const silentMs = 600_000;
+
+/**
+ * Passes a request on to `upstream` and the answer back, both byte for byte, with the program's own credentials, which are
+ * neither kept nor logged. Redirects are the program's to follow. Throws `EngineUnreachable` if nothing of an answer arrived.
+ */
+export async function passOn(
+  upstream: string,
+  { request, response, body }: { request: IncomingMessage; response: ServerResponse; body: Buffer | undefined },
+): Promise<void> {
+  const base = new URL(upstream);
+  const url = new URL(`${base.pathname.replace(/\/$/, "")}${request.url ?? "/"}`, base);
+  const send = url.protocol === "https:" ? requestHttps : requestHttp;
+  const headers = [...passed(request.rawHeaders), "Host", url.host];
+  if (body !== undefined) headers.push("Content-Length", String(body.length));
+  const asked = send(url, { method: request.method ?? "GET", headers, timeout: silentMs });
+  asked.on("timeout", () => asked.destroy(new Error(`no data for ${silentMs / 1000} s`)));
+  const abort = (): void => void asked.destroy();
+  response.once("close", abort);
+  try {
+    const answer = await new Promise<IncomingMessage>((resolve, reject) => {
+      asked.once("response", resolve).once("error", reject).end(body);
+    });
+    response.writeHead(answer.statusCode ?? 502, answer.statusMessage, passed(answer.rawHeaders, isOfConnection));
+    response.flushHeaders();
+    answer.pipe(response);
+    // A connection that breaks ends the program's, too: half an answer must not look whole.
+    await once(answer, "end").catch(() => response.destroy());
+  } catch (error) {
+    if (response.headersSent) return void response.destroy();
+    throw new EngineUnreachable(`${url.host} does not respond (${codeOf(error) ?? "connection failed"})`, {
+      next: advice("check http.upstreams and the network"),
+      cause: error,
+    });
+  } finally {
+    response.off("close", abort);
+  }
+}
+
+const isOfConnection = (name: string): boolean => name !== "content-length" && ownHeaders.has(name);
+
+/** Alternating names and values without those of the connection. */
+function passed(raw: readonly string[], isLeftOut = (name: string) => ownHeaders.has(name)): string[] {
+  return raw.filter((_text, index) => !isLeftOut((raw[index - (index % 2)] ?? "").toLowerCase()));
+}
