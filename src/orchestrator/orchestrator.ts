@@ -3,6 +3,7 @@ import type { GenerateRequest, LoadRequest, Orchestrator } from "./api/facade.ts
 import type { CallerContext } from "./api/types.ts";
 import { createSettingsAccess } from "./config/change.ts";
 import { loadTarget } from "./generation/budget.ts";
+import { embedTexts } from "./generation/embedder.ts";
 import { planGeneration, runGeneration } from "./generation/runner.ts";
 import { createModelCreation } from "./views/create-model.ts";
 import { describeModel, listModels } from "./views/listing.ts";
@@ -51,7 +52,7 @@ function createFacade(
   const { world, settings, lock, calls, closing, operations, jobs } = base;
   const { inventory } = models;
   const { plans, keepAlive, loads } = residency;
-  const { generation, memories, projects, templates, comparisons } = requests;
+  const { generation, spending, memories, projects, templates, comparisons } = requests;
   const { maintenance, library, listing, status, overview, live } = services;
   const create = createModelCreation({ ...models, ...residency });
   /** Tracks a call, so that engines it may use are not closed during it, and applies its caller's privacy. */
@@ -96,6 +97,7 @@ function createFacade(
         ),
       );
     },
+    embed: counted((caller, request) => embedTexts({ ...generation, spending }, caller, request)),
     unloadModels: counted((caller, name, report = () => undefined) => library.unload(caller, name, report)),
     createModel: counted(create),
     deleteModel: counted((caller, name) => library.remove(caller, name)),

@@ -351,6 +351,7 @@ export function createFakeOrchestrator(replace: Partial<Orchestrator> = {}): Orc
       note("generate", caller, request);
       return doneOperation(generated);
     },
+    embed: () => Promise.reject(new Error("embed is not faked")),
     async unloadModels(caller, name) {
       note("unloadModels", caller, name);
       return [{ name: name ?? smollm.name, engine: "llama-cpp", bytes: 700_000_000, wasPinned: false }];

@@ -1,4 +1,4 @@
-/** Conversations as programs send them, and as engines read them. */
+/** Conversations and texts as programs send them, and as engines read them. */
 import type { Sampling } from "./sampling.ts";
 import type { AudioInput, JsonSchema } from "./types.ts";
 
@@ -62,4 +62,21 @@ export interface ToolUse {
 export interface Chat extends ToolUse {
   readonly messages: readonly ChatMessage[];
   readonly sampling: SamplingOptions;
+}
+
+export interface EmbedRequest {
+  /** Absent: an installed model that embeds. */
+  readonly model?: string;
+  readonly texts: readonly string[];
+}
+
+export interface EmbedResult {
+  readonly model: string;
+  readonly engine: string;
+  /** One for each text, in order. */
+  readonly vectors: readonly (readonly number[])[];
+  readonly promptTokens: number;
+  readonly queueMs: number;
+  readonly loadMs: number;
+  readonly totalMs: number;
 }

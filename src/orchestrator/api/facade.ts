@@ -1,5 +1,5 @@
 /** The facade of the orchestrator: requests and results as plain data, with units in the names. */
-import type { Chat, ToolCall } from "./chat.ts";
+import type { Chat, EmbedRequest, EmbedResult, ToolCall } from "./chat.ts";
 import type { Sampling } from "./sampling.ts";
 import type { Cost } from "./cost.ts";
 import type { Check, CheckResult, GroundedValues, PartsRead, QueriedRows, Split } from "./facade-answers.ts";
@@ -338,12 +338,12 @@ export interface Orchestrator {
     request: CreateModelRequest,
     report: (progress: Progress) => void,
   ): Promise<CreatedModel>;
-  /** Has no side effects. */
+  /** Plans have no side effects. */
   planLoad(caller: CallerContext, request: LoadRequest): Promise<LoadPlan>;
-  loadModel(caller: CallerContext, request: LoadRequest): Promise<Operation<LoadResult>>;
-  /** Has no side effects. */
   planGeneration(caller: CallerContext, request: GenerateRequest): Promise<RoutePlan>;
+  loadModel(caller: CallerContext, request: LoadRequest): Promise<Operation<LoadResult>>;
   generate(caller: CallerContext, request: GenerateRequest): Promise<Operation<GenerateResult>>;
+  embed(caller: CallerContext, request: EmbedRequest): Promise<EmbedResult>;
   /** Without a name: all models. Also unpins them. */
   unloadModels(
     caller: CallerContext,

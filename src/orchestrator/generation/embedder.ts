@@ -1,16 +1,27 @@
+import { OrchestratorError, PromptTooLong, UnsupportedCapability, faultOf } from "../api/errors.ts";
+import type { EndedAttempt } from "../api/events.ts";
+import type { EmbedRequest, EmbedResult } from "../api/chat.ts";
 import type { Log } from "../api/log.ts";
+import type { CallerContext } from "../api/types.ts";
 import { canonicalContext } from "../memory/reading.ts";
 import type { Inventory } from "../catalog/inventory.ts";
-import { type LocatedModel, takesNoMemory } from "../catalog/located-model.ts";
+import { type LocatedModel, idOf, takesNoMemory } from "../catalog/located-model.ts";
 import type { LoadedModels } from "../residency/loaded.ts";
 import type { Loader } from "../residency/loader.ts";
 import type { LoadOperations } from "../residency/request-queues.ts";
+import type { SpendingLedger } from "../money/spending.ts";
 import type { Plans } from "../residency/plans.ts";
 import type { Embed, EmbedOptions } from "../recall/vector-cache.ts";
+import { estimateTokens } from "../routing/tokens.ts";
+import { defined } from "../util/defined.ts";
 import { messageOf } from "../util/message-of.ts";
+import type { GenerationWorld } from "./attempt.ts";
+import type { LocatedCandidate } from "./candidates.ts";
+import { resolve } from "./resolve.ts";
+import { chooseRoute } from "./route.ts";
 
 /** The window of small embedding models; enough for texts of a few sentences. */
-const contextTokens = 512;
+const ownContextTokens = 512;
 
 const client = { caller: "embedding", isBackground: false };
 
@@ -81,7 +92,7 @@ export function createEmbedder(parts: {
     if (used !== undefined || !mayLoad) return used;
     const { model } = located;
     const windowTokens = (await inventory.facts(located, signal)).contextTokens;
-    const context = canonicalContext({ atLeastTokens: contextTokens, windowTokens });
+    const context = canonicalContext({ atLeastTokens: ownContextTokens, windowTokens });
     const plan = await plans.of(located, context, signal);
     if (!plan.fits || plan.evict.length > 0) {
       log.debug(`embedding: ${model.name} does not fit beside the loaded models`);
@@ -138,4 +149,118 @@ export function instructed(model: string, text: string, kind: "query" | "documen
   if (found === undefined) return text;
   const [, query, document] = found;
   return `${kind === "query" ? query : document}${text}`;
+}
+
+type EmbedWorld = GenerationWorld & { readonly spending: Pick<SpendingLedger, "embedding"> };
+
+/** A model for texts of programs is loaded with this context at least: a longer text would load it again. */
+const textsContextTokens = 2_048;
+
+/**
+ * Vectors of a program's texts, as they are: without prefixes, and nothing is cut. Chooses, queues and loads as for an
+ * answer, and counts it as one. Throws what `chooseRoute` does, and the errors of engines.
+ */
+export async function embedTexts(
+  world: EmbedWorld,
+  caller: CallerContext,
+  { model, texts }: EmbedRequest,
+): Promise<EmbedResult> {
+  const { emit, steady } = world;
+  const startedAtMs = steady();
+  const longest = texts.reduce((long, text) => (text.length > long.length ? text : long), "");
+  const request = { ...resolve({ prompt: longest, task: "embedding", ...defined({ model }) }, caller), embeds: true };
+  const attempts: EndedAttempt[] = [];
+  const end = (error?: unknown) =>
+    emit({
+      kind: "request ended",
+      client: caller.client,
+      task: "embedding",
+      profile: request.decided.profile.name,
+      totalMs: steady() - startedAtMs,
+      fallbacks: attempts.filter((attempt) => attempt.error !== undefined).length,
+      attempts,
+      fileTokens: 0,
+      ...(error !== undefined && { error: faultOf(error) }),
+    });
+  try {
+    const { chain } = await chooseRoute(world, request, caller.signal);
+    for (const [at, { entry }] of chain.entries()) {
+      const { engine, model: found } = entry.located;
+      const attemptedAtMs = steady();
+      const where = { model: found.name, engine: engine.id, isLocal: entry.candidate.trust === "local" };
+      try {
+        const { vectors, promptTokens, ...times } = await embedWith(
+          world,
+          caller,
+          entry,
+          texts,
+          estimateTokens(longest),
+        );
+        const totalMs = steady() - attemptedAtMs;
+        attempts.push({ ...where, totalMs, promptTokens, completionTokens: 0, ...times });
+        end();
+        return {
+          model: found.name,
+          engine: engine.id,
+          vectors,
+          promptTokens,
+          ...times,
+          totalMs: steady() - startedAtMs,
+        };
+      } catch (error) {
+        attempts.push({ ...where, totalMs: steady() - attemptedAtMs, error: faultOf(error) });
+        const isLast = at === chain.length - 1 || caller.signal.aborted;
+        if (isLast || !(error instanceof OrchestratorError) || error.facts.mayOtherAnswer !== true) throw error;
+      }
+    }
+    throw new UnsupportedCapability("no model embeds", { next: { step: "listModels", capability: "embedding" } });
+  } catch (error) {
+    end(error);
+    throw error;
+  }
+}
+
+async function embedWith(
+  world: EmbedWorld,
+  caller: CallerContext,
+  { located, candidate }: LocatedCandidate,
+  texts: readonly string[],
+  longestTokens: number,
+): Promise<Pick<EmbedResult, "vectors" | "promptTokens" | "queueMs" | "loadMs">> {
+  const { engine, model } = located;
+  const { signal } = caller;
+  const { embedding } = engine;
+  if (embedding === undefined) throw new UnsupportedCapability(`${engine.id} does not embed texts`);
+  const times = { queueMs: 0, loadMs: 0 };
+  for (let atLeastTokens = Math.max(longestTokens, textsContextTokens); ;) {
+    const contextTokens = canonicalContext({ atLeastTokens, windowTokens: candidate.contextTokens });
+    const { maxWaitMs } = caller.settings.queue;
+    const permit = await world.queues.ensureReady({
+      id: idOf(located),
+      located,
+      caller: caller.id,
+      priority: 0,
+      neededTokens: Math.min(longestTokens, contextTokens),
+      contextTokens,
+      ...defined({ maxWaitMs }),
+      signal,
+      report: () => undefined,
+    });
+    times.queueMs += permit.waitedMs;
+    times.loadMs += permit.loadMs;
+    try {
+      if (candidate.trust === "remote") world.emit({ kind: "remote request sent", engine: engine.id });
+      const embedded = await world.spending.embedding(engine, model.name, texts, () =>
+        embedding.embed(model.name, texts, signal, permit.resident?.contextTokens),
+      );
+      return { ...embedded, ...times };
+    } catch (error) {
+      // Its engine counted a text: once more with a wider context, if the model has one.
+      if (!(error instanceof PromptTooLong) || error.promptTokens <= atLeastTokens) throw error;
+      if (takesNoMemory(located) || error.promptTokens > candidate.contextTokens) throw error;
+      longestTokens = atLeastTokens = error.promptTokens;
+    } finally {
+      permit.release();
+    }
+  }
 }

@@ -24,6 +24,8 @@ export interface Resolved extends GenerateRequest {
   readonly seed?: number;
   /** Words of which the answer is one (`GenerationRequest.choices`): of requests that a check makes. */
   readonly choices?: readonly string[];
+  /** Its texts are embedded, not answered. */
+  readonly embeds?: boolean;
   /** From 0 to 1: by chance, a loaded model may be tried to learn about it. */
   readonly random?: number;
 }

@@ -256,9 +256,9 @@ function preferredModel(
   return { preferred: undefined, notes };
 }
 
-function neededCapabilities(request: GenerateRequest): readonly Capability[] {
+function neededCapabilities(request: Resolved): readonly Capability[] {
   return [
-    "completion",
+    ...(request.embeds === true ? [] : (["completion"] as const)),
     ...((request.images?.length ?? 0) > 0 ? (["vision"] as const) : []),
     ...((request.audio?.length ?? 0) > 0 ? (["audio"] as const) : []),
     ...(request.think !== undefined && request.think !== false ? (["thinking"] as const) : []),

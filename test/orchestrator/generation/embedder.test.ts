@@ -1,4 +1,11 @@
 import { describe, expect, it } from "vitest";
+import {
+  PrivacyLocked,
+  PromptTooLong,
+  UnknownModel,
+  UnsupportedCapability,
+} from "../../../src/orchestrator/api/errors.ts";
+import { createEvents } from "../../../src/orchestrator/api/events.ts";
 import type { EngineEmbedding } from "../../../src/orchestrator/engines/engine.ts";
 import { instructed } from "../../../src/orchestrator/generation/embedder.ts";
 import { type FakeEngine, createFakeEngine, fakeModel, gigabyte } from "../../support/fake-engine.ts";
@@ -131,5 +138,93 @@ describe("embedded text", () => {
     expect(instructed("intfloat/e5-small", "a", "document")).toBe("passage: a");
     expect(instructed("mxbai-embed-large", "a", "document")).toBe("a");
     expect(instructed("all-minilm:l6", "a", "query")).toBe("a");
+  });
+});
+
+describe("texts of programs", () => {
+  const chat = fakeModel("chat", gigabyte);
+  const small = fakeModel("small-embed", gigabyte / 10, embeds);
+  const other = fakeModel("other-embed", gigabyte, embeds);
+
+  it("are embedded by the model that is named, as they are, and counted", async () => {
+    const { engine, texts, used } = embeddingEngine([chat, fakeModel("nomic-embed-text", gigabyte, embeds), small]);
+    const events = createEvents({ warn: () => undefined });
+    const ended: unknown[] = [];
+    events.on(["request ended"], (event) => ended.push(event));
+    const { orchestrator, caller } = createTestOrchestrator([engine], { events });
+    const result = await orchestrator.embed(caller(), { model: "nomic-embed-text", texts: ["my animal", "a house"] });
+    expect(result).toMatchObject({ model: "nomic-embed-text", engine: "ollama", promptTokens: 1 });
+    expect(result.vectors).toEqual([
+      [1, 1, 0.09],
+      [0, 1, 0.07],
+    ]);
+    expect(texts).toEqual(["my animal", "a house"]);
+    expect(used).toEqual(["nomic-embed-text"]);
+    events.flush();
+    expect(ended).toMatchObject([
+      { task: "embedding", client: "test", attempts: [{ model: "nomic-embed-text", promptTokens: 1 }] },
+    ]);
+    await orchestrator.close();
+  });
+
+  it("unload an idle model to make room, and wait for one that answers", async () => {
+    const { engine } = embeddingEngine([fakeModel("chat", 4 * gigabyte), fakeModel("embed", 3 * gigabyte, embeds)]);
+    const { orchestrator, generate, caller } = createTestOrchestrator([engine], { memoryBytes: 8 * gigabyte });
+    await generate({ model: "chat" });
+    await orchestrator.embed(caller(), { model: "embed", texts: ["a"] });
+    expect(engine.calls).toEqual(expect.arrayContaining(["unload chat", "load embed 2048"]));
+    await orchestrator.close();
+  });
+
+  it("go to an installed model that embeds if none is named", async () => {
+    const { engine } = embeddingEngine([chat, other]);
+    const { orchestrator, caller } = createTestOrchestrator([engine]);
+    expect((await orchestrator.embed(caller(), { texts: ["a"] })).model).toBe("other-embed");
+    await orchestrator.close();
+  });
+
+  it("are refused by a chat model with the names of those that embed, and by an unknown one with near names", async () => {
+    const { engine } = embeddingEngine([chat, small, other]);
+    const { orchestrator, caller } = createTestOrchestrator([engine]);
+    const refused = await orchestrator
+      .embed(caller(), { model: "chat", texts: ["a"] })
+      .catch((error: unknown) => error);
+    expect(refused).toBeInstanceOf(UnsupportedCapability);
+    expect(JSON.stringify((refused as UnsupportedCapability).next)).toMatch(/-embed/);
+    const unknown = await orchestrator
+      .embed(caller(), { model: "smal-embed", texts: ["a"] })
+      .catch((error: unknown) => error);
+    expect(unknown).toBeInstanceOf(UnknownModel);
+    expect((unknown as UnknownModel).next[0]).toMatchObject({ step: "didYouMean", names: ["small-embed"] });
+    await orchestrator.close();
+  });
+
+  it("stay here under local_only", async () => {
+    const { engine, used } = embeddingEngine([other], { trust: "remote" });
+    const { orchestrator, caller } = createTestOrchestrator([engine]);
+    await expect(orchestrator.embed(caller(), { model: "other-embed", texts: ["a"] })).rejects.toThrow(PrivacyLocked);
+    expect(used).toEqual([]);
+    await orchestrator.close();
+  });
+
+  it("are not cut: a text that its engine counts as longer is asked again with more context, or refused", async () => {
+    const contexts: (number | undefined)[] = [];
+    const embedding: EngineEmbedding = {
+      embed: async (_model, _inputs, _signal, loadedTokens = 0) => {
+        contexts.push(loadedTokens);
+        if (loadedTokens < 5_000)
+          throw new PromptTooLong("too long", { promptTokens: 5_000, contextTokens: loadedTokens });
+        return { vectors: [[1]], promptTokens: 5_000 };
+      },
+    };
+    const narrow = fakeModel("narrow", gigabyte, { ...embeds, contextTokens: 4_096 });
+    const { orchestrator, caller } = createTestOrchestrator([
+      createFakeEngine("ollama", [other, narrow], { embedding }),
+    ]);
+    const texts = ["x ".repeat(3_000)];
+    expect((await orchestrator.embed(caller(), { model: "other-embed", texts })).promptTokens).toBe(5_000);
+    expect(contexts).toEqual([4_096, 8_192]);
+    await expect(orchestrator.embed(caller(), { model: "narrow", texts })).rejects.toThrow(PromptTooLong);
+    await orchestrator.close();
   });
 });
