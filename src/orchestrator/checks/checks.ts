@@ -79,7 +79,7 @@ async function tried(format: NonNullable<Resolved["format"]>, place: CheckPlace)
 }
 
 /**
- * Judges requests with a format or a check; loaded with the first one. `entry` is the absolute path of the built
+ * Judges requests with a format, a check or tools; loaded with the first one. `entry` is the absolute path of the built
  * `check-worker.mjs`; idle threads end when `signal` aborts.
  */
 export function createJudging(
@@ -88,10 +88,13 @@ export function createJudging(
   signal: AbortSignal,
 ): Judging {
   const threads = new CheckThreads(entry, signal);
-  return (given, asking, quoted) => {
+  return async (given, asking, quoted) => {
     const { checks: commands, model } = settings();
     const place = { others: none, ...asking, threads, commands, judge: model.judge, answers: [] };
-    return Checking.of(given, place, quoted);
+    if (given.chat === undefined) return Checking.of(given, place, quoted);
+    const { CallCheck } = await import("./tool-calls.ts");
+    const check = new CallCheck(given.chat, given.format !== undefined, (schema) => formatOf(schema, place));
+    return { request: given, ask: check.ask.bind(check), stepsAfter: stepsAfterCheck, spent: spentOn };
   };
 }
 

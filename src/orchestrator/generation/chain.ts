@@ -67,7 +67,8 @@ async function chainFor(asked: Run): Promise<ModelChain> {
   const { world, context, thread, request, quoted } = asked;
   asked.tally.decided = request.decided;
   const { format, check = "none", grounded = false } = request;
-  const isPlain = request.chat !== undefined || (format === undefined && check === "none" && !grounded);
+  const { tools = [] } = request.chat ?? {};
+  const isPlain = request.chat ? tools.length === 0 : format === undefined && check === "none" && !grounded;
   const judge = isPlain ? undefined : await world.judge(request, askingOf(asked), quoted);
   const sent = judge === undefined ? asked : { ...asked, request: judge.request };
   const down = new Set<string>();
@@ -187,7 +188,6 @@ class ModelChain {
       throw new CheckFailed(check.problem, { text: answered.generation.text });
     } catch (error) {
       if (!(error instanceof OrchestratorError) || error.facts.mayOtherAnswer !== true) throw error;
-      if (request.chat !== undefined && context.hasText?.() === true) throw error;
       await this.#moveOn(step, entry, error);
       return undefined;
     } finally {
@@ -225,10 +225,7 @@ class ModelChain {
 
   #passed(answer: Pick<ChainAnswer, "entry" | "reason" | "answered" | "check">, isUnchecked = false): ChainAnswer {
     this.#attempts.push({ outcome: "answered", ...whereIs(answer.entry) });
-    const { finishReason } = answer.answered.generation;
-    const { format, maxTokens } = this.#asked.request;
-    const [hasFormat, isLimited] = [format !== undefined, maxTokens !== undefined];
-    const outcome = outcomeOf({ finishReason, hasFormat, isLimited, isChecked: answer.check !== undefined });
+    const outcome = outcomeOf(answer.answered.generation, this.#asked.request, answer.check !== undefined);
     this.#learn(answer.entry, isUnchecked ? undefined : outcome);
     this.#asked.tally.fallbacks += this.#failures.length;
     return this.#answerOf(answer);
@@ -267,6 +264,8 @@ class ModelChain {
     world.log.info(`${model} on ${engine} failed: ${error.message}`);
     this.#learn(entry, evidence);
     await this.#observe(entry, error);
+    // A program that streams has the beginning of this answer.
+    if (this.#asked.request.chat !== undefined && context.hasText?.() === true) throw error;
     this.#waiting = await this.#left(step, entry, error);
     if (this.#waiting.length === 0) return;
     const problem =

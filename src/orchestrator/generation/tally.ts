@@ -1,7 +1,7 @@
 import { Cancelled, faultOf } from "../api/errors.ts";
 import type { EndedAttempt, EndedRequest, Outcome } from "../api/events.ts";
 import type { GenerateRequest } from "../api/facade.ts";
-import type { CallerContext, FinishReason, Task } from "../api/types.ts";
+import type { CallerContext, Task } from "../api/types.ts";
 import { estimateTokens } from "../routing/tokens.ts";
 import type { GenerationWorld } from "./attempt.ts";
 import type { Answered } from "./ports.ts";
@@ -132,14 +132,15 @@ export class RequestTally {
 }
 
 /** The outcome of an answer that was given; undefined if it shows nothing. */
-export function outcomeOf(answer: {
-  readonly finishReason: FinishReason;
-  readonly hasFormat: boolean;
-  readonly isChecked: boolean;
-  /** The request itself says how long it may be. */
-  readonly isLimited: boolean;
-}): Outcome | undefined {
-  if (answer.finishReason === "length" && answer.isLimited) return undefined;
-  if (answer.finishReason !== "stop") return answer.finishReason;
-  return answer.isChecked ? "checked" : answer.hasFormat ? "valid" : undefined;
+export function outcomeOf(
+  { finishReason, toolCalls }: Pick<Answered["generation"], "finishReason" | "toolCalls">,
+  { maxTokens, format, chat }: Pick<GenerateRequest, "maxTokens" | "format" | "chat">,
+  isChecked: boolean,
+): Outcome | undefined {
+  // The request itself says how long it may be.
+  if (finishReason === "length" && maxTokens !== undefined) return undefined;
+  if (finishReason !== "stop") return finishReason;
+  // Of a program's conversation calls are checked, and its format is not.
+  const isValid = chat === undefined ? format !== undefined : toolCalls !== undefined;
+  return isChecked ? "checked" : isValid ? "valid" : undefined;
 }

@@ -273,16 +273,23 @@ describe("exploration", () => {
 
 describe("outcomes", () => {
   it("say something about the model's answer, or nothing", () => {
-    const answer = { finishReason: "stop", hasFormat: false, isChecked: false, isLimited: false } as const;
-    expect(outcomeOf(answer)).toBeUndefined();
-    expect(outcomeOf({ ...answer, hasFormat: true })).toBe("valid");
-    expect(outcomeOf({ ...answer, isChecked: true })).toBe("checked");
-    expect(outcomeOf({ ...answer, finishReason: "length" })).toBe("length");
+    const stop = { finishReason: "stop" } as const;
+    const length = { finishReason: "length" } as const;
+    const repetition = { finishReason: "repetition" } as const;
+    expect(outcomeOf(stop, {}, false)).toBeUndefined();
+    expect(outcomeOf(stop, { format: "json" }, false)).toBe("valid");
+    expect(outcomeOf(stop, {}, true)).toBe("checked");
+    expect(outcomeOf(length, {}, false)).toBe("length");
     // Where the request says how long it may be, the cut is what was asked for.
-    expect(outcomeOf({ ...answer, finishReason: "length", isLimited: true })).toBeUndefined();
-    expect(outcomeOf({ ...answer, finishReason: "length", isLimited: true, hasFormat: true })).toBeUndefined();
-    expect(outcomeOf({ ...answer, finishReason: "repetition", isLimited: true })).toBe("repetition");
-    expect(outcomeOf({ ...answer, finishReason: "repetition" })).toBe("repetition");
+    expect(outcomeOf(length, { maxTokens: 9 }, false)).toBeUndefined();
+    expect(outcomeOf(length, { maxTokens: 9, format: "json" }, false)).toBeUndefined();
+    expect(outcomeOf(repetition, { maxTokens: 9 }, false)).toBe("repetition");
+    expect(outcomeOf(repetition, {}, false)).toBe("repetition");
+    // A program's format is not checked here, its calls are.
+    const chat = { messages: [], sampling: {} };
+    expect(outcomeOf(stop, { chat, format: "json" }, false)).toBeUndefined();
+    const toolCalls = [{ id: "call_1", name: "read", arguments: "{}" }];
+    expect(outcomeOf({ ...stop, toolCalls }, { chat }, false)).toBe("valid");
     expect(new GenerationFailed("x").facts.evidence).toBe("failed");
     expect(new CheckFailed("x", { text: "" }).facts.evidence).toBe("invalid");
     for (const fault of [EngineUnreachable, QueueFull, BudgetExceeded, OutOfMemory]) {
