@@ -91,15 +91,11 @@ function realHomeMade(home: string): string {
   return real;
 }
 
-interface FreeHome {
-  /** The newest claim, whose process is dead; undefined when there is none. */
-  readonly previous: ClaimRecord | undefined;
-  /** The generation to claim, from the same listing, so that it never exceeds that of a claim made meanwhile. */
-  readonly next: number;
-}
-
-/** Step 1. Resolves when no living process claims the home; throws when one does. */
-async function waitUntilFree(home: string): Promise<FreeHome> {
+/**
+ * Step 1. Resolves when no living process claims the home, with the newest claim; throws when one does. `next` is of the
+ * same listing, so that it never exceeds that of a claim made meanwhile.
+ */
+async function waitUntilFree(home: string) {
   const unreadable = new Set<number>();
   let deadline = uptimeMs() + healMs;
   for (;;) {

@@ -110,17 +110,21 @@ function oversizedText(bytes: number, maxLineBytes: number): string {
 /** The limit of an HTTP body, too; longer texts belong in files. */
 export const defaultMaxLineBytes = 4 * 1024 * 1024;
 
-interface ReadLineOptions {
-  /** A longer line rejects, with a `RangeError`. */
-  readonly maxBytes: number;
-  readonly timeoutMs: number;
-}
-
 /**
  * Returns the socket's next line, without its end. What follows the line is put back and nothing is read ahead, so that
  * the next reader gets it. Rejects when the line doesn't come in time, is too long, or the socket ends first.
  */
-export function readLine(socket: Socket, { maxBytes, timeoutMs }: ReadLineOptions): Promise<string> {
+export function readLine(
+  socket: Socket,
+  {
+    maxBytes,
+    timeoutMs,
+  }: {
+    /** A longer line rejects, with a `RangeError`. */
+    readonly maxBytes: number;
+    readonly timeoutMs: number;
+  },
+): Promise<string> {
   return new Promise((resolve, reject) => {
     const parts: Buffer[] = [];
     let bytes = 0;

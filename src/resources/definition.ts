@@ -51,11 +51,6 @@ export type JsonOf<Data> = Data extends readonly (infer Item)[]
       }
     : Data;
 
-interface ResourceMatch {
-  readonly definition: ResourceDefinition;
-  readonly variables: Readonly<Record<string, string>>;
-}
-
 /** Whether a resource is a template of URIs, such as `ollm://models/{name}`. */
 export function isTemplate({ uri }: ResourceDefinition): boolean {
   return uri.includes("{");
@@ -70,7 +65,7 @@ export function variableOf({ uri }: ResourceDefinition): string | undefined {
  * The definition for `uri`: an exact match, else a template whose variable takes the rest of the URI, slashes included,
  * percent-decoded (`ollm://models/hf.co%2Forg%2Frepo`). Undefined without a match.
  */
-export function matchResource(definitions: readonly ResourceDefinition[], uri: string): ResourceMatch | undefined {
+export function matchResource(definitions: readonly ResourceDefinition[], uri: string) {
   const exact = definitions.find((definition) => definition.uri === uri);
   if (exact !== undefined) return { definition: exact, variables: {} };
   for (const definition of definitions) {

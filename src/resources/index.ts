@@ -1,15 +1,34 @@
-import { comparison, comparisons } from "./comparison.ts";
+import { comparison, comparisons, evalEntry, evals } from "./comparison.ts";
 import { decisions, ramStatus } from "./status.ts";
-import type { JsonOf, ResourceDefinition } from "./definition.ts";
-import { evalEntry, evals } from "./evals.ts";
+import { type JsonOf, type ResourceDefinition, defineResource } from "./definition.ts";
 import { job, jobs } from "./job.ts";
 import { memories, memoryEntry } from "./memories.ts";
 import { metrics } from "./metrics.ts";
 import { modelDatabase, model, models } from "./models.ts";
-import { profile, profiles } from "./profiles.ts";
-import { settings } from "./settings.ts";
-import { template } from "./template.ts";
-import { compareView, statusView } from "./views.ts";
+import { profile, profiles, settings, template } from "./settings.ts";
+
+/** A build's page never changes: a host may keep it for an hour. */
+const ttlMs = 3_600_000;
+
+export const compareView = defineResource({
+  name: "compare-view",
+  title: "Comparison",
+  description: "Answers side by side, with a button that picks the winner. Shown by hosts of MCP Apps.",
+  uri: "ui://ollm/compare",
+  isView: true,
+  ttlMs,
+  read: (_variables, { readPage }) => readPage("compare-view.html"),
+});
+
+export const statusView = defineResource({
+  name: "status-view",
+  title: "Status",
+  description: "Memory, models in it, queue and engines. Shown by hosts of MCP Apps.",
+  uri: "ui://ollm/status",
+  isView: true,
+  ttlMs,
+  read: (_variables, { readPage }) => readPage("status-view.html"),
+});
 
 const definitions = [
   ramStatus,

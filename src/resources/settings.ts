@@ -1,4 +1,8 @@
-import { defineResource } from "./definition.ts";
+import { defineResource, type ResourceContext } from "./definition.ts";
+import { samplingArguments } from "../orchestrator/api/sampling.ts";
+import { OrchestratorError } from "../orchestrator/api/errors.ts";
+import type { LearnedQuality } from "../orchestrator/api/facade-compare.ts";
+import type { ShownProfile } from "../orchestrator/api/facade-route.ts";
 
 export const settings = defineResource({
   name: "settings",
@@ -31,3 +35,112 @@ export const settings = defineResource({
     };
   },
 });
+
+export const template = defineResource({
+  name: "template",
+  title: "Prompt template",
+  description: "One prompt template: text, variables, and settings for its answers.",
+  uri: "ollm://templates/{name}",
+  isTouchedBy: ({ kind }) => kind === "templates",
+  async read(variables, { orchestrator, caller }) {
+    const found = await orchestrator.templates.get(caller, variables["name"] ?? "");
+    return {
+      name: found.name,
+      description: found.description,
+      template: found.template,
+      variables: found.variables.map(({ isRequired, ...variable }) => ({ ...variable, required: isRequired })),
+      system: found.system,
+      model: found.model,
+      profile: found.profile,
+      options: found.options,
+      format: found.format,
+      source: found.source,
+      file: found.file,
+      hides: found.hides,
+    };
+  },
+  async list({ orchestrator, caller }) {
+    const { templates } = await orchestrator.templates.list(caller);
+    return templates.map(({ name }) => ({ uri: `ollm://templates/${encodeURIComponent(name)}`, name }));
+  },
+});
+
+export const profiles = defineResource({
+  name: "profiles",
+  title: "Profiles",
+  description: "The profiles (agents, kinds of work) that a request can name, with their models and sampling.",
+  uri: "ollm://profiles",
+  isTouchedBy: ({ kind }) => kind === "tools",
+  read: async (_variables, context) => ({
+    profiles: context.orchestrator.profiles.list(context.caller).map(profileData),
+    learned: (await allLearned(context)).map(learnedData),
+  }),
+});
+
+export const profile = defineResource({
+  name: "profile",
+  title: "Profile",
+  description: "One profile: its values with their sources, the model that would answer now, and what was learned.",
+  uri: "ollm://profiles/{name}",
+  async read(variables, context) {
+    const found = context.orchestrator.profiles.get(context.caller, variables["name"] ?? "");
+    const learned = await learnedFor(context, found);
+    return { ...profileData(found), sources: found.sources, ...(await answering(context, found)), learned };
+  },
+  isTouchedBy: ({ kind }) => ["tools", "models", "memory"].includes(kind),
+  // Not in `resources/list`: each is in `ollm://profiles`.
+  values: async ({ orchestrator, caller }) => orchestrator.profiles.list(caller).map(({ profile: { name } }) => name),
+});
+
+function profileData({ profile: known }: ShownProfile) {
+  const { name, description, models, families, needs, contextTokens, maxTokens, system } = known;
+  const { fallback, maxLatencyMs, minSuccessRate, templates, base, match } = known;
+  return {
+    name,
+    description,
+    models,
+    families,
+    needs,
+    min_context_tokens: contextTokens,
+    ...samplingArguments(known),
+    max_tokens: maxTokens,
+    system,
+    fallback,
+    max_latency_ms: maxLatencyMs,
+    min_success_rate: minSuccessRate,
+    templates,
+    builds_on: base,
+    matches: match ?? "profile",
+  };
+}
+
+/**
+ * The model that would answer a short request now, planned without effects; or why there is none. It has what the profile
+ * needs: without images another model may answer for `vision`, but the profile is for those.
+ */
+async function answering({ orchestrator, caller }: ResourceContext, { profile: { name, needs } }: ShownProfile) {
+  try {
+    const asked = { prompt: "Hello", task: "general", profile: name, ...(needs && { needs }) } as const;
+    const { model, engine, reason } = await orchestrator.planGeneration(caller, asked);
+    return { answers: { model, engine, reason } };
+  } catch (error) {
+    if (!(error instanceof OrchestratorError)) throw error;
+    return { unavailable: error.message };
+  }
+}
+
+/** The mean score of each model's answers to the profile's tasks; absent if nothing was learned. */
+async function learnedFor(context: ResourceContext, { tasks }: ShownProfile) {
+  const all = await allLearned(context);
+  const learned = tasks.flatMap((task) => all.filter((each) => each.task === task).map(learnedData));
+  return learned.length > 0 ? learned : undefined;
+}
+
+/** Profiles are shown even if preferences can't be read; the status has the reason. */
+async function allLearned({ orchestrator, caller }: ResourceContext): Promise<readonly LearnedQuality[]> {
+  return orchestrator.comparisons.learned(caller).catch(() => []);
+}
+
+function learnedData({ task, model, answers, score }: LearnedQuality) {
+  return { task, model, answers: +answers.toFixed(2), score: +score.toFixed(2) };
+}

@@ -1,16 +1,17 @@
 import { tools } from "./index.ts";
 
-interface ToolFacts {
-  readonly delegates: boolean;
-  /** What to check before a call whose answer was lost is made again; absent: nothing. */
-  readonly check?: `check ${string}`;
-}
-
 /**
  * What a front knows of tools. It starts with every client, so it does not load their definitions: the build puts the value
  * in the place of this module (`scripts/build.ts`).
  */
-export const toolFacts: ReadonlyMap<string, ToolFacts> = new Map(
+export const toolFacts: ReadonlyMap<
+  string,
+  {
+    readonly delegates: boolean;
+    /** What to check before a call whose answer was lost is made again; absent: nothing. */
+    readonly check?: `check ${string}`;
+  }
+> = new Map(
   tools.map(({ name, isIdempotent, delegates = false, whenCutOff }) => {
     const next = whenCutOff ?? (isIdempotent ? "repeat" : "check what was done");
     return [name, { delegates, ...(next !== "repeat" && { check: next }) }];

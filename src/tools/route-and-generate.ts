@@ -20,7 +20,7 @@ import {
   routeOutput,
 } from "./answer-details.ts";
 import { type ToolContext, defineTool } from "./definition.ts";
-import { keepAliveInput, planData, planOutput, renderPlan } from "./plan.ts";
+import { keepAliveInput, planData, planOutput, renderPlan } from "./smart-load.ts";
 import { type FilledTemplate, renderedFrom, splitOf } from "./render-template.ts";
 import { asLine, finishReasonOutput, noteLines, notesFor, round, taskNamed } from "./render.ts";
 import { defined } from "../orchestrator/util/defined.ts";

@@ -1,8 +1,146 @@
 import * as z from "zod";
-import { formatDuration } from "../orchestrator/util/format-bytes.ts";
+import { formatDuration, formatBytes } from "../orchestrator/util/format-bytes.ts";
 import { defineTool } from "./definition.ts";
-import { estimateData, keepAliveInput, partsData, partsOutput, planData, planOutput, renderPlanSteps } from "./plan.ts";
 import { defined } from "../orchestrator/util/defined.ts";
+import type { LoadPlan } from "../orchestrator/api/facade-status.ts";
+import { round } from "./render.ts";
+
+/** A load plan in the answers of tools. */
+export const planOutput = z.object({
+  fits: z.boolean(),
+  predicted_bytes: z.number().describe("The model's own memory."),
+  needed_bytes: z.number().describe("Must be free, with margin and buffer."),
+  free_bytes: z.number(),
+  context_tokens: z.number().optional(),
+  evict: z.array(z.object({ name: z.string(), bytes: z.number() })),
+  placement: z
+    .object({
+      ram_bytes: z.number(),
+      vram_bytes: z.number(),
+      cards: z.array(z.object({ name: z.string(), bytes: z.number() })),
+    })
+    .optional(),
+  steps: z.array(z.string()),
+  warnings: z.array(z.string()).optional(),
+});
+
+/** The parts of the predicted bytes. */
+const partsOutput = z.object({
+  weights: z.number(),
+  cache: z.number(),
+  state: z.number().optional(),
+  compute: z.number(),
+  other: z.number().optional(),
+  process: z.number().optional(),
+});
+
+export function planData(plan: LoadPlan): z.input<typeof planOutput> {
+  const { placement, warnings } = plan;
+  return defined({
+    fits: plan.fits,
+    predicted_bytes: plan.estimate.predictedBytes,
+    needed_bytes: plan.neededBytes,
+    free_bytes: plan.freeBytes,
+    context_tokens: plan.contextTokens,
+    evict: plan.evict.map(({ name, bytes }) => ({ name, bytes })),
+    placement: placement && {
+      ram_bytes: placement.ramBytes,
+      vram_bytes: placement.vramBytes,
+      cards: placement.cards.map(({ name, bytes }) => ({ name, bytes })),
+    },
+    steps: [...plan.steps],
+    warnings: warnings === undefined || warnings.length === 0 ? undefined : [...warnings],
+  });
+}
+
+/** The method of an estimate and its relative margin (0.02: ±2 %). */
+function estimateData(plan: LoadPlan) {
+  return { method: plan.estimate.method, margin: round(plan.estimate.margin, 3) };
+}
+
+/** The parts in bytes without empty ones; undefined if the parts are unknown. */
+function partsData({ estimate }: LoadPlan): z.input<typeof partsOutput> | undefined {
+  const { parts, processBytes } = estimate;
+  if (parts === undefined) return undefined;
+  return defined({
+    weights: parts.weightsBytes,
+    cache: parts.cacheBytes,
+    state: parts.stateBytes,
+    compute: parts.computeBytes,
+    other: parts.otherBytes > 0 ? parts.otherBytes : undefined,
+    process: processBytes > 0 ? processBytes : undefined,
+  });
+}
+
+export function renderPlan(model: string, plan: z.output<typeof planOutput>): string {
+  const nothing = needsNothing(model, plan);
+  if (nothing !== undefined) return nothing;
+  const verdict = plan.fits ? "fits" : "does not fit";
+  const room = `needs ${formatBytes(plan.needed_bytes)}, free ${formatBytes(plan.free_bytes)}`;
+  const evicted = plan.evict.map(({ name }) => name).filter((name) => name !== model);
+  // A model that is reloaded is in `evict` itself.
+  const reload = evicted.length < plan.evict.length ? ", reloaded with more context" : "";
+  const evicts = evicted.length === 0 ? "" : `, evicts ${evicted.join(", ")}`;
+  return `${model} ${verdict}: ${room}${evicts}${reload}${warningsOf(plan)}`;
+}
+
+/**
+ * `qwen3:32b fits: available 18.0 GB, loaded qwen3:8b 5.7 GB, needed 22.8 GB → unload qwen3:8b (5.7 GB) → 23.7 GB free →
+ * load qwen3:32b`; if only the size is known, with the rules of estimation.
+ */
+function renderPlanSteps(model: string, plan: z.output<typeof planOutput>, method: string): string {
+  const nothing = needsNothing(model, plan);
+  if (nothing !== undefined) return nothing;
+  const rules = plan.steps.find((step) => step.startsWith("needed "));
+  const [situation, ...then] = plan.steps.filter((step) => step !== rules);
+  // Nothing was measured.
+  if (then.length === 0) return `${model}: ${situation ?? ""}`;
+  const needed = method === "size_rule" && rules !== undefined ? rules : `needed ${formatBytes(plan.needed_bytes)}`;
+  const chain = [`${situation}, ${needed}`, ...then].join(" → ");
+  return `${model} ${plan.fits ? "fits" : "does not fit"}: ${chain}${warningsOf(plan)}`;
+}
+
+function warningsOf({ warnings = [] }: z.output<typeof planOutput>): string {
+  return warnings.map((warning) => `; ${warning}`).join("");
+}
+
+/** The text for a plan that needs no memory: loaded with enough context, or in the cloud. */
+function needsNothing(model: string, plan: z.output<typeof planOutput>): string | undefined {
+  if (plan.needed_bytes > 0) return undefined;
+  return plan.predicted_bytes > 0 ? `${model} is already loaded` : plan.steps.join("; ");
+}
+
+const unitSeconds: Readonly<Record<string, number>> = { ns: 1e-9, us: 1e-6, µs: 1e-6, ms: 1e-3, s: 1, m: 60, h: 3600 };
+
+/**
+ * Seconds of a keep-alive as Ollama takes it: a number of seconds, or a Go duration (`10m`, `1h30m`, `-1`).
+ * Fractions round up, so that `500ms` is not "unload at once"; anything negative is -1 (never unload).
+ * Undefined if the text is not a duration.
+ */
+export function parseKeepAlive(value: number | string): number | undefined {
+  const seconds = typeof value === "number" ? value : durationSeconds(value.trim());
+  if (seconds === undefined || !Number.isFinite(seconds)) return undefined;
+  return seconds < 0 ? -1 : Math.ceil(seconds);
+}
+
+function durationSeconds(text: string): number | undefined {
+  if (/^[+-]?\d+(\.\d+)?$/.test(text)) return Number(text);
+  const match = /^([+-]?)((?:\d+(?:\.\d+)?(?:ns|us|µs|ms|s|m|h))+)$/.exec(text);
+  if (match === null) return undefined;
+  let seconds = 0;
+  for (const [, amount, unit] of (match[2] ?? "").matchAll(/(\d+(?:\.\d+)?)(ns|us|µs|ms|s|m|h)/g)) {
+    seconds += Number(amount) * (unitSeconds[unit ?? ""] ?? Number.NaN);
+  }
+  return match[1] === "-" ? -seconds : seconds;
+}
+
+/** The input `keep_alive`, parsed to seconds. */
+export const keepAliveInput = z.union([z.number(), z.string()]).transform((value, context) => {
+  const seconds = parseKeepAlive(value);
+  if (seconds !== undefined) return seconds;
+  context.issues.push({ code: "custom", message: 'must be seconds or a duration such as "10m"', input: value });
+  return z.NEVER;
+});
 
 export const smartLoad = defineTool({
   name: "smart_load",

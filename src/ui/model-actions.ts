@@ -46,13 +46,12 @@ export async function cancel(id: string): Promise<void> {
   await client.callTool("job", { action: "cancel", job_id: id });
 }
 
-/** A download that ended early. What was received is on disk, so that it can be resumed. */
-interface FailedPull {
-  readonly model: string;
-  readonly error: CallError;
-}
-
-export const failedPulls = signal<readonly FailedPull[]>([]);
+export const failedPulls = signal<
+  readonly {
+    readonly model: string;
+    readonly error: CallError;
+  }[]
+>([]);
 
 export function forgetPull(model: string): void {
   failedPulls.value = failedPulls.value.filter((failed) => failed.model !== model);

@@ -21,17 +21,14 @@ export type Entry =
 type Subtle = typeof crypto.subtle;
 type SecretKey = Awaited<ReturnType<Subtle["importKey"]>>;
 
-/** `sessionStorage`. */
-interface TabStorage {
-  getItem(key: string): string | null;
-  setItem(key: string, value: string): void;
-  removeItem(key: string): void;
-}
-
 interface SessionParts {
   /** `location.host`: the address that the daemon's proof must name. */
   readonly host: string;
-  readonly storage: TabStorage;
+  readonly storage: {
+    getItem(key: string): string | null;
+    setItem(key: string, value: string): void;
+    removeItem(key: string): void;
+  };
   readonly fetch: typeof fetch;
   /** `crypto.subtle`: browsers have it at 127.0.0.1 and over TLS only. */
   readonly subtle: Subtle | undefined;

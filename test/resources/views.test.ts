@@ -1,5 +1,5 @@
 import { expect, it, onTestFinished } from "vitest";
-import { compareView, statusView } from "../../src/resources/views.ts";
+import { compareView, statusView } from "../../src/resources/index.ts";
 import { createFakeOrchestrator } from "../support/fake-orchestrator.ts";
 import { type Era, type MemoryClientOptions, connectMemoryClient } from "../support/memory-client.ts";
 

@@ -1,6 +1,12 @@
 import path from "node:path";
 import { describe, expect, it } from "vitest";
-import { isForeignShare, isInside, isTooBroad, nameInRoots, unusableName } from "../../src/server/files/paths.ts";
+import {
+  isForeignShare,
+  isInside,
+  isTooBroad,
+  nameInRoots,
+  unusableName,
+} from "../../src/server/files/allowed-paths.ts";
 
 describe("isInside", () => {
   it.each([

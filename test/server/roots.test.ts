@@ -4,8 +4,7 @@ import path from "node:path";
 import { pathToFileURL } from "node:url";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { createLog } from "../../src/orchestrator/api/log.ts";
-import { allowedRoots, foldersOfUris } from "../../src/server/files/allowed-paths.ts";
-import { projectMarkers } from "../../src/server/files/paths.ts";
+import { allowedRoots, foldersOfUris, projectMarkers } from "../../src/server/files/allowed-paths.ts";
 
 let base = "";
 let homeDirectory = "";

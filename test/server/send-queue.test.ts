@@ -2,8 +2,7 @@ import type { JSONRPCMessage } from "@modelcontextprotocol/server";
 import { createServer as createNetServer, connect, type AddressInfo, type Socket } from "node:net";
 import { Writable } from "node:stream";
 import { afterEach, describe, expect, it, vi } from "vitest";
-import { createSendQueue } from "../../src/server/mcp/send-queue.ts";
-import { StdioTransport } from "../../src/server/mcp/stdio-transport.ts";
+import { createSendQueue, StdioTransport } from "../../src/server/mcp/stdio-transport.ts";
 import { eventually } from "../support/eventually.ts";
 
 /** A reader that takes nothing until it is told to. */

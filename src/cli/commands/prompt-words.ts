@@ -9,24 +9,25 @@ import { editDistance, nearestNames } from "../../orchestrator/util/nearest.ts";
 import { isPattern, spokenName, splitGitName, splitPattern } from "../../orchestrator/util/file-name.ts";
 import type { CommandIo } from "../terminal/io.ts";
 
-/** The names by which the first word of `ollm run` may mean a model. */
-interface ModelNames {
-  readonly installed: readonly string[];
-  /** The names of models that can be pulled, without tags. */
-  readonly families: readonly string[];
-}
-
-/** What the first word means: a model, none although one was meant, or a word of the prompt, with a note if in doubt. */
-type FirstWord =
-  | { readonly kind: "model" }
-  | { readonly kind: "unknown"; readonly near: readonly string[] }
-  | { readonly kind: "prompt"; readonly note?: string };
-
 /**
  * Decides between `ollm run MODEL PROMPT...` and `ollm run PROMPT...`. A name that no model has is refused where it can
  * hardly begin a prompt: it is a letter away from a name, and one argument follows. A sentence is never refused.
  */
-export function meaningOf(first: string, rest: readonly string[], { installed, families }: ModelNames): FirstWord {
+export function meaningOf(
+  first: string,
+  rest: readonly string[],
+  {
+    installed,
+    families,
+  }: {
+    readonly installed: readonly string[];
+    /** The names of models that can be pulled, without tags. */
+    readonly families: readonly string[];
+  },
+):
+  | { readonly kind: "model" }
+  | { readonly kind: "unknown"; readonly near: readonly string[] }
+  | { readonly kind: "prompt"; readonly note?: string } {
   if (!mayBeName(first)) return { kind: "prompt" };
   const word = first.toLowerCase();
   if (installed.includes(first) || installed.includes(`${first}:latest`) || hasSyntaxOfName(first))

@@ -192,14 +192,6 @@ export function renderMoney(money: Money, io: View, nowMs: number): string {
   return `${renderFacts(facts, io)}\n${tables.join("\n")}\n${hanging("", formula, io)}\n${styled(hanging("", open, io), "dim", io)}\n`;
 }
 
-interface MoneyLine {
-  readonly name: string;
-  readonly tokens: number;
-  readonly today: string;
-  readonly month: string;
-  readonly total: string;
-}
-
 function moneyTable(key: "task" | "client", { rows, currency }: Money, day: string, io: View): string {
   const names = [...new Set(rows.map((row) => row[key]))];
   const lines = names.map((name) => {
@@ -216,7 +208,13 @@ function moneyTable(key: "task" | "client", { rows, currency }: Money, day: stri
       order: sum(""),
     };
   });
-  const columns: readonly Column<MoneyLine>[] = [
+  const columns: readonly Column<{
+    readonly name: string;
+    readonly tokens: number;
+    readonly today: string;
+    readonly month: string;
+    readonly total: string;
+  }>[] = [
     { title: key.toUpperCase(), text: ({ name }) => name },
     { title: "LOCAL TOKENS", text: ({ tokens }) => formatCount(tokens), isNumber: true, isExtra: 2 },
     { title: "TODAY", text: ({ today }) => today, isNumber: true, isExtra: 1 },

@@ -211,11 +211,11 @@ export function guideIn(form: GuideForm): string {
   return text.replace(checksumInMark, `$1${checksum(text)}`);
 }
 
-/** `older`: as an earlier version of setup wrote it. `changed`: edited since. `foreign`: another file of that name. */
-type GuideState = "absent" | "current" | "older" | "changed" | "foreign";
-
-/** The state of the guide in a file's text; "" is that of an absent file. */
-export function guideState(text: string, form: GuideForm): GuideState {
+/**
+ * The state of the guide in a file's text; "" is that of an absent file. `older`: as an earlier version of setup wrote it.
+ * `changed`: edited since. `foreign`: another file of that name.
+ */
+export function guideState(text: string, form: GuideForm) {
   const found = find(text, form);
   if (typeof found === "string") return found;
   const guide = withNewlines(text.slice(found.start, found.end), "\n");

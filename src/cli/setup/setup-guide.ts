@@ -20,20 +20,6 @@ import { readEngineSize } from "../../orchestrator/engines/llama-cpp/install/loc
 import { currentPlatform, requireSupported } from "../../orchestrator/engines/llama-cpp/install/platform.ts";
 import { createLog } from "../../orchestrator/api/log.ts";
 
-/** Whether to write the delegation guide: by a flag, or after asking. */
-interface GuideWish {
-  /** `--guide` and `--no-guide`; undefined without either. */
-  readonly isWanted: boolean | undefined;
-  /** A client is new: the question is due. */
-  readonly mayAsk: boolean;
-  /** With `--yes` a guide that setup has written is updated, and none is added. */
-  readonly isUpdateAccepted: boolean;
-  /** Only show what would be written. */
-  readonly isOnlyPrinted: boolean;
-  /** How this command is called. */
-  readonly again: string;
-}
-
 type Change = Extract<GuidePlan, { kind: "change" }>;
 
 /** What is written if the answer is yes, or without a question. */
@@ -47,7 +33,18 @@ interface Offer {
  * assistant obeys these files in all projects. Returns the number of files that could not be written.
  */
 export async function setupGuide(
-  wish: GuideWish,
+  wish: {
+    /** `--guide` and `--no-guide`; undefined without either. */
+    readonly isWanted: boolean | undefined;
+    /** A client is new: the question is due. */
+    readonly mayAsk: boolean;
+    /** With `--yes` a guide that setup has written is updated, and none is added. */
+    readonly isUpdateAccepted: boolean;
+    /** Only show what would be written. */
+    readonly isOnlyPrinted: boolean;
+    /** How this command is called. */
+    readonly again: string;
+  },
   targets: readonly ClientTarget[],
   io: CommandIo,
   now: () => Date,
@@ -150,19 +147,20 @@ function showUnchanged(plan: GuidePlan, io: Pick<CommandIo, "columns">): string 
   }
 }
 
-/** Whether to install the embedded engine: by a flag, or after asking. */
-interface EngineWish {
-  readonly isGiven: boolean;
-  readonly mayAsk: boolean;
-  /** Only print what would be done. */
-  readonly isOnlyPrinted: boolean;
-}
-
 /**
  * The last step of setup. Nothing is downloaded without a flag or a yes, since the first model installs the engine anyway.
  * Returns the exit code: 0 done or not wanted, 1 failed, 130 interrupted.
  */
-export async function setupEngine(wish: EngineWish, engine: EmbeddedEngine, io: CommandIo): Promise<number> {
+export async function setupEngine(
+  wish: {
+    readonly isGiven: boolean;
+    readonly mayAsk: boolean;
+    /** Only print what would be done. */
+    readonly isOnlyPrinted: boolean;
+  },
+  engine: EmbeddedEngine,
+  io: CommandIo,
+): Promise<number> {
   if (!wish.isGiven && !wish.mayAsk) return 0;
   const state = await engine.look();
   if (state.kind === "installed") {

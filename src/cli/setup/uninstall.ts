@@ -20,18 +20,19 @@ export interface UninstallOptions {
   readonly yes?: boolean | undefined;
 }
 
-/** What uninstalling takes from the commands. */
-interface UninstallWorld {
-  /** Stops the daemon, waits for its exit and returns an exit code. */
-  stopDaemon(io: CommandIo): Promise<number>;
-}
-
 /**
  * `ollm uninstall`: removes ollm from all clients, stops the daemon and deletes the copy of the program. The home is kept
  * unless `purge`, and always if other users could have changed it. Exit codes as `ollm setup`. Throws
  * `OrchestratorError`, before anything is changed, for a home that is not a folder of ollm.
  */
-export async function uninstall(options: UninstallOptions, io: CommandIo, world: UninstallWorld): Promise<number> {
+export async function uninstall(
+  options: UninstallOptions,
+  io: CommandIo,
+  world: {
+    /** Stops the daemon, waits for its exit and returns an exit code. */
+    stopDaemon(io: CommandIo): Promise<number>;
+  },
+): Promise<number> {
   const home = resolveHome(io.environment, io.userHome, io.workingDirectory);
   const content = options.purge === true ? await homeContent(home, io.userHome) : undefined;
   const refusal = homeProblem(home, { closes: false });

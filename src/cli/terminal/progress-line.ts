@@ -188,13 +188,6 @@ const leastCells = 24;
 /** Lines of a column beside its answer: title, rule, state, and an empty line before the next row of columns. */
 const frameLines = 4;
 
-/** The screen with its current size. */
-interface LiveScreen {
-  readonly write: (text: string) => void;
-  readonly width: () => number;
-  readonly height: () => number;
-}
-
 /** Splits a comparison's text, which has a line `=== model ===` before each answer. */
 export function sectionsOf(text: string, isModel: (name: string) => boolean): readonly (readonly [string, string])[] {
   const sections: [string, string][] = [];
@@ -216,7 +209,18 @@ function statesOf(message: string): ReadonlyMap<string, string> | undefined {
 }
 
 /** `models` are the requested ones; empty if routing chooses them. */
-export function createLiveColumns(models: readonly string[], { write, width, height }: LiveScreen) {
+export function createLiveColumns(
+  models: readonly string[],
+  {
+    write,
+    width,
+    height,
+  }: {
+    readonly write: (text: string) => void;
+    readonly width: () => number;
+    readonly height: () => number;
+  },
+) {
   let text = "";
   let drawn: readonly string[] = [];
   let states: ReadonlyMap<string, string> = new Map(models.map((model) => [model, "waits"]));

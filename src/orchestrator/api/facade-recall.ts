@@ -3,9 +3,6 @@ import type { CallerContext } from "./types.ts";
 export type MemoryCategory = "fact" | "preference" | "context";
 /** `project`: only for callers in the project where the entry was stored. */
 export type MemoryScope = "global" | "project";
-/** The origin: a tool call of an assistant, the user's shell, or an import. Callers can't set it. */
-type MemorySource = "llm" | "user" | "system";
-
 /** A remembered entry. */
 export interface MemoryEntry {
   readonly key: string;
@@ -16,7 +13,7 @@ export interface MemoryEntry {
   readonly project?: string;
   readonly tags: readonly string[];
   readonly isPinned: boolean;
-  readonly source: MemorySource;
+  readonly source: "llm" | "user" | "system";
   /** ISO 8601, like the others. */
   readonly createdAt: string;
   readonly updatedAt: string;

@@ -43,17 +43,17 @@ export interface TemplateList {
   readonly problems: readonly string[];
 }
 
-interface RenderedTemplate {
-  readonly template: Template;
-  readonly text: string;
-  readonly system?: string;
-  /** The text contains the given files: they filled a variable. */
-  readonly hasFiles: boolean;
-}
-
 /** The rendered text, or the missing variables. */
 type RenderOutcome =
-  | { readonly rendered: RenderedTemplate }
+  | {
+      readonly rendered: {
+        readonly template: Template;
+        readonly text: string;
+        readonly system?: string;
+        /** The text contains the given files: they filled a variable. */
+        readonly hasFiles: boolean;
+      };
+    }
   | {
       readonly missing: readonly TemplateVariable[];
       readonly template: Template;
@@ -151,11 +151,6 @@ interface ProjectQuestion {
   readonly digest: string;
 }
 
-interface ProjectTrust {
-  readonly folder: string;
-  readonly files: readonly string[];
-}
-
 /** Projects of callers. `caller.project` is the current one. */
 export interface Projects {
   /** Inspects the folder. Throws `InvalidRequest` if it is not a folder. */
@@ -172,7 +167,13 @@ export interface Projects {
    * Approves the files of the caller's project persistently. Throws `InvalidRequest` if they no longer match `digest`, so
    * that only content the user saw is approved.
    */
-  trust(caller: CallerContext, digest: string): Promise<ProjectTrust>;
+  trust(
+    caller: CallerContext,
+    digest: string,
+  ): Promise<{
+    readonly folder: string;
+    readonly files: readonly string[];
+  }>;
   /**
    * Sets the caller's project folder, or a kind or profile whose routing replaces that of the file, until the caller
    * disconnects; "none" uses neither. `tools` of the file always apply. Throws `InvalidRequest`.

@@ -1,9 +1,8 @@
 /** The check `quotes`: what an answer states is looked for in the files. Pure. */
 import type { CheckResult, CheckedStatement } from "../api/facade-answers.ts";
 import { parseJson } from "../util/parse-json.ts";
-import { Lines, keysOf } from "./quote-lines.ts";
+import { Lines, keysOf, type Statement, statementsOf, valuesOf } from "./quote-lines.ts";
 import { type QuotePlace, findQuotes, wordsOf } from "./quote-search.ts";
-import { type Statement, statementsOf, valuesOf } from "./quote-statements.ts";
 import { months } from "./notation-words.ts";
 import { datesOf, hasNumber, numbersOf } from "./values.ts";
 import type { GenerateRequest } from "../api/facade.ts";

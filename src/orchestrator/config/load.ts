@@ -3,7 +3,7 @@ import { dirname, join } from "node:path";
 import { InvalidConfig, StoreFailed } from "../api/errors.ts";
 import { advice } from "../api/next-step.ts";
 import { taskOf } from "../api/facade-route.ts";
-import type { CallerProject, CallerSettings, ConfiguredSettings } from "../api/types.ts";
+import type { CallerProject, CallerSettings } from "../api/types.ts";
 import { replaceFile, NotRegular, readRegularText } from "../storage/replace-file.ts";
 import { type ParsedYaml, parseYaml } from "../util/parse-yaml.ts";
 import { type Environment, addRoots, environmentValues, flagValues, unknownNames } from "./environment.ts";
@@ -234,18 +234,6 @@ function withoutNulls(tree: Tree): Tree {
   }
 }
 
-interface LoadedCallerSettings {
-  readonly settings: CallerSettings;
-  /** `files.roots` of the file and of this caller, as written. */
-  readonly fileRoots: readonly string[];
-  /** `projects.detect` */
-  readonly detectsProjects: boolean;
-  /** Which of the caller's settings are ignored, and why: one sentence each. */
-  readonly warnings: readonly string[];
-  /** All settings and their sources; those of scope `daemon` as in the file. */
-  readonly configured: ConfiguredSettings;
-}
-
 /**
  * The settings of one caller of a running daemon: defaults < `home/config.yaml` < its project < its variables < its
  * flags. Settings of scope `daemon` that the caller sets are ignored, with a warning where they differ from `daemon`.
@@ -262,7 +250,7 @@ export async function callerSettingsFrom(from: {
   readonly read?: SettingsFile;
   /** Whether the file can't change a setting (`memory.bufferBytes`), because the daemon was started with a value for it. */
   readonly isFixed?: (path: string) => boolean;
-}): Promise<LoadedCallerSettings> {
+}) {
   const known = settingPaths(settingsSchema);
   const file = join(from.home, "config.yaml");
   const { tree, sources } = await fileOf(file, from.read);

@@ -4,8 +4,11 @@ import { parseOllamaHost } from "../util/ollama-host.ts";
 import type { Sources } from "./paths.ts";
 import type { Settings } from "./schema.ts";
 
-/** A configured Ollama server. */
-interface OllamaServer {
+/**
+ * The server at `providers.ollama.host`, then those of `hosts` without duplicates. An id is the position in `hosts`, also
+ * where duplicates are left out. Throws `InvalidConfig` for an invalid address.
+ */
+export function ollamaServers(settings: Settings["providers"]["ollama"]): readonly {
   /** `ollama`, `ollama-2`, ... */
   readonly id: string;
   /** As written. */
@@ -13,13 +16,7 @@ interface OllamaServer {
   readonly memoryBytes: number | undefined;
   /** `parallel` only where the settings state it. */
   readonly serverOptions: Partial<OllamaServerOptions>;
-}
-
-/**
- * The server at `providers.ollama.host`, then those of `hosts` without duplicates. An id is the position in `hosts`, also
- * where duplicates are left out. Throws `InvalidConfig` for an invalid address.
- */
-export function ollamaServers(settings: Settings["providers"]["ollama"]): readonly OllamaServer[] {
+}[] {
   const further = settings.hosts.map((each) => (typeof each === "string" ? { host: each } : each));
   const all = [settings, ...further].map((server: Partial<typeof settings> & { readonly host: string }, index) => {
     const { host, memoryBytes, parallel, cacheType, flashAttention: hasFlashAttention } = server;

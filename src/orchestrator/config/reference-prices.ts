@@ -1,13 +1,3 @@
-/** Prices of a cloud model, US dollars per million tokens. */
-interface ReferencePrice {
-  readonly promptPerMillion: number;
-  readonly answerPerMillion: number;
-  /** The day on which the price was read, ISO 8601. */
-  readonly asOf: string;
-  /** Where the price is published. */
-  readonly source: string;
-}
-
 const anthropic = "platform.claude.com/docs/en/about-claude/pricing";
 const openAi = "developers.openai.com/api/docs/pricing";
 const google = "ai.google.dev/gemini-api/docs/pricing";
@@ -16,7 +6,17 @@ const google = "ai.google.dev/gemini-api/docs/pricing";
  * List prices of cloud models that assistants use: the standard tier, uncached input, and the price of short prompts where
  * long ones cost more. Of two prices by time of day it is the lower one, so that savings are rather too low.
  */
-export const referencePrices: ReadonlyMap<string, ReferencePrice> = new Map(
+export const referencePrices: ReadonlyMap<
+  string,
+  {
+    readonly promptPerMillion: number;
+    readonly answerPerMillion: number;
+    /** The day on which the price was read, ISO 8601. */
+    readonly asOf: string;
+    /** Where the price is published. */
+    readonly source: string;
+  }
+> = new Map(
   Object.entries({
     "claude-fable-5-1": { promptPerMillion: 10, answerPerMillion: 50, asOf: "2026-10-24", source: anthropic },
     "claude-opus-5-5": { promptPerMillion: 4, answerPerMillion: 20, asOf: "2026-10-24", source: anthropic },

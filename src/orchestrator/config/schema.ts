@@ -303,13 +303,17 @@ function isReferenceModel(name: string, context: z.RefinementCtx): void {
   context.addIssue({ code: "custom", message });
 }
 
-interface OwnPrices {
-  readonly promptPerMillion?: number | undefined;
-  readonly answerPerMillion?: number | undefined;
-}
-
 /** The prices of the table are replaced together, or not at all. */
-function checkSavings({ promptPerMillion, answerPerMillion }: OwnPrices, context: z.RefinementCtx): void {
+function checkSavings(
+  {
+    promptPerMillion,
+    answerPerMillion,
+  }: {
+    readonly promptPerMillion?: number | undefined;
+    readonly answerPerMillion?: number | undefined;
+  },
+  context: z.RefinementCtx,
+): void {
   if ((promptPerMillion === undefined) === (answerPerMillion === undefined)) return;
   context.addIssue({
     code: "custom",

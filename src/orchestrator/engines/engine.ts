@@ -236,11 +236,11 @@ export interface EngineTokenizer {
    * Counts the tokens of the prompt that `generate` would evaluate, chat template included. Reads only the vocabulary
    * of a model that isn't loaded. Undefined where counting fails; `generate` then reports why.
    */
-  countPrompt(request: CountedPrompt, signal: AbortSignal): Promise<number | undefined>;
+  countPrompt(
+    request: Pick<GenerationRequest, "model" | "messages" | "think" | "format" | "tools">,
+    signal: AbortSignal,
+  ): Promise<number | undefined>;
 }
-
-/** The parts of a request that determine the length of its prompt. */
-type CountedPrompt = Pick<GenerationRequest, "model" | "messages" | "think" | "format" | "tools">;
 
 export interface EngineEstimation {
   /** Runs the engine's own allocator without allocating; undefined when it can't simulate this model. */

@@ -110,13 +110,6 @@ export function answerCharacters(maxTokens: number): number {
   return Math.min(maxAnswerCharacters, spareCharacters + maxTokens * maxTokenCharacters);
 }
 
-/** Token counts as a server reports them, which may be anything. */
-interface ReportedUsage {
-  readonly promptTokens: unknown;
-  readonly cachedPromptTokens?: unknown;
-  readonly completionTokens: unknown;
-}
-
 /** Bytes of UTF-8 for a unit of UTF-16. A token has a byte at least. */
 const maxCharacterBytes = 3;
 /** A chat template adds the names of roles, and instructions of the model's maker. */
@@ -134,7 +127,11 @@ const spareAnswerTokens = 64;
 export function checkedUsage(
   request: Pick<GenerationRequest, "messages" | "maxTokens" | "contextTokens" | "format">,
   { text, thinking, pieces }: { readonly text: string; readonly thinking: string; readonly pieces: number },
-  reported: ReportedUsage,
+  reported: {
+    readonly promptTokens: unknown;
+    readonly cachedPromptTokens?: unknown;
+    readonly completionTokens: unknown;
+  },
 ): Pick<Generation, "promptTokens" | "cachedPromptTokens" | "completionTokens" | "estimatedUsage"> {
   // Some servers write the format into the prompt.
   let characters = typeof request.format === "object" ? JSON.stringify(request.format).length : 0;

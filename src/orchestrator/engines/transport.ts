@@ -80,21 +80,12 @@ interface Reply {
   text(): Promise<string>;
 }
 
-/** Sends a request whose connection closes with the exchange. */
-type Send = (request: Request) => Promise<Reply>;
-
 /** Takes the lines of a streamed reply. What it throws ends the exchange. */
 export interface LineTaker {
   /** A line that isn't blank, without its line feed. */
   line(text: string): void;
   /** The response has ended, after `rest`, the beginning of a line. */
   end(rest: string): void;
-}
-
-interface StreamRequest {
-  readonly path: string;
-  readonly headers?: Readonly<Record<string, string>>;
-  readonly body: object;
 }
 
 /** Enough for a list of ten thousand models. */
@@ -125,7 +116,15 @@ export class Transport {
    */
   async stream(
     exchange: Exchange,
-    { path, headers, body }: StreamRequest,
+    {
+      path,
+      headers,
+      body,
+    }: {
+      readonly path: string;
+      readonly headers?: Readonly<Record<string, string>>;
+      readonly body: object;
+    },
     taker: LineTaker,
     signal: AbortSignal,
     onStart?: (fail: (error: Error) => void) => void,
@@ -178,7 +177,7 @@ export class Transport {
   async exchange<Result>(
     exchange: Exchange,
     signal: AbortSignal,
-    talk: (send: Send) => Promise<Result>,
+    talk: (send: (request: Request) => Promise<Reply>) => Promise<Result>,
   ): Promise<Result> {
     throwIfCancelled(signal, exchange.what);
     const controller = new AbortController();

@@ -146,11 +146,6 @@ function hasOthers({ inventory }: CandidateSource, { engine }: LocatedModel): bo
   return engine.isPrivate !== true && inventory.engines.some((other) => other !== engine && other.isPrivate !== true);
 }
 
-interface OpenCopy {
-  readonly located: LocatedModel;
-  readonly isLoaded: boolean;
-}
-
 /** The routed engine, those that have the model loaded and, if the request must wait, those with room for it. */
 async function openCopies(
   source: CandidateSource,
@@ -159,7 +154,7 @@ async function openCopies(
   tried: ReadonlySet<string>,
   mustWait: boolean,
   signal: AbortSignal,
-): Promise<readonly OpenCopy[]> {
+) {
   const copies = await copiesOf(source, routed, privacy, tried);
   const looked = await Promise.all(
     copies.map(async (located) => {

@@ -142,17 +142,17 @@ function digestOf(project: string | undefined, templates: OllmFolder["templates"
 /** A problem of a file, which follows its name. */
 const outside = "is a link out of the project";
 
-/** `missing`: there is no file. `problem`: why it is not read; follows the file's name. */
-type SmallFile =
-  | { readonly text: string; readonly sha256: string }
-  | { readonly missing: true }
-  | { readonly problem: string };
-
 /**
  * The text of a regular file of at most `maxBytes` inside `folder` (resolved), read once. Follows links inside the folder
  * only.
  */
-export async function readSmall(file: string, folder: string, maxBytes: number): Promise<SmallFile> {
+export async function readSmall(
+  file: string,
+  folder: string,
+  maxBytes: number,
+): Promise<
+  { readonly text: string; readonly sha256: string } | { readonly missing: true } | { readonly problem: string }
+> {
   let handle: FileHandle | undefined;
   try {
     const real = await realpath(file);

@@ -12,8 +12,8 @@ import { profileNames } from "../config/profiles.ts";
 import { nearestNames } from "../util/nearest.ts";
 import { type Timers, systemTimers } from "../util/timers.ts";
 import { callerProject, noProfile, profileToWrite, questionFor, waitingParts } from "./caller-project.ts";
-import type { Detected } from "./detect.ts";
 import {
+  type Detected,
   type FolderState,
   type FolderStates,
   type ProjectWatches,

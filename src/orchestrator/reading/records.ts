@@ -13,12 +13,6 @@ const leastShare = 0.5;
 /** In a file that is named a log: entries of a format that is not known have none. */
 const leastShareOfLog = 0.1;
 
-/** A line of a text: the header of the table that it is a row of, and whether it belongs to the line above it. */
-interface RecordLine {
-  readonly header?: string | undefined;
-  readonly isContinued: boolean;
-}
-
 /**
  * Follows a text line by line, in order. `header`: that of the table which a passage begins in; one that takes too much room
  * (`isBearable`) is left out.
@@ -26,7 +20,14 @@ interface RecordLine {
 export function recordsOf(
   { path, text, firstLine, header }: { path: string; text: string; firstLine: number; header?: string | undefined },
   isBearable: (header: string) => boolean,
-): (start: number, head: string, end: number) => RecordLine {
+): (
+  start: number,
+  head: string,
+  end: number,
+) => {
+  readonly header?: string | undefined;
+  readonly isContinued: boolean;
+} {
   const continued = continuationsIn(path, text);
   const found = firstLine === 1 && tableFile.test(path) ? headerIn(text, /\.(?:tsv|tab)$/i.test(path)) : undefined;
   const whole = found === undefined || found.cells.length < 2 ? undefined : text.slice(found.start, found.end);

@@ -213,16 +213,16 @@ function isLowSurrogate(text: string, at: number): boolean {
   return code >= 0xdc00 && code <= 0xdfff;
 }
 
-interface Title {
-  /** 1 to 6. */
-  readonly level: number;
-  readonly title: string;
-}
-
 /** How the structure of a kind of text is recognized, line by line. */
 interface Outline {
   /** The heading or declaration that the line is. */
-  titleOf(line: string): Title | undefined;
+  titleOf(line: string):
+    | {
+        /** 1 to 6. */
+        readonly level: number;
+        readonly title: string;
+      }
+    | undefined;
   /** How good a cut is before a line that follows a blank one. */
   paragraphCut(line: string): number;
   /** Whether a line belongs to the declaration below it. */

@@ -28,13 +28,6 @@ export interface MeaningQuery {
   threshold(deviations: number): number;
 }
 
-interface AskOptions {
-  readonly signal: AbortSignal;
-  readonly waitMs: number;
-  /** Load no model. */
-  readonly isLoadedOnly?: boolean;
-}
-
 /** Texts of one call: a cancelled call loses no more than these. */
 const batchSize = 32;
 /** A model continues to load after a query that didn't wait for it. */
@@ -113,7 +106,19 @@ export class Meaning {
    * Undefined when no model answers within `waitMs`, or when no entry has a vector yet; starts making missing vectors.
    * Rejects only when `signal` aborts.
    */
-  async ask(text: string, { signal, waitMs, isLoadedOnly = false }: AskOptions): Promise<MeaningQuery | undefined> {
+  async ask(
+    text: string,
+    {
+      signal,
+      waitMs,
+      isLoadedOnly = false,
+    }: {
+      readonly signal: AbortSignal;
+      readonly waitMs: number;
+      /** Load no model. */
+      readonly isLoadedOnly?: boolean;
+    },
+  ): Promise<MeaningQuery | undefined> {
     // After one query timed out, others don't wait for the model until it has answered.
     if (this.#late !== undefined || this.#closing.signal.aborted) return undefined;
     const deadline = createDeadline(waitMs, signal);

@@ -184,8 +184,6 @@ const storedPreference = z.object({
   pickedAt: z.iso.datetime(),
   evidence: observationSchema.exactOptional(),
 });
-type StoredPreference = z.output<typeof storedPreference>;
-
 const storedRating = z.object({
   task,
   model: z.string(),
@@ -208,7 +206,7 @@ const givenAnswer = z.object({
 
 export interface PreferencesState extends Feedback {
   /** Oldest first; the newest of a task is in force. */
-  preferences: StoredPreference[];
+  preferences: z.output<typeof storedPreference>[];
   /** Those whose answer is known, oldest first. */
   ratings: StoredRating[];
   feedback: QualityState;

@@ -131,22 +131,6 @@ function endsOf(pieces: readonly Piece[], variable: string): readonly string[] {
   });
 }
 
-/** A variable as declared in a template; absent fields have their defaults. */
-interface DeclaredVariable {
-  readonly name: string;
-  readonly required?: boolean | undefined;
-  readonly default?: string | undefined;
-  readonly description?: string | undefined;
-  readonly enum?: readonly string[] | undefined;
-  readonly type?: TemplateVariable["type"] | undefined;
-}
-
-/** A problem of a template and its position: `index` of a declared variable, or `line` of `part`. */
-interface VariableProblem {
-  readonly problem: string;
-  readonly at: { readonly index: number } | { readonly part: "template" | "system"; readonly line: number };
-}
-
 export function isHole(piece: Piece): piece is Hole {
   return typeof piece !== "string";
 }
@@ -156,12 +140,24 @@ export function isHole(piece: Piece): piece is Hole {
  * not declared is required unless the text has a default for it.
  */
 export function variablesOf(
-  declared: readonly DeclaredVariable[],
+  declared: readonly {
+    readonly name: string;
+    readonly required?: boolean | undefined;
+    readonly default?: string | undefined;
+    readonly description?: string | undefined;
+    readonly enum?: readonly string[] | undefined;
+    readonly type?: TemplateVariable["type"] | undefined;
+  }[],
   parts: {
     readonly template: readonly Piece[];
     readonly system: readonly Piece[];
   },
-): { readonly variables: readonly TemplateVariable[] } | VariableProblem {
+):
+  | { readonly variables: readonly TemplateVariable[] }
+  | {
+      readonly problem: string;
+      readonly at: { readonly index: number } | { readonly part: "template" | "system"; readonly line: number };
+    } {
   const found = new Map<string, { readonly default?: string; readonly position: string }>();
   for (const part of ["template", "system"] as const) {
     for (const hole of parts[part].filter(isHole)) {

@@ -1,17 +1,14 @@
-/** The part of a template variable that `openVariable` needs. */
-interface OpenVariable {
-  readonly name: string;
-  readonly type: string;
-  readonly isRequired: boolean;
-  readonly enum?: readonly string[];
-}
-
 /**
  * The variable without a value that a whole text (files, stdin) fills: `text`, else the only required one. Undefined if
  * there is none, or if it is ambiguous.
  */
 export function openVariable(
-  variables: readonly OpenVariable[],
+  variables: readonly {
+    readonly name: string;
+    readonly type: string;
+    readonly isRequired: boolean;
+    readonly enum?: readonly string[];
+  }[],
   given: Readonly<Record<string, unknown>>,
 ): string | undefined {
   const open = variables.filter(

@@ -15,12 +15,10 @@ import { defined } from "../util/defined.ts";
  * create models. Throws `InvalidRequest` (invalid or taken name, unsupported parameters), `UnknownModel`,
  * `PrivacyLocked`, and the engine's errors.
  */
-type CreateModel = (caller: CallerContext, request: CreateModelRequest, report: Report) => Promise<CreatedModel>;
-
 export function createModelCreation(parts: {
   readonly inventory: Inventory;
   readonly loader: Pick<Loader, "unload" | "forget">;
-}): CreateModel {
+}): (caller: CallerContext, request: CreateModelRequest, report: Report) => Promise<CreatedModel> {
   const { inventory, loader } = parts;
   const making = new Set<string>();
 

@@ -83,19 +83,6 @@ function unknownTool(name: string, advice: string): ProtocolError {
   return new ProtocolError(ProtocolErrorCode.InvalidParams, `Unknown tool "${name}", ${advice}`);
 }
 
-/** A filter of the offered tools: from the caller's settings or its project's file. */
-interface ToolFilter {
-  /** Printed after the name of the setting: ` in /project/.ollm/project.yaml`; empty for the settings themselves. */
-  readonly where: string;
-  /** `default`, `all`, or names of tools; absent: all. */
-  readonly sets?: readonly string[];
-  /** Only these. A list without any known tool is ignored. */
-  readonly enabled?: readonly string[] | undefined;
-  readonly disabled?: readonly string[];
-  /** Tools that this filter may not hide. */
-  readonly spared?: readonly string[];
-}
-
 interface ToolsOnOffer {
   /** In the order of all tools. */
   readonly names: readonly string[];
@@ -111,7 +98,17 @@ interface ToolsOnOffer {
  */
 export function toolsOnOffer(
   definitions: readonly Pick<ToolDefinition, "name" | "set">[],
-  filters: readonly ToolFilter[],
+  filters: readonly {
+    /** Printed after the name of the setting: ` in /project/.ollm/project.yaml`; empty for the settings themselves. */
+    readonly where: string;
+    /** `default`, `all`, or names of tools; absent: all. */
+    readonly sets?: readonly string[];
+    /** Only these. A list without any known tool is ignored. */
+    readonly enabled?: readonly string[] | undefined;
+    readonly disabled?: readonly string[];
+    /** Tools that this filter may not hide. */
+    readonly spared?: readonly string[];
+  }[],
 ): ToolsOnOffer {
   const all = definitions.map(({ name }) => name);
   const membersOf = (set: string): readonly string[] => {

@@ -41,15 +41,12 @@ interface EngineWorld {
 /** A monotonic clock for durations: setting the system clock does not affect it. */
 const steady = (): number => performance.now();
 
-/** Makes the engines of some settings. */
-type EngineMaker = (settings: Settings) => readonly Engine[];
-
 /**
  * Makes the configured engines, in order of preference, with the real disk, network and processes. Called again, it
  * returns the same engine where its settings are unchanged, so that only the others are replaced. Throws `InvalidConfig`
  * for a malformed address, and keeps the engines of the previous call.
  */
-export function createEngineMaker(world: EngineWorld): EngineMaker {
+export function createEngineMaker(world: EngineWorld): (settings: Settings) => readonly Engine[] {
   const { log } = world;
   const node = findNode({
     execPath: process.execPath,

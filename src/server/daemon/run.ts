@@ -7,9 +7,9 @@ import { realHome, runFolder } from "../../ipc/socket-path.ts";
 import type { OrchestratorError } from "../../orchestrator/api/errors.ts";
 import type { Log } from "../../orchestrator/api/log.ts";
 import type { Flags } from "../../orchestrator/config/flags.ts";
-import { type CallLog, createCallLog } from "./call-log.ts";
+import { createCallLog } from "./call-log.ts";
 import { Daemon } from "./daemon.ts";
-import { type LazyOrchestrator, createLazyOrchestrator } from "./lazy-orchestrator.ts";
+import { createLazyOrchestrator } from "./lazy-orchestrator.ts";
 import type { DaemonParts } from "./parts.ts";
 import { watchBusiness } from "./watch.ts";
 import { messageOf } from "../../orchestrator/util/message-of.ts";
@@ -35,17 +35,6 @@ interface RunOptions {
   readonly exit: (code: number) => void;
 }
 
-interface RunningDaemon {
-  readonly daemon: Daemon;
-  readonly orchestrator: LazyOrchestrator;
-  readonly calls: CallLog;
-  readonly claim: DaemonParts["claim"];
-  /** Earlier daemons died repeatedly: nothing is loaded before a request needs it. */
-  readonly isSafeStart: boolean;
-  /** Sends farewells, ends running work and exits. Later calls have no effect. */
-  end(reason: EndReason, exitCode: number): void;
-}
-
 type EndReason = Farewell["reason"] | "client" | "restart";
 
 /** Used until the settings are read, or while they are invalid. */
@@ -57,9 +46,11 @@ const deathsOfSafeStart = 3;
 
 /**
  * Holds a home, for the daemon and for a standalone server: claims it, answers on its socket, and ends on request, when
- * idle, or when it loses the home. Throws `DaemonUnavailable` while another process holds it.
+ * idle, or when it loses the home. Throws `DaemonUnavailable` while another process holds it. `isSafeStart`: earlier daemons
+ * died repeatedly, so nothing is loaded before a request needs it. `end` sends farewells, ends running work and exits;
+ * later calls have no effect.
  */
-export async function runHome(options: RunOptions): Promise<RunningDaemon> {
+export async function runHome(options: RunOptions) {
   const { log, isStandalone, build } = options;
   const home = realHome(options.home);
   let claim: Claim | undefined;

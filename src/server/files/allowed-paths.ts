@@ -6,9 +6,9 @@ import type { Log } from "../../orchestrator/api/log.ts";
 import type { NextStep } from "../../orchestrator/api/next-step.ts";
 import { expandHome } from "../../orchestrator/config/home.ts";
 import { realFolder } from "../../orchestrator/storage/work-tree.ts";
-import { isForeignShare, isInside, isTooBroad, nameInRoots, projectMarkers, unusableName } from "./paths.ts";
 import { defined } from "../../orchestrator/util/defined.ts";
 import { codeOf } from "../../orchestrator/util/message-of.ts";
+import type { PlatformPath } from "node:path";
 
 /** The absolute paths that a name may stand for, in the order in which they are tried: the working directory, then each root. */
 export function candidatesOf(name: string, { folders, workingDirectory }: AllowedRoots): string[] {
@@ -260,4 +260,85 @@ async function hasOwnMarker(folder: string, closed: string): Promise<boolean> {
     if (isThere) return (await realpath(own).catch(() => own)) !== closed;
   }
   return false;
+}
+
+/** Files and folders that mark a project, whose files may be read. */
+export const projectMarkers: readonly string[] = [
+  ".git",
+  ".ollm",
+  "package.json",
+  "pyproject.toml",
+  "Cargo.toml",
+  "go.mod",
+  "mkdocs.yml",
+  "tsconfig.json",
+  "docs",
+];
+
+/** Whether `file` is `folder` or inside it. Both must be absolute and resolved (`realpath`); the disk is not accessed. */
+export function isInside(folder: string, file: string, platform: PlatformPath): boolean {
+  const relative = platform.relative(folder, file);
+  if (relative === "") return true;
+  // On Windows a path on another drive stays absolute.
+  return !platform.isAbsolute(relative) && relative !== ".." && !relative.startsWith(`..${platform.sep}`);
+}
+
+/**
+ * A file's name for a model: relative to its root, with `/`, so that answers don't reveal where the root is. With several
+ * roots the name starts with the shortest tail of its root's path that is unique. `file` must be inside one of them.
+ */
+export function nameInRoots(file: string, roots: readonly string[], platform: PlatformPath): string {
+  const outermost = roots.filter((root) => !roots.some((other) => other !== root && isInside(other, root, platform)));
+  const own = outermost.findIndex((root) => isInside(root, file, platform));
+  const root = outermost[own];
+  if (root === undefined) return platform.basename(file);
+  const name = partsOf(platform.relative(root, file)).join("/");
+  if (outermost.length === 1) return name;
+  const ways = outermost.map(partsOf);
+  const longest = Math.max(...ways.map((way) => way.length));
+  const labelsOf = (count: number) => ways.map((way) => way.slice(-count).join("/"));
+  let labels = labelsOf(1);
+  for (let count = 2; count <= longest && !areApart(labels); count += 1) labels = labelsOf(count);
+  return `${labels[own]}/${name}`;
+}
+
+function partsOf(file: string): readonly string[] {
+  return file.split(/[\\/]/).filter((part) => part !== "");
+}
+
+/** Whether no label equals or is a parent of another: `a` and `a/b` could both begin the name of `a/b/c`. */
+function areApart(labels: readonly string[]): boolean {
+  return labels.every((label, index) =>
+    labels.every((other, at) => at === index || !`${other}/`.startsWith(`${label}/`)),
+  );
+}
+
+/** Whether a folder is too broad to be a project: a drive's root, the home folder, or a folder above it. */
+export function isTooBroad(folder: string, homeDirectory: string, platform: PlatformPath): boolean {
+  return platform.parse(folder).root === folder || isInside(folder, homeDirectory, platform);
+}
+
+/**
+ * Whether `file` is on a Windows share that holds none of `folders`. Even a look at it would connect to a machine that the
+ * caller chose, and send it this user's credentials.
+ */
+export function isForeignShare(file: string, folders: readonly string[], platform: PlatformPath): boolean {
+  const shareOf = (name: string) => platform.parse(platform.normalize(name)).root.toLowerCase();
+  if (platform.sep !== "\\" || !shareOf(file).startsWith("\\\\")) return false;
+  return !folders.some((folder) => shareOf(folder) === shareOf(file));
+}
+
+/** Why no file can have this name: NUL, and on Windows devices, pipes and streams. Undefined for a usable name. */
+export function unusableName(name: string, platform: PlatformPath): string | undefined {
+  if (name.includes("\0")) return "contains a NUL character";
+  if (platform.sep !== "\\") return undefined;
+  if (/^[\\/]{2}[.?][\\/]/.test(name)) return "is a device path";
+  const { root } = platform.parse(name);
+  if (name.slice(root.length).includes(":")) return "names an alternate data stream";
+  const isDevice = /^(con|prn|aux|nul|conin\$|conout\$|com[0-9¹²³]|lpt[0-9¹²³])(\..*)?$/i;
+  const device = name
+    .slice(root.length)
+    .split(/[\\/]/)
+    .find((part) => isDevice.test(part.trimEnd()));
+  return device === undefined ? undefined : `names the device ${device}`;
 }

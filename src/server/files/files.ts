@@ -66,7 +66,7 @@ export function createFiles(access: FileAccess): ToolFiles {
     return files;
   }
 
-  async function read(name: string, { real, named }: AllowedPath): Promise<ReadFile> {
+  async function read(name: string, { real, named }: AllowedPath) {
     const allowed = await roots();
     await access.beforeOpen?.();
     const { content, version } = await readRegular(name, real, allowed, access);
@@ -171,11 +171,6 @@ async function changesOf(versions: ReadonlyMap<string, FileVersion & { readonly 
     return isSame(before, now) ? [] : { path: named, isGone: false };
   });
   return (await Promise.all(changes)).flat();
-}
-
-interface ReadFile {
-  readonly named: string;
-  readonly content: Uint8Array;
 }
 
 const spreadsheet = /\.(?:xls[xmb]?|ods|numbers)$/i;

@@ -4,11 +4,10 @@ import { type NextSteps, advice } from "../../orchestrator/api/next-step.ts";
 import { formatBytes } from "../../orchestrator/util/format-bytes.ts";
 import type { GitName } from "../../orchestrator/util/file-name.ts";
 import { nearestNames } from "../../orchestrator/util/nearest.ts";
-import { type AllowedRoots, findInside, howToAllow } from "./allowed-paths.ts";
+import { type AllowedRoots, findInside, howToAllow, isInside } from "./allowed-paths.ts";
 import { type GitSource, type Repository, findRepository, firstLine, parseGitSource } from "./git-repository.ts";
 import type { GitOptions } from "./git-run.ts";
 import { type Snapshot, openSnapshot } from "./git-snapshot.ts";
-import { isInside } from "./paths.ts";
 
 /** Output is only text that git itself makes of objects, index and work tree. */
 const patchOptions = [

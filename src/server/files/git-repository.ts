@@ -4,9 +4,8 @@ import { InvalidRequest } from "../../orchestrator/api/errors.ts";
 import { advice } from "../../orchestrator/api/next-step.ts";
 import { readRegularText } from "../../orchestrator/storage/replace-file.ts";
 import { realFolder, workTreeAbove } from "../../orchestrator/storage/work-tree.ts";
-import { type AllowedRoots, howToAllow, isAllowed } from "./allowed-paths.ts";
+import { type AllowedRoots, howToAllow, isAllowed, isInside } from "./allowed-paths.ts";
 import { type GitOptions, runGit } from "./git-run.ts";
-import { isInside } from "./paths.ts";
 import { defined } from "../../orchestrator/util/defined.ts";
 
 /** A repository whose data lie where the caller may read. All paths are resolved. */

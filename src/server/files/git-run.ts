@@ -5,7 +5,7 @@ import path from "node:path";
 import { Cancelled, InvalidRequest } from "../../orchestrator/api/errors.ts";
 import { advice } from "../../orchestrator/api/next-step.ts";
 import { canExecute, usualFolders } from "../../orchestrator/util/node-executable.ts";
-import { isInside } from "./paths.ts";
+import { isInside } from "./allowed-paths.ts";
 
 /** How git is run for one call. */
 export interface GitOptions {

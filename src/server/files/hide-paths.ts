@@ -1,5 +1,5 @@
 import path from "node:path";
-import { isInside } from "./paths.ts";
+import { isInside } from "./allowed-paths.ts";
 
 /** Replaces a path of the server's machine. */
 const hidden = "[a path on the server]";

@@ -4,8 +4,15 @@ import { InvalidRequest } from "../../orchestrator/api/errors.ts";
 import { advice } from "../../orchestrator/api/next-step.ts";
 import { type Lines, isPattern, spokenName, splitPattern } from "../../orchestrator/util/file-name.ts";
 import { nearestNames } from "../../orchestrator/util/nearest.ts";
-import { type AllowedPath, type AllowedRoots, candidatesOf, isAllowed, lookUp, notFound } from "./allowed-paths.ts";
-import { nameInRoots } from "./paths.ts";
+import {
+  type AllowedPath,
+  type AllowedRoots,
+  candidatesOf,
+  isAllowed,
+  lookUp,
+  notFound,
+  nameInRoots,
+} from "./allowed-paths.ts";
 
 /** The files that one name means. */
 export interface NamedFiles {

@@ -6,8 +6,15 @@ import { setTimeout as delay } from "node:timers/promises";
 import { InvalidRequest } from "../../orchestrator/api/errors.ts";
 import { advice } from "../../orchestrator/api/next-step.ts";
 import type { OutputFile } from "../../tools/definition.ts";
-import { type AllowedRoots, candidatesOf, checkName, isAllowed, noFolderYet, outsideRoots } from "./allowed-paths.ts";
-import { isForeignShare } from "./paths.ts";
+import {
+  type AllowedRoots,
+  candidatesOf,
+  checkName,
+  isAllowed,
+  noFolderYet,
+  outsideRoots,
+  isForeignShare,
+} from "./allowed-paths.ts";
 import { codeOf } from "../../orchestrator/util/message-of.ts";
 
 /**

@@ -130,19 +130,16 @@ export function createSessionSlots(
   };
 }
 
-/** The common part of both SDK versions' transports. */
-interface ObservableTransport {
-  onmessage?: ((message: JSONRPCMessage, extra?: never) => void) | undefined;
-  onclose?: (() => void) | undefined;
-  send(message: JSONRPCMessage, options?: never): Promise<void>;
-}
-
 /**
  * Reports a session's messages and its end to its lease. Call it after the server is connected. An outgoing message for
  * which `mayWrite` returns false is dropped.
  */
 export function observe(
-  transport: ObservableTransport,
+  transport: {
+    onmessage?: ((message: JSONRPCMessage, extra?: never) => void) | undefined;
+    onclose?: (() => void) | undefined;
+    send(message: JSONRPCMessage, options?: never): Promise<void>;
+  },
   lease: Lease,
   onClosed: () => void,
   mayWrite: () => boolean = () => true,

@@ -2,8 +2,7 @@ import { mkdir, mkdtemp, realpath, rm, symlink } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { detect } from "../../../src/orchestrator/projects/detect.ts";
-import { listFolder } from "../../../src/orchestrator/projects/folder-state.ts";
+import { detect, listFolder } from "../../../src/orchestrator/projects/folder-state.ts";
 import { writeFiles } from "../../support/project-client.ts";
 
 const kindOf = (files: readonly string[], folders: readonly string[] = [], hasWorkspaces = false) =>

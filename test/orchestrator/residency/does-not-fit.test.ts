@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { doesNotFit } from "../../../src/orchestrator/residency/does-not-fit.ts";
+import { doesNotFit } from "../../../src/orchestrator/residency/room.ts";
 import { UnknownModel } from "../../../src/orchestrator/api/errors.ts";
 import { advice } from "../../../src/orchestrator/api/next-step.ts";
 import { createEstimates } from "../../../src/orchestrator/residency/estimates.ts";

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { advice } from "../../../src/orchestrator/api/next-step.ts";
 import type { MemoryEstimate } from "../../../src/orchestrator/api/facade-status.ts";
-import { smallerContext } from "../../../src/orchestrator/residency/does-not-fit.ts";
+import { smallerContext } from "../../../src/orchestrator/residency/room.ts";
 import { createFakeEngine, fakeModel, gigabyte } from "../../support/fake-engine.ts";
 import { createTestOrchestrator } from "../../support/orchestrator.ts";
 

@@ -6,7 +6,7 @@ export interface GgufHeader {
   readonly architecture: string;
   /** The entries of `usedMetadata`. Integers beyond 2^53 and non-finite numbers are strings. */
   readonly metadata: Readonly<Record<string, unknown>>;
-  readonly tensors: MarkedTensors;
+  readonly tensors: Readonly<Partial<Record<TensorMark, GgufTensor>>>;
   /** Number of weights by the type of their tensors (`F32`, `Q4_K`); empty without tensors. */
   readonly weightsByType: Readonly<Record<string, number>>;
   /** Capabilities in the chat template; absent without one. */
@@ -49,9 +49,6 @@ const patterns = {
 } as const;
 
 export type TensorMark = keyof typeof patterns;
-
-/** A file's first tensor of each mark. */
-type MarkedTensors = Readonly<Partial<Record<TensorMark, GgufTensor>>>;
 
 const marks = Object.keys(patterns) as readonly TensorMark[];
 

@@ -1,4 +1,4 @@
-import { templateFacts } from "./facts.ts";
+import { templateFacts, tensorTypes } from "./facts.ts";
 import {
   type GgufHeader,
   type GgufTensor,
@@ -8,7 +8,6 @@ import {
   longestUsedArray,
   usedMetadata,
 } from "./header.ts";
-import { tensorTypes } from "./tensor-types.ts";
 import { defined } from "../../util/defined.ts";
 
 /** llama.cpp's own limit (`GGML_MAX_NAME`); those for keys and texts are far beyond real files. */

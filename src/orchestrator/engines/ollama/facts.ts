@@ -7,7 +7,7 @@ import { isCloudName, keyOfName } from "../../util/model-name.ts";
 import type { OllamaHost } from "../../util/ollama-host.ts";
 import { parseJson } from "../../util/parse-json.ts";
 import { usedMetadata, type InspectGguf } from "../gguf/header.ts";
-import { tensorTypes } from "../gguf/tensor-types.ts";
+import { tensorTypes } from "../gguf/facts.ts";
 import type { AddressGuard } from "../address-guard.ts";
 import { type OllamaTimeouts, controlCall, type OllamaTransport } from "./transport.ts";
 
@@ -178,14 +178,11 @@ function defined<Shape>(value: Loose<Shape>): Shape {
   return Object.fromEntries(Object.entries(value).filter(([, inner]) => inner !== undefined)) as Shape;
 }
 
-/** Model lookups, uncached. */
-type OllamaModels = ReturnType<typeof createModels>;
-
 /** Dependencies shared by the adapter's groups of operations. */
 export interface OllamaContext {
   readonly transport: OllamaTransport;
   readonly timeouts: OllamaTimeouts;
-  readonly models: OllamaModels;
+  readonly models: ReturnType<typeof createModels>;
   /** Checks the registry that Ollama would pull a name from. */
   readonly registries: AddressGuard;
   /**

@@ -14,12 +14,6 @@ import { type OllamaContext, weightsOf } from "./facts.ts";
 import type { Exchange } from "../transport.ts";
 import { defined } from "../../util/defined.ts";
 
-interface FileBlob {
-  /** `sha256:hex`. */
-  readonly digest: string;
-  readonly bytes: number;
-}
-
 /** Pull, import, create and delete. */
 export class OllamaLibrary implements EngineLibrary {
   readonly #context: OllamaContext;
@@ -170,7 +164,7 @@ export class OllamaLibrary implements EngineLibrary {
   }
 }
 
-async function digestOf(file: string, report: Report, signal: AbortSignal): Promise<FileBlob> {
+async function digestOf(file: string, report: Report, signal: AbortSignal) {
   const bytes = await sizeOf(file);
   const hash = createHash("sha256");
   for await (const chunk of counted(file, bytes, `reading ${file}`, report)) {

@@ -1,24 +1,18 @@
 /** Reads a small text file; undefined if it doesn't exist or can't be read. */
 export type ReadText = (file: string) => string | undefined;
 
-/** The limits of this process's control groups; absent where there is no limit. */
-interface CgroupLimits {
+/**
+ * Reads the limits of this process's control groups, version 1 and 2, also mixed. All ancestors count: a container
+ * without a limit may be inside a limited pod. Not cached, since usage changes and processes move.
+ */
+export function readCgroupLimits(read: ReadText): {
   /** The smallest limit over all nested groups. */
   readonly memoryLimitBytes?: number;
   /** The smallest remaining memory of all groups: limit − (usage − file cache, which is freed on demand). */
   readonly memoryRoomBytes?: number;
   /** The smallest CPU quota, in cores (1.5: one and a half cores). */
   readonly cpuQuota?: number;
-}
-
-/** The folder of a group and those of its ancestors, up to the mount. */
-type Hierarchy = readonly string[];
-
-/**
- * Reads the limits of this process's control groups, version 1 and 2, also mixed. All ancestors count: a container
- * without a limit may be inside a limited pod. Not cached, since usage changes and processes move.
- */
-export function readCgroupLimits(read: ReadText): CgroupLimits {
+} {
   const own = read("/proc/self/cgroup");
   const mounts = read("/proc/self/mountinfo");
   if (own === undefined || mounts === undefined) return {};
@@ -49,7 +43,7 @@ export function readCgroupLimits(read: ReadText): CgroupLimits {
 }
 
 /** `controller` is empty for the unified hierarchy (version 2). */
-function hierarchyOf(controller: string, own: string, mounts: string): Hierarchy {
+function hierarchyOf(controller: string, own: string, mounts: string): readonly string[] {
   const group = groupPath(controller, own);
   const mount = findMount(controller, mounts);
   if (group === undefined || mount === undefined) return [];

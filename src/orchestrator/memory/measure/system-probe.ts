@@ -155,16 +155,8 @@ function threadsPerCore(cpuInfo: string | undefined): number {
   return cores > 0 && siblings > cores ? siblings / cores : 1;
 }
 
-/** The machine's memory as reported by Linux, in bytes. */
-interface MemInfo {
-  readonly totalBytes: number;
-  readonly availableBytes: number;
-  readonly swapTotalBytes: number;
-  readonly swapFreeBytes: number;
-}
-
 /** Parses `/proc/meminfo`; undefined if it has no total. */
-function parseMemInfo(text: string): MemInfo | undefined {
+function parseMemInfo(text: string) {
   const kib = new Map<string, number>();
   for (const match of text.matchAll(/^(\w+):\s+(\d+) kB$/gm)) kib.set(match[1] ?? "", Number(match[2]));
   const bytes = (name: string) => (kib.get(name) ?? 0) * 1024;

@@ -14,8 +14,9 @@ import {
   names,
   sums,
   times,
+  histogramOf,
+  histogramText,
 } from "./counts.ts";
-import { histogramOf, histogramText } from "./histogram.ts";
 import { defined } from "../../util/defined.ts";
 
 /** As many hours and days as were used are kept: a clock that is wrong for a while deletes nothing. */

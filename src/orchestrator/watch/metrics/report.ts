@@ -18,8 +18,8 @@ import {
   figuresOf,
   mergeCounts,
   names,
+  cumulative,
 } from "./counts.ts";
-import { cumulative } from "./histogram.ts";
 import { type Batch, type History, addSample, keyOf, partsOf } from "./history.ts";
 
 const shownDays = 30;

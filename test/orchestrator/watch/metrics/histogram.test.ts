@@ -9,7 +9,7 @@ import {
   mergeHistogram,
   percentileMs,
   record,
-} from "../../../../src/orchestrator/watch/metrics/histogram.ts";
+} from "../../../../src/orchestrator/watch/metrics/counts.ts";
 
 const durations = fc.array(fc.double({ min: 1, max: 16_000_000, noNaN: true }), { minLength: 1, maxLength: 200 });
 

@@ -161,15 +161,15 @@ export function asPullError(error: unknown, signal: AbortSignal, model?: string)
   return error;
 }
 
-/** Bytes per second over the last few seconds; `undefined` until it can be measured. */
-type SpeedMeter = (completedBytes: number) => number | undefined;
-
 const SMOOTHING_MS = 3000;
 /** Shorter intervals measure buffers rather than the network. */
 const SAMPLE_MS = 200;
 
 /** Smooths exponentially with a time constant of 3 s. `startBytes` were present before the transfer. */
-export function createSpeedMeter(now: () => number, startBytes: number): SpeedMeter {
+export function createSpeedMeter(
+  now: () => number,
+  startBytes: number,
+): (completedBytes: number) => number | undefined {
   let sampledAtMs = now();
   let sampledBytes = startBytes;
   let bytesPerSecond: number | undefined;

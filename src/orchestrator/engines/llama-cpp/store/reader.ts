@@ -195,15 +195,7 @@ async function missingBlob(layout: StoreLayout, manifest: Manifest): Promise<str
   return undefined;
 }
 
-interface SmallBlobs {
-  readonly config: ModelConfig | undefined;
-  readonly parameters: Readonly<Record<string, unknown>>;
-  readonly system: string | undefined;
-  /** The blob that can't be read; without it the model would silently answer differently. */
-  readonly problem: string | undefined;
-}
-
-async function readSmallBlobs(layout: StoreLayout, manifest: Manifest): Promise<SmallBlobs> {
+async function readSmallBlobs(layout: StoreLayout, manifest: Manifest) {
   const problems: string[] = [];
   const readBlob = async <Value>(what: string, digest: string | undefined, parse: (raw: Buffer) => Value) => {
     if (digest === undefined) return undefined;
