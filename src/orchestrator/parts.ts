@@ -4,6 +4,7 @@ import { type Emit, createEvents } from "./api/events.ts";
 import { createComparisons } from "./compare/comparisons.ts";
 import { callerSettings } from "./config/load.ts";
 import type { Engine } from "./engines/engine.ts";
+import { ChatHomes } from "./generation/chat-prefix.ts";
 import { createConversations } from "./generation/conversations.ts";
 import { createCopies } from "./generation/copies.ts";
 import { loadTarget } from "./generation/budget.ts";
@@ -142,6 +143,7 @@ export function createRequests(
   const embed: typeof embedder = (...asked) => calls.count(embedder(...asked));
   const memories = new StoredMemories({ now, log, emit, ...remembered, embed });
   let judging: Judging | undefined;
+  const chats = new ChatHomes();
   const generation: GenerationWorld = {
     ...residency,
     spending,
@@ -156,8 +158,9 @@ export function createRequests(
     steady,
     log,
     suggestions,
-    copies: createCopies(() => settings().models),
+    copies: createCopies(() => settings().models, chats),
     conversations: createConversations(() => settings().conversations.keepHours, steady, timers),
+    chats,
     inject: memories.inject.bind(memories),
     learned: learning,
     async judge(...asked) {

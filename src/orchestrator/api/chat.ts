@@ -62,6 +62,8 @@ export interface ToolUse {
 export interface Chat extends ToolUse {
   readonly messages: readonly ChatMessage[];
   readonly sampling: SamplingOptions;
+  /** The day and the time may stand at the end of the system prompt, for a local model's cache. */
+  readonly movesDates?: boolean;
 }
 
 export interface EmbedRequest {

@@ -212,6 +212,13 @@ export const settingsSchema = z.strictObject({
         .describe(
           "Protocols that `ollm serve` answers beside MCP, so that other programs can use local models: openai, anthropic, ollama.",
         ),
+      movesDates: z
+        .boolean()
+        .default(false)
+        .meta(daemon)
+        .describe(
+          "Let lines with the day or the time stand at the end of a program's system prompt, so that a local model's cache keeps the rest.",
+        ),
       upstreams: z
         .strictObject({
           anthropic: upstream("https://api.anthropic.com"),

@@ -20,6 +20,7 @@ import { type PromptSize, requestBudget, sizePrompt } from "./budget.ts";
 import type { LocatedCandidate } from "./candidates.ts";
 import type { Answered, Judging, Reader } from "./ports.ts";
 import type { Conversations } from "./conversations.ts";
+import { type ChatHomes, steadyMessages } from "./chat-prefix.ts";
 import type { Copies } from "./copies.ts";
 import { buildMessages, ownDefaults } from "./prompt.ts";
 import { type ResolvedForModel, forModel } from "../routing/model-overrides.ts";
@@ -38,6 +39,8 @@ export interface GenerationWorld extends RouteSource {
   /** Nothing may happen: what would be done is asked. */
   readonly isPlan?: boolean;
   readonly conversations: Conversations;
+  /** Where the conversations of programs were answered. */
+  readonly chats: ChatHomes;
   /** Monotonic milliseconds, for durations. */
   readonly steady: () => number;
   /** Remembered entries for this prompt. */
@@ -115,6 +118,7 @@ async function fitting<Result>(
 ): Promise<Result> {
   const { corrects, request, entry, route } = ask;
   const { located } = entry;
+  const chat = entry.candidate.trust === "local" ? request.chat : undefined;
   const found = corrects === undefined ? await remembered(world, ask, signal) : corrects.memory;
   const memory = found === undefined || found.keys.length === 0 ? undefined : found;
   const left = leftOutNotes(ask, found?.leftOut ?? []);
@@ -122,7 +126,10 @@ async function fitting<Result>(
   const { vocabularySize } = world.inventory.knownFacts(located) ?? {};
   for (let { history } = ask, shortened: readonly string[] = []; ;) {
     try {
-      const messages = buildMessages(request, { system: options.system, memory: memory?.text, history });
+      const messages =
+        chat === undefined
+          ? buildMessages(request, { system: options.system, memory: memory?.text, history })
+          : steadyMessages(chat);
       // Before queueing, so that a prompt that is too long is refused at once.
       const prompt = await sizePrompt(entry, vocabularySize, messages, request, signal);
       const budget = requestBudget(options, entry, prompt, request.chat !== undefined);

@@ -26,6 +26,8 @@ export interface Run {
   readonly request: Resolved;
   /** The conversation so far. */
   readonly thread?: Thread | undefined;
+  /** The model that has the prefix of a program's conversation. */
+  readonly lastModel?: string | undefined;
   readonly context: OperationContext;
   /** Belongs to the request that this is, or is a part of. */
   readonly tally: RequestTally;
@@ -72,7 +74,7 @@ async function chainFor(asked: Run): Promise<ModelChain> {
   const judge = isPlain ? undefined : await world.judge(request, askingOf(asked), quoted);
   const sent = judge === undefined ? asked : { ...asked, request: judge.request };
   const down = new Set<string>();
-  const route = await chooseRoute(world, sent.request, context.signal, down, thread?.model);
+  const route = await chooseRoute(world, sent.request, context.signal, down, thread?.model ?? asked.lastModel);
   if (route.isExploring === true) world.learned.explored();
   return new ModelChain(sent, judge, route, down);
 }
@@ -371,8 +373,8 @@ class ModelChain {
 
   /** Undefined if it is refused: the failure before it is more useful. */
   #choose(request: Resolved): Promise<Route | undefined> {
-    const { world, context, thread } = this.#asked;
-    return chooseRoute(world, request, context.signal, this.#down, thread?.model).catch(unlessRefused);
+    const { world, context, thread, lastModel } = this.#asked;
+    return chooseRoute(world, request, context.signal, this.#down, thread?.model ?? lastModel).catch(unlessRefused);
   }
 
   #isUntried({ entry }: Step): boolean {

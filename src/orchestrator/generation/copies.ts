@@ -6,6 +6,7 @@ import type { Inventory } from "../catalog/inventory.ts";
 import { type LocatedModel, isCopy, takesNoMemory, idOf } from "../catalog/located-model.ts";
 import { assumedAnswerMs, assumedBytesPerMs, maxParallelOf } from "../residency/request-queues.ts";
 import type { Permit } from "../residency/queue-requests.ts";
+import type { ChatHomes } from "./chat-prefix.ts";
 import type { CandidateSource, LocatedCandidate } from "./candidates.ts";
 import type { Resolved } from "./resolve.ts";
 
@@ -32,7 +33,7 @@ export interface Copies {
 const copyKeepAliveSeconds = 60;
 
 /** `models` returns the current settings. */
-export function createCopies(models: () => Settings["models"]): Copies {
+export function createCopies(models: () => Settings["models"], chats: Pick<ChatHomes, "of">): Copies {
   const assigned = new Map<string, number>();
   /** The last report of each replica, and the requests that it had been assigned then. */
   const reported = new WeakMap<Engine, { readonly load: EngineLoad; readonly own: number }>();
@@ -66,11 +67,15 @@ export function createCopies(models: () => Settings["models"]): Copies {
     (hold: typeof take): Copies["assign"] =>
     async (source, entry, request, tried, signal) => {
       const { replicas } = entry.located.engine;
+      const home = request.chat && chats.of(request.chat)?.engine;
       if (replicas !== undefined) {
         const open = openReplicas(source, entry.located, tried);
         const loads = await Promise.all(open.map(({ engine }) => loadOf(engine, signal)));
         // Nothing is awaited from here on, so that requests that arrive together see each other.
-        const asked = open.map((replica, index) => replicaOf(replica, loads[index]));
+        const asked = open.map((replica, index) => ({
+          ...replicaOf(replica, loads[index]),
+          hasPrefix: replica.engine.id === home,
+        }));
         const located = open[chooseReplica(asked)] ?? entry.located;
         return { entry: onEngine(entry, located), request, release: hold(idOf(located)) };
       }
@@ -90,6 +95,7 @@ export function createCopies(models: () => Settings["models"]): Copies {
             assigned: count(id),
             parallel: atOnce(located),
             isLoaded: isLoaded || count(id) > 0,
+            hasPrefix: located.engine.id === home,
             loadMs: loadSeconds === undefined ? located.model.sizeBytes / assumedBytesPerMs : loadSeconds * 1_000,
           };
         }),
@@ -220,17 +226,20 @@ interface Copy {
   readonly isLoaded: boolean;
   /** Milliseconds of its load. */
   readonly loadMs: number;
+  /** It answered the conversation before, and need not read it again. */
+  readonly hasPrefix?: boolean;
 }
 
 /**
- * Index of the copy where a request is expected to be answered first, after its load and the requests ahead. Among
- * equal copies the one with fewer requests, then the first: without a queue one copy does all the work, and the others
+ * Index of the copy where a request is expected to be answered first, after its load and the requests ahead. A copy that has the prefix of the
+ * conversation may be one answer later. Among equal copies the one with fewer requests, then the first: without a queue one copy does all the work, and the others
  * are unloaded when their keep-alive ends. A copy that isn't loaded must save a whole answer, since loading it costs
  * memory. `copies[0]` is the default; `answerMs` is the duration of an answer.
  */
 export function chooseCopy(copies: readonly Copy[], answerMs: number): number {
-  const ranked = copies.map(({ assigned, parallel, isLoaded, loadMs }, index) => {
-    const waitMs = Math.floor(assigned / parallel) * answerMs;
+  const ranked = copies.map(({ assigned, parallel, isLoaded, loadMs, hasPrefix = false }, index) => {
+    // Reading the conversation again is taken for one answer.
+    const waitMs = Math.floor(assigned / parallel) * answerMs - (hasPrefix && isLoaded ? answerMs : 0);
     return { index, assigned, costMs: isLoaded || index === 0 ? waitMs : waitMs + loadMs + answerMs };
   });
   const [best] = ranked.toSorted((a, b) => a.costMs - b.costMs || a.assigned - b.assigned || a.index - b.index);
@@ -245,12 +254,14 @@ interface Replica {
   readonly reported?: number;
   /** Our own requests since that report. */
   readonly unreported?: number;
+  readonly hasPrefix?: boolean;
 }
 
 /** Index of the least loaded replica: by what it reports, else by our own requests there; then the first. */
 export function chooseReplica(replicas: readonly Replica[]): number {
-  const ranked = replicas.map(({ assigned, reported, unreported = 0 }, index) => {
-    return { index, assigned, load: reported === undefined ? assigned : reported + unreported };
+  const ranked = replicas.map(({ assigned, reported, unreported = 0, hasPrefix = false }, index) => {
+    const load = reported === undefined ? assigned : reported + unreported;
+    return { index, assigned, load: hasPrefix ? load - 1 : load };
   });
   const [best] = ranked.toSorted((a, b) => a.load - b.load || a.assigned - b.assigned || a.index - b.index);
   return best?.index ?? 0;

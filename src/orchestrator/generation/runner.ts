@@ -1,3 +1,4 @@
+import type { Chat } from "../api/chat.ts";
 import { OrchestratorError } from "../api/errors.ts";
 import type { RouteExplanation } from "../api/facade-route.ts";
 import type { GenerateRequest, GenerateResult, RoutePlan } from "../api/facade.ts";
@@ -39,7 +40,17 @@ export function runGeneration(
 
 async function answerOne(given: Omit<Run, "request">, request: GenerateRequest): Promise<GenerateResult> {
   const { world, caller } = given;
+  const { chat } = request;
+  if (chat !== undefined) return answerChat(given, request, chat);
   return (await answerRead({ request: withChance(world, resolve(request, caller)), ...given })).result;
+}
+
+async function answerChat(given: Omit<Run, "request">, request: GenerateRequest, chat: Chat): Promise<GenerateResult> {
+  const { world, caller } = given;
+  const lastModel = world.chats.of(chat)?.model;
+  const result = await answerRequest({ ...given, request: resolve(request, caller), lastModel });
+  world.chats.answered(chat, result);
+  return result;
 }
 
 async function answerTurn(given: Omit<Run, "request">, request: GenerateRequest, id: string): Promise<GenerateResult> {
@@ -64,8 +75,7 @@ async function answerTurn(given: Omit<Run, "request">, request: GenerateRequest,
 
 /** Now and then a loaded model is tried to learn about it; not in conversations, which stay with their model. */
 function withChance({ learned, isBackground = false }: GenerationWorld, request: Resolved): Resolved {
-  const isFixed = isBackground || request.model !== undefined || request.chat !== undefined;
-  const random = isFixed ? undefined : learned.chance();
+  const random = isBackground || request.model !== undefined ? undefined : learned.chance();
   return random === undefined ? request : { ...request, random };
 }
 
@@ -165,7 +175,6 @@ async function answerText(asked: Run): Promise<ReadAnswer> {
   try {
     return { result: await answerRequest(asked) };
   } catch (error) {
-    if (asked.request.chat !== undefined) throw error;
     return answerLong(asked, error);
   }
 }

@@ -187,8 +187,11 @@ class Exchange {
   async #chat(orchestrator: Orchestrator, caller: CallerContext, chat: DoorChat): Promise<void> {
     const { response } = this.#asked;
     const { writer, isStream } = chat;
-    const given = namedModel(chat.model, this.#world.settings().modelNames);
-    const operation = await orchestrator.generate(caller, { ...chat.request, ...given });
+    const { modelNames, movesDates } = this.#world.settings();
+    const given = namedModel(chat.model, modelNames);
+    const conversation = chat.request.chat && { ...chat.request.chat, movesDates };
+    const request = { ...chat.request, ...given, ...defined({ chat: conversation }) };
+    const operation = await orchestrator.generate(caller, request);
     if (!isStream) {
       const seen: Seen = {};
       const result = await operation.follow(caller.signal, (progress) => Object.assign(seen, progress));

@@ -1,0 +1,61 @@
+import { createHash } from "node:crypto";
+import type { Chat, ChatMessage } from "../api/chat.ts";
+
+/** Lines of a system prompt that differ with each request and say nothing to a local model. */
+const perRequest = /^x-anthropic-billing-header:[^\n]*(?:\n|$)/gim;
+/** Short lines that state the day or the time. */
+const dated =
+  /^[^\n]{0,120}\b(?:date|time|today|now)\b[^\n]{0,80}(?:\b\d{4}-\d\d-\d\d|\b\d{1,2}[/.]\d{1,2}[/.]\d{4}|\b\d{1,2}:\d\d\b|\b(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*\b[^\n]{0,20}\b\d{4})[^\n]{0,120}(?:\n|$)/gim;
+
+/**
+ * The messages as a local model reads them: its cache holds a prefix, and one changed line at the top of an agent's 20,000
+ * tokens costs minutes. System prompts lose what differs with each request; with `movesDates` their lines with the day or
+ * the time stand at the end. Nothing else changes.
+ */
+export function steadyMessages({ messages, movesDates = false }: Chat): readonly ChatMessage[] {
+  if (!messages.some(({ role }) => role === "system")) return messages;
+  return messages.flatMap((message) => {
+    if (message.role !== "system") return [message];
+    let content = message.content.replaceAll(perRequest, "");
+    const lines = movesDates ? (content.match(dated) ?? []).map((line) => line.trimEnd()) : [];
+    if (lines.length > 0) content = [content.replaceAll(dated, "").trimEnd(), ...lines].join("\n");
+    if (content === message.content) return [message];
+    return content.trim() === "" ? [] : [{ ...message, content }];
+  });
+}
+
+/** Where a conversation was answered: that engine has its prefix. */
+interface ChatHome {
+  readonly model: string;
+  readonly engine: string;
+}
+
+/** More conversations than these are hardly continued at the same time. */
+const maxChats = 256;
+
+/** Which model answered each conversation that programs send, by its beginning; in memory only. */
+export class ChatHomes {
+  /** By digest, the least recently answered first. */
+  readonly #homes = new Map<string, ChatHome>();
+
+  of(chat: Chat): ChatHome | undefined {
+    return this.#homes.get(beginningOf(chat));
+  }
+
+  answered(chat: Chat, { model, engine }: ChatHome): void {
+    const key = beginningOf(chat);
+    this.#homes.delete(key);
+    this.#homes.set(key, { model, engine });
+    const [oldest] = this.#homes.keys();
+    if (this.#homes.size > maxChats && oldest !== undefined) this.#homes.delete(oldest);
+  }
+}
+
+/** The digest of everything up to the first message of the user, which no later turn changes. */
+function beginningOf(chat: Chat): string {
+  const messages = steadyMessages({ ...chat, movesDates: true });
+  const first = messages.findIndex(({ role }) => role === "user");
+  const hash = createHash("sha256");
+  for (const { role, content } of messages.slice(0, first + 1)) hash.update(`${role}\0${content}\0`);
+  return hash.digest("hex");
+}
