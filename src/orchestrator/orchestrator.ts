@@ -161,7 +161,7 @@ function createFacade(
 }
 
 function checkPrompt(request: GenerateRequest): void {
-  if (request.prompt.trim() !== "" || (request.files?.length ?? 0) > 0) return;
+  if (request.chat !== undefined || request.prompt.trim() !== "" || (request.files?.length ?? 0) > 0) return;
   throw new InvalidRequest("prompt is empty", { next: { step: "setArgument", argument: "prompt" } });
 }
 

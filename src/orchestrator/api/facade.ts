@@ -77,6 +77,7 @@ export interface ListedModel {
   readonly capabilities?: readonly Capability[];
   readonly profiles?: readonly string[];
   readonly modifiedAt?: string;
+  readonly digest?: string;
   readonly error?: string;
   readonly fit?: {
     readonly predictedBytes: number;

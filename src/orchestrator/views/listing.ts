@@ -203,7 +203,7 @@ async function toListed(
     contextTokens: merged.contextTokens,
     capabilities: merged.capabilities,
     profiles: merged.profiles,
-    ...defined({ quantization, parameterSize, modifiedAt: model.modifiedAt, error }),
+    ...defined({ quantization, parameterSize, modifiedAt: model.modifiedAt, digest: model.digest, error }),
     ...(lastUsedMs === undefined ? {} : { lastUsedAt: new Date(lastUsedMs).toISOString() }),
     ...defined({ tokensPerSecond, promptTokensPerSecond, expectedTokensPerSecond: expected }),
   };

@@ -27,6 +27,8 @@ export interface DoorCall {
   readonly caller: CallerContext;
   readonly body: unknown;
   readonly query: URLSearchParams;
+  /** That of this program. */
+  readonly version: string;
   /** What follows the route's path, decoded: the name of a model. */
   readonly rest: string;
   /** Throws `UnknownModel`. */
@@ -43,6 +45,8 @@ export interface DoorChat {
   /** Whether the answer is wanted as a stream. */
   readonly isStream: boolean;
   readonly writer: AnswerWriter;
+  /** What the program sent and is not used: the header `ollm-ignored`. */
+  readonly ignored?: readonly string[];
 }
 
 /** Writes one answer. Every method returns the bytes to send; "" sends nothing. */
@@ -60,10 +64,13 @@ export interface AnswerWriter {
   whole(result: GenerateResult): object;
 }
 
+/** A text is sent as it is, an object as JSON; undefined: what was written is the answer. */
+export type DoorAnswer = (call: DoorCall) => Promise<object | string | undefined>;
+
 export type DoorRoute =
-  /** Throws `InvalidRequest`. */
-  | { readonly kind: "chat"; readonly read: (body: unknown, rest: string) => DoorChat }
-  | { readonly kind: "answer"; readonly answer: (call: DoorCall) => Promise<object | undefined> };
+  /** Throws `InvalidRequest`. Without a prompt some protocols ask for something else. */
+  | { readonly kind: "chat"; readonly read: (body: unknown, rest: string) => DoorChat | DoorAnswer }
+  | { readonly kind: "answer"; readonly answer: DoorAnswer };
 
 export interface Door {
   readonly name: DoorName;

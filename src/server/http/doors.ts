@@ -18,7 +18,7 @@ import {
   type DoorChat,
   type DoorFailure,
   type DoorName,
-  type DoorRoute,
+  type DoorAnswer,
   type NamedModel,
   routeOf,
 } from "../doors/door.ts";
@@ -135,9 +135,12 @@ class Exchange {
         if (body !== undefined && !isOnThisMachine(upstream)) orchestrator.metrics.notePassedOn(new URL(upstream).host);
         await passOn(upstream, { ...this.#asked, body: body?.bytes });
       } else if (found === undefined) this.#refuse({ status: 404, code: "not_found", message: notServed(this.#asked) });
-      else if (found.route.kind === "chat")
-        await this.#chat(orchestrator, caller, found.route.read(body?.value, found.rest));
-      else await this.#other({ orchestrator, caller, body: body?.value, rest: found.rest }, found.route.answer);
+      else {
+        const { route, rest } = found;
+        const wanted = route.kind === "chat" ? route.read(body?.value, rest) : route.answer;
+        if (typeof wanted !== "function") await this.#chat(orchestrator, caller, wanted);
+        else await this.#other({ orchestrator, caller, body: body?.value, rest, version: parts.version }, wanted);
+      }
     } catch (error) {
       ended = failureOf(error);
       if (!response.destroyed) this.#fail(error);
@@ -166,10 +169,11 @@ class Exchange {
   }
 
   async #other(
-    given: Pick<DoorCall, "orchestrator" | "caller" | "body" | "rest">,
-    route: Extract<DoorRoute, { kind: "answer" }>["answer"],
+    given: Pick<DoorCall, "orchestrator" | "caller" | "body" | "rest" | "version">,
+    route: DoorAnswer,
   ): Promise<void> {
     const { query, response } = this.#asked;
+    this.#failed = (failure) => this.#write(`${JSON.stringify(this.#door.errorBody(failure))}\n`);
     const answer = await route({
       ...given,
       query,
@@ -177,6 +181,7 @@ class Exchange {
       write: (line) => this.#write(`${JSON.stringify(line)}\n`),
     });
     if (response.headersSent) response.end();
+    else if (typeof answer === "string") answerJson(response, 200, answer, { "content-type": "text/plain" });
     else answerJson(response, 200, answer === undefined ? "" : JSON.stringify(answer));
   }
 
@@ -196,10 +201,15 @@ class Exchange {
       const seen: Seen = {};
       const result = await operation.follow(caller.signal, (progress) => Object.assign(seen, progress));
       this.#model = result.model;
-      answerJson(response, 200, JSON.stringify(writer.whole(result)), headersOf(seen, result));
+      answerJson(response, 200, JSON.stringify(writer.whole(result)), {
+        ...headersOf(seen, result),
+        ...ignoredHeader(chat),
+      });
       return;
     }
-    const stream = new Stream(writer, (bytes, headers) => this.#write(bytes, headers));
+    const stream = new Stream(writer, (bytes, headers) =>
+      this.#write(bytes, headers && { ...headers, ...ignoredHeader(chat) }),
+    );
     this.#failed = (failure) => this.#write(writer.failed(failure));
     try {
       const result = await operation.follow(caller.signal, (progress) =>
@@ -320,6 +330,10 @@ export function clientOf(userAgent: string | undefined): string {
   return isShell(client) ? "unknown" : client;
 }
 
+function ignoredHeader({ ignored = [] }: DoorChat): Readonly<Record<string, string>> {
+  return ignored.length === 0 ? {} : { "ollm-ignored": headerText(ignored.join(", ").slice(0, 500)) };
+}
+
 const trailers = ["ollm-cached-tokens", "ollm-cost"];
 
 /** `ollm-model`, `ollm-reason` and the others that are known. */
@@ -337,11 +351,13 @@ function headersOf(seen: Seen, result?: GenerateResult): Readonly<Record<string,
   for (const [name, value] of Object.entries(known)) {
     if (value === undefined) continue;
     const text = typeof value === "number" ? String(Math.round(value)) : value;
-    // Headers are ASCII.
-    headers[name] = oneLine(text).replaceAll(/[^\x20-\x7e]/g, "?");
+    headers[name] = headerText(text);
   }
   return headers;
 }
+
+/** Headers are ASCII. */
+const headerText = (text: string): string => oneLine(text).replaceAll(/[^\x20-\x7e]/g, "?");
 
 /** Statuses that the official clients act on; they ask again after 408, 409, 429 and from 500. */
 const statuses: Readonly<Record<string, number>> = {

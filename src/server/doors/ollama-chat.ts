@@ -1,0 +1,373 @@
+/** Conversations and prompts of Ollama's API: their bodies, and the lines of their answers. */
+import * as z from "zod";
+import type { ChatMessage, SamplingOptions, ToolCall, ToolDefinition } from "../../orchestrator/api/chat.ts";
+import { InvalidRequest } from "../../orchestrator/api/errors.ts";
+import type { GenerateRequest, GenerateResult } from "../../orchestrator/api/facade.ts";
+import { advice } from "../../orchestrator/api/next-step.ts";
+import type { ThinkLevel } from "../../orchestrator/api/types.ts";
+import { defined } from "../../orchestrator/util/defined.ts";
+import { isRecord, parseJson } from "../../orchestrator/util/parse-json.ts";
+import { type AnswerWriter, type DoorChat, parsed } from "./door.ts";
+
+/** Go's JSON reads null as if the field were absent. */
+const maybe = <Schema extends z.ZodType>(schema: Schema) => schema.nullish().transform((value) => value ?? undefined);
+
+const flag = maybe(z.boolean());
+const text = maybe(z.string());
+/** Base64; a data: URL is accepted, too. */
+const images = maybe(z.array(z.string().transform((image) => image.replace(/^data:[^,]*;base64,/, ""))));
+
+const message = z.object({
+  role: z.enum(["system", "user", "assistant", "tool"]),
+  content: text,
+  images,
+  thinking: text,
+  tool_calls: maybe(
+    z.array(
+      z.object({
+        id: text,
+        function: z.object({
+          name: z.string(),
+          arguments: maybe(z.union([z.record(z.string(), z.unknown()), z.string()])),
+        }),
+      }),
+    ),
+  ),
+  tool_name: text,
+  tool_call_id: text,
+});
+
+const tool = z.object({
+  type: text,
+  function: z.object({
+    name: z.string().min(1),
+    description: text,
+    parameters: maybe(z.record(z.string(), z.unknown())),
+  }),
+});
+
+const number = maybe(z.number());
+
+/** What is read of `options`; all others are named in the answer's header `ollm-ignored`. */
+const options = z.object({
+  temperature: number,
+  top_p: number,
+  top_k: number,
+  seed: number,
+  stop: maybe(z.union([z.array(z.string()), z.string().transform((one) => [one])])),
+  num_predict: number,
+  num_ctx: number,
+  frequency_penalty: number,
+  presence_penalty: number,
+});
+
+/** What every request that loads a model may say. */
+export const loading = { model: z.string().min(1), keep_alive: maybe(z.union([z.number(), z.string()])) };
+
+const common = {
+  ...loading,
+  stream: flag,
+  format: z.unknown().optional(),
+  think: maybe(z.union([z.boolean(), z.string()])),
+  options: maybe(z.record(z.string(), z.unknown())),
+  logprobs: flag,
+};
+
+const chatBody = z.object({ ...common, messages: maybe(z.array(message)), tools: maybe(z.array(tool)) });
+
+const promptBody = z.object({
+  ...common,
+  prompt: text,
+  system: text,
+  template: text,
+  suffix: text,
+  raw: flag,
+  images,
+  context: maybe(z.array(z.unknown())),
+});
+
+/** A request without a prompt: the model is loaded, or with a keep-alive of 0 unloaded. */
+export interface BareRequest {
+  readonly model: string;
+  readonly contextTokens?: number;
+  readonly keepAliveSeconds?: number;
+  /** The answer's own part: `response`, or `message`. */
+  readonly part: object;
+}
+
+export type ReadRequest = { readonly chat: DoorChat } | { readonly bare: BareRequest };
+
+const emptyMessage = { message: { role: "assistant", content: "" } };
+
+/** `POST /api/chat` */
+export function readChat(body: unknown): ReadRequest {
+  const read = parsed(chatBody, body);
+  const { messages = [], tools = [] } = read;
+  if (messages.length === 0) return { bare: bareOf(read, emptyMessage) };
+  const writer = new Writer(read.model, (part, delta, calls) => ({
+    message: {
+      role: "assistant",
+      content: part === "text" ? delta : "",
+      ...(part === "thinking" && { thinking: delta }),
+      ...(calls && { tool_calls: calls }),
+    },
+  }));
+  const definitions = tools.map(
+    ({ function: { name, description, parameters = { type: "object", properties: {} } } }): ToolDefinition => ({
+      name,
+      parameters,
+      ...defined({ description }),
+    }),
+  );
+  return { chat: chatOf(read, withCallIds(messages), writer, definitions) };
+}
+
+/** `POST /api/generate` */
+export function readPrompt(body: unknown): ReadRequest {
+  const read = parsed(promptBody, body);
+  const { prompt = "", system = "", template = "", suffix = "", raw = false, images: pictures = [] } = read;
+  if (raw) throw unsupported("raw", "prompts always pass the model's own template");
+  if (template !== "") throw unsupported("template", "the model's own template is used");
+  if (suffix !== "") throw unsupported("suffix", "text is not inserted here");
+  if (prompt === "") return { bare: bareOf(read, { response: "" }) };
+  const writer = new Writer(read.model, (part, delta) => ({
+    response: part === "text" ? delta : "",
+    ...(part === "thinking" && { thinking: delta }),
+  }));
+  const messages: ChatMessage[] = [
+    ...(system === "" ? [] : [{ role: "system", content: system } as const]),
+    { role: "user", content: prompt, ...(pictures.length > 0 && { images: pictures }) },
+  ];
+  return { chat: chatOf(read, messages, writer, [], read.context === undefined ? [] : ["context"]) };
+}
+
+function unsupported(field: string, why: string): InvalidRequest {
+  return new InvalidRequest(`${field} is not supported: ${why}`, { next: advice(`leave out ${field}`) });
+}
+
+type Common = Pick<z.output<typeof chatBody>, keyof typeof common>;
+
+function bareOf({ model, keep_alive: keep, ...read }: Common, part: object): BareRequest {
+  const { contextTokens } = optionsOf(read.options);
+  return { model, part, ...defined({ contextTokens, keepAliveSeconds: secondsOf(keep) }) };
+}
+
+function chatOf(
+  read: Common,
+  messages: readonly ChatMessage[],
+  writer: AnswerWriter,
+  tools: readonly ToolDefinition[],
+  ignored: readonly string[] = [],
+): DoorChat {
+  if (read.logprobs === true) throw unsupported("logprobs", "probabilities of tokens are not told");
+  const { sampling, maxTokens, contextTokens, others } = optionsOf(read.options);
+  const request: DoorChat["request"] = {
+    prompt: messages.findLast(({ role }) => role === "user")?.content ?? "",
+    chat: { messages, sampling, ...(tools.length > 0 && { tools }) },
+    ...defined({
+      maxTokens,
+      contextTokens,
+      format: formatOf(read.format),
+      think: thinkOf(read.think),
+      keepAliveSeconds: secondsOf(read.keep_alive),
+    }),
+  };
+  return {
+    model: read.model,
+    request,
+    isStream: read.stream ?? true,
+    writer,
+    ignored: [...ignored, ...others.map((name) => `options.${name}`)],
+  };
+}
+
+function optionsOf(given: Record<string, unknown> = {}): {
+  readonly sampling: SamplingOptions;
+  readonly maxTokens?: number;
+  readonly contextTokens?: number;
+  readonly others: readonly string[];
+} {
+  const read = parsed(z.object({ options }), { options: given }).options;
+  const { num_predict: predict = 0, num_ctx: context = 0, ...rest } = read;
+  const positive = (tokens: number) => (tokens >= 1 ? Math.floor(tokens) : undefined);
+  return {
+    sampling: defined({
+      temperature: rest.temperature,
+      topP: rest.top_p,
+      topK: rest.top_k,
+      seed: rest.seed,
+      stop: rest.stop,
+      frequencyPenalty: rest.frequency_penalty,
+      presencePenalty: rest.presence_penalty,
+    }),
+    // To Ollama -1 is "until the model ends", and -2 "until the context is full".
+    ...defined({ maxTokens: positive(predict), contextTokens: positive(context) }),
+    others: Object.keys(given).filter((name) => !(name in options.shape)),
+  };
+}
+
+function formatOf(format: unknown): GenerateRequest["format"] {
+  if (format === undefined || format === null || format === "") return undefined;
+  if (format === "json") return "json";
+  if (isRecord(format)) return format;
+  throw new InvalidRequest(`invalid format: ${JSON.stringify(format)?.slice(0, 80)}; expected "json" or a JSON schema`);
+}
+
+const thinkLevels: Readonly<Record<string, ThinkLevel>> = {
+  low: "low",
+  medium: "medium",
+  high: "high",
+  // Models know three levels.
+  max: "high",
+  true: true,
+  false: false,
+};
+
+function thinkOf(think: boolean | string | undefined): ThinkLevel | undefined {
+  if (think === undefined || think === "") return undefined;
+  const level = thinkLevels[String(think)];
+  if (level !== undefined) return level;
+  throw new InvalidRequest(
+    `invalid think value: ${JSON.stringify(think).slice(0, 80)} (true, false, low, medium or high)`,
+  );
+}
+
+const unitSeconds: Readonly<Record<string, number>> = { ns: 1e-9, us: 1e-6, µs: 1e-6, ms: 1e-3, s: 1, m: 60, h: 3_600 };
+
+/** Seconds, or a duration as Go writes it (`1h30m`); -1: for ever. Throws `InvalidRequest`. */
+export function secondsOf(keep: number | string | undefined): number | undefined {
+  if (keep === undefined || keep === "") return undefined;
+  const given = typeof keep === "number" ? keep : durationOf(keep);
+  // A short time is no unload.
+  return given < 0 ? -1 : Math.ceil(given);
+}
+
+function durationOf(given: string): number {
+  const [, sign, rest = ""] = /^([+-]?)((?:\d+(?:\.\d*)?(?:ns|us|µs|ms|s|m|h))+|0)$/.exec(given.trim()) ?? [];
+  if (rest === "")
+    throw new InvalidRequest(
+      `keep_alive: ${JSON.stringify(given.slice(0, 40))} is no duration such as "10m", and no number of seconds`,
+    );
+  let seconds = 0;
+  for (const [, value, unit = ""] of rest.matchAll(/(\d+(?:\.\d*)?)(ns|us|µs|ms|s|m|h)/g))
+    seconds += Number(value) * (unitSeconds[unit] ?? 0);
+  return sign === "-" ? -seconds : seconds;
+}
+
+/** Ollama's results of tools name no call: each answers the first open one, of its tool if it names that. */
+function withCallIds(messages: readonly z.output<typeof message>[]): readonly ChatMessage[] {
+  let made = 0;
+  let open: ToolCall[] = [];
+  return messages.map(({ role, content = "", images: pictures, thinking, ...read }): ChatMessage => {
+    const base = { role, content, ...(pictures?.length && { images: pictures }), ...defined({ thinking }) };
+    if (role === "assistant" && read.tool_calls?.length) {
+      open = read.tool_calls.map(({ id = `call_${made++}`, function: { name, arguments: given = {} } }) => ({
+        id,
+        name,
+        arguments: typeof given === "string" ? given : JSON.stringify(given),
+      }));
+      return { ...base, toolCalls: open };
+    }
+    if (role !== "tool") return base;
+    const { tool_call_id: id, tool_name: name } = read;
+    const call =
+      open.find((each) => each.id === id) ??
+      (id === undefined ? (open.find((each) => each.name === name) ?? open[0]) : undefined);
+    open = open.filter((each) => each !== call);
+    return { ...base, ...defined({ toolCallId: id ?? call?.id, toolName: name ?? call?.name }) };
+  });
+}
+
+type Line = (part: "text" | "thinking", delta: string, calls?: readonly object[]) => object;
+
+/** Ollama's lines: one for each piece, and a last one with counts and times. */
+class Writer implements AnswerWriter {
+  readonly #asked: string;
+  readonly #line: Line;
+  #model: string;
+
+  constructor(asked: string, line: Line) {
+    this.#asked = asked;
+    this.#model = asked;
+    this.#line = line;
+  }
+
+  begin(model: string): string {
+    this.#answeredBy(model);
+    return "";
+  }
+
+  delta(part: "text" | "thinking", delta: string): string {
+    return this.#write({ ...this.#line(part, delta), done: false });
+  }
+
+  end(result: GenerateResult): string {
+    const { toolCalls = [] } = result;
+    const calls =
+      toolCalls.length === 0 ? "" : this.#write({ ...this.#line("text", "", callsOf(toolCalls)), done: false });
+    return calls + this.#write({ ...this.#line("text", ""), ...endOf(result) });
+  }
+
+  failed({ message: error }: { readonly message: string }): string {
+    return `${JSON.stringify({ error })}\n`;
+  }
+
+  /** No blank line: Python's client reads each as JSON. */
+  get keepAlive(): string {
+    return this.delta("text", "");
+  }
+
+  whole(result: GenerateResult): object {
+    this.#answeredBy(result.model);
+    const { text: answer, thinking, toolCalls = [] } = result;
+    const line = this.#line("text", answer, toolCalls.length === 0 ? undefined : callsOf(toolCalls));
+    const thought = thinking === undefined ? {} : this.#line("thinking", thinking);
+    return { ...this.#head(), ...merged(thought, line), ...endOf(result) };
+  }
+
+  /** A model's own name is told as it was asked for. */
+  #answeredBy(model: string): void {
+    if (model !== "" && this.#asked.startsWith("ollm/")) this.#model = model;
+  }
+
+  #head(): object {
+    return { model: this.#model, created_at: new Date().toISOString() };
+  }
+
+  #write(line: object): string {
+    return `${JSON.stringify({ ...this.#head(), ...line })}\n`;
+  }
+}
+
+/** `second` over `first`, and so their messages. */
+function merged(first: object, second: object): object {
+  const [one, other] = [first, second].map((line) => (line as { readonly message?: object }).message);
+  return { ...first, ...second, ...(one && other && { message: { ...one, ...other } }) };
+}
+
+function callsOf(calls: readonly ToolCall[]): readonly object[] {
+  return calls.map(({ id, name, arguments: given }, index) => ({
+    id,
+    function: { index, name, arguments: parseJson(given) },
+  }));
+}
+
+function endOf({ finishReason, timing, totalMs, tokensPerSecond, ...result }: GenerateResult): object {
+  const { promptTokens = 0, completionTokens } = result;
+  const loadMs = timing.queueMs + timing.loadMs;
+  const decodeMs = tokensPerSecond > 0 ? (completionTokens * 1_000) / tokensPerSecond : 0;
+  return {
+    done: true,
+    done_reason: finishReason === "stop" ? "stop" : "length",
+    total_duration: nanoseconds(totalMs),
+    load_duration: nanoseconds(loadMs),
+    prompt_eval_count: promptTokens,
+    prompt_eval_duration: nanoseconds(totalMs - loadMs - decodeMs),
+    eval_count: completionTokens,
+    eval_duration: nanoseconds(decodeMs),
+  };
+}
+
+export function nanoseconds(milliseconds: number): number {
+  return Math.max(0, Math.round(milliseconds * 1e6));
+}
