@@ -11,6 +11,8 @@ export interface GenerationRequest extends ToolUse {
   /** Words of which the answer is one, as a single token: `Generation.likelihoods` says how likely each is. */
   readonly choices?: readonly string[];
   readonly maxTokens: number;
+  /** A program set no limit: `maxTokens` is what there may be room for, and a server with a limit of its own is sent none. */
+  readonly isUnlimited?: true;
   readonly sampling: SamplingOptions;
   /** Canonical context window; the engine loads the model with it when it must load. */
   readonly contextTokens: number;

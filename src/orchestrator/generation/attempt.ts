@@ -16,7 +16,7 @@ import { backgroundPriority, type Permit } from "../residency/queue-requests.ts"
 import type { RequestQueues } from "../residency/request-queues.ts";
 import { type RetryOptions, retrying } from "../util/retry.ts";
 import { AnswerSink, boundedAnswer } from "./bounded-answer.ts";
-import { type PromptSize, requestBudget, sizePrompt } from "./budget.ts";
+import { type PromptSize, narrowed, requestBudget, sizePrompt } from "./budget.ts";
 import type { LocatedCandidate } from "./candidates.ts";
 import type { Answered, Judging, Reader } from "./ports.ts";
 import type { Conversations } from "./conversations.ts";
@@ -196,12 +196,18 @@ async function answerOnce(
   let { prompt, budget } = fitted;
   let waitedMs = 0;
   for (let isRetry = false; ; isRetry = true) {
-    const slot = await makeReady(world, ask, budget, context);
+    const slot = await makeReady(world, ask, budget, context).catch(async (error: unknown) => {
+      if (ask.request.chat === undefined) throw error;
+      // Its answer may have less room than was wanted.
+      ({ prompt, budget } = await narrowed(world, ask, { messages, prompt, budget }, error, context.signal));
+      return makeReady(world, ask, budget, context);
+    });
     waitedMs += slot.waitedMs;
     if (ask.request.chat !== undefined) reportReady(ask, { queueMs: waitedMs, loadMs: slot.loadMs }, context);
     try {
       const contextTokens = slot.resident?.contextTokens ?? budget.contextTokens;
-      const sized = { maxTokens: budget.maxTokens, contextTokens, sampling: options.sampling, ...prompt };
+      const { maxTokens, isUnlimited } = budget;
+      const sized = { maxTokens, isUnlimited, contextTokens, sampling: options.sampling, ...prompt };
       const sent = await send(world, ask, messages, sized, slot, context);
       const { generation, cost, notes } = sent;
       return {
@@ -266,7 +272,9 @@ async function send(
   world: GenerationWorld,
   ask: Ask,
   messages: readonly ChatMessage[],
-  budget: PromptSize & Pick<Fitted["budget"], "contextTokens" | "maxTokens"> & Pick<ResolvedForModel, "sampling">,
+  budget: PromptSize &
+    Pick<Fitted["budget"], "contextTokens" | "maxTokens" | "isUnlimited"> &
+    Pick<ResolvedForModel, "sampling">,
   slot: Permit,
   context: OperationContext,
 ): Promise<Pick<Answered, "generation" | "cost" | "notes">> {
@@ -283,7 +291,7 @@ async function send(
     sampling: budget.sampling,
     contextTokens: budget.contextTokens,
     ...(more === undefined ? {} : { sequences: more.sequences }),
-    ...(request.chat && toolUseOf(request.chat)),
+    ...(request.chat && { ...toolUseOf(request.chat), ...(budget.isUnlimited && { isUnlimited: true }) }),
     ...(engine.pausesAnswers === true && { background: context.background }),
   };
   const images = messages.reduce((sum, message) => sum + (message.images?.length ?? 0), 0);

@@ -1,7 +1,14 @@
-import { Cancelled, InvalidRequest, PromptTooLong, UnknownModel } from "../api/errors.ts";
+import {
+  Cancelled,
+  InvalidRequest,
+  ModelDoesNotFit,
+  OrchestratorError,
+  PromptTooLong,
+  UnknownModel,
+} from "../api/errors.ts";
 import type { ChatMessage } from "../api/chat.ts";
 import type { GenerateRequest, LoadRequest } from "../api/facade.ts";
-import type { NextStep } from "../api/next-step.ts";
+import { type NextStep, stepsOf } from "../api/next-step.ts";
 import type { CallerContext } from "../api/types.ts";
 import { factsOf } from "../catalog/known-facts.ts";
 import { type LocatedModel, takesNoMemory } from "../catalog/located-model.ts";
@@ -18,7 +25,7 @@ import { type CandidateSource, type LocatedCandidate, listCandidates } from "./c
 import { type Thread, newestTurns } from "./conversations.ts";
 import type { LongText } from "./ports.ts";
 import { buildMessages, countPromptTokens, ownDefaults } from "./prompt.ts";
-import { type ResolvedForModel, forModel } from "../routing/model-overrides.ts";
+import { type ResolvedForModel, forModel, paidLimit, unlimitedTokens } from "../routing/model-overrides.ts";
 import type { Resolved } from "./resolve.ts";
 import { type RouteSource, choiceOf, chooseRoute } from "./route.ts";
 import { defined } from "../util/defined.ts";
@@ -31,19 +38,22 @@ const chatAnswerTokens = 4096;
 /** The budget of a request on one model, from its options there and the model's limits. */
 export function requestBudget(
   { maxTokens, contextTokens, from }: ResolvedForModel,
-  { candidate }: LocatedCandidate,
+  { located: { engine, model }, candidate }: LocatedCandidate,
   prompt: PromptSize,
   isChat = false,
 ) {
   const [isAsked, isContextAsked] = [from.maxTokens === "request", from.contextTokens === "request"];
+  const isPaid = engine.pricesOf?.(model.name) !== undefined;
+  // Its server alone knows the window, and refuses what is too long.
+  const isAssumed = isChat && !candidate.isKnown && engine.residency === undefined && model.contextTokens === undefined;
   return tokenBudget({
     model: candidate.model,
     ...prompt,
     maxTokens: isAsked ? maxTokens : undefined,
-    defaultMaxTokens: maxTokens,
+    defaultMaxTokens: isPaid ? paidLimit(maxTokens) : maxTokens,
     contextTokens: isContextAsked ? contextTokens : undefined,
     defaultContextTokens: contextTokens,
-    windowTokens: candidate.contextTokens,
+    windowTokens: isAssumed ? undefined : candidate.contextTokens,
     outputTokens: candidate.outputTokens,
     reservedTokens: isChat ? chatAnswerTokens : defaultAnswerTokens,
   });
@@ -113,6 +123,8 @@ export function tokenBudget(ask: {
       windowTokens,
     }),
     maxTokens,
+    /** Nothing but the window limits the answer. */
+    isUnlimited: ask.defaultMaxTokens >= unlimitedTokens,
     /** How the budget differs from the request. */
     notes: notes as readonly string[],
   };
@@ -150,6 +162,64 @@ export async function sizePrompt(
   return exact === undefined ? estimated : { promptTokens: exact, isExact: true };
 }
 
+/**
+ * A program's conversation with the widest context that fits memory, where the wanted one doesn't: the answer has what the
+ * prompt leaves of it. Throws `PromptTooLong` with that width if it leaves nothing, and the refusal if no context fits.
+ */
+export async function narrowed<Budget extends ReturnType<typeof tokenBudget>>(
+  { plans, inventory }: Pick<CandidateSource, "plans" | "inventory">,
+  { entry, request }: { readonly entry: LocatedCandidate; readonly request: Resolved },
+  {
+    messages,
+    budget,
+    ...given
+  }: {
+    readonly messages: readonly ChatMessage[];
+    readonly prompt: PromptSize;
+    readonly budget: Budget;
+  },
+  refusal: unknown,
+  signal: AbortSignal,
+): Promise<{ readonly prompt: PromptSize; readonly budget: Budget }> {
+  const { located, candidate } = entry;
+  const steps = refusal instanceof OrchestratorError ? refusal.next : [];
+  const fitting = steps.flatMap((step) =>
+    step.step === "lowerArgument" && step.argument === "context" ? (step.to ?? []) : [],
+  )[0];
+  if (fitting === undefined) throw refusal;
+  // The refusal names a power of two; two plans find the context to a quarter of it.
+  let contextTokens = fitting;
+  for (const step of [fitting / 2, fitting / 4]) {
+    const wider = contextTokens + step;
+    if (wider < budget.contextTokens && (await plans.wouldFitWhenIdle(located, wider, signal))) contextTokens = wider;
+  }
+  const { vocabularySize } = inventory.knownFacts(located) ?? {};
+  const inContext = { located, candidate: { ...candidate, contextTokens } };
+  const prompt = given.prompt.isExact
+    ? given.prompt
+    : await sizePrompt(inContext, vocabularySize, messages, request, signal);
+  const { promptTokens, isExact } = prompt;
+  const room = contextTokens - (isExact ? promptTokens : sureTokens(promptTokens));
+  if (room < leastAnswerTokens) {
+    throw new PromptTooLong(
+      `the prompt has ${isExact ? "" : "about "}${promptTokens} tokens; the widest context of ${candidate.model} that fits in memory has ${contextTokens}`,
+      { promptTokens, contextTokens, isExact },
+      { next: steps.filter(({ step }) => /^(?:advice|unpinModels|raiseSetting)$/.test(step)), cause: refusal },
+    );
+  }
+  const note = `context limited to ${contextTokens} tokens instead of ${budget.contextTokens}: more does not fit in memory`;
+  return {
+    prompt,
+    budget: {
+      ...budget,
+      contextTokens,
+      neededTokens: Math.min(budget.neededTokens, contextTokens),
+      maxTokens: Math.min(budget.maxTokens, room),
+      notes: [...budget.notes, note],
+    },
+  };
+}
+
 /** How many models are suggested. */
 const maxSuggested = 3;
 
@@ -179,7 +249,10 @@ export async function withNextSteps(
     .map(({ model, contextTokens: tokens }): NextStep => {
       return { step: "useModel", model, because: `a window of ${tokens} tokens` };
     });
-  const next = wider.length > 0 ? wider : leaveOut({ promptTokens, isExact, files: ask.files }, contextTokens);
+  // What makes room in memory for a wider context.
+  const roomier = error.cause instanceof ModelDoesNotFit ? error.next : [];
+  const shorter = leaveOut({ promptTokens, isExact, files: ask.files }, contextTokens);
+  const next = [...(wider.length > 0 ? wider : stepsOf(shorter)), ...roomier];
   return new PromptTooLong(error.message, { promptTokens, contextTokens, isExact }, { next, cause: error });
 }
 

@@ -319,7 +319,8 @@ class ModelChain {
     if (waiting.length === 0) waiting = this.#mayAskAgain(entry, error) ? [step] : [];
     if (!(error instanceof PromptTooLong)) return waiting;
     // Another tokenizer may count a little less, but not enough for a window of the same size.
-    const least = error.isExact ? error.promptTokens : entry.candidate.contextTokens;
+    const { promptTokens, contextTokens, isExact } = error;
+    const least = isExact ? promptTokens : Math.min(contextTokens || Infinity, entry.candidate.contextTokens);
     return waiting.filter((next) => next.entry.candidate.contextTokens > least);
   }
 

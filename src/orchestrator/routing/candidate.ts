@@ -2,7 +2,7 @@ import type { NextSteps } from "../api/next-step.ts";
 import type { AudioFormat, Capability, ModelOverrides, Privacy, Profile, Task, Trust } from "../api/types.ts";
 import { sameModel } from "../util/model-name.ts";
 import { type BudgetLeft, overBudget, worstTokens } from "./cost.ts";
-import { overridesOf } from "./model-overrides.ts";
+import { overridesOf, paidLimit } from "./model-overrides.ts";
 import type { QualityState } from "./quality.ts";
 import { sureTokens } from "./tokens.ts";
 
@@ -233,7 +233,7 @@ function worstOf({ model, contextTokens, outputTokens: most = contextTokens }: C
   return worstTokens({
     promptTokens,
     images,
-    maxTokens: answerTokens(request, Math.max(0, Math.min(limitOf(model), most, room))),
+    maxTokens: answerTokens(request, Math.max(0, Math.min(paidLimit(limitOf(model)), most, room))),
   });
 }
 

@@ -133,7 +133,13 @@ interface Layers extends Pick<GenerateRequest, "system" | "contextTokens" | "cha
 }
 
 /** The most that an answer may have if its program sets no limit: it ends with the model's window. */
-const unlimitedTokens = 1_000_000;
+export const unlimitedTokens = 1_000_000;
+/** The same where answers are paid for: what an answer may cost is reserved before it is sent. */
+const unlimitedPaidTokens = 32_768;
+
+/** The limit of an answer that is paid for. */
+export const paidLimit = (maxTokens: number): number =>
+  maxTokens >= unlimitedTokens ? unlimitedPaidTokens : maxTokens;
 
 /** The options of a request on one model, each from the first layer that has it; a program's conversation has its own. Pure. */
 export function forModel(resolved: Layers, model: string, own: OwnDefaults): ResolvedForModel {

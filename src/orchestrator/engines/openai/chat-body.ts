@@ -46,7 +46,7 @@ export function chatBody(request: GenerationRequest, { serverKind, refused }: Ch
     ],
     stream: true,
     stream_options: { include_usage: true },
-    [limit]: maxTokens,
+    [limit]: request.isUnlimited ? undefined : maxTokens,
     ...samplingArguments(sampling),
     top_k: isCloud ? undefined : sampling.topK,
     seed: sampling.seed,
