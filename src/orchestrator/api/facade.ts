@@ -227,6 +227,8 @@ export interface RoutePlan {
   readonly reason: string;
   readonly route: RouteExplanation;
   readonly plan: LoadPlan;
+  /** Counted for a program's conversation where the engine can, else estimated; absent if it is read in parts. */
+  readonly promptTokens?: number;
   /** In how many parts the text will be read; absent if it is read whole. */
   readonly parts?: PartsRead;
   readonly notes: readonly string[];

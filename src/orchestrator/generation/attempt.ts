@@ -131,7 +131,7 @@ async function fitting<Result>(
           ? buildMessages(request, { system: options.system, memory: memory?.text, history })
           : steadyMessages(chat);
       // Before queueing, so that a prompt that is too long is refused at once.
-      const prompt = await sizePrompt(entry, vocabularySize, messages, request, signal);
+      const prompt = await sizePrompt(entry, vocabularySize, messages, request, signal, world.isPlan);
       const budget = requestBudget(options, entry, prompt, request.chat !== undefined);
       return await act({ options, messages, prompt, budget, memory, notes: [...route.notes, ...shortened, ...left] });
     } catch (error) {

@@ -139,7 +139,7 @@ export interface PromptSize {
 
 /**
  * The size of a prompt for a model. Counting takes up to a second, so it is done only if the estimate leaves open whether
- * the prompt fits and a tokenizer is available.
+ * the prompt fits and a tokenizer is available, or if a program asks for the plan of its conversation.
  */
 export async function sizePrompt(
   { located, candidate }: LocatedCandidate,
@@ -147,10 +147,12 @@ export async function sizePrompt(
   messages: readonly ChatMessage[],
   { think, format, chat }: Pick<GenerateRequest, "think" | "format" | "chat">,
   signal: AbortSignal,
+  isPlan = false,
 ): Promise<PromptSize> {
   const { engine, model } = located;
   const estimated = { promptTokens: countPromptTokens(messages, vocabularySize, chat), isExact: false };
-  if (!needsCount(estimated.promptTokens, candidate.contextTokens)) return estimated;
+  const isCounted = isPlan && chat !== undefined;
+  if (!isCounted && !needsCount(estimated.promptTokens, candidate.contextTokens)) return estimated;
   const exact = await engine.tokenizer?.countPrompt(
     {
       model: model.name,

@@ -97,10 +97,11 @@ export async function planGeneration(
     tally: new RequestTally(world, caller, request),
   };
   const planned = await queried(asked);
-  const { route, entry, reason, options, plan, notes, parts } = await planFromChain(planned).then(
+  const { route, entry, reason, options, plan, promptTokens, notes, parts } = await planFromChain(planned).then(
     ({ fitted, ...rest }) => ({
       ...rest,
       ...fitted,
+      promptTokens: fitted.prompt.promptTokens,
       notes: [...fitted.notes, ...fitted.budget.notes],
       parts: undefined,
     }),
@@ -112,7 +113,7 @@ export async function planGeneration(
     reason,
     route: explanationOf(asked.request, { route, entry, options, attempts: [] }),
     plan,
-    ...defined({ parts }),
+    ...defined({ promptTokens, parts }),
     notes: [...(planned === asked ? [] : [byQuery]), ...notes, ...callerNotes(caller, thread)],
   };
 }
@@ -129,12 +130,12 @@ async function queried(asked: Run): Promise<Run> {
 
 /** The parts in which a text would be read that is too long. */
 async function planParts({ world, request, thread, context: { signal } }: Run, refusal: unknown) {
-  if (!isAboutSize(refusal)) throw refusal;
+  if (!isAboutSize(refusal) || request.chat !== undefined) throw refusal;
   const reader = await world.reader();
   const { model, parts } = await reader.plan(longText(world, request, { thread, refusal, signal }));
   const { route, entry, windowTokens } = model;
   const plan = await world.plans.of(entry.located, windowTokens, signal, windowTokens);
-  return { ...model, plan, notes: route.notes, parts };
+  return { ...model, plan, promptTokens: undefined, notes: route.notes, parts };
 }
 
 /** From files of rows by a query where it asks for one; else whole, or in parts. */

@@ -16,6 +16,8 @@ export interface DoorFailure {
   readonly code: string;
   readonly message: string;
   readonly headers?: Readonly<Record<string, string>>;
+  /** Of a prompt that exceeds the window. */
+  readonly tokens?: { readonly prompt: number; readonly window: number };
 }
 
 /** What the program's name of a model means here. */

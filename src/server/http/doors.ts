@@ -1,7 +1,7 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { commandSteps } from "../../next-steps/commands.ts";
 import { withSteps } from "../../next-steps/render.ts";
-import { OrchestratorError, faultOf } from "../../orchestrator/api/errors.ts";
+import { OrchestratorError, PromptTooLong, faultOf } from "../../orchestrator/api/errors.ts";
 import type { GenerateResult, Orchestrator } from "../../orchestrator/api/facade.ts";
 import { type CallerContext, type Progress, isShell } from "../../orchestrator/api/types.ts";
 import type { Settings } from "../../orchestrator/config/schema.ts";
@@ -307,7 +307,8 @@ class Stream {
   }
 
   #send(bytes: string): void {
-    this.#isQuiet = false;
+    // Thoughts that aren't shown keep no connection open.
+    this.#isQuiet &&= bytes === "";
     if (this.#hasBegun) return this.#write(bytes);
     this.#hasBegun = true;
     this.#write(this.#writer.begin(this.#seen.model ?? "") + bytes, headersOf(this.#seen));
@@ -389,6 +390,7 @@ export function doorFailure(error: unknown): DoorFailure {
     status,
     code,
     message: withSteps(error, commandSteps, ". "),
+    ...(error instanceof PromptTooLong && { tokens: { prompt: error.promptTokens, window: error.contextTokens } }),
     headers: {
       ...(after !== undefined && { "retry-after": String(after) }),
       ...(lastsUntilChanged.has(code) && { "x-should-retry": "false" }),

@@ -166,6 +166,7 @@ function judgeRoute(request: RequestHead, policy: AccessPolicy, door: DoorName |
   if ([...query.keys()].some((name) => tokenParameters.has(name.toLowerCase()))) return tokenInUrl;
   const isProbe = path === "/health" && method === "GET" && headers.authorization === undefined;
   if (isProbe && policy.token !== "none") return { kind: "probe" };
+  if (isGreeting(request, path, policy, door)) return { kind: "probe" };
   const known = door === undefined ? routes.get(path) : doorRoute(door);
   const own =
     door && (headers[tokenHeader] ?? (headers.authorization === undefined ? headers["x-api-key"] : undefined));
@@ -200,6 +201,11 @@ function judgeRoute(request: RequestHead, policy: AccessPolicy, door: DoorName |
       return refused(415, "the body must not be compressed");
   }
   return { kind: "route", route: known.route, path, query, door, ...caller };
+}
+
+/** Programs ask whether there is a server before they send a key. The Ollama door has an answer of its own. */
+function isGreeting({ method }: RequestHead, path: string, { doors = [] }: AccessPolicy, door?: DoorName): boolean {
+  return path === "/" && doors.length > 0 && (method === "HEAD" || (method === "GET" && door !== "ollama"));
 }
 
 const doorRoute = (door: DoorName): Route => ({ route: "door", methods: ["GET", "HEAD", "POST", "DELETE"], door });
