@@ -22,6 +22,10 @@ export function errorBody({ status, message: because, headers, tokens }: DoorFai
     error: {
       type: type ?? (status < 500 ? "invalid_request_error" : "api_error"),
       message: `${start ?? ""}${because}`,
+      // The client's tools run on: it sends the whole conversation instead.
+      ...(because.startsWith("thread: ") && {
+        details: { error_code: "thread_unsupported_request", unsupported: ["thread"] },
+      }),
     },
   };
 }

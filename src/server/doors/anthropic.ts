@@ -89,6 +89,7 @@ const notOurs =
 const isSingle = may(z.boolean());
 const format = may(z.object({ type: z.literal("json_schema"), schema: z.record(z.string(), z.unknown()) }));
 const body = z.object({
+  thread: may(z.never("conversations are not kept here: send all messages")),
   model: z.string().min(1),
   max_tokens: z.int().min(1).optional(),
   messages: z.array(message).min(1),
@@ -151,7 +152,7 @@ function readChat(given: unknown): DoorChat {
       thinking !== undefined && thinking.type !== "disabled" && thinking.display !== "omitted",
     ),
     request: {
-      prompt: messages.findLast(({ role, content: said }) => role === "user" && said !== "")?.content ?? "",
+      prompt: messages.findLast((each) => each.role === "user" && each.content !== "")?.content ?? "",
       chat: {
         messages,
         sampling: defined({ temperature, topP, topK, stop: read.stop_sequences }),

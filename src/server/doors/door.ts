@@ -16,7 +16,7 @@ export interface DoorFailure {
   readonly code: string;
   readonly message: string;
   readonly headers?: Readonly<Record<string, string>>;
-  /** Of a prompt that exceeds the window. */
+  /** If the prompt exceeds the window. */
   readonly tokens?: { readonly prompt: number; readonly window: number };
 }
 
