@@ -1,6 +1,7 @@
 import * as z from "zod";
 import type { ChatMessage, ToolChoice, ToolDefinition } from "../../orchestrator/api/chat.ts";
 import { InvalidRequest, PromptTooLong } from "../../orchestrator/api/errors.ts";
+import { samplingFrom, samplingInput } from "../../orchestrator/api/sampling.ts";
 import { defined } from "../../orchestrator/util/defined.ts";
 import { AnthropicWriter, errorBody } from "./anthropic-writer.ts";
 import { type Door, type DoorCall, type DoorChat, parsed } from "./door.ts";
@@ -103,8 +104,7 @@ const body = z.object({
       z.object({ type: z.literal("none") }),
     ]),
   ),
-  temperature: may(z.number().min(0).max(2)),
-  top_p: may(z.number().min(0).max(1)),
+  ...samplingInput(true),
   top_k: may(z.int().min(0)),
   stop_sequences: may(z.array(z.string())),
   stream: may(z.boolean()),
@@ -136,7 +136,7 @@ const typeOf = (input: unknown): string => JSON.stringify((input as { readonly t
 
 function readChat(given: unknown): DoorChat {
   const read = parsed(body, given);
-  const { model, tools = [], tool_choice: choice, thinking, temperature, top_p: topP, top_k: topK } = read;
+  const { model, tools = [], tool_choice: choice, thinking, top_k: topK } = read;
   const messages = [...read.messages.reduce(addMessage, new Messages(read.system)).all];
   if (messages.at(-1)?.role === "assistant") {
     throw new InvalidRequest(
@@ -147,6 +147,7 @@ function readChat(given: unknown): DoorChat {
   return {
     model,
     isStream: read.stream === true,
+    ignored: Object.keys(given as object).filter((name) => !(name in body.shape)),
     writer: new AnthropicWriter(
       model,
       thinking !== undefined && thinking.type !== "disabled" && thinking.display !== "omitted",
@@ -155,7 +156,7 @@ function readChat(given: unknown): DoorChat {
       prompt: messages.findLast((each) => each.role === "user" && each.content !== "")?.content ?? "",
       chat: {
         messages,
-        sampling: defined({ temperature, topP, topK, stop: read.stop_sequences }),
+        sampling: { ...samplingFrom(read), ...defined({ topK, stop: read.stop_sequences }) },
         ...(tools.length > 0 && { tools: tools.map(toolOf) }),
         ...(choice !== undefined && toolUse(choice)),
       },

@@ -172,7 +172,10 @@ test("fields that only Anthropic's servers know are left alone, as Claude Code s
     tools: [{ ...weather, cache_control: { type: "ephemeral" }, strict: true }],
   };
   const answer = await listener.ask("/v1/messages?beta=true", { body });
-  expect(answer).toMatchObject({ status: 200, headers: { "ollm-model": "coder:7b" } });
+  expect(answer).toMatchObject({
+    status: 200,
+    headers: { "ollm-model": "coder:7b", "ollm-ignored": "context_management, metadata" },
+  });
   expect(sent[0]).toMatchObject({ messages: [hello], tools: [{ name: "get_weather" }] });
   expect(sent[0]).not.toHaveProperty("think");
 });
