@@ -28,14 +28,19 @@ export function installJudges(): Promise<void> {
 }
 
 /** Installs a package of tools from its lockfile, unless all `files` in its folder are there. Throws when npm fails. */
-export async function installTools(folder: string, files: readonly string[], what: string): Promise<void> {
+export async function installTools(
+  folder: string,
+  files: readonly string[],
+  what: string,
+  words: readonly string[] = ["ci"],
+): Promise<void> {
   if (files.every((file) => existsSync(`${folder}${file}`))) return;
   process.stderr.write(`installing ${what} ...\n`);
   const npm = process.env["npm_execpath"];
   const [command, args] = npm === undefined ? ["npm", []] : [process.execPath, [npm]];
-  const child = spawn(command, [...args, "ci"], { cwd: folder, stdio: ["ignore", "ignore", "inherit"] });
+  const child = spawn(command, [...args, ...words], { cwd: folder, stdio: ["ignore", "ignore", "inherit"] });
   const [code] = (await once(child, "exit")) as [number | null];
-  if (code !== 0) throw new Error(`npm ci in ${folder} ended with ${code}`);
+  if (code !== 0) throw new Error(`npm ${words.join(" ")} in ${folder} ended with ${code}`);
 }
 
 /** Runs a judge to its end, for `limitMs` at most; its exit code is then -1. */

@@ -3,6 +3,7 @@ import { OrchestratorError } from "../../orchestrator/api/errors.ts";
 import { advice } from "../../orchestrator/api/next-step.ts";
 import { oneLine } from "../../orchestrator/util/control-characters.ts";
 import { formatBytes } from "../../orchestrator/util/format-bytes.ts";
+import { sameModel } from "../../orchestrator/util/model-name.ts";
 import type { ToolAnswers } from "../../tools/index.ts";
 import type { CommandIo } from "../terminal/io.ts";
 import { type Session, report, withSession } from "../terminal/session.ts";
@@ -58,7 +59,8 @@ async function launchProgram(
     const choice = model === undefined ? await chooseModel(name, session) : await checkModel(name, model, session);
     for (const line of expectation(program, choice)) io.stderr(`${hanging("", line, { columns: io.errorColumns })}\n`);
     // A window that grows is another load, and all is read again.
-    if (print !== true) await session.call("smart_load", { model: choice.name, context_tokens: leastTokens });
+    if (print !== true && choice.fit !== undefined)
+      await session.call("smart_load", { model: choice.name, context_tokens: leastTokens });
     chosen = choice;
     return 0;
   });
@@ -149,11 +151,12 @@ async function rank(
 
 /** The model that the user named. Throws with what it lacks. */
 async function checkModel(name: ProgramName, named: string, session: Session): Promise<Chosen> {
-  const { structured: plan } = await session.call("smart_load", { model: named, dry_run: true });
-  const { structured: list } = await session.call("list_models", { query: plan.model, verbose: true, limit: 1_000 });
-  const model = list.models.find((other) => other.name === plan.model && other.engine === plan.engine);
+  // Throws with the nearest names.
+  await session.call("manage_model", { action: "show", model: named });
+  const { structured: list } = await session.call("list_models", { verbose: true, limit: 1_000 });
+  const model = list.models.find((other) => sameModel(other.name, named));
   if (model?.capabilities?.includes("tools") !== true) {
-    throw new OrchestratorError(`${oneLine(plan.model)} can't call tools, which ${launchPrograms[name].title} needs`, {
+    throw new OrchestratorError(`${oneLine(named)} can't call tools, which ${launchPrograms[name].title} needs`, {
       next: { step: "listModels", capability: "tools" },
     });
   }
@@ -174,8 +177,11 @@ async function fitting(name: ProgramName, model: ListedModel, { call }: Session)
   const speed = model.tokens_per_second ?? model.expected_tokens_per_second;
   const readingSpeed = model.prompt_tokens_per_second ?? (speed === undefined ? undefined : speed * readingFactor);
   const readMs = readingSpeed === undefined ? undefined : (1_000 * firstTokens) / readingSpeed;
+  const widest = Math.min(own, windows[0] ?? own);
+  // Its server decides which models it has in memory.
+  if (model.fit === undefined) return { ...model, contextTokens: widest, readMs };
   let needed: ToolAnswers["smart_load"]["plan"];
-  for (const contextTokens of [own, ...windows].filter((tokens) => tokens <= Math.min(own, windows[0] ?? own))) {
+  for (const contextTokens of [own, ...windows].filter((tokens) => tokens <= widest)) {
     const { structured } = await call("smart_load", {
       model: model.name,
       context_tokens: contextTokens,

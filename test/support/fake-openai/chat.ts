@@ -151,8 +151,9 @@ export class FakeInference {
       String,
     );
     const thoughts = isThinking(model, body) ? tokensOf(model.thinking ?? "") : [];
-    const spoken = untilStop(tokensOf(replyOf({ name: model.id, ...replyIn(model) }, prompt, format)), stops).tokens;
-    const all = [...thoughts, ...spoken];
+    const calls = model.calls?.(body) ?? [];
+    const reply = untilStop(tokensOf(replyOf({ name: model.id, ...replyIn(model) }, prompt, format)), stops).tokens;
+    const all = [...thoughts, ...(calls.length > 0 ? [] : reply)];
     const field = this.#isVllm ? "reasoning" : "reasoning_content";
     const isLlama = this.#dialect === "llama-server" || this.#dialect === "llama-router";
     const base = {
@@ -168,7 +169,8 @@ export class FakeInference {
       ...more,
     });
     yield { data: chunk({ role: "assistant", content: isLlama ? null : "" }) };
-    const finish = (count: number): string => (count < all.length ? "length" : "stop");
+    const finish = (count: number): string =>
+      count < all.length ? "length" : calls.length > 0 ? "tool_calls" : "stop";
     let count = 0;
     for (let index = 0; exchange.isEndless || index < Math.min(limit, all.length); index += 1) {
       if (this.#options.tokensPerSecond) await exchange.pause(1_000 / this.#options.tokensPerSecond);
@@ -183,6 +185,12 @@ export class FakeInference {
       const [choice] = data.choices;
       if (body["logprobs"] === true) Object.assign(choice ?? {}, { logprobs: { content: [logprobsOf(token)] } });
       yield { data, isToken: true };
+    }
+    for (const [index, { name, input }] of calls.entries()) {
+      const id = `call_${createHash("sha256").update(`${prompt}${index}`).digest("hex").slice(0, 12)}`;
+      yield { data: chunk({ tool_calls: [{ index, id, type: "function", function: { name, arguments: "" } }] }) };
+      for (const piece of tokensOf(JSON.stringify(input)))
+        yield { data: chunk({ tool_calls: [{ index, function: { arguments: piece } }] }) };
     }
     const elapsed = Math.max(0.01, performance.now() - startedAt);
     const timings = isLlama ? { timings: timingsOf(promptTokens, cached, count, elapsed) } : {};
