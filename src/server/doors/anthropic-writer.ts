@@ -65,14 +65,13 @@ export class AnthropicWriter implements AnswerWriter {
   }
 
   end(result: GenerateResult): string {
-    const calls = (result.toolCalls ?? []).map(
-      ({ id, name, arguments: json }) =>
-        this.#start({ type: "tool_use", id, name, input: {} }) +
-        this.#add({ type: "input_json_delta", partial_json: json }) +
-        this.#stop(),
-    );
+    let events = this.#close();
+    for (const { id, name, arguments: json } of result.toolCalls ?? []) {
+      events += this.#start({ type: "tool_use", id, name, input: {} });
+      events += this.#add({ type: "input_json_delta", partial_json: json }) + this.#stop();
+    }
     const { usage, ...delta } = ending(result);
-    return [this.#close(), ...calls, event("message_delta", { delta, usage }), event("message_stop")].join("");
+    return events + event("message_delta", { delta, usage }) + event("message_stop");
   }
 
   failed(failure: DoorFailure): string {

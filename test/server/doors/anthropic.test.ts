@@ -201,6 +201,11 @@ describe("tools", () => {
     stream.on("inputJson", (delta) => pieces.push(delta));
     expect(await stream.finalMessage()).toMatchObject({ content, stop_reason: "tool_use" });
     expect(pieces.join("")).toBe('{"city":"Bern"}{"city":"Bern"}');
+    const raw = await client.messages.create({ ...given, stream: true });
+    const blocks: string[] = [];
+    for await (const event of raw) if ("index" in event) blocks.push(`${event.index} ${event.type.slice(14)}`);
+    // Claude Code asks again, not streamed, if a block ends under another's index.
+    expect(blocks).toEqual([0, 1, 2].flatMap((at) => [`${at} start`, `${at} delta`, `${at} stop`]));
     const { name, description, input_schema: parameters } = weather;
     expect(sent[0]?.tools).toEqual([{ name, description, parameters }]);
   });
