@@ -3,8 +3,9 @@
  * it. Pure, except for what a route asks of the orchestrator; `http/doors.ts` serves them.
  */
 import type { CallerContext } from "../../orchestrator/api/types.ts";
-import { InvalidRequest } from "../../orchestrator/api/errors.ts";
+import { InvalidRequest, UnknownModel } from "../../orchestrator/api/errors.ts";
 import type { GenerateRequest, GenerateResult, Orchestrator } from "../../orchestrator/api/facade.ts";
+import { nearestNames } from "../../orchestrator/util/nearest.ts";
 import type * as z from "zod";
 
 export type DoorName = "openai" | "anthropic" | "ollama";
@@ -33,6 +34,8 @@ export interface DoorCall {
   readonly version: string;
   /** What follows the route's path, decoded: the name of a model. */
   readonly rest: string;
+  /** The names of `http.modelNames` that are no patterns. */
+  readonly mapped: readonly string[];
   /** Throws `UnknownModel`. */
   readonly named: (model: string) => NamedModel;
   /** Writes a line of a stream; the answer is then what was written. */
@@ -98,6 +101,19 @@ export function routeOf(
     }
   }
   return undefined;
+}
+
+/** What a name of a model means: `ollm/auto`, `ollm/PROFILE`, or a model's own. Throws `UnknownModel`. */
+export function modelOf(name: string, profiles: () => readonly string[]): NamedModel {
+  const [, profile] = /^ollm\/(.+)$/.exec(name) ?? [];
+  if (profile === undefined) return { model: name };
+  if (profile === "auto") return {};
+  const known = profiles();
+  if (known.includes(profile)) return { profile };
+  const near = nearestNames(profile, ["auto", ...known], 3).map((each) => `ollm/${each}`);
+  throw new UnknownModel(`no model ${name}: after ollm/ stands auto, or a profile: ${known.join(", ")}`, {
+    next: near.length > 0 ? { step: "didYouMean", names: near } : [],
+  });
 }
 
 /** A body as its schema reads it. Throws `InvalidRequest` with the path of what is wrong. */

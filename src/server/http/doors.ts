@@ -20,6 +20,7 @@ import {
   type DoorName,
   type DoorAnswer,
   type NamedModel,
+  modelOf,
   routeOf,
 } from "../doors/door.ts";
 import { tokenHeader } from "./policy.ts";
@@ -177,12 +178,19 @@ class Exchange {
     const answer = await route({
       ...given,
       query,
-      named: (model) => namedModel(model, this.#world.settings().modelNames),
+      mapped: Object.keys(this.#world.settings().modelNames).filter((name) => !/[*?[\]{}()!+@|]/.test(name)),
+      named: (model) => this.#named(given, model),
       write: (line) => this.#write(`${JSON.stringify(line)}\n`),
     });
     if (response.headersSent) response.end();
     else if (typeof answer === "string") answerJson(response, 200, answer, { "content-type": "text/plain" });
     else answerJson(response, 200, answer === undefined ? "" : JSON.stringify(answer));
+  }
+
+  #named({ orchestrator, caller }: Pick<DoorCall, "orchestrator" | "caller">, name: string): NamedModel {
+    const names = Object.entries(this.#world.settings().modelNames);
+    const [, mapped = name] = names.findLast(([pattern]) => matchesName(pattern, name)) ?? [];
+    return modelOf(mapped, () => orchestrator.profiles.list(caller).map(({ profile }) => profile.name));
   }
 
   #refuse(failure: DoorFailure): void {
@@ -192,8 +200,8 @@ class Exchange {
   async #chat(orchestrator: Orchestrator, caller: CallerContext, chat: DoorChat): Promise<void> {
     const { response } = this.#asked;
     const { writer, isStream } = chat;
-    const { modelNames, movesDates } = this.#world.settings();
-    const given = namedModel(chat.model, modelNames);
+    const { movesDates } = this.#world.settings();
+    const given = this.#named({ orchestrator, caller }, chat.model);
     const conversation = chat.request.chat && { ...chat.request.chat, movesDates };
     const request = { ...chat.request, ...given, ...defined({ chat: conversation }) };
     const operation = await orchestrator.generate(caller, request);
@@ -313,14 +321,6 @@ class Stream {
     this.#hasBegun = true;
     this.#write(this.#writer.begin(this.#seen.model ?? "") + bytes, headersOf(this.#seen));
   }
-}
-
-/** What the program's name of a model means: `ollm/auto`, `ollm/PROFILE`, one of `http.modelNames`, or a model's own. */
-function namedModel(name: string, names: Settings["http"]["modelNames"]): NamedModel {
-  const [, mapped = name] = Object.entries(names).findLast(([pattern]) => matchesName(pattern, name)) ?? [];
-  const [, profile] = /^ollm\/(.+)$/.exec(mapped) ?? [];
-  if (profile === undefined) return { model: mapped };
-  return profile === "auto" ? {} : { profile };
 }
 
 /** `claude-cli/2.1.197 (external, cli)` → `claude-cli`, `OpenAI/Python 1.3` → `openai-python`. */
