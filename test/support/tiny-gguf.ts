@@ -29,6 +29,16 @@ const chatMlTemplate =
   "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>' + '\\n' }}" +
   "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}";
 
+/** For `chatTemplate`: lists tools, and has calls and results as Qwen's templates do. */
+export const toolsTemplate =
+  "{% if tools %}{{ '<|im_start|>system\\n' }}{% for tool in tools %}{{ tool | tojson }}{{ '\\n' }}{% endfor %}{{ '<|im_end|>\\n' }}{% endif %}" +
+  "{% for message in messages %}{% if message.role == 'tool' %}" +
+  "{{ '<|im_start|>user\\n<tool_response>\\n' }}{{ message.content }}{{ '\\n</tool_response><|im_end|>\\n' }}" +
+  "{% else %}{{ '<|im_start|>' + message.role }}{% if message.content or not message.tool_calls %}{{ '\\n' + message.content }}{% endif %}" +
+  '{% if message.tool_calls %}{% for call in message.tool_calls %}{{ \'\\n<tool_call>\\n{"name": "\' + call.function.name + \'", "arguments": \' }}' +
+  "{{ call.function.arguments | tojson }}{{ '}\\n</tool_call>' }}{% endfor %}{% endif %}{{ '<|im_end|>\\n' }}{% endif %}{% endfor %}" +
+  "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}";
+
 const tokenKind = { normal: 1, unknown: 2, control: 3, byte: 6 } as const;
 const fileTypes = { F32: 0, Q4_0: 2, Q8_0: 7 } as const;
 const endToken = "<|im_end|>";

@@ -237,7 +237,7 @@ export interface EngineTokenizer {
    * of a model that isn't loaded. Undefined where counting fails; `generate` then reports why.
    */
   countPrompt(
-    request: Pick<GenerationRequest, "model" | "messages" | "think" | "format" | "tools">,
+    request: Pick<GenerationRequest, "model" | "messages" | "think" | "format" | "tools" | "toolChoice">,
     signal: AbortSignal,
   ): Promise<number | undefined>;
 }

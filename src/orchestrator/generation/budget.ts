@@ -157,7 +157,7 @@ export async function sizePrompt(
     {
       model: model.name,
       messages,
-      ...defined({ think, format, tools: chat?.tools }),
+      ...defined({ think, format, tools: chat?.tools, toolChoice: chat?.toolChoice }),
     },
     signal,
   );

@@ -74,7 +74,8 @@ function capabilitiesOf({ architecture, metadata, tensors, template }: GgufHeade
  * Called where the header is parsed, so that the template need not be kept.
  */
 export function templateFacts(template: string): NonNullable<GgufHeader["template"]> {
-  return { hasTools: /tools|tool_call/.test(template), hasThinking: isThinkingTemplate(template) };
+  // One that has only calls (`tool_calls`) doesn't tell the model which tools there are.
+  return { hasTools: /tools/.test(template), hasThinking: isThinkingTemplate(template) };
 }
 
 function isThinkingTemplate(template: string): boolean {

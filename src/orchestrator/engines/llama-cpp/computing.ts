@@ -1,3 +1,4 @@
+import { randomUUID } from "node:crypto";
 import { PromptTooLong, UnsupportedCapability } from "../../api/errors.ts";
 import type { ModelFacts } from "../../api/types.ts";
 import type { Engine, EngineEmbedding, LoadOptions } from "../engine.ts";
@@ -77,7 +78,7 @@ export function createComputing({ models, gate, now, stallMs, prepare }: Computi
       const calledAt = now();
       const loadable = await prepare(request.model, signal);
       const { stored, facts } = loadable;
-      requireCapabilities(facts, request.think);
+      requireCapabilities(facts, request);
       const childRequest = prepareRequest(stored, request);
       if (!isResident(models, stored, request.contextTokens)) sink.phase("loading");
       let firstTokenAt: number | undefined;
@@ -87,6 +88,7 @@ export function createComputing({ models, gate, now, stallMs, prepare }: Computi
         firstTokenAt ??= now();
         if (event.thinking !== undefined) sink.thinking(event.thinking);
         if (event.text !== undefined) sink.text(event.text);
+        if (event.call !== undefined) sink.toolCall?.(event.call);
       };
       const work = async (resident: Resident, turn: Turn) => {
         const { session } = resident;
@@ -147,7 +149,10 @@ function loadOptions(request: { readonly contextTokens: number; readonly keepAli
   return { contextTokens, ...defined({ keepAliveSeconds }) };
 }
 
-function requireCapabilities({ name, capabilities }: ModelFacts, think: unknown): void {
+function requireCapabilities(
+  { name, capabilities }: ModelFacts,
+  { think, tools = [], toolChoice }: Pick<GenerationRequest, "think" | "tools" | "toolChoice">,
+): void {
   if (!capabilities.includes("completion")) {
     throw new UnsupportedCapability(`${name} does not generate text`, {
       next: { step: "listModels", capability: "completion" },
@@ -161,14 +166,20 @@ function requireCapabilities({ name, capabilities }: ModelFacts, think: unknown)
       ],
     });
   }
+  if (tools.length > 0 && toolChoice !== "none" && !capabilities.includes("tools")) {
+    throw new UnsupportedCapability(`${name} does not support tools: its chat template has none`, {
+      next: { step: "listModels", capability: "tools" },
+    });
+  }
 }
 
 function generationOf(done: GenerateDone) {
   const { text, thinking, finishReason, promptTokens, cachedPromptTokens, completionTokens, prefillMs, decodeMs } =
     done;
-  const { recomputedTokens, sequences, likelihoods } = done;
+  const { recomputedTokens, sequences, likelihoods, toolCalls } = done;
   return {
     text,
+    ...(toolCalls.length > 0 && { toolCalls: toolCalls.map((call) => ({ id: `call_${randomUUID()}`, ...call })) }),
     ...(likelihoods && { likelihoods }),
     ...(thinking === "" ? {} : { thinking }),
     finishReason,

@@ -1,5 +1,5 @@
 import type { ChatMessage } from "../../api/chat.ts";
-import { UnsupportedCapability } from "../../api/errors.ts";
+import { InvalidRequest, UnsupportedCapability } from "../../api/errors.ts";
 import { advice } from "../../api/next-step.ts";
 import type { JsonSchema } from "../../api/types.ts";
 import type { LoadRules } from "../engine.ts";
@@ -46,18 +46,38 @@ export function prepareRequest(stored: StoredModel, request: GenerationRequest):
       },
     );
   }
+  const { toolChoice = "auto" } = request;
+  const prompt = promptParts(stored, request);
+  if (typeof toolChoice === "object" && request.tools?.every(({ name }) => name !== toolChoice.name) !== false) {
+    throw new InvalidRequest(`tool ${toolChoice.name} is to be called, and is not among the tools of the request`, {
+      next: advice("name one of its tools, or none"),
+    });
+  }
   return {
     type: "generate",
-    messages: withSystem(request.messages, stored.system).map(({ role, content }) => ({ role, content })),
-    ...defined({ format, think: request.think, choices: request.choices }),
+    ...prompt,
+    ...defined({ format, choices: request.choices, singleCall: request.singleCall }),
+    ...(prompt.tools !== undefined && toolChoice !== "none" && { toolChoice }),
     maxTokens: request.maxTokens,
     sequences: request.sequences ?? 1,
     sampling: samplingOf(stored.parameters, request, format !== undefined),
   };
 }
 
+/** What the prompt is made of. */
+export function promptParts(
+  stored: StoredModel,
+  { messages, think, tools, toolChoice }: Pick<GenerationRequest, "messages" | "think" | "tools" | "toolChoice">,
+): Pick<GenerateRequest, "messages" | "think" | "tools"> {
+  return {
+    messages: withSystem(messages, stored.system).map(({ images: _images, audio: _audio, ...message }) => message),
+    ...defined({ think }),
+    ...(tools !== undefined && tools.length > 0 && toolChoice !== "none" && { tools }),
+  };
+}
+
 /** Adds the model's own system prompt to messages without one. */
-export function withSystem(messages: readonly ChatMessage[], system: string | undefined): readonly ChatMessage[] {
+function withSystem(messages: readonly ChatMessage[], system: string | undefined): readonly ChatMessage[] {
   if (system === undefined || system === "" || messages.some((message) => message.role === "system")) return messages;
   return [{ role: "system", content: system }, ...messages];
 }

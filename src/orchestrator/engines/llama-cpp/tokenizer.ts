@@ -6,10 +6,9 @@ import type { PromptCountRequest } from "./child/protocol.ts";
 import { ComputeGate } from "./compute-gate.ts";
 import { toComputeError } from "./failures.ts";
 import type { Loadable, Models } from "./models.ts";
-import { withSystem } from "./prepare-request.ts";
+import { promptParts } from "./prepare-request.ts";
 import type { StoredModel } from "./store/reader.ts";
 import { messageOf } from "../../util/message-of.ts";
-import { defined } from "../../util/defined.ts";
 
 /** Starting a process, reading a vocabulary and counting megabytes of prompt takes a second on an idle machine. */
 const vocabularyLimitMs = 30_000;
@@ -57,14 +56,16 @@ export function createTokenizer(parts: {
       }
     },
 
-    async countPrompt({ model, messages, think, format }, signal) {
+    async countPrompt({ model, format, ...prompt }, signal) {
       try {
         const { stored } = await parts.prepare(model, signal);
+        const { toolChoice = "auto" } = prompt;
+        const promptRequest = promptParts(stored, prompt);
+        const isForced = promptRequest.tools !== undefined && toolChoice !== "auto";
         const request: PromptCountRequest = {
           type: "count-prompt",
-          messages: withSystem(messages, stored.system).map(({ role, content }) => ({ role, content })),
-          ...defined({ think }),
-          hasFormat: format !== undefined,
+          ...promptRequest,
+          hasFormat: format !== undefined || isForced,
         };
         const resident = models.find(stored);
         if (resident?.session.isAlive() === true)

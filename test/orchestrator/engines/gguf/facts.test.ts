@@ -79,7 +79,7 @@ describe("capabilities", () => {
   test.each<[string, string, readonly string[]]>([
     ["a plain template", "{{ messages }}", ["completion"]],
     ["tools", "{% if tools %}{{ tools }}{% endif %}", ["completion", "tools"]],
-    ["tool calls", "{{ message.tool_call }}", ["completion", "tools"]],
+    ["tool calls without tools", "{{ message['tool_calls'] }}", ["completion"]],
     ["thinking tags", "<think>{{ x }}</think>", ["completion", "thinking"]],
     ["a switch for thinking", "{% if enable_thinking %}", ["completion", "thinking"]],
     ["an effort of reasoning", "{{ reasoning_effort }}", ["completion", "thinking"]],

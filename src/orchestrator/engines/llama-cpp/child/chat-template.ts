@@ -1,13 +1,16 @@
 import type { ThinkLevel } from "../../../api/types.ts";
-import type { ChatMessage } from "../../../api/chat.ts";
+import type { ToolDefinition } from "../../../api/chat.ts";
 import type {
   ChatHistoryItem,
   ChatWrapper,
   ChatWrapperOptions,
+  FunctionCallItem,
   LlamaModel,
   NodeLlamaCpp,
+  ResponseItem,
   Token,
 } from "./node-llama-cpp.ts";
+import type { ChildMessage } from "./protocol.ts";
 
 /** Matches templates of models that think or use several channels. */
 const thinkingTemplate = /<\/?think|<\|channel|<seed:think|\[THINK\]|<thought|enable_thinking|reasoning/i;
@@ -77,12 +80,71 @@ function withFirstToken(library: NodeLlamaCpp, wrapper: ChatWrapper): ChatWrappe
   });
 }
 
-/** Converts messages to the library's format; the answer continues a last message of the assistant. */
-function toHistory(messages: readonly Pick<ChatMessage, "role" | "content">[]): ChatHistoryItem[] {
-  return messages.map(({ role, content }) => {
-    if (role === "assistant") return { type: "model", response: [content] };
-    return { type: role === "tool" ? "user" : role, text: content };
+/** A wrapper that documents `tools` in each prompt, as the template of the model does. */
+function withTools(wrapper: ChatWrapper, tools: readonly ToolDefinition[] = []): ChatWrapper {
+  if (tools.length === 0) return wrapper;
+  const availableFunctions = Object.fromEntries(
+    tools.map(({ name, description, parameters }) => [name, { description, params: parameters }]),
+  );
+  return Object.assign(Object.create(wrapper) as ChatWrapper, {
+    generateContextState: ({ chatHistory }: Parameters<ChatWrapper["generateContextState"]>[0]) =>
+      wrapper.generateContextState({ chatHistory, availableFunctions }),
   });
+}
+
+/**
+ * Converts messages to the library's format; the answer continues a last message of the assistant. A call has its result
+ * with it. A result without its call is what the user says.
+ */
+function toHistory(messages: readonly ChildMessage[], hasThoughts: boolean): ChatHistoryItem[] {
+  const history: ChatHistoryItem[] = [];
+  const open: { readonly id: string; readonly call: FunctionCallItem }[] = [];
+  for (const { role, content, thinking, toolCalls = [], toolCallId, toolName } of messages) {
+    if (role === "tool") {
+      const answered = open.findIndex(({ id, call }) =>
+        toolCallId === undefined ? (toolName ?? call.name) === call.name : id === toolCallId,
+      );
+      const [found] = answered < 0 ? [] : open.splice(answered, 1);
+      if (found === undefined) history.push({ type: "user", text: content });
+      else found.call.result = content;
+      continue;
+    }
+    if (role !== "assistant") {
+      history.push({ type: role, text: content });
+      continue;
+    }
+    const response = responseAfterCalls(history) ?? [];
+    if (response.length === 0) history.push({ type: "model", response });
+    if (hasThoughts && thinking !== undefined && thinking !== "") response.push(thought(thinking));
+    if (content !== "" || toolCalls.length === 0) response.push(content);
+    toolCalls.forEach(({ id, name, arguments: text }, index) => {
+      const call: FunctionCallItem = { type: "functionCall", name, params: paramsOf(text), result: "" };
+      response.push(index === 0 ? Object.assign(call, { startsNewChunk: true }) : call);
+      open.push({ id, call });
+    });
+  }
+  return history;
+}
+
+/** The answer that calls at the end of a conversation belong to. */
+function responseAfterCalls(history: readonly ChatHistoryItem[]): ResponseItem[] | undefined {
+  const last = history.at(-1);
+  const item = last?.type === "model" ? last.response.at(-1) : undefined;
+  return last?.type === "model" && typeof item === "object" && item.type === "functionCall" ? last.response : undefined;
+}
+
+function thought(text: string): ResponseItem {
+  return { type: "segment", segmentType: "thought", ended: true, text };
+}
+
+/** A program may send what is no JSON. */
+function paramsOf(text: string): unknown {
+  if (text.trim() === "") return {};
+  try {
+    return JSON.parse(text) as unknown;
+  } catch {
+    return text;
+  }
 }
 
 /** Wrappers without an option that prevents thinking. */
@@ -92,14 +154,14 @@ const withoutSwitch: readonly string[] = ["JinjaTemplate", "DeepSeek"];
  * Returns an empty, closed thought as the start of the answer, which prevents thinking like the model's own template does.
  * Undefined where the wrapper has an option for it, or the model has no thoughts.
  */
-function closedThought(wrapper: ChatWrapper): ChatHistoryItem | undefined {
+function closedThought(wrapper: ChatWrapper): ResponseItem | undefined {
   if (wrapper.settings.segments?.thought === undefined || !withoutSwitch.includes(wrapper.wrapperName))
     return undefined;
-  return { type: "model", response: [{ type: "segment", segmentType: "thought", ended: true, text: "" }] };
+  return thought("");
 }
 
 /** Returns exactly the tokens that the library evaluates for this conversation before it generates. */
-function renderPrompt(wrapper: ChatWrapper, model: LlamaModel, history: readonly ChatHistoryItem[]): Token[] {
+export function renderPrompt(wrapper: ChatWrapper, model: LlamaModel, history: readonly ChatHistoryItem[]): Token[] {
   const chatHistory: readonly ChatHistoryItem[] =
     history.at(-1)?.type === "model" ? history : [...history, { type: "model", response: [] }];
   return wrapper.generateContextState({ chatHistory }).contextText.tokenize(model.tokenizer);
@@ -119,18 +181,21 @@ export function promptOf(
   model: LlamaModel,
   templateFor: (think: ThinkLevel | undefined) => ChatWrapper,
   request: {
-    readonly messages: readonly Pick<ChatMessage, "role" | "content">[];
+    readonly messages: readonly ChildMessage[];
+    readonly tools?: readonly ToolDefinition[];
     readonly think?: ThinkLevel;
     readonly hasFormat: boolean;
   },
 ): RenderedPrompt {
   // A grammar would also apply to thoughts.
   const think = request.hasFormat ? false : request.think;
-  const wrapper = templateFor(think);
-  const history = toHistory(request.messages);
-  const isContinued = history.at(-1)?.type === "model";
+  const wrapper = withTools(templateFor(think), request.tools);
+  const history = toHistory(request.messages, wrapper.settings.segments?.thought !== undefined);
+  const afterCalls = responseAfterCalls(history);
+  const isContinued = history.at(-1)?.type === "model" && afterCalls === undefined;
   const closed = think === false && !isContinued ? closedThought(wrapper) : undefined;
-  if (closed !== undefined) history.push(closed);
+  if (closed !== undefined && afterCalls !== undefined) afterCalls.push(closed);
+  else if (closed !== undefined) history.push({ type: "model", response: [closed] });
   const tokens = renderPrompt(wrapper, model, history);
   return { wrapper, history, tokens, needsThoughtBudget: think === false && closed === undefined };
 }

@@ -1,5 +1,6 @@
 import type { ThinkLevel } from "../../../api/types.ts";
 import { answerCharacters, firstTokens, likelihoodsOf } from "../../generation.ts";
+import { Calls } from "./calls.ts";
 import { type RenderedPrompt, promptOf } from "./chat-template.ts";
 import { ChildFailure, throwIfAborted } from "./failure.ts";
 import type {
@@ -43,12 +44,13 @@ export function createGenerator(parts: GeneratorParts) {
     pause: Pause,
   ): Promise<GenerateDone> {
     throwIfAborted(signal);
-    const grammar = await grammarFor(llama, request.format);
     const rendered = promptOf(model, parts.templateFor, {
       ...request,
-      hasFormat: (request.format ?? request.choices) !== undefined,
+      hasFormat: hasGrammar(request),
     });
     const { wrapper, tokens: prompt } = rendered;
+    const calls = request.tools && new Calls({ ...parts, wrapper }, request.tools, request);
+    const grammar = await grammarFor(llama, request.format, calls);
     const marks = wrapper.settings.segments?.thought === undefined ? 0 : thoughtMarkTokens;
     const roomTokens = contextTokens - prompt.length - marks - 1;
     if (roomTokens < 1) {
@@ -73,7 +75,7 @@ export function createGenerator(parts: GeneratorParts) {
       const { firstTokenAt, endedAt, ...answer } = await decode(
         parts,
         { ...request, maxTokens: Math.min(request.maxTokens, roomTokens) },
-        { ...rendered, sequence, grammar },
+        { ...rendered, sequence, grammar, calls },
         emit,
         signal,
         pause,
@@ -93,75 +95,111 @@ export function createGenerator(parts: GeneratorParts) {
   };
 }
 
+/** Whether the answer has a grammar from its first token, which has no place for thoughts. */
+function hasGrammar({ format, choices, toolChoice = "auto" }: GenerateRequest): boolean {
+  return (format ?? choices) !== undefined || toolChoice !== "auto";
+}
+
 /** Generates the answer to an evaluated prompt, of which the last token is left. */
 async function decode(
   parts: GeneratorParts,
   request: GenerateRequest,
-  prompt: RenderedPrompt & { readonly sequence: ContextSequence; readonly grammar: Grammar | undefined },
+  prompt: RenderedPrompt & {
+    readonly sequence: ContextSequence;
+    readonly grammar: Grammar | undefined;
+    readonly calls: Calls | undefined;
+  },
   emit: (event: ChildEvent) => void,
   signal: AbortSignal,
   pause: Pause,
 ): Promise<
-  Pick<GenerateDone, "text" | "thinking" | "finishReason" | "completionTokens" | "likelihoods"> & {
+  Omit<
+    GenerateDone,
+    "promptTokens" | "cachedPromptTokens" | "recomputedTokens" | "sequences" | "prefillMs" | "decodeMs"
+  > & {
     readonly firstTokenAt: number;
     readonly endedAt: number;
   }
 > {
-  const { sequence, grammar, wrapper, history, needsThoughtBudget } = prompt;
-  const { library, llama, decodeThreads } = parts;
+  const { sequence, calls } = prompt;
+  const { llama, model, decodeThreads } = parts;
   const begin = () => {
     emit({ type: "phase", phase: "decode" });
     llama.maxThreads = decodeThreads;
   };
   begin();
   pause.resumed = begin;
-  if (request.choices !== undefined) return chosen(parts.model, request.choices, prompt, emit);
+  if (request.choices !== undefined) return chosen(model, request.choices, prompt, emit);
   const outputBefore = sequence.tokenMeter.usedOutputTokens;
-  const chat = new library.LlamaChat({ contextSequence: sequence, chatWrapper: wrapper });
-  let text = "";
-  let thinking = "";
-  let firstTokenAt: number | undefined;
+  const written = () => sequence.tokenMeter.usedOutputTokens - outputBefore;
+  const answer = { text: "", thinking: "", firstTokenAt: undefined as number | undefined, characters: 0 };
   // A vocabulary may contain texts of any length; an answer that is too long must not reach the daemon.
   const tooLong = new AbortController();
   const limit = answerCharacters(request.maxTokens);
+  const until = AbortSignal.any([signal, tooLong.signal]);
+  const pass = (delta: Extract<ChildEvent, { type: "delta" }>) => {
+    const { text = "", thinking = "", call } = delta;
+    answer.firstTokenAt ??= performance.now();
+    answer.characters += text.length + thinking.length + (call?.arguments.length ?? 0);
+    if (answer.characters > limit)
+      tooLong.abort(new ChildFailure("failed", `its answer has more than ${limit} characters`));
+    if (tooLong.signal.aborted) return;
+    answer.text += text;
+    answer.thinking += thinking;
+    emit(delta);
+  };
   try {
-    const { metadata } = await chat.generateResponse(history, {
-      ...samplerOptions(request),
-      ...defined({ grammar }),
-      ...(needsThoughtBudget ? { budgets: { thoughtTokens: 0, commentTokens: Number.POSITIVE_INFINITY } } : {}),
-      signal: AbortSignal.any([signal, tooLong.signal]),
-      maxTokens: request.maxTokens,
-      onResponseChunk(chunk) {
-        firstTokenAt ??= performance.now();
-        if (chunk.text === "" || tooLong.signal.aborted) return;
-        if (text.length + thinking.length + chunk.text.length > limit) {
-          tooLong.abort(new ChildFailure("failed", `its answer has more than ${limit} characters`));
-          return;
-        }
-        if (chunk.type === "segment") {
-          thinking += chunk.text;
-          emit({ type: "delta", thinking: chunk.text });
-        } else {
-          text += chunk.text;
-          emit({ type: "delta", text: chunk.text });
-        }
-      },
-    });
-    throwIfAborted(signal);
-    tooLong.signal.throwIfAborted();
+    const said =
+      calls?.isForced === true
+        ? { history: prompt.history, finishReason: "stop" as const, beginsCall: true }
+        : await respond(parts, request, prompt, calls?.triggers ?? [], pass, until);
+    const { customStopTriggers: _stop, repeatPenalty: _repeated, ...sampler } = samplerOptions(request);
+    const writing = { history: said.history, sequence, sampler, maxTokens: request.maxTokens - written() };
+    const called =
+      calls !== undefined && said.beginsCall
+        ? await calls.write(writing, (call) => pass({ type: "delta", call }), until)
+        : { toolCalls: [], finishReason: said.finishReason };
     const endedAt = performance.now();
-    return {
-      text,
-      thinking,
-      finishReason: metadata.stopReason === "maxTokens" ? "length" : "stop",
-      completionTokens: sequence.tokenMeter.usedOutputTokens - outputBefore,
-      firstTokenAt: firstTokenAt ?? endedAt,
-      endedAt,
-    };
+    const { text, thinking, firstTokenAt = endedAt } = answer;
+    return { text, thinking, ...called, completionTokens: written(), firstTokenAt, endedAt };
   } catch (error) {
     throwIfAborted(signal);
     tooLong.signal.throwIfAborted();
     throw error;
+  }
+}
+
+/** Text and thoughts, to the end of the answer or to one of the `triggers`. */
+async function respond(
+  { library }: GeneratorParts,
+  request: GenerateRequest,
+  { sequence, grammar, wrapper, history, needsThoughtBudget }: Parameters<typeof decode>[2],
+  triggers: Calls["triggers"],
+  pass: (delta: Extract<ChildEvent, { type: "delta" }>) => void,
+  signal: AbortSignal,
+): Promise<Pick<GenerateDone, "finishReason"> & Pick<RenderedPrompt, "history"> & { readonly beginsCall: boolean }> {
+  const chat = new library.LlamaChat({ contextSequence: sequence, chatWrapper: wrapper });
+  const { customStopTriggers, ...sampler } = samplerOptions(request);
+  try {
+    const { lastEvaluation, metadata } = await chat.generateResponse(history, {
+      ...sampler,
+      customStopTriggers: [...customStopTriggers, ...triggers],
+      ...defined({ grammar }),
+      ...(triggers.length > 0 && { trimWhitespaceSuffix: true }),
+      ...(needsThoughtBudget ? { budgets: { thoughtTokens: 0, commentTokens: Number.POSITIVE_INFINITY } } : {}),
+      signal,
+      maxTokens: request.maxTokens,
+      onResponseChunk({ text, type }) {
+        if (text !== "") pass(type === "segment" ? { type: "delta", thinking: text } : { type: "delta", text });
+      },
+    });
+    signal.throwIfAborted();
+    const stop = metadata.customStopTrigger;
+    return {
+      history: lastEvaluation.cleanHistory,
+      finishReason: metadata.stopReason === "maxTokens" ? "length" : "stop",
+      beginsCall: stop !== undefined && !(stop.length === 1 && customStopTriggers.some((each) => each === stop[0])),
+    };
   } finally {
     chat.dispose({ disposeSequence: false });
   }
@@ -189,7 +227,7 @@ async function chosen(
   const [[text] = [""]] = Object.entries(likelihoods ?? {}).toSorted(([, one], [, other]) => other - one);
   emit({ type: "delta", text });
   const now = performance.now();
-  const answer = { text, thinking: "", finishReason: "stop", completionTokens: 1 } as const;
+  const answer = { text, thinking: "", toolCalls: [], finishReason: "stop", completionTokens: 1 } as const;
   return { ...answer, ...defined({ likelihoods }), firstTokenAt: now, endedAt: now };
 }
 
@@ -216,9 +254,14 @@ function samplerOptions({ sampling }: GenerateRequest) {
   };
 }
 
-async function grammarFor(llama: Llama, format: GenerateRequest["format"]): Promise<Grammar | undefined> {
+async function grammarFor(
+  llama: Llama,
+  format: GenerateRequest["format"],
+  calls: Calls | undefined,
+): Promise<Grammar | undefined> {
   if (format === undefined) return undefined;
   try {
+    if (calls !== undefined) return await calls.orFormat(format);
     return await (format === "json" ? llama.getGrammarFor("json") : llama.createGrammarForJsonSchema(format));
   } catch (error) {
     const reason = messageOf(error);

@@ -19,6 +19,10 @@ export interface NodeLlamaCpp {
   readonly LlamaChat: new (options: { contextSequence: ContextSequence; chatWrapper: ChatWrapper }) => LlamaChat;
   readonly LlamaText: (values: readonly unknown[]) => LlamaText;
   readonly SpecialToken: new (value: "BOS") => unknown;
+  readonly SpecialTokensText: new (value: string) => {
+    tokenizeSpecialTokensOnly(tokenizer: unknown): StopTrigger;
+  };
+  readonly LlamaGrammarEvaluationState: new (options: { model: LlamaModel; grammar: Grammar }) => unknown;
 }
 
 export interface GgufFileInfo {
@@ -37,6 +41,7 @@ export interface Llama {
     onLoadProgress?: (fraction: number) => void;
   }): Promise<LlamaModel>;
   createGrammarForJsonSchema(schema: unknown): Promise<Grammar>;
+  createGrammar(options: { grammar: string }): Promise<Grammar>;
   getGrammarFor(type: "json"): Promise<Grammar>;
 }
 
@@ -72,7 +77,8 @@ export interface LlamaModel {
   readonly tokenizer: unknown;
   readonly fileInfo: { readonly metadata: { readonly tokenizer?: { readonly chat_template?: string } } };
   tokenize(text: string, specialTokens?: boolean): Token[];
-  detokenize(tokens: readonly Token[]): string;
+  detokenize(tokens: readonly Token[], specialTokens?: boolean, lastTokens?: readonly Token[]): string;
+  isEogToken(token: Token): boolean;
   createContext(options: {
     contextSize: number;
     sequences: number;
@@ -119,13 +125,38 @@ export interface EmbeddingContext {
 }
 
 interface LlamaText {
-  tokenize(tokenizer: unknown): Token[];
+  tokenize(tokenizer: unknown, option?: "trimLeadingSpace"): Token[];
 }
+
+/** A part of a `LlamaText`; an object may contain the texts of special tokens. */
+export type LlamaTextValue = string | { readonly value: string };
+
+/** A text, of which parts are special tokens. */
+export type StopTrigger = string | readonly (string | Token)[];
 
 export interface ChatWrapper {
   readonly wrapperName: string;
-  readonly settings: { readonly segments?: { readonly thought?: unknown } };
-  generateContextState(options: { chatHistory: readonly ChatHistoryItem[] }): { readonly contextText: LlamaText };
+  readonly settings: {
+    readonly segments?: { readonly thought?: unknown };
+    /** Strings or `LlamaText`, with `{{functionName}}` for the name. */
+    readonly functions: {
+      readonly call: { readonly prefix: unknown; readonly paramsPrefix: unknown; readonly suffix: unknown };
+      /** Absent: one call at a time. */
+      readonly parallelism?: {
+        readonly call: {
+          readonly sectionPrefix: unknown;
+          readonly betweenCalls: unknown;
+          readonly sectionSuffix: unknown;
+        };
+      };
+    };
+  };
+  generateContextState(options: {
+    chatHistory: readonly ChatHistoryItem[];
+    availableFunctions?: Readonly<
+      Record<string, { readonly description?: string | undefined; readonly params: unknown }>
+    >;
+  }): { readonly contextText: LlamaText };
 }
 
 export interface ChatWrapperOptions {
@@ -142,7 +173,18 @@ export interface ChatWrapperOptions {
 export type ChatHistoryItem =
   | { readonly type: "system"; readonly text: string }
   | { readonly type: "user"; readonly text: string }
-  | { readonly type: "model"; readonly response: readonly (string | ThoughtSegment)[] };
+  | { readonly type: "model"; readonly response: ResponseItem[] };
+
+export type ResponseItem = string | ThoughtSegment | FunctionCallItem;
+
+export interface FunctionCallItem {
+  readonly type: "functionCall";
+  readonly name: string;
+  readonly params: unknown;
+  result: string;
+  /** It is the first one of a message. */
+  readonly startsNewChunk?: boolean;
+}
 
 interface ThoughtSegment {
   readonly type: "segment";
@@ -172,7 +214,9 @@ interface LlamaChat {
             presencePenalty: number;
             penalizeNewLine: true;
           };
-      customStopTriggers: readonly string[];
+      customStopTriggers: readonly StopTrigger[];
+      /** Waits with blanks until there is more text. */
+      trimWhitespaceSuffix?: boolean;
       budgets?: { thoughtTokens: number; commentTokens: number };
       onResponseChunk: (chunk: {
         readonly type?: "segment" | undefined;
@@ -180,6 +224,9 @@ interface LlamaChat {
         readonly tokens: readonly Token[];
       }) => void;
     },
-  ): Promise<{ readonly metadata: { readonly stopReason: string } }>;
+  ): Promise<{
+    readonly lastEvaluation: { readonly cleanHistory: ChatHistoryItem[] };
+    readonly metadata: { readonly stopReason: string; readonly customStopTrigger?: readonly (string | Token)[] };
+  }>;
   dispose(options: { disposeSequence: false }): void;
 }

@@ -1,4 +1,4 @@
-import type { ChatMessage } from "../../../api/chat.ts";
+import type { ChatMessage, ToolCall, ToolUse } from "../../../api/chat.ts";
 import type { JsonSchema, ThinkLevel } from "../../../api/types.ts";
 import type { Generation } from "../../generation.ts";
 
@@ -82,10 +82,13 @@ export interface EstimateDone {
   readonly vocabularyBytes?: number;
 }
 
-/** A generation with all defaults applied, including those of the manifest. */
-export interface GenerateRequest {
+export type ChildMessage = Omit<ChatMessage, "images" | "audio">;
+
+/** A generation with all defaults applied, including those of the manifest. Its tools may be called. */
+export interface GenerateRequest extends Pick<ToolUse, "tools" | "singleCall"> {
   readonly type: "generate";
-  readonly messages: readonly Pick<ChatMessage, "role" | "content">[];
+  readonly messages: readonly ChildMessage[];
+  readonly toolChoice?: Exclude<ToolUse["toolChoice"], "none">;
   readonly format?: "json" | JsonSchema;
   readonly think?: ThinkLevel;
   readonly choices?: readonly string[];
@@ -115,6 +118,7 @@ export interface ChildSampling {
 export interface GenerateDone {
   readonly text: string;
   readonly thinking: string;
+  readonly toolCalls: readonly Omit<ToolCall, "id">[];
   readonly finishReason: "stop" | "length";
   readonly likelihoods?: Generation["likelihoods"];
   readonly promptTokens: number;
@@ -146,13 +150,20 @@ interface VocabularyRequest {
 }
 
 /** Counts the tokens of the prompt that a `generate` would evaluate. */
-export interface PromptCountRequest extends Pick<GenerateRequest, "messages" | "think"> {
+export interface PromptCountRequest extends Pick<GenerateRequest, "messages" | "tools" | "think"> {
   readonly type: "count-prompt";
   readonly hasFormat: boolean;
 }
 
 export interface CountDone {
   readonly tokens: number;
+}
+
+/** A piece of a call, as `GenerationSink.toolCall` has it. */
+export interface CallDelta {
+  readonly index: number;
+  readonly name?: string;
+  readonly arguments: string;
 }
 
 /** The result of each request. */
@@ -169,7 +180,7 @@ export interface DoneOf {
 export type ChildEvent =
   | { readonly type: "load-progress"; readonly fraction: number }
   | { readonly type: "phase"; readonly phase: "prefill" | "decode" | "paused" }
-  | { readonly type: "delta"; readonly text?: string; readonly thinking?: string };
+  | { readonly type: "delta"; readonly text?: string; readonly thinking?: string; readonly call?: CallDelta };
 
 export type FailureCode = "cancelled" | "load_failed" | "no_sequence" | "prompt_too_long" | "bad_format" | "failed";
 

@@ -1,0 +1,261 @@
+import type { ToolDefinition } from "../../../api/chat.ts";
+import type { JsonSchema } from "../../../api/types.ts";
+import { alternatives, JsonGrammar, quoted } from "./json-grammar.ts";
+import type {
+  ChatHistoryItem,
+  ChatWrapper,
+  ContextSequence,
+  Grammar,
+  Llama,
+  LlamaModel,
+  LlamaTextValue,
+  NodeLlamaCpp,
+  StopTrigger,
+  Token,
+} from "./node-llama-cpp.ts";
+import type { CallDelta, GenerateDone, GenerateRequest } from "./protocol.ts";
+import { renderPrompt } from "./chat-template.ts";
+import { throwIfAborted } from "./failure.ts";
+
+/** How calls look in the template of a model. */
+interface Syntax {
+  /** Before the first call. */
+  readonly opening: readonly LlamaTextValue[];
+  readonly prefix: string;
+  /** What tells a call from other text. */
+  readonly mark: string;
+  /** Between the name and the arguments. */
+  readonly afterName: (name: string) => string;
+  readonly suffix: (name: string) => string;
+  /** Between two calls; absent: one call at most. */
+  readonly between?: string;
+  /** After the last call. */
+  readonly closing: string;
+}
+
+function syntaxOf({ settings: { functions } }: ChatWrapper, model: LlamaModel): Syntax {
+  const { call, parallelism } = functions;
+  const named = (value: unknown) => (name: string) => textOf(value).replaceAll("{{functionName}}", name);
+  const opening = valuesOf(parallelism?.call.sectionPrefix).concat(valuesOf(call.prefix));
+  const text = opening.map((value) => (typeof value === "string" ? value : value.value)).join("");
+  // The JSON may have other spaces than in the template.
+  const mark = text.split("{")[0]?.trim() ?? "";
+  const closing = model.tokenize(textOf(parallelism?.call.sectionSuffix), true);
+  const end = closing.findIndex((token) => model.isEogToken(token));
+  return {
+    opening,
+    prefix: textOf(call.prefix),
+    mark: mark === "" ? text.trimStart() : mark,
+    afterName: named(call.paramsPrefix),
+    suffix: named(call.suffix),
+    ...(parallelism && { between: textOf(parallelism.call.betweenCalls) }),
+    closing: model.detokenize(end < 0 ? [] : closing.slice(0, end), true),
+  };
+}
+
+function valuesOf(text: unknown): readonly LlamaTextValue[] {
+  if (typeof text === "string") return text === "" ? [] : [text];
+  return (text as { readonly values?: readonly LlamaTextValue[] } | undefined)?.values ?? [];
+}
+
+function textOf(text: unknown): string {
+  return valuesOf(text)
+    .map((value) => (typeof value === "string" ? value : value.value))
+    .join("");
+}
+
+/** Ways in which models begin a call that their template writes otherwise: as a block of code, or as plain JSON. */
+const otherOpenings = ["", "```json\n", "```\n", "<tools>\n", "<tool>\n"];
+const otherSpacings = ['{"name": ', '{ "name": ', '{"name":', '{\n  "name": ', '{\n    "name": '];
+
+/**
+ * The texts with which a model begins a call. Models with thoughts write what their template has, and may quote JSON in a
+ * thought; an answer with a format is JSON itself.
+ */
+function triggersOf(
+  { library, model, wrapper }: CallParts,
+  mark: string,
+  tools: readonly ToolDefinition[],
+  hasFormat: boolean,
+): readonly StopTrigger[] {
+  const own = new library.SpecialTokensText(mark).tokenizeSpecialTokensOnly(model.tokenizer);
+  if (hasFormat || wrapper.settings.segments?.thought !== undefined) return [own];
+  const others = otherOpenings.flatMap((before) =>
+    otherSpacings.flatMap((spacing) => tools.map(({ name }) => `${before}${spacing}${JSON.stringify(name)}`)),
+  );
+  return [own, ...others];
+}
+
+interface CallParts {
+  readonly library: NodeLlamaCpp;
+  readonly llama: Llama;
+  readonly model: LlamaModel;
+  readonly wrapper: ChatWrapper;
+  /** Window of one sequence. */
+  readonly contextTokens: number;
+}
+
+interface Writing {
+  /** With the answer so far. */
+  readonly history: readonly ChatHistoryItem[];
+  readonly sequence: ContextSequence;
+  readonly sampler: object;
+  readonly maxTokens: number;
+}
+
+/** The calls of one request: when they begin, what they may be, and what the model wrote. */
+export class Calls {
+  readonly triggers: readonly StopTrigger[];
+  readonly isForced: boolean;
+  readonly #syntax: Syntax;
+  readonly #parts: CallParts;
+  readonly #tools: readonly ToolDefinition[];
+  readonly #isSingle: boolean;
+
+  constructor(
+    parts: CallParts,
+    tools: readonly ToolDefinition[],
+    { toolChoice = "auto", singleCall = false, format }: Pick<GenerateRequest, "toolChoice" | "singleCall" | "format">,
+  ) {
+    this.#parts = parts;
+    this.#syntax = syntaxOf(parts.wrapper, parts.model);
+    this.#tools = typeof toolChoice === "object" ? tools.filter(({ name }) => name === toolChoice.name) : tools;
+    this.#isSingle = singleCall || this.#syntax.between === undefined;
+    this.isForced = toolChoice !== "auto";
+    this.triggers = triggersOf(parts, this.#syntax.mark, this.#tools, format !== undefined);
+  }
+
+  /** The prompt, the answer so far, and the beginning of a call, up to its name. */
+  #begin(history: readonly ChatHistoryItem[]): Token[] {
+    const { library, model, wrapper } = this.#parts;
+    const last = history.at(-1);
+    const said = last?.type === "model" ? last.response.at(-1) : undefined;
+    const space = typeof said === "string" && said !== "" ? (/^\s*/.exec(this.#syntax.between ?? "")?.[0] ?? "") : "";
+    const opening = library.LlamaText([space, ...this.#syntax.opening]);
+    return [...renderPrompt(wrapper, model, history), ...opening.tokenize(model.tokenizer, "trimLeadingSpace")];
+  }
+
+  /** For what follows `begin`. */
+  async #grammar(): Promise<Grammar> {
+    const { llama } = this.#parts;
+    try {
+      return await llama.createGrammar({ grammar: this.#text(true) });
+    } catch {
+      // A schema that leads to itself, or is larger than llama.cpp reads.
+      return await llama.createGrammar({ grammar: this.#text(false) });
+    }
+  }
+
+  /** For an answer that is JSON of a format, or begins with a call. */
+  async orFormat(format: "json" | JsonSchema): Promise<Grammar> {
+    const grammar = new JsonGrammar();
+    const value = format === "json" ? "value" : grammar.valueOf(format);
+    return await this.#parts.llama.createGrammar({
+      grammar: grammar.text(alternatives([value, quoted(this.#syntax.mark)])),
+    });
+  }
+
+  #text(isExact: boolean): string {
+    const { prefix, between = "", afterName, suffix, closing } = this.#syntax;
+    const grammar = new JsonGrammar();
+    const each = this.#tools.map(({ name, parameters }) => {
+      const value = isExact ? grammar.valueOf({ type: "object", ...parameters }) : "object";
+      return `${quoted(name + afterName(name))} ${value} ${quoted(suffix(name))}`;
+    });
+    const call = grammar.rule(alternatives(each));
+    const more = this.#isSingle ? "" : `(${quoted(between + prefix)} ${call})*`;
+    return grammar.text(`${call} ${more} ${closing === "" ? "" : `(${quoted(closing)})?`}`);
+  }
+
+  /** Reads what the grammar allowed, piece by piece. */
+  #reader(emit: (delta: CallDelta) => void) {
+    const { prefix, between = "", afterName, suffix } = this.#syntax;
+    const calls: { name: string; arguments: string }[] = [];
+    let text = "";
+    let state: "name" | "arguments" | "after" = "name";
+    let [depth, isString, isEscaped] = [0, false, false];
+
+    const readName = (): boolean => {
+      const tool = this.#tools.find(({ name }) => text.startsWith(`${name}${afterName(name)}{`));
+      if (tool === undefined) return false;
+      text = text.slice(tool.name.length + afterName(tool.name).length);
+      emit({ index: calls.length, name: tool.name, arguments: "" });
+      calls.push({ name: tool.name, arguments: "" });
+      state = "arguments";
+      return true;
+    };
+    /** How many characters of `text` belong to the arguments; they have ended if some are left. */
+    const argumentsLength = (): number => {
+      for (let index = 0; index < text.length; index += 1) {
+        const character = text[index];
+        if (isEscaped) isEscaped = false;
+        else if (isString) [isEscaped, isString] = [character === "\\", character !== '"'];
+        else if (character === '"') isString = true;
+        else if (character === "{" || character === "[") depth += 1;
+        else if (character === "}" || character === "]") depth -= 1;
+        if (depth === 0) {
+          state = "after";
+          return index + 1;
+        }
+      }
+      return text.length;
+    };
+    const readArguments = (): boolean => {
+      const call = calls.at(-1);
+      const piece = text.slice(0, argumentsLength());
+      text = text.slice(piece.length);
+      if (call === undefined || piece === "") return false;
+      call.arguments += piece;
+      emit({ index: calls.length - 1, arguments: piece });
+      return state === "after";
+    };
+    const readAfter = (): boolean => {
+      const until = `${suffix(calls.at(-1)?.name ?? "")}${between}${prefix}`;
+      if (!text.startsWith(until)) return false;
+      text = text.slice(until.length);
+      state = "name";
+      return true;
+    };
+    return {
+      calls,
+      read(piece: string) {
+        text += piece;
+        while (state === "name" ? readName() : state === "arguments" ? readArguments() : readAfter());
+      },
+    };
+  }
+
+  /** Lets the model write calls after the answer so far, and reads them. */
+  async write(
+    { history, sequence, sampler, maxTokens }: Writing,
+    emit: (delta: CallDelta) => void,
+    signal: AbortSignal,
+  ): Promise<Pick<GenerateDone, "toolCalls" | "finishReason">> {
+    const { library, model, contextTokens } = this.#parts;
+    const reader = this.#reader(emit);
+    const ended = (finishReason: GenerateDone["finishReason"]) => ({ toolCalls: reader.calls, finishReason });
+    const tokens = this.#begin(history);
+    let left = Math.min(maxTokens, contextTokens - tokens.length - 1);
+    if (left < 1) return ended("length");
+    const grammar = await this.#grammar();
+    await sequence.adaptStateToTokens(tokens.slice(0, -1), false);
+    throwIfAborted(signal);
+    const grammarEvaluationState = new library.LlamaGrammarEvaluationState({ model, grammar });
+    let [read, unread]: [Token[], Token[]] = [tokens.slice(-4), []];
+    const options = { ...sampler, grammarEvaluationState, yieldEogToken: true };
+    for await (const token of sequence.evaluate(tokens.slice(sequence.nextTokenIndex), options)) {
+      throwIfAborted(signal);
+      if (model.isEogToken(token)) break;
+      unread.push(token);
+      const piece = model.detokenize(unread, true, read);
+      // A character of several tokens.
+      if (!piece.endsWith("\u{FFFD}")) {
+        reader.read(piece);
+        [read, unread] = [unread, []];
+      }
+      left -= 1;
+      if (left === 0) return ended("length");
+    }
+    return ended("stop");
+  }
+}

@@ -1,0 +1,131 @@
+import { pathToFileURL } from "node:url";
+import { beforeAll, describe, expect, it } from "vitest";
+import { JsonGrammar } from "../../../../../src/orchestrator/engines/llama-cpp/child/json-grammar.ts";
+import type { JsonSchema } from "../../../../../src/orchestrator/api/types.ts";
+import { engineLimitMs, installedEngine } from "../../../../support/engine.ts";
+
+/** The part of the library that says whether a text is of a grammar. */
+interface Library {
+  getLlama(options: object): Promise<{
+    createGrammar(options: { grammar: string }): Promise<{ _testText(text: string): boolean }>;
+  }>;
+}
+
+let llama: Awaited<ReturnType<Library["getLlama"]>>;
+beforeAll(async () => {
+  const { modulePath } = await installedEngine();
+  const library = (await import(pathToFileURL(modulePath).href)) as Library;
+  llama = await library.getLlama({ build: "never", skipDownload: true, progressLogs: false, logLevel: "disabled" });
+}, engineLimitMs);
+
+async function grammarOf(schema: JsonSchema) {
+  const grammar = new JsonGrammar();
+  const value = grammar.valueOf(schema);
+  return await llama.createGrammar({ grammar: grammar.text(value) });
+}
+
+/** A tool of a real agent: most of what schemas of agents have. */
+const edit: JsonSchema = {
+  $schema: "https://json-schema.org/draft/2020-12/schema",
+  type: "object",
+  properties: {
+    file_path: { type: "string", format: "uri", minLength: 1, description: 'The "file"\nto edit' },
+    edits: { type: "array", minItems: 1, items: { $ref: "#/$defs/edit" } },
+    mode: { enum: ["once", "all", 3, null] },
+    timeout: { type: "number", exclusiveMinimum: 0, maximum: 600_000 },
+    options: { type: "object", properties: {}, additionalProperties: false },
+    env: { type: "object", additionalProperties: { type: "string" } },
+    note: { anyOf: [{ type: "string", pattern: "^x" }, { type: "null" }], default: null },
+    anything: {},
+  },
+  required: ["file_path", "edits"],
+  additionalProperties: false,
+  $defs: {
+    edit: {
+      type: "object",
+      properties: { old: { type: "string" }, new: { type: ["string", "null"] }, next: { $ref: "#/$defs/edit" } },
+      required: ["old"],
+    },
+  },
+};
+
+describe("the grammar of a schema", () => {
+  it.each<[string, JsonSchema, readonly string[], readonly string[]]>([
+    [
+      "of an agent's tool",
+      edit,
+      [
+        '{"file_path": "a", "edits": [{"old": "x"}]}',
+        '{"file_path": "ü😀\\n\\u00e9", "edits": [{"old": "x", "new": null, "next": {"old": ""}}, {"old": "y"}], "mode": 3, ' +
+          '"timeout": 1.5e3, "options": {}, "env": {"A": "b", "C": "d"}, "note": "any", "anything": [1, {"a": [true]}]}',
+      ],
+      [
+        '{"edits": [{"old": "x"}]}',
+        '{"file_path": "a", "edits": []}',
+        '{"file_path": "", "edits": [{"old": "x"}]}',
+        '{"file_path": "a", "edits": [{"old": "x"}], "mode": "twice"}',
+        '{"file_path": "a", "edits": [{"old": "x"}], "options": {"a": 1}}',
+        '{"file_path": "a", "edits": [{"old": "x"}], "other": 1}',
+        '{"file_path": "a", "edits": [{"new": "x"}]}',
+        '{"file_path":"a", "edits": [{"old": "x"}]}',
+        '{"file_path": "a", "edits": [{"old": "x"}]',
+      ],
+    ],
+    [
+      "without required properties",
+      { type: "object", properties: { a: { type: "integer" }, b: { type: "boolean" }, c: { const: { d: [1, 2] } } } },
+      ["{}", '{"a": -3}', '{"b": true}', '{"c": {"d": [1, 2]}}', '{"a": 0, "c": {"d": [1, 2]}}'],
+      ['{"a": 1.5}', '{"a": 01}', '{"a": 82E58173}', '{"b": true, "a": 1}', '{, "b": true}'],
+    ],
+    ["of an object of any kind", { type: "object" }, ["{}", '{"a": [{"b": null}]}'], ["[]", '{"a"}']],
+    [
+      "with open properties",
+      { properties: { a: { type: "string" } }, required: ["a"], additionalProperties: true },
+      ['{"a": "x"}', '{"a": "x", "b": 1}'],
+      ['{"b": 1}'],
+    ],
+    [
+      "with parts in allOf and alternatives beside properties",
+      {
+        allOf: [{ properties: { a: { type: "string" } }, required: ["a"] }],
+        properties: { b: { type: "string" }, c: { type: "string" } },
+        anyOf: [{ required: ["b"] }, { required: ["c"] }],
+      },
+      ['{"b": "x", "a": "y"}', '{"c": "x", "a": "y"}'],
+      ['{"a": "y"}', '{"b": "x"}'],
+    ],
+    [
+      "of arrays with lengths",
+      { type: "array", items: { type: "boolean" }, minItems: 2, maxItems: 3 },
+      ["[true, false]", "[true, true, true]"],
+      ["[true]", "[true, true, true, true]", "[]"],
+    ],
+    ["of a tuple", { prefixItems: [{ type: "null" }, { type: "integer" }] }, ["[null, 1]"], ["[1, null]", "[null]"]],
+    ["of an array of one at most", { type: "array", maxItems: 1 }, ["[]", "[1]"], ["[1, 2]"]],
+    ["of a short text", { type: "string", maxLength: 2 }, ['""', '"ab"'], ['"abc"']],
+  ])("%s", async (_, schema, good, bad) => {
+    const grammar = await grammarOf(schema);
+    for (const text of good) expect([text, grammar._testText(text)]).toEqual([text, true]);
+    for (const text of bad) expect([text, grammar._testText(text)]).toEqual([text, false]);
+  });
+
+  it.each<[string, JsonSchema]>([
+    ["a reference that leads nowhere", { $ref: "#/$defs/none" }],
+    ["a reference to another document", { $ref: "https://example.com/schema.json" }],
+    ["a type that does not exist", { type: "date" }],
+    ["what is no schema", { anyOf: [7, null, true] }],
+    ["an empty list of values", { enum: [] }],
+    ["parts of the wrong kind", { type: "object", properties: [], required: "a", additionalProperties: [] }],
+    ["negation and conditions", { not: { type: "string" }, if: {}, else: {} }],
+  ])("allows any value for %s", async (_, schema) => {
+    const grammar = await grammarOf(schema);
+    expect(grammar._testText('{"a": [1, "x", null]}')).toBe(true);
+  });
+
+  it("of deeply nested objects ends", async () => {
+    let schema: JsonSchema = { type: "string" };
+    for (let depth = 0; depth < 200; depth += 1)
+      schema = { type: "object", properties: { a: schema }, required: ["a"] };
+    expect((await grammarOf(schema))._testText('{"a": 1}')).toBe(false);
+  });
+});
