@@ -1,4 +1,4 @@
-import { type Command, Option } from "commander";
+import { Option } from "commander";
 import { InvalidRequest } from "../../orchestrator/api/errors.ts";
 import { advice } from "../../orchestrator/api/next-step.ts";
 import { tasks } from "../../orchestrator/api/types.ts";
@@ -13,60 +13,50 @@ import { type Session, report, withSession } from "../terminal/session.ts";
 import { type Column, renderTable, show } from "../terminal/table.ts";
 import { styled } from "../terminal/terminal-text.ts";
 import { foldersOf, located, withInput } from "./prompt-words.ts";
-import { type JsonOption, type Run, repeated, wholeNumber, withExamples, withJson } from "./options.ts";
+import { type ShellCommand, type JsonOption, repeated, wholeNumber } from "./options.ts";
 
 /** `ollm compare` and `ollm winners`, in the group of the commands that ask models. */
-export function addCompare(program: Command, run: Run): void {
-  withExamples(
-    withJson(
-      program
-        .command("compare")
-        .argument("<prompt>", "the prompt; piped input is put before it; may be last, if quoted")
-        .argument("[models...]", "two to five models (default: the three that routing ranks highest)")
-        .description("ask several models the same and pick the best answer")
-        .option(
-          "-f, --file <path>",
-          "text files, or git:staged and the like, to add to the prompt; repeatable",
-          repeated,
-        )
-        .option("-s, --system <text>", "system prompt")
-        .option("--judge <model>", "local model that ranks the answers blind (auto: the largest that is not compared)")
-        .option("--runs <n>", "ask each model N times and show medians", wholeNumber(1, 9))
-        .option("--max-tokens <number>", "limit of tokens per answer", wholeNumber(1, 10_000_000)),
+export function addCompare(program: ShellCommand): void {
+  program
+    .command("compare")
+    .argument("<prompt>", "the prompt; piped input is put before it; may be last, if quoted")
+    .argument("[models...]", "two to five models (default: the three that routing ranks highest)")
+    .description("ask several models the same and pick the best answer")
+    .option("-f, --file <path>", "text files, or git:staged and the like, to add to the prompt; repeatable", repeated)
+    .option("-s, --system <text>", "system prompt")
+    .option("--judge <model>", "local model that ranks the answers blind (auto: the largest that is not compared)")
+    .option("--runs <n>", "ask each model N times and show medians", wholeNumber(1, 9))
+    .option("--max-tokens <number>", "limit of tokens per answer", wholeNumber(1, 10_000_000))
+    .json(
       "id, prompt, task, results[{model text tokens_per_second first_token_ms total_ms load_ms memory_bytes error}], order, judgement",
-    ),
-    [
+    )
+    .examples(
       ['ollm compare "Explain recursion" qwen3:4b-instruct granite4.1:8b', "compare two models"],
       ['ollm compare "Summarise this" --file notes.txt --judge auto', "models chosen by routing, ranked by a judge"],
       ['ollm compare "Why?" smollm2:135m qwen3:4b-instruct --runs 3 --json', "medians of three runs, as JSON"],
-    ],
-  ).action((prompt: string, models: readonly string[], flags: CompareFlags) =>
-    run((io) => compare(prompt, models, flags, io)),
-  );
+    )
+    .does(compare);
 
-  withExamples(
-    withJson(
-      program
-        .command("winners")
-        .summary("show, add or undo the models that you picked")
-        .description("show, add or undo the models that you picked; routing prefers them for their kind of task")
-        .option("--pick <model>", "pick this model")
-        .option("--comparison <id>", "with --pick: the comparison (default: the newest)")
-        .addOption(
-          new Option(
-            "--task <task>",
-            "with --pick and --undo: the kind of task; with --pick alone, no comparison is needed (default: that of the comparison, or of the newest pick)",
-          ).choices(tasks),
-        )
-        .option("--undo", "undo the newest pick and restore the one before"),
-      "preferences[{task model comparison_id picked_at}]",
-    ),
-    [
+  program
+    .command("winners")
+    .summary("show, add or undo the models that you picked")
+    .description("show, add or undo the models that you picked; routing prefers them for their kind of task")
+    .option("--pick <model>", "pick this model")
+    .option("--comparison <id>", "with --pick: the comparison (default: the newest)")
+    .addOption(
+      new Option(
+        "--task <task>",
+        "with --pick and --undo: the kind of task; with --pick alone, no comparison is needed (default: that of the comparison, or of the newest pick)",
+      ).choices(tasks),
+    )
+    .option("--undo", "undo the newest pick and restore the one before")
+    .json("preferences[{task model comparison_id picked_at}]")
+    .examples(
       ["ollm winners", "the picks in effect"],
       ["ollm winners --pick qwen2.5-coder:7b --task code", "pick a model without a comparison"],
       ["ollm winners --undo --task code", "undo the newest pick for code"],
-    ],
-  ).action((flags: WinnersFlags) => run((io) => winners(flags, io)));
+    )
+    .does(winners);
 }
 
 /** Options of `ollm compare`. */

@@ -1,6 +1,5 @@
 import { readdir, stat } from "node:fs/promises";
 import path from "node:path";
-import type { Command } from "commander";
 import { InvalidRequest } from "../../orchestrator/api/errors.ts";
 import { oneLine } from "../../orchestrator/util/control-characters.ts";
 import { counted, formatBytes, formatCost, formatShare, localTime } from "../../orchestrator/util/format-bytes.ts";
@@ -9,7 +8,7 @@ import { agree, type CommandIo } from "../terminal/io.ts";
 import { type Session, report, withSession } from "../terminal/session.ts";
 import { type Column, renderTable, show } from "../terminal/table.ts";
 import { cutTo, styled } from "../terminal/terminal-text.ts";
-import { type JsonOption, type Run, numberBetween, wholeNumber, withExamples, withJson } from "./options.ts";
+import { type ShellCommand, type JsonOption, numberBetween, wholeNumber } from "./options.ts";
 import { foldersOf, located } from "./prompt-words.ts";
 
 type Found = ResourceData["ollm://evals/{id}"];
@@ -27,45 +26,47 @@ const shape =
   "id, models, cases, answered, answers, rows[{task model right scored failed undecided quality{share low high} seconds tokens_per_second memory_bytes cost}], verdicts[{profile winner text}], misses, notes";
 
 /** `ollm eval`, with `show` and `rm`. */
-export function addEval(program: Command, run: Run): void {
-  const command = withJson(
-    program
-      .command("eval")
-      .summary("find out which model does your work best")
-      .description(
-        "ask each model each of your cases, and show how often it was right, with speed, memory and cost; repeat the command to continue an eval that was interrupted; without cases, list evals",
-      )
-      .helpCommand(false)
-      .argument("[cases...]", "files or folders: JSON lines, YAML, prompts as text, promptfoo's configuration")
-      .option("--from-ratings", "cases from the comparisons in which you picked an answer; a judge decides")
-      .option("--models <model...>", "models to ask (default: all on this machine that fit)")
-      .option("--judge <model>", "local model for cases with a criterion (auto: the largest that is not asked itself)")
-      .option(
-        "--budget <amount>",
-        "the most that paid answers may cost, in their currency",
-        numberBetween(0.000001, 1e6),
-      )
-      .option("--max-tokens <number>", "limit of tokens per answer", wholeNumber(1, 10_000_000))
-      .option("--use", "let profiles prefer the models that are better; asks first")
-      .option("-y, --yes", "with --use: don't ask"),
-    shape,
-  ).action((cases: readonly string[], flags: Flags) =>
-    run((io) => (cases.length === 0 && flags.fromRatings !== true ? listEvals(flags, io) : evaluate(cases, flags, io))),
-  );
-  withExamples(command, [
+export function addEval(program: ShellCommand): void {
+  const command = program
+    .command("eval")
+    .summary("find out which model does your work best")
+    .description(
+      "ask each model each of your cases, and show how often it was right, with speed, memory and cost; repeat the command to continue an eval that was interrupted; without cases, list evals",
+    )
+    .helpCommand(false)
+    .argument("[cases...]", "files or folders: JSON lines, YAML, prompts as text, promptfoo's configuration")
+    .option("--from-ratings", "cases from the comparisons in which you picked an answer; a judge decides")
+    .option("--models <model...>", "models to ask (default: all on this machine that fit)")
+    .option("--judge <model>", "local model for cases with a criterion (auto: the largest that is not asked itself)")
+    .option("--budget <amount>", "the most that paid answers may cost, in their currency", numberBetween(0.000001, 1e6))
+    .option("--max-tokens <number>", "limit of tokens per answer", wholeNumber(1, 10_000_000))
+    .option("--use", "let profiles prefer the models that are better; asks first")
+    .option("-y, --yes", "with --use: don't ask")
+    .json(shape)
+    .does((cases: readonly string[], flags: Flags, io: CommandIo) =>
+      cases.length === 0 && flags.fromRatings !== true ? listEvals(flags, io) : evaluate(cases, flags, io),
+    );
+  command.examples(
     ["ollm eval cases.jsonl", 'one case a line: {"prompt": "17 * 3?", "expected": 51}'],
     ["ollm eval cases --models qwen3:4b-instruct granite4.1:8b", "the cases of a folder, two models"],
     ["ollm eval promptfooconfig.yaml --judge auto --use", "let profiles prefer what is better"],
-  ]);
-  const showing = command.command("show").argument("<id>", "an id from ollm eval").description("show an eval");
-  withExamples(withJson(showing, shape), [["ollm eval show eval-3f9a2c1b --use", "let profiles prefer what is better"]])
+  );
+  command
+    .command("show")
+    .argument("<id>", "an id from ollm eval")
+    .description("show an eval")
+    .json(shape)
+    .examples(["ollm eval show eval-3f9a2c1b --use", "let profiles prefer what is better"])
     .option("--use", "let profiles prefer the models that are better; asks first")
     .option("-y, --yes", "with --use: don't ask")
-    .action((id: string, flags: Flags) => run((io) => withSession(io, {}, (session) => showEval(id, flags, session))));
-  const removing = command.command("rm").argument("<id...>", "ids from ollm eval");
-  withExamples(withJson(removing.description("delete evals with their answers"), "deleted[]"), [
-    ["ollm eval rm eval-3f9a2c1b", "its answers, too; it can't be continued"],
-  ]).action((ids: readonly string[], flags: Flags) => run((io) => removeEvals(ids, flags, io)));
+    .does((id: string, flags: Flags, io: CommandIo) => withSession(io, {}, (session) => showEval(id, flags, session)));
+  command
+    .command("rm")
+    .argument("<id...>", "ids from ollm eval")
+    .description("delete evals with their answers")
+    .json("deleted[]")
+    .examples(["ollm eval rm eval-3f9a2c1b", "its answers, too; it can't be continued"])
+    .does(removeEvals);
 }
 
 /** Asks the models; while they answer, the progress line says how many answers there are. */

@@ -1,4 +1,5 @@
-import { Command, CommanderError, Option } from "commander";
+import type { CommandIo } from "../terminal/io.ts";
+import { type Command, CommanderError, Option } from "commander";
 import { version } from "../../ipc/version.ts";
 import { InvalidRequest } from "../../orchestrator/api/errors.ts";
 import { advice } from "../../orchestrator/api/next-step.ts";
@@ -9,16 +10,7 @@ import { addEval } from "./eval.ts";
 import { addLaunch } from "./launch.ts";
 import { addMemories } from "./memory.ts";
 import { addModels, addRemoval } from "./models.ts";
-import {
-  type JsonOption,
-  type Run,
-  commandNamed,
-  emptyName,
-  helpText,
-  usageText,
-  withExamples,
-  withJson,
-} from "./options.ts";
+import { ShellCommand, commandNamed, emptyName, type JsonOption, type Run, helpText, usageText } from "./options.ts";
 import { addProfiles } from "./profiles.ts";
 import { addProject } from "./project.ts";
 import { addPull } from "./pull.ts";
@@ -47,7 +39,7 @@ parts of its files are missing, 130 interrupted.
  * `CommanderError` for wrong usage, and after help or the version was printed: see `usageError`.
  */
 export function createCommands(run: Run): Command {
-  const program = new Command("ollm")
+  const program = new ShellCommand("ollm", run)
     .description("Run local language models, and let your assistants use them.")
     .usage("[server options]\n       ollm <command> [options]")
     .version(version, "-v, --version", "print the version")
@@ -59,14 +51,16 @@ export function createCommands(run: Run): Command {
     // Before the commands, which inherit it.
     // One cell less: some terminals begin a new line after the last one, and `helpText` would wrap again.
     .configureOutput({ writeOut: writeHelp, getOutHelpWidth: () => (process.stdout.isTTY ? helpColumns() - 1 : 80) });
-  withExamples(program, [
-    ["ollm setup", "add ollm to the assistants on this machine"],
-    ["ollm doctor", "check the installation"],
-    ["ollm chat", "chat with the best model that fits"],
-    ['cat notes.txt | ollm run "Summarise"', "ask once, with piped input"],
-    ["ollm serve --port 7411", "serve MCP over HTTP"],
-    ["claude mcp add ollm -- ollm --root ~/projects", "add it to Claude Code by hand"],
-  ]).addHelpText("after", notes);
+  program
+    .examples(
+      ["ollm setup", "add ollm to the assistants on this machine"],
+      ["ollm doctor", "check the installation"],
+      ["ollm chat", "chat with the best model that fits"],
+      ['cat notes.txt | ollm run "Summarise"', "ask once, with piped input"],
+      ["ollm serve --port 7411", "serve MCP over HTTP"],
+      ["claude mcp add ollm -- ollm --root ~/projects", "add it to Claude Code by hand"],
+    )
+    .addHelpText("after", notes);
   for (const option of serverOptions()) program.addOption(option.helpGroup("Server options:"));
   program.hook("preAction", (_program, command) => {
     const given = Object.keys(program.opts());
@@ -78,28 +72,28 @@ export function createCommands(run: Run): Command {
     });
   });
 
-  addGeneration(program, run);
-  addCompare(program, run);
-  addEval(program, run);
-  addRate(program, run);
-  addModels(program, run);
-  addPull(program, run);
-  addRemoval(program, run);
-  addLoaded(program, run);
-  addStats(program, run);
-  addStatus(program, run);
-  addMemories(program, run);
-  addTemplates(program, run);
-  addProject(program, run);
-  addProfiles(program, run);
-  addSetUp(program, run);
-  addConfig(program, run);
-  addDashboard(program, run);
-  addServe(program, run);
+  addGeneration(program);
+  addCompare(program);
+  addEval(program);
+  addRate(program);
+  addModels(program);
+  addPull(program);
+  addRemoval(program);
+  addLoaded(program);
+  addStats(program);
+  addStatus(program);
+  addMemories(program);
+  addTemplates(program);
+  addProject(program);
+  addProfiles(program);
+  addSetUp(program);
+  addConfig(program);
+  addDashboard(program);
+  addServe(program);
   addLaunch(program, run);
-  addDaemon(program, run);
-  addCompletion(program, run);
-  addHabits(program, run);
+  addDaemon(program);
+  addCompletion(program);
+  addHabits(program);
   program.configureHelp({ subcommandTerm: (command) => command.name() });
   pointToHelp(program);
   return program;
@@ -187,19 +181,20 @@ const absent: Readonly<Record<string, string>> = {
 };
 
 /** Commands that people know from other programs; left out of the lists of commands. */
-function addHabits(program: Command, run: Run): void {
+function addHabits(program: ShellCommand): void {
   program
     .command("help", { hidden: true })
     .description("show the help of a command")
     .argument("[command...]", "a command")
     .action((names: readonly string[]) => commandAt(program, names).outputHelp());
-  withJson(program.command("version", { hidden: true }).description("print the version"), "version").action(
-    (options: JsonOption) =>
-      run((io) => {
-        io.stdout(options.json === true ? `${JSON.stringify({ version })}\n` : `${version}\n`);
-        return Promise.resolve(0);
-      }),
-  );
+  program
+    .command("version", { hidden: true })
+    .description("print the version")
+    .json("version")
+    .does((options: JsonOption, io: CommandIo) => {
+      io.stdout(options.json === true ? `${JSON.stringify({ version })}\n` : `${version}\n`);
+      return Promise.resolve(0);
+    });
   for (const [name, instead] of Object.entries(absent)) {
     program
       .command(name, { hidden: true })

@@ -1,4 +1,4 @@
-import { type Command, Option } from "commander";
+import { Option } from "commander";
 import { readFile } from "node:fs/promises";
 import path from "node:path";
 import { InvalidRequest } from "../../orchestrator/api/errors.ts";
@@ -13,114 +13,93 @@ import { type Column, renderTable, show } from "../terminal/table.ts";
 import { styled } from "../terminal/terminal-text.ts";
 import { messageOf } from "../../orchestrator/util/message-of.ts";
 import { joinPages, splitExport } from "./memory-pages.ts";
-import { type JsonOption, type Run, repeated, wholeNumber, withExamples, withJson } from "./options.ts";
+import { type ShellCommand, type JsonOption, repeated, wholeNumber } from "./options.ts";
 
 const entryShape = "key, value, category, scope, tags, pinned, source, updated_at";
 const categories: readonly NonNullable<AddFlags["category"]>[] = ["fact", "preference", "context"];
 
 /** `ollm memory`: facts and preferences kept across sessions. */
-export function addMemories(program: Command, run: Run): void {
+export function addMemories(program: ShellCommand): void {
   program.commandsGroup("Context:");
   const memory = program
     .command("memory")
     .description("manage facts and preferences kept across sessions")
     .helpCommand(false);
-  withExamples(memory, [
+  memory.examples(
     ['ollm memory add deploy "make ship, region fra"', "save a fact"],
     ["ollm memory search deploy", "find it"],
-  ]);
-
-  withExamples(
-    withJson(memory.command("list").description("list the entries, newest first"), `entries[{${entryShape}}], total`),
-    [["ollm memory list", "keys and values"]],
-  ).action((options: JsonOption) => run((io) => listMemory(options, io)));
-
-  withExamples(
-    withJson(
-      memory
-        .command("search")
-        .argument("<words...>", "what to look for")
-        .description("search by words, and by meaning if an embedding model is installed")
-        .addOption(new Option("--category <category>", "only this category").choices(categories))
-        .option("--limit <number>", "limit of results (default: 10)", wholeNumber(1, 100)),
-      "entries[{key, value, updated_at}], total, method",
-    ),
-    [["ollm memory search database port", "typing errors are tolerated"]],
-  ).action((words: readonly string[], options: JsonOption & Pick<AddFlags, "category"> & { limit?: number }) =>
-    run((io) => searchMemory(words, options, io)),
   );
 
-  withExamples(
-    withJson(
-      memory.command("show").argument("<key>", "a key from ollm memory list").description("show one entry in full"),
-      entryShape,
-    ),
-    [["ollm memory show deploy", "its value and details"]],
-  ).action((key: string, options: JsonOption) => run((io) => showMemory(key, options, io)));
+  memory
+    .command("list")
+    .description("list the entries, newest first")
+    .json(`entries[{${entryShape}}], total`)
+    .examples(["ollm memory list", "keys and values"])
+    .does(listMemory);
 
-  withExamples(
-    withJson(
-      memory
-        .command("add")
-        .argument("<key>", "the key; an existing one gets the new value")
-        .argument("<value...>", "the value")
-        .description("save a fact or preference")
-        .addOption(new Option("--category <category>", "category (default: fact)").choices(categories))
-        .option("--project", "for the project of this folder only")
-        .option("--tag <tag>", "tag; repeatable", repeated)
-        .option("--pin", "add it to every prompt")
-        .option("--ttl <seconds>", "forget it after this time; 0: never", wholeNumber(0, 4_000_000_000))
-        .option("--force", "save it even if it looks like a secret"),
-      "key, replaced, expires_at, similar[]",
-    ),
-    [
+  memory
+    .command("search")
+    .argument("<words...>", "what to look for")
+    .description("search by words, and by meaning if an embedding model is installed")
+    .addOption(new Option("--category <category>", "only this category").choices(categories))
+    .option("--limit <number>", "limit of results (default: 10)", wholeNumber(1, 100))
+    .json("entries[{key, value, updated_at}], total, method")
+    .examples(["ollm memory search database port", "typing errors are tolerated"])
+    .does(searchMemory);
+
+  memory
+    .command("show")
+    .argument("<key>", "a key from ollm memory list")
+    .description("show one entry in full")
+    .json(entryShape)
+    .examples(["ollm memory show deploy", "its value and details"])
+    .does(showMemory);
+
+  memory
+    .command("add")
+    .argument("<key>", "the key; an existing one gets the new value")
+    .argument("<value...>", "the value")
+    .description("save a fact or preference")
+    .addOption(new Option("--category <category>", "category (default: fact)").choices(categories))
+    .option("--project", "for the project of this folder only")
+    .option("--tag <tag>", "tag; repeatable", repeated)
+    .option("--pin", "add it to every prompt")
+    .option("--ttl <seconds>", "forget it after this time; 0: never", wholeNumber(0, 4_000_000_000))
+    .option("--force", "save it even if it looks like a secret")
+    .json("key, replaced, expires_at, similar[]")
+    .examples(
       ['ollm memory add deploy "make ship, region fra"', "save a fact"],
       ["ollm memory add tone --category preference short and dry", "save a preference"],
-    ],
-  ).action((key: string, words: readonly string[], options: AddFlags) =>
-    run((io) => addMemory(key, words, options, io)),
-  );
+    )
+    .does(addMemory);
 
-  withExamples(
-    withJson(
-      memory
-        .command("forget")
-        .argument("[keys...]", "a key from ollm memory list")
-        .description("delete an entry; asks first for several or all")
-        .option("--all", "all entries")
-        .option("-y, --yes", "don't ask"),
-      "forgotten[], total",
-    ),
-    [["ollm memory forget deploy", "delete one entry"]],
-  ).action((keys: readonly string[], options: JsonOption & { all?: boolean; yes?: boolean }) =>
-    run((io) => forgetMemory(keys, options, io)),
-  );
+  memory
+    .command("forget")
+    .argument("[keys...]", "a key from ollm memory list")
+    .description("delete an entry; asks first for several or all")
+    .option("--all", "all entries")
+    .option("-y, --yes", "don't ask")
+    .json("forgotten[], total")
+    .examples(["ollm memory forget deploy", "delete one entry"])
+    .does(forgetMemory);
 
-  withExamples(
-    withJson(
-      memory
-        .command("export")
-        .description("print all entries, including those of all projects")
-        .option("--markdown", "as Markdown (default: JSON)"),
-      "all entries, as import reads them",
-    ),
-    [["ollm memory export > memory.json", "a backup"]],
-  ).action((options: JsonOption & { markdown?: boolean }) => run((io) => exportMemory(options, io)));
+  memory
+    .command("export")
+    .description("print all entries, including those of all projects")
+    .option("--markdown", "as Markdown (default: JSON)")
+    .json("all entries, as import reads them")
+    .examples(["ollm memory export > memory.json", "a backup"])
+    .does(exportMemory);
 
-  withExamples(
-    withJson(
-      memory
-        .command("import")
-        .argument("[file]", "an export (default: piped input)")
-        .description("import an export; existing keys are overwritten")
-        .option("--markdown", "read Markdown (default: by the file's extension)")
-        .option("--force", "import entries that look like secrets, too"),
-      "imported, refused[]",
-    ),
-    [["ollm memory import memory.json", "restore a backup"]],
-  ).action((file: string | undefined, options: JsonOption & { markdown?: boolean; force?: boolean }) =>
-    run((io) => importMemory(file, options, io)),
-  );
+  memory
+    .command("import")
+    .argument("[file]", "an export (default: piped input)")
+    .description("import an export; existing keys are overwritten")
+    .option("--markdown", "read Markdown (default: by the file's extension)")
+    .option("--force", "import entries that look like secrets, too")
+    .json("imported, refused[]")
+    .examples(["ollm memory import memory.json", "restore a backup"])
+    .does(importMemory);
 }
 
 type Entry = ResourceData["ollm://memory"]["entries"][number];

@@ -1,4 +1,3 @@
-import type { Command } from "commander";
 import { OrchestratorError } from "../../orchestrator/api/errors.ts";
 import { oneLine } from "../../orchestrator/util/control-characters.ts";
 import { counted, formatBytes, localTime } from "../../orchestrator/util/format-bytes.ts";
@@ -8,72 +7,58 @@ import { type CommandIo, agree } from "../terminal/io.ts";
 import { withSession } from "../terminal/session.ts";
 import { type Column, renderFacts, renderTable, show } from "../terminal/table.ts";
 import { hanging, styled } from "../terminal/terminal-text.ts";
-import { type JsonOption, type Run, wholeNumber, withExamples, withJson } from "./options.ts";
+import { type ShellCommand, type JsonOption, wholeNumber } from "./options.ts";
 
 /** The commands that manage models. */
-export function addModels(program: Command, run: Run): void {
+export function addModels(program: ShellCommand): void {
   program.commandsGroup("Models:");
-  withExamples(
-    withJson(
-      program
-        .command("models")
-        .aliases(["ls", "list"])
-        .argument("[query]", "part of a name or family")
-        .description("list models: size, whether loaded, whether they fit")
-        .option("-a, --all", "list all (default: the first 50)")
-        .option("-v, --verbose", "show parameters, quantization, context window and speed, too"),
-      "models[{name, engine, size_bytes, is_loaded, fits}], total, suggestion",
-    ),
-    [
-      ["ollm models", "all models"],
-      ["ollm models qwen --verbose", "one family, with details"],
-    ],
-  ).action((query: string | undefined, options: { all?: boolean; verbose?: boolean; json?: boolean }) =>
-    run((io) => listModels(query, options, io)),
-  );
+  program
+    .command("models")
+    .aliases(["ls", "list"])
+    .argument("[query]", "part of a name or family")
+    .description("list models: size, whether loaded, whether they fit")
+    .option("-a, --all", "list all (default: the first 50)")
+    .option("-v, --verbose", "show parameters, quantization, context window and speed, too")
+    .json("models[{name, engine, size_bytes, is_loaded, fits}], total, suggestion")
+    .examples(["ollm models", "all models"], ["ollm models qwen --verbose", "one family, with details"])
+    .does(listModels);
 }
 
 /** The commands that show models and delete them. */
-export function addRemoval(program: Command, run: Run): void {
-  withExamples(
-    withJson(
-      program
-        .command("rm")
-        .argument("<model...>", "models")
-        .description("delete models from disk (asks first)")
-        .option("-y, --yes", "delete without asking"),
-      "deleted[{model, freed_bytes}]",
-    ),
-    [["ollm rm old-model other:7b", "asks for each model"]],
-  ).action((names: readonly string[], options: { yes?: boolean; json?: boolean }) =>
-    run((io) => removeModels(names, options, io)),
-  );
+export function addRemoval(program: ShellCommand): void {
+  program
+    .command("rm")
+    .argument("<model...>", "models")
+    .description("delete models from disk (asks first)")
+    .option("-y, --yes", "delete without asking")
+    .json("deleted[{model, freed_bytes}]")
+    .examples(["ollm rm old-model other:7b", "asks for each model"])
+    .does(removeModels);
 
-  withExamples(
-    withJson(
-      program.command("show").argument("<model>", "a model").description("show details of a model"),
-      "model, details{engine, size_bytes, context_tokens, capabilities}",
-    ),
-    [["ollm show smollm2:135m", "size, context window, capabilities"]],
-  ).action((name: string, options: JsonOption) => run((io) => showModel(name, options, io)));
+  program
+    .command("show")
+    .argument("<model>", "a model")
+    .description("show details of a model")
+    .json("model, details{engine, size_bytes, context_tokens, capabilities}")
+    .examples(["ollm show smollm2:135m", "size, context window, capabilities"])
+    .does(showModel);
 
-  withExamples(
-    withJson(
-      program
-        .command("tidy")
-        .summary("delete models that were not used for a long time (asks first)")
-        .description(
-          "list models that were not used for 30 days, with the disk they take, and delete them (asks first); leaves those that are loaded, pinned or named in the settings",
-        )
-        .option("--days <number>", "not used for that many days", wholeNumber(1, 400), 30)
-        .option("-y, --yes", "delete without asking"),
+  program
+    .command("tidy")
+    .summary("delete models that were not used for a long time (asks first)")
+    .description(
+      "list models that were not used for 30 days, with the disk they take, and delete them (asks first); leaves those that are loaded, pinned or named in the settings",
+    )
+    .option("--days <number>", "not used for that many days", wholeNumber(1, 400), 30)
+    .option("-y, --yes", "delete without asking")
+    .json(
       "unused[{name, engine, size_bytes, unused_days, last_used_at}], deleted[{model, freed_bytes}], kept[{model, error}], freed_bytes",
-    ),
-    [
+    )
+    .examples(
       ["ollm tidy", "shows the list, and asks"],
       ["ollm tidy --days 90 --yes", "delete what was not used for 90 days"],
-    ],
-  ).action((options: { days: number; yes?: boolean; json?: boolean }) => run((io) => tidyModels(options, io)));
+    )
+    .does(tidyModels);
 }
 
 type ModelListing = ToolAnswers["list_models"];

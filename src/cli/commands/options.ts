@@ -1,4 +1,4 @@
-import { InvalidArgumentError, type Command } from "commander";
+import { Command, InvalidArgumentError } from "commander";
 import { oneLine } from "../../orchestrator/util/control-characters.ts";
 import { InvalidRequest } from "../../orchestrator/api/errors.ts";
 import { advice } from "../../orchestrator/api/next-step.ts";
@@ -13,28 +13,53 @@ export interface JsonOption {
   readonly json?: boolean;
 }
 
-/** Adds `--json`; `shape` names the fields of the value: `models[{name ...}], total`. */
-export function withJson(command: Command, shape: string): Command {
-  return command.option("--json", `print one JSON value: ${shape}`);
+/** A command of the shell; those below it are such commands, too. */
+export class ShellCommand extends Command {
+  readonly #run: Run;
+
+  constructor(name: string | undefined, run: Run) {
+    super(name);
+    this.#run = run;
+  }
+
+  override createCommand(name?: string): ShellCommand {
+    return new ShellCommand(name, this.#run);
+  }
+
+  /** `work` gets the arguments, the options, be it none, and the `CommandIo`, and resolves to the exit code. */
+  does(work: (...given: never[]) => Promise<number>): this {
+    // Behind the options commander gives the command itself.
+    return this.action((...given) => this.#run((io) => work(...([...given.slice(0, -1), io] as never[]))));
+  }
+
+  /** Adds `--json`; `shape` names the fields of the value: `models[{name ...}], total`. */
+  json(shape: string): this {
+    return this.option("--json", `print one JSON value: ${shape}`);
+  }
+
+  /**
+   * Adds examples to the help, each with its meaning beside it, or below it on a narrow terminal. Quote with double
+   * quotes, so that they work in every shell.
+   */
+  examples(...examples: readonly (readonly [words: string, meaning: string])[]): this {
+    const width = Math.max(...examples.map(([words]) => words.length));
+    const widest = Math.max(...examples.map(([, meaning]) => `  ${" ".repeat(width)}  ${meaning}`.length));
+    return this.addHelpText("after", () => {
+      const room = this.configureOutput().getOutHelpWidth?.() ?? 80;
+      const lines = examples.map(([words, meaning]) =>
+        widest > room ? `  ${words}\n      ${meaning}` : `  ${words.padEnd(width)}  ${meaning}`,
+      );
+      return `\nExamples:\n${lines.join("\n")}\n`;
+    });
+  }
 }
 
-/**
- * Adds examples to a command's help, each with its meaning beside it, or below it on a narrow terminal. Quote with double
- * quotes, so that they work in every shell.
- */
+/** Adds examples to a command's help. */
 export function withExamples(
   command: Command,
   examples: readonly (readonly [words: string, meaning: string])[],
 ): Command {
-  const width = Math.max(...examples.map(([words]) => words.length));
-  const widest = Math.max(...examples.map(([, meaning]) => `  ${" ".repeat(width)}  ${meaning}`.length));
-  return command.addHelpText("after", () => {
-    const room = command.configureOutput().getOutHelpWidth?.() ?? 80;
-    const lines = examples.map(([words, meaning]) =>
-      widest > room ? `  ${words}\n      ${meaning}` : `  ${words.padEnd(width)}  ${meaning}`,
-    );
-    return `\nExamples:\n${lines.join("\n")}\n`;
-  });
+  return command instanceof ShellCommand ? command.examples(...examples) : command;
 }
 
 /** A whole number between `least` and `most`. Throws `InvalidArgumentError` with what is allowed, a usage error. */

@@ -1,4 +1,4 @@
-import { type Command, Option } from "commander";
+import { Option } from "commander";
 import { tasks } from "../../orchestrator/api/types.ts";
 import type { ResourceData } from "../../resources/index.ts";
 import { oneLine } from "../../orchestrator/util/control-characters.ts";
@@ -7,49 +7,42 @@ import type { CommandIo } from "../terminal/io.ts";
 import { withSession } from "../terminal/session.ts";
 import { type Column, type Fact, renderFacts, renderTable, show } from "../terminal/table.ts";
 import { styled } from "../terminal/terminal-text.ts";
-import { type JsonOption, type Run, withExamples, withJson } from "./options.ts";
+import type { ShellCommand, JsonOption } from "./options.ts";
 
 /** `ollm profiles`. */
-export function addProfiles(program: Command, run: Run): void {
+export function addProfiles(program: ShellCommand): void {
   const values =
     "name, description, models, families, needs, min_context_tokens, temperature, top_p, max_tokens, system, fallback, max_latency_ms, min_success_rate, templates, builds_on, matches";
-  const profiles = withJson(
-    program
-      .command("profiles")
-      .description("list profiles: the agents and kinds of work that a request can name")
-      .helpCommand(false),
-    `profiles[{${values}}]`,
-  ).action((options: JsonOption) => run((io) => listProfiles(options, io)));
-  withExamples(profiles, [
-    ["ollm profiles", "built-in ones, and those of the settings and the project"],
-    ["ollm profiles show vision", "its values, and which model would answer"],
-    ["ollm config set profiles.legal.temperature 0.1", "add a profile, or change one"],
-  ]);
-  withExamples(
-    withJson(
-      profiles
-        .command("show")
-        .argument("<profile>", "a name from ollm profiles")
-        .description("show a profile's values, where each comes from, and which installed model would answer now"),
-      `${values}, sources, answers{model, engine, reason}, unavailable, learned[{task, model, answers, score}]`,
-    ),
-    [["ollm profiles show code", "for the project of this folder"]],
-  ).action((name: string, options: JsonOption) => run((io) => showProfile(name, options, io)));
-  withExamples(
-    withJson(
-      profiles
-        .command("reset")
-        .description("forget what was learned about the answers of models; picks stay (ollm winners --undo)")
-        .addOption(new Option("--task <task>", "only for this kind of task").choices(tasks))
-        .option("--model <model>", "only about this model")
-        .option("-y, --yes", "don't ask"),
-      "action, preferences[{task model comparison_id picked_at}]",
-    ),
-    [
+  const profiles = program
+    .command("profiles")
+    .description("list profiles: the agents and kinds of work that a request can name")
+    .helpCommand(false)
+    .json(`profiles[{${values}}]`)
+    .does(listProfiles)
+    .examples(
+      ["ollm profiles", "built-in ones, and those of the settings and the project"],
+      ["ollm profiles show vision", "its values, and which model would answer"],
+      ["ollm config set profiles.legal.temperature 0.1", "add a profile, or change one"],
+    );
+  profiles
+    .command("show")
+    .argument("<profile>", "a name from ollm profiles")
+    .description("show a profile's values, where each comes from, and which installed model would answer now")
+    .json(`${values}, sources, answers{model, engine, reason}, unavailable, learned[{task, model, answers, score}]`)
+    .examples(["ollm profiles show code", "for the project of this folder"])
+    .does(showProfile);
+  profiles
+    .command("reset")
+    .description("forget what was learned about the answers of models; picks stay (ollm winners --undo)")
+    .addOption(new Option("--task <task>", "only for this kind of task").choices(tasks))
+    .option("--model <model>", "only about this model")
+    .option("-y, --yes", "don't ask")
+    .json("action, preferences[{task model comparison_id picked_at}]")
+    .examples(
       ["ollm profiles reset", "all of it; asks first"],
       ["ollm profiles reset --task code --model qwen2.5-coder:7b", "one model for one kind of task"],
-    ],
-  ).action((options: Flags) => run((io) => resetLearned(options, io)));
+    )
+    .does(resetLearned);
 }
 
 type ProfileRow = ResourceData["ollm://profiles"]["profiles"][number];

@@ -1,4 +1,3 @@
-import type { Command } from "commander";
 import { resolve } from "node:path";
 import { InvalidRequest } from "../../orchestrator/api/errors.ts";
 import { oneLine } from "../../orchestrator/util/control-characters.ts";
@@ -6,52 +5,46 @@ import type { ToolInputs } from "../../tools/index.ts";
 import type { CommandIo } from "../terminal/io.ts";
 import { show } from "../terminal/table.ts";
 import { withSession } from "../terminal/session.ts";
-import { type JsonOption, type Run, repeated, withExamples, withJson } from "./options.ts";
+import { type ShellCommand, type JsonOption, repeated } from "./options.ts";
 
 /** `ollm pull`, `import`, `create` and `search`. */
-export function addPull(program: Command, run: Run): void {
-  withExamples(
-    withJson(
-      program
-        .command("pull")
-        .argument("<name>", "an Ollama name (smollm2:135m) or hf.co/<owner>/<repository>")
-        .description("download a model; an interrupted download continues")
-        .option("--engine <engine>", "ollama or llama-cpp (default: chosen)"),
-      "name, engine, size_bytes, digest, already_present",
-    ),
-    [
+export function addPull(program: ShellCommand): void {
+  program
+    .command("pull")
+    .argument("<name>", "an Ollama name (smollm2:135m) or hf.co/<owner>/<repository>")
+    .description("download a model; an interrupted download continues")
+    .option("--engine <engine>", "ollama or llama-cpp (default: chosen)")
+    .json("name, engine, size_bytes, digest, already_present")
+    .examples(
       ["ollm pull smollm2:135m", "a small model"],
       ["ollm pull hf.co/unsloth/SmolLM2-135M-Instruct-GGUF", "from Hugging Face"],
-    ],
-  ).action((name: string, options: JsonOption & { engine?: string }) => run((io) => pullModel(name, options, io)));
+    )
+    .does(pullModel);
 
-  withExamples(
-    withJson(
-      program
-        .command("import")
-        .argument("<file>", "a GGUF file")
-        .argument("<name>", "its new name: my-model, my-model:7b")
-        .description("add a local GGUF file to the model store"),
-      "name, engine, size_bytes, digest, already_present",
-    ),
-    [["ollm import ./model.gguf my-model", "import it as my-model"]],
-  ).action((file: string, name: string, options: JsonOption) => run((io) => importModel(file, name, options, io)));
+  program
+    .command("import")
+    .argument("<file>", "a GGUF file")
+    .argument("<name>", "its new name: my-model, my-model:7b")
+    .description("add a local GGUF file to the model store")
+    .json("name, engine, size_bytes, digest, already_present")
+    .examples(["ollm import ./model.gguf my-model", "import it as my-model"])
+    .does(importModel);
 
-  withExamples(
-    withJson(
-      program
-        .command("create")
-        .argument("<name>", "its new name: my-model, my-model:7b")
-        .requiredOption("--from <model>", "an installed model, whose weights are shared")
-        .description("create a variant of a model")
-        .option("--system <text>", "system prompt, replacing that of the base model")
-        .option("--parameter <name=value>", "such as temperature=0.2 or stop=END; repeatable", repeated)
-        .option("--adapter <file>", "LoRA adapter (GGUF)")
-        .option("-y, --yes", "replace a model of that name without asking"),
-      "model, created{engine, size_bytes}",
-    ),
-    [['ollm create poet --from smollm2:135m --system "You rhyme." --parameter temperature=1.2', "then: ollm run poet"]],
-  ).action((name: string, options: CreateOptions) => run((io) => createModel(name, options, io)));
+  program
+    .command("create")
+    .argument("<name>", "its new name: my-model, my-model:7b")
+    .requiredOption("--from <model>", "an installed model, whose weights are shared")
+    .description("create a variant of a model")
+    .option("--system <text>", "system prompt, replacing that of the base model")
+    .option("--parameter <name=value>", "such as temperature=0.2 or stop=END; repeatable", repeated)
+    .option("--adapter <file>", "LoRA adapter (GGUF)")
+    .option("-y, --yes", "replace a model of that name without asking")
+    .json("model, created{engine, size_bytes}")
+    .examples([
+      'ollm create poet --from smollm2:135m --system "You rhyme." --parameter temperature=1.2',
+      "then: ollm run poet",
+    ])
+    .does(createModel);
 }
 
 /** `ollm pull NAME`, with a progress bar, the speed and the remaining time. */

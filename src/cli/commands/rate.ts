@@ -1,4 +1,4 @@
-import { type Command, Option } from "commander";
+import { Option } from "commander";
 import { randomUUID } from "node:crypto";
 import { mkdir, readFile, readdir, rm, stat, writeFile } from "node:fs/promises";
 import path from "node:path";
@@ -13,29 +13,24 @@ import { type CommandIo, homeOf } from "../terminal/io.ts";
 import { show } from "../terminal/table.ts";
 import { report, withSession } from "../terminal/session.ts";
 import { defined } from "../../orchestrator/util/defined.ts";
-import { type Run, withExamples, withJson } from "./options.ts";
+import type { ShellCommand } from "./options.ts";
 
 /** `ollm good` and `ollm bad`. */
-export function addRate(program: Command, run: Run): void {
+export function addRate(program: ShellCommand): void {
   for (const rating of ["good", "bad"] as const) {
-    withExamples(
-      withJson(
-        program
-          .command(rating)
-          .summary(`rate the last answer as ${rating}`)
-          .description(
-            `rate the last answer of this shell as ${rating}; routing learns which models answer a task well`,
-          )
-          .addOption(new Option("--task <task>", "kind of task (default: that of the answer)").choices(tasks))
-          .option("--model <model>", "model that answered (default: that of the answer); with --task, of any answer")
-          .option("--force", "also without an answer of the last hour; counts little"),
-        "rated, task, is_hint",
-      ),
-      [
+    program
+      .command(rating)
+      .summary(`rate the last answer as ${rating}`)
+      .description(`rate the last answer of this shell as ${rating}; routing learns which models answer a task well`)
+      .addOption(new Option("--task <task>", "kind of task (default: that of the answer)").choices(tasks))
+      .option("--model <model>", "model that answered (default: that of the answer); with --task, of any answer")
+      .option("--force", "also without an answer of the last hour; counts little")
+      .json("rated, task, is_hint")
+      .examples(
         [`ollm ${rating}`, "the last answer; a second rating replaces the first"],
         [`ollm ${rating} --task code --model qwen2.5-coder:7b`, "any other answer of the last hour"],
-      ],
-    ).action((flags: Flags) => run((io) => rate(rating, flags, io)));
+      )
+      .does((flags: Flags, io: CommandIo) => rate(rating, flags, io));
   }
 }
 

@@ -1,4 +1,4 @@
-import { type Command, Option } from "commander";
+import { Option } from "commander";
 import { readFile, stat, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { InvalidRequest, OrchestratorError } from "../../orchestrator/api/errors.ts";
@@ -28,63 +28,55 @@ import { ShellAnswers } from "./rate.ts";
 import { missingVariable, pipedInto, variablesOf } from "./template.ts";
 import { type Generated, isUnreliable, noteLines, renderDryRun } from "./run-notes.ts";
 import { messageOf } from "../../orchestrator/util/message-of.ts";
-import { type Run, checkOf, numberBetween, repeated, wholeNumber, withExamples, withJson } from "./options.ts";
+import { type ShellCommand, checkOf, numberBetween, repeated, wholeNumber } from "./options.ts";
 
 /** `ollm run` and `ollm chat`. */
-export function addGeneration(program: Command, run: Run): void {
+export function addGeneration(program: ShellCommand): void {
   program.commandsGroup("Ask:");
-  withExamples(
-    withJson(
-      program
-        .command("run")
-        .argument("[model]", "a model; a first word that names none belongs to the prompt")
-        .argument("[prompt...]", "the prompt; piped input is put before it")
-        .description("ask a model once and print the answer as it arrives")
-        .option("-m, --model <model>", "model to use (default: the best that fits)")
-        .option(
-          "-f, --file <path>",
-          "text files, or git:staged and the like, to add to the prompt; repeatable",
-          repeated,
-        )
-        .option("--image <path>", "images, for models with vision; repeatable", repeated)
-        .option("-s, --system <text>", "system prompt")
-        .addOption(
-          new Option("--task <task>", "kind of task (default: guessed from the prompt)").choices(
-            taskNames.filter((task) => task !== "embedding"),
-          ),
-        )
-        .option("--profile <profile>", "a name from ollm profiles: vision, swarm, code, ...")
-        .option(
-          "-t, --template <name>",
-          "prompt template; --file or piped input is its text, and the prompt follows it",
-        )
-        .option("--var <name=value>", "variable of the template; repeatable", repeated)
-        .option("--format <format>", "json, or a JSON Schema for the answer, or a file with one")
-        .option("--max-tokens <number>", "limit of tokens of the answer", wholeNumber(1, 10_000_000))
-        .option("--temperature <number>", "sampling temperature, 0 to 2", numberBetween(0, 2))
-        .option("--context-size <tokens>", "minimum context window", wholeNumber(1, 100_000_000))
-        .option("--think", "let the model think first if it can; thoughts are shown dim")
-        .addOption(
-          new Option(
-            "--check <check>",
-            "quotes: show each statement with the line of the files it quotes; judged: a local model judges them, too; agree: the majority of 3 short answers; agree:MODEL: that model answers the same; command:NAME: one of the setting checks",
-          ).argParser(checkOf),
-        )
-        .addOption(
-          new Option(
-            "--split <split>",
-            "auto: read a long text in parts (the default for --file); none: refuse it",
-          ).choices(["auto", "none"]),
-        )
-        .option("--no-grounded", "with --file and --format: keep values that don't stand in the files")
-        .option("--no-memory", "don't add remembered facts to the prompt")
-        .option("--explain", "show which models were considered, and timing")
-        .option("--dry-run", "only say which model would answer, and rank the others")
-        .addOption(new Option("--verbose", "Ollama's name of --explain").hideHelp().implies({ explain: true }))
-        .option("-o, --output <file>", "write the answer to this file, overwriting it"),
+  program
+    .command("run")
+    .argument("[model]", "a model; a first word that names none belongs to the prompt")
+    .argument("[prompt...]", "the prompt; piped input is put before it")
+    .description("ask a model once and print the answer as it arrives")
+    .option("-m, --model <model>", "model to use (default: the best that fits)")
+    .option("-f, --file <path>", "text files, or git:staged and the like, to add to the prompt; repeatable", repeated)
+    .option("--image <path>", "images, for models with vision; repeatable", repeated)
+    .option("-s, --system <text>", "system prompt")
+    .addOption(
+      new Option("--task <task>", "kind of task (default: guessed from the prompt)").choices(
+        taskNames.filter((task) => task !== "embedding"),
+      ),
+    )
+    .option("--profile <profile>", "a name from ollm profiles: vision, swarm, code, ...")
+    .option("-t, --template <name>", "prompt template; --file or piped input is its text, and the prompt follows it")
+    .option("--var <name=value>", "variable of the template; repeatable", repeated)
+    .option("--format <format>", "json, or a JSON Schema for the answer, or a file with one")
+    .option("--max-tokens <number>", "limit of tokens of the answer", wholeNumber(1, 10_000_000))
+    .option("--temperature <number>", "sampling temperature, 0 to 2", numberBetween(0, 2))
+    .option("--context-size <tokens>", "minimum context window", wholeNumber(1, 100_000_000))
+    .option("--think", "let the model think first if it can; thoughts are shown dim")
+    .addOption(
+      new Option(
+        "--check <check>",
+        "quotes: show each statement with the line of the files it quotes; judged: a local model judges them, too; agree: the majority of 3 short answers; agree:MODEL: that model answers the same; command:NAME: one of the setting checks",
+      ).argParser(checkOf),
+    )
+    .addOption(
+      new Option(
+        "--split <split>",
+        "auto: read a long text in parts (the default for --file); none: refuse it",
+      ).choices(["auto", "none"]),
+    )
+    .option("--no-grounded", "with --file and --format: keep values that don't stand in the files")
+    .option("--no-memory", "don't add remembered facts to the prompt")
+    .option("--explain", "show which models were considered, and timing")
+    .option("--dry-run", "only say which model would answer, and rank the others")
+    .addOption(new Option("--verbose", "Ollama's name of --explain").hideHelp().implies({ explain: true }))
+    .option("-o, --output <file>", "write the answer to this file, overwriting it")
+    .json(
       "text, model, reason, prompt_tokens, completion_tokens, tokens_per_second, check{kind statements problem}, parts{total read share missing}, query{text rows total}",
-    ),
-    [
+    )
+    .examples(
       ['ollm run "Why is the sky blue?"', "use the best model that fits"],
       ['ollm run qwen3:4b-instruct "Why is the sky blue?"', "use this model"],
       ['cat notes.txt | ollm run "Summarise this"', "piped input"],
@@ -93,26 +85,25 @@ export function addGeneration(program: Command, run: Run): void {
       ['ollm run --file report.md --check quotes "List the risks"', "with the line of the file for each statement"],
       ["git diff --staged | ollm run --template commit-message", "use a template"],
       ["ollm run smollm2:135m", "without a prompt: chat with the model"],
-    ],
-  ).action((model: string | undefined, prompt: readonly string[], flags: RunFlags) =>
-    run((io) => askOnce(model === undefined ? [] : [model, ...prompt], flags, io)),
-  );
+    )
+    .does((model: string | undefined, prompt: readonly string[], flags: RunFlags, io: CommandIo) =>
+      askOnce(model === undefined ? [] : [model, ...prompt], flags, io),
+    );
 
-  withExamples(
-    program
-      .command("chat")
-      .argument("[model]", "model to use (default: the best that fits)")
-      .description("chat with a model; /help lists its commands")
-      .option("-s, --system <text>", "system prompt")
-      .option("--max-tokens <number>", "limit of tokens per answer", wholeNumber(1, 10_000_000))
-      .option("--no-memory", "don't add remembered facts to the prompt"),
-    [
+  program
+    .command("chat")
+    .argument("[model]", "model to use (default: the best that fits)")
+    .description("chat with a model; /help lists its commands")
+    .option("-s, --system <text>", "system prompt")
+    .option("--max-tokens <number>", "limit of tokens per answer", wholeNumber(1, 10_000_000))
+    .option("--no-memory", "don't add remembered facts to the prompt")
+    .examples(
       ["ollm chat", "Ctrl-C stops an answer, twice exits"],
       ["ollm chat smollm2:135m < questions.txt", "one question per line"],
-    ],
-  ).action((model: string | undefined, flags: ChatFlags) =>
-    run(async (io) => (await import("./chat.ts")).chat(model, flags, io)),
-  );
+    )
+    .does(async (model: string | undefined, flags: ChatFlags, io: CommandIo) =>
+      (await import("./chat.ts")).chat(model, flags, io),
+    );
 }
 
 /** Options of `ollm chat`. */

@@ -1,13 +1,14 @@
-import { Argument, type Command } from "commander";
+import type { CommandIo } from "../terminal/io.ts";
+import { Argument } from "commander";
 import type { SetupOptions } from "../setup/setup.ts";
 import type { UninstallOptions } from "../setup/uninstall.ts";
 import type { Shell } from "./complete.ts";
-import { type JsonOption, type Run, withExamples, withJson } from "./options.ts";
+import type { JsonOption, ShellCommand } from "./options.ts";
 
 /** `ollm setup`, `doctor` and `uninstall`. What they do reads the formats of clients and the settings: loaded when it runs. */
-export function addSetUp(program: Command, run: Run): void {
+export function addSetUp(program: ShellCommand): void {
   program.commandsGroup("Set up:");
-  const setup = program
+  program
     .command("setup")
     .summary("add ollm to the assistants on this machine")
     .description("add ollm to the assistants on this machine; shows each change first")
@@ -26,147 +27,128 @@ export function addSetUp(program: Command, run: Run): void {
     .option("--undo", "remove ollm from the assistants; with --guide, remove only the guide")
     .option("-y, --yes", "don't ask; updates a guide, but adds none")
     .addHelpText("after", "\nExit code 2 if it has to ask but there is no terminal: use --yes.")
-    .action((options: SetupOptions) => run(async (io) => (await import("../setup/setup.ts")).setup(options, io)));
-  withExamples(setup, [
-    ["ollm setup", "asks before each change"],
-    ["ollm setup --client cursor --root ~/notes --yes", "one assistant and one folder, without asking"],
-    ["ollm setup --print", "only show the changes"],
-  ]);
-  const doctor = program
+    .does(async (options: SetupOptions, io: CommandIo) => (await import("../setup/setup.ts")).setup(options, io))
+    .examples(
+      ["ollm setup", "asks before each change"],
+      ["ollm setup --client cursor --root ~/notes --yes", "one assistant and one folder, without asking"],
+      ["ollm setup --print", "only show the changes"],
+    );
+  program
     .command("doctor")
     .description("check the installation and suggest fixes")
     .option("--json", "print one JSON object: ok, checks[{name, status, message, hint}]")
     .addHelpText("after", "\nExit code 1 if a check fails, 0 with warnings only. Starts and changes nothing.")
-    .action((options: JsonOption) =>
-      run(async (io) => (await import("../setup/doctor.ts")).doctor({ json: options.json === true }, io)),
-    );
-  withExamples(doctor, [["ollm doctor", "run all checks"]]);
-  const uninstall = program
+    .does(async (options: JsonOption, io: CommandIo) =>
+      (await import("../setup/doctor.ts")).doctor({ json: options.json === true }, io),
+    )
+    .examples(["ollm doctor", "run all checks"]);
+  program
     .command("uninstall")
     .summary("remove ollm from all assistants and stop the daemon")
     .description("remove ollm from all assistants and stop the daemon; models and settings are kept")
     .option("--purge", "also delete the home with models, engine and settings; lists them first")
     .option("-y, --yes", "don't ask")
-    .action((options: UninstallOptions) =>
-      run(async (io) =>
-        (await import("../setup/uninstall.ts")).uninstall(options, io, {
-          stopDaemon: async () => (await import("./daemon.ts")).daemonStop({}, io),
-        }),
-      ),
+    .does(async (options: UninstallOptions, io: CommandIo) =>
+      (await import("../setup/uninstall.ts")).uninstall(options, io, {
+        stopDaemon: async () => (await import("./daemon.ts")).daemonStop({}, io),
+      }),
+    )
+    .examples(
+      ["ollm uninstall", "keeps models and settings"],
+      ["ollm uninstall --purge", "deletes everything; asks first"],
     );
-  withExamples(uninstall, [
-    ["ollm uninstall", "keeps models and settings"],
-    ["ollm uninstall --purge", "deletes everything; asks first"],
-  ]);
 }
 
 /** `ollm config`: reads and changes `OLLM_HOME/config.yaml` without the daemon. */
-export function addConfig(program: Command, run: Run): void {
+export function addConfig(program: ShellCommand): void {
   program.commandsGroup("Set up:");
   const config = program.command("config").description("show and change settings").helpCommand(false);
-  withExamples(config, [
+  config.examples(
     ["ollm config show", "values and where they come from"],
     ["ollm config set options.temperature 0.2", "change one"],
-  ]);
-  withExamples(
-    withJson(
-      config
-        .command("show")
-        .argument("[setting]", "a setting or a section (default: all)")
-        .description("list settings with their values and sources: default, variable, or file and line"),
-      "settings[{path, value, source, scope}], problem",
-    ),
-    [
-      ["ollm config show", "all settings"],
-      ["ollm config show memory", "one section"],
-    ],
-  )
-    .addHelpText("after", "Exit code 1 if the file is invalid: the error and the defaults are shown.\n")
-    .action((path: string | undefined, options: JsonOption) =>
-      run(async (io) => (await import("../setup/config.ts")).configShow(path, options, io)),
-    );
-  withExamples(
-    withJson(
-      config
-        .command("get")
-        .argument("<setting>", "a setting")
-        .description("print one value; exit code 1 if it is not set"),
-      "path, value, source, scope",
-    ),
-    [["ollm config get options.temperature", "0.7, unless you set it"]],
-  ).action((path: string, options: JsonOption) =>
-    run(async (io) => (await import("../setup/config.ts")).configGet(path, options, io)),
   );
-  withExamples(
-    withJson(
-      config
-        .command("set")
-        .argument("<setting>", "a setting")
-        .argument("<value>", "the value; lists comma-separated or as JSON, records as JSON")
-        .description("change one value in the file, keeping comments; an invalid value is not written"),
-      "path, value, source, changed",
-    ),
-    [
+  config
+    .command("show")
+    .argument("[setting]", "a setting or a section (default: all)")
+    .description("list settings with their values and sources: default, variable, or file and line")
+    .json("settings[{path, value, source, scope}], problem")
+    .examples(["ollm config show", "all settings"], ["ollm config show memory", "one section"])
+    .addHelpText("after", "Exit code 1 if the file is invalid: the error and the defaults are shown.\n")
+    .does(async (path: string | undefined, options: JsonOption, io: CommandIo) =>
+      (await import("../setup/config.ts")).configShow(path, options, io),
+    );
+  config
+    .command("get")
+    .argument("<setting>", "a setting")
+    .description("print one value; exit code 1 if it is not set")
+    .json("path, value, source, scope")
+    .examples(["ollm config get options.temperature", "0.7, unless you set it"])
+    .does(async (path: string, options: JsonOption, io: CommandIo) =>
+      (await import("../setup/config.ts")).configGet(path, options, io),
+    );
+  config
+    .command("set")
+    .argument("<setting>", "a setting")
+    .argument("<value>", "the value; lists comma-separated or as JSON, records as JSON")
+    .description("change one value in the file, keeping comments; an invalid value is not written")
+    .json("path, value, source, changed")
+    .examples(
       ["ollm config set options.temperature 0.2", "takes effect at once"],
       ["ollm config set files.roots ~/notes,~/work", "a list"],
       [`ollm config set "models['qwen*'].contextTokens" 16384`, "for models by pattern"],
-    ],
-  ).action((path: string, value: string, options: JsonOption) =>
-    run(async (io) => (await import("../setup/config.ts")).configSet(path, value, options, io)),
-  );
-  withExamples(
-    withJson(
-      config
-        .command("unset")
-        .argument("<setting>", "a setting, or a section")
-        .description("remove a setting from the file and return to its default"),
-      "path, source, changed",
-    ),
-    [[`ollm config unset "models['qwen*']"`, "all settings of one pattern"]],
-  ).action((path: string, options: JsonOption) =>
-    run(async (io) => (await import("../setup/config.ts")).configSet(path, undefined, options, io)),
-  );
-  withExamples(
-    config.command("edit").description("edit a copy in $VISUAL or $EDITOR; it replaces the file once it is valid"),
-    [["ollm config edit", "errors are shown before it takes effect"]],
-  ).action(() => run(async (io) => (await import("../setup/config.ts")).configEdit(io)));
-  withExamples(
-    withJson(
-      config
-        .command("validate")
-        .argument("[file]", "the file (default: config.yaml)")
-        .description("check a file and report errors with their lines"),
-      "file, valid, problem",
-    ),
-    [["ollm config validate other.yaml", "check another file"]],
-  ).action((file: string | undefined, options: JsonOption) =>
-    run(async (io) => (await import("../setup/config.ts")).configValidate(file, options, io)),
-  );
-  withExamples(
-    withJson(
-      config.command("path").description("print the path of the file, even if it does not exist"),
-      "file, exists",
-    ),
-    [["ollm config path", "the path and nothing else"]],
-  ).action((options: JsonOption) => run(async (io) => (await import("../setup/config.ts")).configPath(options, io)));
+    )
+    .does(async (path: string, value: string, options: JsonOption, io: CommandIo) =>
+      (await import("../setup/config.ts")).configSet(path, value, options, io),
+    );
+  config
+    .command("unset")
+    .argument("<setting>", "a setting, or a section")
+    .description("remove a setting from the file and return to its default")
+    .json("path, source, changed")
+    .examples([`ollm config unset "models['qwen*']"`, "all settings of one pattern"])
+    .does(async (path: string, options: JsonOption, io: CommandIo) =>
+      (await import("../setup/config.ts")).configSet(path, undefined, options, io),
+    );
+  config
+    .command("edit")
+    .description("edit a copy in $VISUAL or $EDITOR; it replaces the file once it is valid")
+    .examples(["ollm config edit", "errors are shown before it takes effect"])
+    .does(async (_options: object, io: CommandIo) => (await import("../setup/config.ts")).configEdit(io));
+  config
+    .command("validate")
+    .argument("[file]", "the file (default: config.yaml)")
+    .description("check a file and report errors with their lines")
+    .json("file, valid, problem")
+    .examples(["ollm config validate other.yaml", "check another file"])
+    .does(async (file: string | undefined, options: JsonOption, io: CommandIo) =>
+      (await import("../setup/config.ts")).configValidate(file, options, io),
+    );
+  config
+    .command("path")
+    .description("print the path of the file, even if it does not exist")
+    .json("file, exists")
+    .examples(["ollm config path", "the path and nothing else"])
+    .does(async (options: JsonOption, io: CommandIo) => (await import("../setup/config.ts")).configPath(options, io));
 }
 
 /** `ollm completion`. */
-export function addCompletion(program: Command, run: Run): void {
-  const completion = program
+export function addCompletion(program: ShellCommand): void {
+  program
     .command("completion")
     .helpGroup("Set up:")
     .addArgument(new Argument("<shell>", "the shell").choices(["bash", "zsh", "fish", "powershell"]))
     .summary("print a script that completes commands with Tab")
     .description("print a script that completes commands, options and model names with Tab")
-    .action((shell: Shell) => run(async (io) => (await import("./complete.ts")).completion(shell, io)));
-  withExamples(completion, [
-    [`echo 'eval "$(ollm completion bash)"' >> ~/.bashrc`, "install it for bash; works in new terminals"],
-    [`echo 'eval "$(ollm completion zsh)"' >> ~/.zshrc`, "install it for zsh; works in new terminals"],
-    ["ollm completion fish > ~/.config/fish/completions/ollm.fish", "install it for fish; works in new terminals"],
-    [
-      "Add-Content $PROFILE 'ollm completion powershell | Out-String | iex'",
-      "install it for PowerShell; works in new terminals",
-    ],
-  ]);
+    .does(async (shell: Shell, _options: object, io: CommandIo) =>
+      (await import("./complete.ts")).completion(shell, io),
+    )
+    .examples(
+      [`echo 'eval "$(ollm completion bash)"' >> ~/.bashrc`, "install it for bash; works in new terminals"],
+      [`echo 'eval "$(ollm completion zsh)"' >> ~/.zshrc`, "install it for zsh; works in new terminals"],
+      ["ollm completion fish > ~/.config/fish/completions/ollm.fish", "install it for fish; works in new terminals"],
+      [
+        "Add-Content $PROFILE 'ollm completion powershell | Out-String | iex'",
+        "install it for PowerShell; works in new terminals",
+      ],
+    );
 }

@@ -1,4 +1,4 @@
-import { type Command, Option } from "commander";
+import { Option } from "commander";
 import { oneLine } from "../../orchestrator/util/control-characters.ts";
 import {
   formatBytes,
@@ -13,31 +13,30 @@ import { duration } from "../terminal/progress-line.ts";
 import { withSession } from "../terminal/session.ts";
 import { type Column, type Fact, renderFacts, renderTable, show } from "../terminal/table.ts";
 import { hanging, styled } from "../terminal/terminal-text.ts";
-import { type Run, withExamples, withJson } from "./options.ts";
+import type { ShellCommand } from "./options.ts";
 
 /** `ollm stats`. */
-export function addStats(program: Command, run: Run): void {
-  withExamples(
-    withJson(
-      program
-        .command("stats")
-        .summary("show what was done and what it saved")
-        .description("show requests, times, tokens and memory over time, and with --money what local models saved")
-        .addOption(
-          new Option("--by <name>", "one table: model, client, task, day, profile or engine")
-            .choices(["model", "client", "task", "day", "profile", "engine"])
-            .conflicts(["money", "csv"]),
-        )
-        .option("--money", "what was saved: today, this month and in all, by task and client, with the formula")
-        .addOption(new Option("--csv", "print the rows of --money as CSV").conflicts("json")),
+export function addStats(program: ShellCommand): void {
+  program
+    .command("stats")
+    .summary("show what was done and what it saved")
+    .description("show requests, times, tokens and memory over time, and with --money what local models saved")
+    .addOption(
+      new Option("--by <name>", "one table: model, client, task, day, profile or engine")
+        .choices(["model", "client", "task", "day", "profile", "engine"])
+        .conflicts(["money", "csv"]),
+    )
+    .option("--money", "what was saved: today, this month and in all, by task and client, with the formula")
+    .addOption(new Option("--csv", "print the rows of --money as CSV").conflicts("json"))
+    .json(
       "since, total, by, memory[], evictions[], advice[]; with --money: total, currency, formula, rows[{day, task, client, kind, tokens, price_per_million, amount}]",
-    ),
-    [
+    )
+    .examples(
       ["ollm stats --by task", "figures of each kind of task"],
       ["ollm stats --money", "what was saved, and how it is computed"],
       ["ollm stats --money --csv", "every row, for a spreadsheet"],
-    ],
-  ).action((options: Flags) => run((io) => stats(options, io)));
+    )
+    .does(stats);
 }
 
 type Metrics = ResourceData["ollm://metrics"];

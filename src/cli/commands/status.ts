@@ -1,4 +1,4 @@
-import { type Command, Option } from "commander";
+import { Option } from "commander";
 import { InvalidRequest } from "../../orchestrator/api/errors.ts";
 import { advice } from "../../orchestrator/api/next-step.ts";
 import { oneLine } from "../../orchestrator/util/control-characters.ts";
@@ -10,114 +10,94 @@ import { duration } from "../terminal/progress-line.ts";
 import { withSession } from "../terminal/session.ts";
 import { type Column, type Fact, renderFacts, renderTable, show } from "../terminal/table.ts";
 import { hanging, styled } from "../terminal/terminal-text.ts";
-import { type JsonOption, type Run, wholeNumber, withExamples, withJson } from "./options.ts";
+import { type ShellCommand, type JsonOption, wholeNumber } from "./options.ts";
 
 /** The commands for loaded models and memory. */
-export function addLoaded(program: Command, run: Run): void {
+export function addLoaded(program: ShellCommand): void {
   program.commandsGroup("Loaded models:");
-  withExamples(
-    withJson(
-      program.command("ps").description("list loaded models: memory, CPU or GPU, expiry"),
-      "total_bytes, available_bytes, loaded_bytes, loaded[{name, engine, bytes, processor}]",
-    ),
-    [["ollm ps", "loaded models and free memory"]],
-  ).action((options: JsonOption) => run((io) => listLoaded(options, io)));
+  program
+    .command("ps")
+    .description("list loaded models: memory, CPU or GPU, expiry")
+    .json("total_bytes, available_bytes, loaded_bytes, loaded[{name, engine, bytes, processor}]")
+    .examples(["ollm ps", "loaded models and free memory"])
+    .does(listLoaded);
 
-  withExamples(
-    withJson(
-      program
-        .command("load")
-        .argument("<model>", "a model")
-        .description("load a model, unloading idle ones if necessary")
-        .option("--context-size <tokens>", "minimum context window", wholeNumber(1, 100_000_000))
-        .option("--dry-run", "only show whether it fits and what would be unloaded")
-        .option("--pin", "pin it, as ollm pin does")
-        .addOption(new Option("--keep", "the old name of --pin").hideHelp()),
-      "model, engine, loaded, load_ms, plan",
-    ),
-    [
+  program
+    .command("load")
+    .argument("<model>", "a model")
+    .description("load a model, unloading idle ones if necessary")
+    .option("--context-size <tokens>", "minimum context window", wholeNumber(1, 100_000_000))
+    .option("--dry-run", "only show whether it fits and what would be unloaded")
+    .option("--pin", "pin it, as ollm pin does")
+    .addOption(new Option("--keep", "the old name of --pin").hideHelp())
+    .json("model, engine, loaded, load_ms, plan")
+    .examples(
       ["ollm load qwen2.5-coder:7b --dry-run", "does it fit?"],
       ["ollm load smollm2:135m --context-size 8192 --pin", "load it and keep it loaded"],
-    ],
-  ).action(
-    (
-      name: string,
-      { keep, ...options }: { contextSize?: number; dryRun?: boolean; pin?: boolean; keep?: boolean; json?: boolean },
-    ) => run((io) => loadModel(name, { ...options, pin: options.pin === true || keep === true }, io)),
-  );
+    )
+    .does(
+      (
+        name: string,
+        { keep, ...options }: { contextSize?: number; dryRun?: boolean; pin?: boolean; keep?: boolean; json?: boolean },
+        io: CommandIo,
+      ) => loadModel(name, { ...options, pin: options.pin === true || keep === true }, io),
+    );
 
-  withExamples(
-    withJson(
-      program
-        .command("unload")
-        .argument("[model]", "a model")
-        .description("unload a model and free its memory")
-        .option("--all", "unload all models"),
-      "action, unloaded[{name, bytes}]",
-    ),
-    [["ollm unload --all", "unload all models"]],
-  ).action((name: string | undefined, options: { all?: boolean; json?: boolean }) =>
-    run((io) => unloadModels(name, options, io)),
-  );
+  program
+    .command("unload")
+    .argument("[model]", "a model")
+    .description("unload a model and free its memory")
+    .option("--all", "unload all models")
+    .json("action, unloaded[{name, bytes}]")
+    .examples(["ollm unload --all", "unload all models"])
+    .does(unloadModels);
 
-  withExamples(
-    withJson(
-      program
-        .command("stop")
-        .argument("[model]", "a model to unload (default: the daemon)")
-        .summary("unload a model, or stop the daemon (asks first)")
-        .description("unload a model, as ollm unload does; without a model, stop the daemon (asks first)")
-        .option("-y, --yes", "stop the daemon without asking"),
-      "action, unloaded[{name, bytes}]; of the daemon: running, pid",
-    ),
-    [
-      ["ollm stop smollm2:135m", "free its memory"],
-      ["ollm stop", "shows what it would interrupt, and asks"],
-    ],
-  ).action((name: string | undefined, options: { yes?: boolean; json?: boolean }) =>
-    run(async (io) =>
+  program
+    .command("stop")
+    .argument("[model]", "a model to unload (default: the daemon)")
+    .summary("unload a model, or stop the daemon (asks first)")
+    .description("unload a model, as ollm unload does; without a model, stop the daemon (asks first)")
+    .option("-y, --yes", "stop the daemon without asking")
+    .json("action, unloaded[{name, bytes}]; of the daemon: running, pid")
+    .examples(["ollm stop smollm2:135m", "free its memory"], ["ollm stop", "shows what it would interrupt, and asks"])
+    .does(async (name: string | undefined, options: { yes?: boolean; json?: boolean }, io: CommandIo) =>
       name === undefined
         ? (await import("./daemon.ts")).daemonStopAsking(options, io)
         : unloadModels(name, options, io),
-    ),
-  );
+    );
 
   for (const [action, summary, description] of [
     ["pin", "pin a model in memory", "pin a model in memory: neither other loads nor idle time unload it"],
     ["unpin", "unpin a model", "unpin a model, so that it can be unloaded again"],
   ] as const) {
-    const pin = (name: string, options: JsonOption): Promise<void> => run((io) => pinModel(action, name, options, io));
-    withExamples(
-      withJson(
-        program.command(action).argument("<model>", "a model").summary(summary).description(description),
-        "action, model",
-      ),
-      [[`ollm ${action} smollm2:135m`, summary]],
-    ).action(pin);
+    program
+      .command(action)
+      .argument("<model>", "a model")
+      .summary(summary)
+      .description(description)
+      .json("action, model")
+      .examples([`ollm ${action} smollm2:135m`, summary])
+      .does((name: string, options: JsonOption, io: CommandIo) => pinModel(action, name, options, io));
   }
 
-  withExamples(
-    withJson(
-      program
-        .command("decisions")
-        .summary("show the log of load and unload decisions")
-        .description("show what was loaded, unloaded or refused since the daemon started, and why")
-        .option("-n, --limit <number>", "only the newest N", wholeNumber(1, 200)),
-      "decisions[{at kind model engine steps[] needed_bytes free_bytes evicted[]}]",
-    ),
-    [["ollm decisions -n 5", "the last five decisions"]],
-  ).action((options: { limit?: number; json?: boolean }) => run((io) => listDecisions(options, io)));
+  program
+    .command("decisions")
+    .summary("show the log of load and unload decisions")
+    .description("show what was loaded, unloaded or refused since the daemon started, and why")
+    .option("-n, --limit <number>", "only the newest N", wholeNumber(1, 200))
+    .json("decisions[{at kind model engine steps[] needed_bytes free_bytes evicted[]}]")
+    .examples(["ollm decisions -n 5", "the last five decisions"])
+    .does(listDecisions);
 }
 
 /** `ollm status`. */
-export function addStatus(program: Command, run: Run): void {
-  withExamples(
-    withJson(
-      program.command("status").description("show memory, models, engines, jobs and warnings"),
-      "version, home, privacy, ram, loaded[], engines[], operations[], warnings[]",
-    ),
-    [["ollm status", "the current state"]],
-  ).action((options: JsonOption) => run((io) => status(options, io)));
+export function addStatus(program: ShellCommand): void {
+  program
+    .command("status")
+    .description("show memory, models, engines, jobs and warnings")
+    .json("version, home, privacy, ram, loaded[], engines[], operations[], warnings[]")
+    .examples(["ollm status", "the current state"])
+    .does(status);
 }
 
 /** `ollm status`. */

@@ -1,4 +1,3 @@
-import type { Command } from "commander";
 import { readFile } from "node:fs/promises";
 import { resolve } from "node:path";
 import { InvalidRequest } from "../../orchestrator/api/errors.ts";
@@ -15,95 +14,78 @@ import { styled, styledError } from "../terminal/terminal-text.ts";
 import { ShellAnswers } from "./rate.ts";
 import { foldersOf, located } from "./prompt-words.ts";
 import { notesOn } from "./run-notes.ts";
-import { type JsonOption, type Run, repeated, withExamples, withJson } from "./options.ts";
+import { type ShellCommand, type JsonOption, repeated } from "./options.ts";
 import { codeOf } from "../../orchestrator/util/message-of.ts";
 
 /** `ollm template`. */
-export function addTemplates(program: Command, run: Run): void {
+export function addTemplates(program: ShellCommand): void {
   program.commandsGroup("Context:");
-  const template = program.command("template").description("manage prompts with variables").helpCommand(false);
-  withExamples(template, [
-    ["ollm template list", "all templates"],
-    ["ollm template render commit-message --file git:staged --generate", "send one to a model"],
-  ]);
+  const template = program
+    .command("template")
+    .description("manage prompts with variables")
+    .helpCommand(false)
+    .examples(
+      ["ollm template list", "all templates"],
+      ["ollm template render commit-message --file git:staged --generate", "send one to a model"],
+    );
 
-  withExamples(
-    withJson(
-      template
-        .command("list")
-        .argument("[query]", "words of the name or description")
-        .description("list templates and their variables; ? marks optional ones"),
-      "templates[{name, description, variables, source, hides}], problems",
-    ),
-    [["ollm template list", "all templates"]],
-  ).action((query: string | undefined, options: JsonOption) => run((io) => listTemplates(query, options, io)));
+  template
+    .command("list")
+    .argument("[query]", "words of the name or description")
+    .description("list templates and their variables; ? marks optional ones")
+    .json("templates[{name, description, variables, source, hides}], problems")
+    .examples(["ollm template list", "all templates"])
+    .does(listTemplates);
 
-  withExamples(
-    withJson(
-      template
-        .command("show")
-        .argument("<name>", "a name from ollm template list")
-        .description("show the text, variables and options of a template"),
-      "name, description, template, variables, system, model, profile, options, format, source, file, hides",
-    ),
-    [["ollm template show summary", "its text and its variables"]],
-  ).action((name: string, options: JsonOption) => run((io) => showTemplate(name, options, io)));
+  template
+    .command("show")
+    .argument("<name>", "a name from ollm template list")
+    .description("show the text, variables and options of a template")
+    .json("name, description, template, variables, system, model, profile, options, format, source, file, hides")
+    .examples(["ollm template show summary", "its text and its variables"])
+    .does(showTemplate);
 
-  withExamples(
-    withJson(
-      template
-        .command("render")
-        .argument("<name>", "a name from ollm template list")
-        .description("fill in a template and print it; piped input is its text, or its one missing variable")
-        .option("--var <name=value>", "variable; repeatable", repeated)
-        .option("-f, --file <path>", "file, or git:staged and the like, to use like piped input; repeatable", repeated)
-        .option("--generate", "send it to a model and print the answer"),
-      "text, system, model, finish_reason",
-    ),
-    [
+  template
+    .command("render")
+    .argument("<name>", "a name from ollm template list")
+    .description("fill in a template and print it; piped input is its text, or its one missing variable")
+    .option("--var <name=value>", "variable; repeatable", repeated)
+    .option("-f, --file <path>", "file, or git:staged and the like, to use like piped input; repeatable", repeated)
+    .option("--generate", "send it to a model and print the answer")
+    .json("text, system, model, finish_reason")
+    .examples(
       ["ollm template render translate --var language=French --var text=Hello", "print the prompt"],
       ["ollm template render commit-message --file git:staged --generate", "print a model's answer"],
       ["ollm template render summary --file report.md --generate", "use a file"],
-    ],
-  ).action(
-    (name: string, options: JsonOption & { var?: readonly string[]; file?: readonly string[]; generate?: boolean }) =>
-      run((io) => renderTemplate(name, options, io)),
-  );
+    )
+    .does(renderTemplate);
 
-  withExamples(
-    withJson(
-      template
-        .command("create")
-        .argument("<name>", "letters, digits, - and _")
-        .argument("[text]", "the text, with {variables} and {variables:default}")
-        .description("save a template as a YAML file")
-        .option("-f, --file <path>", "read the text from this file")
-        .option("-d, --description <text>", "description")
-        .option("-s, --system <text>", "system prompt")
-        .option("--model <model>", "model to use")
-        .option("--profile <profile>", "a name from ollm profiles, in place of a model")
-        .option("--project", "save it in the project of this folder")
-        .option("--overwrite", "replace a template of that name"),
-      "name, file, variables, hides, note",
-    ),
-    [
+  template
+    .command("create")
+    .argument("<name>", "letters, digits, - and _")
+    .argument("[text]", "the text, with {variables} and {variables:default}")
+    .description("save a template as a YAML file")
+    .option("-f, --file <path>", "read the text from this file")
+    .option("-d, --description <text>", "description")
+    .option("-s, --system <text>", "system prompt")
+    .option("--model <model>", "model to use")
+    .option("--profile <profile>", "a name from ollm profiles, in place of a model")
+    .option("--project", "save it in the project of this folder")
+    .option("--overwrite", "replace a template of that name")
+    .json("name, file, variables, hides, note")
+    .examples(
       ['ollm template create haiku "Write a haiku about {topic}."', "with the variable {topic}"],
       ["ollm template create letter --file letter.txt", "from a file"],
-    ],
-  ).action((name: string, text: string | undefined, options: CreateFlags) =>
-    run((io) => createTemplate(name, text, options, io)),
-  );
+    )
+    .does(createTemplate);
 
-  withExamples(
-    withJson(
-      template
-        .command("edit-path")
-        .argument("<name>", "a name from ollm template list")
-        .description("print the path of its file; a built-in template is copied first"),
-      "name, file",
-    ),
-    [['code "$(ollm template edit-path summary)"', "edit it; changes apply once saved"]],
-  ).action((name: string, options: JsonOption) => run((io) => templatePath(name, options, io)));
+  template
+    .command("edit-path")
+    .argument("<name>", "a name from ollm template list")
+    .description("print the path of its file; a built-in template is copied first")
+    .json("name, file")
+    .examples(['code "$(ollm template edit-path summary)"', "edit it; changes apply once saved"])
+    .does(templatePath);
 }
 
 interface CreateFlags extends JsonOption {
