@@ -124,27 +124,29 @@ const spareAnswerTokens = 64;
 /**
  * The counts of an answer. What can't be true is replaced by an estimate: what is no count, prompts with more tokens than
  * bytes, answers with more than were allowed. A wrong count would spend the budget, or be added to what is stored.
- * `pieces` are those in which the answer arrived.
+ * `characters` of text, thinking and calls arrived, in so many `pieces`.
  */
 export function checkedUsage(
-  request: Pick<GenerationRequest, "messages" | "maxTokens" | "contextTokens" | "format">,
-  { text, thinking, pieces }: { readonly text: string; readonly thinking: string; readonly pieces: number },
+  request: Pick<GenerationRequest, "messages" | "maxTokens" | "contextTokens" | "format" | "tools">,
+  { characters: received, pieces }: { readonly characters: number; readonly pieces: number },
   reported: {
     readonly promptTokens: unknown;
     readonly cachedPromptTokens?: unknown;
     readonly completionTokens: unknown;
   },
 ): Pick<Generation, "promptTokens" | "cachedPromptTokens" | "completionTokens" | "estimatedUsage"> {
-  // Some servers write the format into the prompt.
-  let characters = typeof request.format === "object" ? JSON.stringify(request.format).length : 0;
+  let characters = 0;
+  // Some servers write the format into the prompt, and all of them the tools.
+  for (const part of [request.format, request.tools])
+    if (typeof part === "object") characters += JSON.stringify(part).length;
   let media = 0;
-  for (const { content, images, audio } of request.messages) {
-    characters += content.length;
+  for (const { content, images, audio, thinking = "", toolCalls = [] } of request.messages) {
+    characters += content.length + thinking.length;
+    for (const { name, arguments: json } of toolCalls) characters += name.length + json.length;
     media += (images?.length ?? 0) + (audio?.length ?? 0);
   }
   // The window may be one that was assumed.
   const most = Math.min(mostTokens(characters), Math.max(request.contextTokens, characters + spareTokens));
-  const received = text.length + thinking.length;
   const prompt = countUpTo(reported.promptTokens, most + media * maxMediaTokens);
   const completion = countUpTo(
     reported.completionTokens,

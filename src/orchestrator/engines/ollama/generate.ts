@@ -1,4 +1,6 @@
+import type { ChatMessage, ToolCall } from "../../api/chat.ts";
 import { samplingArguments } from "../../api/sampling.ts";
+import type { JsonSchema } from "../../api/types.ts";
 import type { ChatRequest, ChatResponse } from "ollama/browser";
 import { GenerationFailed } from "../../api/errors.ts";
 import { isCloudName } from "../../util/model-name.ts";
@@ -13,7 +15,9 @@ import {
 } from "../generation.ts";
 import { longCall } from "./transport.ts";
 import type { OllamaContext } from "./facts.ts";
+import { FormedCall, ToolCalls, callForm } from "../tool-calls.ts";
 import { defined } from "../../util/defined.ts";
+import { isRecord, parseJson } from "../../util/parse-json.ts";
 
 /** Options of Ollama that the package's types lack. */
 interface NoTruncation {
@@ -42,20 +46,21 @@ export function overlapsOf({ streams }: Pick<OllamaContext, "streams">, model: s
   return Math.max(1, ...spans.map(([at]) => spans.filter(([from, to]) => from <= at && at < to).length));
 }
 
-/** Returns the body of a `/api/chat` request. */
-function chatBody(request: GenerationRequest): ChatRequest & NoTruncation & { stream: true } {
-  const { sampling } = request;
+/** Returns the body of a `/api/chat` request. `form`: that of a required call, for which the API has no parameter. */
+function chatBody(
+  request: GenerationRequest,
+  form: JsonSchema | undefined,
+): ChatRequest & NoTruncation & { stream: true } {
+  const { sampling, tools = [], toolChoice } = request;
+  const format = form ?? request.format;
   return {
     model: request.model,
-    messages: request.messages.map(({ role, content, images = [], audio = [] }) => ({
-      role,
-      content,
-      // The server tells recordings from images by their first bytes (`DetectMediaKind`).
-      ...(images.length + audio.length > 0 && { images: [...images, ...audio.map(({ data }) => data)] }),
-    })),
+    messages: request.messages.map(message),
+    ...(tools.length > 0 &&
+      toolChoice !== "none" && { tools: tools.map((tool) => ({ type: "function", function: tool })) }),
     stream: true,
     ...noTruncation,
-    ...(request.format === undefined ? {} : { format: request.format }),
+    ...(format === undefined ? {} : { format }),
     ...(request.think === undefined ? {} : { think: request.think }),
     ...(request.choices === undefined ? {} : { logprobs: true, top_logprobs: firstTokens }),
     ...(request.keepAliveSeconds === undefined ? {} : { keep_alive: request.keepAliveSeconds }),
@@ -70,6 +75,35 @@ function chatBody(request: GenerationRequest): ChatRequest & NoTruncation & { st
       presence_penalty: sampling.presencePenalty,
     }),
   };
+}
+
+function message({ role, content, images = [], audio = [], thinking, toolCalls, toolCallId, toolName }: ChatMessage) {
+  return {
+    role,
+    content,
+    // The server tells recordings from images by their first bytes (`DetectMediaKind`).
+    ...(images.length + audio.length > 0 && { images: [...images, ...audio.map(({ data }) => data)] }),
+    ...defined({
+      thinking,
+      tool_calls: toolCalls?.map(({ id, name, arguments: json }) => ({
+        id,
+        function: { name, arguments: objectIn(json) },
+      })),
+      tool_call_id: toolCallId,
+      tool_name: toolName,
+    }),
+  };
+}
+
+/** Ollama takes the arguments of a call as an object alone; a model may have written something else. */
+function objectIn(json: ToolCall["arguments"]): Record<string, unknown> {
+  try {
+    const value = parseJson(json);
+    if (isRecord(value)) return value;
+  } catch {
+    // It is passed on as a text.
+  }
+  return json === "" ? {} : { arguments: json };
 }
 
 /**
@@ -92,6 +126,13 @@ export async function generate(
   let thinking = "";
   let firstTokenAt: number | undefined;
   let pieces = 0;
+  const calls = new ToolCalls(request, sink);
+  const form = callForm(request);
+  const takeText = (delta: string): void => {
+    text += delta;
+    sink.text(delta);
+  };
+  const formed = form && new FormedCall((piece) => calls.add({ index: "form", function: piece }), takeText);
   let firstAt: unknown;
   let last: Partial<ChatResponse> = {};
   let first: unknown;
@@ -100,8 +141,9 @@ export async function generate(
     // Since Ollama 0.12.11.
     if (Array.isArray(line.logprobs)) first ??= line.logprobs[0]?.top_logprobs;
     // Servers that imitate Ollama may omit it.
-    const { content, thinking: thought } = line.message ?? {};
-    if (content || thought) {
+    const { content, thinking: thought, tool_calls: called } = line.message ?? {};
+    const whole = request.tools !== undefined && Array.isArray(called) ? called : [];
+    if (content || thought || whole.length > 0) {
       pieces += 1;
       if (firstTokenAt === undefined) {
         firstTokenAt = context.now();
@@ -114,9 +156,12 @@ export async function generate(
       sink.thinking(thought);
     }
     if (content) {
-      text += content;
-      sink.text(content);
+      if (formed) formed.add(content);
+      else takeText(content);
     }
+    // Each is whole; older servers number none, or all of them with 0.
+    for (const { id, function: call } of whole as readonly { readonly id?: unknown; readonly function?: object }[])
+      calls.add({ id, function: call });
   };
   sink.phase("prefill");
   const ours = context.streams.get(request.model) ?? { underWay: 0, begun: 0, spans: [] };
@@ -125,7 +170,7 @@ export async function generate(
   ours.begun += 1;
   const { underWay, begun } = ours;
   try {
-    await context.transport.stream(exchange, { path: "/api/chat", body: chatBody(request) }, take, signal);
+    await context.transport.stream(exchange, { path: "/api/chat", body: chatBody(request, form) }, take, signal);
   } finally {
     ours.underWay -= 1;
     if (underWay > 1 || ours.begun > begun) {
@@ -134,15 +179,18 @@ export async function generate(
       if (span[0] < span[1]) ours.spans = [...ours.spans, span].slice(-maxSpans);
     }
   }
+  formed?.end();
+  const toolCalls = calls.end();
   const endedAt = context.now();
   return {
     text,
     ...(thinking === "" ? {} : { thinking }),
+    ...(toolCalls.length > 0 && { toolCalls }),
     finishReason: last.done_reason === "length" ? "length" : "stop",
     ...(request.choices && defined({ likelihoods: likelihoodsOf(request.choices, first) })),
     ...checkedUsage(
       request,
-      { text, thinking, pieces },
+      { characters: text.length + thinking.length + calls.characters, pieces },
       { promptTokens: last.prompt_eval_count, completionTokens: last.eval_count },
     ),
     loadMs: milliseconds(last.load_duration),

@@ -1,4 +1,4 @@
-import type { ChatMessage } from "../../api/chat.ts";
+import type { ChatMessage, ToolUse } from "../../api/chat.ts";
 import { samplingArguments, samplingInput } from "../../api/sampling.ts";
 import type { JsonSchema } from "../../api/types.ts";
 import { type GenerationRequest, firstTokens } from "../generation.ts";
@@ -6,6 +6,9 @@ import type { OpenAiOptions } from "./server.ts";
 
 /** Names of parameters that a model refuses. */
 export type Refused = ReadonlySet<string>;
+
+/** What an assistant thought: DeepSeek's and Kimi's thinking models refuse calls that come back without it. */
+export const thoughtField = "reasoning_content";
 
 /** Without these an answer is still one to the same request; without the others, such as the limit, it is not. */
 export const dispensable: ReadonlySet<string> = new Set([
@@ -20,11 +23,15 @@ export const dispensable: ReadonlySet<string> = new Set([
   "logprobs",
   "top_logprobs",
   "chat_template_kwargs",
+  "parallel_tool_calls",
+  thoughtField,
 ]);
 
 export interface ChatOptions {
   readonly serverKind: OpenAiOptions["serverKind"];
   readonly refused: Refused;
+  /** Schema of a required call, which the answer is to be. */
+  readonly form?: JsonSchema | undefined;
 }
 
 /**
@@ -32,8 +39,9 @@ export interface ChatOptions {
  * `max_completion_tokens` where it is refused: OpenAI's newer models take that alone. `top_k` and template arguments are
  * sent to own servers (llama-server, vLLM, LM Studio) only: clouds refuse them.
  */
-export function chatBody(request: GenerationRequest, { serverKind, refused }: ChatOptions): object {
-  const { sampling, format, maxTokens } = request;
+export function chatBody(request: GenerationRequest, { serverKind, refused, form }: ChatOptions): object {
+  const { sampling, maxTokens } = request;
+  const format = form ?? request.format;
   const limit = refused.has("max_tokens") ? "max_completion_tokens" : "max_tokens";
   const isCloud = serverKind === "cloud";
   const asksForJson = format !== "json" || request.messages.some(({ content }) => /json/i.test(content));
@@ -42,7 +50,7 @@ export function chatBody(request: GenerationRequest, { serverKind, refused }: Ch
     // Clouds refuse a request for JSON in which the word doesn't occur.
     messages: [
       ...(asksForJson ? [] : [{ role: "system", content: "Answer in JSON." }]),
-      ...request.messages.map(message),
+      ...request.messages.map((each) => message(each, isCloud, refused)),
     ],
     stream: true,
     stream_options: { include_usage: true },
@@ -55,9 +63,33 @@ export function chatBody(request: GenerationRequest, { serverKind, refused }: Ch
     presence_penalty: sampling.presencePenalty,
     ...(request.choices && { logprobs: true, top_logprobs: firstTokens }),
     response_format: responseFormat(format),
+    ...toolUse(request, isCloud, form !== undefined),
     ...thinking(request.think, isCloud),
   };
   return Object.fromEntries(Object.entries(body).filter(([name, value]) => value !== undefined && !refused.has(name)));
+}
+
+/**
+ * Of own servers some take no tool's name as the choice: that tool alone is given, and required. In a form all are given,
+ * so that the beginning of the prompt stays the same.
+ */
+function toolUse(
+  { tools = [], toolChoice, singleCall }: ToolUse,
+  isCloud: boolean,
+  hasForm: boolean,
+): Readonly<Record<string, unknown>> {
+  if (tools.length === 0) return {};
+  const name = typeof toolChoice === "object" ? toolChoice.name : undefined;
+  const isAlone = name !== undefined && !isCloud && !hasForm;
+  return {
+    tools: (isAlone ? tools.filter((tool) => tool.name === name) : tools).map((tool) => ({
+      type: "function",
+      function: tool,
+    })),
+    tool_choice: name === undefined ? toolChoice : isCloud ? { type: "function", function: { name } } : "required",
+    // Some own servers allow one call alone unless they are told.
+    parallel_tool_calls: isCloud && singleCall !== true ? undefined : singleCall !== true,
+  };
 }
 
 /**
@@ -91,7 +123,11 @@ function isStrict(schema: unknown): boolean {
   return Object.values(schema).every(isStrict);
 }
 
-function message({ role, content, images = [], audio = [] }: ChatMessage): object {
+function message(
+  { role, content, images = [], audio = [], thinking: thought, toolCalls = [], toolCallId, toolName }: ChatMessage,
+  isCloud: boolean,
+  refused: Refused,
+): object {
   const parts = [
     ...images.map((image) => ({
       type: "image_url",
@@ -99,7 +135,22 @@ function message({ role, content, images = [], audio = [] }: ChatMessage): objec
     })),
     ...audio.map((recording) => ({ type: "input_audio", input_audio: recording })),
   ];
-  return parts.length === 0 ? { role, content } : { role, content: [{ type: "text", text: content }, ...parts] };
+  const isTold = thought !== undefined && (!isCloud || toolCalls.length > 0) && !refused.has(thoughtField);
+  return {
+    role,
+    content: parts.length === 0 ? content : [{ type: "text", text: content }, ...parts],
+    ...(isTold && { [thoughtField]: thought }),
+    ...(toolCalls.length > 0 && {
+      tool_calls: toolCalls.map(({ id, name, arguments: json }) => ({
+        id,
+        type: "function",
+        function: { name, arguments: json },
+      })),
+    }),
+    ...(toolCallId !== undefined && { tool_call_id: toolCallId }),
+    // For templates of own servers.
+    ...(toolName !== undefined && !isCloud && { name: toolName }),
+  };
 }
 
 /** From the first bytes, in base64. */

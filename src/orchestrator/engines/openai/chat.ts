@@ -1,4 +1,5 @@
 import { GenerationFailed, UnknownModel } from "../../api/errors.ts";
+import type { JsonSchema } from "../../api/types.ts";
 import { oneLine } from "../../util/control-characters.ts";
 import { defined } from "../../util/defined.ts";
 import { parseJson } from "../../util/parse-json.ts";
@@ -10,8 +11,9 @@ import {
   likelihoodsOf,
   millisecondsIn,
 } from "../generation.ts";
+import { FormedCall, ToolCalls, callForm } from "../tool-calls.ts";
 import { CutOff, type Exchange, type LineTaker } from "../transport.ts";
-import { type ChatOptions, type Refused, chatBody, dispensable } from "./chat-body.ts";
+import { type ChatOptions, type Refused, chatBody, dispensable, thoughtField } from "./chat-body.ts";
 import type { ListedModel } from "./dialects.ts";
 import type { OpenAiModels } from "./discovery.ts";
 import { RefusedParameter } from "./errors.ts";
@@ -39,28 +41,27 @@ export class OpenAiChat {
   async generate(request: GenerationRequest, sink: GenerationSink, signal: AbortSignal): Promise<Generation> {
     const row = await this.#models.row(request.model, signal);
     const { serverKind, log, id } = this.#options;
+    // llama-server: the others call a tool where one is required.
+    const form = row.ownNames === undefined && row.status === undefined ? undefined : callForm(request);
     for (;;) {
       const refused = this.#refused.get(request.model) ?? new Set<string>();
-      const body = chatBody({ ...request, model: row.id }, { serverKind, refused } satisfies ChatOptions);
+      const options: ChatOptions = { serverKind, refused, form };
+      const body = chatBody({ ...request, model: row.id }, options);
       try {
-        return await this.#answer(row, request, body, sink, signal);
+        return await this.#answer({ row, request, body, sink, form }, signal);
       } catch (error) {
         if (error instanceof UnknownModel) this.#models.forget();
-        if (!(error instanceof RefusedParameter) || !(error.parameter in body) || !dispensable.has(error.parameter))
-          throw error;
-        log.info(`${id}: ${request.model} refuses ${error.parameter}: it is left out`);
-        this.#refused.set(request.model, new Set([...refused, error.parameter]));
+        const parameter = error instanceof RefusedParameter ? refusedPart(error.parameter) : "";
+        if (!dispensable.has(parameter) || refused.has(parameter)) throw error;
+        if (!(parameter in body) && parameter !== thoughtField) throw error;
+        log.info(`${id}: ${request.model} refuses ${parameter}: it is left out`);
+        this.#refused.set(request.model, new Set([...refused, parameter]));
       }
     }
   }
 
-  async #answer(
-    row: ListedModel,
-    request: GenerationRequest,
-    body: object,
-    sink: GenerationSink,
-    signal: AbortSignal,
-  ): Promise<Generation> {
+  async #answer(asked: Asked, signal: AbortSignal): Promise<Generation> {
+    const { request, body, sink } = asked;
     const { limits, now } = this.#options;
     const maxReplyBytes = maxFrameBytes + Math.min(request.maxTokens, maxTokens) * maxTokenBytes;
     const call = longCall(`answering with ${request.model}`, request.model, limits.totalMs, maxReplyBytes);
@@ -70,7 +71,7 @@ export class OpenAiChat {
         return answer.hasText;
       },
     };
-    const answer = new Answer({ server: this.#server, exchange, row, sink, now });
+    const answer = new Answer({ ...asked, server: this.#server, exchange, now });
     const timers: NodeJS.Timeout[] = [];
     sink.phase("prefill");
     try {
@@ -88,15 +89,22 @@ export class OpenAiChat {
     } finally {
       for (const timer of timers) clearTimeout(timer);
     }
-    return answer.generation(request);
+    return answer.generation();
   }
 }
 
-interface AnswerParts {
+interface Asked {
+  readonly row: ListedModel;
+  readonly request: GenerationRequest;
+  readonly body: object;
+  readonly sink: GenerationSink;
+  /** The answer has the form of a call. */
+  readonly form: JsonSchema | undefined;
+}
+
+interface AnswerParts extends Asked {
   readonly server: OpenAiServer;
   readonly exchange: Exchange;
-  readonly row: ListedModel;
-  readonly sink: GenerationSink;
   readonly now: () => number;
 }
 
@@ -105,6 +113,8 @@ class Answer implements LineTaker {
   readonly #parts: AnswerParts;
   readonly #startedAt: number;
   readonly #tags: ThinkTags;
+  readonly #calls: ToolCalls;
+  readonly #formed: FormedCall | undefined;
   #texts = { text: "", thinking: "" };
   #firstTokenAt: number | undefined;
   #pieces = 0;
@@ -122,7 +132,18 @@ class Answer implements LineTaker {
   constructor(parts: AnswerParts) {
     this.#parts = parts;
     this.#startedAt = parts.now();
-    this.#tags = new ThinkTags((part, delta) => this.#pass(part, delta));
+    this.#calls = new ToolCalls(parts.request, parts.sink);
+    this.#formed =
+      parts.form &&
+      new FormedCall(
+        (piece) => this.#calls.add({ index: "form", function: piece }),
+        (delta) => this.#pass("text", delta),
+      );
+    this.#tags = new ThinkTags((part, delta) => {
+      if (part === "thinking" || !this.#formed) return this.#pass(part, delta);
+      this.#begin();
+      this.#formed.add(delta);
+    });
   }
 
   /** Whether a part of it was passed on. */
@@ -149,13 +170,16 @@ class Answer implements LineTaker {
     else if (rest.trim() !== "" && !this.#isDone) throw new CutOff("the stream ended within a line");
     if (!this.#isDone && this.#finish === undefined) throw new CutOff("the stream ended before the answer");
     this.#tags.end();
+    this.#formed?.end();
     if (this.#finish === "content_filter" && !this.hasText)
       throw new GenerationFailed(`the server's content filter refused to answer with ${this.#parts.row.id}`, {
         next: { step: "chooseModel" },
       });
   }
 
-  generation(request: GenerationRequest): Generation {
+  generation(): Generation {
+    const { request } = this.#parts;
+    const toolCalls = this.#calls.end();
     const endedAt = this.#parts.now();
     const totalMs = endedAt - this.#startedAt;
     const firstTokenMs = (this.#firstTokenAt ?? endedAt) - this.#startedAt;
@@ -165,11 +189,12 @@ class Answer implements LineTaker {
       text,
       ...(answeredBy && { answeredBy }),
       ...(thinking === "" ? {} : { thinking }),
+      ...(toolCalls.length > 0 && { toolCalls }),
       finishReason: this.#finish === "length" ? "length" : "stop",
       ...(request.choices && defined({ likelihoods: likelihoodsOf(request.choices, this.#first) })),
       ...checkedUsage(
         request,
-        { text, thinking, pieces: this.#pieces },
+        { characters: text.length + thinking.length + this.#calls.characters, pieces: this.#pieces },
         {
           promptTokens: this.#usage["prompt_tokens"],
           cachedPromptTokens: cachedTokens(this.#usage, this.#timings),
@@ -192,7 +217,7 @@ class Answer implements LineTaker {
   }
 
   #take(event: Fields): void {
-    const { row, exchange } = this.#parts;
+    const { row, exchange, request } = this.#parts;
     const model = textIn(event["model"]);
     this.#model ??= model;
     // llama-server answers with its own model, whatever is asked for.
@@ -208,24 +233,34 @@ class Answer implements LineTaker {
     const delta = fieldsOf(choice["delta"]);
     const thought = textIn(delta["reasoning_content"]) ?? textIn(delta["reasoning"]);
     const content = textIn(delta["content"]) ?? textIn(delta["refusal"]);
-    if (thought !== undefined || content !== undefined) {
+    const called = request.tools !== undefined && Array.isArray(delta["tool_calls"]) ? delta["tool_calls"] : [];
+    if (thought !== undefined || content !== undefined || called.length > 0) {
       this.#pieces += 1;
       this.onToken();
     }
     if (thought !== undefined) this.#pass("thinking", thought);
     if (content !== undefined) this.#tags.add(content);
+    if (called.length > 0) this.#begin();
+    for (const piece of called as readonly unknown[]) this.#calls.add(piece);
     this.#finish = textIn(choice["finish_reason"]) ?? this.#finish;
   }
 
-  #pass(part: "text" | "thinking", delta: string): void {
-    const { sink, now } = this.#parts;
-    if (this.#firstTokenAt === undefined) {
-      this.#firstTokenAt = now();
-      sink.phase("decode");
-    }
-    this.#texts[part] += delta;
-    sink[part](delta);
+  #begin(): void {
+    if (this.#firstTokenAt !== undefined) return;
+    this.#firstTokenAt = this.#parts.now();
+    this.#parts.sink.phase("decode");
   }
+
+  #pass(part: "text" | "thinking", delta: string): void {
+    this.#begin();
+    this.#texts[part] += delta;
+    this.#parts.sink[part](delta);
+  }
+}
+
+/** `messages[2].reasoning_content` for a field of messages. */
+function refusedPart(parameter: string): string {
+  return parameter.endsWith(`.${thoughtField}`) ? thoughtField : parameter;
 }
 
 const maxNameCharacters = 100;

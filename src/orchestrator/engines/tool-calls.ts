@@ -1,0 +1,184 @@
+import { randomUUID } from "node:crypto";
+import type { ToolCall, ToolUse } from "../api/chat.ts";
+import type { JsonSchema } from "../api/types.ts";
+import { isRecord, parseJson } from "../util/parse-json.ts";
+import type { GenerationRequest, GenerationSink } from "./generation.ts";
+
+/** Longer ones are replaced. */
+const maxIdCharacters = 200;
+
+interface OpenCall {
+  readonly index: number;
+  readonly key: unknown;
+  readonly givenId: string | undefined;
+  readonly id: string;
+  name: string | undefined;
+  /** Before the name is known. */
+  held: string;
+  json: string;
+}
+
+/** The calls of one answer, as a server sends them: whole, or in pieces. */
+export class ToolCalls {
+  readonly #sink: GenerationSink;
+  readonly #isSingle: boolean;
+  readonly #ids: Set<string>;
+  readonly #calls: OpenCall[] = [];
+
+  constructor({ messages, singleCall }: Pick<GenerationRequest, "messages" | "singleCall">, sink: GenerationSink) {
+    this.#sink = sink;
+    this.#isSingle = singleCall === true;
+    this.#ids = new Set(messages.flatMap(({ toolCalls = [] }) => toolCalls.map(({ id }) => id)));
+  }
+
+  get characters(): number {
+    return this.#calls.reduce((sum, { name = "", json }) => sum + name.length + json.length, 0);
+  }
+
+  /**
+   * Takes `{ id, index, function: { name, arguments } }`, of which a server may leave out everything. A piece belongs to the
+   * call of its index, unless its id or name is another: some servers number all calls with 0. One without an index begins
+   * a call if it has a name.
+   */
+  add(piece: unknown): void {
+    const { id, index, function: said } = isRecord(piece) ? piece : {};
+    const { name, arguments: given } = isRecord(said) ? said : {};
+    const json = typeof given === "string" ? given : isRecord(given) ? JSON.stringify(given) : "";
+    const givenId = typeof id === "string" && id !== "" ? id : undefined;
+    const givenName = typeof name === "string" && name !== "" ? name : undefined;
+    if (index === undefined && givenName !== undefined)
+      return this.#extend(this.#begin(index, givenId), givenName, json);
+    const known = this.#calls.findLast(({ key }) => index === undefined || key === index);
+    const isOther =
+      (givenId !== undefined && known?.givenId !== undefined && givenId !== known.givenId) ||
+      (givenName !== undefined && known?.name !== undefined && givenName !== known.name);
+    this.#extend(known === undefined || isOther ? this.#begin(index, givenId) : known, givenName, json);
+  }
+
+  /** A call without arguments may have come without any JSON. */
+  end(): readonly ToolCall[] {
+    const calls = this.#isSingle ? this.#calls.slice(0, 1) : this.#calls;
+    for (const call of calls) {
+      if (call.json + call.held === "") this.#extend(call, call.name ?? "", "{}");
+      else if (call.name === undefined) this.#extend(call, "", "");
+    }
+    return calls.map(({ id, name = "", json }) => ({ id, name, arguments: json }));
+  }
+
+  #begin(key: unknown, givenId: string | undefined): OpenCall {
+    const isUsable = givenId !== undefined && givenId.length <= maxIdCharacters && !this.#ids.has(givenId);
+    const id = isUsable ? givenId : `call_${randomUUID().replaceAll("-", "").slice(0, 24)}`;
+    this.#ids.add(id);
+    const call: OpenCall = { index: this.#calls.length, key, givenId, id, name: undefined, held: "", json: "" };
+    this.#calls.push(call);
+    return call;
+  }
+
+  #extend(call: OpenCall, name: string | undefined, json: string): void {
+    const isFirst = call.name === undefined && name !== undefined;
+    if (isFirst) call.name = name;
+    if (call.name === undefined) {
+      call.held += json;
+      return;
+    }
+    const more = call.held + json;
+    call.held = "";
+    call.json += more;
+    // What a server sends beyond the one call that was allowed is dropped.
+    if ((isFirst || more !== "") && !(this.#isSingle && call.index > 0))
+      this.#sink.toolCall?.({ index: call.index, ...(isFirst && { name: call.name }), arguments: more });
+  }
+}
+
+/** Keywords of a schema that every grammar knows; what the others demand is checked when the call is complete. */
+const bound: ReadonlySet<string> = new Set(["type", "enum", "const", "required", "minItems", "maxItems"]);
+
+function grammarOf(schema: unknown): JsonSchema {
+  if (!isRecord(schema)) return {};
+  const { properties, items, anyOf, additionalProperties } = schema;
+  return {
+    ...Object.fromEntries(Object.entries(schema).filter(([keyword]) => bound.has(keyword))),
+    ...(isRecord(properties) && {
+      properties: Object.fromEntries(Object.entries(properties).map(([name, inner]) => [name, grammarOf(inner)])),
+    }),
+    ...(isRecord(items) && { items: grammarOf(items) }),
+    ...(Array.isArray(anyOf) && { anyOf: anyOf.map(grammarOf) }),
+    ...(additionalProperties === false && { additionalProperties }),
+  };
+}
+
+/**
+ * The schema of an answer that is one call, for servers whose models need not call a tool otherwise: Ollama knows no choice
+ * of tools, and llama-server only forbids the answer to end before a call. Absent unless a call is required. The names are
+ * in alphabetical order, into which Ollama brings them: the tool is chosen before its arguments are.
+ */
+export function callForm({ tools = [], toolChoice = "auto" }: ToolUse): JsonSchema | undefined {
+  if (toolChoice === "auto" || toolChoice === "none") return undefined;
+  const forms = tools
+    .filter(({ name }) => toolChoice === "required" || name === toolChoice.name)
+    .map(({ name, parameters }) => ({
+      type: "object",
+      properties: { name: { const: name }, parameters: grammarOf(parameters) },
+      required: ["name", "parameters"],
+      additionalProperties: false,
+    }));
+  return forms.length > 1 ? { anyOf: forms } : forms[0];
+}
+
+const beginning = /^\s*\{\s*"name"\s*:\s*("(?:[^"\\]|\\.)*")\s*,\s*"parameters"\s*:\s*/;
+/** An answer that begins with so much else is no call. */
+const maxBeginningCharacters = 1_000;
+
+type TakePiece = (piece: { readonly name?: string; readonly arguments: string }) => void;
+
+/** Reads an answer in the form of a call as it streams; one of a server that ignores the form is a text. */
+export class FormedCall {
+  readonly #take: TakePiece;
+  readonly #text: (delta: string) => void;
+  #state: "start" | "call" | "text" = "start";
+  #held = "";
+  #json = "";
+
+  constructor(take: TakePiece, text: (delta: string) => void) {
+    this.#take = take;
+    this.#text = text;
+  }
+
+  add(delta: string): void {
+    if (this.#state === "text") return this.#text(delta);
+    this.#held += delta;
+    if (this.#state === "start") {
+      const [all, name] = beginning.exec(this.#held) ?? [];
+      if (all === undefined && this.#held.length < maxBeginningCharacters) return;
+      this.#state = all === undefined ? "text" : "call";
+      if (all === undefined) return this.#text(this.#held);
+      this.#take({ name: String(parseJson(name ?? "")), arguments: "" });
+      this.#held = this.#held.slice(all.length);
+    }
+    // The last brace may be that of the form.
+    const kept = this.#held.trimEnd();
+    const sure = kept.endsWith("}") ? kept.length - 1 : kept.length;
+    this.#pass(this.#held.slice(0, sure));
+    this.#held = this.#held.slice(sure);
+  }
+
+  end(): void {
+    if (this.#state === "start" && this.#held !== "") this.#text(this.#held);
+    if (this.#state === "call") this.#pass(isJson(this.#json + this.#held) ? this.#held.trim() : "");
+  }
+
+  #pass(json: string): void {
+    if (json === "") return;
+    this.#json += json;
+    this.#take({ arguments: json });
+  }
+}
+
+function isJson(text: string): boolean {
+  try {
+    parseJson(text);
+    return true;
+  } catch {
+    return false;
+  }
+}
