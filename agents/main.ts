@@ -170,12 +170,12 @@ function script(engine: FakeOpenAi, turns: ReturnType<Agent["turns"]>): void {
     id: scriptedModel,
     contextTokens: 131_072,
     reply: "All done.",
-    calls(body) {
-      const messages = body["messages"] as readonly { readonly role: string }[];
-      const tools = (body["tools"] ?? []) as readonly { readonly function: { readonly name: string } }[];
+    script({ messages, tools }) {
       const turn = turns[messages.filter(({ role }) => role === "tool").length];
       // Titles and notes are conversations of their own.
-      return turn !== undefined && tools.some((tool) => tool.function.name === turn.name) ? [turn] : undefined;
+      return turn !== undefined && tools.some(({ name }) => name === turn.name)
+        ? { calls: [{ name: turn.name, arguments: turn.input }] }
+        : undefined;
     },
   });
 }

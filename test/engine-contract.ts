@@ -3,6 +3,7 @@ import { Cancelled, OrchestratorError, PromptTooLong, UnknownModel } from "../sr
 import type { Engine, EngineResidency } from "../src/orchestrator/engines/engine.ts";
 import type { Generation, GenerationRequest } from "../src/orchestrator/engines/generation.ts";
 import type { JsonSchema } from "../src/orchestrator/api/types.ts";
+import { describeToolRules, type HeardCall, toolRules } from "./engine-contract-tools.ts";
 
 /** Rules for every adapter; a divergence names one of them. */
 const contractRules = [
@@ -29,6 +30,7 @@ const contractRules = [
   "embeddings have one vector per input, in order",
   "two concurrent generations finish with their own answers",
   "closing twice succeeds",
+  ...toolRules,
 ] as const;
 
 export type ContractRule = (typeof contractRules)[number];
@@ -43,6 +45,9 @@ export interface EngineContract {
     readonly chat: string;
     /** May be the chat model, if the engine can embed with it. */
     readonly embedding?: string;
+    /** One with tools, and one that thinks, too. Absent: the rules about them are skipped. */
+    readonly tools?: string;
+    readonly thinkingTools?: string;
   };
   /** A small GGUF (absolute path) that the engine's import accepts. */
   readonly importable?: () => Promise<string>;
@@ -77,8 +82,8 @@ export function describeEngineContract(contract: EngineContract): void {
       else it.skip(`${name} (not here: ${reason})`, check);
     };
 
-    const ask = async (request: Partial<GenerationRequest>, signal = never) => {
-      const heard = { text: "", thinking: "", deltas: 0, phases: [] as string[] };
+    const ask = async (request: Partial<GenerationRequest>, signal = never, onCall = () => {}) => {
+      const heard = { text: "", thinking: "", deltas: 0, phases: [] as string[], calls: [] as HeardCall[] };
       const generation: Generation = await engine.generate(
         {
           model: chat,
@@ -95,6 +100,14 @@ export function describeEngineContract(contract: EngineContract): void {
           },
           thinking: (delta) => {
             heard.thinking += delta;
+          },
+          toolCall: ({ index, name, arguments: json }) => {
+            // The first delta of a call, and that alone, has its name.
+            expect(name === undefined).toBe(index < heard.calls.length);
+            const call = (heard.calls[index] ??= { name: name ?? "", arguments: "", deltas: 0 });
+            call.arguments += json;
+            call.deltas += 1;
+            onCall();
           },
           phase: (phase) => heard.phases.push(phase),
         },
@@ -369,6 +382,9 @@ export function describeEngineContract(contract: EngineContract): void {
         expect(heard.text).toBe(generation.text);
       }
     });
+
+    const { tools: model, thinkingTools: thinkingModel } = contract.models;
+    describeToolRules({ rule, ask, engine: () => engine, model, thinkingModel });
 
     rule("closing twice succeeds", async () => {
       await engine.close();

@@ -147,18 +147,19 @@ export class FormedCall {
   add(delta: string): void {
     if (this.#state === "text") return this.#text(delta);
     this.#held += delta;
+    let named: string | undefined;
     if (this.#state === "start") {
       const [all, name] = beginning.exec(this.#held) ?? [];
       if (all === undefined && this.#held.length < maxBeginningCharacters) return;
       this.#state = all === undefined ? "text" : "call";
       if (all === undefined) return this.#text(this.#held);
-      this.#take({ name: String(parseJson(name ?? "")), arguments: "" });
+      named = String(parseJson(name ?? ""));
       this.#held = this.#held.slice(all.length);
     }
     // The last brace may be that of the form.
     const kept = this.#held.trimEnd();
     const sure = kept.endsWith("}") ? kept.length - 1 : kept.length;
-    this.#pass(this.#held.slice(0, sure));
+    this.#pass(this.#held.slice(0, sure), named);
     this.#held = this.#held.slice(sure);
   }
 
@@ -167,10 +168,10 @@ export class FormedCall {
     if (this.#state === "call") this.#pass(isJson(this.#json + this.#held) ? this.#held.trim() : "");
   }
 
-  #pass(json: string): void {
-    if (json === "") return;
+  #pass(json: string, name?: string): void {
+    if (json === "" && name === undefined) return;
     this.#json += json;
-    this.#take({ arguments: json });
+    this.#take({ ...(name !== undefined && { name }), arguments: json });
   }
 }
 

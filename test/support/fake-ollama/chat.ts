@@ -1,12 +1,18 @@
 import type { Exchange } from "./exchange.ts";
 import { detailsOf, digestOf, findModel, weightsOf } from "./library.ts";
 import type { FakeMachine } from "./machine.ts";
+import { scriptedAnswer, scriptedRequest } from "../scripted.ts";
 import { logprobsOf, replyOf, tokensOf, untilStop, vectorOf } from "./reply.ts";
 import { Refusal, sizeOf, type FakeResidency } from "./residency.ts";
 import { vendorErrors, type FakeModel, type FakeOllamaOptions } from "./types.ts";
 
 type Body = Readonly<Record<string, unknown>>;
-type Message = { readonly role: string; readonly content: string; readonly images?: readonly string[] };
+type Message = {
+  readonly role: string;
+  readonly content: string;
+  readonly images?: readonly string[];
+  readonly tool_calls?: unknown;
+};
 
 const stringOf = (value: unknown): string => (typeof value === "string" ? value : "");
 const nanoseconds = (ms: number): number => Math.round(ms * 1e6);
@@ -44,8 +50,13 @@ export function createFakeInference(
     const name = String(body["model"]);
     if (body["think"] !== undefined && body["think"] !== false && !capabilities.includes("thinking"))
       throw new Refusal(400, vendorErrors.noThinking(name));
+    if (Array.isArray(body["tools"]) && body["tools"].length > 0 && !capabilities.includes("tools"))
+      throw new Refusal(400, vendorErrors.noTools(name));
     if (!capabilities.includes("completion")) throw new Refusal(400, `"${name}" does not support ${shape}`);
   };
+
+  /** Requests of each model with a script. */
+  const asked = new Map<FakeModel, number>();
 
   async function* stream(
     exchange: Exchange,
@@ -64,8 +75,17 @@ export function createFakeInference(
       typeof runner["num_predict"] === "number" && runner["num_predict"] >= 0 ? runner["num_predict"] : Infinity;
     const stops = Array.isArray(runner["stop"]) ? runner["stop"].map(String) : [];
     const mayThink = (model.capabilities ?? []).includes("thinking") && body["think"] !== false;
-    const thoughts = mayThink ? tokensOf(model.thinking ?? "The user asks about colours.") : [];
-    const spoken = untilStop(tokensOf(replyOf(model, prompt, body["format"])), stops);
+    const earlier = asked.get(model) ?? 0;
+    asked.set(model, earlier + 1);
+    // A format binds the answer, whatever the tools are.
+    const isBound = shape === "generate" || body["format"] !== undefined;
+    const scripted = isBound ? undefined : scriptedAnswer(model.script, scriptedRequest(body, earlier));
+    const thoughts = mayThink ? tokensOf(scripted?.thinking ?? model.thinking ?? "The user asks about colours.") : [];
+    const text = scripted === undefined ? replyOf(model, prompt, body["format"]) : (scripted.text ?? "");
+    const spoken = untilStop(tokensOf(text), stops);
+    const called = scripted?.calls ?? [];
+    // Its tokens are counted, and sent with the last line alone, as a model's with the template of its file.
+    const written = tokensOf(called.length === 0 ? "" : JSON.stringify(called));
     const base = () => ({ model: body["model"], created_at: new Date().toISOString() });
     const line = (content: string, thinking?: string) =>
       shape === "chat"
@@ -76,30 +96,37 @@ export function createFakeInference(
           }
         : { ...base(), response: content, ...(thinking === undefined ? {} : { thinking }), done: false };
     const size = { weights: weightsOf(model), sizeBytes: sizeOf(model) };
-    const tokens = Math.min(limit, thoughts.length + spoken.tokens.length);
+    const all = [...thoughts, ...spoken.tokens, ...written];
+    const tokens = Math.min(limit, all.length);
     const pace = machine?.answer(size, { promptTokens, tokens }, exchange.signal);
-    const isCut = thoughts.length + spoken.tokens.length > limit;
+    const isCut = all.length > limit;
+    const [cutCall] = isCut ? called : [];
     let count = 0;
     let promptMs = 1;
-    for (const [index, token] of [...thoughts, ...spoken.tokens].entries()) {
+    for (const [index, token] of all.entries()) {
       if (count >= limit) break;
       if (pace !== undefined) await pace.token();
       else if (options.tokensPerSecond) await exchange.pause(1_000 / options.tokensPerSecond);
       if (pace !== undefined && count === 0) promptMs = performance.now() - startedAt;
       count += 1;
+      if (index >= thoughts.length + spoken.tokens.length) continue;
       const most = body["logprobs"] === true ? { logprobs: [logprobsOf(token, model.sure)] } : {};
       yield { ...(index < thoughts.length ? line("", token) : line(token)), ...most };
     }
     const elapsed = performance.now() - startedAt;
+    if (cutCall !== undefined) throw new Refusal(500, vendorErrors.cutCall(cutCall.name));
+    const { promptTokens: prompted = promptTokens, completionTokens = Math.max(1, count) } = scripted?.usage ?? {};
+    const last = line("");
     yield {
-      ...line(""),
+      ...last,
+      ...(called.length > 0 && { message: { role: "assistant", content: "", tool_calls: called.map(toolCall) } }),
       done: true,
       done_reason: isCut ? "length" : "stop",
       total_duration: nanoseconds(loadMs + elapsed + 1),
       load_duration: nanoseconds(loadMs),
-      prompt_eval_count: promptTokens,
+      prompt_eval_count: prompted,
       prompt_eval_duration: nanoseconds(promptMs),
-      eval_count: Math.max(1, count),
+      eval_count: completionTokens,
       eval_duration: nanoseconds(Math.max(elapsed, 0.01)),
       ...options.reported?.(),
     };
@@ -126,9 +153,10 @@ export function createFakeInference(
       if (isEmpty) return await exchange.json(200, done("load"));
       if (messages.some((message) => message.images?.length) && !(model.capabilities ?? []).includes("vision"))
         throw new Refusal(400, vendorErrors.noImages);
+      const sent = [body["tools"] ?? "", ...messages.map(({ tool_calls: calls = "" }) => calls)];
       const promptTokens = messages.reduce(
         (sum, { content, images }) => sum + 5 + tokensOf(content).length + 768 * (images?.length ?? 0),
-        0,
+        sent.reduce<number>((sum, part) => sum + (part === "" ? 0 : tokensOf(JSON.stringify(part)).length), 0),
       );
       const isTooLong = promptTokens > resident.contextTokens;
       if (isTooLong && body["truncate"] === false)
@@ -188,6 +216,14 @@ export function createFakeInference(
   };
 }
 
+function toolCall({ name, arguments: given }: { name: string; arguments: unknown }, index: number): object {
+  const id = Math.random().toString(36).slice(2, 10);
+  return {
+    id: `call_${id}`,
+    function: { index, name, arguments: typeof given === "string" ? JSON.parse(given) : given },
+  };
+}
+
 function messagesOf(body: Body, shape: "chat" | "generate"): readonly Message[] {
   if (shape === "chat") return (body["messages"] ?? []) as readonly Message[];
   const images = body["images"] as readonly string[] | undefined;
@@ -202,5 +238,7 @@ async function merge(lines: AsyncIterable<unknown>, shape: "chat" | "generate"):
     last = line as Record<string, unknown>;
     text += shape === "chat" ? (last["message"] as Message).content : String(last["response"]);
   }
-  return shape === "chat" ? { ...last, message: { role: "assistant", content: text } } : { ...last, response: text };
+  return shape === "chat"
+    ? { ...last, message: { ...(last["message"] as Message), content: text } }
+    : { ...last, response: text };
 }

@@ -1,4 +1,5 @@
 import { createHash } from "node:crypto";
+import { instanceOf } from "../scripted.ts";
 import type { FakeModel } from "./types.ts";
 
 const sentence = "Red, green and blue are three colours of the rainbow. ";
@@ -42,32 +43,6 @@ export function untilStop(
   if (ends.length === 0) return { tokens: [...tokens], isStopped: false };
   const kept = text.slice(0, Math.min(...ends));
   return { tokens: tokensOf(kept), isStopped: true };
-}
-
-/** Returns a minimal value for the common keywords of a JSON schema. */
-function instanceOf(schema: unknown): unknown {
-  if (typeof schema !== "object" || schema === null) return null;
-  const rules = schema as Record<string, unknown>;
-  if ("const" in rules) return rules["const"];
-  if (Array.isArray(rules["enum"])) return rules["enum"][0];
-  if (Array.isArray(rules["anyOf"])) return instanceOf(rules["anyOf"][0]);
-  switch (rules["type"]) {
-    case "object": {
-      const properties = (rules["properties"] ?? {}) as Record<string, unknown>;
-      return Object.fromEntries(Object.entries(properties).map(([name, inner]) => [name, instanceOf(inner)]));
-    }
-    case "array":
-      return rules["items"] === undefined ? [] : [instanceOf(rules["items"])];
-    case "integer":
-    case "number":
-      return typeof rules["minimum"] === "number" ? rules["minimum"] : 1;
-    case "boolean":
-      return true;
-    case "null":
-      return null;
-    default:
-      return "red";
-  }
 }
 
 /** Returns a unit vector of the words in a text, which differs between texts. */

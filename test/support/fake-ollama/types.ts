@@ -1,3 +1,4 @@
+import type { Script } from "../scripted.ts";
 import type { MachineSpeed } from "./machine.ts";
 
 /** A model of the fake; all fields but the name have defaults (those of SmolLM2-135M). */
@@ -21,6 +22,8 @@ export interface FakeModel {
   readonly capabilities?: readonly string[];
   /** Its answer, or a function of the prompt. Default: a sentence about colours. */
   readonly reply?: string | ((prompt: string) => string);
+  /** Its answers with calls of tools, which it then has. */
+  readonly script?: Script;
   /** The probability of each of its tokens, where a request asks for it. Default: 0.9. */
   readonly sure?: number;
   /** Its answer to a request with a format. Default: a value that matches. */
@@ -150,6 +153,10 @@ export const vendorErrors = {
     "model runner has unexpectedly stopped, this may be due to resource limitations or an internal error, check ollama server logs for details",
   /** The error of `/api/chat`; `/api/show` adds the tag. */
   notFound: (model: string) => `model '${model}' not found`,
+  noTools: (model: string) => `"registry.ollama.ai/library/${model}" does not support tools`,
+  /** The model reached its limit within the arguments of a call. */
+  cutCall: (name: string) =>
+    `llama-server returned invalid tool call arguments for "${name}": unexpected end of JSON input`,
   noThinking: (model: string) => `"${model}" does not support thinking`,
   noEmbeddings: "This server does not support embeddings. Start it with `--embeddings`",
   noImages:

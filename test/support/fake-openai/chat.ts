@@ -1,4 +1,5 @@
 import { createHash } from "node:crypto";
+import { scriptedAnswer, scriptedRequest } from "../scripted.ts";
 import { logprobsOf, replyOf, tokensOf, untilStop, vectorOf } from "../fake-ollama/reply.ts";
 import { contextOf, refusals, type Load } from "./dialects.ts";
 import { ConnectionGone, type Exchange, type StreamEvent } from "./exchange.ts";
@@ -20,6 +21,8 @@ export class FakeInference {
   readonly #errors: ReturnType<typeof refusals>;
   /** Prompts that were answered: the same one again comes from the cache. */
   readonly #seen = new Set<string>();
+  /** Requests of each model. */
+  readonly #counts = new Map<FakeServedModel, number>();
   readonly #waiting: (() => void)[] = [];
   #running = 0;
   #promptTokens = 0;
@@ -53,7 +56,8 @@ export class FakeInference {
     const messages = readMessages(body["messages"]);
     if (messages.images > 0 && !(model.input ?? []).includes("image")) throw this.#errors.noImages(model.id);
     const format = this.#formatOf(body["response_format"]);
-    const promptTokens = messages.tokens;
+    const tools = body["tools"] === undefined ? "" : JSON.stringify(body["tools"]);
+    const promptTokens = messages.tokens + tokensOf(tools).length;
     const contextTokens = contextOf(model);
     if (promptTokens > contextTokens) throw this.#errors.tooLong(promptTokens, contextTokens);
     const limit = limitOf(body);
@@ -150,11 +154,20 @@ export class FakeInference {
     const stops = (Array.isArray(body["stop"]) ? body["stop"] : body["stop"] === undefined ? [] : [body["stop"]]).map(
       String,
     );
-    const thoughts = isThinking(model, body) ? tokensOf(model.thinking ?? "") : [];
-    const calls = model.calls?.(body) ?? [];
-    const reply = untilStop(tokensOf(replyOf({ name: model.id, ...replyIn(model) }, prompt, format)), stops).tokens;
-    const all = [...thoughts, ...(calls.length > 0 ? [] : reply)];
+    const earlier = this.#counts.get(model) ?? 0;
+    this.#counts.set(model, earlier + 1);
+    // A format binds the answer, whatever the tools are.
+    const scripted = format === undefined ? scriptedAnswer(model.script, scriptedRequest(body, earlier)) : undefined;
+    const thoughts = isThinking(model, body) ? tokensOf(scripted?.thinking ?? model.thinking ?? "") : [];
+    const text = scripted ? (scripted.text ?? "") : replyOf({ name: model.id, ...replyIn(model) }, prompt, format);
+    const spoken = untilStop(tokensOf(text), stops).tokens;
     const field = this.#isVllm ? "reasoning" : "reasoning_content";
+    const calls = body["parallel_tool_calls"] === false ? scripted?.calls?.slice(0, 1) : scripted?.calls;
+    const all: readonly object[] = [
+      ...thoughts.map((token) => ({ [field]: token })),
+      ...spoken.map((token) => ({ content: token })),
+      ...(calls ?? []).flatMap(callDeltas),
+    ];
     const isLlama = this.#dialect === "llama-server" || this.#dialect === "llama-router";
     const base = {
       id: `chatcmpl-${createHash("sha256").update(prompt).digest("hex").slice(0, 12)}`,
@@ -170,27 +183,21 @@ export class FakeInference {
     });
     yield { data: chunk({ role: "assistant", content: isLlama ? null : "" }) };
     const finish = (count: number): string =>
-      count < all.length ? "length" : calls.length > 0 ? "tool_calls" : "stop";
+      count < all.length ? "length" : calls === undefined || calls.length === 0 ? "stop" : "tool_calls";
     let count = 0;
     for (let index = 0; exchange.isEndless || index < Math.min(limit, all.length); index += 1) {
       if (this.#options.tokensPerSecond) await exchange.pause(1_000 / this.#options.tokensPerSecond);
       else if (exchange.isEndless) await exchange.pause(1);
       count += 1;
       this.#tokens += 1;
-      const token = all[index] ?? ` more${index}`;
+      const delta = all[index] ?? { content: ` more${index}` };
       // vLLM says with the last token that it is the last.
       const isLast = this.#isVllm && !exchange.isEndless && count === Math.min(limit, all.length);
-      const delta = { [index < thoughts.length ? field : "content"]: token };
       const data = chunk(delta, isLast ? finish(count) : null);
       const [choice] = data.choices;
-      if (body["logprobs"] === true) Object.assign(choice ?? {}, { logprobs: { content: [logprobsOf(token)] } });
+      if (body["logprobs"] === true)
+        Object.assign(choice ?? {}, { logprobs: { content: [logprobsOf(String(Object.values(delta)[0]))] } });
       yield { data, isToken: true };
-    }
-    for (const [index, { name, input }] of calls.entries()) {
-      const id = `call_${createHash("sha256").update(`${prompt}${index}`).digest("hex").slice(0, 12)}`;
-      yield { data: chunk({ tool_calls: [{ index, id, type: "function", function: { name, arguments: "" } }] }) };
-      for (const piece of tokensOf(JSON.stringify(input)))
-        yield { data: chunk({ tool_calls: [{ index, function: { arguments: piece } }] }) };
     }
     const elapsed = Math.max(0.01, performance.now() - startedAt);
     const timings = isLlama ? { timings: timingsOf(promptTokens, cached, count, elapsed) } : {};
@@ -198,7 +205,8 @@ export class FakeInference {
     const isWhole = body["stream"] !== true;
     if (!this.#isVllm || count === 0) yield { data: chunk({}, finish(count), hasUsage ? {} : timings) };
     if (hasUsage || isWhole) {
-      const usage = this.#usageOf(promptTokens, cached, count, Math.min(count, thoughts.length));
+      const { promptTokens: prompted = promptTokens, completionTokens = count } = scripted?.usage ?? {};
+      const usage = this.#usageOf(prompted, cached, completionTokens, Math.min(count, thoughts.length));
       yield { data: { ...base, choices: [], usage, ...timings } };
     }
   }
@@ -221,6 +229,18 @@ function replyIn(model: FakeServedModel): Pick<FakeServedModel, "reply"> {
   return model.reply === undefined ? {} : { reply: model.reply };
 }
 
+/** As llama-server sends a call: its id and name first, then its arguments in pieces. */
+function callDeltas({ name, arguments: given }: { name: string; arguments: unknown }, index: number): object[] {
+  const json = typeof given === "string" ? given : JSON.stringify(given);
+  const id = Array.from({ length: 4 }, () => Math.random().toString(36).slice(2, 10)).join("");
+  const [first = "", ...rest] = tokensOf(json);
+  const call = (piece: object) => ({ tool_calls: [{ index, ...piece }] });
+  return [
+    call({ id, type: "function", function: { name, arguments: first } }),
+    ...rest.map((piece) => call({ function: { arguments: piece } })),
+  ];
+}
+
 function limitOf(body: Body): number {
   return Number(body["max_completion_tokens"] ?? body["max_tokens"] ?? Infinity);
 }
@@ -233,7 +253,9 @@ function isThinking(model: FakeServedModel, body: Body): boolean {
 /** Counts words, five tokens for each message and 768 for each image. */
 function readMessages(value: readonly unknown[]): { prompt: string; tokens: number; images: number } {
   let [tokens, images] = [0, 0];
-  const texts = (value as { content?: string | readonly Part[] | null }[]).map(({ content }) => {
+  const texts = (value as { content?: string | readonly Part[] | null; tool_calls?: unknown }[]).map((message) => {
+    const { content, tool_calls: calls } = message;
+    if (calls !== undefined) tokens += tokensOf(JSON.stringify(calls)).length;
     const parts: readonly Part[] = typeof content === "string" ? [{ type: "text", text: content }] : (content ?? []);
     const text = parts.map((part) => part.text ?? "").join("\n");
     const pictures = parts.filter((part) => part.type === "image_url").length;
@@ -268,7 +290,22 @@ async function mergeEvents(run: AsyncIterable<StreamEvent>): Promise<unknown> {
     const choice = (whole["choices"] as { delta: Record<string, string | null>; finish_reason: string | null }[])[0];
     finish = choice?.finish_reason ?? finish;
     for (const [name, text] of Object.entries(choice?.delta ?? {}))
-      if (name !== "role") message[name] = `${(message[name] as string | undefined) ?? ""}${text ?? ""}`;
+      if (name === "tool_calls") addPieces(message, text as never);
+      else if (name !== "role") message[name] = `${(message[name] as string | undefined) ?? ""}${text ?? ""}`;
   }
   return { ...whole, object: "chat.completion", choices: [{ index: 0, message, finish_reason: finish }] };
+}
+
+interface CallPiece {
+  readonly index: number;
+  readonly function: { readonly arguments: string };
+}
+
+function addPieces(message: Record<string, unknown>, pieces: readonly CallPiece[]): void {
+  const calls = (message["tool_calls"] ??= []) as { function: { arguments: string } }[];
+  for (const { index, ...piece } of pieces) {
+    const call = calls[index];
+    if (call === undefined) calls[index] = structuredClone(piece);
+    else call.function.arguments += piece.function.arguments;
+  }
 }

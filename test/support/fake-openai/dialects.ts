@@ -141,6 +141,7 @@ export function propsOf(model: FakeServedModel | undefined, parallel: number, li
   return {
     default_generation_settings: { params: {}, n_ctx: contextOf(model) },
     total_slots: parallel,
+    ...(model.hasTools === true && { chat_template: "{% if tools %}{{ tools }}{% endif %}{{ messages }}" }),
     model_alias: model.id,
     model_ftype: "Q4_1",
     model_path: `/models/${model.id}.gguf`,

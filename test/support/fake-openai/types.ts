@@ -1,4 +1,5 @@
 import type { FakeRequest } from "../fake-ollama/types.ts";
+import type { Script } from "../scripted.ts";
 
 /**
  * | dialect      | what answers                                                                              |
@@ -25,10 +26,10 @@ export interface FakeServedModel {
   readonly isEmbedding?: boolean;
   /** Its answer, or a function of the prompt. Default: a sentence about colours, eighty of them for a "long" one. */
   readonly reply?: string | ((prompt: string) => string);
-  /** The calls of tools that it answers a request with, instead of text; none for undefined. */
-  readonly calls?: (
-    body: FakeRequest["body"],
-  ) => readonly { readonly name: string; readonly input: object }[] | undefined;
+  /** Its answers with calls of tools. */
+  readonly script?: Script;
+  /** Whether its chat template has tools; default false. */
+  readonly hasTools?: boolean;
   /** It thinks first, unless `chat_template_kwargs.enable_thinking` is false or `reasoning_effort` is `none`. */
   readonly thinking?: string;
   /** Parameters that it refuses with 400, as OpenAI's reasoning models refuse `max_tokens` and `temperature`. */

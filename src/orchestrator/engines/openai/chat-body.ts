@@ -70,8 +70,8 @@ export function chatBody(request: GenerationRequest, { serverKind, refused, form
 }
 
 /**
- * Of own servers some take no tool's name as the choice: that tool alone is given, and required. In a form all are given,
- * so that the beginning of the prompt stays the same.
+ * Some own servers take no tool's name as the choice: that tool alone is given, and required. In a form all are given, so
+ * that the beginning of the prompt stays the same.
  */
 function toolUse(
   { tools = [], toolChoice, singleCall }: ToolUse,
@@ -80,9 +80,9 @@ function toolUse(
 ): Readonly<Record<string, unknown>> {
   if (tools.length === 0) return {};
   const name = typeof toolChoice === "object" ? toolChoice.name : undefined;
-  const isAlone = name !== undefined && !isCloud && !hasForm;
+  const onlyIt = name !== undefined && !isCloud && !hasForm;
   return {
-    tools: (isAlone ? tools.filter((tool) => tool.name === name) : tools).map((tool) => ({
+    tools: (onlyIt ? tools.filter((tool) => tool.name === name) : tools).map((tool) => ({
       type: "function",
       function: tool,
     })),

@@ -24,12 +24,19 @@ const engineAt = (host: string) =>
 
 describeEngineContract({
   name: "ollama (fake)",
-  models: { chat: "smollm2:135m", embedding: "all-minilm:latest" },
+  models: {
+    chat: "smollm2:135m",
+    embedding: "all-minilm:latest",
+    tools: "qwen2.5-coder:1.5b",
+    thinkingTools: "qwen3:0.6b",
+  },
   importable,
   create: async () => {
     const fake = await startFakeOllama({
       models: [
         { name: "smollm2:135m" },
+        { name: "qwen2.5-coder:1.5b", capabilities: ["completion", "tools"] },
+        { name: "qwen3:0.6b", capabilities: ["completion", "tools", "thinking"] },
         { name: "all-minilm:latest", architecture: "bert", capabilities: ["embedding"], contextTokens: 512 },
       ],
       loadDelayMs: 20,

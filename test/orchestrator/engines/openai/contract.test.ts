@@ -20,6 +20,9 @@ const noResidency = divergences("its models are loaded by the server alone", [
 const noLayers = divergences("its list has neither layers nor metadata", [
   "describe returns context, layers, vocabulary and capabilities",
 ]);
+const saysNothingOfTools = divergences("its list says nothing of tools, which its models are known for", [
+  "a model with tools is described as one",
+]);
 const noSizes = divergences("a cloud tells neither sizes nor its version", [
   "the list contains the chat model with its size",
   "health returns a version",
@@ -32,30 +35,36 @@ function onFake(fakeOptions: FakeOpenAiOptions, options: Partial<OpenAiOptions>)
   };
 }
 
-const chatModel = { id: "smollm2", contextTokens: 2_048 };
+const chatModel = { id: "smollm2", contextTokens: 2_048, hasTools: true };
 
 describeEngineContract({
   name: "openai (fake llama-server)",
-  models: { chat: "smollm2" },
+  models: { chat: "smollm2", tools: "smollm2" },
   create: onFake({ dialect: "llama-server", models: [chatModel] }, {}),
   divergences: [...noLibrary, ...noResidency, ...noLayers],
 });
 
 describeEngineContract({
   name: "openai (fake cloud)",
-  models: { chat: "gpt-fake", embedding: "text-embedding-fake" },
+  models: {
+    chat: "gpt-fake",
+    embedding: "text-embedding-fake",
+    tools: "gpt-fake",
+    thinkingTools: "thinker-fake",
+  },
   create: onFake(
     {
       dialect: "cloud",
       apiKey: "key-of-the-test",
       models: [
         { id: "gpt-fake", contextTokens: 2_048 },
+        { id: "thinker-fake", contextTokens: 2_048, thinking: "A city is asked for." },
         { id: "text-embedding-fake", isEmbedding: true },
       ],
     },
     { serverKind: "cloud", trust: "remote", apiKey: async () => "key-of-the-test" },
   ),
-  divergences: [...noLibrary, ...noResidency, ...noLayers, ...noSizes],
+  divergences: [...noLibrary, ...noResidency, ...noLayers, ...noSizes, ...saysNothingOfTools],
 });
 
 const ownContext = divergences("the context of a load is a setting of the server", [
@@ -75,7 +84,7 @@ const afterLoad = async (baseUrl: string, dispose: () => Promise<void> = async (
 
 describeEngineContract({
   name: "openai (fake llama-server in router mode)",
-  models: { chat: "smollm2" },
+  models: { chat: "smollm2", tools: "smollm2" },
   create: async () => {
     const fake = await startFakeOpenAi({ dialect: "llama-router", models: [chatModel], loadDelayMs: 20 });
     return await afterLoad(fake.baseUrl, () => fake.close());
