@@ -50,6 +50,7 @@ const examples: Readonly<Record<string, unknown>> = {
   "http.doors": ["openai", "anthropic"],
   "http.upstreams.anthropic": "https://api.anthropic.com",
   "http.upstreams.openai": "https://api.openai.com",
+  "http.ollamaPort": 11_434,
   "http.modelNames": { "gpt-4o*": "ollm/auto", "claude-haiku-*": "ollm/fast" },
   "providers.ollama.hosts": [
     "http://box.lan:11434",

@@ -53,7 +53,7 @@ export interface Hello {
     readonly port: number;
     /** For a loopback address only. */
     readonly isWithoutToken?: boolean;
-    /** Protocols that it answers beside MCP; absent: those of the settings. */
+    /** Protocols that it answers alone; absent: MCP, and those of the settings. */
     readonly doors?: readonly ("openai" | "anthropic" | "ollama")[];
   };
 }

@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
@@ -188,6 +188,63 @@ describe("ollm serve", () => {
     const { code, stderr } = await finished(["serve", "--port", "0", "--bind", "0.0.0.0", "--no-token"]);
     expect(code).toBe(1);
     expect(stderr).toContain("needs a token");
+  });
+
+  const freePort = async (): Promise<number> => {
+    const server = createServer();
+    await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+    const { port } = server.address() as AddressInfo;
+    await new Promise((resolve) => server.close(resolve));
+    return port;
+  };
+
+  it("serves Ollama's API alone at http.ollamaPort, with the token, and follows the settings", async () => {
+    const port = await freePort();
+    const url = `http://127.0.0.1:${port}`;
+    await mkdir(home, { mode: 0o700 });
+    const set = (more: string) => writeFile(path.join(home, "config.yaml"), `http:\n  ollamaPort: ${port}\n${more}`);
+    await set("");
+    const serving = await serve();
+    await expect.poll(() => serving.stderr()).toContain(`Ollama's API is served at ${url}, with the token`);
+    const headers = { authorization: `Bearer ${await tokenOf(serving)}` };
+    const ask = async (target: string, more: object = headers) => {
+      const reply = await fetch(`${url}${target}`, { headers: more as Record<string, string> });
+      return [reply.status, await reply.text()] as const;
+    };
+    expect(await ask("/")).toEqual([200, "Ollama is running"]);
+    expect((await ask("/api/tags", {}))[0]).toBe(401);
+    for (const target of ["/mcp", "/health", "/dashboard", "/metrics", "/v1/models"])
+      expect([target, ...(await ask(target))]).toEqual([target, 404, `{"error":"${target} is not served here"}`]);
+    // The other listener has no such API: http.doors doesn't name it.
+    expect((await fetch(`${serving.url}/api/tags`, { headers })).status).toBe(404);
+
+    await set("  ollamaWithoutToken: true\n");
+    await expect.poll(async () => (await ask("/api/version", {}).catch(() => [0]))[0], { timeout: 10_000 }).toBe(200);
+    expect((await ask("/api/version", { origin: "http://evil.example" }))[0]).toBe(403);
+    expect(await fetch(`${serving.url}/health`).then(async (reply) => reply.text())).toBe('{"ok":true}');
+
+    serving.process.kill("SIGTERM");
+    await serving.exited;
+    await expect.poll(() => ask("/").catch(() => "closed"), { timeout: 10_000 }).toBe("closed");
+  });
+
+  it("serves all the rest where an Ollama or another program has http.ollamaPort, and says so", async () => {
+    for (const [version, who] of [
+      ["0.33.0", "an Ollama server (0.33.0)"],
+      [undefined, "another program"],
+    ] as const) {
+      const taken = createServer((_request, response) => response.end(JSON.stringify({ version })));
+      await new Promise<void>((resolve) => taken.listen(0, "127.0.0.1", resolve));
+      const { port } = taken.address() as AddressInfo;
+      await mkdir(home, { mode: 0o700, recursive: true });
+      await writeFile(path.join(home, "config.yaml"), `http:\n  ollamaPort: ${port}\n`);
+      const serving = await serve();
+      await expect.poll(() => serving.stderr(), { timeout: 10_000 }).toContain(`port ${port} is taken by ${who}`);
+      expect(await health(serving)).toBe(200);
+      taken.close();
+      serving.process.kill("SIGTERM");
+      await serving.exited;
+    }
   });
 
   it.each([

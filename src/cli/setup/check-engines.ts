@@ -70,6 +70,11 @@ async function askOllama(asked: {
     const problem = (text: string, next: NextSteps) => (hasOther ? warn : fail)(name, text, next);
     try {
       const { body } = await getWithin(world.get, `${baseUrl}/api/version`, signal, 1_500);
+      // With the version, or in what it says of the token.
+      if (/\bollm\b/.test(body)) {
+        const text = `no Ollama server at ${label}: ollm itself answers there (http.ollamaPort)`;
+        return hasOther ? ok(name, text) : fail(name, text, setHost);
+      }
       const version = versionOf(body);
       if (version !== undefined) return ok(name, `${version} at ${label}`);
       return problem(`the server at ${label} is not Ollama`, setHost);

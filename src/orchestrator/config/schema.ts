@@ -232,6 +232,21 @@ export const settingsSchema = z.strictObject({
         .describe(
           "Names that programs ask those protocols for (patterns) and what they mean: a model, ollm/auto or ollm/PROFILE. The last match wins.",
         ),
+      ollamaPort: z
+        .number()
+        .int()
+        .min(1)
+        .max(65_535)
+        .optional()
+        .meta(daemon)
+        .describe(
+          "Port of this machine at which `ollm serve` answers Ollama's protocol alone, for programs that expect an Ollama server: 11434, where none runs.",
+        ),
+      ollamaWithoutToken: z
+        .boolean()
+        .default(false)
+        .meta(daemon)
+        .describe("Whether programs on this machine may use ollamaPort without the token."),
       metricsWithoutToken: z
         .boolean()
         .default(false)

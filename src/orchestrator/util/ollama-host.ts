@@ -15,6 +15,9 @@ export interface OllamaHost {
   readonly isLoopback: boolean;
 }
 
+/** In requests of our engine, so that our own server of Ollama's API (`http.ollamaPort`) is never taken for an Ollama. */
+export const ollamaEngineHeader = "ollm-engine";
+
 const next = advice("use host, host:port or http(s)://host:port, such as http://127.0.0.1:11434");
 
 /**

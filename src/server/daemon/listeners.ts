@@ -9,7 +9,7 @@ import { Dashboard, type KeptSessions } from "../http/dashboard.ts";
 import { type HttpListener, openHttpListener } from "../http/listener.ts";
 import { type CallerOrigin, callerParts, noticesFor } from "./caller-home.ts";
 import type { DaemonParts } from "./parts.ts";
-import { messageOf } from "../../orchestrator/util/message-of.ts";
+import { codeOf, messageOf } from "../../orchestrator/util/message-of.ts";
 
 /** The dashboard's first choice, so that a bookmark stays right; `ollm serve` has 7411. */
 const dashboardPort = 7412;
@@ -17,6 +17,9 @@ const dashboardPort = 7412;
 const retryMs: readonly number[] = [0, 100, 250, 500, 1_000, 2_000, 4_000];
 /** After this time a page that was open has reconnected, or is gone. */
 const reconnectMs = 60_000;
+
+/** How long the program at a port is asked what it is. */
+const probeMs = 1_000;
 
 /** The daemon's HTTP listeners: those that `ollm serve` leases, and its own, for the dashboard. */
 export class Listeners {
@@ -28,6 +31,11 @@ export class Listeners {
   #ownUrl: string | undefined;
   /** Aborts when a link is asked for: it waits for no port. */
   readonly #asked = new AbortController();
+  /** Those leased by `ollm serve`. */
+  #serves = 0;
+  /** `http.ollamaPort` as it was last opened, or why it was not. */
+  #ollama: { readonly key: string; readonly listener?: HttpListener; readonly notice: string } | undefined;
+  #ollamaWork = Promise.resolve();
   #isClosed = false;
   #kept: Kept;
 
@@ -55,7 +63,9 @@ export class Listeners {
   }
 
   get urls(): readonly string[] {
-    const leased = [...this.#leased.values()].map(({ url }) => url);
+    const leased = [...this.#leased.values(), ...(this.#ollama?.listener ? [this.#ollama.listener] : [])].map(
+      ({ url }) => url,
+    );
     return this.#ownUrl === undefined ? leased : [...leased, this.#ownUrl];
   }
 
@@ -68,15 +78,25 @@ export class Listeners {
     const notices = await noticesFor(callerParts(this.#parts, "http", origin), origin, this.#parts.orchestrator);
     const listener = await opening;
     this.#leased.set(socket, listener);
+    const isServe = wanted.doors === undefined;
+    if (isServe) this.#serves += 1;
+    const { live } = await this.#parts.orchestrator.open();
+    const ignore = live.onChange(() => void this.#followOllamaPort(origin));
     const close = (): void => {
-      if (this.#leased.delete(socket)) this.#close(listener);
+      ignore();
+      if (!this.#leased.delete(socket)) return;
+      if (isServe) this.#serves -= 1;
+      this.#close(listener);
+      void this.#followOllamaPort(origin);
     };
     socket.once("close", close);
+    const ollama = await this.#followOllamaPort(origin);
     // No more messages follow; reading detects the end.
     socket.resume();
     if (socket.destroyed || this.#isClosed) return close();
     const { url, tokenFile } = listener;
-    welcome({ ok: true, http: { url, tokenFile }, ...(notices.length > 0 && { notices }) });
+    const said = [...notices, ...(isServe && ollama !== undefined ? [ollama] : [])];
+    welcome({ ok: true, http: { url, tokenFile }, ...(said.length > 0 && { notices: said }) });
   }
 
   /** Answers with a link to the dashboard. */
@@ -111,6 +131,37 @@ export class Listeners {
     const own = await this.#own?.catch(() => undefined);
     await Promise.all([...this.#leased.values(), ...(own === undefined ? [] : [own])].map((each) => each.close()));
     this.#leased.clear();
+    await this.#followOllamaPort(this.#ownOrigin);
+  }
+
+  /** Opens and closes `http.ollamaPort` by the settings, while `ollm serve` runs. Resolves with what to say of it. */
+  async #followOllamaPort(origin: CallerOrigin): Promise<string | undefined> {
+    this.#ollamaWork = this.#ollamaWork.then(async () => {
+      const { ollamaPort: port, ollamaWithoutToken: isWithoutToken } =
+        this.#parts.orchestrator.current()?.settings.http ?? {};
+      const key = port === undefined || this.#serves === 0 || this.#isClosed ? "" : `${port} ${isWithoutToken}`;
+      if (key === (this.#ollama?.key ?? "") && (key === "" || this.#ollama?.listener !== undefined)) return;
+      await this.#ollama?.listener?.close().catch(() => undefined);
+      this.#ollama = undefined;
+      if (port === undefined || key === "") return;
+      try {
+        const wanted = {
+          bind: "127.0.0.1",
+          port,
+          doors: ["ollama"] as const,
+          ...(isWithoutToken === true && { isWithoutToken }),
+        };
+        const listener = await this.#open(origin, wanted);
+        const how = isWithoutToken === true ? "without a token" : "with the token";
+        this.#ollama = { key, listener, notice: `Ollama's API is served at ${listener.url}, ${how}` };
+      } catch (error) {
+        const notice = `http.ollamaPort: ${await whyNot(port, error)}; Ollama's API is not served there`;
+        this.#parts.log.warn(notice);
+        this.#ollama = { key, notice };
+      }
+    });
+    await this.#ollamaWork;
+    return this.#ollama?.notice;
   }
 
   get #ownOrigin(): CallerOrigin {
@@ -192,6 +243,21 @@ export class Listeners {
     } catch (error) {
       this.#parts.log.warn(`dashboard: ${String(error)}`);
     }
+  }
+}
+
+/** Who has the port, as far as its answer tells. */
+async function whyNot(port: number, error: unknown): Promise<string> {
+  if (codeOf((error as { readonly cause?: unknown }).cause) !== "EADDRINUSE") return messageOf(error);
+  const at = `port ${port} is taken by`;
+  try {
+    const reply = await fetch(`http://127.0.0.1:${port}/api/version`, { signal: AbortSignal.timeout(probeMs) });
+    const text = (await reply.text()).slice(0, 1_000);
+    if (/\bollm\b/.test(text)) return `${at} another ollm`;
+    const { version } = parseJson(text) as { readonly version?: unknown };
+    return `${at} ${typeof version === "string" ? `an Ollama server (${version.slice(0, 40)})` : "another program"}`;
+  } catch {
+    return `${at} another program`;
   }
 }
 

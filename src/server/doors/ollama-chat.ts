@@ -15,7 +15,14 @@ const maybe = <Schema extends z.ZodType>(schema: Schema) => schema.nullish().tra
 const flag = maybe(z.boolean());
 const text = maybe(z.string());
 /** Base64; a data: URL is accepted, too. */
-const images = maybe(z.array(z.string().transform((image) => image.replace(/^data:[^,]*;base64,/, ""))));
+const images = maybe(
+  z.array(
+    z
+      .string()
+      .transform((image) => image.replace(/^data:[^,]*;base64,/, ""))
+      .refine((image) => /^[A-Za-z0-9+/\s]+={0,2}\s*$/.test(image), "no base64"),
+  ),
+);
 
 const message = z.object({
   role: z.enum(["system", "user", "assistant", "tool"]),
@@ -188,8 +195,9 @@ function optionsOf(given: Record<string, unknown> = {}): {
   readonly others: readonly string[];
 } {
   const read = parsed(z.object({ options }), { options: given }).options;
-  const { num_predict: predict = 0, num_ctx: context = 0, ...rest } = read;
-  const positive = (tokens: number) => (tokens >= 1 ? Math.floor(tokens) : undefined);
+  const { num_predict: predict, num_ctx: context, ...rest } = read;
+  const positive = (tokens: number | undefined) =>
+    tokens === undefined || tokens < 0 ? undefined : Math.max(1, Math.floor(tokens));
   return {
     sampling: defined({
       temperature: rest.temperature,

@@ -71,7 +71,7 @@ interface HttpListenerOptions {
   readonly streamLimits?: StreamLimits;
   readonly graceMs?: number;
   readonly limits?: Partial<typeof listenerLimits>;
-  /** Absent: those of the settings. */
+  /** These alone, and nothing else; absent: those of the settings, beside all other routes. */
   readonly doors?: readonly DoorName[];
   /** Resolves the name in `bind`; the system's lookup when absent. */
   readonly lookup?: ListenOptions["lookup"];
@@ -164,14 +164,14 @@ export async function openHttpListener(options: HttpListenerOptions): Promise<Ht
   const currentLists = createAccessLists(address, port, settings, log);
 
   async function serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    const { socket } = request;
-    const token = tokenNow();
+    const [{ socket }, token] = [request, tokenNow()];
     const policy: AccessPolicy = {
       ...currentLists(),
       token,
       session: (bearer) => routes.sessionOf(bearer, token),
       hasOpenMetrics: settings().metricsWithoutToken,
       doors: options.doors ?? settings().doors,
+      hasDoorsOnly: options.doors !== undefined,
     };
     const verdict = judge(
       {

@@ -3,6 +3,7 @@ import { statSync } from "node:fs";
 import type { IncomingHttpHeaders } from "node:http";
 import { httpTokenFile } from "../../ipc/socket-path.ts";
 import { readHttpToken } from "../../ipc/token.ts";
+import { ollamaEngineHeader } from "../../orchestrator/util/ollama-host.ts";
 import type { DoorName } from "../doors/door.ts";
 
 /** Who may call: exact lists, in lower case. */
@@ -16,6 +17,8 @@ export interface AccessPolicy {
   readonly session?: (bearer: string) => string | undefined;
   /** Protocols that are served beside MCP. */
   readonly doors?: readonly DoorName[];
+  /** Nothing is served beside them. */
+  readonly hasDoorsOnly?: boolean;
   /** Programs on this machine read the metrics without a token. */
   readonly hasOpenMetrics?: boolean;
 }
@@ -120,7 +123,8 @@ const tokenParameters: ReadonlySet<string> = new Set([
 export function judge(request: RequestHead, policy: AccessPolicy): Verdict {
   const door = request.target.startsWith("/") ? doorOf(request, policy) : undefined;
   const verdict = judgeRoute(request, policy, door);
-  return verdict.kind === "refused" && door !== undefined ? { ...verdict, door } : verdict;
+  const shape = door ?? (policy.hasDoorsOnly === true ? policy.doors?.[0] : undefined);
+  return verdict.kind === "refused" && shape !== undefined ? { ...verdict, door: shape } : verdict;
 }
 
 /** Whose programs ask for such a path. Both OpenAI's and Anthropic's list models, and only the latter state a version. */
@@ -162,12 +166,17 @@ function judgeRoute(request: RequestHead, policy: AccessPolicy, door: DoorName |
     return { kind: "preflight" };
   }
 
+  // Before the token is: an engine has none, and is to learn what it reached.
+  if (door === "ollama" && ollamaEngineHeader in headers) return refused(508, "ollm itself answers here, not Ollama");
+
   const query = new URLSearchParams(search);
   if ([...query.keys()].some((name) => tokenParameters.has(name.toLowerCase()))) return tokenInUrl;
-  const isProbe = path === "/health" && method === "GET" && headers.authorization === undefined;
+  const isProbe =
+    policy.hasDoorsOnly !== true && path === "/health" && method === "GET" && headers.authorization === undefined;
   if (isProbe && policy.token !== "none") return { kind: "probe" };
   if (isGreeting(request, path, policy, door)) return { kind: "probe" };
-  const known = door === undefined ? routes.get(path) : doorRoute(door);
+  const others = policy.hasDoorsOnly === true ? undefined : routes.get(path);
+  const known = door === undefined ? others : doorRoute(door);
   const own =
     door && (headers[tokenHeader] ?? (headers.authorization === undefined ? headers["x-api-key"] : undefined));
   const caller = callerOf(own === undefined ? headers.authorization : `Bearer ${String(own)}`, policy, known);
@@ -183,6 +192,7 @@ function judgeRoute(request: RequestHead, policy: AccessPolicy, door: DoorName |
   if (words.some((word) => isToken(word, policy.token) || policy.session?.(word) !== undefined)) return tokenInUrl;
 
   if (known === undefined) {
+    if (policy.hasDoorsOnly === true) return refused(404, `${path.slice(0, 100)} is not served here`);
     return refused(404, "no such route: /mcp, /sse, /messages, /health, /metrics and /dashboard are served");
   }
   if (!known.methods.includes(method)) {

@@ -57,7 +57,16 @@ export interface TestListener {
 export interface TestListenerSetup extends Partial<
   Pick<
     HttpListenerOptions,
-    "bind" | "port" | "isWithoutToken" | "timers" | "streamLimits" | "graceMs" | "limits" | "lookup" | "problems"
+    | "bind"
+    | "port"
+    | "doors"
+    | "isWithoutToken"
+    | "timers"
+    | "streamLimits"
+    | "graceMs"
+    | "limits"
+    | "lookup"
+    | "problems"
   >
 > {
   readonly orchestrator?: Orchestrator;

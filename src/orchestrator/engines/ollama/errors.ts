@@ -60,10 +60,15 @@ function readVendorError(value: unknown): {
  * | out of memory, a runner that was killed or stopped            | `OutOfMemory`           |
  * | any other end of the runner, unloadable file                  | `LoadFailed`            |
  * | 403 with a text (Ollama's cloud is switched off)              | `PrivacyLocked`         |
+ * | 508: our own server of Ollama's API (`http.ollamaPort`)        | `EngineUnreachable`     |
  * | 403 without one (foreign Host), no error text (another program) | `EngineUnreachable`  |
  * | anything else                                                 | `attempt.otherwise`     |
  */
 export function errorOfReply(status: number, body: string, attempt: Attempt, label: string): OrchestratorError {
+  if (status === 508)
+    return new EngineUnreachable(`no Ollama server is at ${label}: ollm itself answers there (http.ollamaPort)`, {
+      next: { step: "changeSetting", setting: "providers.ollama.host" },
+    });
   // A body that was truncated for its length is still an error text.
   const parsed = jsonIn(body) ?? (/^\s*\{"error":"/.test(body) ? { error: body.slice(body.indexOf(":") + 2) } : body);
   const hasErrorText = isRecord(parsed) && "error" in parsed;

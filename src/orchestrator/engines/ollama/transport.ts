@@ -1,6 +1,6 @@
 import type { Ollama } from "ollama/browser";
 import type { ConnectionUsage } from "../../api/facade-status.ts";
-import type { OllamaHost } from "../../util/ollama-host.ts";
+import { type OllamaHost, ollamaEngineHeader } from "../../util/ollama-host.ts";
 import { parseJson } from "../../util/parse-json.ts";
 import type { AddressGuard } from "../address-guard.ts";
 import type { PoolOptions } from "../connection-pools.ts";
@@ -29,6 +29,7 @@ interface Client {
 /** One line of a streamed reply, unchecked. */
 export type Line = Readonly<Record<string, unknown>>;
 
+const ownHeaders = { [ollamaEngineHeader]: "ollama" };
 const importOllama = () => import("ollama/browser");
 
 /**
@@ -79,7 +80,7 @@ export class OllamaTransport {
         take(last);
       },
     };
-    await this.#transport.stream(exchange, { path: this.#basePath + path, body }, taker, signal);
+    await this.#transport.stream(exchange, { path: this.#basePath + path, headers: ownHeaders, body }, taker, signal);
   }
 
   /** `Transport.exchange` with a client. */
@@ -96,7 +97,7 @@ export class OllamaTransport {
         const reply = await send({
           method: (init.method ?? "GET") as "GET" | "POST" | "DELETE",
           path: new URL(String(url)).pathname,
-          headers: init.headers as Record<string, string>,
+          headers: { ...(init.headers as Record<string, string>), ...ownHeaders },
           ...(typeof body === "string" ? { body } : {}),
         });
         // All that the package reads: a real `Response` over a web stream costs a tenth of a millisecond.
@@ -105,7 +106,7 @@ export class OllamaTransport {
       return await talk({
         ollama: new Ollama({ host: baseUrl, fetch }),
         send: async (method, path, expected, body) => {
-          const headers = body ? { "content-length": String(body.bytes) } : {};
+          const headers = { ...ownHeaders, ...(body && { "content-length": String(body.bytes) }) };
           const content = body ? { body: body.stream } : {};
           const reply = await send({ method, path: this.#basePath + path, expected, headers, ...content });
           await reply.text();
