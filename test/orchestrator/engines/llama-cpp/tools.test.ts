@@ -15,6 +15,13 @@ const files = {
   "loop:tiny": { says: "\n<tool_call> again", chatTemplate: toolsTemplate },
   "writer:tiny": { says: 'Here it is: {"name": "turn" } and no call.', chatTemplate: toolsTemplate },
   "fence:tiny": { says: '```json\n{ "name": "turn", "arguments": {} } ```', chatTemplate: toolsTemplate },
+  "thinker:tiny": {
+    says: "<think>\nFirst I consider it.\n</think>\n\nNow. <tool_call> on",
+    chatTemplate: toolsTemplate.replace(
+      "{% if message.content or",
+      "{% if message.reasoning_content %}{{ '\\n<think>\\n' + message.reasoning_content + '\\n</think>\\n' }}{% endif %}{% if message.content or",
+    ),
+  },
   "json:tiny": { says: '{"done": true}', chatTemplate: toolsTemplate },
   "endless:tiny": { isEndless: true, says: "and so on and on", chatTemplate: toolsTemplate },
   "plain:tiny": {},
@@ -117,17 +124,39 @@ describe("tools of the embedded engine", { timeout: testLimitMs }, () => {
     expect(written(answer)).toEqual([{ name: "turn", arguments: expect.stringContaining('"to": "on"') as string }]);
   });
 
+  it("are called beside thoughts, which the next turn has, too", async () => {
+    const answer = await ask("thinker:tiny", { think: true });
+    expect(answer.thinking?.trim()).toBe("First I consider it.");
+    expect(answer.text.trim()).toBe("Now.");
+    expect(written(answer)[0]?.name).toBe("turn");
+    const { text: content, thinking = "", toolCalls = [] } = answer;
+    const results = toolCalls.map(({ id }) => ({ role: "tool", content: "It is on.", toolCallId: id }) as const);
+    const messages = [user, { role: "assistant", content, thinking, toolCalls } as const, ...results];
+    const next = await ask("thinker:tiny", { messages, think: true });
+    expect(next.promptTokens).toBe(await count("thinker:tiny", { messages, think: true }));
+    expect(next.cachedPromptTokens).toBeGreaterThanOrEqual(answer.promptTokens);
+    // A grammar from the first token has no place for thoughts.
+    const forced = await ask("thinker:tiny", { think: true, toolChoice: "required", singleCall: true });
+    expect(forced.thinking).toBeUndefined();
+    expect(forced.toolCalls).toHaveLength(1);
+  });
+
   it("are not called by JSON that is no call", async () => {
     const answer = await ask("writer:tiny", { tools: [turnAll] });
     expect(answer.toolCalls).toBeUndefined();
     expect(answer.text).toContain("no call.");
   });
 
-  it("are called more than once, unless one call is asked for", async () => {
-    const many = await ask("loop:tiny", {});
-    expect(many.toolCalls?.length).toBeGreaterThan(2);
+  it("are called more than once, unless one call is asked for; a call that repeats ends the answer", async () => {
+    const many = await ask("loop:tiny", { tools: [turn, note], sampling: { temperature: 2, seed: 3 }, maxTokens: 600 });
+    expect(many.toolCalls?.length).toBeGreaterThan(1);
     expect(new Set(many.toolCalls?.map(({ id }) => id)).size).toBe(many.toolCalls?.length);
+    expect(new Set(written(many).map((call) => JSON.stringify(call))).size).toBe(many.toolCalls?.length);
     expect(many.heard.calls).toEqual(written(many));
+    const repeated = await ask("loop:tiny", { tools: [turnAll] });
+    expect(written(repeated)).toEqual([{ name: "turn_all", arguments: "{}" }]);
+    expect(repeated.heard.calls).toEqual(written(repeated));
+    expect(repeated.finishReason).toBe("stop");
     const one = await ask("loop:tiny", { singleCall: true });
     expect(one.toolCalls).toHaveLength(1);
     expect(one.finishReason).toBe("stop");

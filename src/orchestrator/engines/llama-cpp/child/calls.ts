@@ -86,6 +86,8 @@ function triggersOf(
   return [own, ...others];
 }
 
+const maxAtOnce = 64;
+
 interface CallParts {
   readonly library: NodeLlamaCpp;
   readonly llama: Llama;
@@ -100,6 +102,8 @@ interface Writing {
   readonly history: readonly ChatHistoryItem[];
   readonly sequence: ContextSequence;
   readonly sampler: object;
+  /** In parts, which can be paused and cancelled. */
+  readonly evaluate: (tokens: readonly Token[]) => Promise<void>;
   readonly maxTokens: number;
 }
 
@@ -167,10 +171,20 @@ export class Calls {
     return grammar.text(`${call} ${more} ${closing === "" ? "" : `(${quoted(closing)})?`}`);
   }
 
-  /** Reads what the grammar allowed, piece by piece. */
+  /**
+   * Reads what the grammar allowed, piece by piece. A call that is as an earlier one so far is held back: small models repeat
+   * their calls without end.
+   */
   #reader(emit: (delta: CallDelta) => void) {
     const { prefix, between = "", afterName, suffix } = this.#syntax;
     const calls: { name: string; arguments: string }[] = [];
+    const held: CallDelta[] = [];
+    const pass = (delta: CallDelta) => {
+      held.push(delta);
+      const { name = "", arguments: json = "" } = calls.at(-1) ?? {};
+      if (!calls.slice(0, -1).some((call) => call.name === name && call.arguments.startsWith(json))) flush();
+    };
+    const flush = () => held.splice(0).forEach(emit);
     let text = "";
     let state: "name" | "arguments" | "after" = "name";
     let [depth, isString, isEscaped] = [0, false, false];
@@ -179,8 +193,8 @@ export class Calls {
       const tool = this.#tools.find(({ name }) => text.startsWith(`${name}${afterName(name)}{`));
       if (tool === undefined) return false;
       text = text.slice(tool.name.length + afterName(tool.name).length);
-      emit({ index: calls.length, name: tool.name, arguments: "" });
       calls.push({ name: tool.name, arguments: "" });
+      pass({ index: calls.length - 1, name: tool.name, arguments: "" });
       state = "arguments";
       return true;
     };
@@ -206,7 +220,7 @@ export class Calls {
       text = text.slice(piece.length);
       if (call === undefined || piece === "") return false;
       call.arguments += piece;
-      emit({ index: calls.length - 1, arguments: piece });
+      pass({ index: calls.length - 1, arguments: piece });
       return state === "after";
     };
     const readAfter = (): boolean => {
@@ -218,27 +232,39 @@ export class Calls {
     };
     return {
       calls,
-      read(piece: string) {
+      /** Whether there may be more. */
+      read(piece: string): boolean {
         text += piece;
         while (state === "name" ? readName() : state === "arguments" ? readArguments() : readAfter());
+        return state !== "after" || held.length === 0;
+      },
+      /** Without a repeated call. */
+      end() {
+        if (state === "after" && held.length > 0) calls.pop();
+        else flush();
       },
     };
   }
 
   /** Lets the model write calls after the answer so far, and reads them. */
   async write(
-    { history, sequence, sampler, maxTokens }: Writing,
+    { history, sequence, sampler, maxTokens, evaluate }: Writing,
     emit: (delta: CallDelta) => void,
     signal: AbortSignal,
   ): Promise<Pick<GenerateDone, "toolCalls" | "finishReason">> {
     const { library, model, contextTokens } = this.#parts;
     const reader = this.#reader(emit);
-    const ended = (finishReason: GenerateDone["finishReason"]) => ({ toolCalls: reader.calls, finishReason });
+    const ended = (finishReason: GenerateDone["finishReason"]) => {
+      reader.end();
+      return { toolCalls: reader.calls, finishReason };
+    };
     const tokens = this.#begin(history);
     let left = Math.min(maxTokens, contextTokens - tokens.length - 1);
     if (left < 1) return ended("length");
     const grammar = await this.#grammar();
     await sequence.adaptStateToTokens(tokens.slice(0, -1), false);
+    // The text of a long answer may have other tokens than the model wrote.
+    if (tokens.length - sequence.nextTokenIndex > maxAtOnce) await evaluate(tokens.slice(sequence.nextTokenIndex, -1));
     throwIfAborted(signal);
     const grammarEvaluationState = new library.LlamaGrammarEvaluationState({ model, grammar });
     let [read, unread]: [Token[], Token[]] = [tokens.slice(-4), []];
@@ -250,7 +276,7 @@ export class Calls {
       const piece = model.detokenize(unread, true, read);
       // A character of several tokens.
       if (!piece.endsWith("\u{FFFD}")) {
-        reader.read(piece);
+        if (!reader.read(piece)) break;
         [read, unread] = [unread, []];
       }
       left -= 1;

@@ -154,7 +154,17 @@ async function decode(
         ? { history: prompt.history, finishReason: "stop" as const, beginsCall: true }
         : await respond(parts, request, prompt, calls?.triggers ?? [], pass, until);
     const { customStopTriggers: _stop, repeatPenalty: _repeated, ...sampler } = samplerOptions(request);
-    const writing = { history: said.history, sequence, sampler, maxTokens: request.maxTokens - written() };
+    const writing = {
+      history: said.history,
+      sequence,
+      sampler,
+      maxTokens: request.maxTokens - written(),
+      async evaluate(tokens: readonly Token[]) {
+        await parts.prefill(sequence, tokens, pause, until, () => emit({ type: "phase", phase: "decode" }));
+        pause.resumed = begin;
+        begin();
+      },
+    };
     const called =
       calls !== undefined && said.beginsCall
         ? await calls.write(writing, (call) => pass({ type: "delta", call }), until)
