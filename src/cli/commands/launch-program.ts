@@ -154,6 +154,8 @@ export const launchPrograms = {
       arguments: ["--auth-type", "openai", "--openai-base-url", `${url}/v1`, "--model", model],
       variables: {
         QWEN_CODE_MAX_OUTPUT_TOKENS: String(Math.floor(contextTokens / answerShare)),
+        QWEN_STREAM_IDLE_TIMEOUT_MS: String(patienceMs),
+        QWEN_STREAM_MAX_LIFETIME_MS: String(patienceMs),
         QWEN_USAGE_STATISTICS_ENABLED: "false",
       },
       tokenVariable: "OPENAI_API_KEY",
