@@ -64,6 +64,9 @@ export const launchPrograms = {
         }),
         "--model",
         model,
+        // Its own default asks the model whether a call is risky, which a small one can't say.
+        "--permission-mode",
+        "default",
       ],
       variables: {
         ANTHROPIC_BASE_URL: url,
