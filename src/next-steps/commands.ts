@@ -1,41 +1,12 @@
 import { formatBytes } from "../orchestrator/util/format-bytes.ts";
-import { common, modelThat, type ArgumentNames, type StepTable } from "./render.ts";
+import { aboutArguments, argumentNames, common, modelThat, type StepTable } from "./render.ts";
 
-const flags: ArgumentNames = {
-  audio: "--audio",
-  base: "the base model",
-  bind: "--bind",
-  check: "--check",
-  confirm: "--yes",
-  context: "--context-size",
-  engine: "--engine",
-  files: "--file",
-  force: "--force",
-  format: "--format",
-  images: "--image",
-  judge: "--judge",
-  keepAlive: "--keep-alive",
-  key: "the key",
-  maxTokens: "--max-tokens",
-  model: "--model",
-  models: "the models",
-  noToken: "--no-token",
-  overwrite: "--overwrite",
-  port: "--port",
-  profile: "--profile",
-  prompt: "the prompt",
-  scope: "--project",
-  split: "--split",
-  temperature: "--temperature",
-  template: "--template",
-  think: "--think",
-  value: "the value",
-  variables: "--var",
-};
+const flags = argumentNames("flag");
 
 /** Steps for a person at a shell: commands and flags. */
 export const commandSteps: StepTable = {
   ...common,
+  ...aboutArguments(flags),
   pullModel: ({ model, engine, because }) =>
     `run \`ollm pull ${model}${engine === undefined ? "" : ` --engine ${engine}`}\`${because === undefined ? "" : ` (${because})`}`,
   pullModelThat: ({ that, example }) => `pull ${modelThat(that, example)} (\`ollm pull NAME\`)`,
@@ -67,13 +38,8 @@ export const commandSteps: StepTable = {
       : to === true
         ? `add ${flags[argument]}`
         : `use ${flags[argument]} ${to}`,
-  omitArgument: ({ argument }) => `leave out ${flags[argument]}`,
-  changeArgument: ({ argument, because }) =>
-    `choose another ${flags[argument]}${because === undefined ? "" : ` (${because})`}`,
   nameFileIn: ({ argument }) => `give the file with ${flags[argument]}`,
   askUser: () => "give the missing value",
-  lowerArgument: ({ argument, to }) => `lower ${flags[argument]}${to === undefined ? "" : ` to ${to}`}`,
-  raiseArgument: ({ argument, to }) => `raise ${flags[argument]}${to === undefined ? "" : ` to ${to}`}`,
   listMemories: () => "run `ollm memory list` to see the keys",
   forgetMemory: ({ key }) => `run \`ollm memory forget ${key ?? "KEY"}\``,
   listTemplates: () => "run `ollm template list` to see the templates",
@@ -91,51 +57,14 @@ export const commandSteps: StepTable = {
   allowHost: ({ host }) => `if you trust this host, add ${host} to network.allowedHosts (\`ollm config edit\`)`,
   editSettings: () => "correct the file (`ollm config edit`)",
   showStatus: () => "run `ollm status` to see what is wrong",
-  restartDaemon: ({ after }) => `${after === undefined ? "" : `${after}, then `}run \`ollm daemon restart\``,
-  stopDaemon: () => "run `ollm daemon stop`",
-  listClients: () => "run `ollm daemon status` to see the clients",
-  checkInstallation: () => "run `ollm doctor`",
   showHelp: ({ command }) => `run \`ollm ${command === undefined ? "" : `${command} `}--help\` to see the options`,
-  setUpClient: ({ client }) => `run \`ollm setup${client === undefined ? "" : ` --client ${client}`}\``,
-  rotateToken: () => "run `ollm token rotate`",
   listDecisions: () => "run `ollm decisions` to see what was loaded and unloaded",
 };
 
-/** Arguments in a chat: its commands, and no flags of the shell. */
-const chatNames: ArgumentNames = {
-  audio: "the recordings",
-  base: "the base model",
-  bind: "the address",
-  check: "/set check",
-  confirm: "the confirmation",
-  context: "/set context-size",
-  engine: "the engine",
-  files: "/file",
-  force: "the forcing",
-  format: "/set format",
-  images: "/image",
-  judge: "the judge",
-  keepAlive: "the keep-alive",
-  key: "the key",
-  maxTokens: "/set max-tokens",
-  model: "/model",
-  models: "the models",
-  noToken: "the missing token",
-  overwrite: "the replacement",
-  port: "the port",
-  profile: "/set profile",
-  prompt: "the prompt",
-  scope: "the project",
-  split: "/set split",
-  temperature: "/set temperature",
-  template: "/template use",
-  think: "/set think",
-  value: "the value",
-  variables: "KEY=VALUE",
-};
+const chatNames = argumentNames("chat");
 
 /** What is typed for an argument that a command of the chat has; `otherwise` for others. */
-function typed(argument: keyof ArgumentNames, value: string, otherwise: string): string {
+function typed(argument: keyof typeof chatNames, value: string, otherwise: string): string {
   const name = chatNames[argument];
   return name.startsWith("/") ? `type ${name} ${value}` : `${otherwise} ${name}`;
 }

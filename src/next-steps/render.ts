@@ -5,7 +5,48 @@ export type StepTable = {
   readonly [Name in NextStep["step"]]: (step: Extract<NextStep, { readonly step: Name }>) => string;
 };
 
-export type ArgumentNames = Readonly<Record<Argument, string>>;
+const surfaces = ["tool", "flag", "chat"] as const;
+
+/** Each argument as an input of a tool, as a flag of the shell, and in a chat: its commands, where it has one. */
+const everyName: Readonly<Record<Argument, readonly [tool: string, flag: string, chat: string]>> = {
+  audio: ["audio", "--audio", "the recordings"],
+  base: ["base", "the base model", "the base model"],
+  bind: ["the address", "--bind", "the address"],
+  check: ["check", "--check", "/set check"],
+  confirm: ["confirm", "--yes", "the confirmation"],
+  context: ["context_tokens", "--context-size", "/set context-size"],
+  engine: ["engine", "--engine", "the engine"],
+  files: ["files", "--file", "/file"],
+  force: ["force", "--force", "the forcing"],
+  format: ["format", "--format", "/set format"],
+  images: ["images", "--image", "/image"],
+  judge: ["judge", "--judge", "the judge"],
+  keepAlive: ["keep_alive", "--keep-alive", "the keep-alive"],
+  key: ["key", "the key", "the key"],
+  maxTokens: ["max_tokens", "--max-tokens", "/set max-tokens"],
+  model: ["model", "--model", "/model"],
+  models: ["models", "the models", "the models"],
+  noToken: ["the option no-token", "--no-token", "the missing token"],
+  overwrite: ["overwrite", "--overwrite", "the replacement"],
+  port: ["port", "--port", "the port"],
+  profile: ["profile", "--profile", "/set profile"],
+  prompt: ["prompt", "the prompt", "the prompt"],
+  scope: ["scope", "--project", "the project"],
+  split: ["split", "--split", "/set split"],
+  temperature: ["temperature", "--temperature", "/set temperature"],
+  template: ["template", "--template", "/template use"],
+  think: ["think", "--think", "/set think"],
+  value: ["value", "the value", "the value"],
+  variables: ["variables", "--var", "KEY=VALUE"],
+};
+
+export function argumentNames(surface: (typeof surfaces)[number]): Readonly<Record<Argument, string>> {
+  const at = surfaces.indexOf(surface);
+  return Object.fromEntries(Object.entries(everyName).map(([argument, all]) => [argument, all[at]])) as Record<
+    Argument,
+    string
+  >;
+}
 
 /** The steps as sentences, alternatives joined by "or"; empty without steps. */
 export function renderSteps(steps: readonly NextStep[], table: StepTable): string {
@@ -54,6 +95,12 @@ export const common = {
   chooseOneOf: ({ names }) => (names.length === 1 ? `use ${names.join("")}` : `choose one of ${names.join(", ")}`),
   useModelName: () => "use a name like smollm2:135m, namespace/model:tag or hf.co/ORG/REPO:QUANT",
   setHome: ({ to = "another folder" }) => `set OLLM_HOME to ${to}`,
+  restartDaemon: ({ after }) => `${after === undefined ? "" : `${after}, then `}run \`ollm daemon restart\``,
+  stopDaemon: () => "run `ollm daemon stop`",
+  listClients: () => "run `ollm daemon status` to see the clients",
+  checkInstallation: () => "run `ollm doctor`",
+  setUpClient: ({ client }) => `run \`ollm setup${client === undefined ? "" : ` --client ${client}`}\``,
+  rotateToken: () => "run `ollm token rotate`",
   shareDaemon: () => "start `ollm` without --standalone",
   startStandalone: () => "start `ollm --standalone`, which needs no daemon",
   allowFolder: ({ folder = "/path/to/folder", configFile }) =>
@@ -63,6 +110,17 @@ export const common = {
         `or start the server with --root ${quoted(folder)} or OLLM_FILES_ROOTS=${quoted(folder)}`,
   advice: ({ text }) => text,
 } as const satisfies Partial<StepTable>;
+
+/** Steps about an argument that tools and commands say alike. */
+export function aboutArguments(named: ReturnType<typeof argumentNames>) {
+  return {
+    omitArgument: ({ argument }) => `leave out ${named[argument]}`,
+    changeArgument: ({ argument, because }) =>
+      `choose another ${named[argument]}${because === undefined ? "" : ` (${because})`}`,
+    lowerArgument: ({ argument, to }) => `lower ${named[argument]}${to === undefined ? "" : ` to ${to}`}`,
+    raiseArgument: ({ argument, to }) => `raise ${named[argument]}${to === undefined ? "" : ` to ${to}`}`,
+  } as const satisfies Partial<StepTable>;
+}
 
 /** The folder as a shell argument. */
 export function quoted(folder: string): string {

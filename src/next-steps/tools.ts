@@ -1,42 +1,13 @@
 import { advice, type NextStep } from "../orchestrator/api/next-step.ts";
 import { formatBytes } from "../orchestrator/util/format-bytes.ts";
-import { common, modelThat, quoted, type ArgumentNames, type StepTable } from "./render.ts";
+import { aboutArguments, argumentNames, common, modelThat, quoted, type StepTable } from "./render.ts";
 
-const names: ArgumentNames = {
-  audio: "audio",
-  base: "base",
-  bind: "the address",
-  check: "check",
-  confirm: "confirm",
-  context: "context_tokens",
-  engine: "engine",
-  files: "files",
-  force: "force",
-  format: "format",
-  images: "images",
-  judge: "judge",
-  keepAlive: "keep_alive",
-  key: "key",
-  maxTokens: "max_tokens",
-  model: "model",
-  models: "models",
-  noToken: "the option no-token",
-  overwrite: "overwrite",
-  port: "port",
-  profile: "profile",
-  prompt: "prompt",
-  scope: "scope",
-  split: "split",
-  temperature: "temperature",
-  template: "template",
-  think: "think",
-  value: "value",
-  variables: "variables",
-};
+const names = argumentNames("tool");
 
 /** Steps for an assistant: tools and their arguments; commands only for what the user must do. */
 export const toolSteps: StepTable = {
   ...common,
+  ...aboutArguments(names),
   pullModel: ({ model, engine, because }) =>
     `call pull_model with model "${model}"${engine === undefined ? "" : ` and engine "${engine}"`}${because === undefined ? "" : ` (${because})`}`,
   pullModelThat: ({ that, example }) => `call pull_model with ${modelThat(that, example)}`,
@@ -72,13 +43,8 @@ export const toolSteps: StepTable = {
     to === undefined
       ? `give ${names[argument]}`
       : `set ${names[argument]} to ${typeof to === "string" ? `"${to}"` : to}`,
-  omitArgument: ({ argument }) => `leave out ${names[argument]}`,
-  changeArgument: ({ argument, because }) =>
-    `choose another ${names[argument]}${because === undefined ? "" : ` (${because})`}`,
   nameFileIn: ({ argument }) => `name the file in ${names[argument]}`,
   askUser: () => "ask the user, then call again with the answer",
-  lowerArgument: ({ argument, to }) => `lower ${names[argument]}${to === undefined ? "" : ` to ${to}`}`,
-  raiseArgument: ({ argument, to }) => `raise ${names[argument]}${to === undefined ? "" : ` to ${to}`}`,
   listMemories: () => "call recall without a key to see what is remembered",
   forgetMemory: ({ key }) => (key === undefined ? "call forget" : `call forget with key "${key}"`),
   listTemplates: () => "call list_templates to see the templates",
@@ -101,13 +67,7 @@ export const toolSteps: StepTable = {
   allowHost: ({ host }) => `if you trust this host, add ${host} to the setting network.allowedHosts`,
   editSettings: () => "correct config.yaml (`ollm config edit` opens it)",
   showStatus: () => "call system_status to see what is wrong",
-  restartDaemon: ({ after }) => `${after === undefined ? "" : `${after}, then `}run \`ollm daemon restart\``,
-  stopDaemon: () => "run `ollm daemon stop`",
-  listClients: () => "run `ollm daemon status` to see the clients",
-  checkInstallation: () => "run `ollm doctor`",
   showHelp: ({ command }) => `run \`ollm ${command === undefined ? "" : `${command} `}--help\``,
-  setUpClient: ({ client }) => `run \`ollm setup${client === undefined ? "" : ` --client ${client}`}\``,
-  rotateToken: () => "run `ollm token rotate`",
   listDecisions: () => "run `ollm decisions`",
 };
 
