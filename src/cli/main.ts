@@ -7,16 +7,9 @@ import { resolveHome, startFolder } from "../orchestrator/config/home.ts";
 import { runFront } from "./front/front.ts";
 
 /** Flags with a value that clients start the server with; the daemon parses and validates them. */
-const valueFlags: ReadonlySet<string> = new Set([
-  "--root",
-  "--model",
-  "--provider",
-  "--host",
-  "--temperature",
-  "--max-tokens",
-  "--context-size",
-  "--tools",
-]);
+const valueFlags: ReadonlySet<string> = new Set(
+  "--root --model --provider --host --temperature --max-tokens --context-size --tools".split(" "),
+);
 
 /**
  * Whether a command line starts a client's stdio server through the daemon: it has only the server's own flags, and no

@@ -145,23 +145,13 @@ export function cancelledLine(requestId: MessageId, reason: unknown): string {
 }
 
 /** Methods that can be repeated without harm. */
-export const repeatable: ReadonlySet<string> = new Set([
-  "initialize",
-  "ping",
-  "server/discover",
-  "tools/list",
-  "resources/list",
-  "resources/templates/list",
-  "resources/read",
-  "resources/subscribe",
-  "resources/unsubscribe",
-  "prompts/list",
-  "prompts/get",
-  "completion/complete",
-  "logging/setLevel",
-  "subscriptions/listen",
-  "tasks/get",
-]);
+export const repeatable: ReadonlySet<string> = new Set(
+  (
+    "initialize ping server/discover tools/list resources/list resources/templates/list resources/read " +
+    "resources/subscribe resources/unsubscribe prompts/list prompts/get completion/complete " +
+    "logging/setLevel subscriptions/listen tasks/get"
+  ).split(" "),
+);
 
 /** The failure of a request whose daemon ended before it answered. */
 export function interrupted({ method, params }: Pick<Request, "method" | "params">): Failure {

@@ -26,15 +26,9 @@ const maxShownCharacters = 200;
 /** The limits of what is checked at once. Their product is what an enum may be compared with, in 3 ms. */
 const quick = { schemaNodes: 200, schemaCharacters: 4_000, product: 500_000, answerCharacters: 16_000 } as const;
 /** Keywords that may take a validator arbitrarily long, whatever the size of the schema and of the answer. */
-const slowKeywords: ReadonlySet<string> = new Set([
-  "$dynamicRef",
-  "$recursiveRef",
-  "$ref",
-  "format",
-  "pattern",
-  "patternProperties",
-  "uniqueItems",
-]);
+const slowKeywords: ReadonlySet<string> = new Set(
+  "$dynamicRef $recursiveRef $ref format pattern patternProperties uniqueItems".split(" "),
+);
 
 /** Whether the schema is checked, and an answer of this length is validated, within a few milliseconds. Looks at little itself. */
 export function isQuick(format: "json" | JsonSchema, answerCharacters = 0): boolean {
@@ -183,13 +177,7 @@ function onlyFence(text: string): string | undefined {
 /** Keywords whose values are no schemas, whatever they look like. */
 const values: ReadonlySet<string> = new Set(["const", "default", "enum", "example", "examples"]);
 /** Keywords that map names to schemas. */
-const maps: ReadonlySet<string> = new Set([
-  "$defs",
-  "definitions",
-  "dependentSchemas",
-  "patternProperties",
-  "properties",
-]);
+const maps: ReadonlySet<string> = new Set("$defs definitions dependentSchemas patternProperties properties".split(" "));
 
 /** A copy of a schema without examples and without patterns that can't be checked. Not deeper than `limits` allow. */
 function usable(schema: unknown, ignored: string[]): unknown {

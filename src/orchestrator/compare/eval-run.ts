@@ -21,12 +21,9 @@ type Stored = State["evals"][number];
 type Sample = State["answers"][number];
 
 /** Errors that say something about the model and this case: it gave no answer. Others say that it could not be asked. */
-const ofCase: ReadonlySet<string> = new Set([
-  "generation_failed",
-  "check_failed",
-  "prompt_too_long",
-  "unsupported_capability",
-]);
+const ofCase: ReadonlySet<string> = new Set(
+  "generation_failed check_failed prompt_too_long unsupported_capability".split(" "),
+);
 /** A model that can't be asked so often in a row is left: the others go on. */
 const maxRefusals = 3;
 /** At temperature 0 it decides nothing, except where an engine samples anyway. */

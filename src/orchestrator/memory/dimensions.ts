@@ -66,17 +66,9 @@ const ungated: ReadonlySet<string> = new Set(
 );
 
 /** Architectures with caches of another kind (indexers, compressed keys) or a second one for the encoder. */
-const otherCaches: ReadonlySet<string> = new Set([
-  "bailingmoe3",
-  "deepseek32",
-  "deepseek4",
-  "dflash",
-  "glm-dsa",
-  "kimi-k3",
-  "minimax-01",
-  "minimax-m3",
-  "t5",
-]);
+const otherCaches: ReadonlySet<string> = new Set(
+  "bailingmoe3 deepseek32 deepseek4 dflash glm-dsa kimi-k3 minimax-01 minimax-m3 t5".split(" "),
+);
 
 type DescribedFacts = Pick<ModelFacts, "metadata" | "vocabularySize">;
 

@@ -39,29 +39,12 @@ const keys = {
 const groups: ReadonlySet<string> = new Set(["tools", "routing"]);
 
 /** Settings that only the user may set, because a project could use them to widen what is allowed. */
-const usersOwn: ReadonlySet<string> = new Set([
-  "files",
-  "privacy",
-  "network",
-  "providers",
-  "host",
-  "keys",
-  "memory",
-  "recall",
-  "http",
-  "registry",
-  "store",
-  "engines",
-  "models",
-  "options",
-  "queue",
-  "jobs",
-  "daemon",
-  "log",
-  "projects",
-  "conversations",
-  "schemaVersion",
-]);
+const usersOwn: ReadonlySet<string> = new Set(
+  (
+    "files privacy network providers host keys memory recall http registry store engines models options " +
+    "queue jobs daemon log projects conversations schemaVersion"
+  ).split(" "),
+);
 
 /**
  * Parses a project file. Never throws: a file that isn't YAML gives no settings; keys that are unknown, invalid or not

@@ -273,19 +273,7 @@ const declared =
   /^(class|interface|enum|struct|trait|impl|mod|module|namespace|object|record|union|type|func|function\*?|fn|def|fun|sub|message|service|CREATE)\b\s*(.*)$/;
 const variable = /^(const|let|var|val)\s+([\w$]+)/;
 const method = /^[#*]?([A-Za-z_$][\w$]*)\s*(?:<[^>]{0,60}>)?\(.*\{$/;
-const statements = new Set([
-  "if",
-  "for",
-  "while",
-  "switch",
-  "catch",
-  "return",
-  "function",
-  "do",
-  "else",
-  "try",
-  "with",
-]);
+const statements = new Set("if for while switch catch return function do else try with".split(" "));
 
 const programOutline: Outline = {
   titleOf(line) {

@@ -1,6 +1,7 @@
 import type { InstalledModel } from "../api/types.ts";
 import { keyOfName } from "../util/model-name.ts";
 import { defined } from "../util/defined.ts";
+import rows from "./first-models.json" with { type: "json" };
 
 /** A model that is suggested to users who have none. */
 export interface FirstModel {
@@ -22,7 +23,7 @@ export interface FirstModel {
   readonly licence?: string;
 }
 
-/** Name, size (GB), parameters (billions), those active (billions), bytes read per token (GB), source, licence. */
+/** A row of `first-models.json`: name, size (GB), parameters (billions), those active (billions), bytes read per token (GB), source, licence. */
 type Row = readonly [
   name: string,
   size: number,
@@ -33,84 +34,18 @@ type Row = readonly [
   licence?: string,
 ];
 
-const lfmLicence = "free for companies with less than $10 million revenue";
-
-/**
- * Plain GGUF files of text models, which the embedded engine and Ollama run. Models that answer without thinking first
- * are preferred, since thinking takes minutes at 8 tokens/s; gpt-oss thinks briefly.
- */
-const plain: readonly Row[] = [
-  // Licences other than LFM's are Apache 2.0.
-  [
-    "hf.co/LiquidAI/LFM2.5-350M-GGUF:Q8_0",
-    0.379,
-    0.35,
-    0.35,
-    0.379,
-    "LiquidAI/LFM2.5-350M-GGUF: 379,217,632 bytes; 2026-11-22",
-    lfmLicence,
-  ],
-  [
-    "hf.co/LiquidAI/LFM2.5-1.2B-Instruct-GGUF:Q4_K_M",
-    0.731,
-    1.17,
-    1.17,
-    0.731,
-    "LiquidAI/LFM2.5-1.2B-Instruct-GGUF: 730,895,168 bytes; 2026-11-22",
-    lfmLicence,
-  ],
-  ["granite4.1:3b", 2.1, 3.4, 3.4, 2.1, "ollama.com/library/granite4.1: 2.1 GB, released 2026-04; 2026-11-22"],
-  [
-    "qwen3:4b-instruct",
-    2.5,
-    4.02,
-    4.02,
-    2.5,
-    "ollama.com/library/qwen3 (Qwen3-4B-Instruct-2507 Q4_K_M: 2,497,280,736 bytes); 2026-11-22",
-  ],
-  ["granite4.1:8b", 5.3, 8.8, 8.8, 5.3, "ollama.com/library/granite4.1: 5.3 GB, released 2026-04; 2026-11-22"],
-  [
-    "hf.co/ggml-org/gpt-oss-20b-GGUF",
-    12.1,
-    20.9,
-    3.6,
-    2.1,
-    "ggml-org/gpt-oss-20b-GGUF: 12,109,566,624 bytes, 3.6B active (model card); 2026-11-22",
-  ],
-  [
-    "hf.co/unsloth/Qwen3-30B-A3B-Instruct-2507-GGUF:Q4_K_M",
-    18.6,
-    30.5,
-    3.3,
-    2.0,
-    "unsloth/Qwen3-30B-A3B-Instruct-2507-GGUF: 18.6 GB, 3.3B active (model card); 2026-11-22",
-  ],
-];
-
-/**
- * Models that read images, which only Ollama runs. Gemma 4's E models read few of their parameters per token: the bytes
- * follow from measured speeds (E4B 145 tokens/s on an RTX 3090, E2B 56 on a GTX 1650 Ti).
- */
-const visionRows: readonly Row[] = [
-  ["qwen3.5:0.8b", 1.0, 0.87, 0.87, 0.8, "ollama.com/library/qwen3.5: 1.0 GB, released 2026-03; 2026-11-22"],
-  ["qwen3.5:2b", 2.7, 2.3, 2.3, 2.0, "ollama.com/library/qwen3.5: 2.7 GB; 2026-11-22"],
-  ["qwen3.5:4b", 3.4, 4.66, 4.66, 2.8, "ollama.com/library/qwen3.5: 3.4 GB; 2026-11-22"],
-  ["qwen3.5:9b", 6.6, 9.65, 9.65, 5.7, "ollama.com/library/qwen3.5: 6.6 GB; 2026-11-22"],
-  ["qwen3.5:35b", 24, 34.7, 3, 2.1, "ollama.com/library/qwen3.5: 24 GB, 3B active; 2026-11-22"],
-  ["gemma4:e2b", 7.2, 5.1, 2.3, 1.7, "ollama.com/library/gemma4: 7.2 GB, released 2026-04; 2026-11-22"],
-  ["gemma4:e4b", 9.6, 8, 4.5, 3.3, "ollama.com/library/gemma4: 9.6 GB; 2026-11-22"],
-  ["gemma4:12b", 7.6, 12, 12, 7.6, "ollama.com/library/gemma4: 7.6 GB; 2026-11-22"],
-  ["gemma4:26b", 18, 25.2, 3.8, 2.7, "ollama.com/library/gemma4: 18 GB, 3.8B active; 2026-11-22"],
-  ["gemma4:31b", 20, 30.7, 30.7, 19.6, "ollama.com/library/gemma4: 20 GB; 2026-11-22"],
-];
-
 /**
  * Models of 2025 and 2026 that lead Ollama's library and Hugging Face's GGUF downloads, with a published size. Where an
  * encoder for images is part of the file, decoding reads the rest.
+ *
+ * `plain` are plain GGUF files of text models, which the embedded engine and Ollama run. Models that answer without thinking
+ * first are preferred, since thinking takes minutes at 8 tokens/s; gpt-oss thinks briefly. Licences other than LFM's are
+ * Apache 2.0. `vision` are models that read images, which only Ollama runs. Gemma 4's E models read few of their
+ * parameters per token: the bytes follow from measured speeds (E4B 145 tokens/s on an RTX 3090, E2B 56 on a GTX 1650 Ti).
  */
 export const firstModels: readonly FirstModel[] = [
-  ...plain.map((row) => toModel(row, false)),
-  ...visionRows.map((row) => toModel(row, true)),
+  ...(rows.plain as unknown as readonly Row[]).map((row) => toModel(row, false)),
+  ...(rows.vision as unknown as readonly Row[]).map((row) => toModel(row, true)),
 ];
 
 function toModel(

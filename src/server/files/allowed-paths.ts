@@ -263,17 +263,8 @@ async function hasOwnMarker(folder: string, closed: string): Promise<boolean> {
 }
 
 /** Files and folders that mark a project, whose files may be read. */
-export const projectMarkers: readonly string[] = [
-  ".git",
-  ".ollm",
-  "package.json",
-  "pyproject.toml",
-  "Cargo.toml",
-  "go.mod",
-  "mkdocs.yml",
-  "tsconfig.json",
-  "docs",
-];
+export const projectMarkers: readonly string[] =
+  ".git .ollm package.json pyproject.toml Cargo.toml go.mod mkdocs.yml tsconfig.json docs".split(" ");
 
 /** Whether `file` is `folder` or inside it. Both must be absolute and resolved (`realpath`); the disk is not accessed. */
 export function isInside(folder: string, file: string, platform: PlatformPath): boolean {

@@ -69,14 +69,9 @@ export function addTensor({ tensors, weightsByType }: TensorSummary, tensor: Ggu
 export type GgufAnswer = { readonly header: GgufHeader } | { readonly damage: string };
 
 /** Keys of a GGUF header that this program uses. Other keys and long values are not kept. */
-const generalKeys: ReadonlySet<string> = new Set([
-  "adapter.type",
-  "general.architecture",
-  "general.file_type",
-  "general.type",
-  "split.count",
-  "tokenizer.ggml.model",
-]);
+const generalKeys: ReadonlySet<string> = new Set(
+  "adapter.type general.architecture general.file_type general.type split.count tokenizer.ggml.model".split(" "),
+);
 
 /** Keys after the name of the architecture and a dot: `llama.block_count`. */
 const architectureKeys: ReadonlySet<string> = new Set(
