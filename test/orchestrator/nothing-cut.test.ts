@@ -58,6 +58,22 @@ describe("a program's prompt", () => {
     expect(fake.loads.map(({ contextTokens }) => contextTokens)).toEqual([32_768]);
   });
 
+  it("is planned with the context that it needs, and nothing happens", async () => {
+    const { orchestrator, caller, fake } = await setUp();
+    const messages = [{ role: "user" as const, content: words(15_750) }];
+    const tools = [{ name: "read", parameters: { type: "object" } }];
+    const chat = { messages, sampling: {}, tools };
+    const asked = orchestrator.planGeneration(caller(), { prompt: "?", model, chat });
+    await expect(asked).rejects.toThrow("tools");
+    const { plan } = await orchestrator.planGeneration(caller(), {
+      prompt: "?",
+      model,
+      chat: { messages, sampling: {} },
+    });
+    expect(plan).toMatchObject({ contextTokens: 32_768, isLoaded: false, fits: true });
+    expect(fake.requests.filter(({ path }) => path === "/api/chat")).toEqual([]);
+  });
+
   it("beyond the model's window is refused with both numbers", async () => {
     const { ask } = await setUp();
     const failure = await ask(80_000).catch((error: unknown) => error as PromptTooLong);

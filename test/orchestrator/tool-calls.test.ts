@@ -308,6 +308,16 @@ describe("calls that a model wrote as text", () => {
     expect(requests[1]?.messages.at(-1)?.content).toContain("don't match its schema: /path");
   });
 
+  it("may repeat themselves, as those that the server reads; other text may not", async () => {
+    const rows = "  { id: 1, name: 'one', price: 10 },\n".repeat(200);
+    const long = JSON.stringify({ name: "edit", arguments: { path: rows } });
+    const { ask } = setUp({ [small.name]: [{ text: long }] });
+    expect((await ask()).toolCalls?.map((call) => call.arguments)).toEqual([JSON.stringify({ path: rows })]);
+    const loop = setUp({ [small.name]: [{ text: rows }] });
+    loop.engine.answer = (_request, _sink, signal) => Promise.reject(signal.aborted ? signal.reason : new Error("no"));
+    expect(await loop.ask()).toMatchObject({ finishReason: "repetition" });
+  });
+
   it("count once if the server reads them, too", async () => {
     const { ask } = setUp({ [small.name]: [{ text: json, toolCalls: [good] }] });
     const { toolCalls, notes, text } = await ask();

@@ -70,6 +70,11 @@ export class CallsInText {
     this.#pass = pass;
   }
 
+  /** Whether a part of the text is not passed on yet. */
+  get isHolding(): boolean {
+    return this.#held !== "";
+  }
+
   add(piece: string): void {
     this.#held += piece;
     if (this.#held.length >= this.#nextLook) this.#advance();

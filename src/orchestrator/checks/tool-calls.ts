@@ -84,7 +84,8 @@ export class CallCheck implements Pick<Judge, "ask"> {
     const { context } = turn;
     const tools = [...this.#tools.values()];
     const stream = new CallsInText(tools, (text) => context.addText(text));
-    const answered = await model.ask({ ...turn, context: { ...context, addText: (delta) => stream.add(delta) } });
+    const held = { addText: (delta: string) => stream.add(delta), holdsText: () => stream.isHolding };
+    const answered = await model.ask({ ...turn, context: { ...context, ...held } });
     const { text, toolCalls = [], finishReason } = answered.generation;
     stream.end(finishReason === "stop");
     let rest = "";

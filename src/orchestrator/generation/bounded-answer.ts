@@ -97,8 +97,9 @@ export class AnswerSink implements GenerationSink {
       const message = `${model}: ${this.pieces} ${this.pieces === 1 ? "token" : "tokens"}`;
       this.#context.report({ message, completionTokens: this.pieces, model });
       // The arguments of calls may repeat themselves: files are written with them.
-      const repetition = part === "calls" ? undefined : this.#watches[part].add(delta);
-      if (part !== "calls" && repetition !== undefined) this.problem = { kind: "repetition", part, repetition };
+      const isCall = part === "calls" || (part === "text" && this.#context.holdsText?.() === true);
+      const repetition = isCall ? undefined : this.#watches[part].add(delta);
+      if (!isCall && repetition !== undefined) this.problem = { kind: "repetition", part, repetition };
     }
     if (this.problem !== undefined) this.end(new Error("the answer was aborted"));
   }

@@ -14,6 +14,8 @@ export interface OperationContext {
   addThinking(delta: string): void;
   /** Whether a part of the answer was passed on: a program that streams it has the beginning. Absent: no program does. */
   hasText?(): boolean;
+  /** Whether the text is held back because it may be the arguments of a call, which may repeat themselves. */
+  holdsText?(): boolean;
   /** Discards the partial text: another model starts over after a failure. */
   clearText(): void;
   /** Replaces the answer of one of several models, which is shown beside the others. */
