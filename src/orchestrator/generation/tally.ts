@@ -140,7 +140,7 @@ export function outcomeOf(
   // The request itself says how long it may be.
   if (finishReason === "length" && maxTokens !== undefined) return undefined;
   if (finishReason !== "stop") return finishReason;
-  // Of a program's conversation calls are checked, and its format is not.
+  // The calls of a program's conversation are checked, its format is not.
   const isValid = chat === undefined ? format !== undefined : toolCalls !== undefined;
   return isChecked ? "checked" : isValid ? "valid" : undefined;
 }
