@@ -1,69 +1,23 @@
+import table from "./notation-words.json" with { type: "json" };
+
 /** Months, units and number words of the five languages that answers are checked in. Without accents, in lower case. */
 
-const monthStarts = [
-  "january januar janvier enero gennaio jan ene gen janv",
-  "february februar fevrier febrero febbraio feb fev fevr",
-  "march marz mars marzo mar mrz maerz",
-  "april avril abril aprile apr avr abr",
-  "may mai mayo maggio mag",
-  "june juni juin junio giugno jun giu",
-  "july juli juillet julio luglio jul lug juil",
-  "august aout agosto aug ago",
-  "september septembre septiembre settembre sep sept set",
-  "october oktober octobre octubre ottobre oct okt ott",
-  "november novembre noviembre nov",
-  "december dezember decembre diciembre dicembre dec dez dic",
-].map((names) => names.split(" "));
+const monthStarts = table.months.map((names) => names.split(" "));
 export const months = new Map(monthStarts.flatMap((names, at) => names.map((name) => [name, at + 1] as const)));
 export const monthPattern = [...months.keys()].toSorted((a, b) => b.length - a.length).join("|");
 
-/** Names of one unit, the first of which stands for all. */
-const unitNames = [
-  "% percent prozent pourcent percento",
-  "€ eur euro euros",
-  "$ usd dollar dollars",
-  "£ gbp pound pounds",
-  "¥ jpy yen",
-  "chf franken fr",
-  "pln zł zloty",
-  "czk kč",
-  "inr ₹ rupees rupee",
-  "cny rmb",
-  ..."sek nok dkk huf cad aud nzd brl mxn".split(" "),
-  "s sec secs second seconds sekunde sekunden seconde secondes segundo segundos secondo secondi",
-  "min mins minute minutes minuten minuto minutos minuti",
-  "h hr hrs hour hours stunde stunden std heure heures hora horas ora ore uhr",
-  "day days tag tage tagen jour jours dia dias giorno giorni gg",
-  "week weeks woche wochen semaine semaines semana semanas settimana settimane",
-  "month months monat monate monaten mois mes meses mese mesi",
-  "year years jahr jahre jahren an ans annee annees ano anos anno anni",
-  "g gr gram grams gramm gramme grammes gramo gramos grammi",
-  "kg kilo kilos kilogram kilograms kilogramm",
-  "l liter litre liters litres litro litros litri",
-  "m meter metre meters metres metro metros metri",
-  "km kilometer kilometre kilometers kilometres kilometro kilometros chilometri",
-  "piece pieces pcs stuck stk",
-  "m2 qm sqm",
-  "m3 cbm",
-  "ml ms mm cm dm mg t kw kwh w v a mb gb tb kb kib mib gib tib mo go ko db hz khz mhz ghz dpi px pt c f bar psi tsp tbsp el tl",
-];
 export const currencies = new Set("€ $ £ ¥ chf pln sek nok dkk czk huf inr cad aud nzd brl mxn cny".split(" "));
+/** The first name of a unit stands for all; the last line has units of one name each. */
 export const units = new Map(
-  unitNames.flatMap((names, at) => {
+  table.units.flatMap((names, at) => {
     const [first = "", ...others] = names.split(" ");
-    const isOne = at < unitNames.length - 1;
+    const isOne = at < table.units.length - 1;
     return [first, ...others].map((name): [string, string] => [name, isOne ? first : name]);
   }),
 );
 
 /** Number words of each language, by their value. Tens and units are put together by `numberOfWords`. */
-export const numerals: Readonly<Record<string, string>> = {
-  en: "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen|twenty thirty forty fifty sixty seventy eighty ninety|hundred|thousand|million millions",
-  de: "null eins zwei drei vier funf sechs sieben acht neun zehn elf zwolf dreizehn vierzehn funfzehn sechzehn siebzehn achtzehn neunzehn|zwanzig dreissig vierzig funfzig sechzig siebzig achtzig neunzig|hundert|tausend|million millionen",
-  fr: "zero - deux trois quatre cinq six sept huit neuf dix onze douze treize quatorze quinze seize - - -|vingt trente quarante cinquante soixante - - -|cent cents|mille|million millions",
-  es: "cero uno dos tres cuatro cinco seis siete ocho nueve diez once doce trece catorce quince dieciseis diecisiete dieciocho diecinueve|veinte treinta cuarenta cincuenta sesenta setenta ochenta noventa|cien ciento|mil|millon millones",
-  it: "zero uno due tre quattro cinque sei sette otto nove dieci undici dodici tredici quattordici quindici sedici diciassette diciotto diciannove|venti trenta quaranta cinquanta sessanta settanta ottanta novanta|cento|mila mille|milione milioni",
-};
+export const numerals: Readonly<Record<string, string>> = table.numerals;
 /** Also articles: they count as 1 beside a word only. */
 export const articles = new Set("a un une una ein eine einen einem einer uno".split(" "));
 const hundredsOfSpanish = new Map(

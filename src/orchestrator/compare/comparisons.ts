@@ -267,7 +267,7 @@ interface ComparisonsState {
 const maxKeptCharacters = 8_000_000;
 const maxComparisons = 100;
 /** Limit for one prompt or answer, in characters; longer ones are cut, with a note at the end. */
-export const maxTextCharacters = 100_000;
+const maxTextCharacters = 100_000;
 export function openComparisons(
   log: Log,
   files: DocumentFiles | undefined,

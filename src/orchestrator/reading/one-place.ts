@@ -137,7 +137,7 @@ function identifiersIn(question: string): readonly string[] {
 }
 
 /** What the model is asked to answer if the passages don't hold what was asked for. */
-export const notThere = "NOT IN THESE PARTS";
+const notThere = "NOT IN THESE PARTS";
 /** An answer says more than that it found nothing. */
 const maxRefusalCharacters = 240;
 

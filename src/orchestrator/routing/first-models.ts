@@ -63,33 +63,9 @@ export function firstModel(name: string): FirstModel | undefined {
 }
 
 /** Total and active parameters, in billions, of mixtures of experts whose names don't tell (model cards). */
-const mixtures: readonly (readonly [name: RegExp, total: number, active: number])[] = [
-  [/gpt-oss[:-]120b/, 117, 5.1],
-  [/gpt-oss/, 20.9, 3.6],
-  [/qwen3(?:-coder|-vl|-omni)?:30b/, 30.5, 3.3],
-  [/qwen3(?:-vl)?:235b/, 235, 22],
-  [/qwen3-coder:480b/, 480, 35],
-  [/qwen3-next/, 80, 3],
-  [/qwen3\.5:35b/, 34.7, 3],
-  [/qwen3\.5:122b/, 122, 10],
-  [/gemma4:26b/, 25.2, 3.8],
-  [/nemotron-3-nano/, 31.6, 3.5],
-  [/deepseek-(?:coder-)?v2(?:-lite)?:(?:16b|lite)/, 15.7, 2.4],
-  [/deepseek-(?:coder-)?v2/, 236, 21],
-  [/deepseek-(?:v3|r1:671b)/, 671, 37],
-  [/llama4:(?:.*maverick|latest)/, 400, 17],
-  [/llama4/, 109, 17],
-  [/mixtral:8x22b|8x22b/, 141, 39],
-  [/mixtral|8x7b/, 46.7, 12.9],
-  [/granite4:(?:tiny|.*tiny)|granite4.*-tiny/, 7, 1],
-  [/granite4:small-h|granite4.*h-small/, 32, 9],
-  [/granite3.*moe:3b/, 3.3, 0.8],
-  [/granite3.*moe/, 1.3, 0.4],
-  [/glm-4\.5-air/, 106, 12],
-  [/glm-4\.[56]/, 355, 32],
-  [/kimi-k2/, 1000, 32],
-  [/minimax-m2/, 230, 10],
-];
+const mixtures = (rows.mixtures as unknown as readonly (readonly [name: string, total: number, active: number])[]).map(
+  ([name, total, active]) => [new RegExp(name), total, active] as const,
+);
 
 /** The share of its weights that one token uses; 1 unless the model is a mixture of experts that is known or says so. */
 function activeShare(name: string): number {

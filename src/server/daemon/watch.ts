@@ -158,9 +158,9 @@ export function isIdle({ clients, listeners, operations, pinned }: Business): bo
 }
 
 /** How long a daemon that was asked to hand over continues to work normally. */
-export const handoverPatienceMs = 10 * 60_000;
+const handoverPatienceMs = 10 * 60_000;
 /** How long it then waits for running requests, without reading new ones. */
-export const handoverDrainMs = 60_000;
+const handoverDrainMs = 60_000;
 
 /**
  * What a daemon does `elapsedMs` after it was asked to hand over:

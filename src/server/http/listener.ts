@@ -11,7 +11,7 @@ import type { Caller } from "../call/caller.ts";
 import type { DoorName } from "../doors/door.ts";
 import { createServer } from "../mcp/create-server.ts";
 import { Dashboard } from "./dashboard.ts";
-import { createLegacySseRoute } from "./legacy-sse.ts";
+import { createLegacySseRoute, createStatelessSubscriptions, createStreamableRoute } from "./streamable.ts";
 import { type ListenOptions, limitConnections, listen } from "./listen.ts";
 import {
   type AccessPolicy,
@@ -35,7 +35,6 @@ import {
   webRequest,
 } from "./respond.ts";
 import { createSessionSlots } from "./sessions.ts";
-import { createStatelessSubscriptions, createStreamableRoute } from "./streamable.ts";
 import { defined } from "../../orchestrator/util/defined.ts";
 
 const listenerLimits = {

@@ -1,5 +1,5 @@
 import { randomUUID } from "node:crypto";
-import type { ServerResponse } from "node:http";
+import type { ServerResponse, IncomingMessage } from "node:http";
 import {
   type EventStore,
   type JSONRPCMessage,
@@ -11,7 +11,7 @@ import {
 import type { Log } from "../../orchestrator/api/log.ts";
 import type { Caller } from "../call/caller.ts";
 import { createChangeFeed } from "../mcp/change-feed.ts";
-import { errorBody } from "./respond.ts";
+import { errorBody, answerError, commonHeaders, watchReader, type StreamLimits } from "./respond.ts";
 import { type Lease, type SessionSlots, isTooMany, maxPendingRequests, observe } from "./sessions.ts";
 import { messageOf } from "../../orchestrator/util/message-of.ts";
 
@@ -201,4 +201,80 @@ function parse(eventId: string): { readonly stream: string; readonly number: num
   const at = eventId.lastIndexOf("/");
   const number = Number(eventId.slice(at + 1));
   return { stream: eventId.slice(0, Math.max(at, 0)), number: Number.isSafeInteger(number) ? number : 0 };
+}
+
+/** Proxies and clients drop silent streams. */
+const keepAliveMs = 15_000;
+
+/**
+ * HTTP+SSE of revision 2024-11-05, for old clients, on the transport of SDK version 1, which is loaded with the first such
+ * client. A session lives as long as its stream.
+ */
+export function createLegacySseRoute({ makeServer, slots, log }: SessionParts, limits: StreamLimits) {
+  const sessions = new Map<
+    string,
+    { readonly server: Server; readonly lease: Lease; receive(message: unknown): Promise<void> }
+  >();
+
+  return {
+    /** `GET /sse`: opens the stream, which is the session. */
+    async open(request: IncomingMessage, response: ServerResponse) {
+      const lease = slots.take(() => response.destroy());
+      if (lease === undefined) {
+        answerError(request, response, {
+          status: 503,
+          message: "too many sessions; the server allows no more",
+          headers: { "retry-after": "30" },
+        });
+        return;
+      }
+      lease.exchange();
+      try {
+        const { SSEServerTransport } = await import("@modelcontextprotocol/sdk/server/sse.js");
+        for (const [name, value] of Object.entries(commonHeaders)) response.setHeader(name, value);
+        const transport = new SSEServerTransport("/messages", response);
+        const id = transport.sessionId;
+        const server = makeServer(`sse-${randomUUID()}`);
+        const watcher = watchReader(response, limits, (why) => log.warn(`http: a stream was cut: ${why}`));
+        const timer = setInterval(() => watcher.hasRoom() && response.write(": keepalive\n\n"), keepAliveMs);
+        timer.unref();
+        await server.connect(transport);
+        const onClosed = (): void => {
+          clearInterval(timer);
+          watcher.close();
+          sessions.delete(id);
+        };
+        observe(transport, lease, onClosed, () => watcher.hasRoom());
+        sessions.set(id, { server, lease, receive: (message) => transport.handleMessage(message) });
+        if (response.destroyed) await server.close();
+      } catch (failure) {
+        lease.release();
+        throw failure;
+      }
+    },
+    knows: (sessionId: string | null) => sessions.has(sessionId ?? ""),
+    /** `POST /messages?sessionId=...` with its parsed body. */
+    async post(request: IncomingMessage, response: ServerResponse, sessionId: string | null, body: unknown) {
+      const session = sessions.get(sessionId ?? "");
+      if (session === undefined) {
+        answerError(request, response, { status: 404, code: -32_001, message: "no such session; open /sse first" });
+        return;
+      }
+      if (isTooMany(body, session.lease)) {
+        const message = `at most ${maxPendingRequests} requests of a session may wait for their answers`;
+        answerError(request, response, { status: 429, message });
+        return;
+      }
+      try {
+        await session.receive(body);
+      } catch {
+        answerError(request, response, { status: 400, code: -32_600, message: "not a valid JSON-RPC 2.0 message" });
+        return;
+      }
+      response.writeHead(202, commonHeaders).end("Accepted");
+    },
+    async closeAll() {
+      await Promise.all([...sessions.values()].map(({ server }) => server.close()));
+    },
+  };
 }

@@ -4,15 +4,12 @@ import path from "node:path";
 import { afterEach, describe, expect, it } from "vitest";
 import { StoreFailed } from "../../../src/orchestrator/api/errors.ts";
 import type { Comparison, Preference } from "../../../src/orchestrator/api/facade-compare.ts";
-import {
-  applyComparison,
-  bounded,
-  maxTextCharacters,
-  openComparisons,
-} from "../../../src/orchestrator/compare/comparisons.ts";
+import { applyComparison, bounded, openComparisons } from "../../../src/orchestrator/compare/comparisons.ts";
 import { applyPreference, noPreferences } from "../../../src/orchestrator/routing/evidence.ts";
 import { openPreferences } from "../../../src/orchestrator/watch/learning.ts";
 import { type DocumentFiles, createDocumentFiles } from "../../../src/orchestrator/storage/document-files.ts";
+
+const maxTextCharacters = 100_000;
 
 type ComparisonsState = Parameters<typeof applyComparison>[0];
 

@@ -3,7 +3,6 @@ import { describe, expect, it } from "vitest";
 import {
   asksOnePlace,
   isNotFound,
-  notThere,
   pickPieces as pickFrom,
   pickSizes,
   rankByWords,
@@ -11,6 +10,8 @@ import {
 import { splitTexts } from "../../../src/orchestrator/reading/split-text.ts";
 import { estimateTokens } from "../../../src/orchestrator/routing/tokens.ts";
 import { labelledQuestions } from "./pick-questions.ts";
+
+const notThere = "NOT IN THESE PARTS";
 
 const isPlace = (prompt: string): boolean => asksOnePlace({ prompt });
 

@@ -1,12 +1,9 @@
 import { describe, expect, it } from "vitest";
-import {
-  type Business,
-  handoverDrainMs,
-  handoverPatienceMs,
-  handoverStep,
-  hasSlept,
-  isIdle,
-} from "../../../src/server/daemon/watch.ts";
+import { type Business, handoverStep, hasSlept, isIdle } from "../../../src/server/daemon/watch.ts";
+
+const handoverDrainMs = 60_000;
+
+const handoverPatienceMs = 10 * 60_000;
 
 const nothing: Business = { clients: 0, listeners: 0, requests: 0, operations: 0, pulls: 0, pinned: 0 };
 

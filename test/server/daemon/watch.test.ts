@@ -1,5 +1,9 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
-import { type Business, handoverDrainMs, handoverPatienceMs, watchBusiness } from "../../../src/server/daemon/watch.ts";
+import { type Business, watchBusiness } from "../../../src/server/daemon/watch.ts";
+
+const handoverDrainMs = 60_000;
+
+const handoverPatienceMs = 10 * 60_000;
 
 type Watch = ReturnType<typeof watchBusiness>;
 
