@@ -23,6 +23,8 @@ const here = fileURLToPath(new URL(".", import.meta.url));
 const installed = join(here, "node_modules");
 const cli = fileURLToPath(new URL("../dist/cli.mjs", import.meta.url));
 const scriptedModel = "scripted";
+/** What the scripted model says when it has called all tools. */
+const lastWords = "Both files are joined.";
 const realModel = "qwen2.5-coder:1.5b";
 const limitMs = 120_000;
 /** A processor reads thousands of tokens for minutes. */
@@ -169,13 +171,12 @@ function script(engine: FakeOpenAi, turns: ReturnType<Agent["turns"]>): void {
   engine.models.set(scriptedModel, {
     id: scriptedModel,
     contextTokens: 131_072,
-    reply: "All done.",
     script({ messages, tools }) {
       const turn = turns[messages.filter(({ role }) => role === "tool").length];
       // Titles and notes are conversations of their own.
       return turn !== undefined && tools.some(({ name }) => name === turn.name)
         ? { calls: [{ name: turn.name, arguments: turn.input }] }
-        : undefined;
+        : { text: lastWords };
     },
   });
 }
@@ -208,7 +209,7 @@ async function runScripted(names: readonly ProgramName[]): Promise<boolean> {
       const ran = await world.launch(name, scriptedModel, limitMs);
       const problems = [
         ...(ran.code === 0 ? [] : [`ended with ${ran.code}`]),
-        ...(ran.stdout.includes("All done.") ? [] : ["the last answer is not in its output"]),
+        ...(ran.stdout.includes(lastWords) ? [] : ["the last answer is not in its output"]),
         ...(await world.problems()),
       ];
       const seconds = ((performance.now() - startedAt) / 1_000).toFixed(1);
