@@ -375,7 +375,8 @@ const statuses: Readonly<Record<string, number>> = {
   daemon_unavailable: 503,
 };
 
-const lastsUntilChanged: ReadonlySet<string> = new Set(["engine_not_installed", "model_does_not_fit"]);
+/** What lasts until the user changes something, and an answer that was asked for again here already. */
+const notAgain: ReadonlySet<string> = new Set(["engine_not_installed", "model_does_not_fit", "check_failed"]);
 /** Without a server's own word for it. */
 const queueRetrySeconds = 5;
 
@@ -393,7 +394,7 @@ export function doorFailure(error: unknown): DoorFailure {
     ...(error instanceof PromptTooLong && { tokens: { prompt: error.promptTokens, window: error.contextTokens } }),
     headers: {
       ...(after !== undefined && { "retry-after": String(after) }),
-      ...(lastsUntilChanged.has(code) && { "x-should-retry": "false" }),
+      ...(notAgain.has(code) && { "x-should-retry": "false" }),
     },
   };
 }

@@ -2,6 +2,7 @@ import Anthropic, { type APIError } from "@anthropic-ai/sdk";
 import { describe, expect, test } from "vitest";
 import {
   BudgetExceeded,
+  CheckFailed,
   EngineUnreachable,
   GenerationFailed,
   ModelDoesNotFit,
@@ -91,6 +92,7 @@ describe("errors are those of Anthropic's client", () => {
     [new PrivacyLocked("it would leave this machine"), 403, "permission_error", {}],
     [new EngineUnreachable("ollama does not respond"), 503, "overloaded_error", {}],
     [new ModelDoesNotFit("it needs 90 GB"), 503, "api_error", { "x-should-retry": "false" }],
+    [new CheckFailed("it called nothing", { text: "" }), 500, "api_error", { "x-should-retry": "false" }],
     [new GenerationFailed("it broke"), 500, "api_error", {}],
     [new Error("of the inside"), 500, "api_error", {}],
   ])("%s", async (thrown, status, type, headers) => {
