@@ -62,7 +62,6 @@ describe("a request that can't be answered as it is gets a 400 that says what", 
     ["a number as text", { max_tokens: "many" }, /^max_tokens: /],
     ["an unknown role", { messages: [{ role: "tool", content: "x" }] }, /^messages\.0\.role: /],
     ["no name of a model", { model: undefined }, /^model: /],
-    ["no such profile", { model: "ollm/none" }, /none/],
   ])("%s", async (_name, more, expected) => {
     const { client, sent } = await openScripted(async () => ({ text: "" }));
     const failed = await failureOf(client.messages.create({ ...plain, ...more } as never));
@@ -83,6 +82,9 @@ describe("errors are those of Anthropic's client", () => {
     expect(unknown).toBeInstanceOf(Anthropic.NotFoundError);
     expect(unknown.type).toBe("not_found_error");
     expect(messageIn(unknown)).toContain("coder:7b");
+    const profile = await failureOf(client.messages.create({ ...plain, model: "ollm/none" }));
+    expect(profile).toBeInstanceOf(Anthropic.NotFoundError);
+    expect(messageIn(profile)).toContain("none");
   });
 
   test.each([
