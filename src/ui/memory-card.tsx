@@ -73,7 +73,7 @@ function titleOf(segment: Segment): string {
 }
 
 function colourOf(at: number): string {
-  return `model-${(at % modelColours) + 1}`;
+  return `var(--model-${(at % modelColours) + 1})`;
 }
 
 function Part({ segment, at }: { readonly segment: Segment; readonly at: number }) {
@@ -81,8 +81,8 @@ function Part({ segment, at }: { readonly segment: Segment; readonly at: number 
   const isModel = segment.kind === "model";
   return (
     <span
-      class={`part ${isModel ? `${colourOf(at)} ${segment.model.state}` : segment.kind}`}
-      style={{ flexBasis: `${segment.share * 100}%` }}
+      class={`part ${isModel ? segment.model.state : segment.kind}`}
+      style={{ flexBasis: `${segment.share * 100}%`, ...(isModel && { backgroundColor: colourOf(at) }) }}
       title={title}
     >
       <span class="part-label">
@@ -102,7 +102,9 @@ function ModelLine({ model, at }: { readonly model: LiveModel; readonly at?: num
       {at === undefined ? (
         <span class="swatch free" />
       ) : (
-        <span class={`swatch ${colourOf(at)} ${state}`}>{at + 1}</span>
+        <span class={`swatch ${state}`} style={{ backgroundColor: colourOf(at) }}>
+          {at + 1}
+        </span>
       )}
       <div class="memory-name">
         <Name text={name} />

@@ -90,7 +90,7 @@ export function createCommands(run: Run): Command {
   addConfig(program);
   addDashboard(program);
   addServe(program);
-  addLaunch(program, run);
+  addLaunch(program);
   addDaemon(program);
   addCompletion(program);
   addHabits(program);

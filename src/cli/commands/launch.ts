@@ -1,4 +1,4 @@
-import { Argument, type Command } from "commander";
+import { Argument } from "commander";
 import { OrchestratorError } from "../../orchestrator/api/errors.ts";
 import { advice } from "../../orchestrator/api/next-step.ts";
 import { oneLine } from "../../orchestrator/util/control-characters.ts";
@@ -9,7 +9,7 @@ import type { CommandIo } from "../terminal/io.ts";
 import { type Session, report, withSession } from "../terminal/session.ts";
 import { hanging } from "../terminal/terminal-text.ts";
 import { type Program, type ProgramName, launchPrograms, printed, programAt, runProgram } from "./launch-program.ts";
-import { type Run, withExamples } from "./options.ts";
+import type { ShellCommand } from "./options.ts";
 
 interface LaunchOptions {
   readonly model?: string;
@@ -17,8 +17,8 @@ interface LaunchOptions {
 }
 
 /** `ollm launch`. */
-export function addLaunch(program: Command, run: Run): void {
-  const launch = program
+export function addLaunch(program: ShellCommand): void {
+  program
     .command("launch")
     .addArgument(new Argument("<program>", "a coding agent").choices(Object.keys(launchPrograms)))
     .argument("[arguments...]", "its own arguments, after --")
@@ -28,14 +28,12 @@ export function addLaunch(program: Command, run: Run): void {
     )
     .option("--model <model>", "a model that can call tools (default: the best that fits)")
     .option("--print", "show command and variables, and start nothing")
-    .action((name: ProgramName, words: readonly string[], options: LaunchOptions) =>
-      run((io) => launchProgram(name, words, options, io)),
+    .does(launchProgram)
+    .examples(
+      ["ollm launch claude", "Claude Code on the best local model that fits"],
+      ['ollm launch codex --model qwen3:8b -- exec "Fix the tests"', "with arguments of its own"],
+      ["ollm launch opencode --print", "what it would start"],
     );
-  withExamples(launch, [
-    ["ollm launch claude", "Claude Code on the best local model that fits"],
-    ['ollm launch codex --model qwen3:8b -- exec "Fix the tests"', "with arguments of its own"],
-    ["ollm launch opencode --print", "what it would start"],
-  ]);
 }
 
 async function launchProgram(

@@ -54,14 +54,6 @@ export class ShellCommand extends Command {
   }
 }
 
-/** Adds examples to a command's help. */
-export function withExamples(
-  command: Command,
-  examples: readonly (readonly [words: string, meaning: string])[],
-): Command {
-  return command instanceof ShellCommand ? command.examples(...examples) : command;
-}
-
 /** A whole number between `least` and `most`. Throws `InvalidArgumentError` with what is allowed, a usage error. */
 export function wholeNumber(least: number, most: number): (text: string) => number {
   return (text) => {
