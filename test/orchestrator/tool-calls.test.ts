@@ -160,6 +160,8 @@ describe("calls of tools", () => {
     );
     await expect(streamed.generate(auto)).rejects.toThrow("llama3.2:1b called edit with arguments that don't match");
     expect(streamed.requests.map(({ model }) => model)).toEqual([small.name, small.name]);
+    const whole = { ...auto, chat: { ...auto.chat, isStreamed: false } };
+    expect(await streamed.generate(whole), "a program that gets it whole").toMatchObject({ model: large.name });
   });
 
   it("passes no text on twice: of the second answer its calls count, or what it says instead", async () => {

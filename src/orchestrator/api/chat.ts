@@ -64,6 +64,8 @@ export interface Chat extends ToolUse {
   readonly sampling: SamplingOptions;
   /** The day and the time may stand at the end of the system prompt, for a local model's cache. */
   readonly movesDates?: boolean;
+  /** False: the program gets the answer whole, so that another model may begin anew after a part of one. */
+  readonly isStreamed?: boolean;
 }
 
 export interface EmbedRequest {

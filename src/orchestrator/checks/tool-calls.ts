@@ -43,6 +43,7 @@ export class CallCheck implements Pick<Judge, "ask"> {
     context.report({ message: `${model.name} ${first.problem}; asking again` });
     // A program that streams has the beginning of the first answer.
     const isPassedOn = context.hasText?.() === true;
+    if (!isPassedOn) context.clearText();
     const silent = { ...context, addText: () => undefined, addThinking: () => undefined };
     const turn = { corrects: first.answered, context: isPassedOn ? silent : context };
     try {

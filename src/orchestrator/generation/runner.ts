@@ -48,7 +48,8 @@ async function answerOne(given: Omit<Run, "request">, request: GenerateRequest):
 async function answerChat(given: Omit<Run, "request">, request: GenerateRequest, chat: Chat): Promise<GenerateResult> {
   const { world, caller } = given;
   const lastModel = world.chats.of(chat)?.model;
-  const result = await answerRequest({ ...given, request: resolve(request, caller), lastModel });
+  const context = chat.isStreamed === false ? { ...given.context, hasText: () => false } : given.context;
+  const result = await answerRequest({ ...given, context, request: resolve(request, caller), lastModel });
   world.chats.answered(chat, result);
   return result;
 }

@@ -202,7 +202,7 @@ class Exchange {
     const { writer, isStream } = chat;
     const { movesDates } = this.#world.settings();
     const given = this.#named({ orchestrator, caller }, chat.model);
-    const conversation = chat.request.chat && { ...chat.request.chat, movesDates };
+    const conversation = chat.request.chat && { ...chat.request.chat, movesDates, isStreamed: isStream };
     const request = { ...chat.request, ...given, ...defined({ chat: conversation }) };
     const operation = await orchestrator.generate(caller, request);
     if (!isStream) {
