@@ -1,5 +1,6 @@
 import { defineResource } from "./definition.ts";
-import type { DatabaseEntry, ListedModel } from "../orchestrator/api/facade.ts";
+import type { ListedModel } from "../orchestrator/api/facade.ts";
+import type { DatabaseEntry } from "../orchestrator/api/facade-route.ts";
 
 export const models = defineResource({
   name: "models",

@@ -1,6 +1,6 @@
+import type { DatabaseEntry } from "../../src/orchestrator/api/facade-route.ts";
 import { InvalidRequest, UnknownModel } from "../../src/orchestrator/api/errors.ts";
 import type {
-  DatabaseEntry,
   GenerateResult,
   Jobs,
   ListedModel,

@@ -1,4 +1,20 @@
-import { type CallerContext, type Profile, type Task, taskAliases, tasks } from "./types.ts";
+import { type CallerContext, type Capability, type Profile, type Task, taskAliases, tasks } from "./types.ts";
+
+/** One row of the model database. */
+export interface DatabaseEntry {
+  /** Glob over model names: `llama3.1:*`. */
+  readonly pattern: string;
+  readonly family: string;
+  readonly contextTokens: number;
+  readonly outputTokens?: number;
+  readonly capabilities: readonly Capability[];
+  /** What it was made for: profiles, or a task. */
+  readonly profiles: readonly string[];
+  /** `2024-07`; absent: unknown. */
+  readonly released?: string;
+  /** Source of the figures. */
+  readonly source: string;
+}
 
 /** A model that a choice considered. */
 export interface ConsideredModel {

@@ -7,7 +7,7 @@ import type { Comparisons } from "./facade-compare.ts";
 import type { LiveView, Metrics } from "./facade-metrics.ts";
 import type { Projects, Templates } from "./facade-templates.ts";
 import type { Memories } from "./facade-recall.ts";
-import type { Profiles, RouteExplanation } from "./facade-route.ts";
+import type { DatabaseEntry, Profiles, RouteExplanation } from "./facade-route.ts";
 import type {
   CreateModelRequest,
   CreatedModel,
@@ -240,22 +240,6 @@ export interface ModelDescription {
   readonly staleSince?: string;
   readonly facts: ModelFacts;
   readonly database?: DatabaseEntry;
-}
-
-/** One row of the model database. */
-export interface DatabaseEntry {
-  /** Glob over model names: `llama3.1:*`. */
-  readonly pattern: string;
-  readonly family: string;
-  readonly contextTokens: number;
-  readonly outputTokens?: number;
-  readonly capabilities: readonly Capability[];
-  /** What it was made for: profiles, or a task. */
-  readonly profiles: readonly string[];
-  /** `2024-07`; absent: unknown. */
-  readonly released?: string;
-  /** Source of the figures. */
-  readonly source: string;
 }
 
 /** A change, for subscribers: names what to read again, without the data. */

@@ -1,6 +1,7 @@
 /** Failures on the way along the models of a route: the waits that they ask for, and the error of them all. */
 import { setTimeout as delay } from "node:timers/promises";
 import { Cancelled, CheckFailed, GenerationFailed, type OrchestratorError, throwIfCancelled } from "../api/errors.ts";
+import type { CheckResult } from "../api/facade-answers.ts";
 import type { RouteExplanation } from "../api/facade-route.ts";
 import type { OperationContext } from "../jobs/operations.ts";
 import { formatDuration } from "../util/format-bytes.ts";
@@ -43,4 +44,9 @@ export async function obeyed(mustWaitMs: number, model: string, context: Operati
   context.report({ message: `${model} must not be asked for ${formatDuration(mustWaitMs)}` });
   await delay(mustWaitMs, undefined, { signal: context.signal }).catch(() => undefined);
   throwIfCancelled(context.signal, `waiting for ${model}`);
+}
+
+/** What the check found of an answer: the best of those that failed has most. */
+export function foundBy({ statements, votes }: CheckResult): number {
+  return votes?.equal ?? statements.filter(({ status }) => /^(?:quoted|value_found|supported)$/.test(status)).length;
 }

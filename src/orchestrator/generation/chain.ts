@@ -12,7 +12,7 @@ import { type Ask, type Fitted, type GenerationWorld, attempt, planAttempt } fro
 import { withNextSteps } from "./budget.ts";
 import { unseen } from "./bounded-answer.ts";
 import { type LocatedCandidate, listCandidates } from "./candidates.ts";
-import { failureOf, obeyed } from "./chain-failures.ts";
+import { failureOf, foundBy, obeyed } from "./chain-failures.ts";
 import type { Thread } from "./conversations.ts";
 import { untriedReplicas } from "./copies.ts";
 import type { Answered, Asking, Judge, Quoted, Spent, ModelTurn } from "./ports.ts";
@@ -395,8 +395,3 @@ class ModelChain {
 }
 
 const whereIs = ({ located: { engine, model } }: LocatedCandidate) => ({ model: model.name, engine: engine.id });
-
-/** What the check found of an answer: the best of those that failed has most. */
-function foundBy({ statements, votes }: CheckResult): number {
-  return votes?.equal ?? statements.filter(({ status }) => /^(?:quoted|value_found|supported)$/.test(status)).length;
-}

@@ -1,4 +1,4 @@
-import type { DatabaseEntry } from "../api/facade.ts";
+import type { DatabaseEntry } from "../api/facade-route.ts";
 import type { Capability, ModelFacts } from "../api/types.ts";
 import { defined } from "../util/defined.ts";
 import rows from "./rows.json" with { type: "json" };
