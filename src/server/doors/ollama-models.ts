@@ -117,11 +117,13 @@ export function digestOf(name: string): string {
   return createHash("sha256").update(name).digest("hex");
 }
 
-interface Details extends Partial<Pick<ListedModel, "family" | "parameterSize" | "quantization" | "digest">> {
+interface Details extends Partial<
+  Pick<ListedModel, "family" | "parameterSize" | "quantization" | "digest" | "contextTokens">
+> {
   readonly capabilities?: readonly Capability[];
 }
 
-function detailsOf({ family = "", parameterSize = "", quantization = "", digest }: Details): object {
+function detailsOf({ family = "", parameterSize = "", quantization = "", digest, contextTokens }: Details): object {
   return {
     parent_model: "",
     format: digest === undefined ? "" : "gguf",
@@ -129,5 +131,6 @@ function detailsOf({ family = "", parameterSize = "", quantization = "", digest 
     families: family === "" ? [] : [family],
     parameter_size: parameterSize,
     quantization_level: quantization,
+    ...(contextTokens !== undefined && { context_length: contextTokens }),
   };
 }

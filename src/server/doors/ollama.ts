@@ -25,9 +25,12 @@ export const ollama: Door = {
     "POST /api/embeddings": answer(embedOne),
     "POST /api/pull": answer(pull),
   },
-  // Programs look for Ollama's words to decide whether to pull.
+  // Programs look for Ollama's words to decide whether to pull, or to ask again without tools.
   errorBody: ({ message, code }) => ({
-    error: code === "unknown_model" && !message.includes("not found") ? `model not found: ${message}` : message,
+    error:
+      code === "unknown_model" && !message.includes("not found")
+        ? `model not found: ${message}`
+        : message.replace(/^(\S+) lacks (?=\w+\.)/, '"$1" does not support '),
   }),
 };
 

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { Cancelled, PromptTooLong, QueueFull } from "../../../src/orchestrator/api/errors.ts";
 import { startListeners } from "../http/listener-fixture.ts";
-import { door, question, signalled } from "./ollama-door.ts";
+import { door, question, signalled, weather } from "./ollama-door.ts";
 
 const start = startListeners();
 const open = (answer?: Parameters<typeof door>[1]) => door(start, answer);
@@ -43,6 +43,11 @@ describe("failures at Ollama's API", () => {
     await expect(client.chat({ model: "nope", messages: question })).rejects.toMatchObject({
       status_code: 404,
       message: expect.stringMatching(/not found/),
+    });
+    // As programs recognise it: they ask again without.
+    await expect(client.chat({ model: "plain", messages: question, tools: [weather] })).rejects.toMatchObject({
+      status_code: 400,
+      message: expect.stringMatching(/"plain" does not support tools/),
     });
     const bad: readonly [target: string, body: unknown, status: number][] = [
       ["/api/chat", {}, 400],

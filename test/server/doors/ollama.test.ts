@@ -27,6 +27,7 @@ describe("Ollama's API", () => {
         families: ["qwen"],
         parameter_size: "1B",
         quantization_level: "Q4_K_M",
+        context_length: 32_768,
         format: "gguf",
       },
       capabilities: expect.arrayContaining(["tools", "vision"]),

@@ -38,7 +38,11 @@ beforeAll(async () => {
       promptTokens: 40,
       cachedPromptTokens: 32,
       completionTokens: 6,
-      ...{ loadMs: 0, firstTokenMs: 1, prefillMs: 1, decodeMs: 10, totalMs: 11 },
+      loadMs: 0,
+      firstTokenMs: 1,
+      prefillMs: 1,
+      decodeMs: 10,
+      totalMs: 11,
     };
     if (asked === "full") throw new QueueFull("too many requests wait");
     if (asked === "too long") {
