@@ -1,4 +1,4 @@
-"""The official Python clients against ollm's APIs: `clients.py openai|anthropic|ollama`.
+"""The official Python clients against ollm's APIs: `clients.py openai|anthropic|ollama|pydantic_ai`.
 
 OLLM_URL and OLLM_TOKEN say where; behind it is the scripted engine of test/server/doors/python.test.ts. Prints
 {"check": ..., "error": ...} for each check, without an error if it holds, and exits with 0.
@@ -345,6 +345,25 @@ def of_ollama():
         equal(asyncio.run(all_of_them()), [f"answer to q{at}" for at in range(PARALLEL)])
 
 
+def of_pydantic_ai():
+    """The example of docs/python.md."""
+    from pydantic_ai import Agent
+    from pydantic_ai.models.openai import OpenAIChatModel
+    from pydantic_ai.providers.openai import OpenAIProvider
+
+    provider = OpenAIProvider(base_url=f"{URL}/v1", api_key=TOKEN)
+    agent = Agent(OpenAIChatModel("ollm/auto", provider=provider), system_prompt="Answer in one sentence.")
+
+    @agent.tool_plain
+    def get_weather(city: str) -> str:
+        """The weather of a city."""
+        return f"It is sunny in {city}."
+
+    @check
+    def an_agent_with_a_tool():
+        equal(agent.run_sync("What is the weather in Paris?").output, "tool said It is sunny in Paris.")
+
+
 @check
 def a_broken_connection():
     """The program dies in the middle of an answer."""
@@ -353,6 +372,7 @@ def a_broken_connection():
 
     path, more = {
         "openai": ("/v1/chat/completions", {}),
+        "pydantic_ai": ("/v1/chat/completions", {}),
         "anthropic": ("/v1/messages", {"max_tokens": 100}),
         "ollama": ("/api/chat", {}),
     }[sys.argv[1]]
@@ -369,7 +389,8 @@ def a_broken_connection():
             seen += received
 
 
-{"openai": of_openai, "anthropic": of_anthropic, "ollama": of_ollama}[sys.argv[1]]()
+clients = {"openai": of_openai, "anthropic": of_anthropic, "ollama": of_ollama, "pydantic_ai": of_pydantic_ai}
+clients[sys.argv[1]]()
 for each in checks:
     line = {"check": each.__name__}
     try:
