@@ -191,7 +191,7 @@ class Conversation {
   readonly #messages: ChatMessage[] = [];
   readonly #names = new Map<string, string>();
   #assistant: ChatMessage | undefined;
-  /** Of results of tools: templates show them in a message of the user alone. */
+  /** Images in results of tools: templates show them in a message of the user alone. */
   #images: string[] = [];
 
   constructor(instructions: string | undefined) {
