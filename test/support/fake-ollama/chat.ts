@@ -114,7 +114,10 @@ export function createFakeInference(
       yield { ...(index < thoughts.length ? line("", token) : line(token)), ...most };
     }
     const elapsed = performance.now() - startedAt;
-    if (cutCall !== undefined) throw new Refusal(500, vendorErrors.cutCall(cutCall.name));
+    if (cutCall !== undefined) {
+      yield { error: vendorErrors.cutCall(cutCall.name) };
+      return;
+    }
     const { promptTokens: prompted = promptTokens, completionTokens = Math.max(1, count) } = scripted?.usage ?? {};
     const last = line("");
     yield {

@@ -59,7 +59,7 @@ function installedModel(row: Reply, hostTrust: Trust): InstalledModel {
     parameterSize: text(details["parameter_size"]),
     quantization: text(details["quantization_level"]),
     contextTokens: count(details["context_length"]),
-    capabilities: Array.isArray(row["capabilities"]) ? knownCapabilities(row["capabilities"]) : undefined,
+    capabilities: listedCapabilities(row["capabilities"]),
     trust: trustOf(row, hostTrust),
   });
 }
@@ -122,6 +122,12 @@ function attachedTo(show: unknown): readonly string[] | undefined {
   const lines = (text(record(show)["modelfile"]) ?? "").matchAll(/^(?:FROM|ADAPTER) .*sha256-([0-9a-f]{64})/gm);
   const digests = [...lines].map(([, digest]) => digest ?? "").slice(1);
   return digests.length === 0 ? undefined : digests;
+}
+
+/** Ollama's list reads no chat template of a file: completion alone may be with tools or thinking, which `/api/show` tells. */
+function listedCapabilities(listed: unknown): readonly Capability[] | undefined {
+  const known = Array.isArray(listed) ? knownCapabilities(listed) : undefined;
+  return known?.join() === "completion" ? undefined : known;
 }
 
 function knownCapabilities(values: readonly unknown[]): readonly Capability[] {

@@ -53,11 +53,13 @@ if (realHost === undefined)
   });
 else {
   const embedding = process.env["OLLM_TEST_OLLAMA_EMBEDDING_MODEL"];
+  const tools = process.env["OLLM_TEST_OLLAMA_TOOLS_MODEL"];
   describeEngineContract({
     name: `ollama (real, ${realHost})`,
     models: {
       chat: process.env["OLLM_TEST_OLLAMA_MODEL"] ?? "smollm2:135m",
       ...(embedding === undefined ? {} : { embedding }),
+      ...(tools === undefined ? {} : { tools }),
     },
     importable,
     create: async () => ({ engine: engineAt(realHost) }),

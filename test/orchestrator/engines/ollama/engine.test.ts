@@ -59,7 +59,7 @@ describe("trust and memory of an Ollama server", () => {
 });
 
 describe("facts about a model from Ollama", () => {
-  it("lists the models of /api/tags", async () => {
+  it("lists the models of /api/tags, which reads no templates: completion alone says nothing of tools", async () => {
     const { engine } = await startPair();
     expect(await engine.list(never)).toEqual([
       {
@@ -71,7 +71,6 @@ describe("facts about a model from Ollama", () => {
         parameterSize: "134.52M",
         quantization: "Q4_1",
         contextTokens: 8_192,
-        capabilities: ["completion"],
         trust: "local",
       },
     ]);

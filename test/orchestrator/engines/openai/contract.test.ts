@@ -114,6 +114,9 @@ for (const [program, variable, own = []] of realServers) {
       name: `openai (real ${program}, ${baseUrl})`,
       models: {
         chat: process.env["OLLM_TEST_OPENAI_MODEL"] ?? "smollm2",
+        ...(process.env["OLLM_TEST_OPENAI_TOOLS_MODEL"] !== undefined && {
+          tools: process.env["OLLM_TEST_OPENAI_TOOLS_MODEL"],
+        }),
         // llama-server with --embeddings answers both.
         ...(process.env["OLLM_TEST_OPENAI_EMBEDDING_MODEL"] !== undefined &&
           variable === "OLLM_TEST_OPENAI_URL" && { embedding: process.env["OLLM_TEST_OPENAI_EMBEDDING_MODEL"] }),
