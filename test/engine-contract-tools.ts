@@ -24,6 +24,13 @@ export const toolRules = [
 
 type ToolRule = (typeof toolRules)[number];
 
+/** Models that write calls as text: the pipeline reads those, not the engine. */
+export const callsAsText = (model: string | undefined) =>
+  (/qwen.*coder/i.test(model ?? "") ? toolRules.slice(1, 4) : []).map((rule) => ({
+    rule,
+    reason: `${model} writes calls as text unless one is required`,
+  }));
+
 interface Heard {
   readonly generation: Generation;
   readonly heard: { readonly text: string; readonly thinking: string; readonly calls: readonly HeardCall[] };

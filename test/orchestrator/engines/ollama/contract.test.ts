@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, it } from "vitest";
 import { createOllamaEngine } from "../../../../src/orchestrator/engines/ollama/index.ts";
 import { createLog } from "../../../../src/orchestrator/api/log.ts";
+import { callsAsText } from "../../../engine-contract-tools.ts";
 import { describeEngineContract } from "../../../engine-contract.ts";
 import { startFakeOllama } from "../../../support/fake-ollama.ts";
 import { writeTinyGguf } from "../../../support/tiny-gguf.ts";
@@ -63,5 +64,6 @@ else {
     },
     importable,
     create: async () => ({ engine: engineAt(realHost) }),
+    divergences: callsAsText(tools),
   });
 }

@@ -1,6 +1,7 @@
 import { describe, it } from "vitest";
 import { createOpenAiEngine } from "../../../../src/orchestrator/engines/openai/index.ts";
 import type { OpenAiOptions } from "../../../../src/orchestrator/engines/openai/server.ts";
+import { callsAsText } from "../../../engine-contract-tools.ts";
 import { describeEngineContract, type ContractRule, type EngineContract } from "../../../engine-contract.ts";
 import { startFakeOpenAi, type FakeOpenAiOptions } from "../../../support/fake-openai.ts";
 import { openAiOptions } from "./fixture.ts";
@@ -122,6 +123,6 @@ for (const [program, variable, own = []] of realServers) {
           variable === "OLLM_TEST_OPENAI_URL" && { embedding: process.env["OLLM_TEST_OPENAI_EMBEDDING_MODEL"] }),
       },
       create: () => afterLoad(baseUrl),
-      divergences: [...noLibrary, ...noLayers, ...own],
+      divergences: [...noLibrary, ...noLayers, ...callsAsText(process.env["OLLM_TEST_OPENAI_TOOLS_MODEL"]), ...own],
     });
 }
