@@ -56,7 +56,7 @@ export interface DoorChat {
 
 /** Writes one answer. Every method returns the bytes to send; "" sends nothing. */
 export interface AnswerWriter {
-  /** The first events of a stream. */
+  /** The first events of a stream; called before any other, since some protocols number them. */
   begin(model: string): string;
   delta(part: "text" | "thinking", text: string): string;
   /** The rest: calls of tools, usage, the end. */

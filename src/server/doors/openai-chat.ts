@@ -186,6 +186,7 @@ export function readChat(given: unknown): DoorChat {
   return {
     model,
     isStream: stream === true,
+    ignored: Object.keys(given as object).filter((name) => !(name in body.shape)),
     writer: new ChatWriter(model, read.stream_options?.include_usage === true),
     request: {
       prompt: lastQuestion(messages),

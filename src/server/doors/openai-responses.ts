@@ -137,6 +137,7 @@ export function readResponse(given: unknown): DoorChat {
   return {
     model,
     isStream: stream === true,
+    ignored: Object.keys(given as object).filter((name) => !(name in body.shape)),
     writer: new ResponseWriter(given as object, model, known),
     request: {
       prompt: lastQuestion(messages),

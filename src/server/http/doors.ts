@@ -283,7 +283,7 @@ class Stream {
     this.#writer = writer;
     this.#write = write;
     this.#timer = setInterval(() => {
-      if (this.#isQuiet) this.#send(writer.keepAlive);
+      if (this.#isQuiet) this.#send(() => writer.keepAlive);
       this.#isQuiet = true;
     }, silentMs);
     this.#timer.unref();
@@ -300,7 +300,7 @@ class Stream {
     this.#seen = { model: asked, ...this.#seen };
     this.#piece("thinking", result.thinking ?? "");
     this.#piece("text", result.text);
-    this.#send(this.#writer.end(result));
+    this.#send(() => this.#writer.end(result));
   }
 
   close(): void {
@@ -311,15 +311,15 @@ class Stream {
     const from = this.#sent[part];
     if (whole.length <= from) return;
     this.#sent[part] = whole.length;
-    this.#send(this.#writer.delta(part, whole.slice(from)));
+    this.#send(() => this.#writer.delta(part, whole.slice(from)));
   }
 
-  #send(bytes: string): void {
-    // Thoughts that aren't shown keep no connection open.
-    this.#isQuiet &&= bytes === "";
-    if (this.#hasBegun) return this.#write(bytes);
+  #send(make: () => string): void {
+    const start = this.#hasBegun ? undefined : this.#writer.begin(this.#seen.model ?? "");
     this.#hasBegun = true;
-    this.#write(this.#writer.begin(this.#seen.model ?? "") + bytes, headersOf(this.#seen));
+    const bytes = make();
+    this.#isQuiet &&= bytes === "";
+    this.#write((start ?? "") + bytes, start === undefined ? undefined : headersOf(this.#seen));
   }
 }
 

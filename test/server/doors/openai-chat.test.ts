@@ -289,7 +289,10 @@ describe("POST /v1/chat/completions", () => {
       verbosity: "low",
       unheard_of: [1],
     };
-    await client.chat.completions.create({ model: "able:1b", messages: [...hi], ...(harmless as object) });
+    const { response } = await client.chat.completions
+      .create({ model: "able:1b", messages: [...hi], ...(harmless as object) })
+      .withResponse();
+    expect(response.headers.get("ollm-ignored")).toMatch(/^user, store, metadata, .*unheard_of$/);
     expect(last()?.messages).toEqual([{ role: "user", content: "Hi" }]);
   });
 });
