@@ -90,6 +90,17 @@ export class ToolCalls {
   }
 }
 
+/** Ollama takes arguments as an object, llama-server as the JSON of one; a model may have written something else. */
+export function argumentsIn(json: string): Record<string, unknown> {
+  try {
+    const value = parseJson(json);
+    if (isRecord(value)) return value;
+  } catch {
+    // It is passed on as a text.
+  }
+  return json === "" ? {} : { arguments: json };
+}
+
 /** Keywords of a schema that every grammar knows; what the others demand is checked when the call is complete. */
 const bound: ReadonlySet<string> = new Set(["type", "enum", "const", "required", "minItems", "maxItems"]);
 

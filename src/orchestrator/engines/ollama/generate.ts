@@ -1,4 +1,4 @@
-import type { ChatMessage, ToolCall } from "../../api/chat.ts";
+import type { ChatMessage } from "../../api/chat.ts";
 import { samplingArguments } from "../../api/sampling.ts";
 import type { JsonSchema } from "../../api/types.ts";
 import type { ChatRequest, ChatResponse } from "ollama/browser";
@@ -15,9 +15,8 @@ import {
 } from "../generation.ts";
 import { longCall } from "./transport.ts";
 import type { OllamaContext } from "./facts.ts";
-import { FormedCall, ToolCalls, callForm } from "../tool-calls.ts";
+import { FormedCall, ToolCalls, argumentsIn, callForm } from "../tool-calls.ts";
 import { defined } from "../../util/defined.ts";
-import { isRecord, parseJson } from "../../util/parse-json.ts";
 
 /** Options of Ollama that the package's types lack. */
 interface NoTruncation {
@@ -87,23 +86,12 @@ function message({ role, content, images = [], audio = [], thinking, toolCalls, 
       thinking,
       tool_calls: toolCalls?.map(({ id, name, arguments: json }) => ({
         id,
-        function: { name, arguments: objectIn(json) },
+        function: { name, arguments: argumentsIn(json) },
       })),
       tool_call_id: toolCallId,
       tool_name: toolName,
     }),
   };
-}
-
-/** Ollama takes the arguments of a call as an object alone; a model may have written something else. */
-function objectIn(json: ToolCall["arguments"]): Record<string, unknown> {
-  try {
-    const value = parseJson(json);
-    if (isRecord(value)) return value;
-  } catch {
-    // It is passed on as a text.
-  }
-  return json === "" ? {} : { arguments: json };
 }
 
 /**

@@ -2,6 +2,7 @@ import type { ChatMessage, ToolUse } from "../../api/chat.ts";
 import { samplingArguments, samplingInput } from "../../api/sampling.ts";
 import type { JsonSchema } from "../../api/types.ts";
 import { type GenerationRequest, firstTokens } from "../generation.ts";
+import { argumentsIn } from "../tool-calls.ts";
 import type { OpenAiOptions } from "./server.ts";
 
 /** Names of parameters that a model refuses. */
@@ -144,7 +145,7 @@ function message(
       tool_calls: toolCalls.map(({ id, name, arguments: json }) => ({
         id,
         type: "function",
-        function: { name, arguments: json },
+        function: { name, arguments: isCloud ? json : JSON.stringify(argumentsIn(json)) },
       })),
     }),
     ...(toolCallId !== undefined && { tool_call_id: toolCallId }),
