@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { afterAll, describe, it } from "vitest";
 import { describeEngineContract } from "../../../engine-contract.ts";
 import { engineLimitMs, installedEngine } from "../../../support/engine.ts";
-import { writeTinyGguf } from "../../../support/tiny-gguf.ts";
+import { toolsTemplate, writeTinyGguf } from "../../../support/tiny-gguf.ts";
 import { smolLm2, weightsLimitMs } from "../../../support/weights.ts";
 import { writeEmbeddingModel } from "./embedding-model.ts";
 import { startEngine } from "./engine-under-test.ts";
@@ -27,14 +27,28 @@ const createWith = (files: Readonly<Record<string, string>>, write?: () => Promi
   return { engine: subject.engine, dispose: subject.dispose };
 };
 
-const practice = { chat: join(folder, "practice.gguf"), embedding: join(folder, "embedding.gguf") };
+const practice = {
+  chat: join(folder, "practice.gguf"),
+  embedding: join(folder, "embedding.gguf"),
+  tools: join(folder, "tools.gguf"),
+};
+const reason = "its weights recite one text, whatever the prompt says";
+const files = { "practice:tiny": practice.chat, "embedder:tiny": practice.embedding, "tools:tiny": practice.tools };
 describeEngineContract({
   name: "llama-cpp (tiny model)",
-  models: { chat: "practice:tiny", embedding: "embedder:tiny" },
+  models: { chat: "practice:tiny", embedding: "embedder:tiny", tools: "tools:tiny" },
   importable,
   timeoutMs,
-  create: createWith({ "practice:tiny": practice.chat, "embedder:tiny": practice.embedding }, async () => {
+  divergences: [
+    { rule: "a model that is asked to call a tool calls it", reason },
+    { rule: "two calls in one answer have ids of their own", reason },
+    { rule: "a single call is one, whatever the prompt wants", reason },
+    { rule: "arguments have every type of JSON", reason },
+  ],
+  create: createWith(files, async () => {
     await writeTinyGguf(practice.chat);
+    // What it says ends a text and the arguments, where a grammar asks for them.
+    await writeTinyGguf(practice.tools, { says: '"} is all.', chatTemplate: toolsTemplate });
     await writeEmbeddingModel(practice.embedding);
   }),
 });
@@ -51,5 +65,20 @@ if (weights.file === undefined) {
     importable,
     timeoutMs,
     create: createWith({ "smollm2:135m": file }),
+  });
+}
+
+const toolsFile = process.env["OLLM_TEST_TOOLS_GGUF"];
+if (toolsFile === undefined) {
+  describe("engine contract: llama-cpp (weights with tools)", () => {
+    it.skip("needs OLLM_TEST_TOOLS_GGUF, the path of a model with tools", () => {});
+  });
+} else {
+  describeEngineContract({
+    name: "llama-cpp (weights with tools)",
+    models: { chat: "weights:tools", tools: "weights:tools" },
+    importable,
+    timeoutMs,
+    create: createWith({ "weights:tools": toolsFile }),
   });
 }
