@@ -117,9 +117,9 @@ export function factsOf(
   signal: AbortSignal,
 ): Awaitable<Partial<ModelFacts>> {
   const { model } = located;
-  if (model.capabilities !== undefined && model.contextTokens !== undefined) {
-    return described.get(model)?.facts ?? listedFacts(model);
-  }
+  const known = described.get(model)?.facts;
+  if (known?.capabilities !== undefined && known.contextTokens !== undefined) return known;
+  if (model.capabilities !== undefined && model.contextTokens !== undefined) return listedFacts(model);
   const facts = source.inventory.facts(located, signal);
   if (!(facts instanceof Promise)) return facts;
   return facts.catch((error: unknown) => {

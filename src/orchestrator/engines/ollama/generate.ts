@@ -82,15 +82,14 @@ function message({ role, content, images = [], audio = [], thinking, toolCalls, 
     content,
     // The server tells recordings from images by their first bytes (`DetectMediaKind`).
     ...(images.length + audio.length > 0 && { images: [...images, ...audio.map(({ data }) => data)] }),
-    ...defined({
-      thinking,
-      tool_calls: toolCalls?.map(({ id, name, arguments: json }) => ({
+    ...(thinking === undefined ? {} : { thinking }),
+    ...(toolCalls && {
+      tool_calls: toolCalls.map(({ id, name, arguments: json }) => ({
         id,
         function: { name, arguments: argumentsIn(json) },
       })),
-      tool_call_id: toolCallId,
-      tool_name: toolName,
     }),
+    ...(role === "tool" && defined({ tool_call_id: toolCallId, tool_name: toolName })),
   };
 }
 
@@ -114,13 +113,17 @@ export async function generate(
   let thinking = "";
   let firstTokenAt: number | undefined;
   let pieces = 0;
-  const calls = new ToolCalls(request, sink);
-  const form = callForm(request);
-  const takeText = (delta: string): void => {
-    text += delta;
-    sink.text(delta);
-  };
-  const formed = form && new FormedCall((piece) => calls.add({ index: "form", function: piece }), takeText);
+  const calls = request.tools && new ToolCalls(request, sink);
+  const form = calls && callForm(request);
+  const formed =
+    form &&
+    new FormedCall(
+      (piece) => calls.add({ index: "form", function: piece }),
+      (delta) => {
+        text += delta;
+        sink.text(delta);
+      },
+    );
   let firstAt: unknown;
   let last: Partial<ChatResponse> = {};
   let first: unknown;
@@ -130,8 +133,8 @@ export async function generate(
     if (Array.isArray(line.logprobs)) first ??= line.logprobs[0]?.top_logprobs;
     // Servers that imitate Ollama may omit it.
     const { content, thinking: thought, tool_calls: called } = line.message ?? {};
-    const whole = request.tools !== undefined && Array.isArray(called) ? called : [];
-    if (content || thought || whole.length > 0) {
+    const whole = calls && Array.isArray(called) && called.length > 0 ? called : undefined;
+    if (content || thought || whole) {
       pieces += 1;
       if (firstTokenAt === undefined) {
         firstTokenAt = context.now();
@@ -145,11 +148,14 @@ export async function generate(
     }
     if (content) {
       if (formed) formed.add(content);
-      else takeText(content);
+      else {
+        text += content;
+        sink.text(content);
+      }
     }
     // Each is whole; older servers number none, or all of them with 0.
-    for (const { id, function: call } of whole as readonly { readonly id?: unknown; readonly function?: object }[])
-      calls.add({ id, function: call });
+    for (const { id, function: call } of (whole ?? []) as readonly { id?: unknown; function?: object }[])
+      calls?.add({ id, function: call });
   };
   sink.phase("prefill");
   const ours = context.streams.get(request.model) ?? { underWay: 0, begun: 0, spans: [] };
@@ -168,7 +174,7 @@ export async function generate(
     }
   }
   formed?.end();
-  const toolCalls = calls.end();
+  const toolCalls = calls?.end() ?? [];
   const endedAt = context.now();
   return {
     text,
@@ -178,7 +184,7 @@ export async function generate(
     ...(request.choices && defined({ likelihoods: likelihoodsOf(request.choices, first) })),
     ...checkedUsage(
       request,
-      { characters: text.length + thinking.length + calls.characters, pieces },
+      { characters: text.length + thinking.length + (calls?.characters ?? 0), pieces },
       { promptTokens: last.prompt_eval_count, completionTokens: last.eval_count },
     ),
     loadMs: milliseconds(last.load_duration),
