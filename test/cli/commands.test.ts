@@ -90,6 +90,8 @@ describe("createCommands", () => {
     const without = leaves.filter(({ command }) => !command.options.some(({ long }) => long === "--json"));
     // They are interactive, follow a log, or start another program.
     expect(without.map(({ path }) => path).toSorted()).toEqual([
+      "agents install",
+      "agents remove",
       "chat",
       "completion",
       "config edit",

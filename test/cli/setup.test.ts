@@ -354,7 +354,7 @@ describe("ollm setup --undo", () => {
   test("deletes a file that setup created", async () => {
     await mkdir(join(home, ".cursor"));
     await run({ yes: true });
-    expect((await run({ undo: true, yes: true })).stdout).toContain("created by setup; will be deleted");
+    expect((await run({ undo: true, yes: true })).stdout).toContain("created by ollm; will be deleted");
     expect(await readdir(join(home, ".cursor"))).toEqual([]);
   });
 

@@ -17,7 +17,7 @@ import { addPull } from "./pull.ts";
 import { addRate } from "./rate.ts";
 import { addGeneration } from "./run.ts";
 import { addDaemon, addDashboard, addServe } from "./server.ts";
-import { addCompletion, addConfig, addSetUp } from "./setup.ts";
+import { addAgents, addCompletion, addConfig, addSetUp } from "./setup.ts";
 import { addStats } from "./stats.ts";
 import { addLoaded, addStatus } from "./status.ts";
 import { addTemplates } from "./template.ts";
@@ -87,6 +87,7 @@ export function createCommands(run: Run): Command {
   addProject(program);
   addProfiles(program);
   addSetUp(program);
+  addAgents(program);
   addConfig(program);
   addDashboard(program);
   addServe(program);

@@ -1,6 +1,7 @@
 import type { CommandIo } from "../terminal/io.ts";
 import { Argument } from "commander";
 import type { SetupOptions } from "../setup/setup.ts";
+import type { AgentsOptions } from "../setup/agents.ts";
 import type { UninstallOptions } from "../setup/uninstall.ts";
 import type { Shell } from "./complete.ts";
 import type { JsonOption, ShellCommand } from "./options.ts";
@@ -57,6 +58,44 @@ export function addSetUp(program: ShellCommand): void {
       ["ollm uninstall", "keeps models and settings"],
       ["ollm uninstall --purge", "deletes everything; asks first"],
     );
+}
+
+/** `ollm agents`. */
+export function addAgents(program: ShellCommand): void {
+  program.commandsGroup("Set up:");
+  const agents = program
+    .command("agents")
+    .description("add sub-agents that run on local models to Claude Code")
+    .helpCommand(false);
+  agents.examples(
+    ["ollm agents install", "asks before it writes"],
+    ["ollm agents remove", "deletes what install wrote"],
+  );
+  agents
+    .command("install")
+    .summary("write agent files for Claude Code that name ollm/fast, ollm/code and ollm/text")
+    .description(
+      "write agent files for Claude Code that name ollm/fast, ollm/code and ollm/text; shows them first, and leaves files of yours as they are",
+    )
+    .option("--print", "show the files without writing them")
+    .option("-y, --yes", "don't ask")
+    .addHelpText(
+      "after",
+      "\nThey run here only in sessions whose ANTHROPIC_BASE_URL is the address of ollm serve: docs/agents.md\nRoles of Codex are not written yet.\nExit code 2 if it has to ask but there is no terminal: use --yes.",
+    )
+    .does(async (options: AgentsOptions, io: CommandIo) =>
+      (await import("../setup/agents.ts")).installAgents(options, io),
+    )
+    .examples(["ollm agents install", "asks before it writes"], ["ollm agents install --print", "only show the files"]);
+  agents
+    .command("remove")
+    .description("delete the agent files that install wrote, unless they were edited; shows them first")
+    .option("--print", "show the changes without making them")
+    .option("-y, --yes", "don't ask")
+    .does(async (options: AgentsOptions, io: CommandIo) =>
+      (await import("../setup/agents.ts")).removeAgents(options, io),
+    )
+    .examples(["ollm agents remove", "asks before it deletes"]);
 }
 
 /** `ollm config`: reads and changes `OLLM_HOME/config.yaml` without the daemon. */

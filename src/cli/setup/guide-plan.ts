@@ -56,6 +56,26 @@ export function existingGuides(
   return onceEachFile(files).filter(({ file }) => exists(file));
 }
 
+/** The files of all agents that `ollm agents install` writes for Claude Code, whether they exist or not. */
+export function agentFiles(facts: ClientFacts): readonly GuideTarget[] {
+  return clientTable(facts).flatMap((client) =>
+    client.locations.flatMap(({ guide }) => {
+      if (client.id !== "claude-code" || guide.kind !== "skill") return [];
+      const folder = path.dirname(path.dirname(path.dirname(guide.file)));
+      return Object.keys(agents).map((name) => ({
+        client,
+        file: path.join(folder, "agents", `ollm-${name}.md`),
+        form: `agent ${name as keyof typeof agents}` as const,
+      }));
+    }),
+  );
+}
+
+/** What messages call the text of this form. */
+export function partOf(form: GuideForm): "agent" | "guide" {
+  return isAgent(form) ? "agent" : "guide";
+}
+
 /** Plans to add or update the guide. */
 export async function planAddGuide(target: GuideTarget): Promise<GuidePlan> {
   return orProblem(target, async (): Promise<GuidePlan> => {
@@ -84,7 +104,7 @@ export async function planRemoveGuide(target: GuideTarget): Promise<RemovePlan> 
     const state = guideState(file.text, form);
     if (state === "absent" || state === "foreign") return { kind: "absent", target };
     if (state === "changed") {
-      throw new InvalidRequest(`${target.file}: the guide was edited`, { next: advice("remove it by hand") });
+      throw new InvalidRequest(`${target.file}: the ${partOf(form)} was edited`, { next: advice("remove it by hand") });
     }
     await assertWritable(file);
     const text = withoutGuide(file.text, form);
@@ -154,8 +174,12 @@ function onceEachFile(targets: readonly GuideTarget[]): readonly GuideTarget[] {
   return targets.filter((target, index) => targets.findIndex(({ file }) => file === target.file) === index);
 }
 
-/** The form of the guide in a file: the whole file, as a skill or as instructions, or a section of it. */
-type GuideForm = "skill" | "instructions" | "section";
+/**
+ * The form of the guide in a file: the whole file, as a skill or as instructions, or a section of it. An agent's file is
+ * shown, marked and removed in the same way.
+ */
+type GuideForm = "skill" | "instructions" | "section" | AgentForm;
+type AgentForm = `agent ${keyof typeof agents}`;
 
 /**
  * What an assistant should know to hand work to local models; the same for every client. With what surrounds it at most 300
@@ -186,8 +210,33 @@ what needs this conversation or current knowledge.
   yourself.
 `;
 
+/**
+ * Sub-agents by profile: the model of each is `ollm/PROFILE`. None runs commands: a small model obeys what it reads, and
+ * a description without ": " needs no quotes in YAML.
+ */
+const agents = {
+  fast: {
+    description:
+      "Short, clear tasks on a local model (ollm), such as finding, summarising or extracting in a few files. Name the files. Weaker than you, so check its answer.",
+    tools: "Read, Grep, Glob",
+    text: "Do the one task that you are given, with as few steps as possible.\nAnswer with its result alone. If you can't do it, say so and why.\n",
+  },
+  code: {
+    description:
+      "Small, well-defined code changes on a local model (ollm), such as boilerplate, comments or tests after an example. Say which files and what exactly. Check the changes.",
+    tools: "Read, Grep, Glob, Edit, Write",
+    text: "Make only the change that you are given, in the style of the files around it.\nRead a file before you edit it. Answer with the files that you changed, one line each.\nIf you can't do it, say so and why.\n",
+  },
+  text: {
+    description:
+      "Prose on a local model (ollm), such as first drafts, rewrites, translations and summaries of named files. Say what it is for and in what form. Check the facts.",
+    tools: "Read, Grep, Glob, Write",
+    text: "Write what you are asked for, and add no facts that the task or its files don't have.\nAnswer with the text alone, or with the file's name if you are to write one.\n",
+  },
+} as const;
+
 /** Agent Skills require that `name` is the name of the folder. */
-const heads: Readonly<Record<GuideForm, string>> = {
+const heads: Readonly<Record<Exclude<GuideForm, AgentForm>, string>> = {
   skill: `---
 name: ollm
 description: Hand work to local models (ollm). Use before summarising, extracting, classifying, translating, drafting, or reading a long file or diff.
@@ -206,9 +255,23 @@ const checksumInMark = /(<!-- ollm guide )[0-9a-f]{8}(?=:)/;
 
 /** The guide in a form, with `\n`; a section has no line break at its end. */
 export function guideIn(form: GuideForm): string {
-  const end = form === "section" ? sectionEnd : "";
-  const text = `${heads[form]}${markStart}00000000: ollm setup --undo removes it -->\n${guideText}${end}`;
+  const { head, undo, body } = partsOf(form);
+  const text = `${head}${markStart}00000000: ${undo} removes it -->\n${body}`;
   return text.replace(checksumInMark, `$1${checksum(text)}`);
+}
+
+function partsOf(form: GuideForm): { readonly head: string; readonly undo: string; readonly body: string } {
+  if (!isAgent(form)) {
+    return { head: heads[form], undo: "ollm setup --undo", body: guideText + (form === "section" ? sectionEnd : "") };
+  }
+  const name = form.slice("agent ".length) as keyof typeof agents;
+  const { description, tools, text } = agents[name];
+  const head = `---\nname: ollm-${name}\ndescription: ${description}\ntools: ${tools}\nmodel: ollm/${name}\n---\n`;
+  return { head, undo: "ollm agents remove", body: text };
+}
+
+function isAgent(form: GuideForm): form is AgentForm {
+  return form.startsWith("agent ");
 }
 
 /**

@@ -4,7 +4,7 @@ import { formatBytes } from "../../orchestrator/util/format-bytes.ts";
 import { colourDiff, showDiff } from "./config-file.ts";
 import { type ClientTarget, isFolder } from "./discover.ts";
 import { addEntry } from "./document.ts";
-import { type GuidePlan, guidePlaces, guideText, planAddGuide, withFoldedGuide } from "./guide-plan.ts";
+import { type GuidePlan, guidePlaces, guideText, partOf, planAddGuide, withFoldedGuide } from "./guide-plan.ts";
 import { type Program, allowedFolders, createLaunch, entryName } from "./launch.ts";
 import { type AddPlan, entryLocation, writeChange } from "./plan.ts";
 import { type Client, type ClientFacts, clientTable } from "./table.ts";
@@ -84,14 +84,14 @@ function advertise(changes: readonly Change[]): string {
 }
 
 /** Makes the changes; prints failures to stderr and returns their number. */
-async function writeAll(changes: readonly Change[], io: CommandIo, now: Date): Promise<number> {
+export async function writeAll(changes: readonly Change[], io: CommandIo, now: Date): Promise<number> {
   let failures = 0;
   for (const plan of changes) {
     const { client, file } = plan.target;
     try {
       const written = await writeChange<Change>(plan, async () => planAddGuide(plan.target), now);
       const backup = written?.backup === undefined ? "" : `  backup: ${written.backup}\n`;
-      const done = `${client.name}: guide ${plan.isUpdate ? "updated" : "written"} in ${file}`;
+      const done = `${client.name}: ${partOf(plan.target.form)} ${plan.isUpdate ? "updated" : "written"} in ${file}`;
       io.stdout(`${hanging("✓ ", done, io)}\n${backup}`);
     } catch (error) {
       if (!(error instanceof OrchestratorError)) throw error;
@@ -133,17 +133,20 @@ function showText(title: string, before: "" | "\n", io: Pick<CommandIo, "columns
 }
 
 /** The line for a file that is not changed. "" for a change. */
-function showUnchanged(plan: GuidePlan, io: Pick<CommandIo, "columns">): string {
-  const { client, file } = plan.target;
+export function showUnchanged(plan: GuidePlan, io: Pick<CommandIo, "columns">): string {
+  const { client, file, form } = plan.target;
+  const part = partOf(form);
   switch (plan.kind) {
     case "change":
       return "";
     case "same":
-      return `${hanging("✓ ", `${client.name}: guide up to date in ${file}`, io)}\n`;
+      return `${hanging("✓ ", `${client.name}: ${part} up to date in ${file}`, io)}\n`;
     case "left":
-      return `${hanging("! ", `${client.name}: ${file} was edited by hand; its guide is not changed`, io)}\n`;
+      return `${hanging("! ", `${client.name}: ${file} was edited by hand; ${part === "agent" ? "it" : "its guide"} is not changed`, io)}\n`;
     case "problem":
-      return failureText("✗ ", `${client.name}: ${plan.message}; no guide written`, plan, { errorColumns: io.columns });
+      return failureText("✗ ", `${client.name}: ${plan.message}; no ${part} written`, plan, {
+        errorColumns: io.columns,
+      });
   }
 }
 

@@ -4,7 +4,7 @@ import { homeProblem } from "../../ipc/trusted-home.ts";
 import { resolveHome } from "../../orchestrator/config/home.ts";
 import { formatBytes } from "../../orchestrator/util/format-bytes.ts";
 import { allTargets, gatherFacts, type ClientTarget } from "./discover.ts";
-import { existingGuides, type GuideTarget, planRemoveGuide, withFoldedGuide } from "./guide-plan.ts";
+import { agentFiles, existingGuides, type GuideTarget, planRemoveGuide, withFoldedGuide } from "./guide-plan.ts";
 import { type HomeContent, deleteHome, homeContent, programFolder } from "./program-files.ts";
 import { type CommandIo, isYes } from "../terminal/io.ts";
 import { hanging, failureText } from "../terminal/terminal-text.ts";
@@ -38,7 +38,7 @@ export async function uninstall(
   const refusal = homeProblem(home, { closes: false });
   if (refusal !== undefined && options.purge === true) throw refusal;
   const facts = gatherFacts(io);
-  const targets = { entries: allTargets(facts), guides: existingGuides(facts, []) };
+  const targets = { entries: allTargets(facts), guides: [...existingGuides(facts, []), ...agentFiles(facts)] };
   const { changes, problems } = await planRemovals(targets, io);
   if (changes.length === 0) io.stdout("No client has an ollm entry.\n");
   if (content !== undefined) io.stdout(describeHome(home, content));
@@ -156,13 +156,16 @@ export async function removeEntries(
     readonly guide?: boolean | undefined;
     readonly print?: boolean | undefined;
     readonly yes?: boolean | undefined;
+    /** What is said if there is nothing to remove. */
+    readonly none?: string;
   },
   io: CommandIo,
 ): Promise<number> {
   const { changes, problems } = await planRemovals(targets, io);
   const failed = problems > 0 ? 1 : 0;
   if (changes.length === 0) {
-    io.stdout(options.guide === true ? "No client has the guide.\n" : "No client has an ollm entry.\n");
+    const none = options.guide === true ? "No client has the guide." : "No client has an ollm entry.";
+    io.stdout(`${options.none ?? none}\n`);
     return failed;
   }
   if (options.print === true) return failed;
@@ -187,7 +190,7 @@ function describe(plan: RemovePlan, io: Pick<CommandIo, "hasColour" | "columns">
     case "problem":
       return `${client.name}  ${file}\n${failureText("  ✗ ", `${plan.message}; not changed`, plan, { errorColumns: io.columns })}`;
     case "change": {
-      const note = plan.bytes === undefined ? "  created by setup; will be deleted\n" : "";
+      const note = plan.bytes === undefined ? "  created by ollm; will be deleted\n" : "";
       const diff = showDiff(file, withFoldedGuide(plan.file.text), withFoldedGuide(plan.text));
       return `${client.name}  ${file}\n${note}${colourDiff(diff, io)}\n`;
     }

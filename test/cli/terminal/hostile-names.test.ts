@@ -202,6 +202,8 @@ describe("a view with hostile names", () => {
       "daemon stop",
       "daemon restart",
       "uninstall",
+      "agents install",
+      "agents remove",
       "config edit",
     ];
     const constant =

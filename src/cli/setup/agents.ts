@@ -1,0 +1,57 @@
+import { InvalidRequest } from "../../orchestrator/api/errors.ts";
+import { advice } from "../../orchestrator/api/next-step.ts";
+import { type CommandIo, isYes } from "../terminal/io.ts";
+import { hanging } from "../terminal/terminal-text.ts";
+import { colourDiff, showDiff } from "./config-file.ts";
+import { findTargets, gatherFacts } from "./discover.ts";
+import { agentFiles, planAddGuide } from "./guide-plan.ts";
+import { showUnchanged, writeAll } from "./setup-guide.ts";
+import { removeEntries } from "./uninstall.ts";
+
+/** The flags of `ollm agents install` and `remove`. */
+export interface AgentsOptions {
+  /** Only print the changes. */
+  readonly print?: boolean;
+  /** Don't ask. */
+  readonly yes?: boolean;
+}
+
+/** `ollm agents install`: exit codes as `ollm setup`. A file that it didn't write, or that was edited since, is kept. */
+export async function installAgents({ print, yes }: AgentsOptions, io: CommandIo): Promise<number> {
+  const facts = gatherFacts(io);
+  if (!findTargets(facts, ["claude-code"]).some(({ isFound }) => isFound)) {
+    throw new InvalidRequest("Claude Code was not found on this machine", {
+      next: advice("start it once, then run ollm agents install again"),
+    });
+  }
+  const plans = await Promise.all(agentFiles(facts).map(planAddGuide));
+  const changes = plans.filter((plan) => plan.kind === "change");
+  for (const { target, file, text } of changes) {
+    io.stdout(`${target.client.name}  ${target.file}\n${colourDiff(showDiff(target.file, file.text, text), io)}\n`);
+  }
+  io.stdout(plans.map((plan) => showUnchanged(plan, io)).join(""));
+  const failed = plans.some((plan) => plan.kind === "problem") ? 1 : 0;
+  if (print === true || changes.length === 0) return failed;
+  const where =
+    "These agents run on local models in sessions whose ANTHROPIC_BASE_URL is the address of ollm serve. In any other session Claude Code sends their tasks to its own service, which doesn't have these models: docs/agents.md";
+  io.stdout(`${hanging("", where, io)}\n`);
+  if (yes !== true) {
+    if (!io.isTerminal) {
+      io.stderr("Nothing was changed: not a terminal, so I can't ask. Add --yes to write these files.\n");
+      return 2;
+    }
+    if (!isYes(await io.ask(`Write ${changes.length === 1 ? "this file" : `these ${changes.length} files`}? [y/N] `))) {
+      io.stdout("Nothing was changed.\n");
+      return failed;
+    }
+  }
+  if ((await writeAll(changes, io, new Date())) > 0) return 1;
+  io.stdout("Start a new Claude Code session to use them. To take them back: ollm agents remove\n");
+  return failed;
+}
+
+/** `ollm agents remove`: deletes what `installAgents` wrote. Exit codes as `ollm setup`. */
+export function removeAgents(options: AgentsOptions, io: CommandIo): Promise<number> {
+  const none = "There are no agent files of ollm.";
+  return removeEntries({ entries: [], guides: agentFiles(gatherFacts(io)) }, { ...options, none }, io);
+}
