@@ -120,7 +120,9 @@ export class CallCheck implements Pick<Judge, "ask"> {
     try {
       const format = await this.#formatOf(tool.parameters);
       const { problem } = await format.validate({ text: json, finishReason: "stop" });
-      return problem === undefined ? { json } : { problem: `${called} don't match its schema: ${placesIn(problem)}` };
+      return problem === undefined
+        ? { json }
+        : { problem: `called ${name} with arguments that don't match its schema: ${placesIn(problem)}` };
     } catch (error) {
       // Nothing can be checked by such a schema.
       if (error instanceof InvalidRequest) return { json };
