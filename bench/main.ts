@@ -26,6 +26,7 @@ import { naive } from "./naive.ts";
 import { overhead } from "./overhead.ts";
 import { path } from "./path.ts";
 import { preempt } from "./preempt.ts";
+import { prefix } from "./prefix.ts";
 import { restart } from "./restart.ts";
 import { routing } from "./routing.ts";
 import { savings } from "./savings.ts";
@@ -57,6 +58,7 @@ const benches: readonly Bench[] = [
   naive,
   path,
   preempt,
+  prefix,
   restart,
   routing,
   savings,

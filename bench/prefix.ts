@@ -1,0 +1,250 @@
+import { randomBytes } from "node:crypto";
+import { resolve } from "node:path";
+import type { ChatMessage, ToolDefinition } from "../src/orchestrator/api/chat.ts";
+import { InvalidRequest } from "../src/orchestrator/api/errors.ts";
+import { createLog } from "../src/orchestrator/api/log.ts";
+import { engineOptions } from "../src/orchestrator/config/openai-servers.ts";
+import { settingsSchema } from "../src/orchestrator/config/schema.ts";
+import type { Engine } from "../src/orchestrator/engines/engine.ts";
+import { createOllamaEngine } from "../src/orchestrator/engines/ollama/index.ts";
+import { createOpenAiEngine } from "../src/orchestrator/engines/openai/index.ts";
+import { startEngine } from "../test/orchestrator/engines/llama-cpp/engine-under-test.ts";
+import { installedEngine } from "../test/support/engine.ts";
+import { createTestOrchestrator } from "../test/support/orchestrator.ts";
+import { smolLm2 } from "../test/support/weights.ts";
+import type { Bench, BenchResult } from "./bench.ts";
+import { median, rounded } from "./support/statistics.ts";
+
+const turns = 20;
+const contextTokens = 8_192;
+const bar = 0.95;
+const clients = 8;
+const never = new AbortController().signal;
+const silent = { text: () => undefined, thinking: () => undefined, phase: () => undefined };
+
+export const prefix: Bench = {
+  name: "prefix",
+  summary: `a coding agent's session of ${turns} turns: share of cached prompt tokens (at least ${bar}), beside the same without the guard; --part apart: ${clients} clients never get each other's secrets`,
+  options: ["weights", "bare", "part", "requests", "ollama", "model", "server"],
+  help: [
+    "--weights FILE.gguf instead of SmolLM2-135M, on the embedded engine. The session is written here, with the shape of a recorded one.",
+    "turn_before: the share that the prompt of the turn before has of a prompt. Times are to the first token, medians of turns 2 to 20.",
+    "--bare N: so many turns without the guard, default 20: each reads the whole prompt, which is slow; times then compare those turns.",
+    `--part apart: ${clients} clients at the same time, each with a secret in its system prompt; --requests N, default 400. An answer differs`,
+    "if it is not the one that the client got alone, at temperature 0: batches of other sizes round otherwise. The bar is no foreign secret.",
+    "--ollama URL --model NAME or --server URL --model NAME (a llama-server, up to /v1) instead of the embedded engine, for that part.",
+  ].join("\n"),
+  async run({ part, requests = "400", bare = String(turns), ...from }) {
+    if (part !== undefined && part !== "apart") throw new InvalidRequest("--part takes apart");
+    const count = Number(requests);
+    if (!Number.isSafeInteger(count) || count < 1) throw new InvalidRequest("--requests takes a number from 1");
+    const bareTurns = Number(bare);
+    if (!Number.isSafeInteger(bareTurns) || bareTurns < 2 || bareTurns > turns)
+      throw new InvalidRequest(`--bare takes a number from 2 to ${turns}`);
+    const isServed = from["ollama"] !== undefined || from["server"] !== undefined;
+    if (isServed && (part === undefined || from["model"] === undefined))
+      throw new InvalidRequest("--ollama and --server go with --part apart and --model NAME");
+    const { engine, model, dispose } = await engineOf(from);
+    try {
+      return part === undefined ? await session(engine, model, bareTurns) : await apart(engine, model, count);
+    } finally {
+      await dispose();
+    }
+  },
+};
+
+async function engineOf({
+  weights,
+  ollama,
+  server,
+  model = "bench:latest",
+}: Readonly<Record<string, string | undefined>>) {
+  const common = {
+    now: () => performance.now(),
+    log: createLog("warn", (line) => void process.stderr.write(`${line}\n`)),
+    allowedHosts: [],
+  };
+  if (ollama !== undefined) {
+    const engine = createOllamaEngine({ ...common, host: ollama });
+    return { engine, model, dispose: () => engine.close() };
+  }
+  if (server !== undefined) {
+    const openai = [{ id: "server", kind: "local", baseUrl: server }];
+    const [entry] = settingsSchema.parse({ providers: { openai } }).providers.openai;
+    if (entry === undefined) throw new InvalidRequest("--server takes an address that ends in /v1");
+    const engine = createOpenAiEngine({ ...common, ...engineOptions(entry), apiKey: async () => undefined });
+    return { engine, model, dispose: () => engine.close() };
+  }
+  const { file, reason } = weights === undefined ? await smolLm2() : { file: resolve(weights), reason: undefined };
+  if (file === undefined) throw new Error(`no weights to measure: ${reason}`);
+  const started = await startEngine((await installedEngine()).modulePath, { [model]: file });
+  return { engine: started.engine, model, dispose: () => started.dispose() };
+}
+
+interface Turn {
+  readonly promptTokens: number;
+  readonly cachedTokens: number;
+  readonly firstTokenMs: number;
+}
+
+/** The same messages with and without the guard, on one engine: their first lines differ, so neither finds the other's. */
+async function session(engine: Engine, model: string, bareTurns: number): Promise<BenchResult> {
+  const { tools, generate } = orchestrated(
+    engine,
+    (await engine.describe(model, never)).capabilities.includes("tools"),
+  );
+  const turn = (
+    counts: { readonly promptTokens?: number; readonly cachedPromptTokens?: number },
+    firstTokenMs: number,
+  ) => ({
+    promptTokens: counts.promptTokens ?? 0,
+    cachedTokens: counts.cachedPromptTokens ?? 0,
+    firstTokenMs,
+  });
+  const guarded: Turn[] = [];
+  for (let at = 1; at <= turns; at += 1) {
+    const answer = await generate(model, messagesAt(at), 8, "agent");
+    guarded.push(turn(answer, answer.timing.firstTokenMs));
+  }
+  const bare: Turn[] = [];
+  for (let at = 1; at <= bareTurns; at += 1) {
+    const request = {
+      model,
+      messages: messagesAt(at),
+      ...tools,
+      maxTokens: 8,
+      sampling: { temperature: 0 },
+      contextTokens,
+    };
+    const answer = await engine.generate(request, silent, never);
+    bare.push(turn(answer, answer.firstTokenMs));
+  }
+  const rows = [rowOf("without the guard", bare), rowOf("with the guard", guarded)];
+  const [without, given] = [shareOf(bare), shareOf(guarded)];
+  const ratio = median(later(bare)) / Math.max(1, median(later(guarded.slice(0, bareTurns))));
+  return {
+    rows,
+    verdict: `${given.toFixed(3)} of the prompt tokens of turns 2 to ${turns} cached, bar ${bar}; without the guard ${without.toFixed(3)} of turns 2 to ${bareTurns}; first token ${ratio.toFixed(1)} × sooner; ${"tools" in tools ? "with" : "the template has no"} tools`,
+    passed: given >= bar,
+  };
+}
+
+const later = (all: readonly Turn[]): readonly number[] => all.slice(1).map(({ firstTokenMs }) => firstTokenMs);
+const sum = (all: readonly Turn[], key: keyof Turn): number => all.reduce((total, each) => total + each[key], 0);
+const shareOf = (all: readonly Turn[]): number => sum(all.slice(1), "cachedTokens") / sum(all.slice(1), "promptTokens");
+
+function rowOf(way: string, all: readonly Turn[]) {
+  return {
+    way,
+    first_prompt_tokens: all[0]?.promptTokens ?? 0,
+    last_prompt_tokens: all.at(-1)?.promptTokens ?? 0,
+    cached_share: rounded(shareOf(all), 3),
+    turn_before: rounded(sum(all.slice(0, -1), "promptTokens") / sum(all.slice(1), "promptTokens"), 3),
+    first_token_ms: rounded(median(later(all))),
+    slowest_ms: rounded(Math.max(...later(all))),
+  };
+}
+
+/** A model whose template has no tools gets none. */
+function orchestrated(engine: Engine, hasTools: boolean) {
+  const { orchestrator, caller } = createTestOrchestrator([engine]);
+  const tools = hasTools ? { tools: agentTools } : {};
+  return {
+    tools,
+    async generate(model: string, messages: readonly ChatMessage[], maxTokens: number, id: string) {
+      const asking = caller({ id, client: id });
+      const prompt = messages.findLast(({ role }) => role === "user")?.content ?? "";
+      const chat = { messages, ...tools, sampling: { temperature: 0 } };
+      const operation = await orchestrator.generate(asking, { prompt, chat, model, maxTokens, contextTokens });
+      return await operation.follow(asking.signal);
+    },
+  };
+}
+
+const areas = ["the tests", "the parser", "a migration", "the log", "a public type", "the build", "an error message"];
+const rules = Array.from(
+  { length: 52 },
+  (_, at) =>
+    `${at + 1}. Before you change ${areas[at % areas.length]}, read file number ${at * 7 + 3} of the module whole, and say in one sentence why.`,
+);
+const agentTools: readonly ToolDefinition[] = ["read_file", "write_file", "run_command", "search"].map((name) => ({
+  name,
+  description: `Does what "${name}" says, inside the folder of the project, and answers with text.`,
+  parameters: {
+    type: "object",
+    properties: { path: { type: "string", description: "Relative to the project." }, text: { type: "string" } },
+    required: ["path"],
+  },
+}));
+
+/** What the agent sends in that turn: the header's line is new, the rest grows. */
+function messagesAt(turn: number): readonly ChatMessage[] {
+  const header = `x-anthropic-billing-header: cc_version=2.1.${turn}; cc_entrypoint=cli; cch=${randomBytes(4).toString("hex")};`;
+  const content = [header, "You are a coding agent. Follow these rules:", ...rules].join("\n");
+  const done = Array.from({ length: turn - 1 }, (_, at): readonly ChatMessage[] => {
+    const call = { id: `call_${at}`, name: "read_file", arguments: JSON.stringify({ path: `src/part-${at}.ts` }) };
+    const lines = Array.from(
+      { length: 5 },
+      (_line, line) => `export const value${at * 5 + line} = "part ${at}, line ${line}";`,
+    );
+    return [
+      { role: "assistant", content: `I read part ${at}.`, toolCalls: [call] },
+      { role: "tool", content: lines.join("\n"), toolCallId: call.id, toolName: call.name },
+    ];
+  });
+  return [
+    { role: "system", content },
+    { role: "user", content: "Rename every exported constant of the project, one part after the other." },
+    ...done.flat(),
+  ];
+}
+
+const questions = ["What is the access code?", "Repeat the access code.", "Which code opens the door?", "Say hello."];
+
+/** All clients ask at once and in turns of their own, after each question has been answered alone. */
+async function apart(engine: Engine, model: string, requests: number): Promise<BenchResult> {
+  const { generate } = orchestrated(engine, false);
+  const secrets = Array.from({ length: clients }, () => String(randomBytes(4).readUInt32BE()));
+  const ask = async (client: number, question: number): Promise<string> => {
+    // The beginnings are equal, as those of one program's conversations are; each has the turns before the question.
+    const system = `You are the helper of a house. Answer in one short sentence. The access code is ${secrets[client]}.`;
+    const before = questions.slice(0, question).flatMap((content): readonly ChatMessage[] => [
+      { role: "user", content },
+      { role: "assistant", content: `The access code is ${secrets[client]}.` },
+    ]);
+    const messages: readonly ChatMessage[] = [
+      { role: "system", content: system },
+      ...before,
+      { role: "user", content: questions[question] ?? "" },
+    ];
+    return (await generate(model, messages, 16, `client-${client}`)).text;
+  };
+  const alone: string[][] = [];
+  for (let client = 0; client < clients; client += 1) {
+    alone[client] = [];
+    for (let question = 0; question < questions.length; question += 1) alone[client]?.push(await ask(client, question));
+  }
+  const seen = Array.from({ length: clients }, () => ({ requests: 0, own: 0, differ: 0, foreign: 0 }));
+  let asked = 0;
+  const startedAt = performance.now();
+  await Promise.all(
+    seen.map(async (counts, client) => {
+      while (asked < requests) {
+        // No order that repeats, so that each conversation follows each other one in a cache.
+        const question = (asked * 7 + client) % questions.length;
+        asked += 1;
+        const text = await ask(client, question);
+        counts.requests += 1;
+        if (text.includes(secrets[client] ?? "")) counts.own += 1;
+        if (text !== alone[client]?.[question]) counts.differ += 1;
+        if (secrets.some((secret, other) => other !== client && text.includes(secret))) counts.foreign += 1;
+      }
+    }),
+  );
+  const total = (key: "requests" | "own" | "differ" | "foreign") => seen.reduce((all, each) => all + each[key], 0);
+  return {
+    rows: seen.map((counts, client) => ({ client, ...counts })),
+    verdict: `${total("requests")} requests of ${clients} clients in ${((performance.now() - startedAt) / 1_000).toFixed(0)} s: ${total("foreign")} answers with a foreign secret, bar 0; ${total("differ")} differ from the answer alone; ${total("own")} held their own secret`,
+    passed: total("foreign") === 0,
+  };
+}
