@@ -317,9 +317,11 @@ class Routes {
     }
     if (door !== undefined) {
       const { answerDoor } = await import("./doors.ts");
+      const { settings, doors } = this.#options;
       const world = {
         parts: (this.#door ??= this.#options.partsFor("door")),
-        settings: this.#options.settings,
+        // A program that `ollm launch` started is to be answered here alone.
+        settings: doors === undefined ? settings : () => ({ ...settings(), upstreams: {} }),
         timers: this.#timers,
         limits: this.#limits,
         hasToken: this.#options.isWithoutToken !== true,

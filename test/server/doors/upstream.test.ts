@@ -102,6 +102,17 @@ describe("requests for other models pass to http.upstreams", () => {
     expect(received).toEqual([]);
   });
 
+  test("a listener with doors of its own, as ollm launch has, passes nothing on", async () => {
+    const { url, received } = await service();
+    const { port, token } = await door(url, { doors: ["anthropic"] });
+    const body = { model: "coder:3b", max_tokens: 5, messages: [{ role: "user", content: "x" }] };
+    for (const headers of [{}, { authorization: "Bearer k", "ollm-token": token }]) {
+      const { status, text } = await ask(port, "/v1/messages", token, { body, headers });
+      expect([status, text]).not.toEqual([401, expect.anything()]);
+    }
+    expect(received).toEqual([]);
+  });
+
   test("without a key of its own the token stands in its place, and nothing is sent", async () => {
     const { url, received } = await service();
     const { port, token } = await door(url);
