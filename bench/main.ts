@@ -9,6 +9,7 @@ import { cascade } from "./cascade.ts";
 import { classify } from "./classify.ts";
 import { dashboard } from "./dashboard.ts";
 import { demoTasks } from "./demo-tasks.ts";
+import { door } from "./door.ts";
 import { embedded } from "./embedded.ts";
 import { eviction } from "./eviction.ts";
 import { fanout } from "./fanout.ts";
@@ -40,6 +41,7 @@ const benches: readonly Bench[] = [
   classify,
   dashboard,
   demoTasks,
+  door,
   startup,
   overhead,
   fanout,

@@ -1,0 +1,132 @@
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { createInterface } from "node:readline";
+import { fileURLToPath } from "node:url";
+import type { Bench } from "./bench.ts";
+import { command, withCleanEnvironment } from "./support/environment.ts";
+import { median, percentile, rounded } from "./support/statistics.ts";
+
+const model = "smollm2";
+const bars = { addedMs: 0.6, throughput: 0.97 };
+const calls = 300;
+const warmUpCalls = 100;
+const streams = 64;
+const tokens = 100;
+const tokensPerSecond = 50;
+const rounds = 5;
+const fakeProgram = fileURLToPath(new URL("../test/support/fake-openai.ts", import.meta.url));
+
+export const door: Bench = {
+  name: "door",
+  summary: `/v1/chat/completions through the daemon beside the engine direct: at most +${bars.addedMs} ms (median), ${streams} streams with at least ${bars.throughput} of the throughput`,
+  help: "Engine, daemon and this client are three processes. The engine answers at once for the time, and with a pace for the streams.",
+  async run() {
+    const single = await withDoor(["--parallel", "4"], async (ways) => {
+      for (let call = -warmUpCalls; call < calls; call += 1) {
+        for (const { base, times } of ways) {
+          const startedAt = performance.now();
+          await ask(base, "Name three colours.", 16, false);
+          if (call >= 0) times.push(performance.now() - startedAt);
+        }
+      }
+      return ways;
+    });
+    const pace = ["--parallel", String(streams), "--tokens-per-second", String(tokensPerSecond)];
+    const many = await withDoor(pace, async (ways) => {
+      for (let round = 0; round <= rounds; round += 1) {
+        for (const { base, times } of ways) {
+          const startedAt = performance.now();
+          const texts = Array.from({ length: streams }, (_, at) =>
+            ask(base, `A long text, ${round}.${at}`, tokens, true),
+          );
+          await Promise.all(texts);
+          if (round > 0) times.push(performance.now() - startedAt);
+        }
+      }
+      return ways;
+    });
+    const added = median(single[1].times) - median(single[0].times);
+    const throughput = median(many[0].times) / median(many[1].times);
+    const row = (what: string) => (measured: Way) => ({
+      what,
+      way: measured.way,
+      median_ms: rounded(median(measured.times), 3),
+      p99_ms: rounded(percentile(measured.times, 99), 3),
+      fastest_ms: rounded(Math.min(...measured.times), 3),
+    });
+    return {
+      rows: [...single.map(row("one request")), ...many.map(row(`${streams} streams`))],
+      verdict: `+${added.toFixed(3)} ms p50, bar +${bars.addedMs}${missed(added <= bars.addedMs)}; ${streams} streams: throughput ${throughput.toFixed(3)} of direct, bar ${bars.throughput}${missed(throughput >= bars.throughput)}`,
+      passed: added <= bars.addedMs && throughput >= bars.throughput,
+    };
+  },
+};
+
+const missed = (isReached: boolean): string => (isReached ? "" : ", missed");
+
+interface Way {
+  readonly way: string;
+  /** Up to `/v1`. */
+  readonly base: string;
+  readonly times: number[];
+}
+
+/** An engine of its own process, and a daemon that has only it and answers OpenAI's protocol. */
+function withDoor<Result>(
+  args: readonly string[],
+  run: (ways: readonly [Way, Way]) => Promise<Result>,
+): Promise<Result> {
+  return withCleanEnvironment((clean) =>
+    withProgram(["--import", "tsx", fakeProgram, "--model", model, ...args], process.env, async ({ baseUrl = "" }) => {
+      const environment = {
+        ...clean,
+        OLLM_PROVIDERS_OLLAMA_ENABLED: "false",
+        OLLM_PROVIDERS_LLAMA_CPP_ENABLED: "false",
+        OLLM_PROVIDERS_OPENAI: JSON.stringify([{ id: "fake", kind: "local", baseUrl }]),
+        OLLM_HTTP_DOORS: "openai",
+      };
+      try {
+        return await withProgram(
+          [command, "serve", "--port", "0", "--no-token", "--json"],
+          environment,
+          ({ url = "" }) =>
+            run([
+              { way: "direct", base: baseUrl, times: [] },
+              { way: "door", base: `${url}/v1`, times: [] },
+            ]),
+        );
+      } finally {
+        await once(spawn(process.execPath, [command, "daemon", "stop"], { env: environment, stdio: "ignore" }), "exit");
+      }
+    }),
+  );
+}
+
+/** A program that prints a line of JSON and serves until it is ended. */
+async function withProgram<Result>(
+  args: readonly string[],
+  env: NodeJS.ProcessEnv,
+  run: (line: Readonly<Record<string, string>>) => Promise<Result>,
+): Promise<Result> {
+  const program = spawn(process.execPath, args, { env, stdio: ["ignore", "pipe", "inherit"] });
+  const exited = once(program, "exit");
+  try {
+    const [line]: unknown[] = await once(createInterface({ input: program.stdout }), "line", {
+      signal: AbortSignal.timeout(20_000),
+    });
+    return await run(JSON.parse(String(line)) as Record<string, string>);
+  } finally {
+    program.kill("SIGTERM");
+    await exited;
+  }
+}
+
+async function ask(base: string, content: string, maxTokens: number, stream: boolean): Promise<void> {
+  const response = await fetch(`${base}/chat/completions`, {
+    method: "POST",
+    headers: { "content-type": "application/json" },
+    body: JSON.stringify({ model, messages: [{ role: "user", content }], max_tokens: maxTokens, stream }),
+  });
+  const text = await response.text();
+  if (!response.ok || (stream && !text.includes("[DONE]"))) throw new Error(`${response.status} ${text}`);
+}
