@@ -142,7 +142,7 @@ export function showUnchanged(plan: GuidePlan, io: Pick<CommandIo, "columns">): 
     case "same":
       return `${hanging("✓ ", `${client.name}: ${part} up to date in ${file}`, io)}\n`;
     case "left":
-      return `${hanging("! ", `${client.name}: ${file} was edited by hand; ${part === "agent" ? "it" : "its guide"} is not changed`, io)}\n`;
+      return `${hanging("! ", `${client.name}: ${file} was edited by hand; ${part === "agent" ? "it is not changed" : "its guide is not changed"}`, io)}\n`;
     case "problem":
       return failureText("✗ ", `${client.name}: ${plan.message}; no ${part} written`, plan, {
         errorColumns: io.columns,
