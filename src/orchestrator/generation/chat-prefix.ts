@@ -13,7 +13,6 @@ const dated =
  * the time stand at the end. Nothing else changes.
  */
 export function steadyMessages({ messages, movesDates = false }: Chat): readonly ChatMessage[] {
-  if (!messages.some(({ role }) => role === "system")) return messages;
   return messages.flatMap((message) => {
     if (message.role !== "system") return [message];
     let content = message.content.replaceAll(perRequest, "");
@@ -51,11 +50,17 @@ export class ChatHomes {
   }
 }
 
+/** Asked for several times in the course of a request. */
+const beginnings = new WeakMap<Chat, string>();
+
 /** The digest of everything up to the first message of the user, which no later turn changes. */
 function beginningOf(chat: Chat): string {
-  const messages = steadyMessages({ ...chat, movesDates: true });
-  const first = messages.findIndex(({ role }) => role === "user");
-  const hash = createHash("sha256");
-  for (const { role, content } of messages.slice(0, first + 1)) hash.update(`${role}\0${content}\0`);
-  return hash.digest("hex");
+  let beginning = beginnings.get(chat);
+  if (beginning === undefined) {
+    const messages = steadyMessages({ ...chat, movesDates: true });
+    const read = messages.slice(0, messages.findIndex(({ role }) => role === "user") + 1);
+    beginning = createHash("sha256").update(JSON.stringify(read)).digest("hex");
+    beginnings.set(chat, beginning);
+  }
+  return beginning;
 }

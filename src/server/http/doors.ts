@@ -56,8 +56,7 @@ export interface DoorRequest {
 
 /** Answers a request that passed `judge`. */
 export async function answerDoor(world: DoorWorld, asked: DoorRequest): Promise<void> {
-  const { request, response, path } = asked;
-  const { method = "" } = request;
+  const [{ request, response, path }, { method = "" }] = [asked, asked.request];
   const door = await doors[asked.door]();
   const found = routeOf(door, method === "HEAD" ? "GET" : method, path);
   let body: Body | undefined;
@@ -132,10 +131,11 @@ class Exchange {
         const { passOn } = await import("./upstream.ts");
         // Without a header of its own the token stands where the service's key belongs: it must not leave.
         if (this.#world.hasToken && this.#asked.request.headers[tokenHeader] === undefined)
-          return this.#refuse({ status: 401, code: "unauthorized", message: keysOfBoth });
+          return void (ended = this.#refused({ status: 401, code: "unauthorized", message: keysOfBoth }));
         if (body !== undefined && !isOnThisMachine(upstream)) orchestrator.metrics.notePassedOn(new URL(upstream).host);
         await passOn(upstream, { ...this.#asked, body: body?.bytes });
-      } else if (found === undefined) this.#refuse({ status: 404, code: "not_found", message: notServed(this.#asked) });
+      } else if (found === undefined)
+        ended = this.#refused({ status: 404, code: "not_found", message: notServed(this.#asked) });
       else {
         const { route, rest } = found;
         const wanted = route.kind === "chat" ? route.read(body?.value, rest) : route.answer;
@@ -164,9 +164,9 @@ class Exchange {
     const upstream = door === "ollama" ? undefined : upstreams[door];
     if (upstream === undefined) return undefined;
     const { model } = (body ?? {}) as { readonly model?: unknown };
-    if (typeof model !== "string") return upstream;
-    const isOurs = model.startsWith("ollm/") || Object.keys(modelNames).some((pattern) => matchesName(pattern, model));
-    return isOurs ? undefined : upstream;
+    const isOurs = (name: string) =>
+      name.startsWith("ollm/") || Object.keys(modelNames).some((pattern) => matchesName(pattern, name));
+    return typeof model === "string" && isOurs(model) ? undefined : upstream;
   }
 
   async #other(
@@ -193,13 +193,13 @@ class Exchange {
     return modelOf(mapped, () => orchestrator.profiles.list(caller).map(({ profile }) => profile.name));
   }
 
-  #refuse(failure: DoorFailure): void {
+  #refused(failure: DoorFailure): ReturnType<typeof failureOf> {
     refuse(this.#door, this.#asked, failure);
+    return { outcome: "error", error: failure.code };
   }
 
   async #chat(orchestrator: Orchestrator, caller: CallerContext, chat: DoorChat): Promise<void> {
-    const { response } = this.#asked;
-    const { writer, isStream } = chat;
+    const [{ response }, { writer, isStream }] = [this.#asked, chat];
     const { movesDates } = this.#world.settings();
     const given = this.#named({ orchestrator, caller }, chat.model);
     const conversation = chat.request.chat && { ...chat.request.chat, movesDates, isStreamed: isStream };
@@ -236,11 +236,10 @@ class Exchange {
   #failed: (failure: DoorFailure) => void = () => this.#asked.response.destroy();
 
   #fail(error: unknown): void {
-    const failure = doorFailure(error);
-    const { response } = this.#asked;
+    const [failure, { response }] = [doorFailure(error), this.#asked];
     if (!(error instanceof OrchestratorError))
       this.#world.parts.log.warn(`door: ${String(error instanceof Error ? error.stack : error)}`);
-    if (!response.headersSent) return this.#refuse(failure);
+    if (!response.headersSent) return refuse(this.#door, this.#asked, failure);
     this.#failed(failure);
     response.end();
   }
@@ -349,11 +348,8 @@ function headersOf(seen: Seen, result?: GenerateResult): Readonly<Record<string,
     "ollm-cost": cost && `${cost.amount} ${cost.currency}`,
   };
   const headers: Record<string, string> = {};
-  for (const [name, value] of Object.entries(known)) {
-    if (value === undefined) continue;
-    const text = typeof value === "number" ? String(Math.round(value)) : value;
-    headers[name] = headerText(text);
-  }
+  for (const [name, value] of Object.entries(known))
+    if (value !== undefined) headers[name] = headerText(String(typeof value === "number" ? Math.round(value) : value));
   return headers;
 }
 

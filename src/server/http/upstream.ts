@@ -40,6 +40,8 @@ export async function passOn(
   if (body !== undefined) headers.push("Content-Length", String(body.length));
   const asked = send(url, { method: request.method ?? "GET", headers, timeout: silentMs });
   asked.on("timeout", () => asked.destroy(new Error(`no data for ${silentMs / 1000} s`)));
+  // One that comes after the answer has begun shows in the answer.
+  asked.on("error", () => undefined);
   const abort = (): void => void asked.destroy();
   response.once("close", abort);
   try {
