@@ -1,7 +1,6 @@
 import type { ChatMessage } from "../../api/chat.ts";
 import { InvalidRequest, UnsupportedCapability } from "../../api/errors.ts";
 import { advice } from "../../api/next-step.ts";
-import type { JsonSchema } from "../../api/types.ts";
 import type { LoadRules } from "../engine.ts";
 import type { GenerationRequest } from "../generation.ts";
 import type { GgufHeader } from "../gguf/header.ts";
@@ -36,8 +35,6 @@ export const readParameters = [
  * `UnsupportedCapability` for images.
  */
 export function prepareRequest(stored: StoredModel, request: GenerationRequest): GenerateRequest {
-  const format =
-    request.format === undefined || request.format === "json" ? request.format : toGrammarSchema(request.format);
   if (request.messages.some((message) => (message.images?.length ?? 0) > 0)) {
     throw new UnsupportedCapability(
       `${stored.name} can't process images: the embedded engine does not support vision`,
@@ -46,7 +43,7 @@ export function prepareRequest(stored: StoredModel, request: GenerationRequest):
       },
     );
   }
-  const { toolChoice = "auto" } = request;
+  const { format, toolChoice = "auto" } = request;
   const prompt = promptParts(stored, request);
   if (typeof toolChoice === "object" && request.tools?.every(({ name }) => name !== toolChoice.name) !== false) {
     throw new InvalidRequest(`tool ${toolChoice.name} is to be called, and is not among the tools of the request`, {
@@ -110,59 +107,6 @@ function samplingOf(
     frequencyPenalty: requested.frequencyPenalty ?? number("frequency_penalty") ?? 0,
     presencePenalty: requested.presencePenalty ?? number("presence_penalty") ?? 0,
   };
-}
-
-/**
- * Converts a schema to the dialect of node-llama-cpp, which supports neither `anyOf` nor `definitions` and reads a schema
- * without `type` as null.
- */
-export function toGrammarSchema(schema: JsonSchema): JsonSchema {
-  const { $ref, definitions, anyOf, allOf, ...rest } = schema;
-  const defs = { ...asSchemas(definitions), ...asSchemas(rest["$defs"]) };
-  const shared = Object.keys(defs).length === 0 ? {} : { $defs: mapSchemas(defs) };
-  if (typeof $ref === "string") return { ...shared, $ref: $ref.replace(/^#\/definitions\//, "#/$defs/") };
-  if (Array.isArray(anyOf)) return { ...shared, oneOf: anyOf.filter(isSchema).map(toGrammarSchema) };
-  if (Array.isArray(rest["oneOf"])) return { ...shared, oneOf: rest["oneOf"].filter(isSchema).map(toGrammarSchema) };
-  if (Array.isArray(allOf)) return toGrammarSchema(mergeAll([{ ...rest, ...shared }, ...allOf.filter(isSchema)]));
-  if ("const" in rest || "enum" in rest) return rest;
-  const { properties, items, prefixItems, additionalProperties } = rest;
-  const type = rest["type"] ?? guessType(rest);
-  // An unresolvable reference means "any value" to the library.
-  if (type === undefined) return { $ref: "any" };
-  return {
-    ...rest,
-    ...shared,
-    type,
-    ...(isSchema(properties) ? { properties: mapSchemas(asSchemas(properties)) } : {}),
-    ...(isSchema(items) ? { items: toGrammarSchema(items) } : {}),
-    ...(Array.isArray(prefixItems) ? { prefixItems: prefixItems.filter(isSchema).map(toGrammarSchema) } : {}),
-    ...(isSchema(additionalProperties) ? { additionalProperties: toGrammarSchema(additionalProperties) } : {}),
-  };
-}
-
-function guessType(schema: JsonSchema): string | undefined {
-  if ("properties" in schema || "additionalProperties" in schema) return "object";
-  if ("items" in schema || "prefixItems" in schema) return "array";
-  return undefined;
-}
-
-function mergeAll(schemas: readonly JsonSchema[]): JsonSchema {
-  const properties = Object.assign({}, ...schemas.map((schema) => schema["properties"])) as JsonSchema;
-  const merged = Object.assign({}, ...schemas) as JsonSchema;
-  return Object.keys(properties).length === 0 ? merged : { ...merged, properties };
-}
-
-function mapSchemas(schemas: Readonly<Record<string, JsonSchema>>): JsonSchema {
-  return Object.fromEntries(Object.entries(schemas).map(([key, schema]) => [key, toGrammarSchema(schema)]));
-}
-
-function asSchemas(value: unknown): Record<string, JsonSchema> {
-  if (!isSchema(value)) return {};
-  return Object.fromEntries(Object.entries(value).filter((entry): entry is [string, JsonSchema] => isSchema(entry[1])));
-}
-
-function isSchema(value: unknown): value is JsonSchema {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
 /**

@@ -1,5 +1,4 @@
 import type { ToolDefinition } from "../../../api/chat.ts";
-import type { JsonSchema } from "../../../api/types.ts";
 import { alternatives, JsonGrammar, quoted } from "./json-grammar.ts";
 import type {
   ChatHistoryItem,
@@ -150,13 +149,9 @@ export class Calls {
     }
   }
 
-  /** For an answer that is JSON of a format, or begins with a call. */
-  async orFormat(format: "json" | JsonSchema): Promise<Grammar> {
-    const grammar = new JsonGrammar();
-    const value = format === "json" ? "value" : grammar.valueOf(format);
-    return await this.#parts.llama.createGrammar({
-      grammar: grammar.text(alternatives([value, quoted(this.#syntax.mark)])),
-    });
+  /** The beginning of a call, beside which a grammar may allow other answers. */
+  get beginning(): string {
+    return quoted(this.#syntax.mark);
   }
 
   #text(isExact: boolean): string {

@@ -3,6 +3,7 @@ import { answerCharacters, firstTokens, likelihoodsOf } from "../../generation.t
 import { Calls } from "./calls.ts";
 import { type RenderedPrompt, promptOf } from "./chat-template.ts";
 import { ChildFailure, throwIfAborted } from "./failure.ts";
+import { alternatives, JsonGrammar } from "./json-grammar.ts";
 import type {
   ChatWrapper,
   ContextSequence,
@@ -264,18 +265,19 @@ function samplerOptions({ sampling }: GenerateRequest) {
   };
 }
 
+/** For an answer that is JSON of a format, or begins with a call. */
 async function grammarFor(
   llama: Llama,
   format: GenerateRequest["format"],
   calls: Calls | undefined,
 ): Promise<Grammar | undefined> {
   if (format === undefined) return undefined;
+  const grammar = new JsonGrammar(true);
+  const value = format === "json" ? "value" : grammar.valueOf(format);
   try {
-    if (calls !== undefined) return await calls.orFormat(format);
-    return await (format === "json" ? llama.getGrammarFor("json") : llama.createGrammarForJsonSchema(format));
+    return await llama.createGrammar({ grammar: grammar.text(alternatives([value, calls?.beginning ?? []].flat())) });
   } catch (error) {
-    const reason = messageOf(error);
-    throw new ChildFailure("bad_format", reason, { cause: error });
+    throw new ChildFailure("bad_format", messageOf(error), { cause: error });
   }
 }
 

@@ -1,4 +1,5 @@
 import type { JsonSchema } from "../../../api/types.ts";
+import { isRecord } from "../../../util/parse-json.ts";
 
 /** Schemas below this depth, and references that lead nowhere, allow any value. */
 const maxDepth = 48;
@@ -11,6 +12,10 @@ object ::= "{" (pair (", " pair)*)? "}"
 pair ::= string ": " value
 array ::= "[" (value (", " value)*)? "]"
 string ::= "\"" char* "\""
+date ::= [0-9]{4} "-" ("0" [1-9] | "1" [0-2]) "-" ("0" [1-9] | [12] [0-9] | "3" [01])
+time ::= hour ":" sixty ":" sixty ("." [0-9]{3})? ("Z" | [-+] hour ":" sixty)
+hour ::= [01] [0-9] | "2" [0-3]
+sixty ::= [0-5] [0-9]
 char ::= [^"\\\x7F\x00-\x1F] | "\\" (["\\bfnrt] | "u" [0-9a-fA-F] [0-9a-fA-F] [0-9a-fA-F] [0-9a-fA-F])
 integer ::= "-"? ("0" | [1-9] [0-9]{0,15})
 number ::= integer ("." [0-9]{1,16})? ([eE] [-+]? [0-9]{1,3})?
@@ -19,11 +24,18 @@ number ::= integer ("." [0-9]{1,16})? ([eE] [-+]? [0-9]{1,3})?
 /**
  * GBNF for values of JSON schemas, with the spacing of templates (Python's `json.dumps`), so that a call is rendered as it
  * was written. Optional properties may be left out; their order is that of the schema. What it can't express (patterns,
- * formats, bounds of numbers, `not`, `if`) is allowed: it never throws.
+ * most formats, bounds of numbers, `not`, `if`) is allowed: it never throws.
  */
 export class JsonGrammar {
   readonly #rules: string[] = [];
   readonly #references = new Map<unknown, string>();
+
+  readonly #isWhole: boolean;
+
+  /** `isWhole`: a schema that doesn't say which properties are required has them all, since models like to leave out. */
+  constructor(isWhole = false) {
+    this.#isWhole = isWhole;
+  }
 
   /** The grammar of `root`, an expression that may use what `valueOf` returned. */
   text(root: string): string {
@@ -46,7 +58,7 @@ export class JsonGrammar {
   }
 
   #value(given: unknown, root: JsonSchema, depth: number): string {
-    if (!isSchema(given) || depth > maxDepth) return "value";
+    if (!isRecord(given) || depth > maxDepth) return "value";
     const { $ref, ...rest } = given;
     if (typeof $ref === "string") return this.#reference($ref, root, depth);
     const schema = mergedAll(rest, root);
@@ -110,19 +122,19 @@ export class JsonGrammar {
 
   #object(schema: JsonSchema, root: JsonSchema, depth: number): string {
     const { properties, required, additionalProperties } = schema;
-    if (!isSchema(properties) && !isSchema(additionalProperties))
+    if (!isRecord(properties) && !isRecord(additionalProperties))
       return additionalProperties === false ? '"{}"' : "object";
-    const needed = new Set(Array.isArray(required) ? (required as readonly unknown[]) : []);
     const others =
-      additionalProperties === true || isSchema(additionalProperties)
+      additionalProperties === true || isRecord(additionalProperties)
         ? `string ": " ${this.#value(additionalProperties, root, depth + 1)}`
         : undefined;
     // From the end: what may follow a property, and what may be the first one.
     let next = others === undefined ? "" : `(", " ${others})*`;
     let first = others === undefined ? "" : `(${others} ${next})?`;
-    for (const [key, value] of Object.entries(isSchema(properties) ? properties : {}).toReversed()) {
+    for (const [key, value] of Object.entries(isRecord(properties) ? properties : {}).toReversed()) {
       const pair = this.rule(`${quoted(`${jsonOf(key)}: `)} ${this.#value(value, root, depth + 1)}`);
-      const isNeeded = needed.has(key);
+      const isEndless = isRecord(value) && "$ref" in value;
+      const isNeeded = Array.isArray(required) ? required.includes(key) : this.#isWhole && !isEndless;
       first = this.rule(isNeeded ? `${pair} ${next}` : `${pair} ${next} | ${first === "" ? '""' : first}`);
       next = this.rule(isNeeded ? `", " ${pair} ${next}` : `(", " ${pair})? ${next}`);
     }
@@ -140,7 +152,11 @@ export function alternatives(each: readonly string[]): string {
   return each.length === 1 ? (each[0] ?? "value") : `(${each.join(" | ")})`;
 }
 
-function stringOf({ minLength, maxLength }: JsonSchema): string {
+const formats: Readonly<Record<string, string>> = { date: "date", time: "time", "date-time": 'date "T" time' };
+
+function stringOf({ format, minLength, maxLength }: JsonSchema): string {
+  const known = typeof format === "string" && Object.hasOwn(formats, format) ? formats[format] : undefined;
+  if (known !== undefined) return String.raw`"\"" ${known} "\""`;
   const [least, most] = [bound(minLength) ?? 0, bound(maxLength)];
   if (least === 0 && most === undefined) return "string";
   return String.raw`"\"" char{${least},${most === undefined ? "" : Math.max(least, most)}} "\""`;
@@ -149,7 +165,7 @@ function stringOf({ minLength, maxLength }: JsonSchema): string {
 /** JSON with the spacing of the grammar. */
 function jsonOf(value: unknown): string {
   if (Array.isArray(value)) return `[${value.map(jsonOf).join(", ")}]`;
-  if (!isSchema(value)) return JSON.stringify(value) ?? "null";
+  if (!isRecord(value)) return JSON.stringify(value) ?? "null";
   return `{${Object.entries(value)
     .map(([key, each]) => `${JSON.stringify(key)}: ${jsonOf(each)}`)
     .join(", ")}}`;
@@ -166,7 +182,7 @@ function resolved(path: string, root: JsonSchema): unknown {
   let found: unknown = root;
   for (const step of path.slice(1).split("/").filter(Boolean)) {
     const key = step.replaceAll("~1", "/").replaceAll("~0", "~");
-    found = isSchema(found) && Object.hasOwn(found, key) ? found[key] : undefined;
+    found = isRecord(found) && Object.hasOwn(found, key) ? found[key] : undefined;
   }
   return found;
 }
@@ -174,20 +190,20 @@ function resolved(path: string, root: JsonSchema): unknown {
 function mergedAll({ allOf, ...schema }: JsonSchema, root: JsonSchema): JsonSchema {
   if (!Array.isArray(allOf)) return schema;
   return allOf.reduce<JsonSchema>((all, each) => {
-    const part: unknown = isSchema(each) && typeof each["$ref"] === "string" ? resolved(each["$ref"], root) : each;
+    const part: unknown = isRecord(each) && typeof each["$ref"] === "string" ? resolved(each["$ref"], root) : each;
     return combined(all, part);
   }, schema);
 }
 
 /** What holds for values of both; `other` wins where they differ. */
 function combined(schema: JsonSchema, other: unknown): JsonSchema {
-  if (!isSchema(other)) return schema;
+  if (!isRecord(other)) return schema;
   const [one, two] = [schema["properties"], other["properties"]];
   const required = [schema["required"], other["required"]].flat().filter((each) => each !== undefined);
   return {
     ...schema,
     ...other,
-    ...(isSchema(one) && isSchema(two) && { properties: { ...one, ...two } }),
+    ...(isRecord(one) && isRecord(two) && { properties: { ...one, ...two } }),
     ...(required.length > 0 && { required }),
   };
 }
@@ -196,8 +212,4 @@ function bound(value: unknown): number | undefined {
   return Number.isSafeInteger(value) && (value as number) >= 0 && (value as number) <= maxRepetitions
     ? (value as number)
     : undefined;
-}
-
-function isSchema(value: unknown): value is JsonSchema {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
 }

@@ -40,9 +40,7 @@ export interface Llama {
     loadSignal?: AbortSignal;
     onLoadProgress?: (fraction: number) => void;
   }): Promise<LlamaModel>;
-  createGrammarForJsonSchema(schema: unknown): Promise<Grammar>;
   createGrammar(options: { grammar: string }): Promise<Grammar>;
-  getGrammarFor(type: "json"): Promise<Grammar>;
 }
 
 /** Opaque. */

@@ -18,8 +18,8 @@ beforeAll(async () => {
   llama = await library.getLlama({ build: "never", skipDownload: true, progressLogs: false, logLevel: "disabled" });
 }, engineLimitMs);
 
-async function grammarOf(schema: JsonSchema) {
-  const grammar = new JsonGrammar();
+async function grammarOf(schema: JsonSchema, isWhole = false) {
+  const grammar = new JsonGrammar(isWhole);
   const value = grammar.valueOf(schema);
   return await llama.createGrammar({ grammar: grammar.text(value) });
 }
@@ -102,6 +102,24 @@ describe("the grammar of a schema", () => {
     ],
     ["of a tuple", { prefixItems: [{ type: "null" }, { type: "integer" }] }, ["[null, 1]"], ["[1, null]", "[null]"]],
     ["of an array of one at most", { type: "array", maxItems: 1 }, ["[]", "[1]"], ["[1, 2]"]],
+    [
+      "with older definitions",
+      { definitions: { a: { items: { type: "null" } } }, $ref: "#/definitions/a" },
+      ["[]", "[null, null]"],
+      ["{}", "[1]"],
+    ],
+    [
+      "with dates and times",
+      {
+        properties: {
+          day: { type: "string", format: "date" },
+          at: { type: "string", format: "time" },
+          both: { type: "string", format: "date-time" },
+        },
+      },
+      ['{"day": "2026-02-28"}', '{"at": "23:59:00Z"}', '{"both": "2026-02-28T01:02:03.456+01:00"}'],
+      ['{"day": "today"}', '{"day": "2026-13-01"}', '{"at": "24:00:00Z"}', '{"both": "2026-02-28"}'],
+    ],
     ["of a short text", { type: "string", maxLength: 2 }, ['""', '"ab"'], ['"abc"']],
   ])("%s", async (_, schema, good, bad) => {
     const grammar = await grammarOf(schema);
@@ -120,6 +138,17 @@ describe("the grammar of a schema", () => {
   ])("allows any value for %s", async (_, schema) => {
     const grammar = await grammarOf(schema);
     expect(grammar._testText('{"a": [1, "x", null]}')).toBe(true);
+  });
+
+  it("of an answer has all properties unless it says which are required, and ends", async () => {
+    const properties = { a: { type: "integer" }, b: { type: "integer" }, next: { $ref: "#" } };
+    const open = await grammarOf({ properties }, true);
+    expect(open._testText('{"a": 1, "b": 2}')).toBe(true);
+    expect(open._testText('{"a": 1, "b": 2, "next": {"a": 1, "b": 2}}')).toBe(true);
+    for (const text of ["{}", '{"a": 1}']) expect(open._testText(text)).toBe(false);
+    const said = await grammarOf({ properties, required: ["b"] }, true);
+    expect(said._testText('{"b": 2}')).toBe(true);
+    expect(said._testText('{"a": 1}')).toBe(false);
   });
 
   it("of deeply nested objects ends", async () => {
