@@ -193,6 +193,8 @@ export interface GenerateResult {
   /** The prompt was sent to another machine. */
   readonly isRemote?: true;
   readonly finishReason: FinishReason;
+  /** The stop text that ended it, where the engine tells. */
+  readonly stopText?: string;
   readonly reason: string;
   /** Absent if the answer was aborted before the engine reported it. */
   readonly promptTokens?: number;

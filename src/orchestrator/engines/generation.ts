@@ -46,6 +46,8 @@ export interface Generation {
   /** As the model wrote them: the arguments may be no JSON, or not match the schema. Absent: none. */
   readonly toolCalls?: readonly ToolCall[];
   readonly finishReason: FinishReason;
+  /** That of `sampling.stop` which ended it. Absent: none did, or the engine does not tell. */
+  readonly stopText?: string;
   /** From 0 to 1, for each of the `choices`; what is left of 1 began another answer. Absent: the engine does not tell. */
   readonly likelihoods?: Readonly<Record<string, number>>;
   /** The model that answered as the server says; absent: the one that was asked. */

@@ -243,6 +243,7 @@ function resultOf(request: Resolved, answer: ChainAnswer, notes: readonly string
     engine: entry.located.engine.id,
     isRemote: entry.candidate.trust === "remote" ? (true as const) : undefined,
     finishReason: generation.finishReason,
+    stopText: generation.stopText,
     reason: withHistory(answer),
     promptTokens: spent.promptTokens,
     cachedPromptTokens: spent.cachedPromptTokens,

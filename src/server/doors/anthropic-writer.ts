@@ -49,7 +49,7 @@ export class AnthropicWriter implements AnswerWriter {
   }
 
   begin(model: string): string {
-    const usage = { input_tokens: 0, output_tokens: 0, cache_read_input_tokens: 0, cache_creation_input_tokens: 0 };
+    const usage = { input_tokens: 0, output_tokens: 0, cache_read_input_tokens: null, cache_creation_input_tokens: 0 };
     const start = { ...this.#message(model), content: [], stop_reason: null, stop_sequence: null, usage };
     return event("message_start", { message: start }) + this.keepAlive;
   }
@@ -126,18 +126,20 @@ const thought = (thinking: string): object => ({ type: "thinking_delta", thinkin
 function ending({
   finishReason,
   toolCalls = [],
+  stopText,
   promptTokens = 0,
-  cachedPromptTokens = 0,
+  cachedPromptTokens: cached,
   completionTokens,
 }: GenerateResult) {
-  const reason = finishReason === "stop" ? "end_turn" : "max_tokens";
+  const word = toolCalls.length > 0 ? undefined : stopText;
+  const ended = finishReason === "stop" ? "end_turn" : "max_tokens";
   return {
-    stop_reason: toolCalls.length > 0 ? "tool_use" : reason,
-    // No engine says which word ended an answer.
-    stop_sequence: null,
+    stop_reason: toolCalls.length > 0 ? "tool_use" : word === undefined ? ended : "stop_sequence",
+    stop_sequence: word ?? null,
     usage: {
-      input_tokens: Math.max(0, promptTokens - cachedPromptTokens),
-      cache_read_input_tokens: cachedPromptTokens,
+      input_tokens: Math.max(0, promptTokens - (cached ?? 0)),
+      // Unknown, unless the engine tells.
+      cache_read_input_tokens: cached ?? null,
       cache_creation_input_tokens: 0,
       output_tokens: completionTokens,
     },

@@ -361,7 +361,7 @@ function usageOf(result: GenerateResult) {
     prompt_tokens,
     completion_tokens,
     total_tokens: prompt_tokens + completion_tokens,
-    prompt_tokens_details: { cached_tokens: cachedPromptTokens ?? 0 },
+    ...(cachedPromptTokens !== undefined && { prompt_tokens_details: { cached_tokens: cachedPromptTokens } }),
     completion_tokens_details: { reasoning_tokens: thoughtTokens(result) },
   };
 }

@@ -198,7 +198,8 @@ function usageOf(result: GenerateResult): object {
   const { promptTokens: input_tokens = 0, completionTokens: output_tokens, cachedPromptTokens } = result;
   return {
     input_tokens,
-    input_tokens_details: { cached_tokens: cachedPromptTokens ?? 0 },
+    // Unknown, unless the engine tells; clients read a number within.
+    input_tokens_details: cachedPromptTokens === undefined ? null : { cached_tokens: cachedPromptTokens },
     output_tokens,
     output_tokens_details: { reasoning_tokens: thoughtTokens(result) },
     total_tokens: input_tokens + output_tokens,

@@ -146,6 +146,23 @@ describe("a message", () => {
     expect((await client.messages.stream(plain).finalMessage()).stop_reason).toBe("max_tokens");
   });
 
+  test("an answer that one of the stop texts ended says which, where the engine tells", async () => {
+    const { client } = await openScripted(async () => ({ text: "Hi.", stopText: "END" }));
+    const asked = { ...plain, stop_sequences: ["END"] };
+    const ended = { stop_reason: "stop_sequence", stop_sequence: "END" };
+    expect(await client.messages.create(asked)).toMatchObject(ended);
+    expect(await client.messages.stream(asked).finalMessage()).toMatchObject(ended);
+  });
+
+  test("cached tokens are null where the engine tells none", async () => {
+    const { client } = await openScripted(async () => ({ text: "Hi.", promptTokens: 20 }));
+    const usage = { input_tokens: 20, cache_read_input_tokens: null };
+    expect((await client.messages.create(plain)).usage).toMatchObject(usage);
+    const { response } = await client.messages.create(plain).withResponse();
+    expect(response.headers.has("ollm-cached-tokens")).toBe(false);
+    expect((await client.messages.stream(plain).finalMessage()).usage).toMatchObject(usage);
+  });
+
   test("a schema binds the answer, which the client parses", async () => {
     const schema = {
       type: "object",

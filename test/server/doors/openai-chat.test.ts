@@ -45,6 +45,18 @@ describe("POST /v1/chat/completions", () => {
     ]);
   });
 
+  it("says nothing of cached tokens where the engine tells none, and 0 where it tells 0", async () => {
+    for (const cachedPromptTokens of [undefined, 0]) {
+      const answer = inPieces(["Hi"], { cachedPromptTokens } as object);
+      const { client } = await openAiAgainst({ answer });
+      const said = { cached_tokens: cachedPromptTokens };
+      const chat = await client.chat.completions.create({ model: "able:1b", messages: [...hi] });
+      expect(chat.usage?.prompt_tokens_details).toEqual(cachedPromptTokens === 0 ? said : undefined);
+      const response = await client.responses.create({ model: "able:1b", input: "Hi" });
+      expect(response.usage?.input_tokens_details).toEqual(cachedPromptTokens === 0 ? said : null);
+    }
+  });
+
   it("streams roles, thoughts and text in the pieces that came, and usage if it is asked for", async () => {
     const { client } = await openAiAgainst({ answer: inPieces(["Hel", "lo"], {}, ["Greet."]) });
     const stream = await client.chat.completions.create({

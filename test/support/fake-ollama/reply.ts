@@ -37,12 +37,16 @@ export function logprobsOf(token: string, sure = 0.9): object {
 export function untilStop(
   tokens: readonly string[],
   stops: readonly string[],
-): { tokens: string[]; isStopped: boolean } {
+): { tokens: string[]; isStopped: boolean; stop?: string | undefined } {
   const text = tokens.join("");
   const ends = stops.map((stop) => text.indexOf(stop)).filter((index) => index >= 0);
   if (ends.length === 0) return { tokens: [...tokens], isStopped: false };
-  const kept = text.slice(0, Math.min(...ends));
-  return { tokens: tokensOf(kept), isStopped: true };
+  const end = Math.min(...ends);
+  return {
+    tokens: tokensOf(text.slice(0, end)),
+    isStopped: true,
+    stop: stops.find((stop) => text.indexOf(stop) === end),
+  };
 }
 
 /** Returns a unit vector of the words in a text, which differs between texts. */

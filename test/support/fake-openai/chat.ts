@@ -160,7 +160,7 @@ export class FakeInference {
     const scripted = format === undefined ? scriptedAnswer(model.script, scriptedRequest(body, earlier)) : undefined;
     const thoughts = isThinking(model, body) ? tokensOf(scripted?.thinking ?? model.thinking ?? "") : [];
     const text = scripted ? (scripted.text ?? "") : replyOf({ name: model.id, ...replyIn(model) }, prompt, format);
-    const spoken = untilStop(tokensOf(text), stops).tokens;
+    const { tokens: spoken, stop = null } = untilStop(tokensOf(text), stops);
     const field = this.#isVllm ? "reasoning" : "reasoning_content";
     const calls = body["parallel_tool_calls"] === false ? scripted?.calls?.slice(0, 1) : scripted?.calls;
     const all: readonly object[] = [
@@ -195,6 +195,7 @@ export class FakeInference {
       const isLast = this.#isVllm && !exchange.isEndless && count === Math.min(limit, all.length);
       const data = chunk(delta, isLast ? finish(count) : null);
       const [choice] = data.choices;
+      if (isLast && finish(count) === "stop") Object.assign(choice ?? {}, { stop_reason: stop });
       if (body["logprobs"] === true)
         Object.assign(choice ?? {}, { logprobs: { content: [logprobsOf(String(Object.values(delta)[0]))] } });
       yield { data, isToken: true };
@@ -203,7 +204,10 @@ export class FakeInference {
     const timings = isLlama ? { timings: timingsOf(promptTokens, cached, count, elapsed) } : {};
     const hasUsage = (body["stream_options"] as { include_usage?: unknown } | undefined)?.include_usage === true;
     const isWhole = body["stream"] !== true;
-    if (!this.#isVllm || count === 0) yield { data: chunk({}, finish(count), hasUsage ? {} : timings) };
+    // The rest of what llama-server would say has its name in `response_fields`.
+    const verbose = isLlama && body["verbose"] === true && { __verbose: { stopping_word: stop ?? "" } };
+    if (!this.#isVllm || count === 0)
+      yield { data: chunk({}, finish(count), { ...(hasUsage ? {} : timings), ...verbose }) };
     if (hasUsage || isWhole) {
       const { promptTokens: prompted = promptTokens, completionTokens = count } = scripted?.usage ?? {};
       const usage = this.#usageOf(prompted, cached, completionTokens, Math.min(count, thoughts.length));

@@ -100,7 +100,7 @@ export function createComputing({ models, gate, now, stallMs, prepare }: Computi
       const { done, loadMs, queueMs } = await compute(loadable, loadOptions(request), signal, work, request);
       const endedAt = now();
       return {
-        ...generationOf(done),
+        ...generationOf(done, request),
         loadMs,
         queueMs,
         firstTokenMs: (firstTokenAt ?? endedAt) - calledAt,
@@ -173,22 +173,12 @@ function requireCapabilities(
   }
 }
 
-function generationOf(done: GenerateDone) {
-  const { text, thinking, finishReason, promptTokens, cachedPromptTokens, completionTokens, prefillMs, decodeMs } =
-    done;
-  const { recomputedTokens, sequences, likelihoods, toolCalls } = done;
+function generationOf({ thinking, toolCalls, stopText, ...done }: GenerateDone, { sampling }: GenerationRequest) {
   return {
-    text,
+    ...done,
     ...(toolCalls.length > 0 && { toolCalls: toolCalls.map((call) => ({ id: `call_${randomUUID()}`, ...call })) }),
-    ...(likelihoods && { likelihoods }),
-    ...(thinking === "" ? {} : { thinking }),
-    finishReason,
-    promptTokens,
-    cachedPromptTokens,
-    recomputedTokens,
-    sequences,
-    completionTokens,
-    prefillMs,
-    decodeMs,
+    ...(thinking !== "" && { thinking }),
+    // The model's own stop texts are the end of an answer.
+    ...(stopText !== undefined && sampling.stop?.includes(stopText) === true && { stopText }),
   };
 }

@@ -31,6 +31,7 @@ export const dispensable: ReadonlySet<string> = new Set([
 export interface ChatOptions {
   readonly serverKind: OpenAiOptions["serverKind"];
   readonly refused: Refused;
+  readonly isLlama?: boolean;
   /** Schema of a required call, which the answer is to be. */
   readonly form?: JsonSchema | undefined;
 }
@@ -40,7 +41,7 @@ export interface ChatOptions {
  * `max_completion_tokens` where it is refused: OpenAI's newer models take that alone. `top_k` and template arguments are
  * sent to own servers (llama-server, vLLM, LM Studio) only: clouds refuse them.
  */
-export function chatBody(request: GenerationRequest, { serverKind, refused, form }: ChatOptions): object {
+export function chatBody(request: GenerationRequest, { serverKind, isLlama, refused, form }: ChatOptions): object {
   const { sampling, maxTokens } = request;
   const format = form ?? request.format;
   const limit = refused.has("max_tokens") ? "max_completion_tokens" : "max_tokens";
@@ -60,6 +61,8 @@ export function chatBody(request: GenerationRequest, { serverKind, refused, form
     top_k: isCloud ? undefined : sampling.topK,
     seed: sampling.seed,
     stop: sampling.stop,
+    // With its last event it then says which of them it was.
+    ...(isLlama === true && sampling.stop !== undefined && { verbose: true, response_fields: ["stopping_word"] }),
     frequency_penalty: sampling.frequencyPenalty,
     presence_penalty: sampling.presencePenalty,
     ...(request.choices && { logprobs: true, top_logprobs: firstTokens }),

@@ -41,11 +41,12 @@ export class OpenAiChat {
   async generate(request: GenerationRequest, sink: GenerationSink, signal: AbortSignal): Promise<Generation> {
     const row = await this.#models.row(request.model, signal);
     const { serverKind, log, id } = this.#options;
-    // llama-server: the others call a tool where one is required.
-    const form = row.ownNames === undefined && row.status === undefined ? undefined : callForm(request);
+    const isLlama = row.ownNames !== undefined || row.status !== undefined;
+    // The others call a tool where one is required.
+    const form = isLlama ? callForm(request) : undefined;
     for (;;) {
       const refused = this.#refused.get(request.model) ?? new Set<string>();
-      const options: ChatOptions = { serverKind, refused, form };
+      const options: ChatOptions = { serverKind, isLlama, refused, form };
       const body = chatBody({ ...request, model: row.id }, options);
       try {
         return await this.#answer({ row, request, body, sink, form }, signal);
@@ -119,6 +120,8 @@ class Answer implements LineTaker {
   #firstTokenAt: number | undefined;
   #pieces = 0;
   #finish: string | undefined;
+  /** As vLLM, SGLang or llama-server says, which also name other ends. */
+  #stopText: string | undefined;
   /** As the server says. */
   #model: string | undefined;
   #usage: Fields = {};
@@ -191,6 +194,7 @@ class Answer implements LineTaker {
       ...(thinking === "" ? {} : { thinking }),
       ...(toolCalls.length > 0 && { toolCalls }),
       finishReason: this.#finish === "length" ? "length" : "stop",
+      ...defined({ stopText: this.#stopText }),
       ...(request.choices && defined({ likelihoods: likelihoodsOf(request.choices, this.#first) })),
       ...checkedUsage(
         request,
@@ -243,6 +247,8 @@ class Answer implements LineTaker {
     if (called.length > 0) this.#begin();
     for (const piece of called as readonly unknown[]) this.#calls.add(piece);
     this.#finish = textIn(choice["finish_reason"]) ?? this.#finish;
+    const said = [choice["stop_reason"], choice["matched_stop"], fieldsOf(event["__verbose"])["stopping_word"]];
+    this.#stopText = request.sampling.stop?.find((each) => said.includes(each)) ?? this.#stopText;
   }
 
   #begin(): void {

@@ -58,8 +58,8 @@ describe("an answer", () => {
     "ends before a stop text",
     async () => {
       const answer = await ask(subject, { model: tiny, sampling: { temperature: 0, stop: ["recites"] } });
-      expect(answer.text).toBe("This practice model ");
-      expect(answer.finishReason).toBe("stop");
+      expect(answer).toMatchObject({ text: "This practice model ", finishReason: "stop", stopText: "recites" });
+      expect(await ask(subject, { model: tiny, sampling: { stop: ["never said"] } })).not.toHaveProperty("stopText");
     },
     testLimitMs,
   );

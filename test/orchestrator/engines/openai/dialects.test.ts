@@ -85,7 +85,26 @@ describe("a request", () => {
       top_k: 3,
       seed: 4,
       stop: ["x"],
+      verbose: true,
+      response_fields: ["stopping_word"],
     });
+  });
+
+  it.each([
+    ["llama-server", "two"],
+    ["vllm", "two"],
+    ["cloud", undefined],
+  ] as const)("with stop texts is answered with the one that ended it, if %s tells", async (dialect, told) => {
+    const models = [{ id: "smollm2", reply: "one two three" }];
+    const { engine } = await startPair({ dialect, models });
+    const stopText = async (stop: readonly string[]) =>
+      await engine.generate(
+        { ...all, messages: [{ role: "user", content: "Count" }], maxTokens: 90, sampling: { stop } },
+        createRecorder(),
+        never,
+      );
+    expect(await stopText(["three", "two"])).toMatchObject({ text: "one ", ...(told && { stopText: told }) });
+    expect(await stopText(["four"])).not.toHaveProperty("stopText");
   });
 
   it("leaves out what a model refuses, and remembers it for that model", async () => {

@@ -152,7 +152,7 @@ async function decode(
   try {
     const said =
       calls?.isForced === true
-        ? { history: prompt.history, finishReason: "stop" as const, beginsCall: true }
+        ? { history: prompt.history, finishReason: "stop" as const, stopText: undefined, beginsCall: true }
         : await respond(parts, request, prompt, calls?.triggers ?? [], pass, until);
     const { customStopTriggers: _stop, repeatPenalty: _repeated, ...sampler } = samplerOptions(request);
     const writing = {
@@ -169,7 +169,7 @@ async function decode(
     const called =
       calls !== undefined && said.beginsCall
         ? await calls.write(writing, (call) => pass({ type: "delta", call }), until)
-        : { toolCalls: [], finishReason: said.finishReason };
+        : { toolCalls: [], ...defined({ finishReason: said.finishReason, stopText: said.stopText }) };
     const endedAt = performance.now();
     const { text, thinking, firstTokenAt = endedAt } = answer;
     return { text, thinking, ...called, completionTokens: written(), firstTokenAt, endedAt };
@@ -188,7 +188,9 @@ async function respond(
   triggers: Calls["triggers"],
   pass: (delta: Extract<ChildEvent, { type: "delta" }>) => void,
   signal: AbortSignal,
-): Promise<Pick<GenerateDone, "finishReason"> & Pick<RenderedPrompt, "history"> & { readonly beginsCall: boolean }> {
+): Promise<
+  Pick<GenerateDone, "finishReason" | "stopText"> & Pick<RenderedPrompt, "history"> & { readonly beginsCall: boolean }
+> {
   const chat = new library.LlamaChat({ contextSequence: sequence, chatWrapper: wrapper });
   const { customStopTriggers, ...sampler } = samplerOptions(request);
   try {
@@ -205,11 +207,13 @@ async function respond(
       },
     });
     signal.throwIfAborted();
-    const stop = metadata.customStopTrigger;
+    const [stop, ...more] = metadata.customStopTrigger ?? [];
+    const stopText = more.length === 0 ? customStopTriggers.find((each) => each === stop) : undefined;
     return {
       history: lastEvaluation.cleanHistory,
       finishReason: metadata.stopReason === "maxTokens" ? "length" : "stop",
-      beginsCall: stop !== undefined && !(stop.length === 1 && customStopTriggers.some((each) => each === stop[0])),
+      ...defined({ stopText }),
+      beginsCall: stop !== undefined && stopText === undefined,
     };
   } finally {
     chat.dispose({ disposeSequence: false });

@@ -120,7 +120,8 @@ export interface GenerateDone {
   readonly thinking: string;
   readonly toolCalls: readonly Omit<ToolCall, "id">[];
   readonly finishReason: "stop" | "length";
-  readonly likelihoods?: Generation["likelihoods"];
+  readonly stopText?: string;
+  readonly likelihoods?: NonNullable<Generation["likelihoods"]>;
   readonly promptTokens: number;
   readonly cachedPromptTokens: number;
   /** Prompt tokens evaluated again because another conversation had overwritten them in the cache. */
