@@ -4,6 +4,11 @@ import path from "node:path";
 import { InvalidRequest } from "../../orchestrator/api/errors.ts";
 import { advice } from "../../orchestrator/api/next-step.ts";
 import { type ConfigFile, assertWritable, backupsOf, bytesOf, newlineOf, readConfigFile } from "./config-file.ts";
+/**
+ * Sub-agents by profile: the model of each is `ollm/PROFILE`. None runs commands: a small model obeys what it reads, and
+ * a description without ": " needs no quotes in YAML.
+ */
+import agents from "./agents.json" with { type: "json" };
 import type { ClientTarget } from "./discover.ts";
 import { type FileTarget, type Problem, type RemovePlan, orProblem } from "./plan.ts";
 import { type Client, type ClientFacts, type GuidePlace, clientTable } from "./table.ts";
@@ -209,31 +214,6 @@ what needs this conversation or current knowledge.
 - If a call fails or an answer is poor, do the task
   yourself.
 `;
-
-/**
- * Sub-agents by profile: the model of each is `ollm/PROFILE`. None runs commands: a small model obeys what it reads, and
- * a description without ": " needs no quotes in YAML.
- */
-const agents = {
-  fast: {
-    description:
-      "Short, clear tasks on a local model (ollm), such as finding, summarising or extracting in a few files. Name the files. Weaker than you, so check its answer.",
-    tools: "Read, Grep, Glob",
-    text: "Do the one task that you are given, with as few steps as possible.\nAnswer with its result alone. If you can't do it, say so and why.\n",
-  },
-  code: {
-    description:
-      "Small, well-defined code changes on a local model (ollm), such as boilerplate, comments or tests after an example. Say which files and what exactly. Check the changes.",
-    tools: "Read, Grep, Glob, Edit, Write",
-    text: "Make only the change that you are given, in the style of the files around it.\nRead a file before you edit it. Answer with the files that you changed, one line each.\nIf you can't do it, say so and why.\n",
-  },
-  text: {
-    description:
-      "Prose on a local model (ollm), such as first drafts, rewrites, translations and summaries of named files. Say what it is for and in what form. Check the facts.",
-    tools: "Read, Grep, Glob, Write",
-    text: "Write what you are asked for, and add no facts that the task or its files don't have.\nAnswer with the text alone, or with the file's name if you are to write one.\n",
-  },
-} as const;
 
 /** Agent Skills require that `name` is the name of the folder. */
 const heads: Readonly<Record<Exclude<GuideForm, AgentForm>, string>> = {
