@@ -126,7 +126,7 @@ class Exchange {
         signal: this.#abort.signal,
         ...defined({ configured }),
       };
-      const upstream = this.#upstreamFor(body?.value);
+      const upstream = this.#upstreamFor(body?.value, found?.rest);
       if (upstream !== undefined) {
         const { passOn } = await import("./upstream.ts");
         // Without a header of its own the token stands where the service's key belongs: it must not leave.
@@ -157,16 +157,17 @@ class Exchange {
     }
   }
 
-  /** Where a request goes whose model is none of ours; undefined: it is answered here. */
-  #upstreamFor(body: unknown): string | undefined {
+  /** Where a request goes that names none of our models, in its body, a batch or its path; undefined: it is answered here. */
+  #upstreamFor(body: unknown, rest: string | undefined): string | undefined {
     const { upstreams, modelNames } = this.#world.settings();
     const { door } = this.#asked;
-    const upstream = door === "ollama" ? undefined : upstreams[door];
-    if (upstream === undefined) return undefined;
-    const { model } = (body ?? {}) as { readonly model?: unknown };
-    const isOurs = (name: string) =>
-      name.startsWith("ollm/") || Object.keys(modelNames).some((pattern) => matchesName(pattern, name));
-    return typeof model === "string" && isOurs(model) ? undefined : upstream;
+    const { model, requests } = (body ?? {}) as { readonly model?: unknown; readonly requests?: unknown };
+    const batch = [requests].flat().map((each) => (each as { params?: { model?: unknown } } | null)?.params?.model);
+    const names = [model, rest, ...batch].filter((name) => typeof name === "string");
+    const mapped = (name: string) => Object.keys(modelNames).some((pattern) => matchesName(pattern, name));
+    return door === "ollama" || names.some((name) => name.startsWith("ollm/") || mapped(name))
+      ? undefined
+      : upstreams[door];
   }
 
   async #other(
