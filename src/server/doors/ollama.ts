@@ -121,9 +121,11 @@ function unit(vector: readonly number[]): readonly number[] {
 
 const pullBody = z.object({ model: z.string().nullish(), name: z.string().nullish(), stream: z.boolean().nullish() });
 
-async function pull({ orchestrator, caller, body, write }: DoorCall): Promise<object | undefined> {
+async function pull({ orchestrator, caller, body, named, write }: DoorCall): Promise<object | undefined> {
   const { model: given, name, stream } = parsed(pullBody, body);
-  const model = given ?? name ?? "";
+  const { model } = named(given ?? name ?? "");
+  // `ollm/...` stands for what is installed; as a registry's host or namespace it would be looked up.
+  if (model === undefined) return { status: "success" };
   const operation = await orchestrator.pullModel(caller, { model });
   // With Ollama, too, a program that goes away ends its download, of which the part that arrived is kept.
   const gone = new AbortController();
