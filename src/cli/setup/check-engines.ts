@@ -125,6 +125,8 @@ async function askOpenAiServer(
         : fail(id, `${host} refuses the key in ${from} (HTTP ${status})`, advice(`put a valid key into ${from}`));
     }
     const count = status === 200 ? listedModels(body) : undefined;
+    if (body.includes('"ollm/auto"'))
+      return warn(id, `an ollm answers at ${host}: if it is this one, it refuses its own requests`, setAddress);
     if (count !== undefined) return ok(id, `${counted(count, "model")} at ${host}`);
     if (models !== undefined && status === 404)
       return ok(id, `${counted(models.length, "model")} at ${host}, without a list`);

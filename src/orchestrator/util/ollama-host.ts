@@ -1,3 +1,4 @@
+import { randomUUID } from "node:crypto";
 import { isIP } from "node:net";
 import { InvalidConfig } from "../api/errors.ts";
 import { advice } from "../api/next-step.ts";
@@ -15,8 +16,13 @@ export interface OllamaHost {
   readonly isLoopback: boolean;
 }
 
-/** In requests of our engine, so that our own server of Ollama's API (`http.ollamaPort`) is never taken for an Ollama. */
-export const ollamaEngineHeader = "ollm-engine";
+/**
+ * In requests of our engines to servers of this machine, so that our own listener refuses them: they would go in a circle.
+ * Its Ollama API (`http.ollamaPort`) refuses those of every ollm, since it is never to be taken for an Ollama.
+ */
+export const engineHeader = "ollm-engine";
+/** Tells this daemon apart from others, which may serve it. */
+export const engineId = randomUUID();
 
 const next = advice("use host, host:port or http(s)://host:port, such as http://127.0.0.1:11434");
 

@@ -373,7 +373,12 @@ const statuses: Readonly<Record<string, number>> = {
 };
 
 /** What lasts until the user changes something, and an answer that was asked for again here already. */
-const notAgain: ReadonlySet<string> = new Set(["engine_not_installed", "model_does_not_fit", "check_failed"]);
+const notAgain: ReadonlySet<string> = new Set([
+  "engine_not_installed",
+  "model_does_not_fit",
+  "check_failed",
+  "invalid_config",
+]);
 /** Without a server's own word for it. */
 const queueRetrySeconds = 5;
 

@@ -3,7 +3,7 @@ import { statSync } from "node:fs";
 import type { IncomingHttpHeaders } from "node:http";
 import { httpTokenFile } from "../../ipc/socket-path.ts";
 import { readHttpToken } from "../../ipc/token.ts";
-import { ollamaEngineHeader } from "../../orchestrator/util/ollama-host.ts";
+import { engineHeader, engineId } from "../../orchestrator/util/ollama-host.ts";
 import type { DoorName } from "../doors/door.ts";
 
 /** Who may call: exact lists, in lower case. */
@@ -91,6 +91,8 @@ const routes: ReadonlyMap<string, Route> = new Map<string, Route>([
 /** Where the token stands if the program's own credentials are for another service (`http.upstreams`). */
 export const tokenHeader = "ollm-token";
 
+const itself = "ollm itself answers here: the address in providers must be that of another server";
+
 /** Headers that would be ambiguous if repeated. */
 const singleHeaders: ReadonlySet<string> = new Set([
   "host",
@@ -167,7 +169,9 @@ function judgeRoute(request: RequestHead, policy: AccessPolicy, door: DoorName |
   }
 
   // Before the token is: an engine has none, and is to learn what it reached.
-  if (door === "ollama" && ollamaEngineHeader in headers) return refused(508, "ollm itself answers here, not Ollama");
+  const engine = headers[engineHeader];
+  if (engine !== undefined && door !== undefined && (door === "ollama" || engine.includes(engineId)))
+    return { ...refused(508, itself), headers: { "x-should-retry": "false" } };
 
   const query = new URLSearchParams(search);
   if ([...query.keys()].some((name) => tokenParameters.has(name.toLowerCase()))) return tokenInUrl;

@@ -1,9 +1,10 @@
 import { once } from "node:events";
 import { request as requestHttp, type IncomingMessage, type ServerResponse } from "node:http";
 import { request as requestHttps } from "node:https";
-import { EngineUnreachable } from "../../orchestrator/api/errors.ts";
+import { EngineUnreachable, InvalidConfig } from "../../orchestrator/api/errors.ts";
 import { advice } from "../../orchestrator/api/next-step.ts";
 import { codeOf } from "../../orchestrator/util/message-of.ts";
+import { isOnThisMachine } from "../../orchestrator/util/ollama-host.ts";
 import { tokenHeader } from "./policy.ts";
 
 /** Headers of one connection, and our own token: all others reach the other side as they were sent. */
@@ -35,6 +36,10 @@ export async function passOn(
 ): Promise<void> {
   const base = new URL(upstream);
   const url = new URL(`${base.pathname.replace(/\/$/, "")}${request.url ?? "/"}`, base);
+  if (isOnThisMachine(base) && Number(base.port) === request.socket.localPort)
+    throw new InvalidConfig(`ollm itself answers at ${base.host}, to which http.upstreams passes requests on`, {
+      next: advice("set http.upstreams to the address of the service"),
+    });
   const send = url.protocol === "https:" ? requestHttps : requestHttp;
   const headers = [...passed(request.rawHeaders), "Host", url.host];
   if (body !== undefined) headers.push("Content-Length", String(body.length));

@@ -120,6 +120,15 @@ describe("errors are those of Anthropic's client", () => {
 });
 
 describe("tokens of a prompt", () => {
+  test("cached tokens are null where the engine tells none", async () => {
+    const { client } = await openScripted(async () => ({ text: "Hi.", promptTokens: 20 }));
+    const usage = { input_tokens: 20, cache_read_input_tokens: null };
+    expect((await client.messages.create(plain)).usage).toMatchObject(usage);
+    const { response } = await client.messages.create(plain).withResponse();
+    expect(response.headers.has("ollm-cached-tokens")).toBe(false);
+    expect((await client.messages.stream(plain).finalMessage()).usage).toMatchObject(usage);
+  });
+
   test("are counted by the engine's tokenizer, and no model is loaded for it", async () => {
     const { client, engine, sent } = await openScripted(async () => ({ text: "" }), {
       tokenizer: {

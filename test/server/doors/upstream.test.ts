@@ -46,6 +46,7 @@ async function door(upstream: string, setup: TestListenerSetup = {}) {
     doors: ["anthropic" as const, "openai" as const],
     upstreams: { anthropic: upstream, openai: upstream },
     modelNames: { "claude-haiku-*": "ollm/fast" },
+    ...setup.settings,
   };
   const listener = await startListener({ ...setup, settings });
   onTestFinished(() => listener.close());
@@ -131,6 +132,16 @@ describe("requests for other models pass to http.upstreams", () => {
     const moved = await ask(port, "/v1/moved", token, { raw: turn, headers });
     expect([moved.status, moved.headers.location]).toEqual([307, "https://elsewhere.example/"]);
     await expect(ask(port, "/v1/broken", token, { raw: turn, headers })).rejects.toThrow();
+  });
+
+  test("an upstream that is this listener itself is refused, so that no request goes in a circle", async () => {
+    const upstreams = { openai: "", anthropic: "" };
+    const { port, token } = await door("", { settings: { upstreams } });
+    upstreams.openai = `http://localhost:${port}`;
+    const headers = { authorization: "Bearer k", "ollm-token": token };
+    const answer = await ask(port, "/v1/chat/completions", token, { raw: turn, headers });
+    expect(answer.status).toBe(400);
+    expect(answer.text).toContain(`ollm itself answers at localhost:${port}`);
   });
 
   test("a service that does not respond is a 503 that names it", async () => {

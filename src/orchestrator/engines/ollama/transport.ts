@@ -1,6 +1,6 @@
 import type { Ollama } from "ollama/browser";
 import type { ConnectionUsage } from "../../api/facade-status.ts";
-import { type OllamaHost, ollamaEngineHeader } from "../../util/ollama-host.ts";
+import { type OllamaHost, engineHeader } from "../../util/ollama-host.ts";
 import { parseJson } from "../../util/parse-json.ts";
 import type { AddressGuard } from "../address-guard.ts";
 import type { PoolOptions } from "../connection-pools.ts";
@@ -29,7 +29,7 @@ interface Client {
 /** One line of a streamed reply, unchecked. */
 export type Line = Readonly<Record<string, unknown>>;
 
-const ownHeaders = { [ollamaEngineHeader]: "ollama" };
+const ownHeaders = { [engineHeader]: "ollama" };
 const importOllama = () => import("ollama/browser");
 
 /**

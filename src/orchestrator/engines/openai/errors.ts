@@ -73,7 +73,7 @@ export class OpenAiErrors implements TransportErrors {
    *
    * | answer                                                   | becomes                                     |
    * |----------------------------------------------------------|---------------------------------------------|
-   * | a redirect                                               | `EngineUnreachable`                         |
+   * | a redirect; 508: our own listener                        | `EngineUnreachable`                         |
    * | the prompt exceeds the context                           | `PromptTooLong`                             |
    * | 401, 403 without a model                                 | `EngineUnreachable`                         |
    * | 402, a used up quota                                     | `EngineUnreachable` with `retryAfterMs`     |
@@ -98,6 +98,8 @@ export class OpenAiErrors implements TransportErrors {
     const unreachable = (message: string, ...next: readonly NextStep[]) =>
       new EngineUnreachable(`${this.#id} ${message}`, { ...options, next });
 
+    if (status === 508)
+      return unreachable(`at ${this.#host} is no other server: ollm itself answers there`, this.#setting());
     if (status >= 300 && status < 400) return unreachable(this.#redirect(headers), this.#setting());
     const tooLong = promptTooLong(vendor, attempt, options);
     if (tooLong !== undefined) return tooLong;

@@ -3,6 +3,7 @@ import { GenerationFailed, InvalidConfig } from "../../api/errors.ts";
 import type { Log } from "../../api/log.ts";
 import { advice } from "../../api/next-step.ts";
 import type { Capability, Trust } from "../../api/types.ts";
+import { engineHeader, engineId, isOnThisMachine } from "../../util/ollama-host.ts";
 import { isRecord, parseJson } from "../../util/parse-json.ts";
 import type { AddressGuard } from "../address-guard.ts";
 import { countUpTo } from "../generation.ts";
@@ -35,6 +36,7 @@ export class OpenAiServer {
   readonly #root: string;
   readonly #transport: Transport;
   readonly #apiKey: OpenAiOptions["apiKey"];
+  readonly #own: Readonly<Record<string, string>>;
   /** Sent so far: none of them may appear in an error. */
   readonly #keys = new Set<string>();
 
@@ -43,6 +45,7 @@ export class OpenAiServer {
     this.#api = apiPath(url);
     this.#root = this.#api.replace(/\/v\d[^/]*$/, "");
     this.#apiKey = options.apiKey;
+    this.#own = isOnThisMachine(url) ? { [engineHeader]: engineId } : {};
     this.errors = new OpenAiErrors(options.id, url.host, this.#keys);
     const pool = { connections, keepAliveMs: connectionKeepAliveMs, connectMs: limits.connectMs };
     this.#transport = new Transport(url, guard, () => pool, this.errors);
@@ -114,13 +117,13 @@ export class OpenAiServer {
   async #headers(attempt: Attempt): Promise<Readonly<Record<string, string>>> {
     try {
       const key = (await this.#apiKey())?.trim();
-      if (key === undefined || key === "") return {};
+      if (key === undefined || key === "") return this.#own;
       if (!/^[\x21-\x7e]+$/.test(key))
         throw new InvalidConfig("its API key contains characters that no key has", {
           next: advice("write nothing but the key into its file or variable"),
         });
       this.#keys.add(key);
-      return { authorization: `Bearer ${key}` };
+      return { ...this.#own, authorization: `Bearer ${key}` };
     } catch (error) {
       throw this.errors.ofKey(error, attempt);
     }
