@@ -13,11 +13,6 @@ interface ByteLineOptions {
   onRefused(line: { readonly why: string; readonly head: string; readonly tail: string }): void;
 }
 
-interface LineOptions extends Omit<ByteLineOptions, "onLine"> {
-  /** A line without its end and surrounding white space; never empty. */
-  onLine(text: string): void;
-}
-
 export interface LineSplitter {
   push(chunk: Buffer): void;
   /** Discards an incomplete line. */
@@ -81,8 +76,12 @@ export function createByteSplitter({ maxLineBytes, onLine, onRefused }: ByteLine
   };
 }
 
-/** Splits a stream of bytes into lines of UTF-8; also refuses a line that nests too deep. */
-export function createLineSplitter({ maxLineBytes, onLine, onRefused }: LineOptions): LineSplitter {
+/** Splits a stream of bytes into lines of UTF-8 without their ends and surrounding white space, never empty; also refuses a line that nests too deep. */
+export function createLineSplitter({
+  maxLineBytes,
+  onLine,
+  onRefused,
+}: Omit<ByteLineOptions, "onLine"> & { onLine(text: string): void }): LineSplitter {
   return createByteSplitter({
     maxLineBytes,
     onLine(line) {

@@ -1,4 +1,5 @@
 import { defineResource } from "./definition.ts";
+import { snaked } from "../orchestrator/util/defined.ts";
 import type { Change } from "../orchestrator/api/facade.ts";
 import type { Eval } from "../orchestrator/api/facade-compare.ts";
 
@@ -30,32 +31,12 @@ export const comparison = defineResource({
   async read(variables, { orchestrator, caller }) {
     const found = await orchestrator.comparisons.get(caller, variables["id"] ?? "");
     return {
-      id: found.id,
-      created_at: found.createdAt,
-      prompt: found.prompt,
-      files: found.files,
-      task: found.task,
-      results: found.results.map((result) => ({
-        model: result.model,
-        engine: result.engine === "" ? undefined : result.engine,
-        text: result.error === undefined ? result.text : undefined,
-        finish_reason: result.finishReason,
-        prompt_tokens: result.promptTokens,
-        completion_tokens: result.completionTokens,
-        tokens_per_second: result.tokensPerSecond,
-        first_token_ms: result.firstTokenMs,
-        total_ms: result.totalMs,
-        load_ms: result.loadMs,
-        memory_bytes: result.memoryBytes,
-        cost: result.cost,
-        runs: result.runs,
-        is_contended: result.isContended,
-        error: result.error,
+      ...snaked(found),
+      results: found.results.map(({ engine, text, ...result }) => ({
+        ...snaked(result),
+        engine: engine === "" ? undefined : engine,
+        text: result.error === undefined ? text : undefined,
       })),
-      order: found.order,
-      judgement: found.judgement,
-      notes: found.notes,
-      winner: found.winner,
     };
   },
   list: async ({ orchestrator, caller }) =>
@@ -86,20 +67,7 @@ export const evalEntry = defineResource({
     const found = await orchestrator.comparisons.getEval(caller, variables["id"] ?? "");
     return {
       ...headData(found),
-      rows: found.rows.map((row) => ({
-        task: row.task,
-        model: row.model,
-        right: row.right,
-        scored: row.scored,
-        failed: row.failed,
-        undecided: row.undecided,
-        quality: row.quality,
-        seconds: row.seconds,
-        tokens_per_second: row.tokensPerSecond,
-        memory_bytes: row.memoryBytes,
-        cost: row.cost,
-        is_contended: row.isContended,
-      })),
+      rows: found.rows.map(snaked),
       verdicts: found.verdicts,
       misses: found.misses,
     };
@@ -108,19 +76,6 @@ export const evalEntry = defineResource({
     (await orchestrator.comparisons.evals(caller)).map(({ id }) => ({ uri: `ollm://evals/${id}`, name: id })),
 });
 
-function headData({ id, name, createdAt, endedAt, isRunning, models, judge, cases, answered, decidedBy, notes }: Eval) {
-  return {
-    id,
-    name,
-    created_at: createdAt,
-    ended_at: endedAt,
-    is_running: isRunning,
-    models,
-    judge,
-    cases,
-    answered,
-    answers: cases * models.length,
-    decided_by: decidedBy,
-    notes,
-  };
+function headData({ rows: _rows, verdicts: _verdicts, misses: _misses, ...head }: Eval) {
+  return { ...snaked(head), answers: head.cases * head.models.length };
 }

@@ -1,3 +1,5 @@
+import type { Job } from "../orchestrator/api/facade.ts";
+import { snaked } from "../orchestrator/util/defined.ts";
 import type { Progress } from "../orchestrator/api/types.ts";
 import { defineResource } from "./definition.ts";
 
@@ -8,17 +10,7 @@ export const jobs = defineResource({
   uri: "ollm://jobs",
   isTouchedBy: ({ kind }) => kind === "job",
   read: async (_variables, { orchestrator }) => ({
-    jobs: orchestrator.jobs.list().map((each) => ({
-      id: each.id,
-      state: each.state,
-      title: each.title,
-      tool: each.tool,
-      client: each.client,
-      started_at: each.startedAt,
-      ended_at: each.endedAt,
-      progress: each.progress && progressData(each.progress),
-      error: each.error,
-    })),
+    jobs: orchestrator.jobs.list().map(({ partial: _partial, result: _result, note: _note, ...each }) => jobData(each)),
   }),
 });
 
@@ -29,27 +21,20 @@ export const job = defineResource({
   uri: "ollm://jobs/{id}",
   isTouchedBy: (change, { id }) => change.kind === "job" && change.id === id,
   async read(variables, { orchestrator, caller }) {
-    const found = await orchestrator.jobs.get(caller, variables["id"] ?? "");
-    const { progress, partial } = found;
+    const { partial, ...found } = await orchestrator.jobs.get(caller, variables["id"] ?? "");
     return {
-      id: found.id,
-      state: found.state,
-      title: found.title,
-      tool: found.tool,
-      client: found.client,
-      started_at: found.startedAt,
-      ended_at: found.endedAt,
-      progress: progress && progressData(progress),
+      ...jobData(found),
       partial_text: partial?.text,
       partial_answers: partial?.answers,
       partial_thinking: partial?.thinking === "" ? undefined : partial?.thinking,
-      result: found.result,
-      error: found.error,
-      note: found.note,
     };
   },
   list: async ({ orchestrator }) => orchestrator.jobs.list().map(({ id }) => ({ uri: `ollm://jobs/${id}`, name: id })),
 });
+
+function jobData<Shown extends Pick<Job, "kind" | "progress">>({ kind: _kind, progress, ...shown }: Shown) {
+  return { ...snaked(shown), progress: progress && progressData(progress) };
+}
 
 function progressData(progress: Progress) {
   return {

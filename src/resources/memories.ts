@@ -1,4 +1,5 @@
 import { UnknownMemory } from "../orchestrator/api/errors.ts";
+import { snaked } from "../orchestrator/util/defined.ts";
 import type { MemoryEntry } from "../orchestrator/api/facade-recall.ts";
 import { type ResourceContext, defineResource } from "./definition.ts";
 
@@ -30,22 +31,8 @@ function fitting(entries: readonly MemoryEntry[]): number {
 }
 
 /** All data of an entry, for resources. */
-function memoryData(entry: MemoryEntry) {
-  return {
-    key: entry.key,
-    value: entry.value,
-    category: entry.category,
-    scope: entry.scope,
-    project: entry.project,
-    tags: entry.tags,
-    pinned: entry.isPinned,
-    source: entry.source,
-    created_at: entry.createdAt,
-    updated_at: entry.updatedAt,
-    expires_at: entry.expiresAt,
-    access_count: entry.accessCount,
-    previous: entry.previous && { value: entry.previous.value, updated_at: entry.previous.updatedAt },
-  };
+function memoryData({ isPinned, previous, ...entry }: MemoryEntry) {
+  return { ...snaked(entry), pinned: isPinned, previous: previous && snaked(previous) };
 }
 
 /** Limit of listed entries, because clients show every listed resource in their menus. */

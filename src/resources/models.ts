@@ -1,4 +1,5 @@
 import { defineResource } from "./definition.ts";
+import { snaked } from "../orchestrator/util/defined.ts";
 import type { ListedModel } from "../orchestrator/api/facade.ts";
 import type { DatabaseEntry } from "../orchestrator/api/facade-route.ts";
 
@@ -44,16 +45,8 @@ function modelData(model: ListedModel, staleSince?: string) {
   };
 }
 
-function databaseData(entry: DatabaseEntry) {
-  return {
-    pattern: entry.pattern,
-    family: entry.family,
-    context_tokens: entry.contextTokens,
-    output_tokens: entry.outputTokens,
-    capabilities: entry.capabilities,
-    profiles: entry.profiles,
-    source: entry.source,
-  };
+function databaseData({ released: _released, ...entry }: DatabaseEntry) {
+  return snaked(entry);
 }
 
 export const model = defineResource({

@@ -43,20 +43,10 @@ export const template = defineResource({
   uri: "ollm://templates/{name}",
   isTouchedBy: ({ kind }) => kind === "templates",
   async read(variables, { orchestrator, caller }) {
-    const found = await orchestrator.templates.get(caller, variables["name"] ?? "");
+    const { aliases: _aliases, ...found } = await orchestrator.templates.get(caller, variables["name"] ?? "");
     return {
-      name: found.name,
-      description: found.description,
-      template: found.template,
+      ...found,
       variables: found.variables.map(({ isRequired, ...variable }) => ({ ...variable, required: isRequired })),
-      system: found.system,
-      model: found.model,
-      profile: found.profile,
-      options: found.options,
-      format: found.format,
-      source: found.source,
-      file: found.file,
-      hides: found.hides,
     };
   },
   async list({ orchestrator, caller }) {

@@ -1,4 +1,5 @@
 import { defineResource } from "./definition.ts";
+import { snaked } from "../orchestrator/util/defined.ts";
 import type { Decision } from "../orchestrator/api/facade-status.ts";
 
 export const ramStatus = defineResource({
@@ -22,18 +23,8 @@ export const ramStatus = defineResource({
         breaches.length === 0
           ? undefined
           : await Promise.all(breaches.map(async ({ text, next }) => `${text}. ${await worded(next)}`)),
-      gpus: ram.gpus.map((gpu) => ({ name: gpu.name, total_bytes: gpu.totalBytes, free_bytes: gpu.freeBytes })),
-      loaded: ram.loaded.map((model) => ({
-        name: model.name,
-        engine: model.engine,
-        bytes: model.bytes,
-        processor: model.processor,
-        also_answers_for: model.alsoAnswersFor,
-        is_pinned: model.isPinned,
-        context_tokens: model.contextTokens,
-        expires_at: model.expiresAt,
-        last_used_at: model.lastUsedAt,
-      })),
+      gpus: ram.gpus.map(snaked),
+      loaded: ram.loaded.map(snaked),
       sampled_at: ram.sampledAt,
     };
   },
@@ -50,13 +41,9 @@ export const decisions = defineResource({
   },
 });
 
-function decisionData({ at, kind, model, engine, steps, plan }: Decision) {
+function decisionData({ plan, ...decision }: Decision) {
   return {
-    at,
-    kind,
-    model,
-    engine,
-    steps,
+    ...decision,
     ...(plan === undefined
       ? {}
       : {

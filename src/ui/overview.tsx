@@ -202,7 +202,6 @@ function Queue({ queue }: { readonly queue: LiveState["queue"] }) {
   );
 }
 
-type Money = ResourceData["ollm://metrics"]["money"];
 /** What was done and saved today, and how that is counted. */
 function Today({ today }: { readonly today: LiveState["today"] }) {
   const isOpen = useSignal(false);
@@ -283,7 +282,7 @@ function Account() {
   );
 }
 
-function columnsOf(currency: string): readonly Column<Money["rows"][number]>[] {
+function columnsOf(currency: string): readonly Column<ResourceData["ollm://metrics"]["money"]["rows"][number]>[] {
   return [
     { title: "Task", show: ({ task }) => <Name text={task} /> },
     { title: "Client", show: ({ client: by }) => <Name text={by} /> },

@@ -4,15 +4,11 @@ import { partsOf } from "./format.ts";
 
 export type Setting = ResourceData["ollm://settings"]["settings"][number];
 
-/** Where a value comes from. `isFixed`: a change of the file would have no effect. */
-interface Origin {
-  readonly text: string;
-  readonly isFixed: boolean;
-  readonly isDefault: boolean;
-}
-
-/** `default`, `OLLM_MODEL`, `--model` or `/home/me/.ollm/config.yaml:3` in words. */
-export function originOf(source: string): Origin {
+/**
+ * Where a value comes from, `default`, `OLLM_MODEL`, `--model` or `/home/me/.ollm/config.yaml:3`, in words. `isFixed`: a
+ * change of the file would have no effect.
+ */
+export function originOf(source: string) {
   if (source === "default") return { text: "default", isFixed: false, isDefault: true };
   if (/^OLLM_|^OLLAMA_/.test(source)) return { text: `variable ${source}`, isFixed: true, isDefault: false };
   if (source.startsWith("-")) return { text: `flag ${source}`, isFixed: true, isDefault: false };

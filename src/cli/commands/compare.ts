@@ -252,8 +252,6 @@ interface WinnersFlags {
   readonly json?: boolean;
 }
 
-type Preferences = ToolAnswers["pick_winner"]["preferences"];
-
 /** `ollm winners`: lists the picks of comparisons, makes one, or undoes the newest. */
 export function winners(flags: WinnersFlags, io: CommandIo): Promise<number> {
   return withSession(io, {}, async (session) => {
@@ -299,7 +297,7 @@ function undoneText({ undone, preferences }: ToolAnswers["pick_winner"]): string
     : `Routing now prefers ${oneLine(preferred)} for ${task} tasks, no longer ${oneLine(undone.model)}\n`;
 }
 
-function list(preferences: Preferences, io: CommandIo): string {
+function list(preferences: ToolAnswers["pick_winner"]["preferences"], io: CommandIo): string {
   if (preferences.length === 0) return "No model has been picked yet; `ollm compare PROMPT` ends with a pick.\n";
   return renderTable(
     preferences,

@@ -3,8 +3,8 @@ import type { Event, Events } from "../api/events.ts";
 import type { Log } from "../api/log.ts";
 import type { InstalledModel } from "../api/types.ts";
 import type { Engine, ResidentModel } from "../engines/engine.ts";
-import type { ExpectedEngines } from "./engine-set.ts";
-import { type RemoteLock, lockedMessage } from "./remote-lock.ts";
+import type { createExpectedEngines } from "./engine-set.ts";
+import { type createRemoteLock, lockedMessage } from "./remote-lock.ts";
 import { type Awaitable, type EngineModels, listChange, residencyChanges } from "./located-model.ts";
 import { messageOf } from "../util/message-of.ts";
 import { within } from "../util/timers.ts";
@@ -147,8 +147,8 @@ export class EnginePolls {
       readonly completed: (engine: Engine, residents: readonly ResidentModel[]) => Promise<readonly ResidentModel[]>;
       /** Takes the loaded models of an engine after each poll. `isOther`: their sizes or contexts differ from those before. */
       readonly observed: (engine: Engine, residents: readonly ResidentModel[], isOther: boolean) => void;
-      readonly expected: ExpectedEngines;
-      readonly lock: Pick<RemoteLock, "isLocked">;
+      readonly expected: ReturnType<typeof createExpectedEngines>;
+      readonly lock: Pick<ReturnType<typeof createRemoteLock>, "isLocked">;
     },
   ) {
     this.#world = world;

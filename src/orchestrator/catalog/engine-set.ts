@@ -49,8 +49,6 @@ export function createEngineSet(first: readonly Engine[], log: Log) {
 }
 
 /** Which engines are reported when they don't respond: all but optional ones that have never responded. */
-export type ExpectedEngines = ReturnType<typeof createExpectedEngines>;
-
 /** Whether an engine is optional depends on the disk, which is read at most this often. */
 const freshMs = 5_000;
 

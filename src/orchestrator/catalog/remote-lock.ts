@@ -15,8 +15,6 @@ import { allowRemote } from "./located-model.ts";
  * Keeps every connection to an engine that is not local closed while `privacy` is `local_only`: prompts, and lists of
  * models and health checks, too. A client may allow what the daemon's own setting doesn't, for the work of its calls.
  */
-export type RemoteLock = ReturnType<typeof createRemoteLock>;
-
 type Guarded = Engine & EngineLibrary & EngineCreation & EngineResidency & EngineEmbedding & EngineTokenizer;
 type Method = {
   [Key in keyof Guarded]-?: NonNullable<Guarded[Key]> extends (...given: never[]) => unknown ? Key : never;

@@ -2,7 +2,7 @@ import { dereference, validate } from "@cfworker/json-schema";
 import { InvalidRequest } from "../api/errors.ts";
 import { advice } from "../api/next-step.ts";
 import type { FinishReason, JsonSchema } from "../api/types.ts";
-import { parseJson } from "../util/parse-json.ts";
+import { isRecord, parseJson } from "../util/parse-json.ts";
 import { messageOf } from "../util/message-of.ts";
 
 /** An answer that should be JSON. */
@@ -182,12 +182,12 @@ const maps: ReadonlySet<string> = new Set("$defs definitions dependentSchemas pa
 /** A copy of a schema without examples and without patterns that can't be checked. Not deeper than `limits` allow. */
 function usable(schema: unknown, ignored: string[]): unknown {
   if (Array.isArray(schema)) return schema.map((each) => usable(each, ignored));
-  if (!isSchema(schema)) return schema;
+  if (!isRecord(schema)) return schema;
   const copy: Record<string, unknown> = {};
   for (const [key, value] of Object.entries(schema)) {
     if (key === "pattern" && typeof value === "string" && !isPattern(value)) ignored.push(value);
     else if (key === "const" || key === "enum") copy[key] = value;
-    else if (maps.has(key) && isSchema(value)) copy[key] = usableMap(value, key === "patternProperties", ignored);
+    else if (maps.has(key) && isRecord(value)) copy[key] = usableMap(value, key === "patternProperties", ignored);
     else if (!values.has(key)) copy[key] = usable(value, ignored);
   }
   return copy;
@@ -297,18 +297,11 @@ function beyond(what: string, count: number, limit: number): InvalidRequest {
   });
 }
 
-interface Size {
-  readonly enumValues: number;
-  readonly alternatives: number;
-  readonly properties: number;
-  readonly depth: number;
-}
-
 /** Objects and lists that a level of a schema takes at most. */
 const maxNesting = 3;
 
 /** Not recursive, because the schema may be arbitrarily deep. */
-function measure(schema: JsonSchema): Size {
+function measure(schema: JsonSchema) {
   let [enumValues, alternatives, properties, depth] = [0, 0, 0, 0];
   const waiting: { readonly value: unknown; readonly at: number; readonly nesting: number }[] = [
     { value: schema, at: 1, nesting: 1 },
@@ -320,9 +313,9 @@ function measure(schema: JsonSchema): Size {
     for (const [key, inner] of Object.entries(value)) {
       if (key === "enum" && Array.isArray(inner)) enumValues += inner.length;
       if (unions.has(key) && Array.isArray(inner)) alternatives += inner.length;
-      if (key === "properties" && isSchema(inner)) properties += Object.keys(inner).length;
+      if (key === "properties" && isRecord(inner)) properties += Object.keys(inner).length;
       // Objects that map names to schemas, and lists, are not levels of their own.
-      waiting.push({ value: inner, at: isSchema(inner) && !isHolder(key) ? at + 1 : at, nesting: nesting + 1 });
+      waiting.push({ value: inner, at: isRecord(inner) && !isHolder(key) ? at + 1 : at, nesting: nesting + 1 });
     }
   }
   return { enumValues, alternatives, properties, depth };
@@ -336,7 +329,7 @@ function endlessReference(schema: JsonSchema): string | undefined {
   const targets = new Map<string, unknown>([["#", schema]]);
   for (const key of ["$defs", "definitions"]) {
     const definitions = schema[key];
-    if (!isSchema(definitions)) continue;
+    if (!isRecord(definitions)) continue;
     for (const [name, definition] of Object.entries(definitions)) targets.set(`#/${key}/${name}`, definition);
   }
   const finite = new Set<string>();
@@ -355,7 +348,7 @@ function endlessReference(schema: JsonSchema): string | undefined {
 
 /** Whether a finite value matches the schema. */
 function ends(schema: unknown, endsReference: (reference: string) => boolean): boolean {
-  if (!isSchema(schema)) return true;
+  if (!isRecord(schema)) return true;
   const every = (value: unknown): boolean => !Array.isArray(value) || value.every((one) => ends(one, endsReference));
   const some = (value: unknown): boolean =>
     !Array.isArray(value) || value.length === 0 || value.some((one) => ends(one, endsReference));
@@ -364,9 +357,5 @@ function ends(schema: unknown, endsReference: (reference: string) => boolean): b
   if (!every(schema["allOf"]) || !some(schema["anyOf"]) || !some(schema["oneOf"])) return false;
   if (typeof minItems === "number" && minItems > 0 && !ends(items, endsReference)) return false;
   const needed = Array.isArray(required) ? required : [];
-  return !isSchema(properties) || needed.every((name) => ends(properties[String(name)], endsReference));
-}
-
-function isSchema(value: unknown): value is JsonSchema {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
+  return !isRecord(properties) || needed.every((name) => ends(properties[String(name)], endsReference));
 }

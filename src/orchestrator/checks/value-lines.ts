@@ -127,13 +127,11 @@ const mostParts = 6;
 /** Longer lines are read in pieces. */
 const pieceCharacters = 4_096;
 
-interface Visitor {
-  readonly hash: (hash: number) => void;
-  readonly piece: (from: number, line: number) => void;
-}
-
 /** Calls `hash` for each word and number of a text, also put together from parts, in an order of its pieces. */
-function scan(text: string, { hash, piece }: Visitor): void {
+function scan(
+  text: string,
+  { hash, piece }: { hash: (hash: number) => void; piece: (from: number, line: number) => void },
+): void {
   // For each chain of parts: its hash with and without the zeros at its end.
   const [full, trimmed, last] = [0, 0, 0].map(() => new Int32Array(mostParts)) as [Int32Array, Int32Array, Int32Array];
   let [chains, line, from, isCut] = [0, 1, 0, false];

@@ -10,13 +10,7 @@ import { sameModel } from "../util/model-name.ts";
 import { type Sample, aggregate } from "./judge.ts";
 import { defined } from "../util/defined.ts";
 
-/** The row of one model, and notes about it. */
-interface Asked {
-  readonly result: ComparedModel;
-  readonly notes: readonly string[];
-}
-
-/** Asks one model `runs` times; a failure becomes its result. Throws only when the comparison itself is cancelled. */
+/** The row of one model, asked `runs` times, and notes about it; a failure becomes its result. Throws only when the comparison itself is cancelled. */
 export async function askModel(
   world: GenerationWorld,
   caller: CallerContext,
@@ -24,7 +18,7 @@ export async function askModel(
   contestant: Contestant,
   runs: number,
   context: OperationContext,
-): Promise<Asked> {
+) {
   const { model } = contestant;
   const samples: Sample[] = [];
   let { engine } = contestant;
@@ -115,13 +109,6 @@ export async function residentBytes(
   return loaded.find(({ name }) => sameModel(name, model))?.sizeBytes;
 }
 
-/** Progress and text of a comparison. */
-interface Board {
-  /** The context in which one model runs. */
-  of(model: string): OperationContext;
-  done(result: ComparedModel): void;
-}
-
 /**
  * Progress is one line for all models, in the requested order: `a: done, 12.5 tokens/s | b: 40 tokens | c: waits`. In
  * the text, a line `=== a ===` precedes each answer. When models answer at the same time (`isOneByOne` is false), each
@@ -131,7 +118,7 @@ export function createBoard(
   models: readonly { readonly model: string; readonly isRefused: boolean }[],
   context: OperationContext,
   isOneByOne: boolean,
-): Board {
+) {
   const states = new Map(models.map(({ model, isRefused }) => [model, isRefused ? "failed" : "waits"]));
   const tokens = new Map<string, number>();
   const answers = new Map<string, string>();
@@ -155,7 +142,8 @@ export function createBoard(
     isDirty = false;
   };
   return {
-    of: (model) => ({
+    /** The context in which one model runs. */
+    of: (model: string): OperationContext => ({
       signal: context.signal,
       background: context.background,
       report({ message, completionTokens, completedBytes = 0, totalBytes = 0 }) {
@@ -178,7 +166,7 @@ export function createBoard(
       },
       setAnswer: context.setAnswer,
     }),
-    done({ model, text, error, tokensPerSecond }) {
+    done({ model, text, error, tokensPerSecond }: ComparedModel): void {
       setAnswer(model, text);
       const speed = tokensPerSecond === undefined ? "done" : `done, ${tokensPerSecond.toFixed(1)} tokens/s`;
       states.set(model, error === undefined ? speed : "failed");
@@ -217,22 +205,15 @@ export interface Contestant {
   readonly bytes: number;
 }
 
-interface Order<Entry extends Contestant> {
-  /** Lanes run in parallel; the models of one lane run in sequence. */
-  readonly lanes: readonly (readonly Entry[])[];
-  /** Describes the order and the reason for it. */
-  readonly sentence: string;
-}
-
 /**
- * The order with the fewest loads. Models that share cores run in sequence, in each lane:
+ * The order with the fewest loads, and a sentence that describes it: `lanes` run in parallel, the models of one in sequence. Models that share cores run in sequence, in each lane:
  *
  * 1. loaded models, before anything can unload them, so that each model is loaded at most once;
  * 2. models that fit beside everything else, smallest first;
  * 3. models whose load unloads others, largest last: the unloaded models have answered by then;
  * 4. models that don't seem to fit; if they really don't, they fail without unloading anything.
  */
-export function planOrder<Entry extends Contestant>(contestants: readonly Entry[]): Order<Entry> {
+export function planOrder<Entry extends Contestant>(contestants: readonly Entry[]) {
   const domains = new Map<string, Entry[]>();
   for (const entry of contestants) domains.set(entry.domain, [...(domains.get(entry.domain) ?? []), entry]);
   const lanes = [...domains.values()].map((lane) =>

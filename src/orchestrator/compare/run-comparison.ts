@@ -253,8 +253,6 @@ async function planEntrant(
 const judgeTokens = 700;
 
 /** A ranking, or a note with the reason why there is none. */
-type Judged = { readonly judgement: Judgement } | { readonly note: string };
-
 /**
  * Has a local model rank the anonymous answers, in the given order and in reverse. Throws only when the comparison
  * itself is cancelled.
@@ -264,7 +262,7 @@ async function askJudge(
   caller: CallerContext,
   ask: { readonly judge: string; readonly prompt: string; readonly results: readonly ComparedModel[] },
   context: OperationContext,
-): Promise<Judged> {
+): Promise<{ readonly judgement: Judgement } | { readonly note: string }> {
   const answers = ask.results.filter(({ error }) => error === undefined);
   if (answers.length < 2) return { note: "no judgement: fewer than two models answered" };
   try {

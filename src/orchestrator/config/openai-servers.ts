@@ -181,10 +181,8 @@ const putKeyElsewhere =
 /** What to do about a key in the settings themselves; follows the name of the setting. */
 export const pastedKey = `keys don't belong into the settings: ${putKeyElsewhere}`;
 
-type Refine<Value> = (value: Value, context: z.RefinementCtx<Value>) => void;
-
-function matches(pattern: RegExp, message: string): Refine<string> {
-  return (value, context) => {
+function matches(pattern: RegExp, message: string) {
+  return (value: string, context: z.RefinementCtx<string>): void => {
     if (!pattern.test(value)) context.addIssue({ code: "custom", message });
   };
 }

@@ -91,7 +91,8 @@ export function leafPaths(schema: z.ZodObject): readonly (readonly string[])[] {
   });
 }
 
-function startsWith(path: readonly string[], beginning: readonly string[]): boolean {
+/** Whether a path is `beginning` or below it. */
+export function startsWith(path: readonly string[], beginning: readonly string[]): boolean {
   return beginning.every((key, index) => path[index] === key);
 }
 

@@ -1,7 +1,7 @@
 import { InvalidRequest } from "../api/errors.ts";
 import type { ShownSetting } from "../api/facade-status.ts";
 import { hideKeys } from "../util/control-characters.ts";
-import { at, findSetting, formatPath, hasParts, parsePath, settingPaths } from "./paths.ts";
+import { at, findSetting, formatPath, hasParts, parsePath, settingPaths, startsWith } from "./paths.ts";
 import { type Settings, settingsSchema } from "./schema.ts";
 import { isRecord } from "../util/parse-json.ts";
 
@@ -71,22 +71,13 @@ export function isInRecord(path: readonly string[]): boolean {
 }
 
 /** The values in a tree, or in a list of trees; other lists are one value. */
-function leavesOf(node: unknown, path: readonly string[]): readonly Leaf[] {
+function leavesOf(node: unknown, path: readonly string[]): readonly { path: readonly string[]; value: unknown }[] {
   const isParent = isRecord(node) || (Array.isArray(node) && node.every(isRecord));
   if (!isParent) return [];
   return Object.entries(node).flatMap(([key, value]: [string, unknown]) => {
     const below = leavesOf(value, [...path, key]);
     return below.length > 0 ? below : [{ path: [...path, key], value }];
   });
-}
-
-interface Leaf {
-  readonly path: readonly string[];
-  readonly value: unknown;
-}
-
-function startsWith(path: readonly string[], prefix: readonly string[]): boolean {
-  return prefix.every((key, index) => path[index] === key);
 }
 
 /** Texts under such keys are never shown; `maxTokens` and the like are numbers. */

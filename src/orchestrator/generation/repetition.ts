@@ -6,11 +6,6 @@ export interface Repetition {
   readonly isCounted: boolean;
 }
 
-interface RepetitionWatch {
-  /** Takes the next piece of a text. Returns the repetition, once there is one. */
-  add(piece: string): Repetition | undefined;
-}
-
 /** The end of the text is examined each time it has grown by this many characters, some fifty tokens. */
 const stride = 256;
 /** How much of the end is examined. */
@@ -57,7 +52,7 @@ const leastCopies = 3;
  * Watches a growing text for repetition. The result does not depend on how the text is split into pieces. The cost is
  * about seventy steps per character for any text: 8,192 characters are examined for every 256.
  */
-export function watchRepetition(): RepetitionWatch {
+export function watchRepetition() {
   /** Most answers are shorter than a stride. */
   let tails: { readonly plain: Tail; readonly counted: Tail } | undefined;
   let unseen = "";
@@ -83,7 +78,8 @@ export function watchRepetition(): RepetitionWatch {
   }
 
   return {
-    add(piece) {
+    /** Takes the next piece of a text. Returns the repetition, once there is one. */
+    add(piece: string): Repetition | undefined {
       let from = 0;
       while (unseen.length + piece.length - from >= stride) {
         const to = from + stride - unseen.length;

@@ -6,6 +6,7 @@ import type { Job } from "../api/facade.ts";
 import type { Operation, Progress } from "../api/types.ts";
 import { counted } from "../util/format-bytes.ts";
 import { parseJson } from "../util/parse-json.ts";
+import type { DocumentFiles } from "../storage/document-files.ts";
 import { readRegularText } from "../storage/replace-file.ts";
 import { codeOf, messageOf } from "../util/message-of.ts";
 import { defined } from "../util/defined.ts";
@@ -143,16 +144,11 @@ export function expiredJobs(
 export type JobFiles = ReturnType<typeof createJobFiles>;
 
 const fileName = /^([a-z]+-[0-9a-z]+)\.json$/;
-/** Temporary files of an interrupted write; the names with digits are from earlier versions. */
-const leftover = /^(?:\.[a-z]+-[0-9a-z]+\.json\.tmp|[a-z]+-[0-9a-z]+\.json\.\d+)$/;
-
-/** Writes files atomically and creates the folder; modes 0600 and 0700. */
-interface Disk {
-  replace(name: string, text: string): Promise<void>;
-}
+/** Temporary files of an interrupted write. */
+const leftover = /^\.[a-z]+-[0-9a-z]+\.json\.tmp$/;
 
 /** One JSON file per job in `folder`, which is also the folder of `disk`. */
-export function createJobFiles(folder: string, disk: Disk) {
+export function createJobFiles(folder: string, disk: Pick<DocumentFiles, "replace">) {
   const fileOf = (id: string): string => path.join(folder, `${id}.json`);
   const names = (): Promise<readonly string[]> =>
     readdir(folder).catch((error: unknown) => {

@@ -13,13 +13,6 @@ export interface EvictionCandidate {
   readonly isAwaited?: boolean;
 }
 
-interface EvictionInput {
-  readonly bytesToFree: number;
-  readonly candidates: readonly EvictionCandidate[];
-  /** Among sets with about the same loss, models below this size are kept (`memory.smallModelBytes`). */
-  readonly smallModelBytes: number;
-}
-
 /** Losses within the same step of 10 % count as equal: measured load times vary by more. */
 const lossStep = Math.log(1.1);
 
@@ -49,14 +42,21 @@ interface Cost {
  * recently used member was used longest ago, then its second, ... No proper subset of the result suffices: a superset
  * is never cheaper by any of these, and loses by (6).
  *
- * Unknown seconds are derived from the size at the speed of the measured models; if none is measured, bytes are the
+ * Small ones are below `smallModelBytes` (`memory.smallModelBytes`). Unknown seconds are derived from the size at the speed of the measured models; if none is measured, bytes are the
  * loss. The search begins with the models that are cheapest per byte. It is exact unless it reaches `mostSteps`, which
  * takes more than a dozen candidates; then the best set so far counts.
  */
-export function chooseEviction(input: EvictionInput): readonly string[] | undefined {
-  const { bytesToFree, smallModelBytes } = input;
+export function chooseEviction({
+  bytesToFree,
+  candidates,
+  smallModelBytes,
+}: {
+  readonly bytesToFree: number;
+  readonly candidates: readonly EvictionCandidate[];
+  readonly smallModelBytes: number;
+}): readonly string[] | undefined {
   if (bytesToFree <= 0) return [];
-  const useful = input.candidates.filter((candidate) => candidate.releasedBytes > 0);
+  const useful = candidates.filter((candidate) => candidate.releasedBytes > 0);
   if (releasedBy(useful) < bytesToFree) return undefined;
 
   const items = byPrice(withLosses(useful), smallModelBytes);

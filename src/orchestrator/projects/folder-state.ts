@@ -53,8 +53,6 @@ function hiddenTools({ tools: lists = {} }: ProjectFile, tools: readonly Hideabl
     .map(({ name }) => name);
 }
 
-export type FolderStates = ReturnType<typeof createFolderStates>;
-
 /** A check costs more than the rest of a call's overhead. */
 const freshMs = 1_000;
 /** Far more projects than a user has open. */
@@ -139,8 +137,6 @@ async function stampOf(folder: string): Promise<string> {
 
 /** The most recently used projects are watched; changes of others are found by the next call. */
 const maxWatches = 16;
-
-export type ProjectWatches = ReturnType<typeof createProjectWatches>;
 
 /** Notices changes of project files between calls, where the system can watch folders. */
 export function createProjectWatches(parts: {

@@ -12,16 +12,9 @@ import { profileNames } from "../config/profiles.ts";
 import { nearestNames } from "../util/nearest.ts";
 import { type Timers, systemTimers } from "../util/timers.ts";
 import { callerProject, noProfile, profileToWrite, questionFor, waitingParts } from "./caller-project.ts";
-import {
-  type Detected,
-  type FolderState,
-  type FolderStates,
-  type ProjectWatches,
-  createFolderStates,
-  createProjectWatches,
-} from "./folder-state.ts";
+import { type Detected, type FolderState, createFolderStates, createProjectWatches } from "./folder-state.ts";
 import { type WrittenFile, differsOnlyBy, isWithin, ollmName, projectFileName } from "./ollm-folder.ts";
-import { type TrustStore, createTrustStore } from "./trust.ts";
+import { createTrustStore } from "./trust.ts";
 import { defined } from "../util/defined.ts";
 import { codeOf } from "../util/message-of.ts";
 
@@ -39,11 +32,6 @@ interface ProjectParts {
 }
 
 /** A caller's choice, kept until it disconnects. */
-interface Choice {
-  readonly folder?: string;
-  readonly profile?: string;
-}
-
 /** What is made of one state of a folder. */
 interface MadeViews {
   readonly needsTrust: boolean;
@@ -52,12 +40,12 @@ interface MadeViews {
 
 export class CallerProjects implements Projects {
   readonly #parts: ProjectParts;
-  readonly #states: FolderStates;
-  readonly #approvals: TrustStore;
-  readonly #callers = new Map<string, Choice>();
+  readonly #states: ReturnType<typeof createFolderStates>;
+  readonly #approvals: ReturnType<typeof createTrustStore>;
+  readonly #callers = new Map<string, { readonly folder?: string; readonly profile?: string }>();
   /** One object per state and rules, so that callers can compare by identity. */
   readonly #made = new WeakMap<FolderState, MadeViews>();
-  readonly #watches: ProjectWatches;
+  readonly #watches: ReturnType<typeof createProjectWatches>;
 
   constructor(parts: ProjectParts) {
     this.#parts = parts;

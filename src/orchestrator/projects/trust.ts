@@ -9,8 +9,6 @@ import { callerProject, waitingParts } from "./caller-project.ts";
 import { readFolder } from "./folder-state.ts";
 
 /** The user's approvals, by folder and content. */
-export type TrustStore = ReturnType<typeof createTrustStore>;
-
 /** Kept per folder: each branch has its own content. */
 const maxDigests = 20;
 

@@ -1,3 +1,4 @@
+import { isRecord } from "../util/parse-json.ts";
 import { type Column, type Value, columnOf, currencyOf } from "./column.ts";
 import { sheetOf } from "./rows-cells.ts";
 
@@ -89,7 +90,7 @@ function recordsOfLines(text: string) {
   for (const line of text.split("\n")) {
     if (line.trim() === "") continue;
     const object = parsed(line);
-    if (isObject(object)) objects.push(object);
+    if (isRecord(object)) objects.push(object);
     else broken += 1;
   }
   if (broken > objects.length) throw new Error("most lines are no JSON objects");
@@ -100,9 +101,9 @@ function recordsOfLines(text: string) {
 /** JSON: a list of objects, alone or as the only list in an object. */
 function recordsOfList(text: string) {
   const value = parsed(text);
-  const lists = Array.isArray(value) ? [value] : isObject(value) ? Object.values(value).filter(Array.isArray) : [];
+  const lists = Array.isArray(value) ? [value] : isRecord(value) ? Object.values(value).filter(Array.isArray) : [];
   const [list = []] = lists as readonly (readonly unknown[])[];
-  if (lists.length !== 1 || list.length === 0 || !list.every(isObject)) throw new Error("it is no list of objects");
+  if (lists.length !== 1 || list.length === 0 || !list.every(isRecord)) throw new Error("it is no list of objects");
   return recordsOfObjects(list, []);
 }
 
@@ -127,14 +128,10 @@ function recordsOfObjects(objects: readonly object[], notes: readonly string[]) 
 
 function entriesOf(object: object, depth: number): readonly (readonly [string, unknown])[] {
   return Object.entries(object).flatMap(([key, value]): readonly (readonly [string, unknown])[] =>
-    depth > 0 && isObject(value)
+    depth > 0 && isRecord(value)
       ? entriesOf(value, depth - 1).map(([inner, each]) => [`${key}.${inner}`, each] as const)
       : [[key, value]],
   );
-}
-
-function isObject(value: unknown): value is object {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
 /** Strings, and whole numbers that are too long for a number. */

@@ -56,11 +56,6 @@ const unrelated = [
   "Copper conducts electricity better than iron.",
 ];
 
-interface Batch {
-  readonly ids: readonly string[];
-  readonly texts: ReadonlyMap<string, string>;
-}
-
 interface MeaningParts {
   readonly embed: Embed;
   readonly log: Log;
@@ -177,7 +172,7 @@ export class Meaning {
   }
 
   /** The next pending ids, and those of their texts that have no vector, by hash. */
-  async #nextBatch(opened: VectorCache): Promise<Batch> {
+  async #nextBatch(opened: VectorCache) {
     const turn = createTurns();
     const texts = new Map(unrelated.map((text) => [hashOfText(text), text]));
     for (const hash of texts.keys()) if (opened.get(hash) !== undefined) texts.delete(hash);

@@ -113,19 +113,15 @@ export interface EmbedOptions {
   readonly isLoadedOnly?: boolean;
 }
 
-interface Embedded {
-  /** Engine, name and digest. Vectors of different models don't compare. */
-  readonly model: string;
-  /** One row per text. */
-  readonly vectors: readonly (readonly number[])[];
-}
-
-/** Embeds texts with an available embedding model; undefined when there is none. */
+/**
+ * Embeds texts, a row each, with an available embedding model; undefined when there is none. `model` is its engine, name
+ * and digest: vectors of different models don't compare.
+ */
 export type Embed = (
   texts: readonly string[],
   signal: AbortSignal,
   options?: EmbedOptions,
-) => Promise<Embedded | undefined>;
+) => Promise<{ readonly model: string; readonly vectors: readonly (readonly number[])[] } | undefined>;
 
 /** A direction with 8 bits per dimension: a quarter of the memory, with similarities equal to the second digit. */
 export type Direction = Int8Array;

@@ -148,8 +148,6 @@ function pause(timers: Timers, ms: number, signal: AbortSignal): Promise<void> {
 }
 
 /** Pinned models that their engine no longer holds. */
-export type LostPins = ReturnType<typeof createLostPins>;
-
 interface Pin {
   readonly name: string;
   readonly contextTokens: number;

@@ -64,7 +64,7 @@ export const createEstimates = (source: EstimateSource): Estimates => new LoadEs
 
 class LoadEstimates implements Estimates {
   readonly #source: EstimateSource;
-  readonly #learning: Learning;
+  readonly #learning: ReturnType<typeof createLearning>;
   readonly #simulations = new Map<string, MemoryEstimate>();
   /** Simulated loads of other engines, by the same key; the estimate also depends on what is learned of them. */
   readonly #otherSimulations = new Map<string, AllocatorBytes>();
@@ -243,8 +243,6 @@ interface FormulaInputs {
 }
 
 /** Learns from the sizes that engines report. Hosts are identified by address, not by the id of the engine. */
-type Learning = ReturnType<typeof createLearning>;
-
 const versionMs = 60_000;
 
 interface HostState {

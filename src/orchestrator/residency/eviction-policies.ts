@@ -3,7 +3,7 @@ import type { Observations } from "./observations.ts";
 import { freeBytes } from "../memory/plan.ts";
 import type { MemoryState } from "../memory/state.ts";
 import { modelId } from "../catalog/located-model.ts";
-import { type EvictionPolicy, type ModelUse, createEvictionPolicy } from "./decide/eviction-policy.ts";
+import { type ModelUse, createEvictionPolicy } from "./decide/eviction-policy.ts";
 
 type Engine = Pick<WholeEngine, "id" | "memoryDomain">;
 type Model = Pick<ResidentModel, "name" | "sizeBytes">;
@@ -15,7 +15,10 @@ export function createEvictionPolicies(parts: {
   readonly observations: Pick<Observations, "of">;
   readonly isPinned: (name: string) => boolean;
 }) {
-  const domains = new Map<string, { readonly policy: EvictionPolicy; capacityBytes: number }>();
+  const domains = new Map<
+    string,
+    { readonly policy: ReturnType<typeof createEvictionPolicy>; capacityBytes: number }
+  >();
   const domainOf = (id: string) => {
     // Uses count before the first measurement, too (of models that an earlier process loaded); they evict nothing.
     const domain = domains.get(id) ?? { policy: createEvictionPolicy(), capacityBytes: Number.POSITIVE_INFINITY };

@@ -18,12 +18,6 @@ import type { EvictionPolicies } from "./eviction-policies.ts";
 import type { KeepAlive, Pins } from "./keep-alive.ts";
 import type { Slots } from "./slots.ts";
 
-/** `name`: as its engine lists it. 0 bytes: nothing was loaded. */
-interface Unloaded {
-  readonly bytes: number;
-  readonly name: string;
-}
-
 interface LoaderParts {
   readonly inventory: Inventory;
   readonly slots: Slots;
@@ -147,11 +141,11 @@ export class Loader {
   }
 
   /**
-   * Unloads and unpins the model. Returns what was freed; undefined if the model is in use, which leaves it loaded and
+   * Unloads and unpins the model. Returns what was freed (0 bytes: nothing was loaded) and its name in its engine's list; undefined if the model is in use, which leaves it loaded and
    * pinned. If it is loaded by another name (`Inventory.residentOf`), that one is unloaded too, unless
    * `keepsOtherNames`.
    */
-  unload(located: LocatedModel, signal: AbortSignal, keepsOtherNames = false): Promise<Unloaded | undefined> {
+  unload(located: LocatedModel, signal: AbortSignal, keepsOtherNames = false) {
     const { inventory, slots, pins, plans, keepAlive, emit } = this.#parts;
     const { engine, model } = located;
     return plans.inTurn(engine.memoryDomain, async () => {

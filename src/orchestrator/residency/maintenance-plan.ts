@@ -63,8 +63,6 @@ export interface Sighting {
  * | `touched` | another program used it and left our keep-alive in force                         |
  * | `taken`   | another program used it with a keep-alive of its own, which we must not override |
  */
-type Verdict = "ours" | "touched" | "taken";
-
 /** Ollama reports "never" as a date 292 years ahead. */
 const foreverMs = 10 * 365 * 86_400_000;
 /** The expiry of an idle model is constant except for small corrections of the clock. */
@@ -92,7 +90,7 @@ export function judgeExpiry(
   own: { readonly sentSeconds: number | undefined; readonly activityMs: number; readonly hasSameClock: boolean },
   before: Sighting | undefined,
   seen: { readonly expiresAtMs: number; readonly atMs: number },
-): Verdict {
+): "ours" | "touched" | "taken" {
   const { sentSeconds, activityMs } = own;
   const { expiresAtMs, atMs } = seen;
   /** Whether the keep-alive that we sent, started between these times, explains the expiry. */

@@ -11,8 +11,6 @@ import type { Slots } from "./slots.ts";
 import { messageOf } from "../util/message-of.ts";
 
 /** The models loaded by this program, on disk: pinned models of a killed daemon would otherwise stay loaded forever. */
-export type OwnedModelsStore = ReturnType<typeof createOwnedModelsStore>;
-
 const load = z.object({
   /** Its `persistentKey`. */
   engine: z.string(),

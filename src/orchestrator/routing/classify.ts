@@ -119,12 +119,6 @@ interface ClassifiedText {
   readonly hasFormat?: boolean;
 }
 
-/** Parallel arrays: which buckets are on, and how much. */
-interface Features {
-  readonly buckets: readonly number[];
-  readonly values: readonly number[];
-}
-
 /** Features are hashed to one of these; a power of two. */
 export const bucketCount = 65_536;
 
@@ -155,8 +149,8 @@ const kindsOfFiles: readonly (readonly [kind: string, pattern: RegExp])[] = [
   ["prose", /\.(?:md|markdown|txt|rst|tex|pdf|docx?|odt|rtf|epub|eml|pptx?)$/i],
 ];
 
-/** The features of a request. Takes bounded time, however long the prompt is. */
-export function taskFeatures({ prompt, fileNames = [], hasFormat = false }: ClassifiedText): Features {
+/** The features of a request, in parallel arrays: which buckets are on, and how much. Takes bounded time, however long the prompt is. */
+export function taskFeatures({ prompt, fileNames = [], hasFormat = false }: ClassifiedText) {
   const text = ends(prompt, examinedCharacters).toLowerCase();
   const { request, material } = separated(text);
   const words: number[] = [];

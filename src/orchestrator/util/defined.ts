@@ -11,3 +11,19 @@ export function defined<Given extends object>(
   for (const key in given) if (given[key] !== undefined) found[key] = given[key];
   return found as never;
 }
+
+type Snake<Name> = Name extends `${infer First}${infer Rest}`
+  ? `${First extends Lowercase<First> ? First : `_${Lowercase<First>}`}${Snake<Rest>}`
+  : Name;
+
+/** A copy with the names that outputs have: `firstTokenMs` becomes `first_token_ms`. Its values stay as they are. */
+export function snaked<Given extends object>(
+  given: Given,
+): { readonly [Key in keyof Given as Snake<Key>]: Given[Key] } {
+  return Object.fromEntries(
+    Object.entries(given).map(([key, value]) => [
+      key.replaceAll(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`),
+      value,
+    ]),
+  ) as never;
+}

@@ -19,7 +19,7 @@ import type { Inventory } from "../catalog/inventory.ts";
 import { describedBy, factsOf } from "../catalog/known-facts.ts";
 import type { Library } from "./library.ts";
 import { type Awaitable, type EngineModels, type LocatedModel, takesNoMemory, idOf } from "../catalog/located-model.ts";
-import type { ExpectedSpeed, Suggestions } from "./suggestions.ts";
+import type { ExpectedSpeed, createSuggestions } from "./suggestions.ts";
 import { defined } from "../util/defined.ts";
 
 interface ListingSource {
@@ -31,7 +31,7 @@ interface ListingSource {
   readonly plans: Pick<Plans, "state">;
   readonly estimates: Estimates;
   readonly observations: Observations;
-  readonly suggestions: Suggestions;
+  readonly suggestions: ReturnType<typeof createSuggestions>;
   readonly log: Log;
 }
 

@@ -20,8 +20,6 @@ import type { EnginePolls } from "../catalog/engine-polls.ts";
 import { idOf } from "../catalog/located-model.ts";
 
 /** Models to pull, for this machine as it is now. */
-export type Suggestions = ReturnType<typeof createSuggestions>;
-
 /** Expected decode speed of an installed model, tokens/s; undefined if it may run on a card or another machine. */
 export type ExpectedSpeed = (
   engine: Pick<Engine, "usesCards" | "memoryDomain">,

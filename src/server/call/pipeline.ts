@@ -302,9 +302,6 @@ export function filesOfCaller(
   });
 }
 
-/** How a run ended for its call. */
-type Ended<Given> = { readonly answer: Given } | { readonly detached: Operation<unknown> };
-
 /**
  * A tool run that its call may detach from, so that the run continues as a background job: when `afterMs` have passed
  * (undefined: never) and it waits for an operation, or when the client disconnects during a pull, which continues
@@ -350,7 +347,9 @@ export class DetachableRun {
   }
 
   /** Resolves with the answer, or with the operation to adopt as a job when the run is detached before. */
-  ended<Given>(answer: Promise<Given>): Promise<Ended<Given>> {
+  ended<Given>(
+    answer: Promise<Given>,
+  ): Promise<{ readonly answer: Given } | { readonly detached: Operation<unknown> }> {
     return new Promise((resolve, reject) => {
       this.#onDetached = (detached) => resolve({ detached });
       if (this.#detached !== undefined) resolve({ detached: this.#detached });

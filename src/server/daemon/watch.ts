@@ -17,18 +17,12 @@ interface WatchParts {
   readonly onHandover: () => void;
 }
 
-interface Watch {
-  /** Ends this daemon at the first moment without work; see `handoverStep`. */
-  startHandover(): void;
-  stop(): void;
-}
-
 const lookMs = 1_000;
 const sleepLookMs = 5_000;
 const handoverLookMs = 50;
 
 /** Watches for the end of the idle timeout, for the moment to hand over, and for sleep of the machine. */
-export function watchBusiness(parts: WatchParts): Watch {
+export function watchBusiness(parts: WatchParts) {
   let idleSince: number | undefined;
   let handoverSince: number | undefined;
   let isDraining = false;
@@ -69,13 +63,14 @@ export function watchBusiness(parts: WatchParts): Watch {
   for (const timer of timers) timer.unref();
 
   return {
-    startHandover() {
+    /** Ends this daemon at the first moment without work; see `handoverStep`. */
+    startHandover(): void {
       if (handoverSince !== undefined) return;
       handoverSince = parts.now();
       handoverTimer = setInterval(lookForHandover, handoverLookMs);
       handoverTimer.unref();
     },
-    stop() {
+    stop(): void {
       for (const timer of [...timers, handoverTimer]) clearInterval(timer);
     },
   };

@@ -3,17 +3,11 @@ import { ProtocolError, ProtocolErrorCode } from "@modelcontextprotocol/server";
 /** Entries per page. */
 const pageSize = 100;
 
-interface Page<Entry> {
-  readonly entries: readonly Entry[];
-  /** The cursor of the next page; absent on the last one. */
-  readonly nextCursor?: string;
-}
-
 /**
- * The page of `list` at `cursor`; the first page without one. A cursor encodes its list's name and the start of the page.
+ * The page of `list` at `cursor`, with the cursor of the next one; the first page without one. A cursor encodes its list's name and the start of the page.
  * It is untrusted: anything that `pageOf` would not have written for a list of this length is rejected with -32602.
  */
-export function pageOf<Entry>(name: string, list: readonly Entry[], cursor: string | undefined): Page<Entry> {
+export function pageOf<Entry>(name: string, list: readonly Entry[], cursor: string | undefined) {
   const start = cursor === undefined ? 0 : startOf(name, cursor);
   if (start === undefined || (start > 0 && start >= list.length)) {
     throw new ProtocolError(

@@ -11,13 +11,6 @@ interface Marks {
   rows(mark: TensorMark): number | undefined;
 }
 
-/** Why the embedded engine can't load a model. */
-interface Incompatibility {
-  /** Begins with "it" or "its", which stands for the file. */
-  readonly reason: string;
-  readonly next: readonly NextStep[];
-}
-
 const useOllama = advice("serve it with Ollama");
 const otherFile: readonly NextStep[] = [
   useOllama,
@@ -59,10 +52,12 @@ const ollamaFormats: Readonly<Record<string, (marks: Marks) => boolean>> = {
 const qwen35Keys = ["vision.block_count", "image_token_id", "ssm.v_head_reordered", "rope.mrope_interleaved"];
 
 /**
- * Returns why the embedded engine can't load a model; undefined when it can, as far as the header shows. llama.cpp itself
- * reports only "failed to load model", or nothing.
+ * Returns why the embedded engine can't load a model; undefined when it can, as far as the header shows. The reason
+ * begins with "it" or "its", which stands for the file. llama.cpp itself reports only "failed to load model", or nothing.
  */
-export function incompatibilityOf(header: GgufHeader): Incompatibility | undefined {
+export function incompatibilityOf(
+  header: GgufHeader,
+): { readonly reason: string; readonly next: readonly NextStep[] } | undefined {
   const { architecture, metadata, tensors } = header;
   const companion =
     metadata["general.type"] === "mmproj"

@@ -99,8 +99,6 @@ export function policyWithout(state: PolicyState, key: string): PolicyState {
 }
 
 /** One policy per memory domain. */
-export type EvictionPolicy = ReturnType<typeof createEvictionPolicy>;
-
 export function createEvictionPolicy() {
   let state = initialPolicy;
   return {

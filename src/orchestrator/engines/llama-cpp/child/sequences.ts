@@ -19,11 +19,6 @@ interface Kept {
   pause: Pause | undefined;
 }
 
-interface Claim {
-  readonly sequence: ContextSequence;
-  release(): void;
-}
-
 /** The conversations whose caches are kept. */
 export class Conversations {
   readonly #addSequence: SequenceParts["addSequence"];
@@ -43,7 +38,7 @@ export class Conversations {
    * The sequence for a prompt, until `release`. Throws `ChildFailure` if paused requests use all of them, and no other
    * can be added.
    */
-  async claim(prompt: Token[], maxSequences: number, pause: Pause, signal: AbortSignal): Promise<Claim> {
+  async claim(prompt: Token[], maxSequences: number, pause: Pause, signal: AbortSignal) {
     const free = this.#sequences.filter((each) => each.pause === undefined);
     const states = free.map(({ sequence, lastUse }) => ({
       commonTokens: sequence.compareContextTokens(prompt).firstDifferentIndex,

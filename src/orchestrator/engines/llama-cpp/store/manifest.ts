@@ -84,19 +84,17 @@ export function layersOf(manifest: Manifest, mediaType: string): readonly Layer[
   return manifest.layers.filter((layer) => layer.mediaType === mediaType);
 }
 
-/** Why the embedded engine can't run a model, and what to do instead; known before any download. */
-interface Unsupported {
-  readonly reason: string;
-  readonly next: NextSteps;
-}
-
 /** For a model whose weights are only in Ollama's cloud. */
 export const cloudSteps: NextSteps = [
   advice("use a tag without cloud in its name"),
   advice("run it with Ollama, which sends prompts to its cloud (privacy allow_remote)"),
 ];
 
-export function unsupportedKind(manifest: Manifest, config?: ModelConfig): Unsupported | undefined {
+/** Why the embedded engine can't run a model, and what to do instead; known before any download. */
+export function unsupportedKind(
+  manifest: Manifest,
+  config?: ModelConfig,
+): { readonly reason: string; readonly next: NextSteps } | undefined {
   if (layersOf(manifest, MEDIA_TYPES.tensor).length > 0 || config?.model_format === "safetensors") {
     return {
       reason: "its weights are tensor layers for MLX, not one GGUF file",

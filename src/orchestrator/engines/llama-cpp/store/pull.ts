@@ -12,13 +12,13 @@ import { asPullError, createSpeedMeter, downloadBlob, partialBytes, storeElsewhe
 import { checkBlob, errorText, makePrivateFolder } from "./layout.ts";
 import { type Layer, blobsOf, cloudSteps, parseManifest, unsupportedKind } from "./manifest.ts";
 import type { StoreContext } from "./model-store.ts";
-import { type RegistrySession, openRegistry } from "./registry-client.ts";
+import { openRegistry } from "./registry-client.ts";
 import type { StoredModel } from "./reader.ts";
 import { defined } from "../../../util/defined.ts";
 
 /** The work of a pull, known from the manifest. */
 interface PullPlan {
-  readonly session: RegistrySession;
+  readonly session: ReturnType<typeof openRegistry>;
   readonly raw: Buffer;
   readonly blobs: readonly Layer[];
   readonly missing: readonly Layer[];

@@ -15,8 +15,6 @@ export interface RegistrySettings {
 }
 
 /** The registry during one pull: a token is kept for later requests. */
-export type RegistrySession = ReturnType<typeof openRegistry>;
-
 const MAX_ERROR_TEXT_BYTES = 4096;
 
 export function openRegistry(name: ModelName, settings: RegistrySettings, http: HttpGet, userAgent: string) {
