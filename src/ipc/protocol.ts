@@ -1,6 +1,7 @@
 import { fstatSync } from "node:fs";
 import { Socket } from "node:net";
 import type { Readable, Writable } from "node:stream";
+import type { ClaimRecord } from "./claim-record.ts";
 import type { NextStep } from "../orchestrator/api/next-step.ts";
 
 /**
@@ -77,14 +78,10 @@ export type Welcome =
     };
 
 /** What `ollm daemon status --json` prints, beside `running`. */
-export interface DaemonStatus {
-  readonly pid: number;
-  readonly version: string;
-  readonly socket: string;
-  readonly home: string;
-  /** ISO 8601. */
-  readonly startedAt: string;
-  readonly isStandalone: boolean;
+export interface DaemonStatus extends Pick<
+  ClaimRecord,
+  "pid" | "version" | "socket" | "home" | "startedAt" | "isStandalone"
+> {
   readonly clients: readonly { readonly client: string; readonly connectedAt: string }[];
   /** Open HTTP listeners. */
   readonly listeners: readonly string[];

@@ -144,9 +144,8 @@ export interface Eval {
   /** Why answers are missing, and what to know of the figures. */
   readonly notes: readonly string[];
   /** One for each task and model, and one for all tasks (`all`) if there are several. Empty in a list. */
-  readonly rows: readonly {
+  readonly rows: readonly (Pick<ComparedModel, "model" | "tokensPerSecond" | "memoryBytes" | "cost" | "isContended"> & {
     readonly task: Task | "all";
-    readonly model: string;
     readonly right: number;
     /** Answers that were right or wrong, and requests that failed. */
     readonly scored: number;
@@ -157,12 +156,7 @@ export interface Eval {
     /** `right` ÷ `scored`, with its 95 % interval by Wilson's formula; absent without any. */
     readonly quality?: { readonly share: number; readonly low: number; readonly high: number };
     readonly seconds?: number;
-    readonly tokensPerSecond?: number;
-    readonly memoryBytes?: number;
-    readonly cost?: Cost;
-    /** Other requests ran on the same cores: the times say little. */
-    readonly isContended?: boolean;
-  }[];
+  })[];
   /**
    * For each profile that serves these tasks, and for all cases (without a profile) if there are several: the model that
    * is better than all others, if the cases can tell.

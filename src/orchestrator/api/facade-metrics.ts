@@ -2,7 +2,7 @@
 import type { MoneyCount } from "./cost.ts";
 import type { Advice, DecisionKind, PoolUsage } from "./facade-status.ts";
 import type { NextStep } from "./next-step.ts";
-import type { CallerContext, OperationKind } from "./types.ts";
+import type { CallerContext, OperationKind, Progress } from "./types.ts";
 
 /** Milliseconds, from a histogram: the upper bound of a bucket, at most 9.1 % above the duration itself. */
 export interface Percentiles {
@@ -212,20 +212,18 @@ export interface LiveModel {
 }
 
 /** A running operation. */
-export interface LiveOperation {
+export interface LiveOperation extends Pick<
+  Progress,
+  "model" | "completionTokens" | "completedBytes" | "totalBytes" | "bytesPerSecond"
+> {
   readonly id: string;
   readonly kind: OperationKind;
   readonly title: string;
   readonly client?: string;
-  readonly model?: string;
   readonly startedAt: string;
   readonly isJob: boolean;
   readonly message?: string;
-  readonly completionTokens?: number;
   readonly tokensPerSecond?: number;
-  readonly completedBytes?: number;
-  readonly totalBytes?: number;
-  readonly bytesPerSecond?: number;
   /** The end of each answer so far, of a comparison: by model. */
   readonly texts?: readonly { readonly model: string; readonly text: string }[];
 }

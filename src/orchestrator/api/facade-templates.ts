@@ -64,16 +64,12 @@ type RenderOutcome =
 /** Text files for a template, read only if they are needed. */
 export type ReadFiles = () => Promise<readonly { readonly path: string; readonly text: string }[]>;
 
-export interface CreateTemplateRequest {
-  readonly name: string;
+export interface CreateTemplateRequest extends Pick<
+  Template,
+  "name" | "template" | "system" | "model" | "profile" | "options" | "format"
+> {
   readonly description?: string;
-  readonly template: string;
   readonly variables?: readonly Partial<TemplateVariable>[];
-  readonly system?: string;
-  readonly model?: string;
-  readonly profile?: string;
-  readonly options?: Template["options"];
-  readonly format?: Template["format"];
   /** `user` (OLLM_HOME/templates) when absent. */
   readonly scope?: "user" | "project";
   readonly mayOverwrite?: boolean;

@@ -23,6 +23,7 @@ import type {
   CallerContext,
   Capability,
   FinishReason,
+  InstalledModel,
   JsonSchema,
   ModelFacts,
   ModelStatus,
@@ -34,7 +35,6 @@ import type {
   Progress,
   Task,
   ThinkLevel,
-  Trust,
 } from "./types.ts";
 
 export interface ListModelsRequest {
@@ -59,25 +59,15 @@ export interface UnloadedModel {
   readonly alsoAnsweredFor?: string;
 }
 
-export interface ListedModel {
-  readonly name: string;
+export interface ListedModel extends InstalledModel {
   readonly engine: string;
-  readonly sizeBytes: number;
   readonly isLoaded: boolean;
   /** Once loaded it is neither evicted nor unloaded when idle. */
   readonly isPinned?: boolean;
   /** Whether it could be loaded now, evicting idle models if necessary; absent for remote models. */
   readonly fits?: boolean;
   readonly status: ModelStatus;
-  readonly trust: Trust;
-  readonly family?: string;
-  readonly quantization?: string;
-  readonly parameterSize?: string;
-  readonly contextTokens?: number;
-  readonly capabilities?: readonly Capability[];
   readonly profiles?: readonly string[];
-  readonly modifiedAt?: string;
-  readonly digest?: string;
   readonly error?: string;
   readonly fit?: {
     readonly predictedBytes: number;
@@ -222,18 +212,15 @@ export interface GenerateResult {
   readonly conversationTokens?: number;
 }
 
-/** The plan of a generation. */
-export interface RoutePlan {
-  readonly model: string;
-  readonly engine: string;
-  readonly reason: string;
-  readonly route: RouteExplanation;
+/**
+ * The plan of a generation. Prompt tokens are counted for a program's conversation where the engine can, else estimated, and
+ * absent if it is read in parts; `parts`: in how many, absent if it is read whole.
+ */
+export interface RoutePlan extends Pick<
+  GenerateResult,
+  "model" | "engine" | "reason" | "route" | "promptTokens" | "parts" | "notes"
+> {
   readonly plan: LoadPlan;
-  /** Counted for a program's conversation where the engine can, else estimated; absent if it is read in parts. */
-  readonly promptTokens?: number;
-  /** In how many parts the text will be read; absent if it is read whole. */
-  readonly parts?: PartsRead;
-  readonly notes: readonly string[];
 }
 
 export interface ModelDescription {

@@ -205,13 +205,8 @@ export interface InstalledModel {
 }
 
 /** Facts about one model from its engine; numbers are from the file's metadata, absent if unknown. */
-export interface ModelFacts {
-  readonly name: string;
-  readonly digest?: string;
-  readonly sizeBytes: number;
+export interface ModelFacts extends Omit<InstalledModel, "modifiedAt" | "family" | "capabilities"> {
   readonly architecture?: string;
-  readonly parameterSize?: string;
-  readonly quantization?: string;
   /** The context window the model was trained for, in tokens. */
   readonly contextTokens?: number;
   readonly layerCount?: number;
@@ -224,7 +219,6 @@ export interface ModelFacts {
   /** sha256 (hex) of adapters and projectors; absent if there are none. */
   readonly attachedDigests?: readonly string[];
   readonly capabilities: readonly Capability[];
-  readonly trust: Trust;
   readonly system?: string;
   /** `PARAMETER` lines of a manifest (`temperature`, `stop`, ...). */
   readonly parameters?: Readonly<Record<string, unknown>>;

@@ -1,6 +1,6 @@
 import type { ComparedModel } from "../api/facade-compare.ts";
-import type { Cost } from "../api/cost.ts";
-import type { FinishReason, JsonSchema } from "../api/types.ts";
+import type { GenerateResult } from "../api/facade.ts";
+import type { JsonSchema } from "../api/types.ts";
 import { totalCost } from "../routing/cost.ts";
 import { parseJson } from "../util/parse-json.ts";
 import { defined } from "../util/defined.ts";
@@ -171,20 +171,14 @@ function parsed(text: string): Record<string, unknown> | undefined {
   }
 }
 
-/** One answer of one model, with its measurements. */
-export interface Sample {
-  readonly text: string;
-  readonly finishReason: FinishReason;
-  readonly promptTokens?: number;
-  readonly completionTokens: number;
-  /** 0: unknown. */
-  readonly tokensPerSecond: number;
+/** One answer of one model, with its measurements, without loading and waiting. */
+export interface Sample extends Pick<
+  GenerateResult,
+  "text" | "finishReason" | "promptTokens" | "completionTokens" | "tokensPerSecond" | "totalMs" | "cost"
+> {
   readonly firstTokenMs: number;
-  /** Without loading and waiting. */
-  readonly totalMs: number;
   readonly loadMs: number;
   readonly isContended: boolean;
-  readonly cost?: Cost;
 }
 
 /**

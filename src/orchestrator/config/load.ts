@@ -239,18 +239,13 @@ function withoutNulls(tree: Tree): Tree {
  * flags. Settings of scope `daemon` that the caller sets are ignored, with a warning where they differ from `daemon`.
  * Throws `InvalidConfig` like `loadSettings`.
  */
-export async function callerSettingsFrom(from: {
-  readonly home: string;
-  readonly environment: Environment;
-  readonly flags: Flags;
-  readonly daemon: Settings;
-  /** The project it works in; its `settings` contain only what a project file may set. */
-  readonly project?: CallerProject;
-  /** Used in place of the file on disk, which may be invalid. */
-  readonly read?: SettingsFile;
-  /** Whether the file can't change a setting (`memory.bufferBytes`), because the daemon was started with a value for it. */
-  readonly isFixed?: (path: string) => boolean;
-}) {
+export async function callerSettingsFrom(
+  from: Parameters<typeof loadSettings>[0] & {
+    readonly daemon: Settings;
+    /** Whether the file can't change a setting (`memory.bufferBytes`), because the daemon was started with a value for it. */
+    readonly isFixed?: (path: string) => boolean;
+  },
+) {
   const known = settingPaths(settingsSchema);
   const file = join(from.home, "config.yaml");
   const { tree, sources } = await fileOf(file, from.read);

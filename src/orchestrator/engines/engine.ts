@@ -1,3 +1,4 @@
+import type { PullResult } from "../api/facade.ts";
 import type { ConnectionUsage, MemoryEstimate } from "../api/facade-status.ts";
 import type { Prices } from "../api/cost.ts";
 import type {
@@ -152,14 +153,7 @@ export interface EngineCreation {
   create(recipe: ModelRecipe, report: Report, signal: AbortSignal): Promise<PulledModel>;
 }
 
-export interface PulledModel {
-  readonly name: string;
-  readonly digest?: string;
-  readonly sizeBytes: number;
-  readonly wasAlreadyPresent: boolean;
-  /** For the user: another model of that name was replaced, or the registry was unreachable. */
-  readonly note?: string;
-}
+export type PulledModel = Omit<PullResult, "engine">;
 
 /** How an engine uses memory: pure rules by which its loads are predicted. */
 export interface LoadRules {

@@ -12,7 +12,7 @@ import {
 } from "../api/errors.ts";
 import type { Chat } from "../api/chat.ts";
 import type { Preference } from "../api/facade-compare.ts";
-import type { ConsideredModel } from "../api/facade-route.ts";
+import type { RouteExplanation } from "../api/facade-route.ts";
 import type { GenerateRequest } from "../api/facade.ts";
 import { type NextStep, advice } from "../api/next-step.ts";
 import type { CallerSettings, Capability, Task } from "../api/types.ts";
@@ -37,15 +37,8 @@ import type { Resolved } from "./resolve.ts";
 import { defined } from "../util/defined.ts";
 
 /** The models to try, in order, and all candidates considered. */
-export interface Route {
-  readonly task: Task;
-  /** Why it is that task. */
-  readonly because: string;
-  readonly profile: string;
-  /** The profile that the first model of the chain matches instead. */
-  readonly fallback?: string;
+export interface Route extends Omit<RouteExplanation, "options" | "attempts"> {
   readonly chain: readonly { readonly entry: LocatedCandidate; readonly reason: string }[];
-  readonly considered: readonly ConsideredModel[];
   /** Settings that could not be applied. */
   readonly notes: readonly string[];
   /** The first model is tried to learn about it. */

@@ -1,16 +1,13 @@
+import type { SlotView } from "./state.ts";
+
 /** A resident model that may be unloaded: idle and not pinned. */
-export interface EvictionCandidate {
+export interface EvictionCandidate extends Pick<
+  SlotView,
+  "reloadSeconds" | "sizeBytes" | "lastUsedMs" | "isForeign" | "isAwaited"
+> {
   readonly key: string;
   /** Bytes that unloading it frees. */
   readonly releasedBytes: number;
-  /** Expected seconds of reloading it later (`expectedLossSeconds`); absent if nothing was learned yet. */
-  readonly reloadSeconds?: number;
-  readonly sizeBytes: number;
-  readonly lastUsedMs: number;
-  /** Loaded or used by another program. */
-  readonly isForeign: boolean;
-  /** Requests wait for it: evicted after all others except foreign ones. */
-  readonly isAwaited?: boolean;
 }
 
 /** Losses within the same step of 10 % count as equal: measured load times vary by more. */

@@ -10,26 +10,16 @@ import { largestWithin, lowerContext, smallerContext, RoomMaker } from "./room.t
 import type { Plans, LoadAhead } from "./plans.ts";
 import { setImmediate as nextTurn } from "node:timers/promises";
 import type { LoadResult } from "../api/facade.ts";
-import type { Observations } from "./observations.ts";
-import type { MemoryProbe } from "../memory/measure/probe.ts";
 import { sameModel } from "../util/model-name.ts";
 import type { Emit } from "../api/events.ts";
-import type { EvictionPolicies } from "./eviction-policies.ts";
 import type { KeepAlive, Pins } from "./keep-alive.ts";
-import type { Slots } from "./slots.ts";
 
-interface LoaderParts {
-  readonly inventory: Inventory;
-  readonly slots: Slots;
+interface LoaderParts
+  extends
+    Omit<ConstructorParameters<typeof RoomMaker>[0], "quickEstimate">,
+    Pick<ConstructorParameters<typeof Plans>[0], "estimates" | "policies" | "observations" | "probe"> {
   readonly pins: Pins;
-  readonly plans: Plans;
-  readonly estimates: Estimates;
-  readonly policies: EvictionPolicies;
   readonly keepAlive: KeepAlive;
-  readonly observations: Observations;
-  readonly probe: MemoryProbe;
-  readonly emit: Emit;
-  readonly bufferBytes: () => number;
   /** Milliseconds of a monotonic clock, for durations. */
   readonly steady: () => number;
 }

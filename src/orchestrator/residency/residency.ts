@@ -5,9 +5,6 @@ import type { Engine, ResidentModel } from "../engines/engine.ts";
 import type { Operations } from "../jobs/operations.ts";
 import { createEstimates } from "./estimates.ts";
 import type { KeptLearning } from "./kept-learning.ts";
-import type { Observations } from "./observations.ts";
-import type { MemoryProbe } from "../memory/measure/probe.ts";
-import type { Inventory } from "../catalog/inventory.ts";
 import type { DocumentFiles } from "../storage/document-files.ts";
 import type { Timers } from "../util/timers.ts";
 import { createBackgroundLoader, createPreload, createLostPins } from "./background-loader.ts";
@@ -19,30 +16,24 @@ import { createMoreSequences } from "./more-sequences.ts";
 import { createOwnedModelsStore } from "./owned-models-store.ts";
 import { Plans } from "./plans.ts";
 import { LoadOperations, RequestQueues } from "./request-queues.ts";
-import type { Slots } from "./slots.ts";
 import { throwIfCancelled } from "../api/errors.ts";
 import { formatDuration } from "../util/format-bytes.ts";
 import { sameModel } from "../util/model-name.ts";
 import { planMaintenance, touchIntervalMs } from "./maintenance-plan.ts";
 import { messageOf } from "../util/message-of.ts";
 
-interface ResidencyParts {
-  readonly slots: Slots;
+interface ResidencyParts extends Pick<
+  ConstructorParameters<typeof Plans>[0],
+  "slots" | "inventory" | "observations" | "probe" | "leaving" | "now"
+> {
   readonly pins: Pins;
-  readonly inventory: Inventory;
   readonly operations: Operations;
-  readonly observations: Observations;
-  readonly probe: MemoryProbe;
   /** Called on each use. */
   readonly settings: () => Settings;
-  /** Engines that were replaced and still have active requests. */
-  readonly leaving: () => readonly Engine[];
   /** Absent: what is learned is lost when this process ends. */
   readonly kept: KeptLearning | undefined;
   /** Storage of the loaded models; absent: they are forgotten with the process. */
   readonly files?: DocumentFiles;
-  /** Milliseconds since the epoch. */
-  readonly now: () => number;
   /** Milliseconds of a monotonic clock, for durations. */
   readonly steady: () => number;
   readonly timers: Timers;
@@ -111,22 +102,16 @@ export function createMaintenance(
   };
 }
 
-interface MaintenanceParts {
-  readonly inventory: Inventory;
-  readonly slots: Slots;
+interface MaintenanceParts extends Pick<
+  ResidencyParts,
+  "inventory" | "slots" | "emit" | "settings" | "timers" | "now" | "log" | "signal"
+> {
   readonly pins: Pick<Pins, "isPinned">;
   readonly loader: Pick<Loader, "expire">;
   readonly keepAlive: Pick<KeepAlive, "renew">;
   readonly health: Pick<Health, "checkAll">;
   readonly lost: ReturnType<typeof createLostPins>;
   readonly store: ReturnType<typeof createOwnedModelsStore>;
-  readonly emit: Emit;
-  readonly settings: () => Settings;
-  readonly timers: Timers;
-  /** Milliseconds since the epoch. */
-  readonly now: () => number;
-  readonly log: Log;
-  readonly signal: AbortSignal;
 }
 
 const pollIntervalMs = 20_000;

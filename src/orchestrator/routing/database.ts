@@ -55,17 +55,12 @@ export const safeDefaults: DatabaseEntry = {
   source: "safe defaults for unknown models",
 };
 
-/** A model as routing sees it: the engine's facts, else the database, else safe defaults. */
-export interface DescribedModel {
-  /** From the database (`codellama`), else the file's architecture, which is `llama` for half of all models. */
-  readonly family: string;
-  readonly contextTokens: number;
-  /** Limit of one answer in tokens, if the model card states one. */
-  readonly outputTokens?: number;
-  readonly capabilities: readonly Capability[];
-  readonly profiles: readonly string[];
-  /** Month of the release (`2024-07`): of the row, else of the first model of its architecture. */
-  readonly released?: string;
+/**
+ * A model as routing sees it: the engine's facts, else the database, else safe defaults. Its family is of the database
+ * (`codellama`), else the file's architecture, which is `llama` for half of all models; its month of release that of the row,
+ * else of the first model of its architecture.
+ */
+export interface DescribedModel extends Omit<DatabaseEntry, "pattern" | "source"> {
   /** The matching row; absent for unknown models. */
   readonly entry?: DatabaseEntry;
 }

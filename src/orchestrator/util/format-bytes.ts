@@ -1,3 +1,5 @@
+import type { Spending } from "../api/cost.ts";
+import type { Savings } from "../api/facade-status.ts";
 import { statementStatuses } from "../api/facade-answers.ts";
 
 /** `5.7 GB`, `98.1 MB`: decimal units with one decimal place, like Ollama. Negative values count as 0. */
@@ -54,14 +56,7 @@ export function formatAmount(amount: number, currency: string): string {
 }
 
 /** `0.42 USD this month (1.2 M local tokens at claude-sonnet-5-5 prices)` */
-export function formatSavings(savings: {
-  readonly amount: number;
-  readonly currency: string;
-  readonly spent: number;
-  readonly localTokens: number;
-  readonly reference: string;
-}): string {
-  const { amount, currency, spent, localTokens, reference } = savings;
+export function formatSavings({ amount, currency, spent, localTokens, reference }: Savings): string {
   const less = spent === 0 ? "" : `, less ${formatAmount(spent, currency)} paid`;
   const prices = reference === "own prices" ? "your own prices" : `${reference} prices`;
   return `${formatAmount(amount, currency)} this month (${formatCount(localTokens)} local tokens at ${prices}${less})`;
@@ -75,13 +70,7 @@ export function formatCount(count: number): string {
 }
 
 /** `0.0012 USD spent in 2026-11 of a budget of 10 USD` */
-export function formatSpending(spent: {
-  readonly month: string;
-  readonly amount: number;
-  readonly currency: string;
-  readonly budget?: number;
-}): string {
-  const { month, amount, currency, budget } = spent;
+export function formatSpending({ month, amount, currency, budget }: Spending): string {
   const limit = budget === undefined ? "" : ` of a budget of ${formatAmount(budget, currency)}`;
   return `${formatAmount(amount, currency)} spent in ${month}${limit}`;
 }

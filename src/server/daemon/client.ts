@@ -2,6 +2,7 @@ import path from "node:path";
 import type { Readable, Writable } from "node:stream";
 import type { CallToolResult, ElicitResult, Progress, Tool } from "@modelcontextprotocol/client";
 import { errorKey } from "../../next-steps/render.ts";
+import type { NeededField } from "../../orchestrator/api/errors.ts";
 import { summaryFile } from "../../orchestrator/storage/summary-file.ts";
 import type { StoredProject } from "../../orchestrator/projects/trust.ts";
 import type { ProjectLocation } from "../mcp/project-view.ts";
@@ -28,14 +29,10 @@ interface CallOptions {
 /** A question to the user: a flat form. */
 export interface Question {
   readonly message: string;
-  readonly fields: readonly {
-    readonly name: string;
-    readonly type: "string" | "number" | "boolean";
-    readonly description: string;
-    readonly isRequired: boolean;
-    readonly default?: string | number | boolean;
-    readonly enum?: readonly string[];
-  }[];
+  readonly fields: readonly ({ readonly name: string } & Pick<
+    NeededField,
+    "type" | "description" | "isRequired" | "default" | "enum"
+  >)[];
 }
 
 /** Values by field; undefined when the user declined. */

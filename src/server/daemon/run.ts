@@ -5,31 +5,17 @@ import { type Claim, claimHome } from "../../ipc/claim.ts";
 import type { Farewell } from "../../ipc/protocol.ts";
 import { realHome, runFolder } from "../../ipc/socket-path.ts";
 import type { OrchestratorError } from "../../orchestrator/api/errors.ts";
-import type { Log } from "../../orchestrator/api/log.ts";
-import type { Flags } from "../../orchestrator/config/flags.ts";
 import { createCallLog } from "./call-log.ts";
 import { Daemon } from "./daemon.ts";
+import type { OpenOrchestratorOptions } from "./open-orchestrator.ts";
 import { createLazyOrchestrator } from "./lazy-orchestrator.ts";
 import type { DaemonParts } from "./parts.ts";
 import { watchBusiness } from "./watch.ts";
 import { messageOf } from "../../orchestrator/util/message-of.ts";
 import { Console } from "node:console";
 
-interface RunOptions {
-  /** `OLLM_HOME`, made and writable. */
-  readonly home: string;
-  /** The home that it replaces, because that one can't be written. */
-  readonly unusableHome?: string;
-  readonly version: string;
-  /** Version and build. */
-  readonly build: string;
-  readonly isStandalone: boolean;
-  readonly environment: Readonly<Record<string, string | undefined>>;
-  readonly flags: Flags;
-  readonly userHome: string;
-  readonly log: Log;
-  readonly writeLine: (line: string) => void;
-  readonly serveClient: DaemonParts["serveClient"];
+interface RunOptions
+  extends OpenOrchestratorOptions, Pick<DaemonParts, "build" | "isStandalone" | "log" | "serveClient"> {
   /** Limit of the time for an orderly end; then the process exits. */
   readonly exitBoundMs: number;
   readonly exit: (code: number) => void;

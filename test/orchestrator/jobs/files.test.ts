@@ -51,7 +51,6 @@ describe("the folder of jobs", () => {
   it("is cleared of temporary files of interrupted writes only", async () => {
     const files = createJobFiles(folder, createDocumentFiles(folder));
     await files.write("pull-1", "{}");
-    await writeFile(path.join(folder, "pull-1.json.123456"), "half");
     await writeFile(path.join(folder, ".pull-1.json.tmp"), "half");
     await writeFile(path.join(folder, "notes.txt"), "mine");
     await files.removeLeftovers();

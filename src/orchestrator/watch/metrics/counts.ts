@@ -4,30 +4,6 @@ import type { EndedAttempt, EndedRequest } from "../../api/events.ts";
 import type { Figures, Percentiles, Bound } from "../../api/facade-metrics.ts";
 import { type MoneyTally, addPaid, nanosPerUnit } from "../../api/cost.ts";
 
-/** Sums; durations in milliseconds. */
-export interface Counts {
-  requests: number;
-  answered: number;
-  failed: number;
-  cancelled: number;
-  fallbacks: number;
-  promptTokens: number;
-  cachedPromptTokens: number;
-  completionTokens: number;
-  /** Tokens whose decode time is known. */
-  timedTokens: number;
-  decodeMs: number;
-  /** Since the epoch. */
-  lastUsedMs: number;
-  /** The largest prompt with its answer. */
-  largestTokens: number;
-  readonly errors: Record<string, number>;
-  readonly queue: Histogram;
-  readonly load: Histogram;
-  readonly firstToken: Histogram;
-  readonly total: Histogram;
-}
-
 /** In the order in which they are stored. */
 export const sums = [
   "requests",
@@ -40,8 +16,18 @@ export const sums = [
   "completionTokens",
   "timedTokens",
   "decodeMs",
-] as const satisfies readonly (keyof Counts)[];
-export const times = ["queue", "load", "firstToken", "total"] as const satisfies readonly (keyof Counts)[];
+] as const;
+export const times = ["queue", "load", "firstToken", "total"] as const;
+
+/** Sums; durations in milliseconds. `timedTokens`: those whose decode time is known. */
+export interface Counts
+  extends Record<(typeof sums)[number], number>, Readonly<Record<(typeof times)[number], Histogram>> {
+  /** Since the epoch. */
+  lastUsedMs: number;
+  /** The largest prompt with its answer. */
+  largestTokens: number;
+  readonly errors: Record<string, number>;
+}
 
 export function emptyCounts(): Counts {
   const zeros = Object.fromEntries(sums.map((name) => [name, 0])) as Record<(typeof sums)[number], number>;

@@ -40,14 +40,12 @@ export interface LoadRequest {
   readonly threads: { readonly prefill: number; readonly decode: number };
 }
 
-export interface EstimateRequest {
+export interface EstimateRequest extends Pick<
+  LoadRequest,
+  "file" | "useMmap" | "contextTokens" | "batchTokens" | "isEmbedding"
+> {
   readonly type: "estimate";
-  readonly file: string;
-  readonly useMmap: boolean;
-  readonly contextTokens: number;
   readonly sequences: number;
-  readonly batchTokens: number;
-  readonly isEmbedding: boolean;
   /** Also loads the vocabulary, to measure the memory of its tables. */
   readonly withVocabulary: boolean;
   /** ggml's name; default f16, which the embedded engine uses. */
@@ -115,22 +113,15 @@ export interface ChildSampling {
   readonly presencePenalty: number;
 }
 
-export interface GenerateDone {
-  readonly text: string;
-  readonly thinking: string;
+export interface GenerateDone
+  extends
+    Pick<
+      Generation,
+      "text" | "stopText" | "likelihoods" | "promptTokens" | "completionTokens" | "prefillMs" | "decodeMs"
+    >,
+    Required<Pick<Generation, "thinking" | "cachedPromptTokens" | "recomputedTokens" | "sequences">> {
   readonly toolCalls: readonly Omit<ToolCall, "id">[];
   readonly finishReason: "stop" | "length";
-  readonly stopText?: string;
-  readonly likelihoods?: NonNullable<Generation["likelihoods"]>;
-  readonly promptTokens: number;
-  readonly cachedPromptTokens: number;
-  /** Prompt tokens evaluated again because another conversation had overwritten them in the cache. */
-  readonly recomputedTokens: number;
-  /** Number of conversations in the cache. */
-  readonly sequences: number;
-  readonly completionTokens: number;
-  readonly prefillMs: number;
-  readonly decodeMs: number;
 }
 
 export interface EmbedRequest {

@@ -2,6 +2,7 @@ import type { Dirent, Stats } from "node:fs";
 import { access, constants, readdir, stat } from "node:fs/promises";
 import path from "node:path";
 import type { Log } from "../../../api/log.ts";
+import type { InstalledModel } from "../../../api/types.ts";
 import { type ModelName, formatModelName, modelKey, nameFromSegments } from "../../../util/model-name.ts";
 import { type StoreLayout, errorCode, errorText, readSmallFile } from "./layout.ts";
 import {
@@ -18,14 +19,17 @@ import {
 } from "./manifest.ts";
 import { defined } from "../../../util/defined.ts";
 
-/** A model as files on disk, in Ollama's layout: what the embedded engine needs to load it. */
-export interface StoredModel {
-  /** As Ollama prints it: default host, namespace left out, tag kept (`smollm2:135m`, `hf.co/org/repo:Q4_K_M`). */
-  readonly name: string;
+/**
+ * A model as files on disk, in Ollama's layout: what the embedded engine needs to load it. Its name is as Ollama prints it
+ * (default host, namespace left out, tag kept: `smollm2:135m`, `hf.co/org/repo:Q4_K_M`), its size the sum of all its blobs;
+ * family, parameters and quantization are of the config blob, absent when it doesn't state them.
+ */
+export interface StoredModel extends Pick<
+  InstalledModel,
+  "name" | "sizeBytes" | "family" | "parameterSize" | "quantization"
+> {
   /** sha256 hex of the weights blob. */
   readonly digest: string;
-  /** Sum of all its blobs. */
-  readonly sizeBytes: number;
   /** ISO 8601. */
   readonly modifiedAt: string;
   /** Absolute path of the weights. */
@@ -35,10 +39,6 @@ export interface StoredModel {
   readonly system?: string;
   /** `PARAMETER` lines of the manifest. */
   readonly parameters: Readonly<Record<string, unknown>>;
-  /** Family, size and quantization from the config blob; absent when it doesn't state them. */
-  readonly family?: string;
-  readonly parameterSize?: string;
-  readonly quantization?: string;
   /** It is in a store that belongs to Ollama: never written to, never deleted from. */
   readonly isReadOnly: boolean;
   /** Why the embedded engine can't load it, known without reading the weights (tensor layers, cloud model). */
