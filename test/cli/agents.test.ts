@@ -2,6 +2,7 @@ import { lstat, mkdir, mkdtemp, readFile, readdir, realpath, rm } from "node:fs/
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { parse as parseToml } from "smol-toml";
 import { parse } from "yaml";
 import { type AgentsOptions, installAgents, removeAgents } from "../../src/cli/setup/agents.ts";
 import { uninstall } from "../../src/cli/setup/uninstall.ts";
@@ -69,7 +70,7 @@ describe("ollm agents install", () => {
     const refused = await run(install(), [""]);
     expect(refused).toMatchObject({ code: 0, asked: ["Write these 3 files? [y/N] "] });
     expect(refused.stdout).toContain("+model: ollm/fast\n");
-    expect(refused.stdout).toContain("ANTHROPIC_BASE_URL");
+    expect(refused.stdout).toContain("the address of ollm serve");
     expect(refused.stdout).toMatch(/Nothing was changed\.\n$/);
     expect(await run(install())).toMatchObject({ code: 2, stderr: expect.stringContaining("--yes") });
     expect(await run(install({ print: true }))).toMatchObject({ code: 0, asked: [] });
@@ -110,9 +111,38 @@ describe("ollm agents install", () => {
     expect(Object.keys(await snapshot()).filter((name) => name.endsWith(".md"))).toEqual([code, fast]);
   });
 
-  test("without Claude Code says so and creates no folder", async () => {
+  test("roles that Codex reads, where it keeps its files, beside agents of Claude Code only if that is there", async () => {
+    await mkdir(join(home, ".codex"));
+    expect(await run(install(), ["n"])).toMatchObject({ asked: ["Write these 6 files? [y/N] "] });
     await rm(join(home, ".claude"), { recursive: true });
-    await expect(run(install({ yes: true }))).rejects.toThrow("Claude Code was not found");
+    const before = await snapshot();
+    await run(install({ yes: true }));
+    const roles = ["code", "fast", "text"].map(
+      (name) => [name, join(".codex", "agents", `ollm-${name}.toml`)] as const,
+    );
+    expect(Object.keys(await snapshot()).filter((name) => /[.](md|toml)$/.test(name))).toEqual(
+      roles.map(([, file]) => file),
+    );
+    for (const [name, file] of roles) {
+      const role = parseToml(await read(file));
+      expect(role).toMatchObject({ name: `ollm-${name}`, model: `ollm/${name}`, model_reasoning_effort: "none" });
+      // It refuses a role without one of them.
+      expect(role["description"]).toContain("local model");
+      expect(role["developer_instructions"]).toMatch(/^\S.*\n$/s);
+    }
+    expect(await run(install(), [])).toMatchObject({ code: 0, asked: [] });
+    const [, [, edited = ""] = []] = roles;
+    const text = await read(edited);
+    await writeIn(home, edited, text.replace("ollm/fast", "gpt"));
+    expect((await run(install({ yes: true }))).stdout).toContain("was edited by hand; it is not changed");
+    await writeIn(home, edited, text);
+    await run(remove({ yes: true }));
+    expect(await snapshot()).toEqual(before);
+  });
+
+  test("without Claude Code and Codex says so and creates no folder", async () => {
+    await rm(join(home, ".claude"), { recursive: true });
+    await expect(run(install({ yes: true }))).rejects.toThrow("neither Claude Code nor Codex was found");
     expect(await snapshot()).toEqual({});
   });
 });

@@ -65,7 +65,7 @@ export function addAgents(program: ShellCommand): void {
   program.commandsGroup("Set up:");
   const agents = program
     .command("agents")
-    .description("add sub-agents that run on local models to Claude Code")
+    .description("add sub-agents that run on local models to Claude Code and Codex")
     .helpCommand(false);
   agents.examples(
     ["ollm agents install", "asks before it writes"],
@@ -73,15 +73,15 @@ export function addAgents(program: ShellCommand): void {
   );
   agents
     .command("install")
-    .summary("write agent files for Claude Code that name ollm/fast, ollm/code and ollm/text")
+    .summary("write agent files for Claude Code and Codex that name ollm/fast, ollm/code and ollm/text")
     .description(
-      "write agent files for Claude Code that name ollm/fast, ollm/code and ollm/text; shows them first, and leaves files of yours as they are",
+      "write agent files for Claude Code and Codex that name ollm/fast, ollm/code and ollm/text; shows them first, and leaves files of yours as they are",
     )
     .option("--print", "show the files without writing them")
     .option("-y, --yes", "don't ask")
     .addHelpText(
       "after",
-      "\nThey run here only in sessions whose ANTHROPIC_BASE_URL is the address of ollm serve: docs/agents.md\nRoles of Codex are not written yet.\nExit code 2 if it has to ask but there is no terminal: use --yes.",
+      "\nThey run here only in sessions that are sent to the address of ollm serve: docs/agents.md\nExit code 2 if it has to ask but there is no terminal: use --yes.",
     )
     .does(async (options: AgentsOptions, io: CommandIo) =>
       (await import("../setup/agents.ts")).installAgents(options, io),

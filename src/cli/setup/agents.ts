@@ -19,12 +19,16 @@ export interface AgentsOptions {
 /** `ollm agents install`: exit codes as `ollm setup`. A file that it didn't write, or that was edited since, is kept. */
 export async function installAgents({ print, yes }: AgentsOptions, io: CommandIo): Promise<number> {
   const facts = gatherFacts(io);
-  if (!findTargets(facts, ["claude-code"]).some(({ isFound }) => isFound)) {
-    throw new InvalidRequest("Claude Code was not found on this machine", {
-      next: advice("start it once, then run ollm agents install again"),
+  const found = findTargets(facts, ["claude-code", "codex"]).flatMap(({ isFound, client }) =>
+    isFound ? client.id : [],
+  );
+  if (found.length === 0) {
+    throw new InvalidRequest("neither Claude Code nor Codex was found on this machine", {
+      next: advice("start one of them once, then run ollm agents install again"),
     });
   }
-  const plans = await Promise.all(agentFiles(facts).map(planAddGuide));
+  const files = agentFiles(facts).filter(({ client }) => found.includes(client.id));
+  const plans = await Promise.all(files.map(planAddGuide));
   const changes = plans.filter((plan) => plan.kind === "change");
   for (const { target, file, text } of changes) {
     io.stdout(`${target.client.name}  ${target.file}\n${colourDiff(showDiff(target.file, file.text, text), io)}\n`);
@@ -33,7 +37,7 @@ export async function installAgents({ print, yes }: AgentsOptions, io: CommandIo
   const failed = plans.some((plan) => plan.kind === "problem") ? 1 : 0;
   if (print === true || changes.length === 0) return failed;
   const where =
-    "These agents run on local models in sessions whose ANTHROPIC_BASE_URL is the address of ollm serve. In any other session Claude Code sends their tasks to its own service, which doesn't have these models: docs/agents.md";
+    "These agents run on local models in sessions that are sent to the address of ollm serve. In any other session the program sends their tasks to its own service, which doesn't have these models: docs/agents.md";
   io.stdout(`${hanging("", where, io)}\n`);
   if (yes !== true) {
     if (!io.isTerminal) {
@@ -46,7 +50,7 @@ export async function installAgents({ print, yes }: AgentsOptions, io: CommandIo
     }
   }
   if ((await writeAll(changes, io, new Date())) > 0) return 1;
-  io.stdout("Start a new Claude Code session to use them. To take them back: ollm agents remove\n");
+  io.stdout("Start a new session to use them. To take them back: ollm agents remove\n");
   return failed;
 }
 

@@ -5,8 +5,8 @@ import { InvalidRequest } from "../../orchestrator/api/errors.ts";
 import { advice } from "../../orchestrator/api/next-step.ts";
 import { type ConfigFile, assertWritable, backupsOf, bytesOf, newlineOf, readConfigFile } from "./config-file.ts";
 /**
- * Sub-agents by profile: the model of each is `ollm/PROFILE`. None runs commands: a small model obeys what it reads, and
- * a description without ": " needs no quotes in YAML.
+ * Sub-agents by profile: the model of each is `ollm/PROFILE`. None runs commands where its tools can be chosen: a small
+ * model obeys what it reads. A description without ": " needs no quotes in YAML.
  */
 import agents from "./agents.json" with { type: "json" };
 import type { ClientTarget } from "./discover.ts";
@@ -61,19 +61,20 @@ export function existingGuides(
   return onceEachFile(files).filter(({ file }) => exists(file));
 }
 
-/** The files of all agents that `ollm agents install` writes for Claude Code, whether they exist or not. */
+/** The files of all agents that `ollm agents install` writes for Claude Code and Codex, whether they exist or not. */
 export function agentFiles(facts: ClientFacts): readonly GuideTarget[] {
-  return clientTable(facts).flatMap((client) =>
-    client.locations.flatMap(({ guide }) => {
-      if (client.id !== "claude-code" || guide.kind !== "skill") return [];
-      const folder = path.dirname(path.dirname(path.dirname(guide.file)));
-      return Object.keys(agents).map((name) => ({
-        client,
-        file: path.join(folder, "agents", `ollm-${name}.md`),
-        form: `agent ${name as keyof typeof agents}` as const,
-      }));
-    }),
-  );
+  const names = Object.keys(agents) as readonly (keyof typeof agents)[];
+  const forms = { "claude-code": ["agent", "md"], codex: ["role", "toml"] } as const;
+  return clientTable(facts).flatMap((client) => {
+    if (client.id !== "claude-code" && client.id !== "codex") return [];
+    const [kind, ending] = forms[client.id];
+    return client.locations.flatMap(({ file, guide }) => {
+      const folder = guide.kind === "skill" ? path.dirname(path.dirname(path.dirname(guide.file))) : path.dirname(file);
+      return names.map((name): GuideTarget => {
+        return { client, file: path.join(folder, "agents", `ollm-${name}.${ending}`), form: `${kind} ${name}` };
+      });
+    });
+  });
 }
 
 /** What messages call the text of this form. */
@@ -184,7 +185,7 @@ function onceEachFile(targets: readonly GuideTarget[]): readonly GuideTarget[] {
  * shown, marked and removed in the same way.
  */
 type GuideForm = "skill" | "instructions" | "section" | AgentForm;
-type AgentForm = `agent ${keyof typeof agents}`;
+type AgentForm = `${"agent" | "role"} ${keyof typeof agents}`;
 
 /**
  * What an assistant should know to hand work to local models; the same for every client. With what surrounds it at most 300
@@ -230,13 +231,16 @@ applyTo: "**"
 };
 
 const markStart = "<!-- ollm guide ";
+/** Codex's files are TOML. */
+const markOf = (form: GuideForm): string => (form.startsWith("role ") ? "# ollm guide " : markStart);
 const sectionEnd = "<!-- end of ollm guide -->";
-const checksumInMark = /(<!-- ollm guide )[0-9a-f]{8}(?=:)/;
+const checksumInMark = /((?:<!--|#) ollm guide )[0-9a-f]{8}(?=:)/;
 
 /** The guide in a form, with `\n`; a section has no line break at its end. */
 export function guideIn(form: GuideForm): string {
   const { head, undo, body } = partsOf(form);
-  const text = `${head}${markStart}00000000: ${undo} removes it -->\n${body}`;
+  const mark = `${markOf(form)}00000000: ${undo} removes it`;
+  const text = `${head}${mark}${mark.startsWith("#") ? "" : " -->"}\n${body}`;
   return text.replace(checksumInMark, `$1${checksum(text)}`);
 }
 
@@ -244,14 +248,18 @@ function partsOf(form: GuideForm): { readonly head: string; readonly undo: strin
   if (!isAgent(form)) {
     return { head: heads[form], undo: "ollm setup --undo", body: guideText + (form === "section" ? sectionEnd : "") };
   }
-  const name = form.slice("agent ".length) as keyof typeof agents;
+  const [kind, name] = form.split(" ") as ["agent" | "role", keyof typeof agents];
   const { description, tools, text } = agents[name];
+  const undo = "ollm agents remove";
   const head = `---\nname: ollm-${name}\ndescription: ${description}\ntools: ${tools}\nmodel: ollm/${name}\n---\n`;
-  return { head, undo: "ollm agents remove", body: text };
+  if (kind === "agent") return { head, undo, body: text };
+  const role = { name: `ollm-${name}`, description, model: `ollm/${name}`, model_reasoning_effort: "none" };
+  const lines = Object.entries(role).map(([key, value]) => `${key} = ${JSON.stringify(value)}\n`);
+  return { head: "", undo, body: `${lines.join("")}developer_instructions = """\n${text}"""\n` };
 }
 
 function isAgent(form: GuideForm): form is AgentForm {
-  return form.startsWith("agent ");
+  return /^(agent|role) /.test(form);
 }
 
 /**
@@ -262,7 +270,7 @@ export function guideState(text: string, form: GuideForm) {
   const found = find(text, form);
   if (typeof found === "string") return found;
   const guide = withNewlines(text.slice(found.start, found.end), "\n");
-  if (checksumInMark.exec(guide)?.[0] !== markStart + checksum(guide)) return "changed";
+  if (checksumInMark.exec(guide)?.[0] !== markOf(form) + checksum(guide)) return "changed";
   return guide === guideIn(form) ? "current" : "older";
 }
 
@@ -302,7 +310,7 @@ function find(
 ): "absent" | "changed" | "foreign" | { readonly start: number; readonly end: number } {
   if (form !== "section") {
     if (text === "") return "absent";
-    return text.includes(markStart) ? { start: 0, end: text.length } : "foreign";
+    return text.includes(markOf(form)) ? { start: 0, end: text.length } : "foreign";
   }
   const starts = text.split(markStart).length - 1;
   const ends = text.split(sectionEnd).length - 1;
