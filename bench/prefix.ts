@@ -1,5 +1,6 @@
 import { randomBytes } from "node:crypto";
 import { resolve } from "node:path";
+import { pathToFileURL } from "node:url";
 import type { ChatMessage, ToolDefinition } from "../src/orchestrator/api/chat.ts";
 import { InvalidRequest } from "../src/orchestrator/api/errors.ts";
 import { createLog } from "../src/orchestrator/api/log.ts";
@@ -19,33 +20,43 @@ const turns = 20;
 const contextTokens = 8_192;
 const bar = 0.95;
 const clients = 8;
+/** The conversation of which a server of Ollama with its defaults evaluated 2,051 and answered 200. */
+const wholeTokens = 15_750;
+const templateTokens = 60;
 const never = new AbortController().signal;
 const silent = { text: () => undefined, thinking: () => undefined, phase: () => undefined };
 
 export const prefix: Bench = {
   name: "prefix",
-  summary: `a coding agent's session of ${turns} turns: share of cached prompt tokens (at least ${bar}), beside the same without the guard; --part apart: ${clients} clients never get each other's secrets`,
-  options: ["weights", "bare", "part", "requests", "ollama", "model", "server"],
+  summary: `a coding agent's session of ${turns} turns: share of cached prompt tokens (at least ${bar}), beside the same without the guard; --part apart: ${clients} clients never get each other's secrets; --part whole: ${wholeTokens} tokens, all read`,
+  options: ["weights", "bare", "part", "requests", "tokens", "ollama", "model", "server"],
   help: [
     "--weights FILE.gguf instead of SmolLM2-135M, on the embedded engine. The session is written here, with the shape of a recorded one.",
     "turn_before: the share that the prompt of the turn before has of a prompt. Times are to the first token, medians of turns 2 to 20.",
     "--bare N: so many turns without the guard, default 20: each reads the whole prompt, which is slow; times then compare those turns.",
     `--part apart: ${clients} clients at the same time, each with a secret in its system prompt; --requests N, default 400. An answer differs`,
     "if it is not the one that the client got alone, at temperature 0: batches of other sizes round otherwise. The bar is no foreign secret.",
-    "--ollama URL --model NAME or --server URL --model NAME (a llama-server, up to /v1) instead of the embedded engine, for that part.",
+    `--part whole: a conversation of --tokens N, default ${wholeTokens}, counted with the tokenizer of --weights FILE.gguf before it is sent;`,
+    "passed if the engine evaluated at least as many and at most 60 more (the template's). What its first line says is asked for and shown.",
+    "--ollama URL --model NAME or --server URL --model NAME (a llama-server, up to /v1) instead of the embedded engine, for these parts.",
   ].join("\n"),
-  async run({ part, requests = "400", bare = String(turns), ...from }) {
-    if (part !== undefined && part !== "apart") throw new InvalidRequest("--part takes apart");
-    const count = Number(requests);
-    if (!Number.isSafeInteger(count) || count < 1) throw new InvalidRequest("--requests takes a number from 1");
+  async run({ part, requests = "400", bare = String(turns), tokens = String(wholeTokens), ...from }) {
+    if (part !== undefined && part !== "apart" && part !== "whole")
+      throw new InvalidRequest("--part takes apart or whole");
+    const count = Number(part === "whole" ? tokens : requests);
+    if (!Number.isSafeInteger(count) || count < 1)
+      throw new InvalidRequest("--requests and --tokens take a number from 1");
+    if (part === "whole" && from["weights"] === undefined)
+      throw new InvalidRequest("--part whole takes --weights FILE.gguf: its tokenizer counts what is sent");
     const bareTurns = Number(bare);
     if (!Number.isSafeInteger(bareTurns) || bareTurns < 2 || bareTurns > turns)
       throw new InvalidRequest(`--bare takes a number from 2 to ${turns}`);
     const isServed = from["ollama"] !== undefined || from["server"] !== undefined;
     if (isServed && (part === undefined || from["model"] === undefined))
-      throw new InvalidRequest("--ollama and --server go with --part apart and --model NAME");
+      throw new InvalidRequest("--ollama and --server go with --part and --model NAME");
     const { engine, model, dispose } = await engineOf(from);
     try {
+      if (part === "whole") return await whole(engine, model, count, resolve(from["weights"] ?? ""));
       return part === undefined ? await session(engine, model, bareTurns) : await apart(engine, model, count);
     } finally {
       await dispose();
@@ -103,7 +114,7 @@ async function session(engine: Engine, model: string, bareTurns: number): Promis
   });
   const guarded: Turn[] = [];
   for (let at = 1; at <= turns; at += 1) {
-    const answer = await generate(model, messagesAt(at), 8, "agent");
+    const answer = await generate(model, messagesAt(at), { maxTokens: 8, id: "agent", contextTokens });
     guarded.push(turn(answer, answer.timing.firstTokenMs));
   }
   const bare: Turn[] = [];
@@ -151,11 +162,15 @@ function orchestrated(engine: Engine, hasTools: boolean) {
   const tools = hasTools ? { tools: agentTools } : {};
   return {
     tools,
-    async generate(model: string, messages: readonly ChatMessage[], maxTokens: number, id: string) {
+    async generate(
+      model: string,
+      messages: readonly ChatMessage[],
+      { maxTokens, id, ...window }: { maxTokens: number; id: string; contextTokens?: number },
+    ) {
       const asking = caller({ id, client: id });
       const prompt = messages.findLast(({ role }) => role === "user")?.content ?? "";
       const chat = { messages, ...tools, sampling: { temperature: 0 } };
-      const operation = await orchestrator.generate(asking, { prompt, chat, model, maxTokens, contextTokens });
+      const operation = await orchestrator.generate(asking, { prompt, chat, model, maxTokens, ...window });
       return await operation.follow(asking.signal);
     },
   };
@@ -217,7 +232,7 @@ async function apart(engine: Engine, model: string, requests: number): Promise<B
       ...before,
       { role: "user", content: questions[question] ?? "" },
     ];
-    return (await generate(model, messages, 16, `client-${client}`)).text;
+    return (await generate(model, messages, { maxTokens: 14, id: `client-${client}`, contextTokens: 2_048 })).text;
   };
   const alone: string[][] = [];
   for (let client = 0; client < clients; client += 1) {
@@ -233,6 +248,7 @@ async function apart(engine: Engine, model: string, requests: number): Promise<B
         // No order that repeats, so that each conversation follows each other one in a cache.
         const question = (asked * 7 + client) % questions.length;
         asked += 1;
+        if (asked % 500 === 0) process.stderr.write(`${asked} of ${requests} asked\n`);
         const text = await ask(client, question);
         counts.requests += 1;
         if (text.includes(secrets[client] ?? "")) counts.own += 1;
@@ -246,5 +262,51 @@ async function apart(engine: Engine, model: string, requests: number): Promise<B
     rows: seen.map((counts, client) => ({ client, ...counts })),
     verdict: `${total("requests")} requests of ${clients} clients in ${((performance.now() - startedAt) / 1_000).toFixed(0)} s: ${total("foreign")} answers with a foreign secret, bar 0; ${total("differ")} differ from the answer alone; ${total("own")} held their own secret`,
     passed: total("foreign") === 0,
+  };
+}
+
+/** As much of `llama.cpp`'s binding as counts tokens without computing anything. */
+interface Tokenizers {
+  readonly getLlama: (options: object) => Promise<{
+    loadModel: (options: object) => Promise<{ tokenize: (text: string) => readonly number[] }>;
+  }>;
+}
+
+/** One long conversation, in which only the first line says what the last one asks for. */
+async function whole(engine: Engine, model: string, tokens: number, weights: string): Promise<BenchResult> {
+  const { getLlama } = (await import(pathToFileURL((await installedEngine()).modulePath).href)) as Tokenizers;
+  const tokenizer = await (
+    await getLlama({ gpu: false, build: "never", logLevel: "error" })
+  ).loadModel({ modelPath: weights, vocabOnly: true });
+  const secret = String(randomBytes(3).readUIntBE(0, 3));
+  const first = `The access code of the north gate is ${secret}. Remember it.\n`;
+  const last = "\nWhat is the access code of the north gate? Answer with the number alone.";
+  const count = (lines: readonly string[]) => tokenizer.tokenize([first, ...lines, last].join("")).length;
+  const lines: string[] = [];
+  const line = (at: number) =>
+    `Entry ${at}: ${areas[at % areas.length]} was looked at by ${questions.length + (at % 9)} people and left as it was.\n`;
+  const perLine = count([line(100)]) - count([]);
+  while (lines.length < (tokens - count([])) / perLine - 1) lines.push(line(lines.length));
+  while (count(lines) < tokens) lines.push(count(lines) < tokens - perLine ? line(lines.length) : " and");
+  const sent = count(lines);
+  const { generate } = orchestrated(engine, false);
+  const content = [first, ...lines, last].join("");
+  const startedAt = performance.now();
+  const answer = await generate(model, [{ role: "user", content }], { maxTokens: 16, id: "reader" });
+  const evaluated = answer.promptTokens ?? 0;
+  const isWhole = evaluated >= sent && evaluated <= sent + templateTokens;
+  return {
+    rows: [
+      {
+        model,
+        sent_tokens: sent,
+        evaluated_tokens: evaluated,
+        seconds: rounded((performance.now() - startedAt) / 1_000, 1),
+        secret,
+        answer: answer.text,
+      },
+    ],
+    verdict: `${sent} tokens sent, ${evaluated} evaluated with the template's${isWhole ? "" : ": missed"}; the first line was ${answer.text.includes(secret) ? "" : "not "}known`,
+    passed: isWhole,
   };
 }
