@@ -214,25 +214,27 @@ function messagesAt(turn: number): readonly ChatMessage[] {
   ];
 }
 
-const questions = ["What is the access code?", "Repeat the access code.", "Which code opens the door?", "Say hello."];
+const questions = ["Which code?", "Say the code.", "The access code, please.", "And once more?"];
 
 /** All clients ask at once and in turns of their own, after each question has been answered alone. */
 async function apart(engine: Engine, model: string, requests: number): Promise<BenchResult> {
   const { generate } = orchestrated(engine, false);
-  const secrets = Array.from({ length: clients }, () => String(randomBytes(4).readUInt32BE()));
+  const secrets = Array.from({ length: clients }, () =>
+    String(randomBytes(4).readUInt32BE() % 1_000_000).padStart(6, "0"),
+  );
   const ask = async (client: number, question: number): Promise<string> => {
-    // The beginnings are equal, as those of one program's conversations are; each has the turns before the question.
-    const system = `You are the helper of a house. Answer in one short sentence. The access code is ${secrets[client]}.`;
-    const before = questions.slice(0, question).flatMap((content): readonly ChatMessage[] => [
+    // A secret begins each conversation, so that servers with a cache of several hold them apart, and each has its earlier turns.
+    const system = `${secrets[client]} is the access code of this house. You answer with it alone.`;
+    const before = questions.slice(0, question + 1).flatMap((content): readonly ChatMessage[] => [
       { role: "user", content },
-      { role: "assistant", content: `The access code is ${secrets[client]}.` },
+      { role: "assistant", content: secrets[client] ?? "" },
     ]);
     const messages: readonly ChatMessage[] = [
       { role: "system", content: system },
       ...before,
-      { role: "user", content: questions[question] ?? "" },
+      { role: "user", content: questions[(question + 1) % questions.length] ?? "" },
     ];
-    return (await generate(model, messages, { maxTokens: 14, id: `client-${client}`, contextTokens: 2_048 })).text;
+    return (await generate(model, messages, { maxTokens: 8, id: `client-${client}`, contextTokens: 2_048 })).text;
   };
   const alone: string[][] = [];
   for (let client = 0; client < clients; client += 1) {
