@@ -241,6 +241,13 @@ async function apart(engine: Engine, model: string, requests: number): Promise<B
     alone[client] = [];
     for (let question = 0; question < questions.length; question += 1) alone[client]?.push(await ask(client, question));
   }
+  const distinct = new Set(alone.flat()).size;
+  /** A model of random weights never says a secret, but its answer is that of one conversation alone. */
+  const isForeign = (text: string, client: number): boolean =>
+    secrets.some(
+      (secret, other) =>
+        other !== client && (text.includes(secret) || (!alone[client]?.includes(text) && alone[other]?.includes(text))),
+    );
   const seen = Array.from({ length: clients }, () => ({ requests: 0, own: 0, differ: 0, foreign: 0 }));
   let asked = 0;
   const startedAt = performance.now();
@@ -255,14 +262,14 @@ async function apart(engine: Engine, model: string, requests: number): Promise<B
         counts.requests += 1;
         if (text.includes(secrets[client] ?? "")) counts.own += 1;
         if (text !== alone[client]?.[question]) counts.differ += 1;
-        if (secrets.some((secret, other) => other !== client && text.includes(secret))) counts.foreign += 1;
+        if (isForeign(text, client)) counts.foreign += 1;
       }
     }),
   );
   const total = (key: "requests" | "own" | "differ" | "foreign") => seen.reduce((all, each) => all + each[key], 0);
   return {
     rows: seen.map((counts, client) => ({ client, ...counts })),
-    verdict: `${total("requests")} requests of ${clients} clients in ${((performance.now() - startedAt) / 1_000).toFixed(0)} s: ${total("foreign")} answers with a foreign secret, bar 0; ${total("differ")} differ from the answer alone; ${total("own")} held their own secret`,
+    verdict: `${total("requests")} requests of ${clients} clients in ${((performance.now() - startedAt) / 1_000).toFixed(0)} s: ${total("foreign")} answers with a foreign secret, or that of another conversation, bar 0; ${total("differ")} differ from the answer alone (${distinct} of ${clients * questions.length} of these are distinct); ${total("own")} held their own secret`,
     passed: total("foreign") === 0,
   };
 }

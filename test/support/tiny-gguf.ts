@@ -16,6 +16,8 @@ export interface TinyGguf {
   readonly chatTemplate?: string | undefined;
   /** Repeats its answer instead of ending. The default answer is then `longStory`. */
   readonly isEndless?: boolean;
+  /** Babbles: what it says depends on every token before, so an answer shows what its cache held. Weights of a fixed seed. */
+  readonly isBabbling?: boolean;
   readonly layerCount?: number;
   /** Additional or replaced metadata. */
   readonly metadata?: readonly MetadataEntry[];
@@ -64,7 +66,7 @@ export async function writeTinyGguf(path: string, model: TinyGguf = {}): Promise
     architecture = "llama",
     contextLength = 2048,
   } = model;
-  const { layerCount = 2, isEndless = false } = model;
+  const { layerCount = 2, isEndless = false, isBabbling = false } = model;
   const chatTemplate = "chatTemplate" in model ? model.chatTemplate : chatMlTemplate;
   const pieces = uniquePieces(says, 400);
   const vocabulary = vocabularyOf(pieces);
@@ -72,6 +74,7 @@ export async function writeTinyGguf(path: string, model: TinyGguf = {}): Promise
   const firstPiece = vocabulary.length - pieces.length;
   const endOfTurn = vocabulary.findIndex((token) => token.text === endToken);
 
+  const random = randomWeights(dimension);
   const codeOf = (code: number): number[] => Array.from({ length: dimension }, (_, column) => hadamard(code, column));
   const embeddings = vocabulary.map((_, token) => codeOf(token < firstPiece ? 0 : token - firstPiece + 1));
   const outputs = vocabulary.map((_, token) => {
@@ -90,8 +93,8 @@ export async function writeTinyGguf(path: string, model: TinyGguf = {}): Promise
     shape: [columns, typeof rows === "number" ? rows : rows.length],
     data:
       typeof rows === "number"
-        ? quantize(constant(columns * rows, 0), quantization)
-        : quantize(rows.flat(), quantization),
+        ? quantize(isBabbling ? random(columns * rows) : constant(columns * rows, 0), quantization)
+        : quantize(isBabbling ? random(rows.flat().length) : rows.flat(), quantization),
   });
   const norm = (name: string): TensorToWrite => ({
     name,
@@ -237,6 +240,16 @@ function halfBits(value: number): number {
   const exponent = Math.floor(Math.log2(Math.abs(value)));
   const fraction = Math.floor((Math.abs(value) / 2 ** exponent - 1) * 1024);
   return sign | ((exponent + 15) << 10) | fraction;
+}
+
+/** Uniform, with the variance that keeps a product of `dimension` columns at the size of its input (Marsaglia's xorshift). */
+function randomWeights(dimension: number): (length: number) => number[] {
+  let state = 2_463_534_242;
+  const next = (): number => {
+    for (const shift of [13, -17, 5]) state = (state ^ (shift > 0 ? state << shift : state >>> -shift)) >>> 0;
+    return state / 2 ** 32 - 0.5;
+  };
+  return (length) => Array.from({ length }, () => next() * Math.sqrt(12 / dimension));
 }
 
 function constant(length: number, value: number): number[] {
