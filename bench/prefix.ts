@@ -1,7 +1,8 @@
 import { randomBytes } from "node:crypto";
+import { readFile } from "node:fs/promises";
 import { resolve } from "node:path";
 import { pathToFileURL } from "node:url";
-import type { ChatMessage, ToolDefinition } from "../src/orchestrator/api/chat.ts";
+import type { Chat, ChatMessage, ToolDefinition } from "../src/orchestrator/api/chat.ts";
 import { InvalidRequest } from "../src/orchestrator/api/errors.ts";
 import { createLog } from "../src/orchestrator/api/log.ts";
 import { engineOptions } from "../src/orchestrator/config/openai-servers.ts";
@@ -9,6 +10,8 @@ import { settingsSchema } from "../src/orchestrator/config/schema.ts";
 import type { Engine } from "../src/orchestrator/engines/engine.ts";
 import { createOllamaEngine } from "../src/orchestrator/engines/ollama/index.ts";
 import { createOpenAiEngine } from "../src/orchestrator/engines/openai/index.ts";
+import { anthropic } from "../src/server/doors/anthropic.ts";
+import { routeOf } from "../src/server/doors/door.ts";
 import { startEngine } from "../test/orchestrator/engines/llama-cpp/engine-under-test.ts";
 import { installedEngine } from "../test/support/engine.ts";
 import { createTestOrchestrator } from "../test/support/orchestrator.ts";
@@ -18,6 +21,7 @@ import { median, rounded } from "./support/statistics.ts";
 
 const turns = 20;
 const contextTokens = 8_192;
+const recordedContextTokens = 32_768;
 const bar = 0.95;
 const clients = 8;
 /** The conversation of which a server of Ollama with its defaults evaluated 2,051 and answered 200. */
@@ -29,9 +33,10 @@ const silent = { text: () => undefined, thinking: () => undefined, phase: () => 
 export const prefix: Bench = {
   name: "prefix",
   summary: `a coding agent's session of ${turns} turns: share of cached prompt tokens (at least ${bar}), beside the same without the guard; --part apart: ${clients} clients never get each other's secrets; --part whole: ${wholeTokens} tokens, all read`,
-  options: ["weights", "bare", "part", "requests", "tokens", "ollama", "model", "server"],
+  options: ["weights", "session", "bare", "part", "requests", "tokens", "ollama", "model", "server"],
   help: [
     "--weights FILE.gguf instead of SmolLM2-135M, on the embedded engine. The session is written here, with the shape of a recorded one.",
+    "--session FILE: one that was recorded, a body of Anthropic's /v1/messages a line, such as Claude Code sends (--weights with tools, 32k).",
     "turn_before: the share that the prompt of the turn before has of a prompt. Times are to the first token, medians of turns 2 to 20.",
     "--bare N: so many turns without the guard, default 20: each reads the whole prompt, which is slow; times then compare those turns.",
     `--part apart: ${clients} clients at the same time, each with a secret in its system prompt; --requests N, default 400. An answer differs`,
@@ -57,7 +62,9 @@ export const prefix: Bench = {
     const { engine, model, dispose } = await engineOf(from);
     try {
       if (part === "whole") return await whole(engine, model, count, resolve(from["weights"] ?? ""));
-      return part === undefined ? await session(engine, model, bareTurns) : await apart(engine, model, count);
+      if (part === "apart") return await apart(engine, model, count);
+      const recorded = from["session"] === undefined ? undefined : await recordedSession(from["session"]);
+      return await session({ engine, model }, recorded, bareTurns);
     } finally {
       await dispose();
     }
@@ -92,6 +99,8 @@ async function engineOf({
   return { engine: started.engine, model, dispose: () => started.dispose() };
 }
 
+type Conversation = Pick<Chat, "messages" | "tools">;
+
 interface Turn {
   readonly promptTokens: number;
   readonly cachedTokens: number;
@@ -99,11 +108,18 @@ interface Turn {
 }
 
 /** The same messages with and without the guard, on one engine: their first lines differ, so neither finds the other's. */
-async function session(engine: Engine, model: string, bareTurns: number): Promise<BenchResult> {
-  const { tools, generate } = orchestrated(
-    engine,
-    (await engine.describe(model, never)).capabilities.includes("tools"),
-  );
+async function session(
+  { engine, model }: { engine: Engine; model: string },
+  recorded: readonly Conversation[] | undefined,
+  bareTurns: number,
+): Promise<BenchResult> {
+  const hasTools = (await engine.describe(model, never)).capabilities.includes("tools");
+  const { generate } = orchestrated(engine);
+  const conversations = (): readonly Conversation[] =>
+    (recorded ?? Array.from({ length: turns }, (_, at) => ({ messages: messagesAt(at + 1), tools: agentTools }))).map(
+      ({ messages, tools }) => ({ messages, ...(hasTools && tools !== undefined && { tools }) }),
+    );
+  const window = { contextTokens: recorded === undefined ? contextTokens : recordedContextTokens };
   const turn = (
     counts: { readonly promptTokens?: number; readonly cachedPromptTokens?: number },
     firstTokenMs: number,
@@ -113,20 +129,13 @@ async function session(engine: Engine, model: string, bareTurns: number): Promis
     firstTokenMs,
   });
   const guarded: Turn[] = [];
-  for (let at = 1; at <= turns; at += 1) {
-    const answer = await generate(model, messagesAt(at), { maxTokens: 8, id: "agent", contextTokens });
+  for (const conversation of conversations()) {
+    const answer = await generate(model, conversation, { maxTokens: 8, id: "agent", ...window });
     guarded.push(turn(answer, answer.timing.firstTokenMs));
   }
   const bare: Turn[] = [];
-  for (let at = 1; at <= bareTurns; at += 1) {
-    const request = {
-      model,
-      messages: messagesAt(at),
-      ...tools,
-      maxTokens: 8,
-      sampling: { temperature: 0 },
-      contextTokens,
-    };
+  for (const conversation of conversations().slice(0, bareTurns)) {
+    const request = { model, ...conversation, maxTokens: 8, sampling: { temperature: 0 }, ...window };
     const answer = await engine.generate(request, silent, never);
     bare.push(turn(answer, answer.firstTokenMs));
   }
@@ -135,7 +144,7 @@ async function session(engine: Engine, model: string, bareTurns: number): Promis
   const ratio = median(later(bare)) / Math.max(1, median(later(guarded.slice(0, bareTurns))));
   return {
     rows,
-    verdict: `${given.toFixed(3)} of the prompt tokens of turns 2 to ${turns} cached, bar ${bar}; without the guard ${without.toFixed(3)} of turns 2 to ${bareTurns}; first token ${ratio.toFixed(1)} × sooner; ${"tools" in tools ? "with" : "the template has no"} tools`,
+    verdict: `${given.toFixed(3)} of the prompt tokens of turns 2 to ${guarded.length} cached, bar ${bar}; without the guard ${without.toFixed(3)} of turns 2 to ${bare.length}; first token ${ratio.toFixed(1)} × sooner; ${hasTools ? "with" : "the template has no"} tools`,
     passed: given >= bar,
   };
 }
@@ -156,24 +165,35 @@ function rowOf(way: string, all: readonly Turn[]) {
   };
 }
 
-/** A model whose template has no tools gets none. */
-function orchestrated(engine: Engine, hasTools: boolean) {
+function orchestrated(engine: Engine) {
   const { orchestrator, caller } = createTestOrchestrator([engine]);
-  const tools = hasTools ? { tools: agentTools } : {};
   return {
-    tools,
     async generate(
       model: string,
-      messages: readonly ChatMessage[],
+      conversation: Conversation,
       { maxTokens, id, ...window }: { maxTokens: number; id: string; contextTokens?: number },
     ) {
       const asking = caller({ id, client: id });
-      const prompt = messages.findLast(({ role }) => role === "user")?.content ?? "";
-      const chat = { messages, ...tools, sampling: { temperature: 0 } };
+      const prompt = conversation.messages.findLast(({ role }) => role === "user")?.content ?? "";
+      const chat = { ...conversation, sampling: { temperature: 0 } };
       const operation = await orchestrator.generate(asking, { prompt, chat, model, maxTokens, ...window });
       return await operation.follow(asking.signal);
     },
   };
+}
+
+/** The bodies of a recorded session, as the daemon reads them. */
+async function recordedSession(file: string): Promise<readonly Conversation[]> {
+  const found = routeOf(anthropic, "POST", "/v1/messages");
+  if (found?.route.kind !== "chat") throw new Error("Anthropic's API has no messages");
+  const { route, rest } = found;
+  const lines = (await readFile(file, "utf8")).split("\n").filter((line) => line !== "");
+  return lines.map((line) => {
+    const read = route.read(JSON.parse(line), rest);
+    if (typeof read === "function" || read.request.chat === undefined) throw new Error("a line is no conversation");
+    const { messages, tools } = read.request.chat;
+    return { messages, ...(tools && { tools }) };
+  });
 }
 
 const areas = ["the tests", "the parser", "a migration", "the log", "a public type", "the build", "an error message"];
@@ -218,7 +238,7 @@ const questions = ["Which code?", "Say the code.", "The access code, please.", "
 
 /** All clients ask at once and in turns of their own, after each question has been answered alone. */
 async function apart(engine: Engine, model: string, requests: number): Promise<BenchResult> {
-  const { generate } = orchestrated(engine, false);
+  const { generate } = orchestrated(engine);
   const secrets = Array.from({ length: clients }, () =>
     String(randomBytes(4).readUInt32BE() % 1_000_000).padStart(6, "0"),
   );
@@ -234,7 +254,7 @@ async function apart(engine: Engine, model: string, requests: number): Promise<B
       ...before,
       { role: "user", content: questions[(question + 1) % questions.length] ?? "" },
     ];
-    return (await generate(model, messages, { maxTokens: 8, id: `client-${client}`, contextTokens: 2_048 })).text;
+    return (await generate(model, { messages }, { maxTokens: 8, id: `client-${client}`, contextTokens: 2_048 })).text;
   };
   const alone: string[][] = [];
   for (let client = 0; client < clients; client += 1) {
@@ -298,10 +318,10 @@ async function whole(engine: Engine, model: string, tokens: number, weights: str
   while (lines.length < (tokens - count([])) / perLine - 1) lines.push(line(lines.length));
   while (count(lines) < tokens) lines.push(count(lines) < tokens - perLine ? line(lines.length) : " and");
   const sent = count(lines);
-  const { generate } = orchestrated(engine, false);
+  const { generate } = orchestrated(engine);
   const content = [first, ...lines, last].join("");
   const startedAt = performance.now();
-  const answer = await generate(model, [{ role: "user", content }], { maxTokens: 16, id: "reader" });
+  const answer = await generate(model, { messages: [{ role: "user", content }] }, { maxTokens: 16, id: "reader" });
   const evaluated = answer.promptTokens ?? 0;
   const isWhole = evaluated >= sent && evaluated <= sent + templateTokens;
   return {
