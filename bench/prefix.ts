@@ -316,6 +316,7 @@ async function whole(engine: Engine, model: string, tokens: number, weights: str
     `Entry ${at}: ${areas[at % areas.length]} was looked at by ${questions.length + (at % 9)} people and left as it was.\n`;
   const perLine = count([line(100)]) - count([]);
   while (lines.length < (tokens - count([])) / perLine - 1) lines.push(line(lines.length));
+  while (count(lines) > tokens) lines.pop();
   while (count(lines) < tokens) lines.push(count(lines) < tokens - perLine ? line(lines.length) : " and");
   const sent = count(lines);
   const { generate } = orchestrated(engine);

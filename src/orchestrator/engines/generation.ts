@@ -76,6 +76,12 @@ export interface Generation {
 /** Tokens that are looked at: servers give 20 at most. */
 export const firstTokens = 20;
 
+/** Milliseconds that an engine may be silent while it reads: slow ones read 17 tokens of four characters a second. */
+export function readingMs({ messages, tools }: Pick<GenerationRequest, "messages" | "tools">): number {
+  const texts = [tools === undefined ? "" : JSON.stringify(tools), ...messages.map(({ content }) => content)];
+  return texts.reduce((sum, { length }) => sum + length, 0) * 15;
+}
+
 /**
  * How likely an answer is each of the choices, by the likeliest first tokens (`{ token, logprob }`) as a server lists them:
  * case, spaces and marks don't count, and a token may be the beginning of a choice. Undefined if there are none.

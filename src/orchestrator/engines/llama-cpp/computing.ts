@@ -2,7 +2,7 @@ import { randomUUID } from "node:crypto";
 import { PromptTooLong, UnsupportedCapability } from "../../api/errors.ts";
 import type { ModelFacts } from "../../api/types.ts";
 import type { Engine, EngineEmbedding, LoadOptions } from "../engine.ts";
-import type { GenerationRequest } from "../generation.ts";
+import { type GenerationRequest, readingMs } from "../generation.ts";
 import { callWithStallDetection } from "./child-session.ts";
 import type { ChildEvent, GenerateDone } from "./child/protocol.ts";
 import { ChildFailure } from "./child/failure.ts";
@@ -24,8 +24,6 @@ interface ComputingParts {
 
 /** Most inputs are shorter; a longer one reloads the model. */
 const embeddingContextTokens = 2_048;
-/** Lower bound of the speed of embedding; a token has three to four characters. */
-const slowestMsPerCharacter = 15;
 
 /** Generation and embedding with loaded models. */
 export function createComputing({ models, gate, now, stallMs, prepare }: ComputingParts): {
@@ -123,7 +121,7 @@ export function createComputing({ models, gate, now, stallMs, prepare }: Computi
       const embedWith = async (contextTokens: number) => {
         const options = { contextTokens: Math.min(windowTokens, contextTokens) };
         // An embedding reports no progress before its end.
-        const boundMs = stallMs + inputs.reduce((sum, { length }) => sum + length, 0) * slowestMsPerCharacter;
+        const boundMs = stallMs + readingMs({ messages: inputs.map((content) => ({ role: "user", content })) });
         const { done } = await compute(loadable, options, signal, ({ session }) =>
           callWithStallDetection(session, { type: "embed", inputs }, boundMs, () => undefined, signal),
         );

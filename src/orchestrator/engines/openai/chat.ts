@@ -10,6 +10,7 @@ import {
   checkedUsage,
   likelihoodsOf,
   millisecondsIn,
+  readingMs,
 } from "../generation.ts";
 import { FormedCall, ToolCalls, callForm } from "../tool-calls.ts";
 import { CutOff, type Exchange, type LineTaker } from "../transport.ts";
@@ -78,7 +79,7 @@ export class OpenAiChat {
     try {
       await this.#server.stream(exchange, "/chat/completions", body, answer, signal, (fail) => {
         const after = (ms: number) => setTimeout(() => fail(this.#server.errors.ofTimeout(ms, exchange)), ms);
-        const first = after(limits.firstTokenMs);
+        const first = after(limits.firstTokenMs + readingMs(request));
         timers.push(after(limits.totalMs), first);
         answer.onToken = () => {
           if (timers.length === 2) {
