@@ -6,9 +6,6 @@ export type Segment =
   | { readonly kind: "model"; readonly model: LiveModel; readonly share: number; readonly bytes: number }
   | { readonly kind: "other" | "free"; readonly share: number; readonly bytes: number };
 
-/** Colours of models in the style sheet. */
-export const modelColours = 6;
-
 /**
  * The parts of the machine's RAM: each model, what other programs hold, what is free. Measurements overlap (files that are
  * mapped count as available too) and are from different moments, so what is free gives way first, then everything shrinks.

@@ -1,6 +1,6 @@
 import type { LiveModel, LiveState } from "../orchestrator/api/facade-metrics.ts";
 import { formatBytes, localTime } from "../orchestrator/util/format-bytes.ts";
-import { type Segment, activityOf, modelColours, segmentsOf } from "./bar.ts";
+import { type Segment, activityOf, segmentsOf } from "./bar.ts";
 import { isHere } from "../orchestrator/util/last-hour.ts";
 import { Badge, Button, Card, Facts, Name } from "./components.tsx";
 import { formatCount, formatSpan, visibleName } from "./format.ts";
@@ -170,3 +170,6 @@ function GpuLine({ name, totalBytes, freeBytes }: LiveState["memory"]["gpus"][nu
     </li>
   );
 }
+
+/** Colours of models in the style sheet. */
+const modelColours = 6;

@@ -44,9 +44,6 @@ interface Key {
 const keptName = "ollm-session";
 /** A program that accepts the connection and stays silent. */
 const answerMs = 10_000;
-
-export const endedText =
-  "The session has ended: after a day, at a sign-out, with the token, or because the daemon was restarted before this page was reloaded.";
 export const foreignText =
   "The program that answers at this address has not proved to be your ollm daemon. Nothing was sent to it.";
 

@@ -5,7 +5,7 @@ import type { Change } from "../orchestrator/api/facade.ts";
 import type { StreamEvent } from "./event-stream.ts";
 import { type Connection, LiveStream } from "./live.ts";
 import { CallError, McpClient, type NextSteps } from "./mcp.ts";
-import { PageSession, type Session, endedText, linkIn } from "./session.ts";
+import { PageSession, type Session, linkIn } from "./session.ts";
 import { LastHour } from "../orchestrator/util/last-hour.ts";
 import { messageOf } from "../orchestrator/util/message-of.ts";
 
@@ -268,3 +268,6 @@ async function wait(milliseconds: number, signalled: AbortSignal): Promise<void>
     });
   });
 }
+
+const endedText =
+  "The session has ended: after a day, at a sign-out, with the token, or because the daemon was restarted before this page was reloaded.";

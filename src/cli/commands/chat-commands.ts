@@ -1,14 +1,19 @@
+import type { ToolAnswers } from "../../tools/index.ts";
+import type { CommandIo } from "../terminal/io.ts";
+import { renderTable } from "../terminal/table.ts";
+import path from "node:path";
+import { readTemplate } from "./template.ts";
 import { DaemonUnavailable, InvalidRequest, OrchestratorError } from "../../orchestrator/api/errors.ts";
 import { advice } from "../../orchestrator/api/next-step.ts";
 import { nearestNames } from "../../orchestrator/util/nearest.ts";
 import { compareAndShow, pick } from "./compare.ts";
-import { addMemory, forgetMemory, renderMemories } from "./memory.ts";
+import { addMemory, forgetMemory } from "./memory.ts";
 import { allModels, listModels } from "./models.ts";
 import { renderProject, renderWritten } from "./project.ts";
 import { rateInChat } from "./rate.ts";
 import { pinModel, unloadModels } from "./status.ts";
 import { listTemplates } from "./template.ts";
-import { type ChatContext, allow, attach, load, save, set, splitFiles, splitVariables } from "./chat-state.ts";
+import { type ChatContext, allow, attach, load, save, set, splitVariables } from "./chat-state.ts";
 import type { ChatInput } from "./chat-input.ts";
 import type { Session } from "../terminal/session.ts";
 import { hanging, styled } from "../terminal/terminal-text.ts";
@@ -338,4 +343,32 @@ async function project(rest: string, { data, io }: ChatContext): Promise<void> {
     default:
       throw unknownAction("project", action);
   }
+}
+
+/** Takes `files=a.md,b.md` as files, unless the template has a variable `files`. */
+async function splitFiles(
+  name: string,
+  variables: Readonly<Record<string, string>>,
+  session: Session,
+): Promise<{ readonly variables: Readonly<Record<string, string>>; readonly files?: readonly string[] }> {
+  const { files, ...others } = variables;
+  if (files === undefined) return { variables };
+  const { variables: known } = await readTemplate(name, session);
+  if (known.some((variable) => variable.name === "files")) return { variables };
+  const names = files.split(",").filter((file) => file !== "");
+  return { variables: others, files: names.map((file) => path.resolve(session.io.workingDirectory, file)) };
+}
+
+/** Memories as `/memory list` of a chat prints them. */
+function renderMemories({ entries, total }: ToolAnswers["recall"], io: CommandIo): string {
+  if (entries.length === 0) return "No memories.\n";
+  const table = renderTable(
+    entries,
+    [
+      { title: "KEY", text: ({ key }) => key },
+      { title: "VALUE", text: ({ value }) => value },
+    ],
+    io,
+  );
+  return `${table}${total > entries.length ? `${entries.length} of ${total}; search with /memory list WORDS\n` : ""}`;
 }

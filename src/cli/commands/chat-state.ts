@@ -10,7 +10,6 @@ import type { ToolAnswers, ToolInputs, ToolName } from "../../tools/index.ts";
 import { checkOf, numberBetween, wholeNumber, wrongValue } from "./options.ts";
 import { foldersOf, located, isFileIn } from "./prompt-words.ts";
 import type { ShellAnswer } from "./rate.ts";
-import { readTemplate } from "./template.ts";
 import type { ChatInput } from "./chat-input.ts";
 import type { CommandIo } from "../terminal/io.ts";
 import type { Session } from "../terminal/session.ts";
@@ -275,18 +274,4 @@ export function splitVariables(text: string): {
     variables[key] = double ?? single ?? bare ?? "";
     rest = rest.slice(whole.length);
   }
-}
-
-/** Takes `files=a.md,b.md` as files, unless the template has a variable `files`. */
-export async function splitFiles(
-  name: string,
-  variables: Readonly<Record<string, string>>,
-  session: Session,
-): Promise<{ readonly variables: Readonly<Record<string, string>>; readonly files?: readonly string[] }> {
-  const { files, ...others } = variables;
-  if (files === undefined) return { variables };
-  const { variables: known } = await readTemplate(name, session);
-  if (known.some((variable) => variable.name === "files")) return { variables };
-  const names = files.split(",").filter((file) => file !== "");
-  return { variables: others, files: names.map((file) => path.resolve(session.io.workingDirectory, file)) };
 }

@@ -114,7 +114,7 @@ const columns: readonly Column<Entry | FoundEntry>[] = [
 ];
 
 /** `ollm memory list`: the newest entries. */
-export function listMemory(options: JsonOption, io: CommandIo): Promise<number> {
+function listMemory(options: JsonOption, io: CommandIo): Promise<number> {
   return withSession(io, {}, async ({ read }) => {
     show(await read("ollm://memory"), options, io, (listing) => {
       if (listing.entries.length === 0) return "No memories.\n";
@@ -124,22 +124,8 @@ export function listMemory(options: JsonOption, io: CommandIo): Promise<number> 
   });
 }
 
-/** Memories as `/memory list` of a chat prints them. */
-export function renderMemories({ entries, total }: ToolAnswers["recall"], io: CommandIo): string {
-  if (entries.length === 0) return "No memories.\n";
-  const table = renderTable(
-    entries,
-    [
-      { title: "KEY", text: ({ key }) => key },
-      { title: "VALUE", text: ({ value }) => value },
-    ],
-    io,
-  );
-  return `${table}${total > entries.length ? `${entries.length} of ${total}; search with /memory list WORDS\n` : ""}`;
-}
-
 /** `ollm memory search WORDS`. The exit code is 1 if nothing matches, as in grep. */
-export function searchMemory(
+function searchMemory(
   words: readonly string[],
   options: Pick<AddFlags, "category" | "json"> & { readonly limit?: number },
   io: CommandIo,
@@ -157,7 +143,7 @@ export function searchMemory(
 }
 
 /** `ollm memory show KEY`: the value, then its properties. */
-export function showMemory(key: string, options: JsonOption, io: CommandIo): Promise<number> {
+function showMemory(key: string, options: JsonOption, io: CommandIo): Promise<number> {
   return withSession(io, {}, async ({ read }) => {
     show(await read("ollm://memory/{key}", key), options, io, (row) => {
       const facts = [
@@ -233,7 +219,7 @@ export function forgetMemory(
 }
 
 /** `ollm memory export`: all entries of this home, those of projects included, as JSON or Markdown on stdout. */
-export function exportMemory(
+function exportMemory(
   options: { readonly markdown?: boolean; readonly json?: boolean },
   io: CommandIo,
 ): Promise<number> {
@@ -262,7 +248,7 @@ async function exported({ call }: Session, isMarkdown: boolean): Promise<string>
 }
 
 /** `ollm memory import [FILE]`: an export, Markdown by its extension. The exit code is 1 if entries were rejected. */
-export function importMemory(
+function importMemory(
   file: string | undefined,
   options: { readonly markdown?: boolean; readonly force?: boolean; readonly json?: boolean },
   io: CommandIo,

@@ -146,7 +146,7 @@ function isBad(model: ModelRow): boolean {
 }
 
 /** `ollm rm NAME...`: deletes models in order, until one fails. */
-export function removeModels(
+function removeModels(
   names: readonly string[],
   options: { readonly yes?: boolean; readonly json?: boolean },
   io: CommandIo,

@@ -68,7 +68,7 @@ export function addProject(program: ShellCommand): void {
 type ShownProject = ToolAnswers["project_profile"];
 
 /** `ollm project detect [folder]`. */
-export async function detectProject(folder: string | undefined, options: JsonOption, io: CommandIo): Promise<number> {
+async function detectProject(folder: string | undefined, options: JsonOption, io: CommandIo): Promise<number> {
   const projectFolder = await projectFolderOf(folder ?? ".", io);
   return withSession(io, { roots: [projectFolder] }, async ({ call }) => {
     const { structured } = await call("project_profile", { action: "detect", folder: projectFolder });
@@ -78,7 +78,7 @@ export async function detectProject(folder: string | undefined, options: JsonOpt
 }
 
 /** `ollm project show [folder]`: the project's settings. */
-export async function showProject(folder: string | undefined, options: JsonOption, io: CommandIo): Promise<number> {
+async function showProject(folder: string | undefined, options: JsonOption, io: CommandIo): Promise<number> {
   const projectFolder = folder === undefined ? undefined : await projectFolderOf(folder, io);
   return withSession(io, projectFolder === undefined ? {} : { roots: [projectFolder] }, async ({ call }) => {
     const { structured } = await call("project_profile", { action: "show", folder: projectFolder });
@@ -88,7 +88,7 @@ export async function showProject(folder: string | undefined, options: JsonOptio
 }
 
 /** `ollm project init [folder]`, and `use <profile>` for a project without a file. */
-export async function initProject(
+async function initProject(
   folder: string | undefined,
   options: JsonOption & { readonly profile?: string },
   io: CommandIo,
@@ -114,7 +114,7 @@ export function renderWritten({ file = "", profile }: ShownProject): string {
  * `ollm project trust [folder]`: shows what the project's files contain and asks for approval. The approval holds for
  * all clients until one of these files changes.
  */
-export async function trustProject(
+async function trustProject(
   folder: string | undefined,
   options: JsonOption & { readonly yes?: boolean },
   io: CommandIo,

@@ -147,7 +147,7 @@ type GenerateInput = ToolInputs["route_and_generate"];
 const unreliableExit = 3;
 
 /** `ollm run [model] prompt...`: streams the answer to stdout, or writes it to a file. Only a model, in a terminal, opens a chat. */
-export async function askOnce(words: readonly string[], flags: RunFlags, io: CommandIo): Promise<number> {
+async function askOnce(words: readonly string[], flags: RunFlags, io: CommandIo): Promise<number> {
   let named: NamedFiles;
   try {
     const isBare = words.length === 0 && flags.model === undefined && flags.template === undefined;

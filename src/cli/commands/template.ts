@@ -128,7 +128,7 @@ export function listTemplates(query: string | undefined, options: JsonOption, io
 }
 
 /** `ollm template show`. */
-export function showTemplate(name: string, options: JsonOption, io: CommandIo): Promise<number> {
+function showTemplate(name: string, options: JsonOption, io: CommandIo): Promise<number> {
   return withSession(io, {}, async (session) => {
     show(await readTemplate(name, session), options, io, (template) => described(template, io));
     return 0;
@@ -139,7 +139,7 @@ export function showTemplate(name: string, options: JsonOption, io: CommandIo): 
  * `ollm template render`: the filled text, or with `generate` a model's answer to it. Piped input and `--file` fill the
  * variable `text`, or the only required variable without a value.
  */
-export async function renderTemplate(
+async function renderTemplate(
   name: string,
   flags: JsonOption & {
     readonly var?: readonly string[];
@@ -186,12 +186,7 @@ export async function renderTemplate(
 }
 
 /** `ollm template create`: the text is an argument, a file, or piped in. */
-export function createTemplate(
-  name: string,
-  text: string | undefined,
-  flags: CreateFlags,
-  io: CommandIo,
-): Promise<number> {
+function createTemplate(name: string, text: string | undefined, flags: CreateFlags, io: CommandIo): Promise<number> {
   return withSession(io, {}, async ({ call, signal }) => {
     const template = text ?? (await fileText(flags.file, io)) ?? (await io.readInput?.(signal));
     if (template === undefined || template === "") {
@@ -221,7 +216,7 @@ export function createTemplate(
 }
 
 /** `ollm template edit-path`: the template's file, for an editor. A built-in template is copied to the user's folder first. */
-export function templatePath(name: string, options: JsonOption, io: CommandIo): Promise<number> {
+function templatePath(name: string, options: JsonOption, io: CommandIo): Promise<number> {
   return withSession(io, {}, async (session) => {
     const found = await readTemplate(name, session);
     let { file } = found;

@@ -221,11 +221,6 @@ export function newlineOf(text: string): "\n" | "\r\n" {
   return /\r?\n/.exec(text)?.[0] === "\r\n" ? "\r\n" : "\n";
 }
 
-/** The indentation of the line at `offset`. */
-export function lineIndent(text: string, offset: number): string {
-  return /^[ \t]*/.exec(text.slice(text.lastIndexOf("\n", offset - 1) + 1, offset))?.[0] ?? "";
-}
-
 /** Some clients store megabytes of state in one line. */
 const maxLineLength = 200;
 

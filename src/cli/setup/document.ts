@@ -1,7 +1,7 @@
 import { isDeepStrictEqual } from "node:util";
 import { type Node, type ParseError, createScanner, getNodeValue, parseTree, printParseErrorCode } from "jsonc-parser";
 import { advice } from "../../orchestrator/api/next-step.ts";
-import { BrokenConfig, lineIndent, linePosition, newlineOf } from "./config-file.ts";
+import { BrokenConfig, linePosition, newlineOf } from "./config-file.ts";
 import type { EntryChange } from "./launch.ts";
 import { addTomlEntry, readToml, setTomlValue } from "./toml-edit.ts";
 import { isRecord } from "../../orchestrator/util/parse-json.ts";
@@ -315,4 +315,9 @@ function endOfLineAfter(text: string, offset: number): number {
   const pattern = /(?:[ \t]|\/\*(?:(?!\*\/)[^\n\r])*\*\/)*(?:\/\/[^\n\r]*)?(?=\r?\n)/y;
   pattern.lastIndex = offset;
   return pattern.test(text) ? pattern.lastIndex : offset;
+}
+
+/** The indentation of the line at `offset`. */
+function lineIndent(text: string, offset: number): string {
+  return /^[ \t]*/.exec(text.slice(text.lastIndexOf("\n", offset - 1) + 1, offset))?.[0] ?? "";
 }

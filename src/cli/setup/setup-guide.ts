@@ -3,11 +3,10 @@ import { OrchestratorError } from "../../orchestrator/api/errors.ts";
 import { formatBytes } from "../../orchestrator/util/format-bytes.ts";
 import { colourDiff, showDiff } from "./config-file.ts";
 import { type ClientTarget, isFolder } from "./discover.ts";
-import { addEntry } from "./document.ts";
 import { type GuidePlan, guidePlaces, guideText, partOf, planAddGuide, withFoldedGuide } from "./guide-plan.ts";
-import { type Program, allowedFolders, createLaunch, entryName } from "./launch.ts";
-import { type AddPlan, entryLocation, writeChange } from "./plan.ts";
-import { type Client, type ClientFacts, clientTable } from "./table.ts";
+import { allowedFolders } from "./launch.ts";
+import { type AddPlan, writeChange } from "./plan.ts";
+import type { Client } from "./table.ts";
 import { type CommandIo, isYes } from "../terminal/io.ts";
 import { progressLineOf } from "../terminal/progress-line.ts";
 import { exitCodeOf, failureText, hanging } from "../terminal/terminal-text.ts";
@@ -209,18 +208,6 @@ async function install(engine: EmbeddedEngine, io: CommandIo): Promise<number> {
   }
 }
 
-/** What setup would change in one file, to be confirmed. Ends with an empty line. */
-export function describe(plan: AddPlan, io: Pick<CommandIo, "hasColour" | "columns">): string {
-  const { client, file, isFound } = plan.target;
-  const title = `${client.name}  ${file}\n`;
-  if (plan.kind === "same") return `${title}  already set up\n\n`;
-  if (plan.kind === "problem") {
-    return `${title}${failureText("  ✗ ", `${plan.message}; not changed`, plan, { errorColumns: io.columns })}\n`;
-  }
-  const note = isFound ? "" : `${hanging("  ", `${client.name} was not found; creating it anyway`, io)}\n`;
-  return `${title}${note}${colourDiff(showDiff(file, plan.file.text, plan.text), io)}\n`;
-}
-
 /** The next steps for the user; `again` is how this command is called. "" if ollm was added to no client. */
 export function closing(
   plans: readonly AddPlan[],
@@ -263,34 +250,6 @@ function taskFor(folders: readonly string[]): string {
   const file = files.find((name) => /^(?:readme|notes)\./i.test(name)) ?? files[0];
   if (file !== undefined) return `summarise ${file}`;
   return folders.length > 0 ? "summarise FILE" : "draft a polite reply that declines a meeting";
-}
-
-/** Says that the program of a printed entry may be deleted. */
-export function temporaryNote(again: string, risk: string, io: Pick<CommandIo, "columns">): string {
-  const text = `this copy of the program is in ${risk} and may be deleted; \`${again} setup\` makes a lasting one`;
-  return `${hanging("! ", text, io)}\n`;
-}
-
-/** The files that were looked for, and the entry to add by hand. */
-export function nothingFound(facts: ClientFacts, program: Program, roots: readonly string[], again: string): string {
-  const clients = clientTable(facts);
-  const launch = createLaunch(program, roots, undefined);
-  const looked = clients.flatMap(({ name, locations }) => locations.map(({ file }) => `  ${name}: ${file}`));
-  const [first] = clients;
-  const entry =
-    first === undefined
-      ? ""
-      : addEntry("", entryLocation({ client: first, file: "", isFound: false }), first.entry(launch))
-          .replaceAll(/^/gm, "  ")
-          .trimEnd();
-  return [
-    "No client was found. Looked for:",
-    ...looked,
-    `For another client, add this entry "${entryName}":`,
-    entry,
-    `To add it for one of the clients above anyway: ${again} setup --client NAME`,
-    "",
-  ].join("\n");
 }
 
 /** The state of the embedded engine. */

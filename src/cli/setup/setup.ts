@@ -1,3 +1,9 @@
+import { addEntry } from "./document.ts";
+import { createLaunch } from "./launch.ts";
+import { entryName } from "./launch.ts";
+import { clientTable } from "./table.ts";
+import { colourDiff } from "./config-file.ts";
+import { showDiff } from "./config-file.ts";
 import { realpathSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
@@ -9,16 +15,7 @@ import { type LaunchCheck, checkLaunch } from "./check-clients.ts";
 import { ChangedMeanwhile, restoreConfigFile } from "./config-file.ts";
 import { type ClientTarget, allTargets, checkFolders, findTargets, gatherFacts } from "./discover.ts";
 import { readEntry } from "./document.ts";
-import {
-  type EmbeddedEngine,
-  createEmbeddedEngine,
-  closing,
-  describe,
-  nothingFound,
-  setupEngine,
-  setupGuide,
-  temporaryNote,
-} from "./setup-guide.ts";
+import { type EmbeddedEngine, createEmbeddedEngine, closing, setupEngine, setupGuide } from "./setup-guide.ts";
 import { existingGuides } from "./guide-plan.ts";
 import type { Launch, Program } from "./launch.ts";
 import { type AddPlan, type Written, currentEntry, entryLocation, planAdd, writeChange } from "./plan.ts";
@@ -333,4 +330,44 @@ function realFolder(folder: string): readonly string[] {
   } catch {
     return [];
   }
+}
+
+/** What setup would change in one file, to be confirmed. Ends with an empty line. */
+function describe(plan: AddPlan, io: Pick<CommandIo, "hasColour" | "columns">): string {
+  const { client, file, isFound } = plan.target;
+  const title = `${client.name}  ${file}\n`;
+  if (plan.kind === "same") return `${title}  already set up\n\n`;
+  if (plan.kind === "problem") {
+    return `${title}${failureText("  ✗ ", `${plan.message}; not changed`, plan, { errorColumns: io.columns })}\n`;
+  }
+  const note = isFound ? "" : `${hanging("  ", `${client.name} was not found; creating it anyway`, io)}\n`;
+  return `${title}${note}${colourDiff(showDiff(file, plan.file.text, plan.text), io)}\n`;
+}
+
+/** Says that the program of a printed entry may be deleted. */
+function temporaryNote(again: string, risk: string, io: Pick<CommandIo, "columns">): string {
+  const text = `this copy of the program is in ${risk} and may be deleted; \`${again} setup\` makes a lasting one`;
+  return `${hanging("! ", text, io)}\n`;
+}
+
+/** The files that were looked for, and the entry to add by hand. */
+function nothingFound(facts: ClientFacts, program: Program, roots: readonly string[], again: string): string {
+  const clients = clientTable(facts);
+  const launch = createLaunch(program, roots, undefined);
+  const looked = clients.flatMap(({ name, locations }) => locations.map(({ file }) => `  ${name}: ${file}`));
+  const [first] = clients;
+  const entry =
+    first === undefined
+      ? ""
+      : addEntry("", entryLocation({ client: first, file: "", isFound: false }), first.entry(launch))
+          .replaceAll(/^/gm, "  ")
+          .trimEnd();
+  return [
+    "No client was found. Looked for:",
+    ...looked,
+    `For another client, add this entry "${entryName}":`,
+    entry,
+    `To add it for one of the clients above anyway: ${again} setup --client NAME`,
+    "",
+  ].join("\n");
 }

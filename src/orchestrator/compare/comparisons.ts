@@ -1,3 +1,4 @@
+import { randomUUID } from "node:crypto";
 import * as z from "zod";
 import { InvalidRequest, StoreFailed, UnknownComparison } from "../api/errors.ts";
 import type { Emit } from "../api/events.ts";
@@ -13,7 +14,7 @@ import { type EvidenceScope, judgeEvidence, pickEvidence } from "../routing/evid
 import type { Observation } from "../routing/quality.ts";
 import { sameModel } from "../util/model-name.ts";
 import { nearestNames } from "../util/nearest.ts";
-import { checkRequest, newComparisonId, runComparison } from "./run-comparison.ts";
+import { checkRequest, runComparison } from "./run-comparison.ts";
 import { defined } from "../util/defined.ts";
 
 /** What the user picked and rated, and what was learned from it and from judges. */
@@ -329,3 +330,6 @@ function requireLearning({ settings }: CallerContext): void {
     next: { step: "changeSetting", setting: "model.routing.learn", to: "true" },
   });
 }
+
+/** Random, because the id is part of a resource address that outlives the process. */
+const newComparisonId = () => `compare-${randomUUID().slice(0, 8)}`;

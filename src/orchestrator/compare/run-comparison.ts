@@ -1,4 +1,3 @@
-import { randomUUID } from "node:crypto";
 import { CheckFailed, GenerationFailed, InvalidRequest, OrchestratorError } from "../api/errors.ts";
 import type { CompareRequest, ComparedModel, Comparison, Judgement } from "../api/facade-compare.ts";
 import type { GenerateRequest } from "../api/facade.ts";
@@ -27,9 +26,6 @@ import { defined } from "../util/defined.ts";
 
 /** For all models, instead of their own defaults. */
 const defaultTemperature = 0.7;
-
-/** Random, because the id is part of a resource address that outlives the process. */
-export const newComparisonId = () => `compare-${randomUUID().slice(0, 8)}`;
 
 /**
  * Sends every model the same request under the same conditions, then asks the judge. The work of a `compare` operation.

@@ -4,9 +4,9 @@ import { advice } from "../api/next-step.ts";
 import { cacheTypes } from "../api/types.ts";
 import { hideKeys } from "../util/control-characters.ts";
 import { nearestNames } from "../util/nearest.ts";
-import { isRecord, parseJson } from "../util/parse-json.ts";
+import { parseJson } from "../util/parse-json.ts";
 import type { Flags } from "./flags.ts";
-import { type SettingPath, type Sources, type Tree, put } from "./paths.ts";
+import type { SettingPath } from "./paths.ts";
 
 export type Environment = Readonly<Record<string, string | undefined>>;
 
@@ -108,13 +108,6 @@ export function flagValues(flags: Flags): readonly (GivenValue & { readonly valu
     { name: "--tools", path: ["tools", "sets"], value: flags.tools && commaList(flags.tools) },
   ];
   return given.filter(({ value }) => value !== undefined);
-}
-
-/** Adds the folders of `--root` to the configured ones; all other flags replace. */
-export function addRoots(tree: Tree, flags: Flags, sources: Sources): void {
-  if (flags.roots === undefined || flags.roots.length === 0) return;
-  const configured = isRecord(tree["files"]) && Array.isArray(tree["files"]["roots"]) ? tree["files"]["roots"] : [];
-  put(tree, ["files", "roots"], [...(configured as unknown[]), ...flags.roots], "--root", sources);
 }
 
 /** A text converted to the setting's type; `name` is its variable. Throws `InvalidConfig`. */

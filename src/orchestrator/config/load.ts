@@ -6,7 +6,7 @@ import { taskOf } from "../api/facade-route.ts";
 import type { CallerProject, CallerSettings } from "../api/types.ts";
 import { replaceFile, NotRegular, readRegularText } from "../storage/replace-file.ts";
 import { type ParsedYaml, parseYaml } from "../util/parse-yaml.ts";
-import { type Environment, addRoots, environmentValues, flagValues, unknownNames } from "./environment.ts";
+import { type Environment, environmentValues, flagValues, unknownNames } from "./environment.ts";
 import type { Flags } from "./flags.ts";
 import { keyVariables } from "./openai-servers.ts";
 import { type Sources, type Tree, at, formatPath, put, settingPaths } from "./paths.ts";
@@ -325,4 +325,11 @@ function readQuietly(read: () => unknown): unknown {
   } catch {
     return { isUnreadable: true };
   }
+}
+
+/** Adds the folders of `--root` to the configured ones; all other flags replace. */
+function addRoots(tree: Tree, flags: Flags, sources: Sources): void {
+  if (flags.roots === undefined || flags.roots.length === 0) return;
+  const configured = isRecord(tree["files"]) && Array.isArray(tree["files"]["roots"]) ? tree["files"]["roots"] : [];
+  put(tree, ["files", "roots"], [...(configured as unknown[]), ...flags.roots], "--root", sources);
 }

@@ -78,11 +78,6 @@ function settingsOf(
   };
 }
 
-/** The profile for a new project file: `wanted`, else the detected kind. */
-export function profileToWrite(state: FolderState, wanted: string | undefined): string {
-  return wanted ?? state.detected?.kind ?? "general";
-}
-
 const maxPromptCharacters = 1_200;
 /** The question after the prompt must stay visible. */
 const maxPromptLines = 30;

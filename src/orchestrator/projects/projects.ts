@@ -11,7 +11,7 @@ import { realFolder } from "../storage/work-tree.ts";
 import { profileNames } from "../config/profiles.ts";
 import { nearestNames } from "../util/nearest.ts";
 import { type Timers, systemTimers } from "../util/timers.ts";
-import { callerProject, noProfile, profileToWrite, questionFor, waitingParts } from "./caller-project.ts";
+import { callerProject, noProfile, questionFor, waitingParts } from "./caller-project.ts";
 import { type Detected, type FolderState, createFolderStates, createProjectWatches } from "./folder-state.ts";
 import { type WrittenFile, differsOnlyBy, isWithin, ollmName, projectFileName } from "./ollm-folder.ts";
 import { createTrustStore } from "./trust.ts";
@@ -306,4 +306,9 @@ profile: ${profile}${because}
 
 # Templates of the project are next to this file: .ollm/templates/NAME.yaml
 `;
+}
+
+/** The profile for a new project file: `wanted`, else the detected kind. */
+function profileToWrite(state: FolderState, wanted: string | undefined): string {
+  return wanted ?? state.detected?.kind ?? "general";
 }

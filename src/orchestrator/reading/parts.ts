@@ -101,11 +101,6 @@ export interface PartNotes {
   readonly tokens: number;
 }
 
-/** Whether notes say that their part has nothing to do with the task. */
-export function areEmpty(notes: string): boolean {
-  return /^\W*(?:NOTHING|none|n\/a)?\W*$/i.test(notes);
-}
-
 /** Several notes become fewer. */
 export function joiningPrompt(question: string, notes: readonly PartNotes[]): string {
   return [

@@ -18,7 +18,6 @@ import {
   type PreparedParts,
   PartsTotals,
   answeringPrompt,
-  areEmpty,
   groupsOf,
   joiningPrompt,
   longRequest,
@@ -365,4 +364,9 @@ function tokensIn({ text, completionTokens }: GenerateResult): number {
 
 function tokensOf(notes: readonly PartNotes[]): number {
   return notes.reduce((sum, { tokens }) => sum + tokens, 0);
+}
+
+/** Whether notes say that their part has nothing to do with the task. */
+function areEmpty(notes: string): boolean {
+  return /^\W*(?:NOTHING|none|n\/a)?\W*$/i.test(notes);
 }

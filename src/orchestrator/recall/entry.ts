@@ -104,12 +104,6 @@ export function expiryOf(ttlSeconds: number, nowMs: number): string {
   return new Date(nowMs + ttlSeconds * 1_000).toISOString();
 }
 
-/** The new expiry of an entry that is saved again: after the same time as before. Undefined for one without expiry. */
-export function expiryAgain({ updatedAt, expiresAt }: MemoryEntry, nowMs: number): string | undefined {
-  if (expiresAt === undefined) return undefined;
-  return new Date(nowMs + Math.max(0, Date.parse(expiresAt) - Date.parse(updatedAt))).toISOString();
-}
-
 /** Known formats. Each pattern repeats only one class of characters, so matching is linear. */
 const patterns: readonly {
   readonly what: string;

@@ -19,7 +19,7 @@ import type { Log } from "../api/log.ts";
 import { advice } from "../api/next-step.ts";
 import type { DocumentFiles } from "../storage/document-files.ts";
 import type { Embed } from "./vector-cache.ts";
-import { checkValue, expiryAgain, expiryOf, findSecret, idOf, normaliseKey, normaliseTags } from "./entry.ts";
+import { checkValue, expiryOf, findSecret, idOf, normaliseKey, normaliseTags } from "./entry.ts";
 import { composeInjection } from "./inject.ts";
 import { checkImport, exportEntries, pageOf, parseExport } from "./markdown.ts";
 import { type MemoryId, type MemorySearch, createMemorySearch } from "./search.ts";
@@ -365,4 +365,10 @@ function isHidden(
   store: { get(id: MemoryId): MemoryEntry | undefined },
 ): boolean {
   return scope === "global" && folder !== undefined && store.get(idOf(folder, key)) !== undefined;
+}
+
+/** The new expiry of an entry that is saved again: after the same time as before. Undefined for one without expiry. */
+function expiryAgain({ updatedAt, expiresAt }: MemoryEntry, nowMs: number): string | undefined {
+  if (expiresAt === undefined) return undefined;
+  return new Date(nowMs + Math.max(0, Date.parse(expiresAt) - Date.parse(updatedAt))).toISOString();
 }

@@ -5,7 +5,7 @@ import { basename, dirname, extname, isAbsolute, join, relative, sep } from "nod
 import { InvalidRequest, StoreFailed } from "../api/errors.ts";
 import { type NextStep, advice } from "../api/next-step.ts";
 import { replaceFile, openRegular } from "../storage/replace-file.ts";
-import { type TemplateFile, type TemplateText, maxTemplateBytes, parseTemplate } from "./parse-file.ts";
+import { type TemplateText, maxTemplateBytes, parseTemplate } from "./parse-file.ts";
 import { codeOf } from "../util/message-of.ts";
 
 /** More files than these are not templates. */
@@ -182,12 +182,6 @@ export const renameOrOverwrite: readonly NextStep[] = [
   advice("choose another name"),
   { step: "setArgument", argument: "overwrite", to: true },
 ];
-
-/** A template as YAML, with its texts as literal blocks. Parsing it gives the same template. */
-export async function templateYaml(file: TemplateFile): Promise<string> {
-  const { stringify } = await import("yaml");
-  return stringify(file, { lineWidth: 0, blockQuote: "literal", aliasDuplicateObjects: false });
-}
 
 /**
  * Writes the file and creates its folder; resolves when it is on disk. Links may not lead out of `inside`. Throws

@@ -23,7 +23,6 @@ import {
   createTemplateFolder,
   removeTemplate,
   renameOrOverwrite,
-  templateYaml,
   writeTemplate,
 } from "./folder.ts";
 import { type TemplateFile, builtInTemplates, nameProblem, parseTemplate } from "./parse-file.ts";
@@ -299,4 +298,10 @@ function fileOf(request: CreateTemplateRequest): TemplateFile {
 /** Whether the user approved exactly these bytes. */
 function isApproved(project: CallerContext["project"], file: string, sha256: string): boolean {
   return project?.templates?.some((approved) => approved.file === file && approved.sha256 === sha256) === true;
+}
+
+/** A template as YAML, with its texts as literal blocks. Parsing it gives the same template. */
+async function templateYaml(file: TemplateFile): Promise<string> {
+  const { stringify } = await import("yaml");
+  return stringify(file, { lineWidth: 0, blockQuote: "literal", aliasDuplicateObjects: false });
 }

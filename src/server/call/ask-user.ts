@@ -1,10 +1,8 @@
 import { type InputRequiredResult, inputRequired } from "@modelcontextprotocol/server";
 import { InvalidRequest, type NeededField, type NeedsInput } from "../../orchestrator/api/errors.ts";
 import { approvalIn, projectApproval } from "../../orchestrator/api/facade-templates.ts";
-import type { ToolDefinition } from "../../tools/definition.ts";
 import { type View, type Caller, homeOf } from "./caller.ts";
 import type { Call } from "./call.ts";
-import { isShell } from "../../orchestrator/api/types.ts";
 import { callerContext } from "./offered-tools.ts";
 import { defined } from "../../orchestrator/util/defined.ts";
 import { isRecord } from "../../orchestrator/util/parse-json.ts";
@@ -113,11 +111,6 @@ export function missingInput({ message, fields, userOnly }: NeedsInput): Invalid
 
 /** Key of the question about the project; a tool's own questions have another, as a call may have both. */
 const projectKey = "project";
-
-/** Whether this call may ask about a project that waits for approval. */
-export function mayAskAboutProject(tool: ToolDefinition, facts: Call, { askedProjects }: Caller): boolean {
-  return tool.usesProject === true && askedProjects !== undefined && facts.canAsk && !isShell(facts.client);
-}
 
 /**
  * Asks the user to approve what the caller's project brings along, before the first call that would use it: once per

@@ -1,3 +1,4 @@
+import { isShell } from "../../orchestrator/api/types.ts";
 import { type CallToolResult, type InputRequiredResult, ProtocolError } from "@modelcontextprotocol/server";
 import { errorKey } from "../../next-steps/render.ts";
 import type { Job } from "../../orchestrator/api/facade.ts";
@@ -10,16 +11,7 @@ import { type View, type Caller, homeOf, rootsOf } from "./caller.ts";
 import { allowedRoots, foldersOfUris } from "../files/allowed-paths.ts";
 import { createFiles } from "../files/files.ts";
 import { textFor, withErrors } from "../files/hide-paths.ts";
-import {
-  answersTo,
-  askAboutProject,
-  isAnswered,
-  mayAskAboutProject,
-  missingInput,
-  notAgreed,
-  question,
-  withAnswers,
-} from "./ask-user.ts";
+import { answersTo, askAboutProject, isAnswered, missingInput, notAgreed, question, withAnswers } from "./ask-user.ts";
 import { type Call, type CallOutcome, failureOf, successOf, callEnd } from "./call.ts";
 import { errorDataOf, errorText, wordedFor } from "./error-text.ts";
 import { callerContext, checkOffered } from "./offered-tools.ts";
@@ -374,4 +366,9 @@ export class DetachableRun {
     if (end === "disconnected" && this.#current?.kind === "pull") this.#detach(this.#current);
     else this.#own.abort(end);
   };
+}
+
+/** Whether this call may ask about a project that waits for approval. */
+function mayAskAboutProject(tool: ToolDefinition, facts: Call, { askedProjects }: Caller): boolean {
+  return tool.usesProject === true && askedProjects !== undefined && facts.canAsk && !isShell(facts.client);
 }

@@ -25,7 +25,6 @@ import {
 } from "./policy.ts";
 import {
   type StreamLimits,
-  allowOrigin,
   answerError,
   answerJson,
   preflightHeaders,
@@ -367,4 +366,11 @@ class Routes {
     this.#subscriptions.close();
     await Promise.all([this.closeSessions(), this.#modern.close()]);
   }
+}
+
+/** Sets the CORS headers; called only for origins on the list. */
+function allowOrigin(response: ServerResponse, origin: string): void {
+  response.setHeader("access-control-allow-origin", origin);
+  response.setHeader("access-control-expose-headers", "mcp-session-id, mcp-protocol-version, www-authenticate");
+  response.setHeader("vary", "Origin");
 }

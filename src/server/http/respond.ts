@@ -268,13 +268,6 @@ const hiddenHeaders: ReadonlySet<string> = new Set(
   "authorization cookie connection content-length transfer-encoding expect".split(" "),
 );
 
-/** Sets the CORS headers; called only for origins on the list. */
-export function allowOrigin(response: ServerResponse, origin: string): void {
-  response.setHeader("access-control-allow-origin", origin);
-  response.setHeader("access-control-expose-headers", "mcp-session-id, mcp-protocol-version, www-authenticate");
-  response.setHeader("vary", "Origin");
-}
-
 /** Headers of the answer to a preflight of an approved origin. */
 export const preflightHeaders = {
   ...commonHeaders,

@@ -62,19 +62,23 @@ export async function runHere(
     workingDirectory: folder,
     readInput: () => Promise.resolve(input),
   };
-  const commands = createCommands(async (work) => {
-    code = await work(io);
-  });
-  captureErrors(commands, io.stderr);
   try {
-    await commands.parseAsync(
-      withRepeatedFiles(words, (name) => isFileIn(name, folder)),
-      { from: "user" },
-    );
+    code = await runCommand(io, ...withRepeatedFiles(words, (name) => isFileIn(name, folder)));
   } catch (error) {
     code = usageError(error) ?? report(error, io);
   }
   return { code, stdout, stderr };
+}
+
+/** The exit code of a command with these surroundings. Rejects for wrong usage, and for what its command does not report. */
+export async function runCommand(io: CommandIo, ...words: readonly string[]): Promise<number> {
+  let code = 0;
+  const commands = createCommands(async (work) => {
+    code = await work(io);
+  });
+  captureErrors(commands, io.stderr);
+  await commands.parseAsync(words, { from: "user" });
+  return code;
 }
 
 /** Where commander writes wrong usage: else to this process's stderr. */

@@ -1,17 +1,10 @@
 import { writeFile } from "node:fs/promises";
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import {
-  addMemory,
-  exportMemory,
-  forgetMemory,
-  importMemory,
-  listMemory,
-  searchMemory,
-  showMemory,
-} from "../../../src/cli/commands/memory.ts";
+import { addMemory, forgetMemory } from "../../../src/cli/commands/memory.ts";
 import { makeDaemonHome, type DaemonHome } from "../../support/daemon-home.ts";
 import { writeFiles } from "../../support/project-client.ts";
+import { runCommand } from "./built-shell.ts";
 
 let home: DaemonHome;
 beforeEach(async () => {
@@ -33,33 +26,33 @@ const add = (key: string, value: string, options: Parameters<typeof addMemory>[2
 
 describe("ollm memory", () => {
   it("adds, finds, shows and forgets", async () => {
-    expect((await ran((io) => listMemory({}, io))).out).toBe("No memories.\n");
+    expect((await ran((io) => runCommand(io, "memory", "list"))).out).toBe("No memories.\n");
     expect(await add("deploy", "make ship, region fra")).toEqual({ code: 0, out: "Remembered deploy\n", err: "" });
     await add("tone", "short and dry", { category: "preference", pin: true });
     expect((await add("deploy", "make ship", { tag: ["ci"] })).out).toBe(
       "Remembered deploy, in place of: make ship, region fra\n",
     );
-    expect((await ran((io) => listMemory({}, io))).out).toMatch(
+    expect((await ran((io) => runCommand(io, "memory", "list"))).out).toMatch(
       /^KEY +VALUE +KIND +CHANGED\ntone +short and dry +preference .*\ndeploy +make ship +fact .*\n$/,
     );
-    expect(await ran((io) => searchMemory(["deplyo"], {}, io))).toMatchObject({
+    expect(await ran((io) => runCommand(io, "memory", "search", "deplyo"))).toMatchObject({
       code: 0,
       out: expect.stringMatching(/\ndeploy +make ship .*\nfound by words\n$/) as string,
     });
-    expect(await ran((io) => searchMemory(["cat"], {}, io))).toEqual({
+    expect(await ran((io) => runCommand(io, "memory", "search", "cat"))).toEqual({
       code: 1,
       out: "No memory matches (searched by words).\n",
       err: "",
     });
-    const shown = await ran((io) => showMemory("deploy", {}, io));
+    const shown = await ran((io) => runCommand(io, "memory", "show", "deploy"));
     expect(shown.out).toMatch(/^make ship\nfact\ntags ci\nsource user\n/);
     expect(shown.out).toContain("previous value: make ship, region fra\n");
-    expect(await ran((io) => showMemory("deplo", {}, io))).toMatchObject({
+    expect(await ran((io) => runCommand(io, "memory", "show", "deplo"))).toMatchObject({
       code: 1,
       err: expect.stringContaining('Did you mean "deploy"?') as string,
     });
     expect((await ran((io) => forgetMemory(["deploy"], {}, io))).out).toBe("Forgot deploy\n");
-    expect(JSON.parse((await ran((io) => listMemory({ json: true }, io))).out)).toMatchObject({
+    expect(JSON.parse((await ran((io) => runCommand(io, "memory", "list", "--json"))).out)).toMatchObject({
       total: 1,
       entries: [{ key: "tone", pinned: true, source: "user" }],
     });
@@ -104,21 +97,23 @@ describe("ollm memory", () => {
   });
 
   it.each([
-    ["JSON", {}, "backup.json"],
-    ["Markdown", { markdown: true }, "backup.md"],
+    ["JSON", [], "backup.json"],
+    ["Markdown", ["--markdown"], "backup.md"],
   ])("brings all entries, those of projects too, into another home as %s", async (_name, options, file) => {
     const project = path.join(home.folder, "work");
     await writeFiles(project, { "package.json": "{}" });
     await add("global", "first line\nsecond line", { category: "context", ttl: 3_600 });
     await add("deploy", "here", { project: true }, { workingDirectory: project });
-    const exported = await ran((io) => exportMemory(options, io));
+    const exported = await ran((io) => runCommand(io, "memory", "export", ...options));
     expect(exported).toMatchObject({ code: 0, err: "" });
     const backup = path.join(home.folder, file);
     await writeFile(backup, exported.out);
     await ran((io) => forgetMemory([], { all: true, yes: true }, io), { workingDirectory: project });
-    const imported = await ran((io) => importMemory(backup, {}, io));
+    const imported = await ran((io) => runCommand(io, "memory", "import", backup));
     expect(imported).toEqual({ code: 0, out: "Imported 2 entries.\n", err: "" });
-    const { entries } = JSON.parse((await ran((io) => exportMemory({ json: true }, io))).out) as { entries: object[] };
+    const { entries } = JSON.parse((await ran((io) => runCommand(io, "memory", "export", "--json"))).out) as {
+      entries: object[];
+    };
     expect(entries).toHaveLength(2);
     expect(entries).toEqual(
       expect.arrayContaining([
@@ -138,29 +133,29 @@ describe("ollm memory", () => {
     // Escaped, each character is two in a message of at most 4 MiB.
     const entries = Array.from({ length: 100 }, (_unused, index) => ({ key: `k${index}`, value: '"'.repeat(50_000) }));
     const text = JSON.stringify({ version: 1, entries });
-    const imported = await ran((io) => importMemory(undefined, {}, io), { readInput: () => Promise.resolve(text) });
+    const imported = await ran((io) => runCommand(io, "memory", "import"), { readInput: () => Promise.resolve(text) });
     expect(imported).toEqual({ code: 0, out: "Imported 100 entries.\n", err: "" });
-    const exported = JSON.parse((await ran((io) => exportMemory({}, io))).out) as { entries: object[] };
+    const exported = JSON.parse((await ran((io) => runCommand(io, "memory", "export"))).out) as { entries: object[] };
     expect(exported.entries).toHaveLength(100);
     expect(exported.entries.at(-1)).toMatchObject(entries.at(-1) ?? {});
-    expect((await ran((io) => listMemory({ json: true }, io))).out).toContain('"total": 100');
+    expect((await ran((io) => runCommand(io, "memory", "list", "--json"))).out).toContain('"total": 100');
   });
 
   it("imports what is piped in, and says which entries it didn't take", async () => {
     const text = JSON.stringify({ version: 1, entries: [{ key: "a", value: "1" }, { key: "b" }] });
-    const imported = await ran((io) => importMemory(undefined, {}, io), { readInput: () => Promise.resolve(text) });
+    const imported = await ran((io) => runCommand(io, "memory", "import"), { readInput: () => Promise.resolve(text) });
     expect(`${imported.out}${imported.err}`).toMatch(/Imported 1[^]*"b": /);
-    const none = await ran((io) => importMemory(undefined, {}, io), { readInput: () => Promise.resolve("no json") });
+    const none = await ran((io) => runCommand(io, "memory", "import"), { readInput: () => Promise.resolve("no json") });
     expect(none.code).not.toBe(0);
     expect(none.err).toContain("the text is not JSON");
-    const missing = await ran((io) => importMemory("nowhere.json", {}, io));
+    const missing = await ran((io) => runCommand(io, "memory", "import", "nowhere.json"));
     expect(missing).toMatchObject({ code: 2, err: expect.stringContaining("nowhere.json can't be read") as string });
   });
 
   it("shows nothing of what an entry would do to a terminal", async () => {
     await add("bad", "red \u001b[31m text");
-    for (const command of [listMemory, (_o: object, io: Io) => showMemory("bad", {}, io)]) {
-      expect((await ran((io) => command({}, io))).out).not.toContain("\u001b");
+    for (const words of [["list"], ["show", "bad"]]) {
+      expect((await ran((io) => runCommand(io, "memory", ...words))).out).not.toContain("\u001b");
     }
   });
 });

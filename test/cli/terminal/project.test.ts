@@ -1,9 +1,9 @@
 import { mkdir, readFile, realpath } from "node:fs/promises";
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { detectProject, initProject, showProject, trustProject } from "../../../src/cli/commands/project.ts";
 import { makeDaemonHome, type DaemonHome } from "../../support/daemon-home.ts";
 import { writeFiles } from "../../support/project-client.ts";
+import { runCommand } from "./built-shell.ts";
 
 let daemon: DaemonHome;
 let folder: string;
@@ -35,56 +35,58 @@ describe("ollm project", () => {
   it("detects a project, writes its file, shows it, and does not overwrite it", async () => {
     await writeFiles(folder, { "tsconfig.json": "{}", "package.json": "{}" });
     const detecting = terminal();
-    expect(await detectProject(undefined, { json: true }, detecting.io)).toBe(0);
+    expect(await runCommand(detecting.io, "project", "detect", "--json")).toBe(0);
     expect(JSON.parse(detecting.printed())).toEqual({
       folder,
       kind: "typescript",
       evidence: ["tsconfig.json"],
     });
     const writing = terminal();
-    expect(await initProject(undefined, { profile: "documentation" }, writing.io)).toBe(0);
+    expect(await runCommand(writing.io, "project", "init", "--profile", "documentation")).toBe(0);
     expect(await readFile(path.join(folder, ".ollm", "project.yaml"), "utf8")).toContain("profile: documentation");
     const again = terminal();
-    expect(await initProject(undefined, {}, again.io)).toBe(1);
+    expect(await runCommand(again.io, "project", "init")).toBe(1);
     expect(again.said()).toContain("already exists");
     const showing = terminal();
-    expect(await showProject(undefined, {}, showing.io)).toBe(0);
+    expect(await runCommand(showing.io, "project", "show")).toBe(0);
     expect(showing.printed()).toContain("profile    documentation");
   });
 
   it("rejects a folder that does not exist", async () => {
     const missing = path.join(folder, "missing");
-    await expect(detectProject("missing", {}, terminal().io)).rejects.toThrow(`${missing} is not a folder`);
+    await expect(runCommand(terminal().io, "project", "detect", "missing")).rejects.toThrow(
+      `${missing} is not a folder`,
+    );
   });
 
   it("approves a project only if the user agrees", async () => {
     await writeFiles(folder, { ".ollm/project.yaml": "systemPrompt: Be brief.\n" });
     const refusing = terminal("n");
-    expect(await trustProject(undefined, {}, refusing.io)).toBe(1);
+    expect(await runCommand(refusing.io, "project", "trust")).toBe(1);
     const untyped = terminal();
-    expect(await trustProject(undefined, {}, untyped.io)).toBe(2);
+    expect(await runCommand(untyped.io, "project", "trust")).toBe(2);
     expect(untyped.said()).toContain("add --yes");
     const agreeing = terminal("y");
-    expect(await trustProject(undefined, {}, agreeing.io)).toBe(0);
+    expect(await runCommand(agreeing.io, "project", "trust")).toBe(0);
     expect(agreeing.questions[0]).toContain("> Be brief.");
     const showing = terminal();
-    expect(await showProject(undefined, { json: true }, showing.io)).toBe(0);
+    expect(await runCommand(showing.io, "project", "show", "--json")).toBe(0);
     expect(JSON.parse(showing.printed())).toMatchObject({ system_prompt: "Be brief." });
   });
 
   it("shows what --yes approves, or that there is nothing to approve", async () => {
     const nothing = terminal();
     await writeFiles(folder, { "go.mod": "module x\n" });
-    expect(await trustProject(undefined, { yes: true }, nothing.io)).toBe(0);
+    expect(await runCommand(nothing.io, "project", "trust", "--yes")).toBe(0);
     expect(nothing.printed()).toContain("has nothing to approve");
     await writeFiles(folder, { ".ollm/project.yaml": "model: smollm2:135m\n" });
     const agreeing = terminal();
-    expect(await trustProject(undefined, { yes: true }, agreeing.io)).toBe(0);
+    expect(await runCommand(agreeing.io, "project", "trust", "--yes")).toBe(0);
     expect(agreeing.said()).toContain("Model: smollm2:135m");
   });
 
   it("rejects the home folder", async () => {
     const { io } = terminal();
-    await expect(initProject(daemon.folder, {}, io)).rejects.toThrow("is your home folder");
+    await expect(runCommand(io, "project", "init", daemon.folder)).rejects.toThrow("is your home folder");
   });
 });

@@ -2,10 +2,9 @@ import { readFile, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { pathToFileURL } from "node:url";
 import { afterEach, beforeEach, expect, it } from "vitest";
-import { removeModels } from "../../../src/cli/commands/models.ts";
 import { Cancelled } from "../../../src/orchestrator/api/errors.ts";
 import { makeDaemonHome, type DaemonHome } from "../../support/daemon-home.ts";
-import { runBuilt } from "./built-shell.ts";
+import { runBuilt, runCommand } from "./built-shell.ts";
 
 let home: DaemonHome;
 
@@ -18,17 +17,17 @@ afterEach(async () => home.close());
 it("Ctrl-C at a question ends the command with 130 and changes nothing", async () => {
   const io = home.io();
   const asked: string[] = [];
-  const code = await removeModels(
-    ["smollm2:135m"],
-    {},
+  const code = await runCommand(
     {
       ...io,
       isTerminal: true,
-      ask(question) {
+      ask(question: string) {
         asked.push(question);
         return Promise.reject(new Cancelled("interrupted"));
       },
     },
+    "rm",
+    "smollm2:135m",
   );
   expect({ code, said: io.err.join(""), asked }).toEqual({
     code: 130,

@@ -3,10 +3,9 @@ import { once } from "node:events";
 import { mkdir, readFile, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { beforeEach, describe, expect, it, onTestFinished } from "vitest";
-import { askOnce } from "../../../src/cli/commands/run.ts";
 import { builtCommand } from "../../support/stdio-client.ts";
 import { createGate } from "../../support/fake-engine.ts";
-import { useShellHome } from "./built-shell.ts";
+import { useShellHome, runCommand } from "./built-shell.ts";
 
 const { home, shareAnother, useOwn, ollm, built, chats, lastPrompt } = useShellHome();
 
@@ -160,7 +159,7 @@ describe("run", () => {
   it("starts no daemon for a call without words at a terminal", async () => {
     await useOwn();
     const io = home().io();
-    expect(await askOnce([], {}, { ...io, isTerminal: true })).toBe(2);
+    expect(await runCommand({ ...io, isTerminal: true }, "run")).toBe(2);
     expect(io.err.join("")).toContain("or run `ollm chat` in a terminal to chat");
     expect(() => home().claim()).toThrow("no daemon claimed");
   });

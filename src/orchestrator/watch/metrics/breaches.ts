@@ -2,7 +2,6 @@ import type { Advice } from "../../api/facade-status.ts";
 import type { Emit, EndedAttempt, EndedRequest } from "../../api/events.ts";
 import type { Log } from "../../api/log.ts";
 import type { Timers } from "../../util/timers.ts";
-import { hasWorked } from "./counts.ts";
 import {
   type Breach,
   type Limits,
@@ -184,4 +183,10 @@ export class Breaches {
       evictions: (model) => this.#evictions.filter((each) => each.model === model && each.atMs > sinceMs).length,
     };
   }
+}
+
+/** Whether a request or an attempt worked; undefined if it says nothing of that: cancelled, or refused for what it asked. */
+function hasWorked(error: EndedAttempt["error"]): boolean | undefined {
+  if (error === undefined) return true;
+  return error.blames === "request" ? undefined : false;
 }

@@ -95,12 +95,6 @@ function countError({ errors }: Counts, { code }: NonNullable<EndedAttempt["erro
   errors[code] = (errors[code] ?? 0) + 1;
 }
 
-/** Whether a request or an attempt worked; undefined if it says nothing of that: cancelled, or refused for what it asked. */
-export function hasWorked(error: EndedAttempt["error"]): boolean | undefined {
-  if (error === undefined) return true;
-  return error.blames === "request" ? undefined : false;
-}
-
 /** Adds what money is computed from. `countOf` finds or makes the count of this day, task and client. */
 export function countMoney(
   { client, task, attempts, fileTokens, error }: EndedRequest,

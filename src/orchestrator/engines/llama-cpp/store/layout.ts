@@ -1,6 +1,6 @@
 import { createHash, randomBytes } from "node:crypto";
 import { createReadStream } from "node:fs";
-import { type FileHandle, mkdir, readdir, rmdir, stat } from "node:fs/promises";
+import { type FileHandle, mkdir, stat } from "node:fs/promises";
 import path from "node:path";
 import { StoreFailed } from "../../../api/errors.ts";
 import { syncFolder, writeAside, NotRegular, openRegular } from "../../../storage/replace-file.ts";
@@ -101,15 +101,6 @@ async function openRegularFile(file: string): Promise<FileHandle> {
   if ((await handle.stat()).isFile()) return handle;
   await handle.close();
   throw new StoreFailed(`${file} is not a regular file`);
-}
-
-/** Removes `folder` and its parents, up to but not including `root`, as long as they are empty. */
-export async function removeEmptyFolders(folder: string, root: string): Promise<void> {
-  for (let current = folder; current.startsWith(root + path.sep); current = path.dirname(current)) {
-    const entries = await readdir(current);
-    if (entries.length > 0) return;
-    await rmdir(current);
-  }
 }
 
 /** Writes all of `bytes` at `position`. */

@@ -1,3 +1,5 @@
+import { readdir } from "node:fs/promises";
+import { rmdir } from "node:fs/promises";
 import { access, constants, rm, statfs } from "node:fs/promises";
 import path from "node:path";
 import { InvalidConfig, InvalidRequest, StoreFailed, UnknownModel } from "../../../api/errors.ts";
@@ -18,7 +20,7 @@ import { pruneAbandoned, removeUnreferenced } from "./commit.ts";
 import type { RetryOptions } from "../../../util/retry.ts";
 import type { DownloadEvent } from "../../download.ts";
 import type { HttpGet } from "../../http.ts";
-import { type WriteAt, errorText, readSmallFile, removeEmptyFolders, storeLayout, writeAt } from "./layout.ts";
+import { type WriteAt, errorText, readSmallFile, storeLayout, writeAt } from "./layout.ts";
 import { MAX_MANIFEST_BYTES } from "./manifest.ts";
 import { type StoreReader, type StoredModel, createStoreReader } from "./reader.ts";
 import type { RegistrySettings } from "./registry-client.ts";
@@ -232,4 +234,13 @@ export interface StoreContext {
   readonly downloads: JoinedWorks<void, DownloadEvent>;
   /** The model that the engine would use for that name: own before foreign. */
   findUsable(name: ModelName): Promise<StoredModel | undefined>;
+}
+
+/** Removes `folder` and its parents, up to but not including `root`, as long as they are empty. */
+async function removeEmptyFolders(folder: string, root: string): Promise<void> {
+  for (let current = folder; current.startsWith(root + path.sep); current = path.dirname(current)) {
+    const entries = await readdir(current);
+    if (entries.length > 0) return;
+    await rmdir(current);
+  }
 }
