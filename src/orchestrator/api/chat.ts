@@ -1,4 +1,5 @@
 /** Conversations and texts as programs send them, and as engines read them. */
+import type { Cost } from "./cost.ts";
 import type { Sampling } from "./sampling.ts";
 import type { AudioInput, JsonSchema } from "./types.ts";
 
@@ -83,4 +84,6 @@ export interface EmbedResult {
   readonly queueMs: number;
   readonly loadMs: number;
   readonly totalMs: number;
+  /** Absent for an engine without prices. */
+  readonly cost?: Cost;
 }

@@ -189,7 +189,7 @@ export async function embedTexts(
       const attemptedAtMs = steady();
       const where = { model: found.name, engine: engine.id, isLocal: entry.candidate.trust === "local" };
       try {
-        const { vectors, promptTokens, ...times } = await embedWith(
+        const { vectors, promptTokens, cost, ...times } = await embedWith(
           world,
           caller,
           entry,
@@ -205,6 +205,7 @@ export async function embedTexts(
           vectors,
           promptTokens,
           ...times,
+          ...defined({ cost }),
           totalMs: steady() - startedAtMs,
         };
       } catch (error) {
@@ -226,7 +227,7 @@ async function embedWith(
   { located, candidate }: LocatedCandidate,
   texts: readonly string[],
   longestTokens: number,
-): Promise<Pick<EmbedResult, "vectors" | "promptTokens" | "queueMs" | "loadMs">> {
+): Promise<Pick<EmbedResult, "vectors" | "promptTokens" | "queueMs" | "loadMs" | "cost">> {
   const { engine, model } = located;
   const { signal } = caller;
   const { embedding } = engine;

@@ -175,7 +175,7 @@ export class SpendingLedger {
     model: string,
     texts: readonly string[],
     work: () => Promise<Result>,
-  ): Promise<Result> {
+  ): Promise<Result & { readonly cost?: Cost }> {
     const promptTokens = texts.reduce((tokens, text) => tokens + estimateTokens(text), 0);
     const worst = worstTokens({ promptTokens, maxTokens: 0 });
     const bill = await this.reserve(engine, model, worst);
@@ -183,8 +183,8 @@ export class SpendingLedger {
       const result = await work();
       // A count far below the estimate is none: the budget would last longer than it does.
       const isWrong = isTooFew(result.promptTokens, promptTokens);
-      await bill?.settle(isWrong ? worst : { promptTokens: result.promptTokens, completionTokens: 0 }, isWrong);
-      return result;
+      const tokens = isWrong ? worst : { promptTokens: result.promptTokens, completionTokens: 0 };
+      return { ...result, ...defined({ cost: (await bill?.settle(tokens, isWrong))?.cost }) };
     } finally {
       await bill?.release();
     }

@@ -3,6 +3,7 @@
  * it. Pure, except for what a route asks of the orchestrator; `http/doors.ts` serves them.
  */
 import type { CallerContext } from "../../orchestrator/api/types.ts";
+import type { EmbedResult } from "../../orchestrator/api/chat.ts";
 import { InvalidRequest, UnknownModel } from "../../orchestrator/api/errors.ts";
 import type { GenerateRequest, GenerateResult, Orchestrator } from "../../orchestrator/api/facade.ts";
 import { nearestNames } from "../../orchestrator/util/nearest.ts";
@@ -40,6 +41,8 @@ export interface DoorCall {
   readonly named: (model: string) => NamedModel;
   /** Writes a line of a stream; the answer is then what was written. */
   readonly write: (line: object) => void;
+  /** What the headers `ollm-*` of an answer say. */
+  readonly told: (seen: Partial<Pick<EmbedResult, "model" | "queueMs" | "loadMs" | "cost">>) => void;
 }
 
 /** A conversation that a program sends. */

@@ -64,7 +64,7 @@ async function loadOrUnload(call: DoorCall, bare: BareRequest): Promise<object> 
     await orchestrator.unloadModels(caller, name);
     return end("unload");
   }
-  const { contextTokens: window } = (await orchestrator.describeModel(caller, name)).model;
+  const { name: found, contextTokens: window } = (await orchestrator.describeModel(caller, name)).model;
   const operation = await orchestrator.loadModel(caller, {
     model: name,
     // Ollama, too, loads with its window at most.
@@ -74,6 +74,7 @@ async function loadOrUnload(call: DoorCall, bare: BareRequest): Promise<object> 
     }),
   });
   const { loadMs } = await operation.follow(caller.signal);
+  call.told({ model: found, loadMs });
   return end("load", { total_duration: nanoseconds(Date.now() - startedAtMs), load_duration: nanoseconds(loadMs) });
 }
 
@@ -106,7 +107,11 @@ async function embedOne(call: DoorCall): Promise<object> {
 
 async function vectorsOf(call: DoorCall, asked: string, texts: readonly string[]) {
   const { orchestrator, caller, named } = call;
-  if (texts.length > 0) return orchestrator.embed(caller, { ...defined({ model: named(asked).model }), texts });
+  if (texts.length > 0) {
+    const embedded = await orchestrator.embed(caller, { ...defined({ model: named(asked).model }), texts });
+    call.told(embedded);
+    return embedded;
+  }
   const none = { vectors: [], promptTokens: 0, queueMs: 0 };
   const operation = await orchestrator.loadModel(caller, { model: await modelNamed(call, asked) });
   const { loadMs } = await operation.follow(caller.signal);

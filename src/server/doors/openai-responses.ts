@@ -64,16 +64,21 @@ const custom = z.object({
   description: may(z.string()),
   format: may(z.object({ type: z.string(), syntax: may(z.string()), definition: may(z.string()) })),
 });
-/** Others run on the service's machines (`web_search`), so a model is not told of them. */
-const hosted = z.object({ type: z.string() }).transform(() => ({ type: "hosted" as const }));
-const plainTool = z.union([fn, custom]);
+const plainTool = z.discriminatedUnion("type", [fn, custom]);
+const callable = ["function", "custom", "namespace"];
+/** Others run on the service's machines (`web_search`), or have a form of their own: a model is not told of them. */
 const tool = z.preprocess(
-  (given) => given,
-  z.union(
+  (given) => {
+    const { type } = (given ?? {}) as { readonly type?: unknown };
+    return typeof type === "string" && !callable.includes(type) ? { type: "other", name: type } : given;
+  },
+  z.discriminatedUnion(
+    "type",
     [
-      plainTool,
+      fn,
+      custom,
       z.object({ type: z.literal("namespace"), name: z.string().min(1), tools: z.array(plainTool) }),
-      hosted.refine((_given) => true),
+      z.object({ type: z.literal("other"), name: z.string() }),
     ],
     { error: ({ input }) => `a tool of type ${typeOf(input)} can't be read here` },
   ),
@@ -86,7 +91,12 @@ const toolChoice = z.union(
     named,
     z.object({ type: z.literal("allowed_tools"), mode: z.enum(["auto", "required"]), tools: z.array(named) }),
   ],
-  { error: "must be none, auto, required, a function or allowed_tools with functions" },
+  {
+    error: ({ input }) =>
+      typeof input === "object"
+        ? `a tool of type ${typeOf(input)} can't be called here: name a function, or functions in allowed_tools`
+        : "must be none, auto, required, a function or allowed_tools with functions",
+  },
 );
 
 const stateless = "nothing is stored here: send the whole input, and leave it out";
@@ -128,7 +138,11 @@ export function readResponse(given: unknown): DoorChat {
   const read = parsed(body, given);
   const { model, stream, instructions, temperature: heat, top_p, text, reasoning } = read;
   const known = new Map<string, KnownTool>();
-  const tools = (read.tools ?? []).flatMap((each) => toolsOf(each, known));
+  const { tools: all = [] } = read;
+  const tools = all.flatMap((each) => toolsOf(each, known));
+  const others = all.flatMap((each) => (each.type === "other" ? `tools.${each.name}` : []));
+  if (tools.length === 0 && others.length > 0 && read.tool_choice === "required")
+    throw new InvalidRequest(`tool_choice: required, but none of the tools can be called here: ${others.join(", ")}`);
   const conversation = new Conversation(instructions);
   for (const each of read.input) conversation.add(each);
   const messages = conversation.end();
@@ -137,7 +151,7 @@ export function readResponse(given: unknown): DoorChat {
   return {
     model,
     isStream: stream === true,
-    ignored: Object.keys(given as object).filter((name) => !(name in body.shape)),
+    ignored: [...Object.keys(given as object).filter((name) => !(name in body.shape)), ...new Set(others)],
     writer: new ResponseWriter(given as object, model, known),
     request: {
       prompt: lastQuestion(messages),
@@ -162,7 +176,7 @@ function toolsOf(
   known: Map<string, KnownTool>,
   namespace?: string,
 ): readonly ToolDefinition[] {
-  if (given.type === "hosted") return [];
+  if (given.type === "other") return [];
   if (given.type === "namespace") return given.tools.flatMap((each) => toolsOf(each, known, given.name));
   const { type: kind, name, description } = given;
   const flat = flatName(name, namespace);

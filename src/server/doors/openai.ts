@@ -26,12 +26,11 @@ const embedding = z.object({
   dimensions: may(z.int().min(1)),
 });
 
-async function embed({ orchestrator, caller, body, named }: DoorCall): Promise<object> {
+async function embed({ orchestrator, caller, body, named, told }: DoorCall): Promise<object> {
   const { model: asked, input, encoding_format: encoding, dimensions } = parsed(embedding, body);
-  const { model, vectors, promptTokens } = await orchestrator.embed(caller, {
-    texts: input,
-    ...defined({ model: named(asked).model }),
-  });
+  const embedded = await orchestrator.embed(caller, { texts: input, ...defined({ model: named(asked).model }) });
+  const { model, vectors, promptTokens } = embedded;
+  told(embedded);
   const [{ length } = []] = vectors;
   if (dimensions !== undefined && dimensions !== length)
     throw new InvalidRequest(

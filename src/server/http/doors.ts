@@ -176,16 +176,19 @@ class Exchange {
   ): Promise<void> {
     const { query, response } = this.#asked;
     this.#failed = (failure) => this.#write(`${JSON.stringify(this.#door.errorBody(failure))}\n`);
+    let seen: Parameters<DoorCall["told"]>[0] = {};
     const answer = await route({
       ...given,
+      told: (told) => (seen = told),
       query,
       mapped: Object.keys(this.#world.settings().modelNames).filter((name) => !/[*?[\]{}()!+@|]/.test(name)),
       named: (model) => this.#named(given, model),
       write: (line) => this.#write(`${JSON.stringify(line)}\n`),
     });
+    this.#model = seen.model;
     if (response.headersSent) response.end();
     else if (typeof answer === "string") answerJson(response, 200, answer, { "content-type": "text/plain" });
-    else answerJson(response, 200, answer === undefined ? "" : JSON.stringify(answer));
+    else answerJson(response, 200, answer === undefined ? "" : JSON.stringify(answer), headersOf(seen));
   }
 
   #named({ orchestrator, caller }: Pick<DoorCall, "orchestrator" | "caller">, name: string): NamedModel {
@@ -267,7 +270,7 @@ class Exchange {
 }
 
 type Write = (bytes: string, headers?: Readonly<Record<string, string>>) => void;
-type Seen = Pick<Progress, "model" | "reason" | "queueMs" | "loadMs">;
+type Seen = Pick<Progress, "model" | "reason" | "queueMs" | "loadMs"> & Pick<GenerateResult, "cost">;
 
 /** One answer as a stream: begun with the first piece of it, or when it takes long. */
 class Stream {
@@ -339,7 +342,7 @@ const trailers = ["ollm-cached-tokens", "ollm-cost"];
 
 /** `ollm-model`, `ollm-reason` and the others that are known. */
 function headersOf(seen: Seen, result?: GenerateResult): Readonly<Record<string, string>> {
-  const { cachedPromptTokens, cost } = result ?? {};
+  const { cachedPromptTokens, cost = seen.cost } = result ?? {};
   const known: Readonly<Record<string, string | number | undefined>> = {
     "ollm-model": result?.model ?? seen.model,
     "ollm-reason": result?.reason ?? seen.reason,
@@ -373,12 +376,7 @@ const statuses: Readonly<Record<string, number>> = {
 };
 
 /** What lasts until the user changes something, and an answer that was asked for again here already. */
-const notAgain: ReadonlySet<string> = new Set([
-  "engine_not_installed",
-  "model_does_not_fit",
-  "check_failed",
-  "invalid_config",
-]);
+const notAgain: ReadonlySet<string> = new Set(["engine_not_installed", "model_does_not_fit", "check_failed"]);
 /** Without a server's own word for it. */
 const queueRetrySeconds = 5;
 

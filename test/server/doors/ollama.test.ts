@@ -289,6 +289,17 @@ describe("Ollama's API", () => {
     expect((await client.embed({ model: "vectors", input: [] })).embeddings).toEqual([]);
     await expect(client.embed({ model: "plain", input: "a" })).rejects.toMatchObject({ status_code: 400 });
     expect((await listener.ask("/api/embed", { body: { model: "vectors", input: 3 } })).status).toBe(400);
+    for (const [path, body] of [
+      ["/api/embed", { model: "vectors", input: "a" }],
+      ["/api/embeddings", { model: "vectors", prompt: "a" }],
+      ["/api/chat", { model: "vectors" }],
+    ] as const) {
+      const { headers } = await listener.ask(path, { body });
+      expect([headers["ollm-model"], headers["ollm-load-ms"]]).toEqual([
+        "vectors:latest",
+        expect.stringMatching(/^\d+$/),
+      ]);
+    }
   });
 
   it("pulls with progress lines, or whole", async () => {

@@ -117,7 +117,7 @@ describe("POST /v1/responses", () => {
     ]);
   });
 
-  it("knows Codex's namespaces and tools that take any text, and leaves out what runs at a service", async () => {
+  it("knows Codex's namespaces and tools that take any text, and names what runs at a service", async () => {
     const toolCalls = [
       { id: "call_1", name: "agents__wait", arguments: "{}" },
       { id: "call_2", name: "apply_patch", arguments: '{"input":"*** Begin Patch"}' },
@@ -134,11 +134,10 @@ describe("POST /v1/responses", () => {
       { type: "function_call", call_id: "call_0", namespace: "agents", name: "wait", arguments: '{"city":"Oslo"}' },
       { type: "function_call_output", call_id: "call_0", output: "done" },
     ];
-    const { output } = await client.responses.create({
-      model: "able:1b",
-      input,
-      tools,
-    } as unknown as ResponseCreateParamsNonStreaming);
+    const asked = { model: "able:1b", input, tools, store: false } as unknown as ResponseCreateParamsNonStreaming;
+    const { data, response } = await client.responses.create(asked).withResponse();
+    const { output } = data;
+    expect(response.headers.get("ollm-ignored")).toBe("store, tools.web_search");
     expect(last()?.tools?.map(({ name }) => name)).toEqual(["agents__wait", "apply_patch"]);
     expect(last()?.messages[1]?.toolCalls?.[0]?.name).toBe("agents__wait");
     expect(output).toMatchObject([
@@ -186,7 +185,13 @@ describe("POST /v1/responses", () => {
       /nothing is fetched/,
     ],
     [{ input: [{ role: "user", content: [{ type: "input_image", file_id: "f" }] }] }, /data: URL/],
-    [{ tool_choice: { type: "web_search" } }, /tool_choice: must be/],
+    [{ tool_choice: { type: "web_search" } }, /tool_choice: a tool of type "web_search" can't be called here/],
+    [
+      { tools: [{ type: "mcp", server_label: "x" }], tool_choice: "required" },
+      /required, but none of the tools can be called here: tools.mcp/,
+    ],
+    [{ tools: [{ type: "function" }] }, /tools\.0\.name: /],
+    [{ tools: [{}] }, /tools\.0\.type: a tool of type null can't be read here/],
   ])("refuses %j with what to do", async (more, expected) => {
     const { client, asked } = await openAiAgainst();
     const failed = await client.responses

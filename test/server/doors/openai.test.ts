@@ -45,6 +45,20 @@ describe("embeddings", () => {
   });
 });
 
+describe("headers of embeddings", () => {
+  it("say which model embedded, how long it waited and loaded, and what it cost", async () => {
+    const price = { currency: "USD", inputPerMillion: 1, outputPerMillion: 1, date: "2026-11-01" };
+    const paid = { pricesOf: () => price };
+    for (const engine of [{}, paid]) {
+      const { client } = await openAiAgainst({ engine });
+      const { response } = await client.embeddings.create({ model: "minilm", input: "a" }).withResponse();
+      const said = ["model", "queue-ms", "load-ms", "cost"].map((name) => response.headers.get(`ollm-${name}`));
+      const number = expect.stringMatching(/^\d+$/) as string;
+      expect(said).toEqual(["minilm:latest", number, number, engine === paid ? expect.stringMatching(/ USD$/) : null]);
+    }
+  });
+});
+
 describe("models", () => {
   it("are the installed ones, ollm/auto, the profiles, and mapped names that are no patterns", async () => {
     const { client } = await openAiAgainst({ http: { modelNames: { "gpt-4o": "ollm/auto", "gpt-5*": "able:1b" } } });
