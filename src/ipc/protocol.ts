@@ -65,7 +65,12 @@ export type Welcome =
       /** Sentences for the user, shown on stderr, such as daemon settings that are ignored. */
       readonly notices?: readonly string[];
       readonly status?: DaemonStatus;
-      readonly http?: { readonly url: string; readonly tokenFile: string };
+      readonly http?: {
+        readonly url: string;
+        readonly tokenFile: string;
+        /** Protocols that are served beside MCP now; absent from older daemons. */
+        readonly doors?: NonNullable<Hello["http"]>["doors"];
+      };
       /** With a one-time code in its fragment. */
       readonly dashboard?: { readonly url: string };
     }

@@ -131,7 +131,7 @@ describe("ollm agents install", () => {
       expect(role["developer_instructions"]).toMatch(/^\S.*\n$/s);
     }
     expect(await run(install(), [])).toMatchObject({ code: 0, asked: [] });
-    const [, [, edited = ""] = []] = roles;
+    const edited = roles[1]?.[1] ?? "";
     const text = await read(edited);
     await writeIn(home, edited, text.replace("ollm/fast", "gpt"));
     expect((await run(install({ yes: true }))).stdout).toContain("was edited by hand; it is not changed");

@@ -43,6 +43,7 @@ afterEach(async () => {
 interface Serving {
   readonly process: ChildProcess;
   readonly url: string;
+  readonly apis: Readonly<Record<string, string>>;
   readonly tokenFile: string;
   readonly stderr: () => string;
   readonly exited: Promise<number | NodeJS.Signals | null>;
@@ -79,8 +80,9 @@ async function serve(args: readonly string[] = ["--port", "0"]): Promise<Serving
       throw new Error(`serve ended with ${code}: ${stderr}`);
     }),
   ]);
-  const { url, token_file: tokenFile } = JSON.parse(line) as { url: string; token_file: string };
-  return { process: child, url, tokenFile, stderr: () => stderr, exited };
+  const said = JSON.parse(line) as { url: string; token_file: string; apis: Record<string, string> };
+  const { url, token_file: tokenFile, apis } = said;
+  return { process: child, url, apis, tokenFile, stderr: () => stderr, exited };
 }
 
 async function tokenOf({ tokenFile }: Pick<Serving, "tokenFile">): Promise<string> {
@@ -156,6 +158,25 @@ describe("ollm serve", () => {
     // Into a pipe, too: a program reads --json.
     expect(said).toContain('"mcpServers"');
     expect(said).toContain("claude mcp add --transport http ollm ");
+  });
+
+  it("tells which API is served where, to people and with --json, and programs are answered there", async () => {
+    await mkdir(home, { mode: 0o700 });
+    await writeFile(path.join(home, "config.yaml"), "http:\n  doors: [openai, ollama]\n");
+    const child = run(["serve", "--port", "0"]);
+    let said = "";
+    child.stdout?.on("data", (chunk: Buffer) => (said += chunk.toString()));
+    await expect.poll(() => said, { timeout: 15_000 }).toContain("Token:");
+    const shown = [...said.matchAll(/^(\w+)-compatible API: (\S+)$/gm)].map(([, name = "", at = ""]) => [name, at]);
+    expect(shown.map(([name]) => name)).toEqual(["OpenAI", "Ollama"]);
+    const headers = { authorization: `Bearer ${await tokenOf({ tokenFile: httpTokenFile(home) })}` };
+    for (const [at = "", target] of [
+      [shown[0]?.[1], "/models/ollm%2Fauto"],
+      [shown[1]?.[1], "/api/version"],
+    ])
+      expect((await fetch(`${at}${target}`, { headers })).status).toBe(200);
+    const { url, apis } = await serve();
+    expect(apis).toEqual({ openai: `${url}/v1`, ollama: url });
   });
 
   it("says which of its settings a running daemon ignores", async () => {

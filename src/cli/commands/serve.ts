@@ -21,7 +21,7 @@ interface ServeOptions {
   readonly bind: string;
   /** 0: any free port. */
   readonly port: number;
-  /** Print only the line `{url, token_file}` to stdout. */
+  /** Print only the line `{url, token_file, apis}` to stdout. */
   readonly json: boolean;
   /** Accept clients without a token; for loopback addresses only. */
   readonly isWithoutToken?: boolean;
@@ -71,7 +71,7 @@ export async function serve(options: ServeOptions, io: CommandIo): Promise<numbe
 /** A listener that is held open, and who is told of it. */
 interface Holding extends Pick<ListenerRequest, "http" | "say" | "signal"> {
   readonly io: CommandIo;
-  readonly opened: (lease: Pick<ListenerLease, "url" | "tokenFile">) => void;
+  readonly opened: (lease: Pick<ListenerLease, "url" | "tokenFile" | "doors">) => void;
 }
 
 /**
@@ -135,18 +135,23 @@ async function endOf(lease: ListenerLease, signal: AbortSignal): Promise<string 
   }
 }
 
+/** What programs of each protocol take as its base address. */
+const apis = { openai: ["OpenAI", "/v1"], anthropic: ["Anthropic", ""], ollama: ["Ollama", ""] } as const;
+
 function announce(
-  { url, tokenFile }: Pick<ListenerLease, "url" | "tokenFile">,
+  { url, tokenFile, doors = [] }: Pick<ListenerLease, "url" | "tokenFile" | "doors">,
   { json, isWithoutToken }: ServeOptions,
   io: CommandIo,
 ): void {
   if (json) {
-    io.stdout(`${jsonText({ url, token_file: tokenFile })}\n`);
+    const bases = Object.fromEntries(doors.map((door) => [door, url + apis[door][1]]));
+    io.stdout(`${jsonText({ url, token_file: tokenFile, apis: bases })}\n`);
     return;
   }
   const access = isWithoutToken === true ? undefined : tokenFile;
   io.stdout(
     `MCP over HTTP at ${url}/mcp, for older clients at ${url}/sse\n` +
+      doors.map((door) => `${apis[door][0]}-compatible API: ${url}${apis[door][1]}\n`).join("") +
       (access === undefined
         ? "No token is required: every program on this machine can connect.\n"
         : `Token: ${access} (send it as "Authorization: Bearer TOKEN")\n`),
@@ -194,6 +199,7 @@ interface ListenerRequest extends DaemonRequest {
 interface ListenerLease {
   readonly url: string;
   readonly tokenFile: string;
+  readonly doors?: NonNullable<Hello["http"]>["doors"];
   /** The reason that the daemon sent before it closed the connection; `lost` if it sent none. */
   readonly ended: Promise<Farewell["reason"] | "lost">;
   /** Closes the listener; resolves when the daemon has confirmed it, or after two seconds. */

@@ -19,8 +19,10 @@ export function addDashboard(program: ShellCommand): void {
 export function addServe(program: ShellCommand): void {
   const serve = program
     .command("serve")
-    .summary("serve MCP over HTTP")
-    .description("serve MCP over HTTP: /mcp, /sse for older clients, /health; runs until SIGTERM")
+    .summary("serve MCP and the APIs of http.doors over HTTP")
+    .description(
+      "serve MCP over HTTP (/mcp, /sse for older clients), /health, and the APIs that http.doors names; runs until SIGTERM",
+    )
     .option("--bind <address>", "address to listen on", "127.0.0.1")
     .addOption(
       new Option("--port <number>", "port to listen on; 0: any free port")
@@ -28,7 +30,7 @@ export function addServe(program: ShellCommand): void {
         .argParser(wholeNumber(0, 65_535)),
     )
     .option("--no-token", "accept all programs of this machine; loopback addresses only")
-    .option("--json", "print one JSON line: url, token_file")
+    .option("--json", "print one JSON line: url, token_file, apis")
     .addHelpText("after", "\nClients send the token in OLLM_HOME/run/http-token: Authorization: Bearer TOKEN")
     .does(
       async ({ bind, port, token, json }: JsonOption & { bind: string; port: number; token: boolean }, io: CommandIo) =>

@@ -80,8 +80,8 @@ export class Listeners {
     this.#leased.set(socket, listener);
     const isServe = wanted.doors === undefined;
     if (isServe) this.#serves += 1;
-    const { live } = await this.#parts.orchestrator.open();
-    const ignore = live.onChange(() => void this.#followOllamaPort(origin));
+    const opened = await this.#parts.orchestrator.open();
+    const ignore = opened.live.onChange(() => void this.#followOllamaPort(origin));
     const close = (): void => {
       ignore();
       if (!this.#leased.delete(socket)) return;
@@ -96,7 +96,8 @@ export class Listeners {
     if (socket.destroyed || this.#isClosed) return close();
     const { url, tokenFile } = listener;
     const said = [...notices, ...(isServe && ollama !== undefined ? [ollama] : [])];
-    welcome({ ok: true, http: { url, tokenFile }, ...(said.length > 0 && { notices: said }) });
+    const doors = wanted.doors ?? opened.settings.http.doors;
+    welcome({ ok: true, http: { url, tokenFile, doors }, ...(said.length > 0 && { notices: said }) });
   }
 
   /** Answers with a link to the dashboard. */

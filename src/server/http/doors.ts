@@ -159,15 +159,13 @@ class Exchange {
 
   /** Where a request goes that names none of our models, in its body, a batch or its path; undefined: it is answered here. */
   #upstreamFor(body: unknown, rest: string | undefined): string | undefined {
-    const { upstreams, modelNames } = this.#world.settings();
-    const { door } = this.#asked;
+    const [{ door }, { upstreams, modelNames }] = [this.#asked, this.#world.settings()];
     const { model, requests } = (body ?? {}) as { readonly model?: unknown; readonly requests?: unknown };
     const batch = [requests].flat().map((each) => (each as { params?: { model?: unknown } } | null)?.params?.model);
     const names = [model, rest, ...batch].filter((name) => typeof name === "string");
-    const mapped = (name: string) => Object.keys(modelNames).some((pattern) => matchesName(pattern, name));
-    return door === "ollama" || names.some((name) => name.startsWith("ollm/") || mapped(name))
-      ? undefined
-      : upstreams[door];
+    const mapped = Object.keys(modelNames);
+    const isOurs = names.some((name) => name.startsWith("ollm/") || mapped.some((each) => matchesName(each, name)));
+    return door === "ollama" || isOurs ? undefined : upstreams[door];
   }
 
   async #other(
