@@ -8,7 +8,7 @@ import { chargedTokens, imageTokens, worstTokens } from "../routing/cost.ts";
 import { estimateTokens } from "../routing/tokens.ts";
 import { answerCharacters, type GenerationRequest } from "../engines/generation.ts";
 import type { OperationContext } from "../jobs/operations.ts";
-import { idOf, modelId } from "../catalog/located-model.ts";
+import { idOf } from "../catalog/located-model.ts";
 import type { Health } from "../residency/health.ts";
 import type { KeepAlive } from "../residency/keep-alive.ts";
 import type { MoreSequences } from "../residency/more-sequences.ts";
@@ -315,7 +315,7 @@ async function send(
     world.keepAlive.answered(engine, model.name, keepAliveSeconds);
     sequences.answered(entry.located, answer.generation);
     const { completionTokens, decodeMs, answeredBy } = answer.generation;
-    world.observations.generated(modelId(engine.id, model.name), completionTokens, decodeMs, answer.generation);
+    world.observations.generated(idOf(entry.located), completionTokens, decodeMs, answer.generation);
     const notes = [
       ...answer.notes,
       ...(charged?.doubt === "missing" ? ["the cost is estimated: the server did not report the tokens"] : []),

@@ -5,7 +5,7 @@ import type { CheckResult } from "../api/facade-answers.ts";
 import type { LoadPlan } from "../api/facade-status.ts";
 import type { CallerContext } from "../api/types.ts";
 import type { OperationContext } from "../jobs/operations.ts";
-import { modelId } from "../catalog/located-model.ts";
+import { idOf, modelId } from "../catalog/located-model.ts";
 import type { Candidate } from "../routing/choose.ts";
 import { formatAmount } from "../util/format-bytes.ts";
 import { type Ask, type Fitted, type GenerationWorld, attempt, planAttempt } from "./attempt.ts";
@@ -199,8 +199,8 @@ class ModelChain {
 
   async #ask(entry: LocatedCandidate, { request, before, corrects, context }: ModelTurn): Promise<Answered> {
     const { world, caller, thread, tally } = this.#asked;
-    const { engine, model } = entry.located;
-    const { breaker } = world.observations.of(modelId(engine.id, model.name));
+    const { model } = entry.located;
+    const { breaker } = world.observations.of(idOf(entry.located));
     const mustWaitMs = breaker?.coolDown?.mustWaitMs ?? 0;
     if (mustWaitMs > 0) await obeyed(mustWaitMs, model.name, context);
     if (corrects !== undefined) this.#learn(entry, "corrected");

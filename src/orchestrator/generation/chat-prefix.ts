@@ -37,16 +37,27 @@ export class ChatHomes {
   /** By digest, the least recently answered first. */
   readonly #homes = new Map<string, ChatHome>();
 
+  /** Answered in this turn of the event loop: an agent's beginning is long, and its digest must not delay the answer. */
+  #answered: (readonly [Chat, ChatHome])[] = [];
+
   of(chat: Chat): ChatHome | undefined {
+    this.#keep();
     return this.#homes.get(beginningOf(chat));
   }
 
   answered(chat: Chat, { model, engine }: ChatHome): void {
-    const key = beginningOf(chat);
-    this.#homes.delete(key);
-    this.#homes.set(key, { model, engine });
-    const [oldest] = this.#homes.keys();
-    if (this.#homes.size > maxChats && oldest !== undefined) this.#homes.delete(oldest);
+    if (this.#answered.length === 0) setImmediate(() => this.#keep());
+    this.#answered.push([chat, { model, engine }]);
+  }
+
+  #keep(): void {
+    for (const [chat, home] of this.#answered.splice(0)) {
+      const key = beginningOf(chat);
+      this.#homes.delete(key);
+      this.#homes.set(key, home);
+      const [oldest] = this.#homes.keys();
+      if (this.#homes.size > maxChats && oldest !== undefined) this.#homes.delete(oldest);
+    }
   }
 }
 

@@ -67,14 +67,14 @@ export function createCopies(models: () => Settings["models"], chats: Pick<ChatH
     (hold: typeof take): Copies["assign"] =>
     async (source, entry, request, tried, signal) => {
       const { replicas } = entry.located.engine;
-      const home = request.chat && chats.of(request.chat)?.engine;
+      const homeOf = () => request.chat && chats.of(request.chat)?.engine;
       if (replicas !== undefined) {
         const open = openReplicas(source, entry.located, tried);
         const loads = await Promise.all(open.map(({ engine }) => loadOf(engine, signal)));
         // Nothing is awaited from here on, so that requests that arrive together see each other.
         const asked = open.map((replica, index) => ({
           ...replicaOf(replica, loads[index]),
-          hasPrefix: replica.engine.id === home,
+          hasPrefix: replica.engine.id === homeOf(),
         }));
         const located = open[chooseReplica(asked)] ?? entry.located;
         return { entry: onEngine(entry, located), request, release: hold(idOf(located)) };
@@ -95,7 +95,7 @@ export function createCopies(models: () => Settings["models"], chats: Pick<ChatH
             assigned: count(id),
             parallel: atOnce(located),
             isLoaded: isLoaded || count(id) > 0,
-            hasPrefix: located.engine.id === home,
+            hasPrefix: located.engine.id === homeOf(),
             loadMs: loadSeconds === undefined ? located.model.sizeBytes / assumedBytesPerMs : loadSeconds * 1_000,
           };
         }),

@@ -320,25 +320,21 @@ function withoutCoolDown(entry: LocatedCandidate): LocatedCandidate {
   return { ...entry, candidate };
 }
 
+const refusals = {
+  privacy: PrivacyLocked,
+  budget: BudgetExceeded,
+  memory: ModelDoesNotFit,
+  unknown_model: UnknownModel,
+  capability: UnsupportedCapability,
+  cool_down: EngineUnreachable,
+} as const;
+
 async function refusal(source: RouteSource, failure: ChoiceFailure, promptTokens: number): Promise<OrchestratorError> {
   const { kind, message, contextTokens } = failure;
   const next = failure.missing?.includes("vision") === true ? await stepForVision(source) : failure.next;
-  switch (kind) {
-    case "privacy":
-      return new PrivacyLocked(message, { next });
-    case "budget":
-      return new BudgetExceeded(message, { next });
-    case "memory":
-      return new ModelDoesNotFit(message, { next });
-    case "unknown_model":
-      return new UnknownModel(message, { next });
-    case "context":
-      return new PromptTooLong(message, { promptTokens, contextTokens: contextTokens ?? 0, isExact: false }, { next });
-    case "capability":
-      return new UnsupportedCapability(message, { next });
-    case "cool_down":
-      return new EngineUnreachable(message, { next });
-  }
+  if (kind === "context")
+    return new PromptTooLong(message, { promptTokens, contextTokens: contextTokens ?? 0, isExact: false }, { next });
+  return new refusals[kind](message, { next });
 }
 
 /** A model that reads images and that an engine of this machine runs. */

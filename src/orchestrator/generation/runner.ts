@@ -47,9 +47,9 @@ async function answerOne(given: Omit<Run, "request">, request: GenerateRequest):
 
 async function answerChat(given: Omit<Run, "request">, request: GenerateRequest, chat: Chat): Promise<GenerateResult> {
   const { world, caller } = given;
-  const lastModel = world.chats.of(chat)?.model;
-  const context = chat.isStreamed === false ? { ...given.context, hasText: () => false } : given.context;
-  const result = await answerRequest({ ...given, context, request: resolve(request, caller), lastModel });
+  const lastModel = request.model === undefined ? world.chats.of(chat)?.model : undefined;
+  if (chat.isStreamed === false) Object.assign(given.context, { hasText: () => false });
+  const result = await answerRequest({ ...given, request: resolve(request, caller), lastModel });
   world.chats.answered(chat, result);
   return result;
 }

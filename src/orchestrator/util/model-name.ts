@@ -1,4 +1,5 @@
 import { InvalidRequest } from "../api/errors.ts";
+import { createBoundedMap } from "./bounded-map.ts";
 
 /** A complete model name, split into its parts: `registry.ollama.ai` / `library` / `smollm2` : `135m`. */
 export interface ModelName {
@@ -44,10 +45,17 @@ export function parseModelName(text: string): ModelName {
   return isHuggingFace ? { ...parts, host: "hf.co" } : parts;
 }
 
+/** Requests name the same models again, and each needs the parts several times. */
+const parsedNames = createBoundedMap<ModelName>(200_000);
+
 /** Like `parseModelName`, but `undefined` for invalid names. */
 export function tryParseModelName(text: string): ModelName | undefined {
+  const known = parsedNames.peek(text);
+  if (known !== undefined) return known;
   try {
-    return parseModelName(text);
+    const parsed = parseModelName(text);
+    parsedNames.set(text, parsed);
+    return parsed;
   } catch (error) {
     if (error instanceof InvalidRequest) return undefined;
     throw error;
