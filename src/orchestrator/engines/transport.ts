@@ -111,8 +111,9 @@ export class Transport {
   }
 
   /**
-   * Posts `body` and passes the lines of the streamed reply to `taker`, each at most `bound.ms` after the one before.
-   * `onStart` gets a function that ends the exchange with an error. Throws as `exchange` does.
+   * Posts `body` and passes the lines of the streamed reply to `taker`, each at most `bound.ms` after the one before;
+   * `onStart` gets a function that ends the exchange with an error instead, and limits the time itself. Throws as
+   * `exchange` does.
    */
   async stream(
     exchange: Exchange,
@@ -156,8 +157,8 @@ export class Transport {
             method: "POST",
             headers: { "content-type": "application/json", ...headers },
             body: JSON.stringify(body),
-            headersTimeout: bound.ms,
-            bodyTimeout: bound.ms,
+            headersTimeout: onStart === undefined ? bound.ms : 0,
+            bodyTimeout: onStart === undefined ? bound.ms : 0,
           },
           reader,
         );
@@ -211,7 +212,10 @@ export class Transport {
         }
         const tooLong = (limit: string): Error => this.#errors.ofLength(limit, exchange);
         const { maxReplyBytes = defaultReplyBytes } = exchange;
-        return { status, text: () => textOf(bounded(observed(reply.body, touch), maxReplyBytes, tooLong)) };
+        return {
+          status,
+          text: () => beginning(bounded(observed(reply.body, touch), maxReplyBytes, tooLong), maxReplyBytes),
+        };
       });
     } catch (error) {
       if (signal.aborted) throw new Cancelled(`${exchange.what} was cancelled`, { cause: signal.reason });
@@ -353,12 +357,6 @@ async function* bounded(
     if (bytes > maxBytes) throw tooLong(formatBytes(maxBytes));
     yield chunk;
   }
-}
-
-async function textOf(body: AsyncIterable<Uint8Array>): Promise<string> {
-  const chunks: Uint8Array[] = [];
-  for await (const chunk of body) chunks.push(chunk);
-  return Buffer.concat(chunks).toString("utf8");
 }
 
 /** Returns at most the first `maxBytes` of a body as text; the connection closes with the exchange. */

@@ -230,8 +230,8 @@ class Answer implements LineTaker {
       throw new UnknownModel(`the server has ${model} in place of ${exchange.model ?? row.id}`, {
         next: { step: "listModels" },
       });
-    this.#usage = { ...this.#usage, ...fieldsOf(event["usage"]) };
-    this.#timings = { ...this.#timings, ...fieldsOf(event["timings"]) };
+    if ("usage" in event) this.#usage = { ...this.#usage, ...fieldsOf(event["usage"]) };
+    if ("timings" in event) this.#timings = { ...this.#timings, ...fieldsOf(event["timings"]) };
     const choice = fieldsOf(Array.isArray(event["choices"]) ? event["choices"][0] : undefined);
     const { content: tokens } = fieldsOf(choice["logprobs"]);
     if (Array.isArray(tokens)) this.#first ??= fieldsOf(tokens[0])["top_logprobs"];
