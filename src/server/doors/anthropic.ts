@@ -4,7 +4,7 @@ import { InvalidRequest, PromptTooLong } from "../../orchestrator/api/errors.ts"
 import { samplingFrom, samplingInput } from "../../orchestrator/api/sampling.ts";
 import { defined } from "../../orchestrator/util/defined.ts";
 import { AnthropicWriter, errorBody } from "./anthropic-writer.ts";
-import { type Door, type DoorCall, type DoorChat, parsed } from "./door.ts";
+import { type Door, type DoorCall, type DoorChat, may, parsed, typeOf } from "./door.ts";
 
 export const anthropic: Door = {
   name: "anthropic",
@@ -19,9 +19,6 @@ export const anthropic: Door = {
 };
 
 const base64 = /^[\w+/-]+={0,2}\s*$/;
-
-/** Some clients send null for what they leave out. */
-const may = <Schema extends z.ZodType>(schema: Schema) => schema.nullish().transform((given) => given ?? undefined);
 
 const text = z.object({ type: z.literal("text"), text: z.string() });
 const image = z.object({
@@ -131,8 +128,6 @@ function sourceError(what: string, read: string) {
   return ({ input }: { readonly input?: unknown }) =>
     `${what} with a source of type ${typeOf(input)} can't be read here: send its content, as ${read}`;
 }
-
-const typeOf = (input: unknown): string => JSON.stringify((input as { readonly type?: unknown } | null)?.type ?? null);
 
 function readChat(given: unknown): DoorChat {
   const read = parsed(body, given);

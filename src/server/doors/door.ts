@@ -119,6 +119,17 @@ export function modelOf(name: string, profiles: () => readonly string[]): NamedM
   });
 }
 
+/** Programs send null for what they leave out. Optional last: what is absent, as most is, takes no further steps. */
+export const may = <Schema extends z.ZodType>(schema: Schema) =>
+  schema
+    .nullable()
+    .transform((given) => given ?? undefined)
+    .optional();
+
+/** What something unknown says that it is, for messages. */
+export const typeOf = (input: unknown): string =>
+  JSON.stringify((input as { readonly type?: unknown } | null)?.type ?? null);
+
 /** A body as its schema reads it. Throws `InvalidRequest` with the path of what is wrong. */
 export function parsed<Schema extends z.ZodType>(schema: Schema, body: unknown): z.output<Schema> {
   const read = schema.safeParse(body);

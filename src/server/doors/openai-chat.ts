@@ -5,11 +5,7 @@ import { InvalidRequest } from "../../orchestrator/api/errors.ts";
 import type { GenerateResult } from "../../orchestrator/api/facade.ts";
 import type { ThinkLevel } from "../../orchestrator/api/types.ts";
 import { defined } from "../../orchestrator/util/defined.ts";
-import { type AnswerWriter, type DoorChat, type DoorFailure, parsed } from "./door.ts";
-
-/** Programs send null for what they leave out. */
-export const may = <Schema extends z.ZodType>(schema: Schema) =>
-  schema.nullish().transform((given) => given ?? undefined);
+import { type AnswerWriter, type DoorChat, type DoorFailure, may, parsed, typeOf } from "./door.ts";
 
 /** A field that can't be had; what means "no" is accepted. */
 export const refused = (why: string, isNo: (given: unknown) => boolean = (given) => given === false) =>
@@ -41,9 +37,6 @@ const part = z.discriminatedUnion(
   ],
   { error: ({ input }) => `a part of type ${typeOf(input)} can't be read here: send text, images or recordings` },
 );
-
-export const typeOf = (input: unknown): string =>
-  JSON.stringify((input as { readonly type?: unknown } | null)?.type ?? null);
 
 /** Text, or parts of text, images and recordings. */
 export const content = z
@@ -255,11 +248,7 @@ function messageOf(given: Body["messages"][number], names: Map<string, string>):
   }
   if (given.role !== "assistant") return { role: given.role === "developer" ? "system" : given.role, ...given.content };
   const { content: said, refusal, reasoning_content: thinking, tool_calls: calls = [] } = given;
-  for (const {
-    id,
-    function: { name },
-  } of calls)
-    names.set(id, name);
+  for (const call of calls) names.set(call.id, call.function.name);
   return {
     role: "assistant",
     ...said,
@@ -274,6 +263,8 @@ class ChatWriter implements AnswerWriter {
   readonly #head = { id: newId("chatcmpl-"), created: Math.floor(Date.now() / 1_000) };
   readonly #hasUsage: boolean;
   #model: string;
+  /** The beginning of each chunk. */
+  #start = "";
 
   constructor(model: string, hasUsage: boolean) {
     this.#model = model;
@@ -281,7 +272,7 @@ class ChatWriter implements AnswerWriter {
   }
 
   begin(model: string): string {
-    if (model !== "") this.#model = model;
+    this.#name(model === "" ? this.#model : model);
     return this.#piece({ role: "assistant", content: "" });
   }
 
@@ -290,7 +281,7 @@ class ChatWriter implements AnswerWriter {
   }
 
   end(result: GenerateResult): string {
-    this.#model = result.model;
+    this.#name(result.model);
     const calls = callsOf(result);
     const tool_calls = calls?.map((call, index) => ({ index, ...call }));
     return [
@@ -334,8 +325,13 @@ class ChatWriter implements AnswerWriter {
     return this.#chunk({ choices, ...(this.#hasUsage && { usage: null }) });
   }
 
+  #name(model: string): void {
+    this.#model = model;
+    this.#start = JSON.stringify({ ...this.#head, object: "chat.completion.chunk", model }).slice(0, -1);
+  }
+
   #chunk(rest: object): string {
-    return `data: ${JSON.stringify({ ...this.#head, object: "chat.completion.chunk", model: this.#model, ...rest })}\n\n`;
+    return `data: ${this.#start},${JSON.stringify(rest).slice(1)}\n\n`;
   }
 }
 

@@ -2,14 +2,13 @@ import * as z from "zod";
 import type { ChatMessage, ToolCall, ToolDefinition } from "../../orchestrator/api/chat.ts";
 import { InvalidRequest } from "../../orchestrator/api/errors.ts";
 import { defined } from "../../orchestrator/util/defined.ts";
-import { type DoorChat, parsed } from "./door.ts";
+import { type DoorChat, may, parsed, typeOf } from "./door.ts";
 import {
   type Choice,
   content,
   effort,
   lastQuestion,
   limit,
-  may,
   noLogprobs,
   refused,
   schemaObject,
@@ -17,7 +16,6 @@ import {
   toolOf,
   toolUse,
   topP,
-  typeOf,
 } from "./openai-chat.ts";
 import { type KnownTool, ResponseWriter } from "./openai-writer.ts";
 

@@ -1,8 +1,8 @@
 import * as z from "zod";
 import { InvalidRequest } from "../../orchestrator/api/errors.ts";
 import { defined } from "../../orchestrator/util/defined.ts";
-import { type Door, type DoorCall, parsed } from "./door.ts";
-import { errorBody, may, readChat } from "./openai-chat.ts";
+import { type Door, type DoorCall, may, parsed } from "./door.ts";
+import { errorBody, readChat } from "./openai-chat.ts";
 import { readResponse } from "./openai-responses.ts";
 
 export const openai: Door = {

@@ -36,6 +36,8 @@ const doors: Readonly<Record<DoorName, () => Promise<Door>>> = {
   anthropic: async () => (await import("../doors/anthropic.ts")).anthropic,
   ollama: async () => (await import("../doors/ollama.ts")).ollama,
 };
+/** Even a loaded module takes a while to import. */
+const loaded: Partial<Record<DoorName, Door>> = {};
 
 export interface DoorWorld {
   readonly parts: Caller;
@@ -57,7 +59,7 @@ export interface DoorRequest {
 /** Answers a request that passed `judge`. */
 export async function answerDoor(world: DoorWorld, asked: DoorRequest): Promise<void> {
   const [{ request, response, path }, { method = "" }] = [asked, asked.request];
-  const door = await doors[asked.door]();
+  const door = (loaded[asked.door] ??= await doors[asked.door]());
   const found = routeOf(door, method === "HEAD" ? "GET" : method, path);
   let body: Body | undefined;
   if (method === "POST" || method === "DELETE") {
@@ -107,7 +109,7 @@ class Exchange {
     this.#door = door;
     this.#asked = asked;
     this.#startedAtMs = world.timers.now();
-    asked.response.once("close", () => this.#abort.abort("disconnected"));
+    asked.response.once("close", () => asked.response.writableFinished || this.#abort.abort("disconnected"));
   }
 
   async answer(found: Found | undefined, body: Body | undefined): Promise<void> {
@@ -208,14 +210,10 @@ class Exchange {
     const request = { ...chat.request, ...given, ...defined({ chat: conversation }) };
     const operation = await orchestrator.generate(caller, request);
     if (!isStream) {
-      const seen: Seen = {};
-      const result = await operation.follow(caller.signal, (progress) => Object.assign(seen, progress));
+      const result = await operation.follow(caller.signal);
       this.#model = result.model;
-      answerJson(response, 200, JSON.stringify(writer.whole(result)), {
-        ...headersOf(seen, result),
-        ...ignoredHeader(chat),
-      });
-      return;
+      const headers = { ...headersOf({}, result), ...ignoredHeader(chat) };
+      return answerJson(response, 200, JSON.stringify(writer.whole(result)), headers);
     }
     const stream = new Stream(writer, (bytes, headers) =>
       this.#write(bytes, headers && { ...headers, ...ignoredHeader(chat) }),
@@ -291,7 +289,7 @@ class Stream {
   }
 
   progress(progress: Progress, partial: { readonly text: string; readonly thinking: string } | undefined): void {
-    this.#seen = { ...this.#seen, ...progress };
+    if (!this.#hasBegun) this.#seen = { ...this.#seen, ...progress };
     if (partial === undefined) return;
     this.#piece("thinking", partial.thinking);
     this.#piece("text", partial.text);

@@ -11,6 +11,7 @@ import type { Caller } from "../call/caller.ts";
 import type { DoorName } from "../doors/door.ts";
 import { createServer } from "../mcp/create-server.ts";
 import { Dashboard } from "./dashboard.ts";
+import type { answerDoor } from "./doors.ts";
 import { createLegacySseRoute, createStatelessSubscriptions, createStreamableRoute } from "./streamable.ts";
 import { type ListenOptions, limitConnections, listen } from "./listen.ts";
 import {
@@ -266,6 +267,7 @@ class Routes {
   /** What the dashboard's pages are sent is of this listener, and worthless once that has closed. */
   readonly #key = randomBytes(32);
   readonly dashboard: Dashboard;
+  #answerDoor: typeof answerDoor | undefined;
   /** All programs at the doors share its settings. */
   #door: Caller | undefined;
 
@@ -315,7 +317,8 @@ class Routes {
       return answerMetrics(this.#options.partsFor("metrics"), response);
     }
     if (door !== undefined) {
-      const { answerDoor } = await import("./doors.ts");
+      // Once: even a loaded module takes a while to import.
+      this.#answerDoor ??= (await import("./doors.ts")).answerDoor;
       const { settings, doors } = this.#options;
       const world = {
         parts: (this.#door ??= this.#options.partsFor("door")),
@@ -325,7 +328,7 @@ class Routes {
         limits: this.#limits,
         hasToken: this.#options.isWithoutToken !== true,
       };
-      return answerDoor(world, { door, path, query, request, response });
+      return this.#answerDoor(world, { door, path, query, request, response });
     }
     if (route === "sse") return this.#sse.open(request, response);
     if (route === "dashboard") return this.dashboard.answerPage(request, response, this.#limits);
