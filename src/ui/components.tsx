@@ -127,11 +127,6 @@ export function Command({ text }: { readonly text: string }) {
   );
 }
 
-/** What to do about an error, in a sentence. */
-function nextText(next: NextSteps): string {
-  return renderSteps(next, commandSteps);
-}
-
 /** An error with what to do about it. */
 export function errorText(error: unknown): string {
   const text = messageOf(error);
@@ -140,7 +135,7 @@ export function errorText(error: unknown): string {
 
 /** A sentence, and what to do next. */
 export function withNext(text: string, steps: NextSteps = []): string {
-  const next = nextText(steps);
+  const next = renderSteps(steps, commandSteps);
   return next === "" ? text : `${text}${/[.!?]$/.test(text) ? "" : "."} ${next}`;
 }
 

@@ -112,16 +112,13 @@ function originOf({ source = "built-in", hides }: Pick<TemplateRow, "source" | "
   return hides === undefined ? source : `${source}, hides ${hides}`;
 }
 
-/** Templates as a table. */
-function renderTemplates(templates: readonly TemplateRow[], io: CommandIo): string {
-  return templates.length === 0 ? "No template matches.\n" : renderTable(templates, rows, io);
-}
-
 /** `ollm template list`; invalid template files are reported on stderr. */
 export function listTemplates(query: string | undefined, options: JsonOption, io: CommandIo): Promise<number> {
   return withSession(io, {}, async ({ call }) => {
     const { structured } = await call("list_templates", { query });
-    show(structured, options, io, ({ templates }) => renderTemplates(templates, io));
+    show(structured, options, io, ({ templates }) =>
+      templates.length === 0 ? "No template matches.\n" : renderTable(templates, rows, io),
+    );
     if (options.json !== true) for (const problem of structured.problems ?? []) io.stderr(`${oneLine(problem)}\n`);
     return 0;
   });

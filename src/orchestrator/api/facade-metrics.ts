@@ -1,6 +1,6 @@
 /** What was done, how long it took, what it saved; and what happens now. */
 import type { MoneyCount } from "./cost.ts";
-import type { Advice, DecisionKind, PoolUsage } from "./facade-status.ts";
+import type { Advice, DecisionKind, PoolUsage, RamStatus } from "./facade-status.ts";
 import type { NextStep } from "./next-step.ts";
 import type { CallerContext, OperationKind, Progress } from "./types.ts";
 
@@ -255,8 +255,7 @@ export interface LiveState {
   /** ISO 8601. */
   readonly at: string;
   /** In RAM, total = models of this machine (bytes − vramBytes) + other + available. */
-  readonly memory: {
-    readonly totalBytes: number;
+  readonly memory: Pick<RamStatus, "totalBytes" | "gpus" | "warning"> & {
     /**
      * Free for models: as the system says, less the file-mapped bytes of loaded models, which it counts as available, and
      * what is reserved for loads.
@@ -265,8 +264,6 @@ export interface LiveState {
     readonly models: readonly LiveModel[];
     /** Held by other programs and the system: the rest. */
     readonly otherBytes: number;
-    readonly gpus: readonly { readonly name: string; readonly totalBytes: number; readonly freeBytes?: number }[];
-    readonly warning?: string;
   };
   readonly operations: readonly LiveOperation[];
   readonly queue: readonly {

@@ -78,7 +78,8 @@ export function createRemoteLock(privacy: () => Privacy) {
     /** The engine, each of whose calls fails with `PrivacyLocked` while it is locked; a local one as it is. */
     guarded(engine: Engine): Engine {
       if (engine.trust === "local") return engine;
-      const known = guards.get(engine) ?? guard(engine, () => lockedError(engine));
+      const known =
+        guards.get(engine) ?? guard(engine, () => new PrivacyLocked(lockedMessage(engine), { next: allowRemote }));
       guards.set(engine, known);
       return known;
     },
@@ -92,8 +93,4 @@ export function createRemoteLock(privacy: () => Privacy) {
 
 export function lockedMessage({ id }: Pick<Engine, "id">): string {
   return `${id} is not local and was not contacted: privacy is local_only`;
-}
-
-function lockedError(engine: Pick<Engine, "id">): PrivacyLocked {
-  return new PrivacyLocked(lockedMessage(engine), { next: allowRemote });
 }

@@ -1,6 +1,7 @@
 import { Cancelled, OrchestratorError } from "../api/errors.ts";
 import type { ComparedModel } from "../api/facade-compare.ts";
 import type { GenerateRequest, GenerateResult } from "../api/facade.ts";
+import type { LoadPlan } from "../api/facade-status.ts";
 import type { CallerContext } from "../api/types.ts";
 import { type GenerationWorld, runGeneration } from "../generation/runner.ts";
 import type { OperationContext } from "../jobs/operations.ts";
@@ -192,13 +193,9 @@ function headOf(model: string): string {
 }
 
 /** A model that takes part, as planned before the comparison begins. */
-export interface Contestant {
-  readonly model: string;
-  readonly engine: string;
+export interface Contestant extends Pick<LoadPlan, "model" | "engine" | "isLoaded" | "fits"> {
   /** Models of one domain share cores and memory; `local` is this machine. */
   readonly domain: string;
-  readonly isLoaded: boolean;
-  readonly fits: boolean;
   /** Names of models that would be unloaded to make room. */
   readonly evicts: readonly string[];
   /** Predicted memory. */
@@ -206,7 +203,8 @@ export interface Contestant {
 }
 
 /**
- * The order with the fewest loads, and a sentence that describes it: `lanes` run in parallel, the models of one in sequence. Models that share cores run in sequence, in each lane:
+ * The order with the fewest loads, and a sentence that describes it. `lanes` run in parallel; models that share cores are in
+ * one, and run in sequence:
  *
  * 1. loaded models, before anything can unload them, so that each model is loaded at most once;
  * 2. models that fit beside everything else, smallest first;

@@ -88,7 +88,8 @@ export function boundResult(
   for (const [name, text] of texts) {
     const othersBytes = jsonBytes({ ...kept, [name]: "" });
     kept[name] = cutText(text, maxBytes - othersBytes);
-    if (jsonBytes(kept) <= maxBytes) return { result: kept, note: cutNote(bytes, maxBytes) };
+    if (jsonBytes(kept) <= maxBytes)
+      return { result: kept, note: `the result of ${bytes} bytes was cut to the limit of ${maxBytes}` };
   }
   return { note: `the result of ${bytes} bytes exceeds the limit of ${maxBytes} and was not stored` };
 }
@@ -104,10 +105,6 @@ function cutText(text: string, maxBytes: number): string {
   }
   const isHalf = low > 0 && /[\uD800-\uDBFF]/.test(text.charAt(low - 1));
   return text.slice(0, isHalf ? low - 1 : low);
-}
-
-function cutNote(bytes: number, maxBytes: number): string {
-  return `the result of ${bytes} bytes was cut to the limit of ${maxBytes}`;
 }
 
 function jsonBytes(value: unknown): number {

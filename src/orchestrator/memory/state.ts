@@ -1,4 +1,4 @@
-import type { MemoryEstimate } from "../api/facade-status.ts";
+import type { LoadPlan } from "../api/facade-status.ts";
 
 /** A model in memory at one moment, as plain data: what plans, maintenance and pages read of its slot. */
 export interface SlotView {
@@ -80,19 +80,13 @@ export interface MemoryState {
   readonly warnings?: readonly string[];
 }
 
-export interface LoadTarget {
-  readonly model: string;
-  readonly engine: string;
+export interface LoadTarget extends Pick<LoadPlan, "model" | "engine" | "contextTokens" | "estimate" | "isLoaded"> {
   /** As in `SlotView`. */
   readonly slot?: string;
-  readonly contextTokens: number;
-  readonly estimate: MemoryEstimate;
   /** Bytes on disk, for the size rule. */
   readonly fileBytes: number;
   /** What the engine's own scheduler predicts (`LoadRules.schedulerBytes`); absent: the file and the estimated cache. */
   readonly schedulerBytes?: number;
-  /** Loaded with enough context. */
-  readonly isLoaded: boolean;
   /** The name that it is loaded by, if that is another. */
   readonly loadedAs?: string;
 }

@@ -36,7 +36,7 @@ export async function composeInjection(source: InjectionSource): Promise<MemoryI
   let best: Omit<MemoryInjection, "leftOut"> | undefined;
   let chosen = fitting(candidates, maxTokens);
   for (let count = 0; count < maxCounts && chosen.length > 0; count += 1) {
-    const text = blockOf(chosen);
+    const text = `${opening}${chosen.map(({ line }) => line).join("")}${closing}`;
     const tokens = await countTokens(text);
     const fits = tokens <= maxTokens;
     if (fits && (best === undefined || chosen.length > best.keys.length)) {
@@ -109,10 +109,6 @@ function fitting(candidates: readonly Line[], maxTokens: number): readonly Line[
   take(kinds.relevant, 1);
   take(kinds.preference, 1);
   return candidates.filter((each) => chosen.has(each));
-}
-
-function blockOf(lines: readonly Line[]): string {
-  return `${opening}${lines.map(({ line }) => line).join("")}${closing}`;
 }
 
 /**

@@ -149,7 +149,10 @@ const kindsOfFiles: readonly (readonly [kind: string, pattern: RegExp])[] = [
   ["prose", /\.(?:md|markdown|txt|rst|tex|pdf|docx?|odt|rtf|epub|eml|pptx?)$/i],
 ];
 
-/** The features of a request, in parallel arrays: which buckets are on, and how much. Takes bounded time, however long the prompt is. */
+/**
+ * The features of a request, in parallel arrays: which buckets are on, and how much. Takes bounded time, however long the
+ * prompt is.
+ */
 export function taskFeatures({ prompt, fileNames = [], hasFormat = false }: ClassifiedText) {
   const text = ends(prompt, examinedCharacters).toLowerCase();
   const { request, material } = separated(text);

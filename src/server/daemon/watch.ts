@@ -2,7 +2,12 @@ import { type FSWatcher, watch } from "node:fs";
 import path from "node:path";
 import type { Log } from "../../orchestrator/api/log.ts";
 
-interface WatchParts {
+const lookMs = 1_000;
+const sleepLookMs = 5_000;
+const handoverLookMs = 50;
+
+/** Watches for the end of the idle timeout, for the moment to hand over, and for sleep of the machine. */
+export function watchBusiness(parts: {
   readonly business: () => Business;
   /** In seconds; negative means never. Read each time, as the setting may not be loaded yet. */
   readonly idleTimeoutSeconds: () => number;
@@ -15,14 +20,7 @@ interface WatchParts {
   /** Called when new requests must no longer be read. */
   readonly onDrain: () => void;
   readonly onHandover: () => void;
-}
-
-const lookMs = 1_000;
-const sleepLookMs = 5_000;
-const handoverLookMs = 50;
-
-/** Watches for the end of the idle timeout, for the moment to hand over, and for sleep of the machine. */
-export function watchBusiness(parts: WatchParts) {
+}) {
   let idleSince: number | undefined;
   let handoverSince: number | undefined;
   let isDraining = false;

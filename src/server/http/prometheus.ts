@@ -39,10 +39,8 @@ interface Measured {
 async function exposition(measured: Measured): Promise<{ readonly text: string; readonly contentType: string }> {
   const registry = new Registry();
   countRequests(registry, measured.counters);
-  const { durations } = measured.counters;
-  for (const [name, help, of] of histograms) {
-    registry.registerMetric(new DistributionMetric(name, help, durations, of) as unknown as Metric);
-  }
+  for (const each of histograms)
+    registry.registerMetric(distribution(each, measured.counters.durations) as unknown as Metric);
   measureMachine(registry, measured);
   return { text: await registry.metrics(), contentType: registry.contentType };
 }
@@ -104,26 +102,13 @@ const histograms: readonly (readonly [string, string, (durations: Durations) => 
 ];
 
 /** A histogram that was counted elsewhere: the package's own can only observe one value after the other. */
-class DistributionMetric {
-  readonly name: string;
-  readonly #help: string;
-  readonly #durations: readonly Durations[];
-  readonly #of: (durations: Durations) => Distribution;
-
-  constructor(name: string, help: string, durations: readonly Durations[], of: (durations: Durations) => Distribution) {
-    this.name = name;
-    this.#help = help;
-    this.#durations = durations;
-    this.#of = of;
-  }
-
+function distribution([name, help, of]: (typeof histograms)[number], durations: readonly Durations[]) {
   /** Called by the registry. */
-  async get() {
-    const { name } = this;
-    const values = this.#durations.flatMap((durations) => {
-      const { model, engine } = durations;
+  const get = async () => {
+    const values = durations.flatMap((each) => {
+      const { model, engine } = each;
       const labels = { model, engine };
-      const { sumMs, bounds } = this.#of(durations);
+      const { sumMs, bounds } = of(each);
       const count = bounds.at(-1)?.count ?? 0;
       if (count === 0) return [];
       const buckets = bounds
@@ -140,8 +125,9 @@ class DistributionMetric {
         { metricName: `${name}_count`, labels, value: count },
       ];
     });
-    return { name, help: this.#help, type: "histogram", values, aggregator: "sum" };
-  }
+    return { name, help, type: "histogram", values, aggregator: "sum" };
+  };
+  return { name, get };
 }
 
 function measureMachine(registry: Registry, { report, ram, version }: Measured): void {

@@ -35,7 +35,15 @@ import { type NextStep, advice } from "../../api/next-step.ts";
 import { isCloudName, sameModel } from "../../util/model-name.ts";
 import { embeddedTokens } from "../generation.ts";
 
-interface OllamaEngineOptions {
+/** The defaults of the settings: enough for concurrent status, listing and unloading; more would queue inside Ollama. */
+const defaultPool: PoolOptions = { connections: 10, keepAliveMs: 30_000 };
+
+/**
+ * The adapter of one Ollama server. Its trust is `local` on loopback only: a server in the LAN is `remote`, so that
+ * `privacy: local_only` keeps text on this machine. Cloud models are `remote` on every server. Opens no connection and
+ * loads no HTTP package before the first call. Throws `InvalidConfig` for an invalid address.
+ */
+export function createOllamaEngine(options: {
   /** Default `ollama`; must be unique among several servers. */
   readonly id?: string;
   /** In any shape of `OLLAMA_HOST`: `127.0.0.1:11434`, `:11434`, `http://box.lan`. */
@@ -57,17 +65,7 @@ interface OllamaEngineOptions {
   /** Registries (`host:port`) that the server may pull from over plain HTTP and at private addresses. */
   /** Checks an adapter file before it is uploaded; absent: unchecked. */
   readonly inspect?: InspectGguf;
-}
-
-/** The defaults of the settings: enough for concurrent status, listing and unloading; more would queue inside Ollama. */
-const defaultPool: PoolOptions = { connections: 10, keepAliveMs: 30_000 };
-
-/**
- * The adapter of one Ollama server. Its trust is `local` on loopback only: a server in the LAN is `remote`, so that
- * `privacy: local_only` keeps text on this machine. Cloud models are `remote` on every server. Opens no connection and
- * loads no HTTP package before the first call. Throws `InvalidConfig` for an invalid address.
- */
-export function createOllamaEngine(options: OllamaEngineOptions): Engine & Required<Pick<Engine, "connections">> {
+}): Engine & Required<Pick<Engine, "connections">> {
   const host = parseOllamaHost(options.host);
   const timeouts = { ...defaultTimeouts, ...options.timeouts };
   const { allowedHosts = [] } = options;

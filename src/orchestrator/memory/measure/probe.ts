@@ -1,23 +1,20 @@
-/** One sample of this machine's memory. Bytes. */
-export interface MemorySample {
-  /** The machine's RAM, or the cgroup's limit when that is less. */
-  readonly totalBytes: number;
-  /** MemAvailable, or what the cgroup's limit leaves when that is less. */
-  readonly availableBytes: number;
-  readonly swapTotalBytes: number;
-  readonly swapUsedBytes: number;
-  readonly gpus: readonly GpuMemory[];
+import type { RamStatus } from "../../api/facade-status.ts";
+
+/**
+ * One sample of this machine's memory. Bytes. In all and available: of the machine (RAM, MemAvailable), or of the cgroup's
+ * limit when that is less.
+ */
+export interface MemorySample extends Pick<
+  RamStatus,
+  "totalBytes" | "availableBytes" | "swapTotalBytes" | "swapUsedBytes" | "gpus"
+> {
   /** Runnable processes of the whole machine per core over the last minute; absent on Windows. */
   readonly loadPerCore?: number;
   /** Milliseconds since the epoch. */
   readonly sampledAtMs: number;
 }
 
-export interface GpuMemory {
-  readonly name: string;
-  readonly totalBytes: number;
-  readonly freeBytes?: number;
-}
+export type GpuMemory = RamStatus["gpus"][number];
 
 /** Measures this machine. Samples are cached for at most 250 ms, since plans are made from them. */
 export interface MemoryProbe {
