@@ -2,26 +2,19 @@
  * `npm run agents [-- NAME... | --real [--weights FILE.gguf]]`: coding agents as they are published, started by the built
  * `ollm launch` on a scripted model behind the real door. Each reads two files, edits them, runs a command and ends; the
  * files are checked. `--real` does it once with a real model and the program that sends it least, and only prints what came
- * of it. Agents are installed on the first run. Exits with 1 when one fails.
+ * of it. Then Claude Code and Codex do it with a service behind `http.upstreams` (`upstream.ts`). Agents are installed on the
+ * first run. Exits with 1 when one fails.
  */
-import { type ChildProcess, spawn } from "node:child_process";
-import { once } from "node:events";
-import { existsSync } from "node:fs";
-import { mkdir, mkdtemp, readFile, realpath, rm, symlink, writeFile } from "node:fs/promises";
-import { createServer } from "node:http";
-import type { AddressInfo } from "node:net";
-import { homedir, tmpdir } from "node:os";
-import { dirname, join, resolve } from "node:path";
-import { fileURLToPath } from "node:url";
+import { readFile } from "node:fs/promises";
+import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { installTools, say } from "../conformance/judges.ts";
 import { type ProgramName, launchPrograms } from "../src/cli/commands/launch-program.ts";
 import { type FakeOpenAi, startFakeOpenAi } from "../test/support/fake-openai.ts";
-import { type Agent, after, agents, before, prompt } from "./programs.ts";
+import { type Agent, agents } from "./programs.ts";
+import { runUpstream } from "./upstream.ts";
+import { World, here, tail, version } from "./world.ts";
 
-const here = fileURLToPath(new URL(".", import.meta.url));
-const installed = join(here, "node_modules");
-const cli = fileURLToPath(new URL("../dist/cli.mjs", import.meta.url));
 const scriptedModel = "scripted";
 /** What the scripted model says when it has called all tools. */
 const lastWords = "Both files are joined.";
@@ -29,146 +22,6 @@ const realModel = "qwen2.5-coder:1.5b";
 const limitMs = 120_000;
 /** A processor reads thousands of tokens for minutes. */
 const realLimitMs = 30 * 60_000;
-
-interface Ran {
-  readonly code: number | null;
-  readonly stdout: string;
-  readonly stderr: string;
-}
-
-/** A home of its own, cleared of what the user has, with the daemon of the build. */
-class World {
-  readonly folder: string;
-  readonly work: string;
-  readonly environment: Readonly<Record<string, string>>;
-  /** Hosts that were asked for through the proxy that the environment names, and refused. */
-  readonly refused: Set<string>;
-  readonly #proxy: ReturnType<typeof createServer>;
-
-  private constructor(folder: string, proxy: ReturnType<typeof createServer>, refused: Set<string>, real: boolean) {
-    this.folder = folder;
-    this.work = join(folder, "work");
-    this.#proxy = proxy;
-    this.refused = refused;
-    this.environment = {
-      HOME: folder,
-      OLLM_HOME: join(folder, ".ollm"),
-      OLLM_PROVIDERS_OLLAMA_ENABLED: "false",
-      PATH: [join(folder, "bin"), "/usr/bin", "/bin"].join(":"),
-      LANG: "C.UTF-8",
-      TERM: "xterm-256color",
-      // The embedded engine is installed from npm's cache or registry.
-      ...(real
-        ? { npm_config_cache: join(homedir(), ".npm"), ...registryIn(process.env) }
-        : { OLLM_PROVIDERS_LLAMA_CPP_ENABLED: "false" }),
-    };
-  }
-
-  static async open(settings: object, real: boolean): Promise<World> {
-    const folder = await realpath(await mkdtemp(join(tmpdir(), "ollm-agents-")));
-    const refused = new Set<string>();
-    const proxy = createServer((request, response) => {
-      refused.add(new URL(request.url ?? "/", "http://unknown").host);
-      response.writeHead(403).end();
-    });
-    proxy.on("connect", ({ url = "" }, socket) => {
-      refused.add(url.replace(/:443$/, ""));
-      socket.on("error", () => undefined);
-      socket.end("HTTP/1.1 403 Forbidden\r\n\r\n");
-    });
-    proxy.listen(0, "127.0.0.1");
-    await once(proxy, "listening");
-    const world = new World(folder, proxy, refused, real);
-    await mkdir(join(folder, ".ollm"), { mode: 0o700 });
-    await writeFile(join(folder, ".ollm", "config.yaml"), JSON.stringify(settings));
-    await mkdir(join(folder, "bin"));
-    await symlink(nodeForAgents(), join(folder, "bin", "node"));
-    return world;
-  }
-
-  /** Puts a program on PATH. Throws with the reason why it can't run here. */
-  async install(name: string, { files, settings = {} }: Agent): Promise<void> {
-    const platform = `${process.platform}-${process.arch}`;
-    const [file] = files(platform)
-      .map((each) => join(installed, each))
-      .filter((each) => existsSync(each));
-    if (file === undefined) throw new Error(`its package for ${platform} is not there: ${files(platform).join(", ")}`);
-    await symlink(file, join(this.folder, "bin", name));
-    for (const [path, content] of Object.entries(settings)) {
-      await mkdir(dirname(join(this.folder, path)), { recursive: true });
-      await writeFile(join(this.folder, path), JSON.stringify(content));
-    }
-  }
-
-  /** The work folder as a run begins. */
-  async reset(): Promise<void> {
-    await rm(this.work, { recursive: true, force: true });
-    await mkdir(this.work);
-    for (const [name, text] of Object.entries(before)) await writeFile(join(this.work, name), text);
-  }
-
-  /** What is not as it must be, one sentence each. */
-  async problems(): Promise<readonly string[]> {
-    const found: string[] = [];
-    for (const [name, text] of Object.entries(after)) {
-      const now = await readFile(join(this.work, name), "utf8").catch(() => undefined);
-      if (now !== text) found.push(`${name} is ${now === undefined ? "missing" : JSON.stringify(now)}`);
-    }
-    return found;
-  }
-
-  async ollm(words: readonly string[], limit: number, variables: Readonly<Record<string, string>> = {}): Promise<Ran> {
-    const env = { ...this.environment, ...variables };
-    const child = spawn(process.execPath, [cli, ...words], {
-      cwd: this.work,
-      env,
-      stdio: ["ignore", "pipe", "pipe"],
-      detached: true,
-    });
-    const stop = setTimeout(() => void stopped(child), limit);
-    let [stdout, stderr] = ["", ""];
-    child.stdout.on("data", (chunk: Buffer) => (stdout += chunk.toString()));
-    child.stderr.on("data", (chunk: Buffer) => (stderr += chunk.toString()));
-    const [code] = (await once(child, "close")) as [number | null];
-    clearTimeout(stop);
-    return { code, stdout, stderr };
-  }
-
-  /** Runs a program; whatever it asks for elsewhere is refused. */
-  launch(name: ProgramName, model: string, limit: number): Promise<Ran> {
-    const through = `http://127.0.0.1:${(this.#proxy.address() as AddressInfo).port}`;
-    const variables = { ...agents[name].variables, HTTPS_PROXY: through, HTTP_PROXY: through };
-    return this.ollm(["launch", name, "--model", model, "--", ...agents[name].arguments(prompt)], limit, variables);
-  }
-
-  async close(): Promise<void> {
-    await this.ollm(["daemon", "stop"], 30_000);
-    this.#proxy.close();
-    this.#proxy.closeAllConnections();
-    await rm(this.folder, { recursive: true, force: true, maxRetries: 10, retryDelay: 100 });
-  }
-}
-
-/** Ends a run: `ollm launch` passes the signal on, which some programs take no notice of. */
-async function stopped(child: ChildProcess): Promise<void> {
-  child.kill("SIGTERM");
-  const timer = setTimeout(() => process.kill(-(child.pid ?? 0), "SIGKILL"), 5_000);
-  await once(child, "close");
-  clearTimeout(timer);
-}
-
-function registryIn(environment: NodeJS.ProcessEnv): Record<string, string> {
-  const kept = Object.entries(environment).filter(([name]) =>
-    /^(npm_config_.*|https?_proxy|no_proxy|NODE_EXTRA_CA_CERTS)$/i.test(name),
-  );
-  return Object.fromEntries(kept.flatMap(([name, value]) => (value === undefined ? [] : [[name, value]])));
-}
-
-/** Some need Node 22: this one, or the one that is installed beside them. */
-function nodeForAgents(): string {
-  const own = join(installed, `node-${process.platform}-${process.arch}`, "bin", "node");
-  return Number(process.versions.node.split(".")[0]) < 22 && existsSync(own) ? own : process.execPath;
-}
 
 /** Makes the scripted model call the tools of one program, in turn: a conversation with N results is answered with call N. */
 function script(engine: FakeOpenAi, turns: ReturnType<Agent["turns"]>): void {
@@ -184,11 +37,6 @@ function script(engine: FakeOpenAi, turns: ReturnType<Agent["turns"]>): void {
         : { text: lastWords };
     },
   });
-}
-
-async function version(name: ProgramName): Promise<string> {
-  const file = join(installed, launchPrograms[name].package, "package.json");
-  return (JSON.parse(await readFile(file, "utf8")) as { version: string }).version;
 }
 
 /** One line per program. Returns whether all that can run here did it. */
@@ -233,10 +81,6 @@ async function runScripted(names: readonly ProgramName[]): Promise<boolean> {
     await engine.close();
   }
   return isGood;
-}
-
-function tail(text: string): string {
-  return text.trim().split("\n").slice(-15).join("\n");
 }
 
 /** The program that sends the least, with a real model in the embedded engine: what comes of it is printed. */
@@ -286,7 +130,10 @@ async function main(): Promise<number> {
     await runReal(values.weights);
     return 0;
   }
-  return (await runScripted(names.filter((name) => positionals.length === 0 || positionals.includes(name)))) ? 0 : 1;
+  const chosen = names.filter((name) => positionals.length === 0 || positionals.includes(name));
+  const results = [await runScripted(chosen)];
+  for (const name of chosen) if (name === "claude" || name === "codex") results.push(await runUpstream(name));
+  return results.every(Boolean) ? 0 : 1;
 }
 
 process.exitCode = await main().catch((error: unknown) => {
