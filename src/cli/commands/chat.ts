@@ -99,7 +99,7 @@ async function converse(context: ChatContext, isFirst: boolean): Promise<number>
       if (session.signal.aborted) throw error;
       // The chat continues after a cancelled answer or a failed model.
       if (!(error instanceof Cancelled)) talk.exitCode = report(error, { ...io, isNews: session.isNews }, chatSteps);
-      else if (isTerminal) io.stderr(`${styledError("(cancelled)", "dim", io)}\n`);
+      else if (isTerminal) io.stderr(`${styledError("(cancelled)", io)}\n`);
     }
     if (input.hasLeft() && isTerminal) break;
   }
@@ -182,7 +182,7 @@ function createContext(talk: Talk, session: Session, input: ChatInput, io: Comma
       model: answered.model,
     });
     for (const note of notesOn(answered, "/set max-tokens raises the limit"))
-      io.stderr(`${styledError(oneLine(note), "dim", io)}\n`);
+      io.stderr(`${styledError(oneLine(note), io)}\n`);
     if (isTerminal) io.stderr(await statusLine(answered, session, io));
   }
 
@@ -219,7 +219,7 @@ async function statusLine(answered: Generated, session: Session, io: CommandIo):
     if (error instanceof OrchestratorError) return undefined;
     throw error;
   });
-  return `${styledError(statusText(answered, ram, (io.columns ?? 80) - 1), "dim", io)}\n\n`;
+  return `${styledError(statusText(answered, ram, (io.columns ?? 80) - 1), io)}\n\n`;
 }
 
 /** The model and its speed in any width, other parts as long as there is room for them. */

@@ -90,12 +90,7 @@ export function promptAndModels(
 }
 
 /** `ollm compare prompt [models...]`: live columns, then figures and answers, then asks for the best one. */
-export async function compare(
-  first: string,
-  others: readonly string[],
-  flags: CompareFlags,
-  io: CommandIo,
-): Promise<number> {
+async function compare(first: string, others: readonly string[], flags: CompareFlags, io: CommandIo): Promise<number> {
   const { prompt, models } = promptAndModels(first, others);
   let files: readonly string[];
   let roots: readonly string[];
@@ -253,7 +248,7 @@ interface WinnersFlags {
 }
 
 /** `ollm winners`: lists the picks of comparisons, makes one, or undoes the newest. */
-export function winners(flags: WinnersFlags, io: CommandIo): Promise<number> {
+function winners(flags: WinnersFlags, io: CommandIo): Promise<number> {
   return withSession(io, {}, async (session) => {
     if (flags.undo === true && flags.pick !== undefined) {
       throw new InvalidRequest("--undo and --pick exclude each other", { next: advice("leave out one of them") });
@@ -273,7 +268,7 @@ export function winners(flags: WinnersFlags, io: CommandIo): Promise<number> {
 }
 
 /** Makes a model the preferred one for its kind of task, and shows how to undo it. */
-export async function pickWinner(
+async function pickWinner(
   choice: ToolInputs["pick_winner"],
   options: JsonOption,
   { call, io }: Session,

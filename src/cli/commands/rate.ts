@@ -116,7 +116,7 @@ export class ShellAnswers {
     const answer = await this.#read();
     if (answer === undefined) {
       throw new InvalidRequest("no answer of this shell is known", {
-        next: [advice("ask with `ollm run` first"), named(rating, "TASK", "MODEL")],
+        next: [advice("ask with `ollm run` first"), named(rating)],
       });
     }
     const ageMs = this.#now() - answer.atMs;
@@ -151,8 +151,8 @@ export class ShellAnswers {
 
 type Rating = "good" | "bad";
 
-function named(rating: Rating, task: string, model: string) {
-  return advice(`name both: \`ollm ${rating} --task ${oneLine(task)} --model ${oneLine(model)}\``);
+function named(rating: Rating) {
+  return advice(`name both: \`ollm ${rating} --task TASK --model MODEL\``);
 }
 
 interface Flags {
@@ -192,7 +192,7 @@ export async function rateInChat(
   const { answered } = chat.talk;
   if (answered === undefined) {
     throw new InvalidRequest("there is no answer to rate: none was asked for, or the last request failed", {
-      next: [advice("ask something first"), named(rating, "TASK", "MODEL")],
+      next: [advice("ask something first"), named(rating)],
     });
   }
   if (Date.now() - answered.atMs > maxAgeMs) {

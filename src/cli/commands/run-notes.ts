@@ -14,7 +14,7 @@ export function noteLines(answer: Generated, isExplained: boolean, io: CommandIo
   ];
   return lines
     .map((line) => hangingLine(line, io.errorColumns))
-    .map((text) => `${styledError(text, "dim", io)}\n`)
+    .map((text) => `${styledError(text, io)}\n`)
     .join("");
 }
 

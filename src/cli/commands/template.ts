@@ -175,7 +175,7 @@ async function renderTemplate(
     show(structured, flags, { stdout: io.content }, ({ text }) => (text.endsWith("\n") ? text : `${text}\n`));
     if (flags.generate === true && flags.json !== true) {
       for (const note of notesOn(structured, "the template's maxTokens sets the limit")) {
-        io.stderr(`${styledError(oneLine(note), "dim", io)}\n`);
+        io.stderr(`${styledError(oneLine(note), io)}\n`);
       }
     }
     return 0;

@@ -64,12 +64,9 @@ export function findTargets(
 }
 
 /** Every existing settings file that may contain an ollm entry. */
-export function allTargets(
-  facts: ClientFacts,
-  exists: (path: string) => boolean = existsSync,
-): readonly ClientTarget[] {
+export function allTargets(facts: ClientFacts): readonly ClientTarget[] {
   return clientTable(facts).flatMap((client) =>
-    client.locations.filter(({ file }) => exists(file)).map(({ file }) => ({ client, file, isFound: true })),
+    client.locations.filter(({ file }) => existsSync(file)).map(({ file }) => ({ client, file, isFound: true })),
   );
 }
 

@@ -51,14 +51,10 @@ export async function guidePlaces(targets: readonly ClientTarget[]): Promise<{
 }
 
 /** Every existing file that may contain a guide; with `ids`, those of these clients. */
-export function existingGuides(
-  facts: ClientFacts,
-  ids: readonly string[],
-  exists: (path: string) => boolean = existsSync,
-): readonly GuideTarget[] {
+export function existingGuides(facts: ClientFacts, ids: readonly string[]): readonly GuideTarget[] {
   const clients = clientTable(facts).filter(({ id }) => ids.length === 0 || ids.includes(id));
   const files = clients.flatMap((client) => client.locations.flatMap(({ guide }) => guideFiles(client, guide)));
-  return onceEachFile(files).filter(({ file }) => exists(file));
+  return onceEachFile(files).filter(({ file }) => existsSync(file));
 }
 
 /** The files of all agents that `ollm agents install` writes for Claude Code and Codex, whether they exist or not. */

@@ -17,7 +17,7 @@ export function createAnswerStream(io: CommandIo) {
   let thoughts = wrapped(() => io.errorColumns);
 
   function endThinking(lineEnds: string): void {
-    if (isThinking) io.stderr(`${styledError(thoughts?.flush() ?? "", "dim", io)}${lineEnds}`);
+    if (isThinking) io.stderr(`${styledError(thoughts?.flush() ?? "", io)}${lineEnds}`);
     isThinking = false;
     thoughts = wrapped(() => io.errorColumns);
   }
@@ -46,7 +46,7 @@ export function createAnswerStream(io: CommandIo) {
       }
       if (thinking !== undefined && io.errorColumns !== undefined) {
         isThinking = true;
-        io.stderr(styledError(thoughts?.push(thinking) ?? thinking, "dim", io));
+        io.stderr(styledError(thoughts?.push(thinking) ?? thinking, io));
       }
       if (text !== undefined) write(text);
     },

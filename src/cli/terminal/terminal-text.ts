@@ -120,9 +120,9 @@ export function styled(text: string, style: Style | undefined, io: { readonly ha
   return `${control("m", on)}${text}${control("m", off)}`;
 }
 
-/** Like `styled`, for stderr. */
-export function styledError(text: string, style: Style, io: { readonly hasErrorColour?: boolean }): string {
-  return styled(text, style, { hasColour: io.hasErrorColour === true });
+/** Dim, on stderr. */
+export function styledError(text: string, io: { readonly hasErrorColour?: boolean }): string {
+  return styled(text, "dim", { hasColour: io.hasErrorColour === true });
 }
 
 /** Cuts a text to `width` cells, with … as the last one. A cut text loses its escape sequences. */

@@ -60,7 +60,7 @@ export function groundedRequest(request: Resolved, quoted: Quoted): GroundedRequ
 }
 
 /** A schema whose strings and numbers may be null, where they are members of an object. */
-export function nullable(schema: unknown, isMember = false): unknown {
+function nullable(schema: unknown, isMember = false): unknown {
   if (typeof schema !== "object" || schema === null || Array.isArray(schema)) return schema;
   const given = schema as JsonSchema;
   const copy: Record<string, unknown> = { ...given };

@@ -196,7 +196,7 @@ export function nearestTo(schema: z.ZodObject, text: string, path?: readonly str
 }
 
 /** `memory.availableBytes` → `OLLM_MEMORY_AVAILABLE_BYTES`. */
-export function environmentName(path: readonly string[]): string {
+function environmentName(path: readonly string[]): string {
   const words = path.map((key) => key.replaceAll(/([a-z0-9])([A-Z])/g, "$1_$2").toUpperCase());
   return ["OLLM", ...words].join("_");
 }

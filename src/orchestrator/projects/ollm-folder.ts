@@ -198,7 +198,7 @@ export function oneLine(text: string): string {
 }
 
 /** A name from a project for use in a sentence: shortened, and quoted unless it is plain. */
-export function quotedName(name: string, most = 80): string {
-  const short = name.length > most ? `${name.slice(0, most)}...` : name;
+export function quotedName(name: string): string {
+  const short = name.length > 80 ? `${name.slice(0, 80)}...` : name;
   return /^[\w.:/@+-]+$/.test(short) ? short : JSON.stringify(oneLine(short));
 }

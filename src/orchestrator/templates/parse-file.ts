@@ -52,7 +52,7 @@ interface Problem {
 }
 
 /** The template described by plain data, or the first problem. `fallbackName` is the file's name. */
-export function templateOf(data: unknown, fallbackName: string): { readonly template: TemplateText } | Problem {
+function templateOf(data: unknown, fallbackName: string): { readonly template: TemplateText } | Problem {
   if (typeof data !== "object" || data === null || Array.isArray(data)) {
     return { problem: 'contains no template: expected lines such as "template: Summarise {text}"', path: [] };
   }

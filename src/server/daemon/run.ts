@@ -158,7 +158,7 @@ const minAgeMs = 24 * 60 * 60 * 1_000;
  * Removes leftovers of earlier daemons from the run folder when they are older than a day: copies of other versions,
  * incomplete files, and sockets, which no process can be listening on because we hold the home.
  */
-async function tidyRunFolder(home: string, ownVersion: string, ownSocket: string, now = Date.now): Promise<void> {
+async function tidyRunFolder(home: string, ownVersion: string, ownSocket: string): Promise<void> {
   const folder = runFolder(home);
   for (const entry of await readdir(folder, { withFileTypes: true })) {
     const full = path.join(folder, entry.name);
@@ -166,7 +166,7 @@ async function tidyRunFolder(home: string, ownVersion: string, ownSocket: string
     const isHalf = entry.name.endsWith(".new");
     const isSocket = entry.isSocket() && full !== ownSocket;
     if (!isCopy && !isHalf && !isSocket) continue;
-    if (now() - (await stat(full)).mtimeMs < minAgeMs) continue;
+    if (Date.now() - (await stat(full)).mtimeMs < minAgeMs) continue;
     await rm(full, { recursive: true, force: true });
   }
 }

@@ -15,7 +15,7 @@ import { errorBody, answerError, commonHeaders, watchReader, type StreamLimits }
 import { type Lease, type SessionSlots, isTooMany, maxPendingRequests, observe } from "./sessions.ts";
 import { messageOf } from "../../orchestrator/util/message-of.ts";
 
-export interface SessionParts {
+interface SessionParts {
   /** A server for one session; `callerId` is not the session's id, which only its client knows. */
   makeServer(callerId: string): Server;
   readonly slots: SessionSlots;
