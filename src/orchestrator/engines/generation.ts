@@ -78,8 +78,9 @@ export const firstTokens = 20;
 
 /** Milliseconds that an engine may be silent while it reads: slow ones read 17 tokens of four characters a second. */
 export function readingMs({ messages, tools }: Pick<GenerationRequest, "messages" | "tools">): number {
-  const texts = [tools === undefined ? "" : JSON.stringify(tools), ...messages.map(({ content }) => content)];
-  return texts.reduce((sum, { length }) => sum + length, 0) * 15;
+  let characters = tools === undefined ? 0 : JSON.stringify(tools).length;
+  for (const { content } of messages) characters += content.length;
+  return characters * 15;
 }
 
 /**

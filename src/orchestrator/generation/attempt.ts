@@ -294,7 +294,8 @@ async function send(
     ...(request.chat && { ...toolUseOf(request.chat), ...(budget.isUnlimited && { isUnlimited: true }) }),
     ...(engine.pausesAnswers === true && { background: context.background }),
   };
-  const images = messages.reduce((sum, message) => sum + (message.images?.length ?? 0), 0);
+  let images = 0;
+  for (const message of messages) images += message.images?.length ?? 0;
   const worst = worstTokens({ images, ...budget });
   const bill = await world.spending.reserve(engine, model.name, worst).catch((error: unknown) => {
     more?.release();
