@@ -1,3 +1,4 @@
+import { decoded } from "../orchestrator/util/parse-json.ts";
 import type { Change, Orchestrator } from "../orchestrator/api/facade.ts";
 import type { NextSteps } from "../orchestrator/api/next-step.ts";
 import type { CallerContext } from "../orchestrator/api/types.ts";
@@ -77,12 +78,4 @@ export function matchResource(definitions: readonly ResourceDefinition[], uri: s
     if (value !== undefined && value !== "") return { definition, variables: { [variable]: value } };
   }
   return undefined;
-}
-
-function decoded(text: string): string | undefined {
-  try {
-    return decodeURIComponent(text);
-  } catch {
-    return undefined;
-  }
 }

@@ -6,6 +6,7 @@ import type { CallerContext } from "../../orchestrator/api/types.ts";
 import type { EmbedResult } from "../../orchestrator/api/chat.ts";
 import { InvalidRequest, UnknownModel } from "../../orchestrator/api/errors.ts";
 import type { GenerateRequest, GenerateResult, Orchestrator } from "../../orchestrator/api/facade.ts";
+import { decoded } from "../../orchestrator/util/parse-json.ts";
 import { nearestNames } from "../../orchestrator/util/nearest.ts";
 import type * as z from "zod";
 
@@ -97,11 +98,10 @@ export function routeOf(
   const exact = routes[`${method} ${path}`];
   if (exact !== undefined) return { route: exact, rest: "" };
   for (const [name, route] of Object.entries(routes)) {
-    if (!name.endsWith("/*")) continue;
     const start = name.slice(0, -1);
-    if (`${method} ${path}`.startsWith(start)) {
-      return { route, rest: decodeURIComponent(`${method} ${path}`.slice(start.length)) };
-    }
+    if (!name.endsWith("/*") || !`${method} ${path}`.startsWith(start)) continue;
+    const rest = decoded(`${method} ${path}`.slice(start.length));
+    return rest === undefined ? undefined : { route, rest };
   }
   return undefined;
 }

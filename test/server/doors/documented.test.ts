@@ -39,6 +39,11 @@ describe("who may call", () => {
     }
   });
 
+  it("names a model whose address is malformed, and is told that it isn't served", async () => {
+    const { listener } = await openAiAgainst();
+    expect((await listener.ask("/v1/models/%zz")).status).toBe(404);
+  });
+
   it("reaches nothing while http.doors names nothing", async () => {
     const { listener } = await openAiAgainst({ http: { doors: [] } });
     for (const path of ["/v1/chat/completions", "/v1/responses", "/v1/messages", "/api/chat", "/v1/embeddings"])
