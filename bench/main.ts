@@ -11,6 +11,7 @@ import { dashboard } from "./dashboard.ts";
 import { demoTasks } from "./demo-tasks.ts";
 import { door } from "./door.ts";
 import { embedded } from "./embedded.ts";
+import { reread } from "./reread.ts";
 import { eviction } from "./eviction.ts";
 import { fanout } from "./fanout.ts";
 import { firstHour } from "./first-hour.ts";
@@ -46,6 +47,7 @@ const benches: readonly Bench[] = [
   overhead,
   fanout,
   embedded,
+  reread,
   eviction,
   firstHour,
   fit,

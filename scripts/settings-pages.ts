@@ -78,6 +78,7 @@ const examples: Readonly<Record<string, unknown>> = {
     },
   ],
   "store.path": "/data/models",
+  "store.promptCacheBytes": 4_000_000_000,
   "memory.maxBytes": 12_000_000_000,
   "memory.availableBytes": 8_000_000_000,
   "queue.maxWaitMs": 120_000,

@@ -120,6 +120,7 @@ function nothing(): Readers {
     totalMs: percentiles,
     promptTokens: 0,
     cachedPromptTokens: 0,
+    restoredPromptTokens: 0,
     completionTokens: 0,
     tokensPerSecond: 0,
   };

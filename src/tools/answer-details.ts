@@ -61,7 +61,12 @@ interface Explained {
   readonly reason: string;
   readonly route?: z.output<typeof routeOutput> | undefined;
   readonly timing?:
-    | { readonly queue_ms: number; readonly load_ms: number; readonly first_token_ms: number }
+    | {
+        readonly queue_ms: number;
+        readonly load_ms: number;
+        readonly first_token_ms: number;
+        readonly cached?: string | undefined;
+      }
     | undefined;
   readonly values?:
     | { readonly where: Readonly<Record<string, string>>; readonly not_judged?: readonly string[] | undefined }
@@ -82,10 +87,10 @@ export function explainLines(answered: Explained): readonly string[] {
   const { reason, timing, memory_used, values } = answered;
   const lines = [`reason: ${asLine(reason)}`, ...routeLines(answered)];
   if (timing !== undefined) {
-    const { queue_ms, load_ms, first_token_ms } = timing;
+    const { queue_ms, load_ms, first_token_ms, cached } = timing;
     lines.push(
       `queued ${formatDuration(queue_ms)}, loaded in ${formatDuration(load_ms)}, ` +
-        `first token after ${formatDuration(first_token_ms)}`,
+        `first token after ${formatDuration(first_token_ms)}${cached === undefined ? "" : `; ${cached}`}`,
     );
   }
   if (values !== undefined) {

@@ -6,7 +6,7 @@ import type { ReadFiles } from "../orchestrator/api/facade-templates.ts";
 import type { GenerateRequest, GenerateResult, RoutePlan } from "../orchestrator/api/facade.ts";
 import type { CallerContext } from "../orchestrator/api/types.ts";
 import { filesNamedIn } from "../orchestrator/util/file-name.ts";
-import { counted, formatAmount, reliabilityLines } from "../orchestrator/util/format-bytes.ts";
+import { cachedText, counted, formatAmount, reliabilityLines } from "../orchestrator/util/format-bytes.ts";
 import {
   checkData,
   checkOutput,
@@ -35,14 +35,14 @@ const input = z.strictObject({
       "code, debugging, code_review, reasoning, summarization, extraction, translation, question_answering, transcription, creative, fast, general, vision",
     ),
   complexity: z.enum(["low", "medium", "high"]).optional(),
-  profile: z.string().optional().describe("From ollm://profiles."),
+  profile: z.string().optional().describe("ollm://profiles."),
   model: z.string().min(1).optional().describe("Chosen when absent."),
   files: z
     .array(z.string().min(1))
     .max(64)
     .optional()
-    .describe("Text files, git:staged, git:diff, git:diff:REF, git:log:N, git:show:REF; they cost you no tokens."),
-  images: z.array(z.string().min(1)).max(16).optional().describe("Paths, for vision models."),
+    .describe("Text files, git:staged, git:diff, git:diff:REF, git:log:N, git:show:REF; they cost no tokens."),
+  images: z.array(z.string().min(1)).max(16).optional().describe("Paths."),
   audio: z.array(z.string().min(1)).max(4).optional().describe("WAV or MP3."),
   format: z
     .union([z.literal("json"), z.record(z.string(), z.unknown())])
@@ -52,25 +52,26 @@ const input = z.strictObject({
   ...samplingInput(true),
   context_tokens: z.number().int().min(1).optional().describe("Minimum window."),
   think: z.union([z.boolean(), z.enum(["low", "medium", "high"])]).optional(),
-  keep_alive: keepAliveInput.optional().describe('Seconds or "10m"; 0 unloads after the answer, -1 never.'),
-  privacy: z.enum(["local_only", "allow_remote"]).optional().describe("Can only restrict."),
+  keep_alive: keepAliveInput.optional().describe('Seconds or "10m"; 0 unloads then, -1 never.'),
+  privacy: z.enum(["local_only", "allow_remote"]).optional().describe("Only restricts."),
   use_memory: z.boolean().optional().describe("false: no saved facts."),
+  cache_prompt: z.boolean().optional().describe("false: not kept."),
   template: z.string().min(1).optional(),
   variables: z
     .record(z.string(), z.union([z.string(), z.number(), z.boolean()]))
     .optional()
-    .describe("Values for the template, by name."),
+    .describe("By name."),
   continue_id: z.string().min(1).optional().describe('"new", or an id.'),
-  output_path: z.string().min(1).optional().describe("New file for the answer."),
+  output_path: z.string().min(1).optional().describe("New file."),
   check: z
     .union([z.enum(checks), z.record(z.string(), z.string())])
     .optional()
     .describe(
       "quotes: the lines of files behind statements; judged: by a model, too; agree: of 3 answers; {command: NAME}, {agree: MODEL}.",
     ),
-  split: z.enum(splits).optional().describe("auto: read a long prompt in parts."),
-  grounded: z.boolean().optional().describe("false: keep values that the files lack."),
-  explain: z.boolean().optional().describe("Add reason, figures, timing."),
+  split: z.enum(splits).optional().describe("auto: a long prompt in parts."),
+  grounded: z.boolean().optional().describe("false: keep values not in files."),
+  explain: z.boolean().optional().describe("Add reason, timing."),
   dry_run: z.boolean().optional().describe("Only choose the model."),
 });
 
@@ -93,7 +94,14 @@ const output = z.object({
   notes: z.array(z.string()).optional(),
   plan: planOutput.optional(),
   route: routeOutput.optional(),
-  timing: z.object({ queue_ms: z.number(), load_ms: z.number(), first_token_ms: z.number() }).optional(),
+  timing: z
+    .object({
+      queue_ms: z.number(),
+      load_ms: z.number(),
+      first_token_ms: z.number(),
+      cached: z.string().optional(),
+    })
+    .optional(),
   memory_used: z.object({ keys: z.array(z.string()), tokens: z.number() }).optional(),
   continue_id: z.string().optional(),
   conversation_tokens: z.number().optional(),
@@ -305,6 +313,7 @@ async function generationRequest(
     keepAliveSeconds: request.keep_alive,
     privacy: request.privacy,
     useMemory: request.use_memory,
+    cachePrompt: request.cache_prompt,
     continueId: request.continue_id,
     check: request.check && checkIn(request.check),
     grounded: request.grounded,
@@ -352,6 +361,7 @@ function answer(
         queue_ms: Math.round(timing.queueMs),
         load_ms: Math.round(timing.loadMs),
         first_token_ms: Math.round(timing.firstTokenMs),
+        ...defined({ cached: cachedText(result) }),
       },
     }),
   });

@@ -21,6 +21,7 @@ beforeEach(async () => {
     log,
     isOllamaOptional: () => false,
     keepAliveSeconds: () => -1,
+    promptCacheBytes: () => undefined,
   };
   make = createEngineMaker(world);
 });
@@ -28,6 +29,13 @@ afterEach(() => rm(home, { recursive: true, force: true }));
 
 const settings = (ollama: object) =>
   settingsSchema.parse({ providers: { ollama: { host: "127.0.0.1:1", ...ollama }, llamaCpp: { enabled: false } } });
+
+it("a change of what may be kept of prompts leaves the embedded engine and its models as they are", () => {
+  const kept = (store: object) => make(settingsSchema.parse({ providers: { ollama: { enabled: false } }, store }));
+  const [engine] = kept({});
+  expect(kept({ promptCacheBytes: 5 })[0]).toBe(engine);
+  expect(kept({ readOllama: false })[0]).not.toBe(engine);
+});
 
 describe("several Ollama servers", () => {
   it("are engines of their own, in order, this machine's sharing its memory", () => {
@@ -125,6 +133,7 @@ describe("servers that speak OpenAI's protocol", () => {
       log,
       isOllamaOptional: () => false,
       keepAliveSeconds: () => -1,
+      promptCacheBytes: () => undefined,
     })(openai([{ ...kimi, apiKeyEnv: name }]));
     expect(process.env[name]).toBeUndefined();
   });

@@ -18,6 +18,7 @@ const someFigures: Figures = {
   totalMs: times(1_500, 6_000),
   promptTokens: 120_000,
   cachedPromptTokens: 20_000,
+  restoredPromptTokens: 0,
   completionTokens: 4_000,
   tokensPerSecond: 41.5,
   lastUsedAt: "2026-11-23T10:00:00.000Z",

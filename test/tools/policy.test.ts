@@ -50,7 +50,7 @@ describe("the list of tools", () => {
       }),
     ).toMatchInlineSnapshot(`
       [
-        "route_and_generate(prompt system task complexity profile model files images audio format max_tokens temperature top_p context_tokens think keep_alive privacy use_memory template variables continue_id output_path check split grounded explain dry_run) Answer a prompt with the best local model that fits, loading it if needed. Hand over summaries, extraction, drafts, commit messages and private text; name long inputs in files instead of pasting them.",
+        "route_and_generate(prompt system task complexity profile model files images audio format max_tokens temperature top_p context_tokens think keep_alive privacy use_memory cache_prompt template variables continue_id output_path check split grounded explain dry_run) Answer a prompt with the best local model that fits, loading it if needed. Hand over summaries, extraction, drafts, commit messages and private text; name long inputs in files instead of pasting them.",
         "list_models(query capability engine loaded_only verbose limit) List installed models: size, whether loaded, whether they fit in memory now. Suggests one if there is none.",
         "pull_model(model from engine) Download a model by Ollama name (qwen3:4b-instruct) or hf.co/org/repo:quant; a second call joins or resumes. Installs the embedded engine if there is no other.",
         "smart_load(model context_tokens keep_alive dry_run) Load a model ahead of use, unloading idle ones if needed. dry_run only returns whether it fits and what it would unload. route_and_generate loads by itself.",

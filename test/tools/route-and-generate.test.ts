@@ -70,6 +70,31 @@ describe("route_and_generate", () => {
     expect(content).toContainEqual({ type: "text", text: "smollm2:135m" });
   });
 
+  it("says how much of the prompt came from a cache, and whether from disk", async () => {
+    const counts = { promptTokens: 2_263, cachedPromptTokens: 2_214 };
+    const requests: GenerateRequest[] = [];
+    const shown = async (more: object) => {
+      connection = await connectMemoryClient(
+        createFakeOrchestrator({
+          generate: async (_caller, request) => {
+            requests.push(request);
+            return doneOperation({ ...generated, ...counts, ...more });
+          },
+        }),
+      );
+      const { content } = await connection.call("route_and_generate", {
+        prompt: "Hi",
+        explain: true,
+        cache_prompt: false,
+      });
+      return JSON.stringify(content);
+    };
+    expect(await shown({})).toContain('; cached 2,214 of 2,263 prompt tokens"');
+    expect(await shown({ restoredPromptTokens: 2_214 })).toContain("; cached 2,214 of 2,263 prompt tokens, from disk");
+    expect(await shown({ cachedPromptTokens: 0 })).not.toContain("cached");
+    expect(requests[0]?.cachePrompt).toBe(false);
+  });
+
   it("adds route and timing when asked to explain", async () => {
     connection = await connectMemoryClient(createFakeOrchestrator());
     const { structuredContent } = await connection.call("route_and_generate", { prompt: "Hi", explain: true });

@@ -1,9 +1,11 @@
+import { readdir, rm, stat } from "node:fs/promises";
+import path from "node:path";
 import { OrchestratorError } from "../../orchestrator/api/errors.ts";
 import { oneLine } from "../../orchestrator/util/control-characters.ts";
 import { counted, formatBytes, localTime } from "../../orchestrator/util/format-bytes.ts";
 import type { ResourceData } from "../../resources/index.ts";
 import type { ToolAnswers } from "../../tools/index.ts";
-import { type CommandIo, agree } from "../terminal/io.ts";
+import { type CommandIo, agree, homeOf } from "../terminal/io.ts";
 import { withSession } from "../terminal/session.ts";
 import { type Column, renderFacts, renderTable, show } from "../terminal/table.ts";
 import { hanging, styled } from "../terminal/terminal-text.ts";
@@ -50,15 +52,19 @@ export function addRemoval(program: ShellCommand): void {
       "list models that were not used for 30 days, with the disk they take, and delete them (asks first); leaves those that are loaded, pinned or named in the settings",
     )
     .option("--days <number>", "not used for that many days", wholeNumber(1, 400), 30)
+    .option("--prompts", "list the prompts that the embedded engine has on disk, and delete those")
     .option("-y, --yes", "delete without asking")
     .json(
-      "unused[{name, engine, size_bytes, unused_days, last_used_at}], deleted[{model, freed_bytes}], kept[{model, error}], freed_bytes",
+      "unused[{name, engine, size_bytes, unused_days, last_used_at}], deleted[{model, freed_bytes}], kept[{model, error}], freed_bytes; with --prompts: prompts[{model, count, bytes, last_used_at}], freed_bytes",
     )
     .examples(
       ["ollm tidy", "shows the list, and asks"],
       ["ollm tidy --days 90 --yes", "delete what was not used for 90 days"],
+      ["ollm tidy --prompts", "what the embedded engine has read, and keeps"],
     )
-    .does(tidyModels);
+    .does((options: TidyOptions, io: CommandIo) =>
+      options.prompts === true ? tidyPrompts(options, io) : tidyModels(options, io),
+    );
 }
 
 type ModelListing = ToolAnswers["list_models"];
@@ -180,11 +186,62 @@ const unusedColumns: readonly Column<ResourceData["ollm://metrics"]["unused"][nu
   { title: "ENGINE", text: ({ engine }) => engine, isExtra: 1 },
 ];
 
+interface TidyOptions extends JsonOption {
+  readonly days: number;
+  readonly prompts?: boolean;
+  readonly yes?: boolean;
+}
+
+/** The prompts of one model on disk. A folder's name begins with the digest of its weights. */
+async function promptsIn(folder: string, names: ReadonlyMap<string, string>) {
+  const [digest = ""] = path.basename(folder).split("-");
+  const files = (await readdir(folder)).filter((name) => /\.(?:state|part)$/.test(name));
+  const found = await Promise.all(files.map((name) => stat(path.join(folder, name))));
+  const usedMs = Math.max(0, ...found.map(({ mtimeMs }) => mtimeMs));
+  return {
+    model: names.get(digest) ?? digest,
+    count: files.length,
+    bytes: found.reduce((sum, { size }) => sum + size, 0),
+    last_used_at: new Date(usedMs).toISOString(),
+  };
+}
+
+const promptColumns: readonly Column<Awaited<ReturnType<typeof promptsIn>>>[] = [
+  { title: "MODEL", text: ({ model }) => model },
+  { title: "PROMPTS", text: ({ count }) => String(count), isNumber: true },
+  { title: "SIZE", text: ({ bytes }) => formatBytes(bytes), isNumber: true },
+  { title: "LAST USED", text: ({ last_used_at }) => localTime(last_used_at) },
+];
+
+/** `ollm tidy --prompts`: lists what the embedded engine has on disk of prompts, asks, and deletes it. */
+function tidyPrompts({ yes, json }: TidyOptions, io: CommandIo): Promise<number> {
+  return withSession(io, {}, async ({ call }) => {
+    const folder = path.join(homeOf(io), "cache", "prompts");
+    const { models } = (await call("list_models", { limit: allModels })).structured;
+    const names = new Map<string, string>();
+    for (const { name } of models.filter((each) => each.engine === "llama-cpp")) {
+      const shown = await call("manage_model", { action: "show", model: name }).catch(() => undefined);
+      const digest = shown?.structured.details?.digest?.replace(/^sha256:/, "").slice(0, 16);
+      if (digest !== undefined) names.set(digest, name);
+    }
+    const folders = await readdir(folder).catch(() => []);
+    const all = await Promise.all(folders.map((name) => promptsIn(path.join(folder, name), names)));
+    const prompts = all.filter(({ count }) => count > 0);
+    const bytes = prompts.reduce((sum, each) => sum + each.bytes, 0);
+    if (json !== true)
+      io.stdout(prompts.length === 0 ? "No prompts are on disk.\n" : renderTable(prompts, promptColumns, io));
+    if (prompts.length > 0) {
+      if (yes !== true) await agree(`Delete them (${formatBytes(bytes)})?`, io);
+      await rm(folder, { recursive: true, force: true, maxRetries: 3 });
+      if (json !== true) io.stdout(`${formatBytes(bytes)} freed\n`);
+    }
+    if (json === true) show({ prompts, freed_bytes: bytes }, { json }, io, () => "");
+    return 0;
+  });
+}
+
 /** `ollm tidy`: lists the models that were not used for `days`, asks, and deletes them in order, whichever fail. */
-function tidyModels(
-  { days, yes, json }: { readonly days: number; readonly yes?: boolean; readonly json?: boolean },
-  io: CommandIo,
-): Promise<number> {
+function tidyModels({ days, yes, json }: TidyOptions, io: CommandIo): Promise<number> {
   return withSession(io, {}, async ({ call, read, signal }) => {
     const found = async () => (await read("ollm://metrics")).unused.filter(({ unused_days }) => unused_days >= days);
     const models = await found();

@@ -98,7 +98,7 @@ export function renderStats(metrics: Metrics, io: View, nowMs: number): string {
     ...times("load", total.load_ms),
     {
       name: "tokens",
-      value: `${formatCount(total.prompt_tokens)} read (${formatCount(total.cached_prompt_tokens)} of them from a cache), ${formatCount(total.completion_tokens)} written${speed(total) === "" ? "" : `, ${speed(total)} per second`}`,
+      value: `${formatCount(total.prompt_tokens)} read (${formatCount(total.cached_prompt_tokens)} of them from a cache${total.restored_prompt_tokens > 0 ? `, ${formatCount(total.restored_prompt_tokens)} of those from disk` : ""}), ${formatCount(total.completion_tokens)} written${speed(total) === "" ? "" : `, ${speed(total)} per second`}`,
     },
     ...memoryFacts(memory, io),
     ...(money.rows.length === 0 ? [] : [{ name: "saved", value: `${savedThisMonth(money)}: ollm stats --money` }]),

@@ -183,6 +183,7 @@ export function renderLoaded(ram: RamReading, io: CommandIo, nowMs: number): str
     },
     { title: "USED", text: (row) => usedText(row, nowMs), isExtra: 1 },
     { title: "CONTEXT", text: ({ context_tokens }) => String(context_tokens ?? ""), isNumber: true, isExtra: 1 },
+    { title: "LAST PROMPT", text: ({ last_prompt = "" }) => last_prompt, isExtra: 3 },
     { title: "ENGINE", text: ({ engine }) => engine, isExtra: 2 },
   ];
   const table = ram.loaded.length === 0 ? "No models are loaded.\n" : renderTable(ram.loaded, columns, io);

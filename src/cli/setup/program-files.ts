@@ -188,6 +188,7 @@ async function listFolder(folder: string): Promise<readonly string[]> {
 const parts: readonly { readonly pattern: RegExp; readonly meaning: string }[] = [
   { pattern: /^models$/, meaning: "models" },
   { pattern: /^engines$/, meaning: "the embedded engine" },
+  { pattern: /^cache$/, meaning: "prompts that were read" },
   { pattern: /^app$/, meaning: "the copy of the program" },
   { pattern: /^run$/, meaning: "run files and tokens" },
   { pattern: /^logs$/, meaning: "logs" },

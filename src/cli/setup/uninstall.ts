@@ -72,7 +72,8 @@ export async function uninstall(
     io.stdout(`${hanging("✓ ", `${home} deleted${except}`, io)}\n`);
   } else {
     await rm(programFolder(home), { recursive: true, force: true, maxRetries: 3 });
-    await rm(path.join(home, "run"), { recursive: true, force: true, maxRetries: 3 });
+    for (const name of ["run", "cache"])
+      await rm(path.join(home, name), { recursive: true, force: true, maxRetries: 3 });
     io.stdout(`Models and settings are kept in ${home}; ollm uninstall --purge deletes them.\n`);
   }
   if (changes.length > 0) io.stdout("Restart open clients: they use ollm until then.\n");

@@ -70,6 +70,8 @@ export interface EndedAttempt {
   readonly firstTokenMs?: number;
   readonly promptTokens?: number;
   readonly cachedPromptTokens?: number;
+  /** Those of the cached ones that came from disk. */
+  readonly restoredPromptTokens?: number;
   readonly completionTokens?: number;
   readonly decodeMs?: number;
   /** What a paid engine charged, also for an attempt that failed. Tokens of prompt and answer; estimated if it was cut off. */

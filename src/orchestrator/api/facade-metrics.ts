@@ -37,6 +37,8 @@ export interface Figures {
   /** Tokens read from a cache included. */
   readonly promptTokens: number;
   readonly cachedPromptTokens: number;
+  /** Those of the cached ones that came from disk. */
+  readonly restoredPromptTokens: number;
   readonly completionTokens: number;
   /** Over all answers, tokens ÷ time; 0: unknown. */
   readonly tokensPerSecond: number;

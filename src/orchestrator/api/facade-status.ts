@@ -22,6 +22,8 @@ export interface RamStatus {
     readonly alsoAnswersFor?: readonly string[];
     readonly isPinned?: boolean;
     readonly contextTokens?: number;
+    /** `cached 2,214 of 2,263 prompt tokens, from disk`, of its last answer. */
+    readonly lastPrompt?: string;
     /** ISO 8601: the end of the keep-alive. */
     readonly expiresAt?: string;
     /** ISO 8601, by this program. */

@@ -33,6 +33,7 @@ import type {
   PartialText,
   Privacy,
   Progress,
+  PromptTokens,
   Task,
   ThinkLevel,
 } from "./types.ts";
@@ -164,6 +165,8 @@ export interface GenerateRequest extends Sampling {
   /** May only narrow what the caller's settings allow. `useMemory`: false adds no remembered entries to this prompt. */
   readonly privacy?: Privacy;
   readonly useMemory?: boolean;
+  /** False: the embedded engine neither looks for this prompt on disk nor writes it. */
+  readonly cachePrompt?: boolean;
   /** `new` starts a conversation, an id continues one. */
   readonly continueId?: string;
   readonly check?: Check;
@@ -173,7 +176,8 @@ export interface GenerateRequest extends Sampling {
   readonly grounded?: boolean;
 }
 
-export interface GenerateResult {
+/** Without tokens of its prompt if it was aborted before the engine reported them. */
+export interface GenerateResult extends PromptTokens {
   readonly text: string;
   readonly thinking?: string;
   /** Checked: their tools are the request's, and the arguments match. */
@@ -186,9 +190,6 @@ export interface GenerateResult {
   /** The stop text that ended it, where the engine tells. */
   readonly stopText?: string;
   readonly reason: string;
-  /** Absent if the answer was aborted before the engine reported it. */
-  readonly promptTokens?: number;
-  readonly cachedPromptTokens?: number;
   readonly completionTokens: number;
   /** 0: unknown, because there were fewer than two tokens or the engine reported no times. */
   readonly tokensPerSecond: number;

@@ -127,6 +127,14 @@ export interface ModelOverrides extends Pick<ProfileSettings, "maxLatencyMs" | "
 export type OperationKind = "pull" | "load" | "generate" | "unload" | "delete" | "compare";
 export type OperationState = "running" | "succeeded" | "failed" | "cancelled";
 
+/** Tokens of one prompt, as far as its engine reports them. */
+export interface PromptTokens {
+  readonly promptTokens?: number;
+  readonly cachedPromptTokens?: number;
+  /** Those of the cached ones that came from disk. */
+  readonly restoredPromptTokens?: number;
+}
+
 /** The current activity as text (for people: `loading smollm2:135m`) and, where known, numbers. */
 export interface Progress {
   readonly message: string;

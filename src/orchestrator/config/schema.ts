@@ -46,6 +46,12 @@ export const settingsSchema = z.strictObject({
         .default(true)
         .meta(daemon)
         .describe("Use the models of an Ollama store on this machine, without writing to it."),
+      promptCacheBytes: bytes
+        .optional()
+        .meta(daemon)
+        .describe(
+          "Maximum bytes on disk of what the embedded engine has read, so that it need not read a prompt again after an unload; 0: off. By default a tenth of the free disk, 16 GiB at most.",
+        ),
     })
     .prefault({}),
   registry: z

@@ -9,6 +9,7 @@ import type {
   ModelFacts,
   OllamaServerOptions,
   Progress,
+  PromptTokens,
   Trust,
 } from "../api/types.ts";
 import type { Generation, GenerationRequest, GenerationSink } from "./generation.ts";
@@ -194,6 +195,8 @@ export interface ResidentModel {
   readonly expiresAt?: string;
   /** Measured load time, if this program loaded it. */
   readonly loadMs?: number;
+  /** That of its last answer here, if the engine tells. */
+  readonly lastPrompt?: PromptTokens;
 }
 
 export interface EngineResidency extends LoadRules {

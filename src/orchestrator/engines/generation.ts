@@ -23,6 +23,8 @@ export interface GenerationRequest extends ToolUse {
    * their own cache ignore it.
    */
   readonly sequences?: number;
+  /** False: an engine that keeps what it read on disk neither looks for this prompt there nor writes it. */
+  readonly cachePrompt?: boolean;
   /** Aborted: no call waits for the answer any more, so it gives way to others. For engines that pause answers. */
   readonly background?: AbortSignal;
 }
@@ -55,6 +57,8 @@ export interface Generation {
   readonly promptTokens: number;
   /** Prompt tokens that came from the prefix cache, when the engine reports it. */
   readonly cachedPromptTokens?: number;
+  /** Those of the cached ones that were restored from disk. */
+  readonly restoredPromptTokens?: number;
   /** Prompt tokens evaluated again because another conversation had overwritten them in the cache. */
   readonly recomputedTokens?: number;
   /** Number of conversations in the model's cache. */

@@ -286,7 +286,13 @@ async function send(
   const engineRequest: GenerationRequest = {
     model: model.name,
     messages,
-    ...defined({ format: request.format, think: request.think, choices: request.choices, keepAliveSeconds }),
+    ...defined({
+      format: request.format,
+      think: request.think,
+      choices: request.choices,
+      keepAliveSeconds,
+      cachePrompt: request.cachePrompt,
+    }),
     maxTokens: budget.maxTokens,
     sampling: budget.sampling,
     contextTokens: budget.contextTokens,

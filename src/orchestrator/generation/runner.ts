@@ -247,6 +247,7 @@ function resultOf(request: Resolved, answer: ChainAnswer, notes: readonly string
     reason: withHistory(answer),
     promptTokens: spent.promptTokens,
     cachedPromptTokens: spent.cachedPromptTokens,
+    restoredPromptTokens: answer.spent ? undefined : generation.restoredPromptTokens || undefined,
     completionTokens: spent.completionTokens,
     tokensPerSecond,
     totalMs,

@@ -63,12 +63,14 @@ export class RequestTally {
       });
       const { generation, queueMs, loadMs, cost } = answered;
       const { promptTokens = 0, cachedPromptTokens = 0, completionTokens, decodeMs, firstTokenMs } = generation;
+      const { restoredPromptTokens } = generation;
       if (cost !== undefined) charge = { ...cost, tokens: promptTokens + completionTokens };
       this.#attempts.push({
         totalMs: steady() - startedAtMs,
         ...where,
         promptTokens,
         cachedPromptTokens,
+        ...(restoredPromptTokens && { restoredPromptTokens }),
         completionTokens,
         decodeMs,
         firstTokenMs,

@@ -1,4 +1,5 @@
 import type { LoadPlan } from "../api/facade-status.ts";
+import type { PromptTokens } from "../api/types.ts";
 
 /** A model in memory at one moment, as plain data: what plans, maintenance and pages read of its slot. */
 export interface SlotView {
@@ -16,6 +17,7 @@ export interface SlotView {
   readonly reportedBytes?: number | undefined;
   /** As its engine reports it. */
   readonly contextTokens?: number | undefined;
+  readonly lastPrompt?: PromptTokens | undefined;
   /** Serving or loading: not evicted. */
   readonly isBusy: boolean;
   /** Not evicted. */

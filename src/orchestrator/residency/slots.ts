@@ -88,7 +88,16 @@ export class Slots extends EventEmitter<{ changed: []; status: []; owner: [] }> 
 
   /** A loaded model as its engine listed it, with what its slot knows. */
   view(engine: Engine, resident: ResidentModel): SlotView {
-    const { name, sizeBytes, vramBytes, reportedBytes, contextTokens, mappedBytes = 0, expiresAt } = resident;
+    const {
+      name,
+      sizeBytes,
+      vramBytes,
+      reportedBytes,
+      contextTokens,
+      lastPrompt,
+      mappedBytes = 0,
+      expiresAt,
+    } = resident;
     const slot = this.of(engine, name);
     const expiresAtMs = Date.parse(expiresAt ?? "");
     return {
@@ -99,6 +108,7 @@ export class Slots extends EventEmitter<{ changed: []; status: []; owner: [] }> 
       vramBytes,
       reportedBytes,
       contextTokens,
+      lastPrompt,
       mappedBytes,
       isBusy: slot.isBusy,
       isPinned: slot.isPinned(name),

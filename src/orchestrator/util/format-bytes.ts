@@ -1,5 +1,6 @@
 import type { Spending } from "../api/cost.ts";
 import type { Savings } from "../api/facade-status.ts";
+import type { PromptTokens } from "../api/types.ts";
 import { statementStatuses } from "../api/facade-answers.ts";
 
 /** `5.7 GB`, `98.1 MB`: decimal units with one decimal place, like Ollama. Negative values count as 0. */
@@ -60,6 +61,17 @@ export function formatSavings({ amount, currency, spent, localTokens, reference 
   const less = spent === 0 ? "" : `, less ${formatAmount(spent, currency)} paid`;
   const prices = reference === "own prices" ? "your own prices" : `${reference} prices`;
   return `${formatAmount(amount, currency)} this month (${formatCount(localTokens)} local tokens at ${prices}${less})`;
+}
+
+/** `cached 2,214 of 2,263 prompt tokens, from disk`; undefined where none were, or it isn't known. */
+export function cachedText({
+  promptTokens,
+  cachedPromptTokens,
+  restoredPromptTokens,
+}: PromptTokens): string | undefined {
+  if (promptTokens === undefined || !cachedPromptTokens) return undefined;
+  const [cached, all] = [cachedPromptTokens, promptTokens].map((count) => count.toLocaleString("en-US"));
+  return `cached ${cached} of ${all} prompt tokens${restoredPromptTokens ? ", from disk" : ""}`;
 }
 
 /** `950`, `12.4 k`, `1.2 M` */

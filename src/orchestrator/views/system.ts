@@ -15,7 +15,7 @@ import type { LoadedModels } from "../residency/loaded.ts";
 import type { Pins } from "../residency/keep-alive.ts";
 import type { RequestQueues } from "../residency/request-queues.ts";
 import type { Slots } from "../residency/slots.ts";
-import { formatBytes } from "../util/format-bytes.ts";
+import { cachedText, formatBytes } from "../util/format-bytes.ts";
 import { sameModel } from "../util/model-name.ts";
 import type { Inventory } from "../catalog/inventory.ts";
 import { defined } from "../util/defined.ts";
@@ -46,16 +46,18 @@ export async function ramStatus({ inventory, loaded: memory, probe, pins }: Stat
       inventory.engines.map(async (engine) => {
         const views = await memory.of(engine, 0);
         const others = await otherNames({ inventory, loaded: memory }, engine);
-        return views.map(({ name, sizeBytes, reportedBytes, vramBytes = 0, contextTokens, expiresAt, lastUsedMs }) => ({
-          name,
-          engine: engine.id,
-          ...processorOf(engine, vramBytes, reportedBytes ?? sizeBytes),
-          ...(others.has(name) && { alsoAnswersFor: others.get(name) ?? [] }),
-          bytes: sizeBytes,
-          ...([name, ...(others.get(name) ?? [])].some(pins.isPinned) && { isPinned: true }),
-          ...defined({ contextTokens, expiresAt }),
-          ...isoOf("lastUsedAt", lastUsedMs === 0 ? undefined : lastUsedMs),
-        }));
+        return views.map(
+          ({ name, sizeBytes, reportedBytes, vramBytes = 0, contextTokens, expiresAt, lastPrompt, lastUsedMs }) => ({
+            name,
+            engine: engine.id,
+            ...processorOf(engine, vramBytes, reportedBytes ?? sizeBytes),
+            ...(others.has(name) && { alsoAnswersFor: others.get(name) ?? [] }),
+            bytes: sizeBytes,
+            ...([name, ...(others.get(name) ?? [])].some(pins.isPinned) && { isPinned: true }),
+            ...defined({ contextTokens, expiresAt, lastPrompt: lastPrompt && cachedText(lastPrompt) }),
+            ...isoOf("lastUsedAt", lastUsedMs === 0 ? undefined : lastUsedMs),
+          }),
+        );
       }),
     ),
   ]);

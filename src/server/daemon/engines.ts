@@ -36,6 +36,8 @@ interface EngineWorld {
   readonly isOllamaOptional: () => boolean;
   /** `model.keepAlive.timeout` as it is now, in seconds. */
   readonly keepAliveSeconds: () => number;
+  /** `store.promptCacheBytes` as it is now. */
+  readonly promptCacheBytes: () => number | undefined;
 }
 
 /** A monotonic clock for durations: setting the system clock does not affect it. */
@@ -100,7 +102,9 @@ export function createEngineMaker(world: EngineWorld): (settings: Settings) => r
       );
     }
     if (providers.llamaCpp.enabled && node !== undefined) {
-      keep(["llama-cpp", providers.llamaCpp, store, registry, network], () =>
+      // What the engine reads when it needs it doesn't replace it.
+      const { promptCacheBytes: _read, ...ownStore } = store;
+      keep(["llama-cpp", providers.llamaCpp, ownStore, registry, network], () =>
         createEmbedded(world, settings, node, shared),
       );
     }
@@ -178,6 +182,10 @@ function createEmbedded(
     threads: settings.providers.llamaCpp.threads ?? world.cores,
     get keepAliveSeconds() {
       return world.keepAliveSeconds();
+    },
+    promptsFolder: path.join(home, "cache", "prompts"),
+    get promptCacheBytes() {
+      return world.promptCacheBytes();
     },
     now: Date.now,
     steady,

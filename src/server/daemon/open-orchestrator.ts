@@ -72,6 +72,7 @@ export async function openOrchestrator(options: OpenOrchestratorOptions): Promis
     log,
     isOllamaOptional: () => live !== undefined && isOllamaOptional(live.current().providers, live.sources()),
     keepAliveSeconds: () => live?.current().model.keepAlive.timeout ?? -1,
+    promptCacheBytes: () => live?.current().store.promptCacheBytes,
   });
   const { settings, warnings } = await followSettings({
     home,

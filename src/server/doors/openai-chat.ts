@@ -156,6 +156,7 @@ const body = z.object({
   tool_choice: may(choice),
   parallel_tool_calls: may(z.boolean()),
   reasoning_effort: effort,
+  cache_prompt: may(z.boolean()),
   n: refused("one answer is given to a request: send n: 1, or several requests", (given) => given === 1),
   logprobs: refused(noLogprobs),
   top_logprobs: refused(noLogprobs, (given) => given === 0),
@@ -200,6 +201,7 @@ export function readChat(given: unknown): DoorChat {
         format: format === "text" ? undefined : format === "json_object" ? "json" : format,
         maxTokens: read.max_completion_tokens ?? read.max_tokens,
         think: read.reasoning_effort,
+        cachePrompt: read.cache_prompt,
       }),
     },
   };

@@ -62,6 +62,11 @@ function countRequests(registry: Registry, { requests }: Counters): void {
   ]);
   const prompt = counter("ollm_prompt_tokens_total", "Tokens of prompts, those read from a cache included.", every);
   const cached = counter("ollm_cached_prompt_tokens_total", "Tokens of prompts that were read from a cache.", every);
+  const restored = counter(
+    "ollm_restored_prompt_tokens_total",
+    "Those of ollm_cached_prompt_tokens_total that came from disk.",
+    every,
+  );
   const completion = counter("ollm_completion_tokens_total", "Tokens that models generated.", every);
   const timed = counter("ollm_timed_tokens_total", "Generated tokens whose time is known.", ["model", "engine"]);
   const decode = counter("ollm_decode_seconds_total", "Time in which ollm_timed_tokens_total were generated.", [
@@ -79,6 +84,7 @@ function countRequests(registry: Registry, { requests }: Counters): void {
     fallbacks.inc({ model, engine }, row.fallbacks);
     prompt.inc(own, row.promptTokens);
     cached.inc(own, row.cachedPromptTokens);
+    restored.inc(own, row.restoredPromptTokens);
     completion.inc(own, row.completionTokens);
     timed.inc({ model, engine }, row.timedTokens);
     decode.inc({ model, engine }, row.decodeMs / 1000);

@@ -59,3 +59,12 @@ it("loaded models are shown with where they run, how long they stay and when the
     "
   `);
 });
+
+it("says how much of its last prompt a model had in a cache, where that is known", () => {
+  const loaded = [
+    { name: "c:3b", engine: "llama-cpp", bytes: 2e9, last_prompt: "cached 2,214 of 2,263 prompt tokens, from disk" },
+  ];
+  const ram = { total_bytes: 32e9, available_bytes: 18e9, loaded_bytes: 2e9, swap_total_bytes: 0, swap_used_bytes: 0 };
+  const shown = renderLoaded({ ...ram, gpus: [], loaded, sampled_at: at(0) }, io, nowMs);
+  expect(shown).toMatch(/LAST PROMPT.*\n.*cached 2,214 of 2,263 prompt tokens, from disk/);
+});

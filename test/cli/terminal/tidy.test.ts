@@ -1,4 +1,4 @@
-import { mkdir, utimes } from "node:fs/promises";
+import { mkdir, readdir, utimes, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { afterEach, describe, expect, it } from "vitest";
 import { createHttpGet } from "../../../src/orchestrator/engines/http.ts";
@@ -106,6 +106,23 @@ describe("ollm tidy", () => {
     const deleted = await ollm(["tidy", "--yes", "--json"]);
     expect(JSON.parse(deleted.stdout)).toMatchObject({ deleted: [{ model: name }] });
     expect(home.ollama.models.size).toBe(0);
+  });
+
+  it("with --prompts lists what the embedded engine has read, and deletes it after asking", async () => {
+    await makeHome();
+    const prompts = path.join(home.home, "cache", "prompts");
+    const empty = await ollm(["tidy", "--prompts"]);
+    expect([empty.code, empty.stdout]).toEqual([0, "No prompts are on disk.\n"]);
+    await mkdir(path.join(prompts, "0123456789abcdef-3.21.1"), { recursive: true });
+    await writeFile(path.join(prompts, "0123456789abcdef-3.21.1", "900-9000-00000000.state"), Buffer.alloc(2_000));
+    const asked = await ollm(["tidy", "--prompts"]);
+    expect(asked.code).toBe(2);
+    expect(asked.stdout).toMatch(/^MODEL +PROMPTS +SIZE +LAST USED\n0123456789abcdef +1 +2\.0 kB +/);
+    const { code, stdout } = await ollm(["tidy", "--prompts", "--yes", "--json"]);
+    expect(code).toBe(0);
+    expect(JSON.parse(stdout)).toMatchObject({ prompts: [{ count: 1, bytes: 2_000 }], freed_bytes: 2_000 });
+    await expect(readdir(prompts)).rejects.toThrow("ENOENT");
+    expect(home.ollama.models.size).toBe(3);
   });
 
   it("works on ollm's own store", async () => {

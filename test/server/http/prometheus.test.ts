@@ -158,6 +158,8 @@ describe("GET /metrics", () => {
         "# TYPE ollm_prompt_tokens_total counter",
         "# HELP ollm_cached_prompt_tokens_total Tokens of prompts that were read from a cache.",
         "# TYPE ollm_cached_prompt_tokens_total counter",
+        "# HELP ollm_restored_prompt_tokens_total Those of ollm_cached_prompt_tokens_total that came from disk.",
+        "# TYPE ollm_restored_prompt_tokens_total counter",
         "# HELP ollm_completion_tokens_total Tokens that models generated.",
         "# TYPE ollm_completion_tokens_total counter",
         "# HELP ollm_timed_tokens_total Generated tokens whose time is known.",

@@ -45,6 +45,8 @@ const cancelLimitMs = 5_000;
 /** For a request with a grammar: compiling it and checking a token against it can't be interrupted. */
 const grammarCancelLimitMs = 1_000;
 const exitLimitMs = 200;
+/** For a process that says that it writes what it has read. */
+const saveLimitMs = 5_000;
 
 /** By default glibc keeps freed memory in up to 8 arenas per core: 118 → 280 MB over a few load cycles. */
 const mallocEnvironment = { MALLOC_ARENA_MAX: "1", MALLOC_TRIM_THRESHOLD_: "65536" };
@@ -70,6 +72,7 @@ export async function openChild(options: ChildOptions, onStart: (pid: number) =>
   }
   if (child.pid !== undefined) onStart(child.pid);
 
+  const killIn = killer(child);
   const pending = new Map<number, Pending>();
   let lastId = 0;
   let end: ChildEnd | undefined;
@@ -99,15 +102,15 @@ export async function openChild(options: ChildOptions, onStart: (pid: number) =>
   async function stop(): Promise<void> {
     wasStopped = true;
     send({ type: "exit" });
-    const timer = setTimeout(() => child.kill("SIGKILL"), exitLimitMs);
+    killIn(exitLimitMs);
     await ended;
-    clearTimeout(timer);
   }
 
   const ready = new Promise<void>((resolve, reject) => {
     void ended.then((value) => reject(new ChildGone(value)));
     child.on("message", (reply: ChildReply) => {
       if (reply.type === "ready") resolve();
+      else if (reply.type === "saving") killIn(saveLimitMs);
       else if (reply.type === "broken") reject(new ChildFailure("failed", reply.message));
       else deliver(pending, reply);
     });
@@ -119,7 +122,7 @@ export async function openChild(options: ChildOptions, onStart: (pid: number) =>
     /** Resolves when the process has ended and its memory is free. Never rejects. */
     ended,
     isAlive: () => end === undefined && !wasStopped,
-    /** Ends the process: an `exit` message first, SIGKILL after 200 ms. Resolves when it has ended. */
+    /** Ends the process: an `exit` message first, SIGKILL after 200 ms, or 5 s if it writes what it has read. Resolves when it has ended. */
     stop,
     /**
      * Rejects with `Cancelled` once an aborted request has stopped computing (after 5 s, or 1 s for a request with a
@@ -178,9 +181,19 @@ export async function openChild(options: ChildOptions, onStart: (pid: number) =>
   };
 }
 
+/** Kills a process in some time, unless it ends before; another time replaces the first. */
+function killer(child: ChildProcess): (ms: number) => void {
+  let timer: NodeJS.Timeout | undefined;
+  child.once("close", () => clearTimeout(timer));
+  return (ms) => {
+    clearTimeout(timer);
+    if (child.exitCode === null && child.signalCode === null) timer = setTimeout(() => child.kill("SIGKILL"), ms);
+  };
+}
+
 function deliver(
   pending: ReadonlyMap<number, Pending>,
-  reply: Exclude<ChildReply, { type: "ready" | "broken" }>,
+  reply: Exclude<ChildReply, { type: "ready" | "saving" | "broken" }>,
 ): void {
   const request = pending.get(reply.id);
   if (request === undefined) return;

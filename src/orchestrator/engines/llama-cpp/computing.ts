@@ -19,6 +19,7 @@ interface ComputingParts {
   readonly now: () => number;
   /** Milliseconds without progress after which a computing process counts as deadlocked. */
   readonly stallMs: number;
+  readonly promptCacheBytes: number | undefined;
   readonly prepare: (model: string, signal: AbortSignal) => Promise<Loadable & { readonly facts: ModelFacts }>;
 }
 
@@ -26,10 +27,11 @@ interface ComputingParts {
 const embeddingContextTokens = 2_048;
 
 /** Generation and embedding with loaded models. */
-export function createComputing({ models, gate, now, stallMs, prepare }: ComputingParts): {
+export function createComputing(parts: ComputingParts): {
   readonly generate: Engine["generate"];
   readonly embed: EngineEmbedding["embed"];
 } {
+  const { models, gate, now, stallMs, prepare } = parts;
   /**
    * Loads the model if necessary, waits for the cores, and computes. Beside a paused answer of the same model it needs a
    * sequence of its own, else it waits for the end of that answer.
@@ -77,7 +79,8 @@ export function createComputing({ models, gate, now, stallMs, prepare }: Computi
       const loadable = await prepare(request.model, signal);
       const { stored, facts } = loadable;
       requireCapabilities(facts, request);
-      const childRequest = prepareRequest(stored, request);
+      const promptCacheBytes = request.cachePrompt === false ? 0 : parts.promptCacheBytes;
+      const childRequest = { ...prepareRequest(stored, request), ...defined({ promptCacheBytes }) };
       if (!isResident(models, stored, request.contextTokens)) sink.phase("loading");
       let firstTokenAt: number | undefined;
       const onEvent = (event: ChildEvent) => {
@@ -93,6 +96,8 @@ export function createComputing({ models, gate, now, stallMs, prepare }: Computi
         const onSent = turn.pausable.bind(turn);
         const answer = await callWithStallDetection(session, childRequest, stallMs, onEvent, signal, onSent);
         resident.sequences = answer.sequences;
+        const { promptTokens, cachedPromptTokens, restoredPromptTokens } = answer;
+        resident.lastPrompt = { promptTokens, cachedPromptTokens, restoredPromptTokens };
         return answer;
       };
       const { done, loadMs, queueMs } = await compute(loadable, loadOptions(request), signal, work, request);

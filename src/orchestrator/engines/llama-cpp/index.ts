@@ -47,6 +47,10 @@ interface LlamaCppOptions {
    * Idle seconds until a model is unloaded (`model.keepAlive.timeout`); negative: never. Read at each load.
    */
   readonly keepAliveSeconds: number;
+  /** For what models have read; it may not exist. */
+  readonly promptsFolder: string;
+  /** `store.promptCacheBytes`, read at each request. */
+  readonly promptCacheBytes?: number | undefined;
   /** Shared with the engine that this one replaces, whose models may still answer; own ones by default. */
   readonly shared?: { readonly children: ChildrenList; readonly gate: ComputeGate };
   /** Milliseconds since the epoch, for expiry times. */
@@ -88,7 +92,16 @@ export function createLlamaCppEngine(options: LlamaCppOptions): Engine {
   });
   const prepare: Prepare = (model, signal) => prepared(options, threads, model, signal);
   const stallMs = options.stallMs ?? defaultStallMs;
-  const { generate, embed } = createComputing({ models, gate, now: steady, stallMs, prepare });
+  const { generate, embed } = createComputing({
+    models,
+    gate,
+    now: steady,
+    stallMs,
+    prepare,
+    get promptCacheBytes() {
+      return options.promptCacheBytes;
+    },
+  });
 
   return {
     id: "llama-cpp",
@@ -204,7 +217,7 @@ async function find(store: ModelStore, model: string): Promise<StoredModel> {
 
 /** Reads the model's header. Throws `LoadFailed` for a model that the embedded engine does not support. */
 async function prepared(
-  { store, inspect, installation }: LlamaCppOptions,
+  { store, inspect, installation, promptsFolder }: LlamaCppOptions,
   threads: LoadRequest["threads"],
   model: string,
   signal: AbortSignal,
@@ -219,7 +232,7 @@ async function prepared(
   const facts = factsOf(stored, header);
   const isEmbedding = isEmbeddingModel(facts);
   const request = ({ contextTokens }: LoadOptions) =>
-    loadRequestFor({ stored, header, isEmbedding, contextTokens, threads });
+    loadRequestFor({ stored, header, isEmbedding, contextTokens, threads, promptsFolder });
   return { stored, header, facts, request };
 }
 

@@ -31,6 +31,7 @@ export interface Resident {
   readonly loadMs: number;
   /** Conversations in its cache, as its last answer reported. */
   sequences: number;
+  lastPrompt?: ResidentModel["lastPrompt"];
 }
 
 /** Prevents the idle timeout of a model until it is released. */
@@ -303,6 +304,7 @@ export class Models {
       vramBytes: 0,
       contextTokens: entry.contextTokens,
       loadMs: entry.loadMs,
+      ...(entry.lastPrompt && { lastPrompt: entry.lastPrompt }),
       ...(entry.expiresAtMs === undefined ? {} : { expiresAt: this.#isoOf(entry.expiresAtMs) }),
     };
   }

@@ -16,6 +16,7 @@ export const sums = [
   "completionTokens",
   "timedTokens",
   "decodeMs",
+  "restoredPromptTokens",
 ] as const;
 export const times = ["queue", "load", "firstToken", "total"] as const;
 
@@ -73,6 +74,7 @@ function countAttempt(counts: Counts, attempt: EndedAttempt, nowMs: number): voi
   counts.largestTokens = Math.max(counts.largestTokens, promptTokens + completionTokens);
   counts.promptTokens += promptTokens;
   counts.cachedPromptTokens += cachedPromptTokens;
+  counts.restoredPromptTokens += attempt.restoredPromptTokens ?? 0;
   counts.completionTokens += completionTokens;
   // The time of the first token belongs to the prompt.
   if (completionTokens > 1 && decodeMs > 0) {
@@ -148,6 +150,7 @@ export function figuresOf(counts: Counts): Figures {
     totalMs: percentilesOf(counts.total),
     promptTokens: counts.promptTokens,
     cachedPromptTokens: counts.cachedPromptTokens,
+    restoredPromptTokens: counts.restoredPromptTokens,
     completionTokens: counts.completionTokens,
     tokensPerSecond: decodeMs === 0 ? 0 : (timedTokens * 1000) / decodeMs,
     ...(lastUsedMs === 0 ? {} : { lastUsedAt: new Date(lastUsedMs).toISOString() }),

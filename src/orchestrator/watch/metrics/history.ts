@@ -183,8 +183,10 @@ function rowsOf(periods: ReadonlyMap<string, Period>): number {
 // -------------------------------------------------------------------------------------------------- on disk
 
 const count = z.number();
+/** Later ones stand behind what followed these. */
+const firstSums = 10;
 const counted = z.tuple([
-  /** In the order of `sums`, then the last use in seconds since the epoch, and the largest tokens. */
+  /** The first of `sums`, in their order, the last use in seconds since the epoch, the largest tokens, and the other sums. */
   z.array(count),
   z.record(z.string(), count),
   /** In the order of `times`: `histogramText`. */
@@ -193,18 +195,16 @@ const counted = z.tuple([
 type StoredCounts = z.output<typeof counted>;
 
 function stored(counts: Counts): StoredCounts {
-  return [
-    [...sums.map((name) => counts[name]), Math.round(counts.lastUsedMs / 1000), counts.largestTokens],
-    { ...counts.errors },
-    times.map((name) => histogramText(counts[name])),
-  ];
+  const numbers: number[] = sums.map((name) => counts[name]);
+  numbers.splice(firstSums, 0, Math.round(counts.lastUsedMs / 1000), counts.largestTokens);
+  return [numbers, { ...counts.errors }, times.map((name) => histogramText(counts[name]))];
 }
 
-function restored([numbers, errors, histograms]: StoredCounts): Counts {
+function restored([[...numbers], errors, histograms]: StoredCounts): Counts {
   const counts = emptyCounts();
+  const [lastUsed = 0, largestTokens = 0] = numbers.splice(firstSums, 2);
   for (const [at, name] of sums.entries()) counts[name] = numbers[at] ?? 0;
-  counts.lastUsedMs = (numbers[sums.length] ?? 0) * 1000;
-  counts.largestTokens = numbers[sums.length + 1] ?? 0;
+  Object.assign(counts, { lastUsedMs: lastUsed * 1000, largestTokens });
   Object.assign(counts.errors, errors);
   for (const [at, name] of times.entries()) counts[name].push(...histogramOf(histograms[at] ?? ""));
   return counts;

@@ -54,6 +54,7 @@ export async function startEngine(
     runFolder,
     threads: 2,
     keepAliveSeconds: 600,
+    promptsFolder: join(home, "prompts"),
     now: Date.now,
     log,
     ...options,

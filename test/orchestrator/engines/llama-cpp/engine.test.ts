@@ -26,7 +26,8 @@ const longPrompt = "The quick brown fox jumps over the lazy dog. ".repeat(30);
 
 let subject: PracticeEngine;
 beforeAll(async () => {
-  subject = await startPracticeEngine();
+  // Nothing is kept on disk: what is read again is counted.
+  subject = await startPracticeEngine({ promptCacheBytes: 0 });
 }, setupLimitMs);
 afterAll(() => subject.dispose(), testLimitMs);
 

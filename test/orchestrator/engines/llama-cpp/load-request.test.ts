@@ -3,7 +3,7 @@ import { loadRequestFor } from "../../../../src/orchestrator/engines/llama-cpp/p
 import type { StoredModel } from "../../../../src/orchestrator/engines/llama-cpp/store/reader.ts";
 import { summaryOf } from "../../../support/tensor-summary.ts";
 
-const stored = { weightsFile: "/w.gguf", adapterFiles: ["/a.gguf"] } as unknown as StoredModel;
+const stored = { weightsFile: "/w.gguf", digest: "sha256:abc", adapterFiles: ["/a.gguf"] } as unknown as StoredModel;
 const requestFor = (types: readonly string[]) =>
   loadRequestFor({
     stored,
@@ -17,6 +17,7 @@ const requestFor = (types: readonly string[]) =>
     isEmbedding: false,
     contextTokens: 4_096,
     threads: { prefill: 4, decode: 3 },
+    promptsFolder: "/prompts",
   });
 
 describe("a load", () => {

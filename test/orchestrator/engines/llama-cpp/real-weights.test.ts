@@ -79,6 +79,23 @@ describe.skipIf(weights.file === undefined)(
       testLimitMs * 2,
     );
     it(
+      "after an unload the second question reads only itself, and has the answer that it had before",
+      async () => {
+        const options = { model, maxTokens: 16, sampling: { temperature: 0 }, contextTokens: 4_096 };
+        await ask(subject, { ...options, messages: about("Which animal runs?", 80) });
+        const before = await ask(subject, { ...options, messages: about("Which animal sleeps?", 80) });
+        await subject.engine.residency?.unload(model, never);
+        const after = await ask(subject, { ...options, messages: about("Which animal sleeps?", 80) });
+        expect(before.restoredPromptTokens).toBe(0);
+        expect(after.promptTokens - (after.restoredPromptTokens ?? 0)).toBeLessThan(30);
+        expect(after.text).toBe(before.text);
+        const [loaded] = (await subject.engine.residency?.loaded(never)) ?? [];
+        const { promptTokens, restoredPromptTokens } = after;
+        expect(loaded?.lastPrompt).toMatchObject({ promptTokens, restoredPromptTokens });
+      },
+      testLimitMs * 2,
+    );
+    it(
       "the same seed yields the same text, another seed another text",
       async () => {
         const tell = async (seed: number) => {

@@ -25,7 +25,13 @@ const dimensions = ["model", "engine", "profile", "client", "task", "day"] as co
 describe("an answered request", () => {
   test("is counted once by each name, with its tokens and times", async () => {
     const engine = createFakeEngine("ollama", [small]);
-    engine.answer = async () => ({ promptTokens: 70, cachedPromptTokens: 20, completionTokens: 11, decodeMs: 500 });
+    engine.answer = async () => ({
+      promptTokens: 70,
+      cachedPromptTokens: 20,
+      restoredPromptTokens: 20,
+      completionTokens: 11,
+      decodeMs: 500,
+    });
     const harness = createTestOrchestrator([engine], { now });
     await harness.generate({ task: "code", profile: "code" });
     const report = await reportOf(harness);
@@ -38,6 +44,7 @@ describe("an answered request", () => {
       fallbacks: 0,
       promptTokens: 70,
       cachedPromptTokens: 20,
+      restoredPromptTokens: 20,
       completionTokens: 11,
       tokensPerSecond: 22,
       lastUsedAt: "2026-11-23T05:30:00.000Z",

@@ -14,7 +14,14 @@ import type {
   Token,
 } from "./node-llama-cpp.ts";
 import type { ChildEvent, GenerateDone, GenerateRequest } from "./protocol.ts";
-import { Conversations, createEvictedPrompts, type Pause, type SequenceParts } from "./sequences.ts";
+import type { PromptFiles } from "./prompt-files.ts";
+import {
+  Conversations,
+  createEvictedPrompts,
+  type Pause,
+  reportReevaluation,
+  type SequenceParts,
+} from "./sequences.ts";
 import { messageOf } from "../../../util/message-of.ts";
 import { defined } from "../../../util/defined.ts";
 
@@ -27,6 +34,7 @@ interface GeneratorParts extends SequenceParts {
   readonly decodeThreads: number;
   readonly templateFor: (think: ThinkLevel | undefined) => ChatWrapper;
   readonly prefill: Prefill;
+  readonly files: PromptFiles;
 }
 
 /** Tokens that a wrapper may add around thoughts. */
@@ -66,6 +74,8 @@ export function createGenerator(parts: GeneratorParts) {
       const beforeLast = prompt.slice(0, -1);
       const { firstDifferentIndex } = sequence.compareContextTokens(beforeLast);
       evicted.note(sequence.contextTokens, firstDifferentIndex);
+      const use = { ...request, pause, signal, contextTokens, progressed: reportPrefill };
+      const restoredPromptTokens = await parts.files.prepare(sequence, beforeLast, use);
       await reportReevaluation(sequence.adaptStateToTokens(beforeLast, false), firstDifferentIndex, reportPrefill);
       const cachedPromptTokens = sequence.nextTokenIndex;
       const recomputedTokens = evicted.missedTokens(beforeLast, cachedPromptTokens);
@@ -85,12 +95,14 @@ export function createGenerator(parts: GeneratorParts) {
         ...answer,
         promptTokens: prompt.length,
         cachedPromptTokens,
+        restoredPromptTokens,
         recomputedTokens,
         sequences: conversations.count,
         prefillMs: firstTokenAt - startedAt - pausedInPrefillMs,
         decodeMs: endedAt - firstTokenAt - (pause.pausedMs - pausedInPrefillMs),
       };
     } finally {
+      parts.files.ended(sequence, request);
       release();
     }
   };
@@ -116,7 +128,13 @@ async function decode(
 ): Promise<
   Omit<
     GenerateDone,
-    "promptTokens" | "cachedPromptTokens" | "recomputedTokens" | "sequences" | "prefillMs" | "decodeMs"
+    | "promptTokens"
+    | "cachedPromptTokens"
+    | "restoredPromptTokens"
+    | "recomputedTokens"
+    | "sequences"
+    | "prefillMs"
+    | "decodeMs"
   > & {
     readonly firstTokenAt: number;
     readonly endedAt: number;
@@ -304,11 +322,14 @@ export function createPrefill(options: {
   /** Maximum; fewer are used when that is faster. */
   readonly threads: number;
   readonly batchTokens: number;
+  /** Takes how long so many tokens took, if they are a whole batch at least. */
+  readonly measured: (tokens: number, ms: number) => void;
 }): Prefill {
   const { llama, batchTokens } = options;
   const contest = createThreadContest([...new Set([1, Math.ceil(options.threads / 2), options.threads])]);
   return async (sequence, tokens, pause, signal, progressed) => {
     pause.resumed = progressed;
+    const [beganAt, pausedMs] = [performance.now(), pause.pausedMs];
     for (let start = 0; start < tokens.length;) {
       throwIfAborted(signal);
       await pause.pass();
@@ -324,29 +345,9 @@ export function createPrefill(options: {
       contest.measured(threads, chunk.length / Math.max(performance.now() - startedAt, 0.01));
     }
     throwIfAborted(signal);
+    if (tokens.length >= batchTokens)
+      options.measured(tokens.length, performance.now() - beganAt - (pause.pausedMs - pausedMs));
   };
-}
-
-/** Speed of a very large model on a small machine. */
-const slowestMsPerToken = 2_500;
-const reportEveryMs = 10_000;
-
-/**
- * Waits while a sequence drops the tokens that differ from a prompt. If its state can't be truncated (sliding window,
- * recurrent state), the library evaluates the remaining `tokens` again, without progress events: `report` is called
- * instead, for as long as that may take.
- */
-export async function reportReevaluation(work: Promise<void>, tokens: number, report: () => void): Promise<void> {
-  let left = Math.ceil((tokens * slowestMsPerToken) / reportEveryMs);
-  const timer = setInterval(() => {
-    if (left > 0) report();
-    left -= 1;
-  }, reportEveryMs);
-  try {
-    await work;
-  } finally {
-    clearInterval(timer);
-  }
 }
 
 /** A decision holds for this many chunks (about 2 s), and for twice as many each time that it is confirmed. */

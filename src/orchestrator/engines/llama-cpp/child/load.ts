@@ -2,6 +2,7 @@ import { readProcessMemory } from "./children-list.ts";
 import { createChatTemplates, promptOf } from "./chat-template.ts";
 import { ChildFailure, throwIfAborted } from "./failure.ts";
 import { createGenerator, createPrefill } from "./generate.ts";
+import { PromptFiles } from "./prompt-files.ts";
 import type { Pause } from "./sequences.ts";
 import type {
   ContextSequence,
@@ -36,6 +37,8 @@ export interface ChildModel {
     pause: Pause,
   ): Promise<GenerateDone>;
   embed(request: EmbedRequest, signal: AbortSignal): Promise<EmbedDone>;
+  /** Writes what was read to disk, while `isIdle`. */
+  save(isIdle: () => boolean): Promise<void>;
   count(text: string): CountDone;
   countPrompt(request: PromptCountRequest): CountDone;
 }
@@ -70,7 +73,12 @@ export async function loadModel(
 export async function loadVocabulary(library: NodeLlamaCpp, llama: Llama, file: string): Promise<ChildModel> {
   const model = await llama.loadModel({ modelPath: file, vocabOnly: true });
   const reject = () => Promise.reject(new ChildFailure("failed", "only the vocabulary is loaded"));
-  return { generate: reject, embed: reject, ...counting(model, createChatTemplates(library, model)) };
+  return {
+    generate: reject,
+    embed: reject,
+    save: async () => undefined,
+    ...counting(model, createChatTemplates(library, model)),
+  };
 }
 
 function counting(
@@ -107,6 +115,7 @@ async function chatModel(
     });
     return context.getSequence();
   };
+  const files = new PromptFiles(folderOf(model, request));
   const generate = createGenerator({
     library,
     llama,
@@ -120,13 +129,22 @@ async function chatModel(
       llama,
       threads: request.threads.prefill,
       batchTokens: request.batchTokens,
+      measured: (tokens, ms) => files.measured(tokens, ms),
     }),
+    files,
   });
   return {
     generate,
     embed: () => Promise.reject(new ChildFailure("failed", "loaded for generation, not for embeddings")),
+    save: (isIdle) => files.saveAll(isIdle),
     ...counting(model, templateFor),
   };
+}
+
+/** Keys of models with two sets of rope factors depend on the window, too: llama.cpp chooses the set by it. */
+function folderOf({ fileInfo: { metadata } }: LlamaModel, { promptFolder, contextTokens }: LoadRequest): string {
+  const { rope } = metadata[metadata.general.architecture] ?? {};
+  return rope?.scaling?.original_context_length === undefined ? promptFolder : `${promptFolder}-${contextTokens}`;
 }
 
 async function embeddingModel(
@@ -146,6 +164,7 @@ async function embeddingModel(
   });
   return {
     generate: () => Promise.reject(new ChildFailure("failed", "loaded for embeddings, not for generation")),
+    save: async () => undefined,
     embed: (embedRequest, embedSignal) => embedAll(llama, context, request, embedRequest.inputs, embedSignal),
     ...counting(model, createChatTemplates(library, model)),
   };

@@ -130,16 +130,28 @@ async function answer(id: number, request: ChildRequest): Promise<void> {
   }
 }
 
-/** Collects garbage after an idle second, so that no request waits for it. */
+/** Writes what was read, and collects garbage, after an idle second, so that no request waits for it. */
 function collectLater(): void {
   clearTimeout(collection);
-  collection = setTimeout(() => {
-    if (running.size === 0) collectGarbage();
-  }, 1_000);
+  const isIdle = () => running.size === 0;
+  const collect = async () => {
+    await model?.save(isIdle);
+    if (isIdle()) collectGarbage();
+  };
+  collection = setTimeout(() => void collect(), 1_000);
+}
+
+/** A request that still runs is not waited for. */
+async function leave(): Promise<never> {
+  if (running.size === 0 && model !== undefined) {
+    send({ type: "saving" });
+    await model.save(() => true);
+  }
+  process.exit(0);
 }
 
 process.on("message", (message: (ChildRequest & { readonly id: number }) | ChildControl) => {
-  if (message.type === "exit") process.exit(0);
+  if (message.type === "exit") void leave();
   else if (message.type === "cancel")
     running.get(message.id)?.controller.abort(new ChildFailure("cancelled", "cancelled"));
   else if (message.type === "pause") running.get(message.id)?.pause.ask();

@@ -73,7 +73,14 @@ export interface Requirements {
 export interface LlamaModel {
   readonly tokens: { readonly bos: Token | null; readonly shouldPrependBosToken: boolean };
   readonly tokenizer: unknown;
-  readonly fileInfo: { readonly metadata: { readonly tokenizer?: { readonly chat_template?: string } } };
+  readonly fileInfo: {
+    readonly metadata: {
+      readonly general: { readonly architecture: string };
+      readonly tokenizer?: { readonly chat_template?: string };
+    } & Readonly<
+      Record<string, { readonly rope?: { readonly scaling?: { readonly original_context_length?: unknown } } }>
+    >;
+  };
   tokenize(text: string, specialTokens?: boolean): Token[];
   detokenize(tokens: readonly Token[], specialTokens?: boolean, lastTokens?: readonly Token[]): string;
   isEogToken(token: Token): boolean;
@@ -102,11 +109,17 @@ interface LlamaContext {
 
 export interface ContextSequence {
   readonly nextTokenIndex: number;
+  /** Its state can't be cut to a prefix: it has a sliding window, or is recurrent. */
+  readonly needsCheckpoints: boolean;
   /** A copy of its tokens. */
   readonly contextTokens: Token[];
   readonly tokenMeter: { readonly usedOutputTokens: number };
   compareContextTokens(tokens: Token[]): { readonly firstDifferentIndex: number };
   adaptStateToTokens(tokens: Token[], allowShift: false): Promise<void>;
+  /** `fileSize`: what should be in the file. */
+  saveStateToFile(path: string): Promise<{ readonly fileSize: number }>;
+  /** Replaces the state. A truncated file aborts the process, and of wrong bits nothing is noticed. */
+  loadStateFromFile(path: string, options: { acceptRisk: true }): Promise<void>;
   evaluateWithoutGeneratingNewTokens(tokens: Token[]): Promise<void>;
   /** For tokens with options what comes after them: `probabilities` begins with the likeliest. */
   controlledEvaluate(

@@ -20,7 +20,8 @@ export type ChildRequest =
 
 /**
  * `cancel` ends the request of that id with `failed: cancelled`. `pause` stops a generation at the next token, or part of
- * its prompt, which it reports as the phase `paused`; `resume` continues it. `exit` ends the process.
+ * its prompt, which it reports as the phase `paused`; `resume` continues it. `exit` ends the process: what it has read is
+ * written before, which it says with `saving`.
  */
 export type ChildControl =
   | { readonly type: "cancel"; readonly id: number }
@@ -38,6 +39,8 @@ export interface LoadRequest {
   readonly batchTokens: number;
   readonly isEmbedding: boolean;
   readonly threads: { readonly prefill: number; readonly decode: number };
+  /** Absolute path, for what this model has read; it may not exist. */
+  readonly promptFolder: string;
 }
 
 export interface EstimateRequest extends Pick<
@@ -97,6 +100,8 @@ export interface GenerateRequest extends Pick<ToolUse, "tools" | "singleCall"> {
    * request.
    */
   readonly sequences: number;
+  /** Limit of all prompts on disk; absent: a share of what is free. 0: this one is neither looked for nor written. */
+  readonly promptCacheBytes?: number;
 }
 
 export interface ChildSampling {
@@ -119,7 +124,9 @@ export interface GenerateDone
       Generation,
       "text" | "stopText" | "likelihoods" | "promptTokens" | "completionTokens" | "prefillMs" | "decodeMs"
     >,
-    Required<Pick<Generation, "thinking" | "cachedPromptTokens" | "recomputedTokens" | "sequences">> {
+    Required<
+      Pick<Generation, "thinking" | "cachedPromptTokens" | "restoredPromptTokens" | "recomputedTokens" | "sequences">
+    > {
   readonly toolCalls: readonly Omit<ToolCall, "id">[];
   readonly finishReason: "stop" | "length";
 }
@@ -186,6 +193,7 @@ interface ChildFailureReply {
 
 export type ChildReply =
   | { readonly type: "ready" }
+  | { readonly type: "saving" }
   | { readonly type: "broken"; readonly message: string }
   | (ChildEvent & { readonly id: number })
   | { readonly type: "done"; readonly id: number; readonly value: unknown }

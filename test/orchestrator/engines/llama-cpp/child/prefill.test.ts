@@ -23,7 +23,7 @@ describe("prefill", () => {
     } as unknown as ContextSequence;
     return { evaluated, sequence };
   };
-  const options = { llama: { maxThreads: 0 } as Llama, threads: 2, batchTokens: 128 };
+  const options = { llama: { maxThreads: 0 } as Llama, threads: 2, batchTokens: 128, measured: () => {} };
 
   it("evaluates every token once, in order, a batch at a time, with progress after each", async () => {
     const { evaluated, sequence } = recorder();

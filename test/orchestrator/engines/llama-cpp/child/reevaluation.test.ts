@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, expect, it, vi } from "vitest";
-import { reportReevaluation } from "../../../../../src/orchestrator/engines/llama-cpp/child/generate.ts";
+import { reportReevaluation } from "../../../../../src/orchestrator/engines/llama-cpp/child/sequences.ts";
 
 const minute = 60_000;
 
