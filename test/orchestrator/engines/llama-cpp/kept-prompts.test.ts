@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeAll, describe, expect, it, onTestFinished } from "vitest";
 import { installedEngine } from "../../../support/engine.ts";
-import { tinySentence, writeTinyGguf } from "../../../support/tiny-gguf.ts";
+import { type TinyGguf, tinySentence, writeTinyGguf } from "../../../support/tiny-gguf.ts";
 import {
   type EngineUnderTest,
   ask,
@@ -28,11 +28,11 @@ beforeAll(async () => {
 }, setupLimitMs);
 afterEach(() => subject?.dispose(), testLimitMs);
 
-async function started(options: Parameters<typeof startEngine>[2] = {}) {
+async function started(options: Parameters<typeof startEngine>[2] = {}, gguf: TinyGguf = {}) {
   const folder = await mkdtemp(join(tmpdir(), "ollm-kept-"));
   onTestFinished(() => rm(folder, { recursive: true, force: true }));
   const file = join(folder, "tiny.gguf");
-  await writeTinyGguf(file, { contextLength: 16_384, layerCount });
+  await writeTinyGguf(file, { contextLength: 16_384, layerCount, ...gguf });
   subject = await startEngine(modulePath, { [model]: file }, options);
   return subject;
 }
@@ -89,6 +89,19 @@ describe("what a model has read", () => {
       await ask(engine, { ...request("What is quick?"), cachePrompt: false });
       await unload(engine);
       expect(await files(engine)).toEqual([]);
+    },
+    3 * testLimitMs,
+  );
+  it(
+    "is only for windows of the same size where the keys depend on it: with two sets of rope factors",
+    async () => {
+      const key = "llama.rope.scaling.original_context_length";
+      const engine = await started({}, { metadata: [[key, "u32", 4_096]] });
+      await ask(engine, request("What is quick?"));
+      await unload(engine);
+      expect((await files(engine)).join()).toMatch(/-4096.[\d-]+[\da-f]{8}\.state$/);
+      const second = await ask(engine, { ...request("What is lazy?"), contextTokens: 6_144 });
+      expect(second.restoredPromptTokens).toBe(0);
     },
     3 * testLimitMs,
   );
