@@ -280,19 +280,14 @@ async function send(
 ): Promise<Pick<Answered, "generation" | "cost" | "notes">> {
   const { caller, request, entry } = ask;
   const { engine, model } = entry.located;
+  const { format, think, choices, cachePrompt } = request;
   const keepAliveSeconds = world.keepAlive.forAnswer(engine, model.name, request.keepAliveSeconds);
   const { sequences } = world;
   const more = await sequences.grant(entry.located, budget.contextTokens, slot.isBesidePaused);
   const engineRequest: GenerationRequest = {
     model: model.name,
     messages,
-    ...defined({
-      format: request.format,
-      think: request.think,
-      choices: request.choices,
-      keepAliveSeconds,
-      cachePrompt: request.cachePrompt,
-    }),
+    ...defined({ format, think, choices, keepAliveSeconds, cachePrompt }),
     maxTokens: budget.maxTokens,
     sampling: budget.sampling,
     contextTokens: budget.contextTokens,

@@ -111,8 +111,8 @@ describe("POST /v1/chat/completions", () => {
       max_tokens: 50,
       max_completion_tokens: 60,
       reasoning_effort: "minimal",
-      // A field of llama-server's.
-      ...{ cache_prompt: false },
+      // @ts-expect-error: a field of llama-server's.
+      cache_prompt: false,
     });
     expect(last()).toMatchObject({
       messages: [{ role: "user", content: "Hi" }],
