@@ -98,7 +98,7 @@ export function renderStats(metrics: Metrics, io: View, nowMs: number): string {
     ...times("load", total.load_ms),
     {
       name: "tokens",
-      value: `${formatCount(total.prompt_tokens)} read (${formatCount(total.cached_prompt_tokens)} of them from a cache${total.restored_prompt_tokens > 0 ? `, ${formatCount(total.restored_prompt_tokens)} of those from disk` : ""}), ${formatCount(total.completion_tokens)} written${speed(total) === "" ? "" : `, ${speed(total)} per second`}`,
+      value: `${formatCount(total.prompt_tokens)} read${cachedOf(total)}, ${formatCount(total.completion_tokens)} written${speed(total) === "" ? "" : `, ${speed(total)} per second`}`,
     },
     ...memoryFacts(memory, io),
     ...(money.rows.length === 0 ? [] : [{ name: "saved", value: `${savedThisMonth(money)}: ollm stats --money` }]),
@@ -277,6 +277,12 @@ function counted(count: number, what: string): readonly string[] {
 /** The share of the requests that were answered; cancelled ones are neither. */
 function success({ answered, failed }: Pick<Figures, "answered" | "failed">): string {
   return answered + failed === 0 ? "" : `${Math.floor((answered / (answered + failed)) * 100)} %`;
+}
+
+/** None is not said: not every engine tells. */
+function cachedOf({ cached_prompt_tokens: cached, restored_prompt_tokens: restored }: Figures): string {
+  const fromDisk = restored > 0 ? `, ${formatCount(restored)} of those from disk` : "";
+  return cached === 0 ? "" : ` (${formatCount(cached)} of them from a cache${fromDisk})`;
 }
 
 function speed({ tokens_per_second }: Pick<Figures, "tokens_per_second">): string {
