@@ -23,8 +23,8 @@ export interface ClaimRecord {
   readonly hasAnswered?: boolean;
   /** ISO 8601 times, oldest first, at which earlier daemons died within the minute before this one started. */
   readonly deaths: readonly string[];
-  /** The latest of these deaths that came before anything was answered; absent in claims of older versions. */
-  readonly failedStarts?: readonly string[];
+  /** The latest of these deaths that came before anything was answered. */
+  readonly failedStarts: readonly string[];
 }
 
 /** Older deaths don't count. */
@@ -98,14 +98,16 @@ export function readClaim(home: string, generation: number): ClaimRecord | undef
 
 function isClaim(value: unknown): value is ClaimRecord {
   if (typeof value !== "object" || value === null) return false;
-  const { generation, socket, pid, version, home, startedAt, isStandalone, deaths } = value as Record<string, unknown>;
+  const { generation, socket, pid, version, home, startedAt, isStandalone, deaths, failedStarts } = value as Record<
+    string,
+    unknown
+  >;
   return (
     typeof generation === "number" &&
     typeof pid === "number" &&
     typeof isStandalone === "boolean" &&
     [socket, version, home, startedAt].every((text) => typeof text === "string") &&
-    Array.isArray(deaths) &&
-    deaths.every((text) => typeof text === "string")
+    [deaths, failedStarts].every((list) => Array.isArray(list) && list.every((text) => typeof text === "string"))
   );
 }
 

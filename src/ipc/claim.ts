@@ -74,8 +74,8 @@ export async function claimHome(options: ClaimOptions): Promise<Claim> {
     const now = Date.now();
     const death = isDeath ? [new Date(now).toISOString()] : [];
     const deaths = recentDeaths([...(previous?.deaths ?? []), ...death], now);
-    const failedBefore = previous?.failedStarts ?? previous?.deaths ?? [];
-    const failedStarts = previous?.hasAnswered === true ? [] : recentDeaths([...failedBefore, ...death], now);
+    const before = previous?.failedStarts ?? [];
+    const failedStarts = previous?.hasAnswered === true ? [] : recentDeaths([...before, ...death], now);
     const record = await tryClaim(home, options, next, { deaths, failedStarts });
     if (record !== undefined) {
       if (previous !== undefined) removeSocket(previous.socket);
@@ -221,7 +221,7 @@ function keepClaim(home: string, first: ClaimRecord, options: ClaimOptions): Cla
 
   async function heal(generation: number): Promise<void> {
     options.server.close();
-    const { deaths, failedStarts = [], hasAnswered = false } = record;
+    const { deaths, failedStarts, hasAnswered = false } = record;
     const healed = await tryClaim(home, options, generation, { deaths, failedStarts, hasAnswered });
     // Released while it healed.
     if (isOver) return healed && markEnded(home, healed);

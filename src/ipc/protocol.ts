@@ -68,8 +68,8 @@ export type Welcome =
       readonly http?: {
         readonly url: string;
         readonly tokenFile: string;
-        /** Protocols that are served beside MCP now; absent from older daemons. */
-        readonly doors?: NonNullable<Hello["http"]>["doors"];
+        /** Protocols that are served beside MCP now. */
+        readonly doors: NonNullable<NonNullable<Hello["http"]>["doors"]>;
       };
       /** With a one-time code in its fragment. */
       readonly dashboard?: { readonly url: string };
@@ -92,8 +92,8 @@ export interface DaemonStatus extends Pick<
   readonly listeners: readonly string[];
   readonly loaded: readonly { readonly name: string; readonly engine: string; readonly bytes: number }[];
   readonly jobs: number;
-  /** Titles of the running operations, jobs included: `pull smollm2:135m`. Absent from older daemons. */
-  readonly work?: readonly string[];
+  /** Titles of the running operations, jobs included: `pull smollm2:135m`. */
+  readonly work: readonly string[];
   /** Problems of engines and pinned models, a sentence each; absent when none is known. */
   readonly problems?: readonly string[];
   /** Why the present `config.yaml` is not used, and what is used instead; absent while it is used. */

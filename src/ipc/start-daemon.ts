@@ -151,7 +151,7 @@ function deathCount(newest: ClaimRecord | undefined): number {
 /** The latest of these deaths, in a row, before which nothing was answered. */
 function failedStartCount(newest: ClaimRecord | undefined): number {
   if (newest === undefined || newest.hasAnswered === true) return 0;
-  const before = recentDeaths(newest.failedStarts ?? newest.deaths, Date.now()).length;
+  const before = recentDeaths(newest.failedStarts, Date.now()).length;
   return before + (newest.ended === true ? 0 : 1);
 }
 

@@ -49,14 +49,12 @@ const output = z.object({
     .optional(),
 });
 
-/** What other tools do, and old names. */
+/** What other tools do. */
 const otherCalls: ReadonlyMap<unknown, string> = new Map([
   ["load", "call smart_load"],
   ["list", "call list_models"],
   ["pull", "call pull_model"],
   ["download", "call pull_model"],
-  ["keep", "set action to pin"],
-  ["release", "set action to unpin"],
 ]);
 
 function actionOf(given: (typeof actions)[number]): unknown {

@@ -8,9 +8,7 @@ import { flagOptions } from "../../src/orchestrator/config/flags.ts";
 
 /** Commands of other programs, which are answered with what to do instead. */
 const absent =
-  "ask cp delete download info install keep login logout push release remove search signin signout start update upgrade".split(
-    " ",
-  );
+  "ask cp delete download info install login logout push remove search signin signout start update upgrade".split(" ");
 const program = createCommands(() => Promise.reject(new Error("nothing runs here")));
 
 /** Every command that is shown, with those below it. */
@@ -128,15 +126,6 @@ describe("createCommands", () => {
     const head = "# Commands\n\nWritten by a test from the commands themselves.\n";
     const page = [head, `\`\`\`text\n${help(program)}\n\`\`\`\n`, ...sections].join("\n");
     await expect(page).toMatchFileSnapshot("../../docs/commands.md");
-  });
-
-  it("accepts the old name of an option without listing it", async () => {
-    const load = shown(program).find(({ path }) => path === "load");
-    expect(load && helpOf(load.command, 100)).not.toContain("--keep");
-    let ran = 0;
-    const quiet = createCommands(() => Promise.resolve(void (ran += 1)));
-    await quiet.parseAsync(["load", "a:1b", "--keep"], { from: "user" });
-    expect(ran).toBe(1);
   });
 
   it("accepts the names that other programs use without listing them", async () => {

@@ -295,6 +295,7 @@ describe("checks", () => {
         listeners: [],
         loaded: [],
         jobs: 0,
+        work: [],
         ...(settingsProblem !== undefined && { settingsProblem }),
       },
     });
@@ -330,8 +331,9 @@ describe("checks", () => {
       startedAt: "2026-01-01T00:00:00Z",
       isStandalone: false,
       deaths: [],
+      failedStarts: [],
     };
-    const status = { ...claim, clients: [], listeners: [], loaded: [], jobs: 0 };
+    const status = { ...claim, clients: [], listeners: [], loaded: [], jobs: 0, work: [] };
     const found = (daemon: DoctorWorld["daemon"]) => checkDaemon(world({ daemon }), signal);
     expect(statuses(await found({ claim, status: { ...status, version: "1.0.0+a" } }))).toEqual(["ok"]);
     expect((await found({ claim, status }))[0]).toMatchObject({

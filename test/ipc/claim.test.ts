@@ -83,6 +83,7 @@ function pretend(record: Partial<ClaimRecord>): ClaimRecord {
     startedAt: new Date().toISOString(),
     isStandalone: false,
     deaths: [],
+    failedStarts: [],
     ...record,
   };
   writeFileSync(claimFile(fixture.home, whole.generation), JSON.stringify(whole));

@@ -283,9 +283,6 @@ async function model(rest: string, { talk, perform, tool, io }: ChatContext): Pr
         action === "unload" ? unloadModels(meant, {}, chat) : pinModel(action, meant, {}, chat),
       );
     }
-    case "keep":
-    case "release":
-      throw new InvalidRequest(`/model ${action} is now /model ${action === "keep" ? "pin" : "unpin"}`);
     case "auto":
       talk.model = undefined;
       return io.stdout("The best model for each question answers.\n");

@@ -75,7 +75,7 @@ export async function daemonStopAsking(
 }
 
 /** What the end of a daemon interrupts; empty if nothing. */
-function interruptions({ clients, listeners, loaded, work = [] }: DaemonStatus): readonly Fact[] {
+function interruptions({ clients, listeners, loaded, work }: DaemonStatus): readonly Fact[] {
   const names = loaded.map(({ name }) => name).join(", ");
   // Several windows of one client are several connections.
   const served = [...new Set(clients.map(({ client }) => client))].join(", ");
@@ -94,9 +94,7 @@ async function endDaemon(
   output: (sentence: string, pid?: number) => string,
 ): Promise<number> {
   const home = homeOf(io);
-  let asked = await ask(home, purpose, io);
-  // Older versions don't support restarts.
-  if (purpose === "restart" && asked?.welcome.ok === false) asked = await ask(home, "stop", io);
+  const asked = await ask(home, purpose, io);
   if (asked === undefined) {
     io.stdout(output(`no daemon runs for ${home}\n`));
     return 0;

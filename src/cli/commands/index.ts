@@ -159,7 +159,7 @@ function dashed(name: string): string {
   return name.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
 }
 
-/** Commands of similar programs and of earlier versions, with what to do instead. */
+/** Commands of similar programs, with what to do instead. */
 const absent: Readonly<Record<string, string>> = {
   ask: 'ask a model: ollm run "Why is the sky blue?"',
   cp: "copy a model under another name: ollm create NEW --from OLD",
@@ -167,11 +167,9 @@ const absent: Readonly<Record<string, string>> = {
   download: "download a model: ollm pull NAME",
   info: "show a model: ollm show NAME",
   install: "download a model: ollm pull NAME; add ollm to your assistants: ollm setup",
-  keep: "pin a model in memory: ollm pin NAME",
   login: "no account is needed: models run on this machine",
   logout: "no account is needed: models run on this machine",
   push: "upload a model with its registry's own program: ollm only downloads",
-  release: "unpin a model: ollm unpin NAME",
   remove: "delete a model: ollm rm NAME",
   search: "search on https://ollama.com/library or https://huggingface.co/models?library=gguf, then: ollm pull NAME",
   signin: "no account is needed: models run on this machine",

@@ -139,7 +139,7 @@ async function endOf(lease: ListenerLease, signal: AbortSignal): Promise<string 
 const apis = { openai: ["OpenAI", "/v1"], anthropic: ["Anthropic", ""], ollama: ["Ollama", ""] } as const;
 
 function announce(
-  { url, tokenFile, doors = [] }: Pick<ListenerLease, "url" | "tokenFile" | "doors">,
+  { url, tokenFile, doors }: Pick<ListenerLease, "url" | "tokenFile" | "doors">,
   { json, isWithoutToken }: ServeOptions,
   io: CommandIo,
 ): void {
@@ -199,7 +199,7 @@ interface ListenerRequest extends DaemonRequest {
 interface ListenerLease {
   readonly url: string;
   readonly tokenFile: string;
-  readonly doors?: NonNullable<Hello["http"]>["doors"];
+  readonly doors: NonNullable<NonNullable<Hello["http"]>["doors"]>;
   /** The reason that the daemon sent before it closed the connection; `lost` if it sent none. */
   readonly ended: Promise<Farewell["reason"] | "lost">;
   /** Closes the listener; resolves when the daemon has confirmed it, or after two seconds. */

@@ -1,4 +1,3 @@
-import { Option } from "commander";
 import { InvalidRequest } from "../../orchestrator/api/errors.ts";
 import { advice } from "../../orchestrator/api/next-step.ts";
 import { oneLine } from "../../orchestrator/util/control-characters.ts";
@@ -29,19 +28,12 @@ export function addLoaded(program: ShellCommand): void {
     .option("--context-size <tokens>", "minimum context window", wholeNumber(1, 100_000_000))
     .option("--dry-run", "only show whether it fits and what would be unloaded")
     .option("--pin", "pin it, as ollm pin does")
-    .addOption(new Option("--keep", "the old name of --pin").hideHelp())
     .json("model, engine, loaded, load_ms, plan")
     .examples(
       ["ollm load qwen2.5-coder:7b --dry-run", "does it fit?"],
       ["ollm load smollm2:135m --context-size 8192 --pin", "load it and keep it loaded"],
     )
-    .does(
-      (
-        name: string,
-        { keep, ...options }: { contextSize?: number; dryRun?: boolean; pin?: boolean; keep?: boolean; json?: boolean },
-        io: CommandIo,
-      ) => loadModel(name, { ...options, pin: options.pin === true || keep === true }, io),
-    );
+    .does(loadModel);
 
   program
     .command("unload")

@@ -1,3 +1,5 @@
+import type { Capability } from "./types.ts";
+
 /** Prices of a model's tokens, from the settings. */
 export interface Prices {
   readonly inputPerMillion: number;
@@ -79,4 +81,12 @@ export function mergeMoney(into: MoneyTally, from: MoneyCount): void {
   into.completionTokens += from.completionTokens;
   into.fileTokens += from.fileTokens;
   for (const each of from.paid) addPaid(into.paid, each);
+}
+
+/** A model of the settings: restricts the server's list to it, and completes what the list lacks. */
+export interface ConfiguredModel {
+  readonly name: string;
+  readonly contextTokens?: number;
+  readonly capabilities?: readonly Capability[];
+  readonly prices?: Prices;
 }

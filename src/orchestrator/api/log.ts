@@ -5,7 +5,10 @@ export interface Log {
   warn(message: string): void;
 }
 
-export type LogLevel = "debug" | "info" | "warn" | "silent";
+type LogLevel = "debug" | "info" | "warn" | "silent";
+
+export const isLogLevel = (text: string | undefined): text is LogLevel =>
+  text === "debug" || text === "info" || text === "warn" || text === "silent";
 
 /** A log that calls `write` with each line (without newline) at or above `level`; a function is evaluated for each line. */
 export function createLog(level: LogLevel | (() => LogLevel), write: (line: string) => void): Log {

@@ -15,7 +15,7 @@ import { counted, formatAmount } from "../util/format-bytes.ts";
 import { type Contestant, askOnce, failureText, residentBytes } from "./ask-model.ts";
 import { type Outcome, scoreOf } from "./eval-score.ts";
 import type { State } from "./eval-store.ts";
-import { criterion, judgedCharacters } from "./judge.ts";
+import { criterion, cut } from "./judge.ts";
 
 type Stored = State["evals"][number];
 type Sample = State["answers"][number];
@@ -269,12 +269,6 @@ function formatScore(score: Outcome, notes: readonly string[]): Outcome {
 function cutScore(score: Outcome, finishReason: string): Outcome {
   if (score.why === undefined || finishReason !== "length") return score;
   return { ...score, why: `${score.why}; the answer was cut at its limit of tokens` };
-}
-
-function cut(text: string): string {
-  return text.length > judgedCharacters
-    ? `${text.slice(0, judgedCharacters)}\n[cut: ${text.length} characters in total]`
-    : text;
 }
 
 /** A world whose requests are refused before the sum of their costs could pass the budget. */

@@ -155,7 +155,7 @@ export const criterion = {
   },
 };
 
-function cut(text: string): string {
+export function cut(text: string): string {
   if (text.length <= judgedCharacters) return text;
   return `${text.slice(0, judgedCharacters)}\n[cut: ${text.length} characters in total]`;
 }

@@ -3,7 +3,7 @@ import { InvalidConfig } from "../api/errors.ts";
 import { advice } from "../api/next-step.ts";
 import { cacheTypes } from "../api/types.ts";
 import { hideKeys } from "../util/control-characters.ts";
-import { nearestNames } from "../util/nearest.ts";
+import { meantBy } from "../util/nearest.ts";
 import { parseJson } from "../util/parse-json.ts";
 import type { Flags } from "./flags.ts";
 import type { SettingPath } from "./paths.ts";
@@ -86,7 +86,7 @@ export function unknownNames(
   return Object.keys(environment)
     .filter((name) => name.startsWith("OLLM_") && !name.startsWith("OLLM_TEST_"))
     .filter((name) => !paths.has(name) && !otherNames.has(name) && !keys.has(name))
-    .map((name) => `${name} is not a setting${didYouMean(name, [...paths.keys()])}`);
+    .map((name) => `${name} is not a setting${meantBy(name, [...paths.keys()])}`);
 }
 
 function pathsByName(known: readonly SettingPath[]): ReadonlyMap<string, readonly string[]> {
@@ -155,9 +155,4 @@ function toNumber(text: string | undefined): unknown {
   if (text === undefined) return undefined;
   const value = Number(text);
   return text.trim() === "" || Number.isNaN(value) ? text : value;
-}
-
-function didYouMean(name: string, names: readonly string[]): string {
-  const [nearest] = nearestNames(name, names, 1);
-  return nearest === undefined ? "" : `; did you mean ${nearest}?`;
 }

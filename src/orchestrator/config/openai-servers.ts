@@ -1,6 +1,6 @@
 import * as z from "zod";
-import type { Prices } from "../api/cost.ts";
-import { type Capability, capabilities } from "../api/types.ts";
+import type { ConfiguredModel, Prices } from "../api/cost.ts";
+import { capabilities } from "../api/types.ts";
 import { visibleText } from "./profile-settings.ts";
 import { looksLikeKey } from "../util/control-characters.ts";
 import { isOnThisMachine } from "../util/ollama-host.ts";
@@ -147,13 +147,6 @@ export function engineOptions(entry: OpenAiServer) {
     connections: entry.connections,
     connectionKeepAliveMs,
   };
-}
-
-interface ConfiguredModel {
-  readonly name: string;
-  readonly contextTokens?: number;
-  readonly capabilities?: readonly Capability[];
-  readonly prices?: Prices;
 }
 
 /** Drops keys that are undefined. */

@@ -7,7 +7,7 @@ import { advice } from "../api/next-step.ts";
 import { findProfile, profileNames } from "./profiles.ts";
 import { hideKeys, looksLikeKey } from "../util/control-characters.ts";
 import { sameModel } from "../util/model-name.ts";
-import { nearestNames } from "../util/nearest.ts";
+import { meantBy } from "../util/nearest.ts";
 import { pastedKey } from "./openai-servers.ts";
 import {
   type FoundSetting,
@@ -128,12 +128,6 @@ function sourceOf(path: readonly string[], sources: Sources): string | undefined
 /** Message for an invalid `config.yaml` while the previous settings stay in force. */
 export function settingsProblem(message: string): string {
   return `${message}; the previous settings stay in force until it is corrected`;
-}
-
-/** `; did you mean code?`, or nothing. */
-function meantBy(written: string, names: readonly string[]): string {
-  const [nearest] = nearestNames(written, names, 1);
-  return nearest === undefined ? "" : `; did you mean ${nearest}?`;
 }
 
 /** One sentence for each value that matches the schema but has no effect. */

@@ -69,8 +69,7 @@ const rows = {
 const state = z.object({
   months: z.array(rows.months),
   open: z.array(rows.open),
-  // Absent in files of earlier versions.
-  unknown: z.array(rows.unknown).default([]),
+  unknown: z.array(rows.unknown),
 });
 type State = z.output<typeof state>;
 

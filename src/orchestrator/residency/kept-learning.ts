@@ -28,8 +28,7 @@ const reading = z.object({
   digest: z.string(),
   contextTokens: z.int().positive(),
   parallel: z.int().positive(),
-  // Absent in files of earlier versions.
-  cacheType: z.enum(cacheTypes).default("f16"),
+  cacheType: z.enum(cacheTypes),
   sizeBytes: bytes,
   vramBytes: bytes,
   // The remaining bytes may be negative.
@@ -53,8 +52,7 @@ type LearnedEvent = z.output<typeof event>;
 const state = z.object({
   sizes: z.array(reading),
   loads: z.array(load),
-  // Absent in files of earlier versions.
-  hosts: z.array(z.string()).default([]),
+  hosts: z.array(z.string()),
 });
 type LearnedState = z.output<typeof state>;
 

@@ -254,11 +254,11 @@ export const noPreferences = (): PreferencesState => ({
 
 export const preferencesSchema = z.object({
   preferences: z.array(storedPreference),
-  ratings: z.array(storedRating).default([]),
-  feedback: qualityStateSchema.default(nothingLearned),
-  clients: z.array(z.object({ client: z.string(), learned: qualityStateSchema })).default([]),
-  observed: qualityStateSchema.default(nothingLearned),
-  answers: z.array(givenAnswer).readonly().default([]),
+  ratings: z.array(storedRating),
+  feedback: qualityStateSchema,
+  clients: z.array(z.object({ client: z.string(), learned: qualityStateSchema })),
+  observed: qualityStateSchema,
+  answers: z.array(givenAnswer).readonly(),
   agedMs: z.number().exactOptional(),
 });
 

@@ -56,3 +56,9 @@ export function editDistance(a: string, b: string): number {
   }
   return previous[b.length] ?? 0;
 }
+
+/** `; did you mean code?`, or nothing. */
+export function meantBy(written: string, names: readonly string[]): string {
+  const [nearest] = nearestNames(written, names, 1);
+  return nearest === undefined ? "" : `; did you mean ${nearest}?`;
+}

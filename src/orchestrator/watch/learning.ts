@@ -282,14 +282,13 @@ const shown = ({ evidence: _evidence, ...preference }: PreferencesState["prefere
 /** An id is free text: a long one must not fill the disk. */
 const maxIdCharacters = 200;
 
-/** Version 1 had the preferences alone. */
 export function openPreferences(
   log: Log,
   files: DocumentFiles | undefined,
 ): Promise<JournaledDocument<PreferencesState, PreferenceEvent>> {
   return openDocument<PreferencesState, PreferenceEvent>({
     name: "preferences",
-    schemaVersion: 2,
+    schemaVersion: 1,
     empty: noPreferences,
     state: preferencesSchema,
     event: preferenceEvent,

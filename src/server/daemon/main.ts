@@ -1,7 +1,7 @@
 import { homedir } from "node:os";
 import { daemonLogFile } from "../../ipc/socket-path.ts";
 import { DaemonUnavailable, InvalidConfig, OrchestratorError } from "../../orchestrator/api/errors.ts";
-import { type LogLevel, createLog } from "../../orchestrator/api/log.ts";
+import { createLog, isLogLevel } from "../../orchestrator/api/log.ts";
 import type { Flags } from "../../orchestrator/config/flags.ts";
 import { resolveHome } from "../../orchestrator/config/home.ts";
 import { ensureHome, removeTemporary } from "../files/home-folder.ts";
@@ -85,8 +85,4 @@ export async function runDaemon(
   };
   rotate();
   setInterval(rotate, rotationLookMs).unref();
-}
-
-function isLogLevel(text: string | undefined): text is LogLevel {
-  return text === "debug" || text === "info" || text === "warn" || text === "silent";
 }

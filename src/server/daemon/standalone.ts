@@ -3,7 +3,7 @@ import type { Writable } from "node:stream";
 import { openClientStreams } from "../../ipc/protocol.ts";
 import { build, version } from "../../ipc/version.ts";
 import { DaemonUnavailable, InvalidConfig } from "../../orchestrator/api/errors.ts";
-import { type Log, type LogLevel, createLog } from "../../orchestrator/api/log.ts";
+import { type Log, createLog, isLogLevel } from "../../orchestrator/api/log.ts";
 import { type Flags, parseFlags } from "../../orchestrator/config/flags.ts";
 import { resolveHome, startFolder } from "../../orchestrator/config/home.ts";
 import { ensureHome, removeTemporary } from "../files/home-folder.ts";
@@ -101,10 +101,6 @@ function withWarnings(parts: Caller, log: Log): Caller {
       return home;
     },
   };
-}
-
-function isLogLevel(text: string | undefined): text is LogLevel {
-  return text === "debug" || text === "info" || text === "warn" || text === "silent";
 }
 
 /** Handles arguments that are not the server's flags, and a failed start. */

@@ -207,7 +207,7 @@ describe("a view with hostile names", () => {
       "config edit",
     ];
     const constant =
-      "completion version ask cp keep release delete download info install launch login logout push remove signin signout start update upgrade".split(
+      "completion version ask cp delete download info install launch login logout push remove signin signout start update upgrade".split(
         " ",
       );
     const all = leaves(createCommands(() => Promise.resolve()));

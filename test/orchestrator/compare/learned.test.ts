@@ -347,26 +347,6 @@ describe("preferences.json", () => {
     }
   });
 
-  const preference = {
-    task: "code",
-    model: small.name,
-    comparisonId: "compare-1",
-    pickedAt: "2026-11-21T12:00:00.000Z",
-  };
-
-  it("of the version before loads with its picks, and learns from then on", async () => {
-    await writeFile(
-      path.join(home, "preferences.json"),
-      JSON.stringify({ schemaVersion: 1, sequence: 3, preferences: [preference] }),
-    );
-    const { comparisons, asking, rate, orchestrator } = start();
-    expect(await comparisons.preferences(asking)).toEqual([preference]);
-    await rate(true);
-    await orchestrator.close();
-    const saved = JSON.parse(await readFile(path.join(home, "preferences.json"), "utf8")) as { schemaVersion: number };
-    expect(saved).toMatchObject({ schemaVersion: 2, preferences: [preference] });
-  });
-
   it.each([
     ["damaged", "{ oops"],
     ["of a newer version", JSON.stringify({ schemaVersion: 9, sequence: 1, preferences: [] })],

@@ -224,7 +224,7 @@ describe("a damaged spending.json", () => {
 
   it("counts the rows that can be read, and pays nothing for an engine of one that can't", async () => {
     const months = [row("kimi", 2 ** 60), row("other", 4_000_000_000)];
-    await write("spending.json", { schemaVersion: 1, sequence: 1, months, open: [] });
+    await write("spending.json", { schemaVersion: 1, sequence: 1, months, open: [], unknown: [] });
     const spending = await start();
     expect(await spending.spent(other, [])).toMatchObject([{ amount: 4 }]);
     expect(await outcome(spending.reserve(other, "k2", tokens(5_000_000)))).toBe("sent");

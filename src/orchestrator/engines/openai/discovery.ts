@@ -1,21 +1,14 @@
 import { stat } from "node:fs/promises";
 import { EngineUnreachable, UnknownModel, throwIfCancelled } from "../../api/errors.ts";
 import { advice } from "../../api/next-step.ts";
+import type { ConfiguredModel } from "../../api/cost.ts";
 import type { Capability, InstalledModel, ModelFacts } from "../../api/types.ts";
 import { JoinedWorks } from "../../util/joined-work.ts";
 import { keyOfName } from "../../util/model-name.ts";
 import { parseJson } from "../../util/parse-json.ts";
 import { templateFacts } from "../gguf/facts.ts";
 import { type ListedModel, contextOf, listedModel, namedModel } from "./dialects.ts";
-import {
-  type ConfiguredModel,
-  type Fields,
-  type OpenAiOptions,
-  type OpenAiServer,
-  countIn,
-  fieldsOf,
-  textIn,
-} from "./server.ts";
+import { type Fields, type OpenAiOptions, type OpenAiServer, countIn, fieldsOf, textIn } from "./server.ts";
 import { defined } from "../../util/defined.ts";
 
 type TemplateFacts = ReturnType<typeof templateFacts>;

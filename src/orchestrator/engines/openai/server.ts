@@ -1,8 +1,8 @@
-import type { Prices } from "../../api/cost.ts";
+import type { ConfiguredModel, Prices } from "../../api/cost.ts";
 import { GenerationFailed, InvalidConfig } from "../../api/errors.ts";
 import type { Log } from "../../api/log.ts";
 import { advice } from "../../api/next-step.ts";
-import type { Capability, Trust } from "../../api/types.ts";
+import type { Trust } from "../../api/types.ts";
 import { engineHeader, engineId, isOnThisMachine } from "../../util/ollama-host.ts";
 import { isRecord, parseJson } from "../../util/parse-json.ts";
 import type { AddressGuard } from "../address-guard.ts";
@@ -146,14 +146,6 @@ export function longCall(what: string, model: string, ms: number, maxReplyBytes:
 function apiPath({ pathname }: URL): string {
   const path = pathname.replace(/\/+$/, "");
   return path.split("/").some((segment) => /^v\d/.test(segment)) ? path : `${path}/v1`;
-}
-
-/** A model of the settings: restricts the server's list to it, and completes what the list lacks. */
-export interface ConfiguredModel {
-  readonly name: string;
-  readonly contextTokens?: number;
-  readonly capabilities?: readonly Capability[];
-  readonly prices?: Prices;
 }
 
 export interface OpenAiOptions {
