@@ -83,9 +83,14 @@ export const firstTokens = 20;
 /** Milliseconds that an engine may be silent while it reads: slow ones read 17 tokens of four characters a second. */
 export function readingMs({ messages, tools }: Pick<GenerationRequest, "messages" | "tools">): number {
   let characters = tools === undefined ? 0 : JSON.stringify(tools).length;
-  for (const { content } of messages) characters += content.length;
+  for (const { content, images, toolCalls } of messages) {
+    characters += content.length + (images === undefined ? 0 : images.length * imageCharacters);
+    if (toolCalls !== undefined) for (const call of toolCalls) characters += call.arguments.length;
+  }
   return characters * 15;
 }
+/** An image is 500 tokens or more. */
+const imageCharacters = 2_000;
 
 /**
  * How likely an answer is each of the choices, by the likeliest first tokens (`{ token, logprob }`) as a server lists them:

@@ -24,7 +24,8 @@ export interface Attempt {
 export interface Exchange extends Attempt {
   readonly pool: PoolName;
   /** `total` limits the whole exchange, `stall` the time without a byte. */
-  readonly bound: { readonly kind: "total" | "stall"; readonly ms: number };
+  /** `firstMs`: until a streamed reply begins, if that may take longer. */
+  readonly bound: { readonly kind: "total" | "stall"; readonly ms: number; readonly firstMs?: number };
   /** Maximum size of the reply; a longer one is aborted and fails. Default 4 MB. */
   readonly maxReplyBytes?: number;
 }
@@ -157,7 +158,7 @@ export class Transport {
             method: "POST",
             headers: { "content-type": "application/json", ...headers },
             body: JSON.stringify(body),
-            headersTimeout: onStart === undefined ? bound.ms : 0,
+            headersTimeout: onStart === undefined ? (bound.firstMs ?? bound.ms) : 0,
             bodyTimeout: onStart === undefined ? bound.ms : 0,
           },
           reader,
@@ -166,7 +167,9 @@ export class Transport {
     } catch (error) {
       if (signal.aborted) throw new Cancelled(`${exchange.what} was cancelled`, { cause: signal.reason });
       const { code = "" } = error as NodeJS.ErrnoException;
-      if (stallCodes.has(code)) throw errors.ofTimeout(exchange.bound.ms, exchange);
+      const { ms, firstMs = ms } = exchange.bound;
+      if (code === "UND_ERR_HEADERS_TIMEOUT") throw errors.ofTimeout(firstMs, exchange);
+      if (code === "UND_ERR_BODY_TIMEOUT") throw errors.ofTimeout(ms, exchange);
       throw errors.ofFailure(error, exchange);
     }
   }
@@ -239,7 +242,6 @@ export class Transport {
 }
 
 /** undici's errors for a reply that stops. */
-const stallCodes: ReadonlySet<string> = new Set(["UND_ERR_HEADERS_TIMEOUT", "UND_ERR_BODY_TIMEOUT"]);
 
 /** The reason of every abort; the exchange translates rejections with it. */
 const exchangeEnded = new Error("the exchange has ended");

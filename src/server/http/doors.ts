@@ -128,14 +128,16 @@ class Exchange {
         signal: this.#abort.signal,
         ...defined({ configured }),
       };
-      const upstream = this.#upstreamFor(body?.value, found?.rest);
-      if (upstream !== undefined) {
-        const { passOn } = await import("./upstream.ts");
+      const { upstreams, modelNames } = this.#world.settings();
+      const upstream = this.#asked.door === "ollama" ? undefined : upstreams[this.#asked.door];
+      const passing = upstream === undefined ? undefined : await import("./upstream.ts");
+      const isOurs = passing?.namesOurs(this.#asked, body?.value, found?.rest, Object.keys(modelNames));
+      if (passing !== undefined && upstream !== undefined && isOurs === false) {
         // Without a header of its own the token stands where the service's key belongs: it must not leave.
         if (this.#world.hasToken && this.#asked.request.headers[tokenHeader] === undefined)
           return void (ended = this.#refused({ status: 401, code: "unauthorized", message: keysOfBoth }));
         if (body !== undefined && !isOnThisMachine(upstream)) orchestrator.metrics.notePassedOn(new URL(upstream).host);
-        await passOn(upstream, { ...this.#asked, body: body?.bytes });
+        await passing.passOn(upstream, { ...this.#asked, body: body?.bytes });
       } else if (found === undefined)
         ended = this.#refused({ status: 404, code: "not_found", message: notServed(this.#asked) });
       else {
@@ -157,17 +159,6 @@ class Exchange {
         ...ended,
       });
     }
-  }
-
-  /** Where a request goes that names none of our models, in its body, a batch or its path; undefined: it is answered here. */
-  #upstreamFor(body: unknown, rest: string | undefined): string | undefined {
-    const [{ door }, { upstreams, modelNames }] = [this.#asked, this.#world.settings()];
-    const { model, requests } = (body ?? {}) as { readonly model?: unknown; readonly requests?: unknown };
-    const batch = [requests].flat().map((each) => (each as { params?: { model?: unknown } } | null)?.params?.model);
-    const names = [model, rest, ...batch].filter((name) => typeof name === "string");
-    const mapped = Object.keys(modelNames);
-    const isOurs = names.some((name) => name.startsWith("ollm/") || mapped.some((each) => matchesName(each, name)));
-    return door === "ollama" || isOurs ? undefined : upstreams[door];
   }
 
   async #other(

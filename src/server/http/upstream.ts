@@ -3,13 +3,16 @@ import { request as requestHttp, type IncomingMessage, type ServerResponse } fro
 import { request as requestHttps } from "node:https";
 import { EngineUnreachable, InvalidConfig } from "../../orchestrator/api/errors.ts";
 import { advice } from "../../orchestrator/api/next-step.ts";
+import { matchesName } from "../../orchestrator/routing/model-overrides.ts";
 import { codeOf } from "../../orchestrator/util/message-of.ts";
-import { isOnThisMachine } from "../../orchestrator/util/ollama-host.ts";
+import { decoded } from "../../orchestrator/util/parse-json.ts";
+import { engineHeader, isOnThisMachine } from "../../orchestrator/util/ollama-host.ts";
 import { tokenHeader } from "./policy.ts";
 
-/** Headers of one connection, and our own token: all others reach the other side as they were sent. */
+/** Headers of one connection, our own token, and what another ollm says of itself: all others reach the other side as they were sent. */
 const ownHeaders: ReadonlySet<string> = new Set([
   tokenHeader,
+  engineHeader,
   "connection",
   "content-length",
   "expect",
@@ -22,6 +25,26 @@ const ownHeaders: ReadonlySet<string> = new Set([
   "transfer-encoding",
   "upgrade",
 ]);
+
+/** However it is written: what is meant for ollm never passes on. */
+const namesOllm = /^\s*ollm\s*(?:\/|$)/i;
+const pathOfOllm = /[/=]\s*ollm\//i;
+
+/** Whether a request names a model of ollm, or one that it maps, in its body, a batch or its address. */
+export function namesOurs(
+  { path, query, request }: { path: string; query: URLSearchParams; request: IncomingMessage },
+  body: unknown,
+  rest: string | undefined,
+  mapped: readonly string[],
+): boolean {
+  const { session, requests } = (body ?? {}) as { readonly session?: unknown; readonly requests?: unknown };
+  const entries = [requests].flat().map((each) => (each as { params?: unknown } | null)?.params);
+  const models = [body, session, ...entries].flat().map((each) => (each as { model?: unknown } | null)?.model);
+  const names = [...models, rest, query.get("model")].filter((name) => typeof name === "string");
+  const address = decoded(request.url ?? "") ?? path.replaceAll(/%2f/gi, "/");
+  const isOurs = (name: string) => namesOllm.test(name) || mapped.some((each) => matchesName(each, name));
+  return pathOfOllm.test(address) || names.some(isOurs);
+}
 
 /** A service may think for minutes before the first byte. */
 const silentMs = 600_000;

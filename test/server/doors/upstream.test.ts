@@ -103,6 +103,31 @@ describe("requests for other models pass to http.upstreams", () => {
     expect(received).toEqual([]);
   });
 
+  test.each<[string, string, Readonly<Record<string, unknown>>]>([
+    ["in a malformed path", "/v1/models/ollm/f%E0%A4%A", { method: "GET" }],
+    ["in a path that no route has", "/v1/engines/ollm%2Ffast/completions", { method: "GET" }],
+    ["in the query", "/v1/realtime?model=ollm%2Ffast", { method: "GET" }],
+    ["in a list", "/v1/chat/completions", { body: [{ model: "ollm/fast", messages: [] }] }],
+    ["of a session", "/v1/realtime/client_secrets", { body: { session: { model: "ollm/fast" } } }],
+    ["of a batch", "/v1/messages/batches", { body: { requests: [{ params: { model: "ollm/fast" } }] } }],
+    ["in capitals", "/v1/chat/completions", { body: { model: "OLLM/fast", messages: [] } }],
+    ["after a space", "/v1/chat/completions", { body: { model: " ollm/fast", messages: [] } }],
+    ["alone", "/v1/chat/completions", { body: { model: "ollm", messages: [] } }],
+  ])("a name of ours %s never passes", async (_where, path, asked) => {
+    const { url, received } = await service();
+    const { port, token } = await door(url);
+    const headers = { authorization: "Bearer key", "ollm-token": token };
+    expect((await ask(port, path, token, { ...asked, headers })).status).toBeGreaterThanOrEqual(400);
+    expect(received).toEqual([]);
+  });
+
+  test("what another ollm says of itself stays here", async () => {
+    const { url, received } = await service();
+    const { port, token } = await door(url);
+    await ask(port, "/v1/messages", token, { raw: turn, headers: { "ollm-token": token, "ollm-engine": "another" } });
+    expect(received[0]?.headers).not.toHaveProperty("ollm-engine");
+  });
+
   test("a listener with doors of its own, as ollm launch has, passes nothing on", async () => {
     const { url, received } = await service();
     const { port, token } = await door(url, { doors: ["anthropic"] });

@@ -108,8 +108,8 @@ export async function generate(
   // Ollama sends such a prompt to its cloud even when the model is not installed, and then its trust was never checked.
   if (isCloudName(request.model)) await context.models.describe(request.model, signal);
   const maxReplyBytes = maxFrameBytes + Math.min(request.maxTokens, maxTokens) * maxTokenBytes;
-  const stallMs = context.timeouts.stallMs + readingMs(request);
-  const exchange = longCall({ ...context.timeouts, stallMs }, what, request.model, GenerationFailed, maxReplyBytes);
+  const asked = longCall(context.timeouts, what, request.model, GenerationFailed, maxReplyBytes);
+  const exchange = { ...asked, bound: { ...asked.bound, firstMs: asked.bound.ms + readingMs(request) } };
   const startedAt = context.now();
   let text = "";
   let thinking = "";

@@ -91,7 +91,7 @@ describe("a generation with Ollama", () => {
     ["a cut in mid-stream", { kind: "cut", afterLines: 3 }, EngineUnreachable, "closed the connection"],
     ["a line that isn't JSON", { kind: "garbage", afterLines: 2 }, GenerationFailed, "invalid reply"],
     ["a stall", { kind: "hang", afterLines: 0 }, EngineUnreachable, "sent nothing for 0.785 s"],
-    ["a stall in mid-stream", { kind: "hang", afterLines: 2 }, EngineUnreachable, "sent nothing for 0.785 s"],
+    ["a stall in mid-stream", { kind: "hang", afterLines: 2 }, EngineUnreachable, "sent nothing for 0.5 s"],
     [
       "an error line in a 200 stream",
       { kind: "error_line", error: vendorErrors.runnerStopped },
@@ -101,7 +101,7 @@ describe("a generation with Ollama", () => {
     ["a full queue", { kind: "status", status: 503, error: vendorErrors.queueFull }, QueueFull, "server busy"],
     ["an error without a special meaning", { kind: "status", status: 500, error: "boom" }, GenerationFailed, "boom"],
   ])("%s is an error, and the next request succeeds", async (_, misbehaviour, expected, words) => {
-    // A short timeout only for hanging servers: the others may be slow on a busy machine. 15 ms more a character of the prompt.
+    // A short timeout only for hanging servers: the others may be slow on a busy machine. Before the first line 15 ms more a character of the prompt.
     const { fake, engine } = await startPair({}, misbehaviour.kind === "hang" ? { stallMs: 500 } : {});
     fake.misbehave(misbehaviour);
     const error = await rejection(engine.generate(chatRequest(), createRecorder(), never));
