@@ -70,6 +70,7 @@ export function createGenerator(parts: GeneratorParts) {
     reportPrefill();
     const startedAt = performance.now();
     const { sequence, release } = await conversations.claim(prompt, request.sequences, pause, signal);
+    let isHeld = false;
     try {
       const beforeLast = prompt.slice(0, -1);
       const { firstDifferentIndex } = sequence.compareContextTokens(beforeLast);
@@ -77,6 +78,7 @@ export function createGenerator(parts: GeneratorParts) {
       const use = { ...request, pause, signal, contextTokens, progressed: reportPrefill };
       const restoredPromptTokens = await parts.files.prepare(sequence, beforeLast, use);
       await reportReevaluation(sequence.adaptStateToTokens(beforeLast, false), firstDifferentIndex, reportPrefill);
+      isHeld = true;
       const cachedPromptTokens = sequence.nextTokenIndex;
       const recomputedTokens = evicted.missedTokens(beforeLast, cachedPromptTokens);
       await parts.prefill(sequence, beforeLast.slice(cachedPromptTokens), pause, signal, reportPrefill);
@@ -102,7 +104,7 @@ export function createGenerator(parts: GeneratorParts) {
         decodeMs: endedAt - firstTokenAt - (pause.pausedMs - pausedInPrefillMs),
       };
     } finally {
-      parts.files.ended(sequence, request);
+      if (isHeld) parts.files.ended(sequence, request);
       release();
     }
   };

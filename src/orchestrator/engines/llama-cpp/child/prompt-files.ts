@@ -1,3 +1,4 @@
+import { once } from "node:events";
 import { mkdir, open, readdir, rename, rm, stat, statfs, utimes } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { crc32 } from "node:zlib";
@@ -11,6 +12,8 @@ import type { Pause } from "./sequences.ts";
 const worth = 5;
 /** What takes less to read is read. */
 const leastMs = 50;
+/** Until a write was measured, a request waits for one only if reading a token takes longer. */
+const slowReadMs = 5;
 /** Default limit of all files: a share of the disk that is free without them, and never more than this. */
 const [freeShare, mostBytes] = [0.1, 16 * 1024 ** 3];
 /** A file that is being written grows. */
@@ -52,6 +55,8 @@ export class PromptFiles {
   /** Sequences with tokens that may be written, and the limit of their last request. */
   readonly #unsaved = new Map<ContextSequence, number | undefined>();
   #saving: Promise<void> = Promise.resolve();
+  /** The one that is being written: its tokens may not change. */
+  #written: ContextSequence | undefined;
   #parts = 0;
   /** As measured in this process; 0: not yet. */
   #readMs = 0;
@@ -76,7 +81,12 @@ export class PromptFiles {
    */
   async prepare(sequence: ContextSequence, prompt: Token[], use: PromptUse): Promise<number> {
     const held = sequence.compareContextTokens(prompt).firstDifferentIndex;
-    if (held < sequence.nextTokenIndex && this.#unsaved.has(sequence)) await this.#save(sequence, held);
+    throwIfAborted(use.signal);
+    const isWritten = this.#unsaved.has(sequence) && (this.#writeMs > 0 || this.#readMs > slowReadMs);
+    const isLost = isWritten && held < sequence.nextTokenIndex;
+    if (isLost) void this.#save(sequence, held);
+    if (isLost || this.#written === sequence) await Promise.race([this.#saving, once(use.signal, "abort")]);
+    throwIfAborted(use.signal);
     this.#unsaved.delete(sequence);
     try {
       return await this.#restore(sequence, prompt, held, use);
@@ -87,7 +97,7 @@ export class PromptFiles {
     }
   }
 
-  /** After a request. */
+  /** After a request whose tokens the sequence holds. */
   ended(sequence: ContextSequence, { promptCacheBytes }: Pick<GenerateRequest, "promptCacheBytes">): void {
     // The state of a sequence with a sliding window or a recurrent state can't be cut to a prefix.
     if (promptCacheBytes !== 0 && !sequence.needsCheckpoints) this.#unsaved.set(sequence, promptCacheBytes);
@@ -105,6 +115,7 @@ export class PromptFiles {
       if (!this.#unsaved.has(sequence)) return;
       const maxBytes = this.#unsaved.get(sequence);
       this.#unsaved.delete(sequence);
+      this.#written = sequence;
       const part = join(this.#folder, `${process.pid}-${(this.#parts += 1)}.part`);
       try {
         await this.#write(sequence, part, keptTokens, maxBytes);
@@ -113,6 +124,9 @@ export class PromptFiles {
         warn("was not kept", error);
         await rm(part, { force: true }).catch(() => undefined);
       }
+      this.#written = undefined;
+      // What is not worth a file doesn't make room, and the setting may be smaller than it was.
+      await makeRoom(dirname(this.#folder), maxBytes, 0).catch(() => undefined);
     });
     return this.#saving;
   }
@@ -128,12 +142,14 @@ export class PromptFiles {
     const limit = await makeRoom(dirname(this.#folder), maxBytes, this.#bytes * tokens.length);
     if (this.#bytes * tokens.length > limit) return;
     const startedAt = performance.now();
+    const measure = () => void (this.#writeMs = (performance.now() - startedAt) / tokens.length);
     // llama.cpp would create it readable for all.
     await (await open(part, "wx", 0o600)).close();
-    const { fileSize } = await sequence.saveStateToFile(part);
+    const { fileSize } = await sequence.saveStateToFile(part).finally(measure);
     const { checksum, bytes } = await this.#checksum(part, () => undefined);
     if (bytes !== fileSize) throw new Error(`${bytes} of ${fileSize} bytes were written`);
-    this.#writeMs = (performance.now() - startedAt) / tokens.length;
+    measure();
+    if ((await commonLength(part, tokens.length, tokens)) < tokens.length) throw new Error("its tokens have changed");
     this.#bytes = bytes / tokens.length;
     const readMs = Math.round(this.#readMs * tokens.length);
     if (bytes > limit) throw new Error(`it takes ${bytes} bytes of ${limit}`);
@@ -142,7 +158,6 @@ export class PromptFiles {
     // The same conversation, when it was shorter, or with an answer that was left.
     const covered = files.filter((file) => file.tokens - file.commonTokens <= file.tokens / 8);
     for (const { path } of covered) if (!path.endsWith(name)) await rm(path, { force: true });
-    await makeRoom(dirname(this.#folder), maxBytes, 0);
   }
 
   async #restore(sequence: ContextSequence, prompt: Token[], held: number, use: PromptUse): Promise<number> {
@@ -151,14 +166,15 @@ export class PromptFiles {
     if (this.#readMs > 0 && (prompt.length - held) * this.#readMs < leastMs) return 0;
     for (const { path, tokens, readMs, checksum, commonTokens } of await this.#list(prompt)) {
       const gainMs = (commonTokens - held) * (this.#readMs === 0 ? readMs / tokens : this.#readMs);
-      if (gainMs < Math.max(leastMs, this.#restoreMs * tokens) || tokens >= contextTokens) continue;
-      const startedAt = performance.now();
+      if (gainMs < Math.max(leastMs, 2 * this.#restoreMs * tokens) || tokens >= contextTokens) continue;
+      const startedAt = performance.now() - pause.pausedMs;
+      const measure = () => (this.#restoreMs = (performance.now() - pause.pausedMs - startedAt) / tokens);
       const read = await this.#checksum(path, async () => {
         progressed();
         await pause.pass();
         throwIfAborted(signal);
         // The disk is slow: reading the prompt is faster.
-        if (performance.now() - startedAt > gainMs / 2) throw new Error(`${path} takes longer than its prompt`);
+        if (measure() * tokens > gainMs / 2) throw new Error(`${path} takes longer than its prompt`);
       });
       if (read.checksum !== checksum) {
         warn("is damaged, and was deleted", path);
@@ -170,7 +186,7 @@ export class PromptFiles {
       await sequence.loadStateFromFile(path, { acceptRisk: true });
       const isWhole = sequence.nextTokenIndex === tokens;
       if (isWhole && sequence.compareContextTokens(prompt).firstDifferentIndex === commonTokens) {
-        this.#restoreMs = (performance.now() - startedAt) / tokens;
+        measure();
         const now = new Date();
         await utimes(path, now, now).catch(() => undefined);
         return commonTokens;

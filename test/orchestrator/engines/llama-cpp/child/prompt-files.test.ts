@@ -1,10 +1,19 @@
 import { chmod, mkdir, readFile, readdir, rename, stat, truncate, utimes, writeFile } from "node:fs/promises";
 import { basename, join } from "node:path";
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, vi } from "vitest";
+import { createGenerator } from "../../../../../src/orchestrator/engines/llama-cpp/child/generate.ts";
+import { Pause } from "../../../../../src/orchestrator/engines/llama-cpp/child/sequences.ts";
 import { Sequence, always, ask, makeHome, started, states, text, window } from "./stateful-sequence.ts";
 
 const file = text(1, 900);
 const question = (seed: number) => [...file, ...text(seed, 40)];
+
+const wait = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms));
+async function filesWith(root: string, tokens: readonly number[]) {
+  const bytes = Buffer.from(Uint32Array.from(tokens).buffer);
+  const found = await Promise.all((await states(root)).map((path) => readFile(path)));
+  return found.filter((content) => content.includes(bytes));
+}
 
 describe("what a model has read", () => {
   it("is restored in another process, of another window, and the rest is read", async () => {
@@ -96,8 +105,47 @@ describe("what a model has read", () => {
     await files.saveAll(always);
     await ask(files, sequence, text(60, 300));
     await files.saveAll(always);
-    const secret = Buffer.from(Uint32Array.from(text(77, 300)).buffer).subarray(0, 400);
-    for (const path of await states(root)) expect((await readFile(path)).includes(secret)).toBe(false);
+    expect(await filesWith(root, text(77, 300))).toEqual([]);
+  });
+  it.each([0, undefined])("is written before a request that arrives meanwhile changes it (limit %s)", async (limit) => {
+    const root = await makeHome();
+    const [files, sequence] = [started(root), new Sequence()];
+    await ask(files, sequence, file);
+    const saving = files.saveAll(always);
+    await new Promise((resolve) => setImmediate(resolve));
+    await ask(files, sequence, [...file.slice(0, limit), ...text(77, 1_000)], { promptCacheBytes: limit });
+    await saving;
+    expect(await filesWith(root, text(77, 300))).toEqual([]);
+    expect((await ask(started(root), new Sequence(), question(4))).restored).toBe(900);
+  });
+  it("is not kept if its tokens change while it is written", async () => {
+    const root = await makeHome();
+    const [files, sequence] = [started(root), new Sequence()];
+    const save = sequence.saveStateToFile.bind(sequence);
+    sequence.saveStateToFile = (path) => {
+      sequence.cut(800);
+      sequence.read(text(77, 100));
+      return save(path);
+    };
+    await ask(files, sequence, file);
+    await files.saveAll(always);
+    expect(await states(root)).toEqual([]);
+  });
+  it("is never what a request with cache_prompt: false left, if the next one is cancelled before it changes it", async () => {
+    const root = await makeHome();
+    const files = started(root);
+    const sequence = Object.assign(new Sequence(), { evaluate: () => undefined });
+    await ask(files, sequence, text(77, 1_000), { promptCacheBytes: 0 });
+    const cancelled = new AbortController();
+    const wrapper = { settings: {}, generateContextState: () => ({ contextText: { tokenize: () => file } }) };
+    const parts = { model: {}, contextTokens: window, templateFor: () => wrapper, files, firstSequence: sequence };
+    const generate = createGenerator(parts as never);
+    const emit = () => cancelled.abort();
+    const asked = { messages: [], sequences: 1 } as never;
+    const { signal } = cancelled;
+    await expect(generate(asked, emit, signal, new Pause(() => undefined, signal))).rejects.toThrow("cancelled");
+    await files.saveAll(always);
+    expect(await states(root)).toEqual([]);
   });
 });
 
@@ -202,6 +250,58 @@ describe("the disk", () => {
     await ask(files, sequence, text(5, 1_300), { promptCacheBytes: 2 * bytes });
     await files.saveAll(always);
     expect((await states(root)).length).toBe(2);
+  });
+  it("is within a smaller limit after the next request, also if that isn't worth a file", async () => {
+    const root = await makeHome();
+    const [files, sequence] = [started(root), new Sequence()];
+    for (const seed of [1, 2, 3]) {
+      await ask(files, sequence, text(seed, 900));
+      await files.saveAll(always);
+    }
+    expect(await states(root)).toHaveLength(3);
+    await ask(files, sequence, text(3, 901), { promptCacheBytes: 8_000 });
+    await files.saveAll(always);
+    expect(await states(root)).toHaveLength(1);
+  });
+  it("that is slow delays no prompt that is read quickly, and no cancelled one", async () => {
+    const root = await makeHome();
+    const sequence = new Sequence();
+    let [writes, end] = [0, () => {}];
+    sequence.onSave = () => new Promise((resolve) => ((writes += 1), (end = resolve)));
+    const quick = started(root, { msPerThousand: 100 });
+    await ask(quick, sequence, file);
+    await ask(quick, sequence, text(50, 800));
+    expect(writes).toBe(0);
+    const [files, cancelled] = [started(root), new AbortController()];
+    await ask(files, sequence, file);
+    const asked = ask(files, sequence, text(50, 800), { signal: cancelled.signal });
+    await vi.waitUntil(() => writes === 1);
+    cancelled.abort();
+    await expect(asked).rejects.toThrow("cancelled");
+    expect(sequence.tokens).toEqual(file);
+    // The next one must wait: what is written may not change.
+    const next = ask(files, sequence, text(60, 800));
+    end();
+    await next;
+    expect((await ask(started(root), new Sequence(), question(4))).restored).toBe(900);
+  });
+  it("that failed slowly, or was too slow to read from, isn't tried again where reading is quicker", async () => {
+    const root = await makeHome();
+    const [files, sequence] = [started(root), new Sequence()];
+    await ask(files, sequence, file);
+    await files.saveAll(always);
+    const [slow, failing] = [started(root, { msPerThousand: 200 }), new Sequence()];
+    let [tries, passes] = [0, 0];
+    failing.onSave = () => wait(60).then(() => Promise.reject(new Error(`ENOSPC ${(tries += 1)}`)));
+    const signal = new AbortController().signal;
+    const pause = { pausedMs: 0, pass: () => ((passes += 1), wait(100)) } as never;
+    for (const seed of [11, 12, 13]) {
+      const use = { pause, signal, contextTokens: window, progressed: () => undefined };
+      expect(await slow.prepare(new Sequence() as never, file, use)).toBe(0);
+      await ask(slow, failing, text(seed, 900));
+      await slow.saveAll(always);
+    }
+    expect([tries, passes]).toEqual([1, 1]);
   });
   it("loses what a killed process had begun to write", async () => {
     const root = await makeHome();
