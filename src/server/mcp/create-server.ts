@@ -114,7 +114,7 @@ function offerResources(server: Server, parts: Caller, feed: ChangeFeed): void {
     answered(parts, (await reads()).readResource(server, context, params.uri, parts)),
   );
 
-  const subscriptions = once(async () => (await import("./subscriptions.ts")).createSubscriptions(feed));
+  const subscriptions = once(async () => (await reads()).createSubscriptions(feed));
   server.setRequestHandler("resources/subscribe", async ({ params }, context) =>
     (await subscriptions()).subscribe(server, context, params.uri, parts),
   );

@@ -22,6 +22,7 @@ import { type Caller, homeOf } from "../call/caller.ts";
 import { callerContext } from "../call/offered-tools.ts";
 import { textFor } from "../files/hide-paths.ts";
 import { ProtocolCall, viewMimeType } from "../call/call.ts";
+import type { ChangeFeed } from "./change-feed.ts";
 import { resourceIcon } from "./create-server.ts";
 import { errorText, protocolData, wordedFor } from "../call/error-text.ts";
 import { pageOf } from "./pagination.ts";
@@ -94,7 +95,7 @@ export async function readResource(
 }
 
 /** Throws `ResourceNotFoundError` unless `uri` can be read. */
-export async function checkResource(server: Server, context: ServerContext, uri: string, parts: Caller): Promise<void> {
+async function checkResource(server: Server, context: ServerContext, uri: string, parts: Caller): Promise<void> {
   const match = matchResource(resources, uri);
   if (match !== undefined && !isTemplate(match.definition)) return;
   await readResource(server, context, uri, parts);
@@ -131,4 +132,34 @@ function entryOf(definition: ResourceDefinition) {
 function typeOf({ isView }: ResourceDefinition) {
   if (isView !== true) return { mimeType: "application/json" };
   return { mimeType: viewMimeType, _meta: { ui: { csp: {}, prefersBorder: true } } };
+}
+
+/** Far more than there are models and jobs on a machine. */
+const maxSubscriptions = 1_000;
+
+/** Subscriptions end with the connection, when `feed` is closed. */
+export function createSubscriptions(feed: ChangeFeed) {
+  const stops = new Map<string, () => void>();
+
+  return {
+    /** Throws `ResourceNotFoundError` for a URI that does not exist. Subscribing twice has no further effect. */
+    async subscribe(server: Server, context: ServerContext, uri: string, parts: Caller) {
+      await checkResource(server, context, uri, parts);
+      if (stops.has(uri)) return {};
+      if (stops.size >= maxSubscriptions) {
+        throw new ProtocolError(
+          ProtocolErrorCode.InvalidParams,
+          `this connection already has ${maxSubscriptions} subscriptions; end some with resources/unsubscribe`,
+        );
+      }
+      stops.set(uri, feed.watch([uri]));
+      return {};
+    },
+    /** Does nothing for a URI without a subscription. */
+    unsubscribe(uri: string) {
+      stops.get(uri)?.();
+      stops.delete(uri);
+      return {};
+    },
+  };
 }
