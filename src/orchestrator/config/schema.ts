@@ -54,17 +54,6 @@ export const settingsSchema = z.strictObject({
         ),
     })
     .prefault({}),
-  registry: z
-    .strictObject({
-      stallTimeoutMs: z
-        .number()
-        .int()
-        .min(100)
-        .default(30_000)
-        .meta(daemon)
-        .describe("A download that receives nothing for this long is retried, and fails when retries do, too."),
-    })
-    .prefault({}),
   memory: z
     .strictObject({
       bufferBytes: bytes

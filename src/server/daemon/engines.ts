@@ -68,8 +68,8 @@ export function createEngineMaker(world: EngineWorld): (settings: Settings) => r
     world.isOllamaOptional() &&
     !(await isOllamaInstalled({ ...world, platform: process.platform }));
 
-  return ({ providers, store, registry, network }) => {
-    const settings = { providers, store, registry, network };
+  return ({ providers, store, network }) => {
+    const settings = { providers, store, network };
     const next = new Map<string, Engine>();
     pool = { connections: providers.ollama.connections, keepAliveMs: connectionKeepAliveMs };
     const keep = (signature: unknown, make: () => Engine): void => {
@@ -78,8 +78,7 @@ export function createEngineMaker(world: EngineWorld): (settings: Settings) => r
     };
     if (providers.ollama.enabled) {
       for (const { id, host, memoryBytes, serverOptions } of ollamaServers(providers.ollama)) {
-        const { stallTimeoutMs } = registry;
-        keep([id, host, memoryBytes, serverOptions, stallTimeoutMs, network], () =>
+        keep([id, host, memoryBytes, serverOptions, network], () =>
           createOllamaEngine({
             id,
             host,
@@ -88,7 +87,6 @@ export function createEngineMaker(world: EngineWorld): (settings: Settings) => r
             ...(id === "ollama" && { isOptional }),
             now: steady,
             log,
-            timeouts: { pullStallMs: stallTimeoutMs },
             pool: () => pool,
             allowedHosts: network.allowedHosts,
             ...defined({ inspect }),
@@ -104,9 +102,7 @@ export function createEngineMaker(world: EngineWorld): (settings: Settings) => r
     if (providers.llamaCpp.enabled && node !== undefined) {
       // What the engine reads when it needs it doesn't replace it.
       const { promptCacheBytes: _read, ...ownStore } = store;
-      keep(["llama-cpp", providers.llamaCpp, ownStore, registry, network], () =>
-        createEmbedded(world, settings, node, shared),
-      );
+      keep(["llama-cpp", providers.llamaCpp, ownStore, network], () => createEmbedded(world, settings, node, shared));
     }
     keys.take(keyVariables(providers.openai));
     for (const entry of providers.openai) {
@@ -143,7 +139,7 @@ function takenKeys(environment: EngineWorld["environment"]) {
 
 function createEmbedded(
   world: EngineWorld,
-  settings: Pick<Settings, "providers" | "store" | "registry" | "network">,
+  settings: Pick<Settings, "providers" | "store" | "network">,
   nodeExecutable: string,
   shared: NonNullable<Parameters<typeof createLlamaCppEngine>[0]["shared"]>,
 ): Engine {
@@ -157,7 +153,7 @@ function createEmbedded(
     readOnlyFolders: settings.store.readOllama
       ? ollamaStoreCandidates(environment, process.platform, world.userHome)
       : [],
-    registry: { ...settings.registry, defaultHost: testRegistry },
+    registry: { defaultHost: testRegistry },
     http: createHttpGet(environment, registryGuard(settings, testRegistry)),
     userAgent: `ollm-mcp/${world.version}`,
     inspect,

@@ -10,13 +10,13 @@ import { MAX_MANIFEST_BYTES, MEDIA_TYPES } from "./manifest.ts";
 export interface RegistrySettings {
   /** Takes the place of registry.ollama.ai, in tests. */
   readonly defaultHost?: string | undefined;
-  /** A transfer without a byte for this long is aborted. */
-  readonly stallTimeoutMs: number;
+  /** A transfer without a byte for this long is aborted, and retried. Default: a minute. */
+  readonly stallTimeoutMs?: number;
 }
 
-/** The registry during one pull: a token is kept for later requests. */
 const MAX_ERROR_TEXT_BYTES = 4096;
 
+/** The registry during one pull: a token is kept for later requests. */
 export function openRegistry(name: ModelName, settings: RegistrySettings, http: HttpGet, userAgent: string) {
   const host = name.host.toLowerCase() === DEFAULT_HOST ? (settings.defaultHost ?? name.host) : name.host;
   // A registry on this machine is reached over plain HTTP.
@@ -33,7 +33,7 @@ export function openRegistry(name: ModelName, settings: RegistrySettings, http: 
       http,
       what: shown,
       host,
-      stallMs: settings.stallTimeoutMs,
+      stallMs: settings.stallTimeoutMs ?? 60_000,
       signal,
       headers: (url) => ({
         "user-agent": userAgent,
