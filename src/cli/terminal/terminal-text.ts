@@ -12,8 +12,10 @@ import { oneLine, withoutControls } from "../../orchestrator/util/control-charac
 const mark = Array.from({ length: 3 }, () => randomInt(1_000, 10_000)).join(";");
 const ours = new RegExp(String.raw`\u001B\[${mark};(\d*)([AGJm])`, "g");
 
-/** Cursor up, to the start of the line, erase downwards (ECMA-48), and the style of what follows. */
-/** A control sequence of our own, marked so that `terminalText` keeps it. */
+/**
+ * A control sequence of our own, marked so that `terminalText` keeps it: cursor up, to the start of the line, erase downwards
+ * (ECMA-48), and the style of what follows.
+ */
 export function control(kind: "A" | "G" | "J" | "m", value: number | "" = ""): string {
   return `\u001B[${mark};${value}${kind}`;
 }

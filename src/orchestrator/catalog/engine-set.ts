@@ -48,11 +48,10 @@ export function createEngineSet(first: readonly Engine[], log: Log) {
   };
 }
 
-/** Which engines are reported when they don't respond: all but optional ones that have never responded. */
 /** Whether an engine is optional depends on the disk, which is read at most this often. */
 const freshMs = 5_000;
 
-/** `kept` saves the hosts that responded; absent: they are forgotten with the process. */
+/** Which engines are reported when they don't respond: all but optional ones that have never responded. `kept` saves the hosts that responded; absent: they are forgotten with the process. */
 export function createExpectedEngines(parts: {
   readonly kept: { hosts(): Promise<readonly string[]>; noteHost(host: string): void } | undefined;
   readonly now: () => number;

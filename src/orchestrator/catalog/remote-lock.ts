@@ -11,10 +11,6 @@ import type {
 } from "../engines/engine.ts";
 import { allowRemote } from "./located-model.ts";
 
-/**
- * Keeps every connection to an engine that is not local closed while `privacy` is `local_only`: prompts, and lists of
- * models and health checks, too. A client may allow what the daemon's own setting doesn't, for the work of its calls.
- */
 type Guarded = Engine & EngineLibrary & EngineCreation & EngineResidency & EngineEmbedding & EngineTokenizer;
 type Method = {
   [Key in keyof Guarded]-?: NonNullable<Guarded[Key]> extends (...given: never[]) => unknown ? Key : never;
@@ -52,7 +48,7 @@ const contacts: ReadonlyMap<PropertyKey, boolean> = new Map<PropertyKey, boolean
 /** The other groups are those of the embedded engine, which is local. */
 const groups: ReadonlySet<PropertyKey> = new Set("library creation residency embedding tokenizer".split(" "));
 
-/** `privacy` is the daemon's own setting at the moment. */
+/** * Keeps every connection to an engine that is not local closed while `privacy` is `local_only`: prompts, and lists of models and health checks, too. A client may allow what the daemon's own setting doesn't, for the work of its calls. `privacy` is the daemon's own setting at the moment. */
 export function createRemoteLock(privacy: () => Privacy) {
   const allowing = new AsyncLocalStorage<true>();
   const guards = new WeakMap<Engine, Engine>();

@@ -1,5 +1,4 @@
-import type { Cost } from "../api/cost.ts";
-import { nanosPerUnit } from "../api/cost.ts";
+import { type Cost, nanosPerUnit } from "../api/cost.ts";
 import { BudgetExceeded, CheckFailed, OrchestratorError, throwIfCancelled } from "../api/errors.ts";
 import type { CheckResult } from "../api/facade-answers.ts";
 import type { EvalCase } from "../api/facade-compare.ts";

@@ -248,10 +248,9 @@ async function planEntrant(
 
 const judgeTokens = 700;
 
-/** A ranking, or a note with the reason why there is none. */
 /**
- * Has a local model rank the anonymous answers, in the given order and in reverse. Throws only when the comparison
- * itself is cancelled.
+ * Has a local model rank the anonymous answers, in the given order and in reverse. Without a ranking the note says why.
+ * Throws only when the comparison itself is cancelled.
  */
 async function askJudge(
   world: GenerationWorld,

@@ -31,7 +31,6 @@ interface ProjectParts {
   readonly timers?: Timers;
 }
 
-/** A caller's choice, kept until it disconnects. */
 /** What is made of one state of a folder. */
 interface MadeViews {
   readonly needsTrust: boolean;
@@ -42,6 +41,7 @@ export class CallerProjects implements Projects {
   readonly #parts: ProjectParts;
   readonly #states: ReturnType<typeof createFolderStates>;
   readonly #approvals: ReturnType<typeof createTrustStore>;
+  /** A caller's choice, kept until it disconnects. */
   readonly #callers = new Map<string, { readonly folder?: string; readonly profile?: string }>();
   /** One object per state and rules, so that callers can compare by identity. */
   readonly #made = new WeakMap<FolderState, MadeViews>();

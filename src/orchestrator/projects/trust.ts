@@ -8,7 +8,6 @@ import { type JournaledDocument, openDocument } from "../storage/document.ts";
 import { callerProject, waitingParts } from "./caller-project.ts";
 import { readFolder } from "./folder-state.ts";
 
-/** The user's approvals, by folder and content. */
 /** Kept per folder: each branch has its own content. */
 const maxDigests = 20;
 
@@ -19,7 +18,7 @@ const eventSchema = z.object({ approve: z.object({ folder: z.string(), digest: d
 type State = z.output<typeof stateSchema>;
 type Event = z.output<typeof eventSchema>;
 
-/** Opened by the first use. Without files, approvals last until the process ends. */
+/** The user's approvals, by folder and content. Opened by the first use. Without files, approvals last until the process ends. */
 export function createTrustStore(parts: { readonly log: Log; readonly files?: DocumentFiles }) {
   let opened: Promise<JournaledDocument<State, Event>> | undefined;
   let problems: readonly string[] = [];

@@ -1,7 +1,6 @@
 /** What a query does that its question didn't say, as far as that shows without understanding either. Pure. */
 import { fold } from "../recall/text-index.ts";
-import type { Column, Value } from "./column.ts";
-import { currencyOf } from "./column.ts";
+import { type Column, type Value, currencyOf } from "./column.ts";
 import type { Table } from "./table.ts";
 
 const name = String.raw`([\p{L}_][\p{L}\p{N}_$]*|"[^"]+")`;

@@ -147,7 +147,6 @@ function pause(timers: Timers, ms: number, signal: AbortSignal): Promise<void> {
   });
 }
 
-/** Pinned models that their engine no longer holds. */
 interface Pin {
   readonly name: string;
   readonly contextTokens: number;

@@ -242,7 +242,6 @@ interface FormulaInputs {
   readonly loadFor: (contextTokens: number) => LoadShape;
 }
 
-/** Learns from the sizes that engines report. Hosts are identified by address, not by the id of the engine. */
 const versionMs = 60_000;
 
 interface HostState {
@@ -250,6 +249,7 @@ interface HostState {
   version: { readonly value: Promise<string>; readonly atMs: number; answered?: string } | undefined;
 }
 
+/** Learns from the sizes that engines report. Hosts are identified by address, not by the id of the engine. */
 function createLearning(now: () => number, kept?: KeptLearning) {
   const hosts = new WeakMap<Engine, HostState>();
   const sizes = createLearnedSizes();

@@ -56,13 +56,6 @@ export interface Sighting {
   readonly activityMs: number;
 }
 
-/**
- * | verdict   | what happened since the last poll                                                |
- * |-----------|----------------------------------------------------------------------------------|
- * | `ours`    | only our own requests, if any                                                    |
- * | `touched` | another program used it and left our keep-alive in force                         |
- * | `taken`   | another program used it with a keep-alive of its own, which we must not override |
- */
 /** Ollama reports "never" as a date 292 years ahead. */
 const foreverMs = 10 * 365 * 86_400_000;
 /** The expiry of an idle model is constant except for small corrections of the clock. */
@@ -85,6 +78,12 @@ export function isForever(expiresAtMs: number, nowMs: number): boolean {
  * clock. After a use of ours the expiry must match the keep-alive that we sent, which is checked only if the engine
  * runs on this machine's clock. `sentSeconds` is the keep-alive last sent to the engine; negative: never unloaded;
  * undefined: none.
+ *
+ * | verdict   | what happened since the last poll                                                |
+ * |-----------|----------------------------------------------------------------------------------|
+ * | `ours`    | only our own requests, if any                                                    |
+ * | `touched` | another program used it and left our keep-alive in force                         |
+ * | `taken`   | another program used it with a keep-alive of its own, which we must not override |
  */
 export function judgeExpiry(
   own: { readonly sentSeconds: number | undefined; readonly activityMs: number; readonly hasSameClock: boolean },

@@ -10,7 +10,6 @@ import { isForever } from "./maintenance-plan.ts";
 import type { Slots } from "./slots.ts";
 import { messageOf } from "../util/message-of.ts";
 
-/** The models loaded by this program, on disk: pinned models of a killed daemon would otherwise stay loaded forever. */
 const load = z.object({
   /** Its `persistentKey`. */
   engine: z.string(),
@@ -35,6 +34,7 @@ const tolerantMs = 60_000;
 /** A use changes the saved state at most this often. */
 const activityStepMs = 300_000;
 
+/** The models loaded by this program, on disk: pinned models of a killed daemon would otherwise stay loaded forever. */
 export function createOwnedModelsStore(parts: {
   readonly files?: DocumentFiles;
   readonly inventory: Inventory;

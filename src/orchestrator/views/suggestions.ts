@@ -19,7 +19,6 @@ import type { MemoryProbe, MemorySample } from "../memory/measure/probe.ts";
 import type { EnginePolls } from "../catalog/engine-polls.ts";
 import { idOf } from "../catalog/located-model.ts";
 
-/** Models to pull, for this machine as it is now. */
 /** Expected decode speed of an installed model, tokens/s; undefined if it may run on a card or another machine. */
 export type ExpectedSpeed = (
   engine: Pick<Engine, "usesCards" | "memoryDomain">,
@@ -29,6 +28,7 @@ export type ExpectedSpeed = (
 /** An Ollama that does not respond within this time is left out. */
 const patienceMs = 2_000;
 
+/** Models to pull, for this machine as it is now. */
 export function createSuggestions(source: {
   readonly polls: Pick<EnginePolls, "engines" | "lastList">;
   readonly observations: Observations;

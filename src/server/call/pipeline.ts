@@ -1,9 +1,8 @@
-import { isShell } from "../../orchestrator/api/types.ts";
+import { isShell, type CallerContext, type Operation, type Progress } from "../../orchestrator/api/types.ts";
 import { type CallToolResult, type InputRequiredResult, ProtocolError } from "@modelcontextprotocol/server";
 import { errorKey } from "../../next-steps/render.ts";
 import type { Job } from "../../orchestrator/api/facade.ts";
 import type { NextSteps } from "../../orchestrator/api/next-step.ts";
-import type { CallerContext, Operation, Progress } from "../../orchestrator/api/types.ts";
 import { hideKeys } from "../../orchestrator/util/control-characters.ts";
 import { type Timers, systemTimers } from "../../orchestrator/util/timers.ts";
 import type { ToolAnswer, ToolContext, ToolDefinition, ToolFiles } from "../../tools/definition.ts";

@@ -1,6 +1,4 @@
-import { readdir } from "node:fs/promises";
-import { rmdir } from "node:fs/promises";
-import { access, constants, rm, statfs } from "node:fs/promises";
+import { readdir, rmdir, access, constants, rm, statfs } from "node:fs/promises";
 import path from "node:path";
 import { InvalidConfig, InvalidRequest, StoreFailed, UnknownModel } from "../../../api/errors.ts";
 import type { Log } from "../../../api/log.ts";
