@@ -297,7 +297,7 @@ async function grammarFor(
 ): Promise<Grammar | undefined> {
   if (format === undefined) return undefined;
   const grammar = new JsonGrammar(true);
-  const value = format === "json" ? "value" : grammar.valueOf(format);
+  const value = grammar.valueOf(format);
   try {
     return await llama.createGrammar({ grammar: grammar.text(alternatives([value, calls?.beginning ?? []].flat())) });
   } catch (error) {

@@ -3,8 +3,8 @@ import { isRecord } from "../../../util/parse-json.ts";
 
 /** Schemas below this depth, and references that lead nowhere, allow any value. */
 const maxDepth = 48;
-/** llama.cpp writes a repetition out: a larger bound is not applied. */
-const maxRepetitions = 64;
+/** llama.cpp writes a repetition out, and refuses 2,000: a larger bound is not applied. */
+const maxRepetitions = 1_900;
 
 const anyRules = String.raw`
 value ::= object | array | string | number | "true" | "false" | "null"
@@ -29,7 +29,8 @@ number ::= integer ("." [0-9]{1,16})? ([eE] [-+]? [0-9]{1,3})?
 export class JsonGrammar {
   readonly #rules: string[] = [];
   readonly #references = new Map<unknown, string>();
-
+  /** Targets of references whose rules are being written. */
+  readonly #open = new Set<unknown>();
   readonly #isWhole: boolean;
 
   /** `isWhole`: a schema that doesn't say which properties are required has them all, since models like to leave out. */
@@ -42,9 +43,9 @@ export class JsonGrammar {
     return [`root ::= ${root}`, ...this.#rules, anyRules.trim()].join("\n");
   }
 
-  /** The expression for values of a schema. */
-  valueOf(schema: JsonSchema): string {
-    return this.#value(schema, schema, 0);
+  /** The expression for values of a format. */
+  valueOf(format: "json" | JsonSchema): string {
+    return format === "json" ? "object" : this.#reference("#", format, 0);
   }
 
   rule(body: string): string {
@@ -82,13 +83,16 @@ export class JsonGrammar {
     // Before its body, which may refer to it.
     const index = this.#rules.push("") - 1;
     this.#references.set(target, `r${index}`);
-    return this.#define(index, this.#value(target, root, depth + 1));
+    this.#open.add(target);
+    const value = this.#value(target, root, depth + 1);
+    this.#open.delete(target);
+    return this.#define(index, value);
   }
 
   #typed(type: unknown, schema: JsonSchema, root: JsonSchema, depth: number): string {
     switch (type) {
       case "string":
-        return stringOf(schema);
+        return this.#string(schema);
       case "number":
       case "integer":
         return type;
@@ -105,35 +109,44 @@ export class JsonGrammar {
     }
   }
 
+  #string({ format, minLength, maxLength }: JsonSchema): string {
+    const known = typeof format === "string" && Object.hasOwn(formats, format) ? formats[format] : undefined;
+    if (known !== undefined) return String.raw`"\"" ${known} "\""`;
+    if ((bound(minLength) ?? bound(maxLength)) === undefined) return "string";
+    // What is repeated is one rule, because llama.cpp multiplies repetitions by the parts of a group.
+    return this.rule(String.raw`"\"" char${times(bound(minLength), bound(maxLength))} "\""`);
+  }
+
   #array({ items, prefixItems, minItems, maxItems }: JsonSchema, root: JsonSchema, depth: number): string {
-    if (Array.isArray(prefixItems) && prefixItems.length > 0) {
-      const first = prefixItems.map((each) => this.#value(each, root, depth + 1)).join(' ", " ');
-      return this.rule(`"[" ${first} (", " ${this.#value(items, root, depth + 1)})* "]"`);
-    }
-    const item = this.#value(items, root, depth + 1);
-    const [least, most] = [bound(minItems) ?? 0, bound(maxItems)];
+    const given = (Array.isArray(prefixItems) ? prefixItems : []).slice(0, bound(maxItems));
+    const most = items === false ? given.length : bound(maxItems);
     if (most === 0) return '"[]"';
-    const more =
-      most === 1
-        ? ""
-        : `(", " ${item}){${Math.max(0, least - 1)},${most === undefined ? "" : Math.max(least, most) - 1}}`;
-    return this.rule(least > 0 ? `"[" ${item} ${more} "]"` : `"[" (${item} ${more})? "]"`);
+    const item = this.#value(items, root, depth + 1);
+    const first = given.length === 0 ? [item] : given.map((each) => this.#value(each, root, depth + 1));
+    const all = `${first.join(' ", " ')} ${this.rule(`", " ${item}`)}${times(bound(minItems), most, first.length)}`;
+    return this.rule(given.length > 0 || (bound(minItems) ?? 0) > 0 ? `"[" ${all} "]"` : `"[" (${all})? "]"`);
   }
 
   #object(schema: JsonSchema, root: JsonSchema, depth: number): string {
     const { properties, required, additionalProperties } = schema;
-    if (!isRecord(properties) && !isRecord(additionalProperties))
-      return additionalProperties === false ? '"{}"' : "object";
+    const isOpen = additionalProperties !== false && !isRecord(properties);
     const others =
-      additionalProperties === true || isRecord(additionalProperties)
+      isOpen || additionalProperties === true || isRecord(additionalProperties)
         ? `string ": " ${this.#value(additionalProperties, root, depth + 1)}`
         : undefined;
+    const named = Object.entries(isRecord(properties) ? properties : {});
+    const [least, most] = [bound(schema["minProperties"]) ?? 0, bound(schema["maxProperties"])];
     // From the end: what may follow a property, and what may be the first one.
-    let next = others === undefined ? "" : `(", " ${others})*`;
-    let first = others === undefined ? "" : `(${others} ${next})?`;
-    for (const [key, value] of Object.entries(isRecord(properties) ? properties : {}).toReversed()) {
+    const more = others === undefined ? "" : this.rule(`", " ${others}`);
+    let next = more && `${more}${times(least, most, named.length)}`;
+    let first =
+      others === undefined || (most ?? 1) <= named.length
+        ? ""
+        : `${others} ${more}${times(least, most, named.length + 1)}`;
+    if (first !== "" && least <= named.length) first = `(${first})?`;
+    for (const [key, value] of named.toReversed()) {
       const pair = this.rule(`${quoted(`${jsonOf(key)}: `)} ${this.#value(value, root, depth + 1)}`);
-      const isEndless = isRecord(value) && "$ref" in value;
+      const isEndless = isRecord(value) && this.#open.has(resolved(value["$ref"], root));
       const isNeeded = Array.isArray(required) ? required.includes(key) : this.#isWhole && !isEndless;
       first = this.rule(isNeeded ? `${pair} ${next}` : `${pair} ${next} | ${first === "" ? '""' : first}`);
       next = this.rule(isNeeded ? `", " ${pair} ${next}` : `(", " ${pair})? ${next}`);
@@ -154,12 +167,9 @@ export function alternatives(each: readonly string[]): string {
 
 const formats: Readonly<Record<string, string>> = { date: "date", time: "time", "date-time": 'date "T" time' };
 
-function stringOf({ format, minLength, maxLength }: JsonSchema): string {
-  const known = typeof format === "string" && Object.hasOwn(formats, format) ? formats[format] : undefined;
-  if (known !== undefined) return String.raw`"\"" ${known} "\""`;
-  const [least, most] = [bound(minLength) ?? 0, bound(maxLength)];
-  if (least === 0 && most === undefined) return "string";
-  return String.raw`"\"" char{${least},${most === undefined ? "" : Math.max(least, most)}} "\""`;
+/** A repetition, of which some are there already. */
+function times(least = 0, most?: number, there = 0): string {
+  return `{${Math.max(0, least - there)},${most === undefined ? "" : Math.max(0, least - there, most - there)}}`;
 }
 
 /** JSON with the spacing of the grammar. */
@@ -177,8 +187,8 @@ function guessedType(schema: JsonSchema): string | undefined {
 }
 
 /** A JSON pointer. */
-function resolved(path: string, root: JsonSchema): unknown {
-  if (!path.startsWith("#")) return undefined;
+function resolved(path: unknown, root: JsonSchema): unknown {
+  if (typeof path !== "string" || !path.startsWith("#")) return undefined;
   let found: unknown = root;
   for (const step of path.slice(1).split("/").filter(Boolean)) {
     const key = step.replaceAll("~1", "/").replaceAll("~0", "~");
@@ -187,11 +197,10 @@ function resolved(path: string, root: JsonSchema): unknown {
   return found;
 }
 
-function mergedAll({ allOf, ...schema }: JsonSchema, root: JsonSchema): JsonSchema {
-  if (!Array.isArray(allOf)) return schema;
-  return allOf.reduce<JsonSchema>((all, each) => {
-    const part: unknown = isRecord(each) && typeof each["$ref"] === "string" ? resolved(each["$ref"], root) : each;
-    return combined(all, part);
+function mergedAll({ $ref, allOf, ...schema }: JsonSchema, root: JsonSchema, seen = new Set<unknown>()): JsonSchema {
+  return [resolved($ref, root), allOf].flat().reduce<JsonSchema>((all, part) => {
+    if (!isRecord(part) || seen.has(part)) return all;
+    return combined(all, mergedAll(part, root, seen.add(part)));
   }, schema);
 }
 

@@ -18,7 +18,7 @@ beforeAll(async () => {
   llama = await library.getLlama({ build: "never", skipDownload: true, progressLogs: false, logLevel: "disabled" });
 }, engineLimitMs);
 
-async function grammarOf(schema: JsonSchema, isWhole = false) {
+async function grammarOf(schema: "json" | JsonSchema, isWhole = false) {
   const grammar = new JsonGrammar(isWhole);
   const value = grammar.valueOf(schema);
   return await llama.createGrammar({ grammar: grammar.text(value) });
@@ -120,6 +120,44 @@ describe("the grammar of a schema", () => {
       ['{"day": "2026-02-28"}', '{"at": "23:59:00Z"}', '{"both": "2026-02-28T01:02:03.456+01:00"}'],
       ['{"day": "today"}', '{"day": "2026-13-01"}', '{"at": "24:00:00Z"}', '{"both": "2026-02-28"}'],
     ],
+    [
+      "of long texts and lists",
+      { items: { type: "string", minLength: 70, maxLength: 80 }, minItems: 1, maxItems: 100 },
+      [JSON.stringify(["x".repeat(80)]), `["${Array(100).fill("x".repeat(70)).join('", "')}"]`],
+      ["[]", JSON.stringify(["x".repeat(81)]), JSON.stringify(["x".repeat(69)])].concat(
+        `["${Array(101).fill("x".repeat(70)).join('", "')}"]`,
+      ),
+    ],
+    [
+      "of a closed tuple",
+      { prefixItems: [{ type: "null" }, { type: "integer" }], items: false },
+      ["[null, 1]"],
+      ["[null, 1, 2]", "[null]"],
+    ],
+    [
+      "of a tuple with a length",
+      { prefixItems: [{ type: "null" }], items: { type: "integer" }, minItems: 2, maxItems: 3 },
+      ["[null, 1]", "[null, 1, 2]"],
+      ["[null]", "[null, 1, 2, 3]"],
+    ],
+    [
+      "with parts of parts and a cycle",
+      {
+        allOf: [
+          { allOf: [{ $ref: "#/$defs/a" }, { $ref: "#" }] },
+          { properties: { b: { type: "integer" } }, required: ["b"] },
+        ],
+        $defs: { a: { properties: { a: { type: "null" } }, required: ["a"] } },
+      },
+      ['{"a": null, "b": 1}'],
+      ['{"b": 1}', '{"a": null}', '{"a": 1, "b": 1}'],
+    ],
+    [
+      "with a number of properties",
+      { type: "object", additionalProperties: { type: "null" }, minProperties: 1, maxProperties: 2 },
+      ['{"a": null}', '{"a": null, "b": null}'],
+      ["{}", '{"a": null, "b": null, "c": null}', '{"a": 1}'],
+    ],
     ["of a short text", { type: "string", maxLength: 2 }, ['""', '"ab"'], ['"abc"']],
   ])("%s", async (_, schema, good, bad) => {
     const grammar = await grammarOf(schema);
@@ -149,6 +187,22 @@ describe("the grammar of a schema", () => {
     const said = await grammarOf({ properties, required: ["b"] }, true);
     expect(said._testText('{"b": 2}')).toBe(true);
     expect(said._testText('{"a": 1}')).toBe(false);
+  });
+
+  it("of an answer leaves out only references that lead back", async () => {
+    const properties = { a: { $ref: "#/$defs/a" }, b: { type: "integer" } };
+    const grammar = await grammarOf(
+      { properties, $defs: { a: { properties: { c: {}, a: { $ref: "#/$defs/a" } } } } },
+      true,
+    );
+    expect(grammar._testText('{"a": {"c": 1}, "b": 2}')).toBe(true);
+    for (const text of ['{"b": 2}', '{"a": {}, "b": 2}']) expect(grammar._testText(text)).toBe(false);
+  });
+
+  it('of the format "json" is that of an object', async () => {
+    const grammar = await grammarOf("json");
+    expect(grammar._testText('{"a": [1]}')).toBe(true);
+    for (const text of ['"Hello"', "1.1e111", "[1]"]) expect(grammar._testText(text)).toBe(false);
   });
 
   it("of deeply nested objects ends", async () => {
