@@ -195,12 +195,13 @@ interface TidyOptions extends JsonOption {
 /** The prompts of one model on disk. A folder's name begins with the digest of its weights. */
 async function promptsIn(folder: string, names: ReadonlyMap<string, string>) {
   const [digest = ""] = path.basename(folder).split("-");
-  const files = (await readdir(folder)).filter((name) => /\.(?:state|part)$/.test(name));
-  const found = await Promise.all(files.map((name) => stat(path.join(folder, name))));
+  // It may be a file, and a model that runs deletes some.
+  const files = (await readdir(folder).catch(() => [])).filter((name) => /\.(?:state|part)$/.test(name));
+  const found = (await Promise.all(files.map((name) => stat(path.join(folder, name)).catch(() => [])))).flat();
   const usedMs = Math.max(0, ...found.map(({ mtimeMs }) => mtimeMs));
   return {
     model: names.get(digest) ?? digest,
-    count: files.length,
+    count: found.length,
     bytes: found.reduce((sum, { size }) => sum + size, 0),
     last_used_at: new Date(usedMs).toISOString(),
   };

@@ -1,4 +1,4 @@
-import { mkdir, readdir, utimes, writeFile } from "node:fs/promises";
+import { mkdir, readdir, symlink, utimes, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { afterEach, describe, expect, it } from "vitest";
 import { createHttpGet } from "../../../src/orchestrator/engines/http.ts";
@@ -115,6 +115,10 @@ describe("ollm tidy", () => {
     expect([empty.code, empty.stdout]).toEqual([0, "No prompts are on disk.\n"]);
     await mkdir(path.join(prompts, "0123456789abcdef-3.21.1"), { recursive: true });
     await writeFile(path.join(prompts, "0123456789abcdef-3.21.1", "900-9000-00000000.state"), Buffer.alloc(2_000));
+    // What other programs leave, and a file that is gone when it is looked at.
+    await writeFile(path.join(prompts, ".DS_Store"), "x");
+    if (process.platform !== "win32")
+      await symlink("gone", path.join(prompts, "0123456789abcdef-3.21.1", "901-9000-00000000.state"));
     const asked = await ollm(["tidy", "--prompts"]);
     expect(asked.code).toBe(2);
     expect(asked.stdout).toMatch(/^MODEL +PROMPTS +SIZE +LAST USED\n0123456789abcdef +1 +2\.0 kB +/);
