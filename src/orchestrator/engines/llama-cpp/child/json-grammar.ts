@@ -1,8 +1,11 @@
 import type { JsonSchema } from "../../../api/types.ts";
+import { countUpTo } from "../../generation.ts";
 import { isRecord } from "../../../util/parse-json.ts";
 
 /** Schemas below this depth, and references that lead nowhere, allow any value. */
 const maxDepth = 48;
+/** So do those beyond so many: what refers to itself in `allOf` is written out, and doubles with each level. */
+const maxSchemas = 2_000;
 /** llama.cpp writes a repetition out, and refuses 2,000: a larger bound is not applied. */
 const maxRepetitions = 1_900;
 
@@ -32,6 +35,7 @@ export class JsonGrammar {
   /** Targets of references whose rules are being written. */
   readonly #open = new Set<unknown>();
   readonly #isWhole: boolean;
+  #schemas = 0;
 
   /** `isWhole`: a schema that doesn't say which properties are required has them all, since models like to leave out. */
   constructor(isWhole = false) {
@@ -49,8 +53,7 @@ export class JsonGrammar {
   }
 
   rule(body: string): string {
-    this.#rules.push("");
-    return this.#define(this.#rules.length - 1, body);
+    return this.#define(this.#rules.push("") - 1, body);
   }
 
   #define(index: number, body: string): string {
@@ -58,8 +61,10 @@ export class JsonGrammar {
     return `r${index}`;
   }
 
-  #value(given: unknown, root: JsonSchema, depth: number): string {
-    if (!isRecord(given) || depth > maxDepth) return "value";
+  #value(described: unknown, root: JsonSchema, depth: number): string {
+    const given = unwrapped(described);
+    this.#schemas += 1;
+    if (!isRecord(given) || depth > maxDepth || this.#schemas > maxSchemas) return "value";
     const { $ref, ...rest } = given;
     if (typeof $ref === "string") return this.#reference($ref, root, depth);
     const schema = mergedAll(rest, root);
@@ -90,23 +95,10 @@ export class JsonGrammar {
   }
 
   #typed(type: unknown, schema: JsonSchema, root: JsonSchema, depth: number): string {
-    switch (type) {
-      case "string":
-        return this.#string(schema);
-      case "number":
-      case "integer":
-        return type;
-      case "boolean":
-        return '("true" | "false")';
-      case "null":
-        return '"null"';
-      case "array":
-        return this.#array(schema, root, depth);
-      case "object":
-        return this.#object(schema, root, depth);
-      default:
-        return "value";
-    }
+    if (type === "string") return this.#string(schema);
+    if (type === "array") return this.#array(schema, root, depth);
+    if (type === "object") return this.#object(schema, root, depth);
+    return simpleTypes.get(type) ?? "value";
   }
 
   #string({ format, minLength, maxLength }: JsonSchema): string {
@@ -144,7 +136,8 @@ export class JsonGrammar {
         ? ""
         : `${others} ${more}${times(least, most, named.length + 1)}`;
     if (first !== "" && least <= named.length) first = `(${first})?`;
-    for (const [key, value] of named.toReversed()) {
+    for (const [key, given] of named.toReversed()) {
+      const value = unwrapped(given);
       const pair = this.rule(`${quoted(`${jsonOf(key)}: `)} ${this.#value(value, root, depth + 1)}`);
       const isEndless = isRecord(value) && this.#open.has(resolved(value["$ref"], root));
       const isNeeded = Array.isArray(required) ? required.includes(key) : this.#isWhole && !isEndless;
@@ -165,6 +158,12 @@ export function alternatives(each: readonly string[]): string {
   return each.length === 1 ? (each[0] ?? "value") : `(${each.join(" | ")})`;
 }
 
+const simpleTypes: ReadonlyMap<unknown, string> = new Map([
+  ["number", "number"],
+  ["integer", "integer"],
+  ["boolean", '("true" | "false")'],
+  ["null", '"null"'],
+]);
 const formats: Readonly<Record<string, string>> = { date: "date", time: "time", "date-time": 'date "T" time' };
 
 /** A repetition, of which some are there already. */
@@ -217,8 +216,11 @@ function combined(schema: JsonSchema, other: unknown): JsonSchema {
   };
 }
 
-function bound(value: unknown): number | undefined {
-  return Number.isSafeInteger(value) && (value as number) >= 0 && (value as number) <= maxRepetitions
-    ? (value as number)
-    : undefined;
+const bound = (value: unknown): number | undefined => countUpTo(value, maxRepetitions);
+
+/** The schema that this one only adds a description to. */
+function unwrapped(schema: unknown): unknown {
+  if (!isRecord(schema)) return schema;
+  const { allOf, title: _title, description: _text, default: _default, ...rest } = schema;
+  return Array.isArray(allOf) && allOf.length === 1 && Object.keys(rest).length === 0 ? allOf[0] : schema;
 }

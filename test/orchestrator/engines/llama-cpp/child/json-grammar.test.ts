@@ -199,6 +199,15 @@ describe("the grammar of a schema", () => {
     for (const text of ['{"b": 2}', '{"a": {}, "b": 2}']) expect(grammar._testText(text)).toBe(false);
   });
 
+  it("of a tree whose branches are described references ends", async () => {
+    const branch = { allOf: [{ $ref: "#" }], description: "The rest." };
+    const tree = await grammarOf({ properties: { left: branch, right: branch, a: { type: "integer" } } }, true);
+    expect(tree._testText('{"a": 1}')).toBe(true);
+    expect(tree._testText('{"left": {"a": 1}, "a": 1}')).toBe(true);
+    const twice = { allOf: [{ $ref: "#" }, { title: "a" }] };
+    expect((await grammarOf({ properties: { left: twice, right: twice } }))._testText('{"left": {}}')).toBe(true);
+  });
+
   it('of the format "json" is that of an object', async () => {
     const grammar = await grammarOf("json");
     expect(grammar._testText('{"a": [1]}')).toBe(true);
