@@ -6,9 +6,10 @@ export const typicalScore = 0.6;
 const typicalAnswers = 20;
 /**
  * The level is learned from so many models with at least so many answers: what a single model gets wrong says nothing of
- * how hard the task is, and would excuse it.
+ * how hard the task is, and would excuse it. Sums of weights are rounded: 0.1 six times and 0.5 make less than 1 in some
+ * orders, and what is learned may not depend on the order.
  */
-const levelled = { models: 2, answers: 1 } as const;
+const levelled = { models: 2, answers: 1 - 1e-6 } as const;
 /** Variance between models, over all tasks. */
 const modelVariance = 0.15 ** 2;
 /** Variance of a model between tasks, and how many models' evidence that assumption is worth. */
