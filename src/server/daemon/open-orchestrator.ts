@@ -130,8 +130,7 @@ export async function openOrchestrator(options: OpenOrchestratorOptions): Promis
 }
 
 /**
- * Returns the effective bandwidth of main memory, bytes per second, for the threads that decode, which are one less than
- * compute a prompt; undefined if it could not be measured. Kept in the home, for this processor and build.
+ * Returns the effective bandwidth of main memory, bytes per second, for the threads that decode; undefined if it could not be measured. Kept in the home, for this processor and build.
  */
 function createRamBandwidth(parts: {
   readonly home: string;
@@ -144,7 +143,7 @@ function createRamBandwidth(parts: {
   const { home, probe, workerEntry, log } = parts;
   const probes = new Map<number, () => Promise<number | undefined>>();
   return async () => {
-    const threads = Math.max(1, parts.threads() - 1);
+    const threads = parts.threads();
     const measure =
       probes.get(threads) ??
       createBandwidthProbe({

@@ -14,7 +14,6 @@ import { incompatibilityOf } from "../gguf/compatibility.ts";
 import { factsFromHeader } from "../gguf/facts.ts";
 import type { GgufHeader, InspectGguf } from "../gguf/header.ts";
 import { type ChildSession, openChild } from "./child-session.ts";
-import type { LoadRequest } from "./child/protocol.ts";
 import { type ChildrenList, createChildrenList } from "./child/children-list.ts";
 import { ComputeGate } from "./compute-gate.ts";
 import { createComputing } from "./computing.ts";
@@ -73,9 +72,8 @@ const defaultStallMs = 300_000;
  */
 export function createLlamaCppEngine(options: LlamaCppOptions): Engine {
   const { store, inspect, installation, now, steady = now, log } = options;
-  const threads = { prefill: options.threads, decode: Math.max(1, options.threads - 1) };
   const gate = options.shared?.gate ?? new ComputeGate(steady);
-  const processes = new Processes(options, threads.prefill);
+  const processes = new Processes(options);
   const open = (signal: AbortSignal) => processes.open(signal);
   const estimator = createEstimator({ open, now: steady, log });
   const models = new Models({
@@ -90,7 +88,7 @@ export function createLlamaCppEngine(options: LlamaCppOptions): Engine {
     loadLimitMs: options.loadLimitMs ?? ((weightsBytes) => 60_000 + weightsBytes / 10_000),
     estimate: (stored, request) => estimator.estimate(stored.digest, request, AbortSignal.timeout(60_000)),
   });
-  const prepare: Prepare = (model, signal) => prepared(options, threads, model, signal);
+  const prepare: Prepare = (model, signal) => prepared(options, model, signal);
   const stallMs = options.stallMs ?? defaultStallMs;
   const { generate, embed } = createComputing({
     models,
@@ -147,20 +145,18 @@ type Prepare = (model: string, signal: AbortSignal) => Promise<Loadable & { read
 /** The child processes of this engine, listed on disk so that the next daemon ends those of a killed one. */
 class Processes {
   readonly #options: LlamaCppOptions;
-  readonly #threads: number;
   readonly #children: ChildrenList;
   readonly #sessions = new Set<ChildSession>();
   readonly #closing = new AbortController();
   #reaped: Promise<number> | undefined;
 
-  constructor(options: LlamaCppOptions, threads: number) {
+  constructor(options: LlamaCppOptions) {
     this.#options = options;
-    this.#threads = threads;
     this.#children = options.shared?.children ?? createChildrenList(options.runFolder, options.log);
   }
 
   async open(signal: AbortSignal): Promise<ChildSession> {
-    const { childEntry: entry, nodeExecutable, installation, log, runFolder } = this.#options;
+    const { childEntry: entry, nodeExecutable, installation, threads, log, runFolder } = this.#options;
     const modulePath = await installation.modulePath();
     if (modulePath === undefined) throw notInstalled(installation.downloadBytes);
     await (this.#reaped ??= this.#children.reapOrphans());
@@ -175,11 +171,7 @@ class Processes {
     const forget = () => this.#children.remove(startedPid).catch(noteFailure);
     try {
       const untilClosed = AbortSignal.any([signal, this.#closing.signal]);
-      const session = await openChild(
-        { entry, nodeExecutable, modulePath, threads: this.#threads },
-        started,
-        untilClosed,
-      );
+      const session = await openChild({ entry, nodeExecutable, modulePath, threads }, started, untilClosed);
       this.#sessions.add(session);
       void session.ended.then(() => {
         this.#sessions.delete(session);
@@ -217,8 +209,7 @@ async function find(store: ModelStore, model: string): Promise<StoredModel> {
 
 /** Reads the model's header. Throws `LoadFailed` for a model that the embedded engine does not support. */
 async function prepared(
-  { store, inspect, installation, promptsFolder }: LlamaCppOptions,
-  threads: LoadRequest["threads"],
+  { store, inspect, installation, threads, promptsFolder }: LlamaCppOptions,
   model: string,
   signal: AbortSignal,
 ): ReturnType<Prepare> {

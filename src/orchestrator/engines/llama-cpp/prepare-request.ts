@@ -125,7 +125,7 @@ interface LoadParts {
   readonly header: GgufHeader;
   readonly isEmbedding: boolean;
   readonly contextTokens: number;
-  readonly threads: { readonly prefill: number; readonly decode: number };
+  readonly threads: number;
   /** For the prompts of all models. */
   readonly promptsFolder: string;
 }

@@ -16,7 +16,7 @@ const requestFor = (types: readonly string[]) =>
     },
     isEmbedding: false,
     contextTokens: 4_096,
-    threads: { prefill: 4, decode: 3 },
+    threads: 4,
     promptsFolder: "/prompts",
   });
 

@@ -22,6 +22,7 @@ import {
   reportReevaluation,
   type SequenceParts,
 } from "./sequences.ts";
+import { createThreadContest, type DecodeThreads } from "./threads.ts";
 import { messageOf } from "../../../util/message-of.ts";
 import { defined } from "../../../util/defined.ts";
 
@@ -31,7 +32,7 @@ interface GeneratorParts extends SequenceParts {
   readonly model: LlamaModel;
   /** Window of one sequence. */
   readonly contextTokens: number;
-  readonly decodeThreads: number;
+  readonly decodeThreads: DecodeThreads;
   readonly templateFor: (think: ThinkLevel | undefined) => ChatWrapper;
   readonly prefill: Prefill;
   readonly files: PromptFiles;
@@ -143,13 +144,15 @@ async function decode(
   }
 > {
   const { sequence, calls } = prompt;
-  const { llama, model, decodeThreads } = parts;
+  const { model, decodeThreads } = parts;
   const begin = () => {
     emit({ type: "phase", phase: "decode" });
-    llama.maxThreads = decodeThreads;
+    decodeThreads.begin();
   };
   begin();
   pause.resumed = begin;
+  const isHeld = request.sampling.temperature === 0 || request.sampling.seed !== undefined;
+  pause.beforeToken = () => decodeThreads.beforeToken(1, isHeld);
   if (request.choices !== undefined) return chosen(model, request.choices, prompt, emit);
   const outputBefore = sequence.tokenMeter.usedOutputTokens;
   const written = () => sequence.tokenMeter.usedOutputTokens - outputBefore;
@@ -328,7 +331,7 @@ export function createPrefill(options: {
   readonly measured: (tokens: number, ms: number) => void;
 }): Prefill {
   const { llama, batchTokens } = options;
-  const contest = createThreadContest([...new Set([1, Math.ceil(options.threads / 2), options.threads])]);
+  const contest = createThreadContest(options.threads, 5);
   return async (sequence, tokens, pause, signal, progressed) => {
     pause.resumed = progressed;
     const [beganAt, pausedMs] = [performance.now(), pause.pausedMs];
@@ -349,51 +352,5 @@ export function createPrefill(options: {
     throwIfAborted(signal);
     if (tokens.length >= batchTokens)
       options.measured(tokens.length, performance.now() - beganAt - (pause.pausedMs - pausedMs));
-  };
-}
-
-/** A decision holds for this many chunks (about 2 s), and for twice as many each time that it is confirmed. */
-const restChunks = 5;
-const maxDoublings = 5;
-/** A slowdown of several threads by this factor means that other programs use their cores. */
-const collapse = 3;
-
-/**
- * All cores are fastest on an idle machine. But threads spin while they wait for each other: next to other programs on the
- * same cores, a chunk with two threads took 3 s where one thread took 0.1 s. So every candidate evaluates one chunk, one
- * thread first because it is the least affected, the fastest is used, and the comparison is repeated from time to time.
- */
-export function createThreadContest(candidates: readonly number[]) {
-  let results = new Map<number, number>();
-  let winner: number | undefined;
-  let lastWinner: number | undefined;
-  let confirmations = 0;
-  let winningSpeed = 0;
-  let chunksLeft = 0;
-
-  function decide(): void {
-    winner = candidates.reduce((best, threads) =>
-      (results.get(threads) ?? 0) > (results.get(best) ?? 0) ? threads : best,
-    );
-    confirmations = winner === lastWinner ? Math.min(confirmations + 1, maxDoublings) : 0;
-    lastWinner = winner;
-    winningSpeed = results.get(winner) ?? 0;
-    chunksLeft = restChunks * 2 ** confirmations;
-    results = new Map();
-  }
-
-  return {
-    /** Returns the threads for the next chunk. */
-    next: () => winner ?? candidates.find((threads) => !results.has(threads)) ?? 1,
-    /** Records the speed of the chunk just evaluated. */
-    measured(threads: number, tokensPerMs: number) {
-      if (winner === undefined) {
-        results.set(threads, tokensPerMs);
-        if (candidates.every((each) => results.has(each))) decide();
-        return;
-      }
-      chunksLeft -= 1;
-      if (chunksLeft <= 0 || (threads > 1 && tokensPerMs * collapse < winningSpeed)) winner = undefined;
-    },
   };
 }

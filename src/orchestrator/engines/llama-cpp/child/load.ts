@@ -4,6 +4,7 @@ import { ChildFailure, throwIfAborted } from "./failure.ts";
 import { createGenerator, createPrefill } from "./generate.ts";
 import { PromptFiles } from "./prompt-files.ts";
 import type { Pause } from "./sequences.ts";
+import { createDecodeThreads, measureThreads } from "./threads.ts";
 import type {
   ContextSequence,
   EmbeddingContext,
@@ -51,7 +52,7 @@ export async function loadModel(
   emit: (event: ChildEvent) => void,
   signal: AbortSignal,
 ): Promise<ChildModel> {
-  llama.maxThreads = request.threads.prefill;
+  llama.maxThreads = request.threads;
   let reported = -1;
   const model = await llama.loadModel({
     modelPath: request.file,
@@ -102,11 +103,13 @@ async function chatModel(
   const templateFor = createChatTemplates(library, model);
   // One context per sequence, because a context allocates all its sequences when it is created.
   const addSequence = async (until: AbortSignal): Promise<ContextSequence> => {
+    // The library would never use more than at this moment.
+    llama.maxThreads = request.threads;
     const context = await model.createContext({
       contextSize: request.contextTokens,
       sequences: 1,
       batchSize: request.batchTokens,
-      threads: { ideal: Math.max(request.threads.prefill, request.threads.decode) },
+      threads: { ideal: request.threads },
       flashAttention: "auto",
       // No silent fallback to a smaller context.
       failedCreationRemedy: false,
@@ -115,19 +118,21 @@ async function chatModel(
     });
     return context.getSequence();
   };
+  const firstSequence = await addSequence(signal);
+  const speeds = await measureThreads(llama, firstSequence, model.tokenize("Hello"), request.threads);
   const files = new PromptFiles(folderOf(model, request));
   const generate = createGenerator({
     library,
     llama,
     model,
-    firstSequence: await addSequence(signal),
+    firstSequence,
     addSequence,
     contextTokens: request.contextTokens,
-    decodeThreads: request.threads.decode,
+    decodeThreads: createDecodeThreads(llama, request.threads, speeds),
     templateFor,
     prefill: createPrefill({
       llama,
-      threads: request.threads.prefill,
+      threads: request.threads,
       batchTokens: request.batchTokens,
       measured: (tokens, ms) => files.measured(tokens, ms),
     }),
@@ -159,7 +164,7 @@ async function embeddingModel(
     // Pooling needs a whole input in one batch.
     batchSize: request.contextTokens,
     // The library's default is 6 on every machine.
-    threads: request.threads.prefill,
+    threads: request.threads,
     createSignal: signal,
   });
   return {
@@ -183,7 +188,7 @@ async function embedAll(
   if (longest >= contextTokens) {
     throw new ChildFailure("prompt_too_long", "input too long", { promptTokens: longest, contextTokens });
   }
-  llama.maxThreads = threads.prefill;
+  llama.maxThreads = threads;
   const vectors: (readonly number[])[] = [];
   for (const input of inputs) {
     throwIfAborted(signal);

@@ -38,7 +38,8 @@ export interface LoadRequest {
   readonly contextTokens: number;
   readonly batchTokens: number;
   readonly isEmbedding: boolean;
-  readonly threads: { readonly prefill: number; readonly decode: number };
+  /** Maximum; fewer are used where that is faster. */
+  readonly threads: number;
   /** Absolute path, for what this model has read; it may not exist. */
   readonly promptFolder: string;
 }

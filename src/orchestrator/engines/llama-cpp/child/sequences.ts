@@ -169,6 +169,8 @@ export class Pause {
   pausedMs = 0;
   /** Called when the request goes on: another one may have changed what is global in the library. */
   resumed: () => void = () => undefined;
+  /** Called before each token that is generated. */
+  beforeToken: () => void = () => undefined;
 
   constructor(emit: (event: ChildEvent) => void, signal: AbortSignal) {
     this.#emit = emit;
@@ -212,7 +214,9 @@ function passBeforeTokens(sequence: ContextSequence, pause: () => Pause | undefi
     const tokens = evaluate(...given);
     try {
       for (let replacement: Parameters<typeof tokens.next>[0]; ;) {
-        await pause()?.pass();
+        const current = pause();
+        await current?.pass();
+        current?.beforeToken();
         const { value, done } = await tokens.next(replacement);
         if (done === true) return;
         replacement = yield value;

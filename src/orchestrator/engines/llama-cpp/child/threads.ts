@@ -1,0 +1,128 @@
+import type { ContextSequence, Llama, Token } from "./node-llama-cpp.ts";
+
+const candidatesOf = (maxThreads: number) => [...new Set([1, Math.ceil(maxThreads / 2), maxThreads])];
+
+const maxDoublings = 5;
+/** A slowdown of several threads by this factor means that other programs use their cores. */
+const collapse = 3;
+
+/**
+ * All cores are fastest on an idle machine. But threads spin while they wait for each other: next to other programs on the
+ * same cores, a chunk with two threads took 3 s where one thread took 0.1 s. So every candidate evaluates one chunk, one
+ * thread first because it is the least affected, the fastest is used, and the comparison is repeated from time to time.
+ *
+ * A decision holds for `restChunks`, and for twice as many each time that it is confirmed. `first`: speeds that were
+ * measured before.
+ */
+export function createThreadContest(maxThreads: number, restChunks: number, first?: ReadonlyMap<number, number>) {
+  const candidates = candidatesOf(maxThreads);
+  let results = new Map(first);
+  let winner: number | undefined;
+  let lastWinner: number | undefined;
+  let confirmations = 0;
+  let winningSpeed = 0;
+  let chunksLeft = 0;
+
+  function decide(): void {
+    winner = candidates.reduce((best, threads) =>
+      (results.get(threads) ?? 0) > (results.get(best) ?? 0) ? threads : best,
+    );
+    confirmations = winner === lastWinner ? Math.min(confirmations + 1, maxDoublings) : 0;
+    lastWinner = winner;
+    winningSpeed = results.get(winner) ?? 0;
+    chunksLeft = restChunks * 2 ** confirmations;
+    results = new Map();
+  }
+
+  if (first !== undefined) decide();
+  return {
+    /** Returns the threads for the next chunk. `isHeld`: only a slowdown may begin a comparison. */
+    next: (isHeld = false) =>
+      winner ?? (isHeld ? lastWinner : undefined) ?? candidates.find((threads) => !results.has(threads)) ?? 1,
+    /** Records the speed of the chunk just evaluated. */
+    measured(threads: number, tokensPerMs: number, isHeld = false) {
+      if (winner === undefined && !(isHeld && lastWinner !== undefined)) {
+        results.set(threads, tokensPerMs);
+        if (candidates.every((each) => results.has(each))) decide();
+        return;
+      }
+      if (!isHeld) chunksLeft -= 1;
+      if (chunksLeft <= 0) winner = undefined;
+      if (threads === 1 || tokensPerMs * collapse >= winningSpeed) return;
+      winner = lastWinner = undefined;
+      results.clear();
+    },
+  };
+}
+
+/** Tokens of one measurement: slow candidates cost an answer little. */
+const measuredTokens = 4;
+const restMeasurements = 20;
+/** A large model is measured by fewer tokens. */
+const measuredMs = 500;
+
+export type DecodeThreads = ReturnType<typeof createDecodeThreads>;
+
+/**
+ * The threads that write answers: a small model is written fastest by one, because threads spin beside the one that samples
+ * (135M: 152 tokens/s with one, 74 with two), a larger one by all cores (1.5B: 7 and 13). How many answers are written at
+ * once decides, too. Measured when the model is loaded, and on the tokens of answers, with all that happens between two of
+ * them; but what many threads compute differs in its last bits from what one does, so answers that should be the same each
+ * time keep their threads unless other programs take the cores.
+ */
+export function createDecodeThreads(
+  llama: Pick<Llama, "maxThreads">,
+  maxThreads: number,
+  first: ReadonlyMap<number, number>,
+  now: () => number = () => performance.now(),
+) {
+  const create = (known?: ReadonlyMap<number, number>) => ({
+    ...createThreadContest(maxThreads, restMeasurements, known),
+    tokens: 0,
+    ms: 0,
+  });
+  const contests = new Map([[1, create(first)]]);
+  let startedAt: number | undefined;
+  let last = contests.get(1);
+  return {
+    /** Something else was computed: the time until the next token isn't that of a token. */
+    begin() {
+      startedAt = undefined;
+    },
+    /** Before each step that computes a token of each of the `running` answers. */
+    beforeToken(running: number, isHeld: boolean) {
+      const key = Math.min(4, 2 ** Math.floor(Math.log2(running)));
+      const contest = contests.get(key) ?? create();
+      contests.set(key, contest);
+      const startsAt = now();
+      if (startedAt !== undefined && contest === last) {
+        contest.tokens += running;
+        contest.ms += startsAt - startedAt;
+      }
+      if (contest.tokens >= measuredTokens * running) {
+        contest.measured(llama.maxThreads, contest.tokens / Math.max(contest.ms, 0.01), isHeld);
+        contest.tokens = contest.ms = 0;
+      }
+      llama.maxThreads = contest.next(isHeld);
+      [startedAt, last] = [startsAt, contest];
+    },
+  };
+}
+
+/** Tokens per ms of an empty sequence for each number of threads. */
+export async function measureThreads(llama: Llama, sequence: ContextSequence, text: Token[], maxThreads: number) {
+  const speeds = new Map<number, number>();
+  // The first token is that of the text, for which buffers are created.
+  for (const threads of [1, ...candidatesOf(maxThreads)]) {
+    llama.maxThreads = threads;
+    let [tokens, startedAt] = [-1, 0];
+    for await (const _ of sequence.evaluate(text, { temperature: 0, yieldEogToken: true })) {
+      tokens += 1;
+      if (tokens === 0) startedAt = performance.now();
+      else if (tokens >= measuredTokens || performance.now() - startedAt > measuredMs) break;
+    }
+    speeds.set(threads, tokens / (performance.now() - startedAt));
+  }
+  await sequence.adaptStateToTokens([], false);
+  return speeds;
+}
