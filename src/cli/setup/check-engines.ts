@@ -1,3 +1,4 @@
+import { availableParallelism } from "node:os";
 import path from "node:path";
 import { OrchestratorError } from "../../orchestrator/api/errors.ts";
 import { createLog } from "../../orchestrator/api/log.ts";
@@ -14,7 +15,8 @@ import {
   lockName,
 } from "../../orchestrator/engines/llama-cpp/install/platform.ts";
 import { ollamaStoreCandidates, storeLayout } from "../../orchestrator/engines/llama-cpp/store/layout.ts";
-import { createStoreReader } from "../../orchestrator/engines/llama-cpp/store/reader.ts";
+import { type StoredModel, createStoreReader } from "../../orchestrator/engines/llama-cpp/store/reader.ts";
+import { keptSpeeds, speedsFileOf } from "../../orchestrator/engines/llama-cpp/child/speeds.ts";
 import { isOllamaInstalled, ollamaKey } from "../../orchestrator/engines/ollama/installed.ts";
 import { createKeptLearning } from "../../orchestrator/residency/kept-learning.ts";
 import { createDocumentFiles, readOnlyFiles } from "../../orchestrator/storage/document-files.ts";
@@ -188,6 +190,7 @@ const namedProblems = 5;
 export const checkModels: Checker = async (world, signal) => {
   const serving = servedNames(world, signal);
   const problems: string[] = [];
+  const measured: Check[] = [];
   const log = createLog("warn", (line) => problems.push(line.replace(/^ollm warn: /, "")));
   const { own: ownFolder, foreign } = storeFolders(world);
   const held = async (folder: string, isReadOnly: boolean): Promise<readonly string[]> => {
@@ -196,7 +199,9 @@ export const checkModels: Checker = async (world, signal) => {
     for (const model of models) {
       if (model?.unsupported !== undefined) problems.push(`${model.name}: ${model.unsupported}`);
     }
-    return models.flatMap((model) => (model === undefined ? [] : [model.name]));
+    const found = models.filter((model) => model !== undefined);
+    measured.push(...(await Promise.all(found.map((model) => threadsOf(world, model)))).flat());
+    return found.map(({ name }) => name);
   };
   const own = await held(ownFolder, false);
   const ofOllama = (await Promise.all(foreign.map((folder) => held(folder, true)))).flat();
@@ -210,8 +215,22 @@ export const checkModels: Checker = async (world, signal) => {
     summary(own.length, ofOllama.length, served.flatMap((each) => each ?? []).length, others),
     ...missing,
     ...reported(problems),
+    ...measured,
   ];
 };
+
+/** What the embedded engine measured of a model on this machine; nothing if it has not loaded it. */
+async function threadsOf({ home, settings }: DoctorWorld, model: StoredModel): Promise<readonly Check[]> {
+  const file = speedsFileOf(path.join(home, "cache"), model, engineVersion);
+  const { reading, writing } = await keptSpeeds(file, settings.providers.llamaCpp.threads ?? availableParallelism());
+  const texts = Object.entries({ reads: reading, writes: writing }).flatMap(([does, speeds]) => {
+    const [best] = [...(speeds ?? [])].toSorted(([, one], [, other]) => other - one);
+    return best === undefined
+      ? []
+      : [`${does} ${(best[1] * 1_000).toPrecision(2)} tokens/s with ${counted(best[0], "thread")}`];
+  });
+  return texts.length === 0 ? [] : [ok("speed", `${model.name} ${texts.join(", ")}`)];
+}
 
 /**
  * The names of the models in the own store, in Ollama's and at each Ollama server that answers before `signal` aborts,

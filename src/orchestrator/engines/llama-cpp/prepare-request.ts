@@ -1,4 +1,4 @@
-import { basename, join } from "node:path";
+import { dirname, join } from "node:path";
 import type { ChatMessage } from "../../api/chat.ts";
 import { InvalidRequest, UnsupportedCapability } from "../../api/errors.ts";
 import { advice } from "../../api/next-step.ts";
@@ -6,6 +6,7 @@ import type { LoadRules } from "../engine.ts";
 import type { GenerationRequest } from "../generation.ts";
 import type { GgufHeader } from "../gguf/header.ts";
 import type { ChildSampling, GenerateRequest, LoadRequest } from "./child/protocol.ts";
+import { keyOf, speedsFileOf } from "./child/speeds.ts";
 import { engineVersion } from "./install/platform.ts";
 import type { StoredModel } from "./store/reader.ts";
 import { defined } from "../../util/defined.ts";
@@ -117,9 +118,6 @@ function samplingOf(
  */
 export const batchTokens = 128;
 
-/** How much of a digest stands in a folder's name. */
-const digestCharacters = 16;
-
 interface LoadParts {
   readonly stored: StoredModel;
   readonly header: GgufHeader;
@@ -132,9 +130,6 @@ interface LoadParts {
 
 /** Returns the child's load request for a file and the requested options. */
 export function loadRequestFor({ stored, header, isEmbedding, contextTokens, ...parts }: LoadParts): LoadRequest {
-  const digests = [stored.digest, ...stored.adapterFiles.map((file) => basename(file))].map((name) =>
-    name.replace(/^sha256[:-]/, "").slice(0, digestCharacters),
-  );
   return {
     type: "load",
     file: stored.weightsFile,
@@ -144,7 +139,8 @@ export function loadRequestFor({ stored, header, isEmbedding, contextTokens, ...
     batchTokens,
     isEmbedding,
     threads: parts.threads,
-    promptFolder: join(parts.promptsFolder, `${digests.join("-")}-${engineVersion}`),
+    promptFolder: join(parts.promptsFolder, keyOf(stored, engineVersion)),
+    speedsFile: speedsFileOf(dirname(parts.promptsFolder), stored, engineVersion),
   };
 }
 

@@ -22,7 +22,7 @@ import {
   reportReevaluation,
   type SequenceParts,
 } from "./sequences.ts";
-import { createThreadContest, type DecodeThreads } from "./threads.ts";
+import type { createThreadContest, DecodeThreads } from "./threads.ts";
 import { messageOf } from "../../../util/message-of.ts";
 import { defined } from "../../../util/defined.ts";
 
@@ -324,14 +324,13 @@ type Prefill = (
  */
 export function createPrefill(options: {
   readonly llama: Llama;
-  /** Maximum; fewer are used when that is faster. */
-  readonly threads: number;
+  /** Chooses the threads. */
+  readonly contest: ReturnType<typeof createThreadContest>;
   readonly batchTokens: number;
   /** Takes how long so many tokens took, if they are a whole batch at least. */
   readonly measured: (tokens: number, ms: number) => void;
 }): Prefill {
-  const { llama, batchTokens } = options;
-  const contest = createThreadContest(options.threads, 5);
+  const { llama, contest, batchTokens } = options;
   return async (sequence, tokens, pause, signal, progressed) => {
     pause.resumed = progressed;
     const [beganAt, pausedMs] = [performance.now(), pause.pausedMs];

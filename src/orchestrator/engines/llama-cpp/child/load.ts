@@ -1,10 +1,12 @@
+import { loadavg } from "node:os";
 import { readProcessMemory } from "./children-list.ts";
 import { createChatTemplates, promptOf } from "./chat-template.ts";
 import { ChildFailure, throwIfAborted } from "./failure.ts";
 import { createGenerator, createPrefill } from "./generate.ts";
 import { PromptFiles } from "./prompt-files.ts";
 import type { Pause } from "./sequences.ts";
-import { createDecodeThreads, measureThreads } from "./threads.ts";
+import { keptSpeeds } from "./speeds.ts";
+import { createDecodeThreads, createThreadContest, measureThreads } from "./threads.ts";
 import type {
   ContextSequence,
   EmbeddingContext,
@@ -119,7 +121,13 @@ async function chatModel(
     return context.getSequence();
   };
   const firstSequence = await addSequence(signal);
-  const speeds = await measureThreads(llama, firstSequence, model.tokenize("Hello"), request.threads);
+  const kept = await keptSpeeds(request.speedsFile, request.threads);
+  // Not what was measured next to other programs. If it can't be written, it is measured again.
+  const note = async (...speeds: Parameters<typeof kept.note>) => {
+    if ((loadavg()[0] ?? 0) < 1.5 * request.threads) await kept.note(...speeds).catch(() => undefined);
+  };
+  const writing =
+    kept.writing ?? (await measureThreads(llama, firstSequence, model.tokenize("Hello"), request.threads));
   const files = new PromptFiles(folderOf(model, request));
   const generate = createGenerator({
     library,
@@ -128,11 +136,11 @@ async function chatModel(
     firstSequence,
     addSequence,
     contextTokens: request.contextTokens,
-    decodeThreads: createDecodeThreads(llama, request.threads, speeds),
+    decodeThreads: createDecodeThreads(llama, request.threads, writing, (speeds) => void note("writing", speeds)),
     templateFor,
     prefill: createPrefill({
       llama,
-      threads: request.threads,
+      contest: createThreadContest(request.threads, 5, kept.reading, (speeds) => void note("reading", speeds)),
       batchTokens: request.batchTokens,
       measured: (tokens, ms) => files.measured(tokens, ms),
     }),

@@ -42,6 +42,8 @@ export interface LoadRequest {
   readonly threads: number;
   /** Absolute path, for what this model has read; it may not exist. */
   readonly promptFolder: string;
+  /** Absolute path, for what its threads were measured to do; it may not exist. */
+  readonly speedsFile: string;
 }
 
 export interface EstimateRequest extends Pick<

@@ -1,6 +1,5 @@
+import { type ThreadSpeeds, candidatesOf } from "./speeds.ts";
 import type { ContextSequence, Llama, Token } from "./node-llama-cpp.ts";
-
-const candidatesOf = (maxThreads: number) => [...new Set([1, Math.ceil(maxThreads / 2), maxThreads])];
 
 const maxDoublings = 5;
 /** A slowdown of several threads by this factor means that other programs use their cores. */
@@ -14,7 +13,12 @@ const collapse = 3;
  * A decision holds for `restChunks`, and for twice as many each time that it is confirmed. `first`: speeds that were
  * measured before.
  */
-export function createThreadContest(maxThreads: number, restChunks: number, first?: ReadonlyMap<number, number>) {
+export function createThreadContest(
+  maxThreads: number,
+  restChunks: number,
+  first?: ThreadSpeeds,
+  decided: (speeds: ThreadSpeeds) => void = () => undefined,
+) {
   const candidates = candidatesOf(maxThreads);
   let results = new Map(first);
   let winner: number | undefined;
@@ -31,6 +35,7 @@ export function createThreadContest(maxThreads: number, restChunks: number, firs
     lastWinner = winner;
     winningSpeed = results.get(winner) ?? 0;
     chunksLeft = restChunks * 2 ** confirmations;
+    decided(results);
     results = new Map();
   }
 
@@ -73,15 +78,16 @@ export type DecodeThreads = ReturnType<typeof createDecodeThreads>;
 export function createDecodeThreads(
   llama: Pick<Llama, "maxThreads">,
   maxThreads: number,
-  first: ReadonlyMap<number, number>,
+  first: ThreadSpeeds,
+  decided: (speeds: ThreadSpeeds) => void,
   now: () => number = () => performance.now(),
 ) {
-  const create = (known?: ReadonlyMap<number, number>) => ({
-    ...createThreadContest(maxThreads, restMeasurements, known),
+  const create = (...known: [] | [ThreadSpeeds, typeof decided]) => ({
+    ...createThreadContest(maxThreads, restMeasurements, known[0], known[1]),
     tokens: 0,
     ms: 0,
   });
-  const contests = new Map([[1, create(first)]]);
+  const contests = new Map([[1, create(first, decided)]]);
   let startedAt: number | undefined;
   let last = contests.get(1);
   return {

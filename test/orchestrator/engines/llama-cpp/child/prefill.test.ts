@@ -1,4 +1,5 @@
 import { describe, expect, it } from "vitest";
+import { createThreadContest } from "../../../../../src/orchestrator/engines/llama-cpp/child/threads.ts";
 import { createPrefill } from "../../../../../src/orchestrator/engines/llama-cpp/child/generate.ts";
 import type {
   ContextSequence,
@@ -23,7 +24,12 @@ describe("prefill", () => {
     } as unknown as ContextSequence;
     return { evaluated, sequence };
   };
-  const options = { llama: { maxThreads: 0 } as Llama, threads: 2, batchTokens: 128, measured: () => {} };
+  const options = {
+    llama: { maxThreads: 0 } as Llama,
+    contest: createThreadContest(2, 5),
+    batchTokens: 128,
+    measured: () => {},
+  };
 
   it("evaluates every token once, in order, a batch at a time, with progress after each", async () => {
     const { evaluated, sequence } = recorder();

@@ -1,8 +1,13 @@
-import { describe, expect, it } from "vitest";
+import { mkdtemp, readFile, rm, stat, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { describe, expect, it, onTestFinished } from "vitest";
 import {
   createDecodeThreads,
   createThreadContest,
 } from "../../../../../src/orchestrator/engines/llama-cpp/child/threads.ts";
+
+import { keptSpeeds } from "../../../../../src/orchestrator/engines/llama-cpp/child/speeds.ts";
 
 type ThreadContest = ReturnType<typeof createThreadContest>;
 
@@ -53,7 +58,13 @@ describe("threads of an answer", () => {
   ) => {
     let now = 0;
     const llama = { maxThreads: 0 };
-    const threads = createDecodeThreads(llama, 2, known, () => now);
+    const threads = createDecodeThreads(
+      llama,
+      2,
+      known,
+      () => undefined,
+      () => now,
+    );
     return Array.from({ length: steps }, (_, step) => {
       threads.beforeToken(runningOf(step), isHeld(step));
       now += msOf(llama.maxThreads, step);
@@ -106,5 +117,64 @@ describe("threads of an answer", () => {
         2,
       ),
     ).toBeGreaterThan(0.9);
+  });
+});
+
+describe("speeds of a model", () => {
+  const speeds = new Map([
+    [1, 0.007],
+    [2, 0.013],
+  ]);
+  const fileIn = async () => {
+    const folder = await mkdtemp(join(tmpdir(), "ollm-speeds-"));
+    onTestFinished(() => rm(folder, { recursive: true, force: true }));
+    return join(folder, "speeds", "model.json");
+  };
+
+  it("are kept for the next load, which begins with the fastest threads", async () => {
+    const file = await fileIn();
+    const kept = await keptSpeeds(file, 2);
+    expect(kept).toMatchObject({ reading: undefined, writing: undefined });
+    await kept.note("reading", new Map([...speeds].toReversed()));
+    await kept.note("writing", speeds);
+    const { reading, writing } = await keptSpeeds(file, 2);
+    expect([reading, writing]).toEqual([speeds, speeds]);
+    expect(createThreadContest(2, 5, writing).next()).toBe(2);
+    if (process.platform !== "win32") expect((await stat(file)).mode & 0o777).toBe(0o600);
+  });
+  it("are noted when a comparison is decided", () => {
+    const noted: unknown[] = [];
+    run(
+      createThreadContest(2, 5, undefined, (decided) => noted.push([...decided])),
+      3,
+      idle,
+    );
+    expect(noted).toEqual([
+      [
+        [1, 1],
+        [2, 2],
+      ],
+    ]);
+  });
+  it("of another number of threads are measured again", async () => {
+    const file = await fileIn();
+    await (await keptSpeeds(file, 2)).note("writing", speeds);
+    expect((await keptSpeeds(file, 4)).writing).toBeUndefined();
+  });
+  it.each([
+    ["cut off", (text: string) => text.slice(0, -9)],
+    ["empty", () => ""],
+    ["negative", (text: string) => text.replaceAll("0.0", "-0.0")],
+    ["without one of the threads", (text: string) => text.replace("[1,0.007],", "")],
+    ["of another machine", (text: string) => text.replace('"machine":"', '"machine":"other ')],
+    ["nested", () => "[".repeat(100_000)],
+  ])("that are damaged are measured again: %s", async (_name, damaged) => {
+    const file = await fileIn();
+    await (await keptSpeeds(file, 2)).note("writing", speeds);
+    await writeFile(file, damaged(await readFile(file, "utf8")));
+    const kept = await keptSpeeds(file, 2);
+    expect(kept.writing).toBeUndefined();
+    await kept.note("writing", speeds);
+    expect((await keptSpeeds(file, 2)).writing).toEqual(speeds);
   });
 });

@@ -1,0 +1,64 @@
+import { mkdir } from "node:fs/promises";
+import { cpus } from "node:os";
+import { basename, dirname, join } from "node:path";
+import * as z from "zod";
+import { replaceFile, readRegularText } from "../../../storage/replace-file.ts";
+import { parseJson } from "../../../util/parse-json.ts";
+
+/** How much of a digest stands in a folder's name. */
+const digestCharacters = 16;
+
+interface Weights {
+  readonly digest: string;
+  readonly adapterFiles: readonly string[];
+}
+
+/** Names weights, adapters and a version of the engine. */
+export function keyOf({ digest, adapterFiles }: Weights, engineVersion: string): string {
+  const digests = [digest, ...adapterFiles.map((file) => basename(file))].map((name) =>
+    name.replace(/^sha256[:-]/, "").slice(0, digestCharacters),
+  );
+  return `${digests.join("-")}-${engineVersion}`;
+}
+
+/** Where the speeds of a model's threads are kept. */
+export const speedsFileOf = (cacheFolder: string, weights: Weights, engineVersion: string): string =>
+  join(cacheFolder, "speeds", `${keyOf(weights, engineVersion)}.json`);
+
+/** Tokens per ms for each number of threads. */
+export type ThreadSpeeds = ReadonlyMap<number, number>;
+
+const pairs = z.array(z.tuple([z.int().positive(), z.number().positive()])).min(1);
+const keptSchema = z.object({ machine: z.string(), reading: pairs.exactOptional(), writing: pairs.exactOptional() });
+
+/**
+ * The speeds of a model on this machine with so many threads at most, kept for its next load. `file`: of its weights and
+ * this version of the engine. One that is missing, damaged or of another machine is measured again.
+ */
+export async function keptSpeeds(file: string, maxThreads = cpus().length) {
+  const machine = `${cpus()[0]?.model.trim() ?? process.arch}; ${maxThreads} threads`;
+  let kept: z.output<typeof keptSchema> = { machine };
+  try {
+    const found = keptSchema.parse(parseJson(await readRegularText(file)));
+    if (found.machine === machine) kept = found;
+  } catch {
+    // Measured again.
+  }
+  const isWhole = (speeds: ThreadSpeeds) => candidatesOf(maxThreads).every((threads) => speeds.has(threads));
+  const of = (kind: "reading" | "writing") => {
+    const speeds = new Map(kept[kind]);
+    return isWhole(speeds) ? speeds : undefined;
+  };
+  return {
+    reading: of("reading"),
+    writing: of("writing"),
+    async note(kind: "reading" | "writing", speeds: ThreadSpeeds): Promise<void> {
+      kept = { ...kept, [kind]: [...speeds] };
+      await mkdir(dirname(file), { recursive: true, mode: 0o700 });
+      await replaceFile(file, `${JSON.stringify(kept)}\n`, { mode: 0o600 });
+    },
+  };
+}
+
+/** The numbers of threads that are compared. */
+export const candidatesOf = (maxThreads: number) => [...new Set([1, Math.ceil(maxThreads / 2), maxThreads])];
