@@ -227,7 +227,7 @@ async function threadsOf({ home, settings }: DoctorWorld, model: StoredModel): P
     const [best] = [...(speeds ?? [])].toSorted(([, one], [, other]) => other - one);
     return best === undefined
       ? []
-      : [`${does} ${(best[1] * 1_000).toPrecision(2)} tokens/s with ${counted(best[0], "thread")}`];
+      : [`${does} ${Number((best[1] * 1_000).toPrecision(2))} tokens/s with ${counted(best[0], "thread")}`];
   });
   return texts.length === 0 ? [] : [ok("speed", `${model.name} ${texts.join(", ")}`)];
 }
