@@ -1,7 +1,7 @@
 import { chmod, mkdir, mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
 import { type Server, createServer } from "node:http";
 import type { AddressInfo } from "node:net";
-import { availableParallelism, tmpdir } from "node:os";
+import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { doctor } from "../../src/cli/setup/doctor.ts";
@@ -21,7 +21,6 @@ import { terminalText } from "../../src/cli/terminal/terminal-text.ts";
 import { settingsSchema } from "../../src/orchestrator/config/schema.ts";
 import { keptSpeeds, speedsFileOf } from "../../src/orchestrator/engines/llama-cpp/child/speeds.ts";
 import { engineVersion } from "../../src/orchestrator/engines/llama-cpp/install/platform.ts";
-import { counted } from "../../src/orchestrator/util/format-bytes.ts";
 import { olderGuide } from "../support/older-guide.ts";
 import { silentIo } from "../support/silent-io.ts";
 
@@ -210,7 +209,7 @@ describe("ollm doctor", () => {
     await writeFile(path.join(models, "blobs", digest.replace(":", "-")), "{}  ");
     expect((await diagnose()).of("speed")).toEqual([]);
     const file = speedsFileOf(path.join(home, "cache"), { digest, adapterFiles: [] }, engineVersion);
-    const threads = availableParallelism();
+    const threads = 3;
     const speeds = (fastest: number) =>
       new Map([1, Math.ceil(threads / 2), threads].map((each) => [each, each === fastest ? 0.2 : 0.01]));
     const kept = await keptSpeeds(file, threads);
@@ -220,7 +219,7 @@ describe("ollm doctor", () => {
       {
         name: "speed",
         status: "ok",
-        message: `tiny:latest reads 200 tokens/s with ${counted(threads, "thread")}, writes 200 tokens/s with 1 thread`,
+        message: `tiny:latest reads 200 tokens/s with 3 threads, writes 200 tokens/s with 1 thread`,
       },
     ]);
     await writeFile(file, "{");

@@ -1,4 +1,3 @@
-import { availableParallelism } from "node:os";
 import path from "node:path";
 import { OrchestratorError } from "../../orchestrator/api/errors.ts";
 import { createLog } from "../../orchestrator/api/log.ts";
@@ -220,9 +219,9 @@ export const checkModels: Checker = async (world, signal) => {
 };
 
 /** What the embedded engine measured of a model on this machine; nothing if it has not loaded it. */
-async function threadsOf({ home, settings }: DoctorWorld, model: StoredModel): Promise<readonly Check[]> {
+async function threadsOf({ home }: DoctorWorld, model: StoredModel): Promise<readonly Check[]> {
   const file = speedsFileOf(path.join(home, "cache"), model, engineVersion);
-  const { reading, writing } = await keptSpeeds(file, settings.providers.llamaCpp.threads ?? availableParallelism());
+  const { reading, writing } = await keptSpeeds(file);
   const texts = Object.entries({ reads: reading, writes: writing }).flatMap(([does, speeds]) => {
     const [best] = [...(speeds ?? [])].toSorted(([, one], [, other]) => other - one);
     return best === undefined

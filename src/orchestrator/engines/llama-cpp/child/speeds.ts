@@ -32,19 +32,20 @@ const pairs = z.array(z.tuple([z.int().positive(), z.number().positive()])).min(
 const keptSchema = z.object({ machine: z.string(), reading: pairs.exactOptional(), writing: pairs.exactOptional() });
 
 /**
- * The speeds of a model on this machine with so many threads at most, kept for its next load. `file`: of its weights and
+ * The speeds of a model on this machine with so many threads at most (absent: any), kept for its next load. `file`: of its weights and
  * this version of the engine. One that is missing, damaged or of another machine is measured again.
  */
-export async function keptSpeeds(file: string, maxThreads = cpus().length) {
-  const machine = `${cpus()[0]?.model.trim() ?? process.arch}; ${maxThreads} threads`;
+export async function keptSpeeds(file: string, maxThreads?: number) {
+  const machine = `${cpus()[0]?.model.trim() ?? process.arch}; threads: ${maxThreads ?? ""}`;
   let kept: z.output<typeof keptSchema> = { machine };
   try {
     const found = keptSchema.parse(parseJson(await readRegularText(file)));
-    if (found.machine === machine) kept = found;
+    if (maxThreads === undefined ? found.machine.startsWith(machine) : found.machine === machine) kept = found;
   } catch {
     // Measured again.
   }
-  const isWhole = (speeds: ThreadSpeeds) => candidatesOf(maxThreads).every((threads) => speeds.has(threads));
+  const isWhole = (speeds: ThreadSpeeds) =>
+    maxThreads === undefined ? speeds.size > 0 : candidatesOf(maxThreads).every((threads) => speeds.has(threads));
   const of = (kind: "reading" | "writing") => {
     const speeds = new Map(kept[kind]);
     return isWhole(speeds) ? speeds : undefined;
