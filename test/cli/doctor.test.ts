@@ -19,8 +19,6 @@ import { withGuide } from "../../src/cli/setup/guide-plan.ts";
 import type { CommandIo } from "../../src/cli/terminal/io.ts";
 import { terminalText } from "../../src/cli/terminal/terminal-text.ts";
 import { settingsSchema } from "../../src/orchestrator/config/schema.ts";
-import { keptSpeeds, speedsFileOf } from "../../src/orchestrator/engines/llama-cpp/child/speeds.ts";
-import { engineVersion } from "../../src/orchestrator/engines/llama-cpp/install/platform.ts";
 import { olderGuide } from "../support/older-guide.ts";
 import { silentIo } from "../support/silent-io.ts";
 
@@ -197,34 +195,6 @@ describe("ollm doctor", () => {
     ).toContain("broken:7b is ignored");
   });
 
-  it("shows what was measured of a model's threads", async () => {
-    const models = path.join(home, "models");
-    const digest = `sha256:${"a1".repeat(32)}`;
-    const manifests = path.join(models, "manifests", "registry.ollama.ai", "library", "tiny");
-    await mkdir(manifests, { recursive: true });
-    await mkdir(path.join(models, "blobs"));
-    const layers = [{ mediaType: "application/vnd.ollama.image.model", digest, size: 4 }];
-    const config = { mediaType: "application/vnd.docker.container.image.v1+json", digest, size: 4 };
-    await writeFile(path.join(manifests, "latest"), JSON.stringify({ schemaVersion: 2, config, layers }));
-    await writeFile(path.join(models, "blobs", digest.replace(":", "-")), "{}  ");
-    expect((await diagnose()).of("speed")).toEqual([]);
-    const file = speedsFileOf(path.join(home, "cache"), { digest, adapterFiles: [] }, engineVersion);
-    const threads = 3;
-    const speeds = (fastest: number) =>
-      new Map([1, Math.ceil(threads / 2), threads].map((each) => [each, each === fastest ? 0.2 : 0.01]));
-    const kept = await keptSpeeds(file, threads);
-    await kept.note("reading", speeds(threads));
-    await kept.note("writing", speeds(1));
-    expect((await diagnose()).of("speed")).toEqual([
-      {
-        name: "speed",
-        status: "ok",
-        message: `tiny:latest reads 200 tokens/s with 3 threads, writes 200 tokens/s with 1 thread`,
-      },
-    ]);
-    await writeFile(file, "{");
-    expect((await diagnose()).of("speed")).toEqual([]);
-  });
   it("warns of a guide that an earlier version wrote, and of no other", async () => {
     await mkdir(path.join(folder, ".codex"));
     const write = (text: string) => writeFile(path.join(folder, ".codex", "AGENTS.md"), text);
