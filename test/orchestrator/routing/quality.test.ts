@@ -198,7 +198,7 @@ describe("a state", () => {
       return { task: "code", scores, weight };
     };
     const weights = [0.1, 0.5, 0.1, 0.1, 0.1, 0.1];
-    expectSame(learned(weights.map(both)), learned(weights.toSorted().map(both)));
+    expectSame(learned(weights.map(both)), learned(weights.toSorted((a, b) => a - b).map(both)));
     expectSame(unlearn(learned([...weights.map(both), both(1)]), both(1)), learned(weights.map(both)));
   });
 
