@@ -15,11 +15,12 @@ const tokens = 100;
 const tokensPerSecond = 50;
 const rounds = 5;
 const fakeProgram = fileURLToPath(new URL("../test/support/fake-openai.ts", import.meta.url));
+const proxyProgram = fileURLToPath(new URL("support/bare-proxy.ts", import.meta.url));
 
 export const door: Bench = {
   name: "door",
   summary: `/v1/chat/completions through the daemon beside the engine direct: at most +${bars.addedMs} ms (median), ${streams} streams with at least ${bars.throughput} of the throughput`,
-  help: "Engine, daemon and this client are three processes. The engine answers at once for the time, and with a pace for the streams.",
+  help: "Engine, daemon, this client and a bare proxy in Node, which only passes on, are four processes. The engine answers at once for the time, and with a pace for the streams. What the proxy adds is what the machine and Node take at least.",
   async run() {
     const single = await withDoor(["--parallel", "4"], async (ways) => {
       for (let call = -warmUpCalls; call < calls; call += 1) {
@@ -45,8 +46,10 @@ export const door: Bench = {
       }
       return ways;
     });
-    const added = median(single[1].times) - median(single[0].times);
-    const throughput = median(many[0].times) / median(many[1].times);
+    const [direct, proxy, own] = single.map(({ times }) => median(times)) as [number, number, number];
+    const added = own - direct;
+    const throughputOf = ({ times }: Way): number => median(many[0].times) / median(times);
+    const throughput = throughputOf(many[2]);
     const row = (what: string) => (measured: Way) => ({
       what,
       way: measured.way,
@@ -56,7 +59,7 @@ export const door: Bench = {
     });
     return {
       rows: [...single.map(row("one request")), ...many.map(row(`${streams} streams`))],
-      verdict: `+${added.toFixed(3)} ms p50, bar +${bars.addedMs}${missed(added <= bars.addedMs)}; ${streams} streams: throughput ${throughput.toFixed(3)} of direct, bar ${bars.throughput}${missed(throughput >= bars.throughput)}`,
+      verdict: `+${added.toFixed(3)} ms p50, bar +${bars.addedMs}${missed(added <= bars.addedMs)} (a bare proxy +${(proxy - direct).toFixed(3)}); ${streams} streams: throughput ${throughput.toFixed(3)} of direct, bar ${bars.throughput}${missed(throughput >= bars.throughput)} (a bare proxy ${throughputOf(many[1]).toFixed(3)})`,
       passed: added <= bars.addedMs && throughput >= bars.throughput,
     };
   },
@@ -71,10 +74,10 @@ interface Way {
   readonly times: number[];
 }
 
-/** An engine of its own process, and a daemon that has only it and answers OpenAI's protocol. */
+/** An engine of its own process, a bare proxy of it, and a daemon that has only it and answers OpenAI's protocol. */
 function withDoor<Result>(
   args: readonly string[],
-  run: (ways: readonly [Way, Way]) => Promise<Result>,
+  run: (ways: readonly [Way, Way, Way]) => Promise<Result>,
 ): Promise<Result> {
   return withCleanEnvironment((clean) =>
     withProgram(["--import", "tsx", fakeProgram, "--model", model, ...args], process.env, async ({ baseUrl = "" }) => {
@@ -86,14 +89,15 @@ function withDoor<Result>(
         OLLM_HTTP_DOORS: "openai",
       };
       try {
-        return await withProgram(
-          [command, "serve", "--port", "0", "--no-token", "--json"],
-          environment,
-          ({ url = "" }) =>
+        const served = [command, "serve", "--port", "0", "--no-token", "--json"];
+        return await withProgram(["--import", "tsx", proxyProgram, baseUrl], process.env, (proxy) =>
+          withProgram(served, environment, ({ url = "" }) =>
             run([
               { way: "direct", base: baseUrl, times: [] },
+              { way: "bare proxy", base: `${proxy["url"]}/v1`, times: [] },
               { way: "door", base: `${url}/v1`, times: [] },
             ]),
+          ),
         );
       } finally {
         await once(spawn(process.execPath, [command, "daemon", "stop"], { env: environment, stdio: "ignore" }), "exit");
