@@ -2,7 +2,7 @@
  * Writes `engine-lock/<platform>/`: for each supported platform what `npm ci --omit=optional --ignore-scripts` needs to
  * install the embedded engine (package.json, package-lock.json without addresses), and `size.json` with the measured
  * sizes. Run it after changing `engineVersion`: `npx tsx scripts/engine-locks.ts`. Downloads every package once (about
- * 100 MB) and checks it against the locks.
+ * 800 MB, most of it for CUDA) and checks it against the locks.
  */
 import { execFile } from "node:child_process";
 import { createHash } from "node:crypto";
@@ -33,10 +33,10 @@ const client = await createRegistryHttp(registry, log);
 const measured = new Map<string, { readonly bytes: number; readonly unpackedBytes: number }>();
 
 try {
-  for (const [platform, binaryPackage] of Object.entries(binaryPackages)) {
+  for (const [platform, binaries] of Object.entries(binaryPackages)) {
     const folder = join(work, platform);
     await mkdir(folder);
-    await writeFile(join(folder, "package.json"), manifest(platform, binaryPackage));
+    await writeFile(join(folder, "package.json"), manifest(platform, binaries));
     const flags = ["--package-lock-only", "--omit=optional", "--ignore-scripts", "--omit-lockfile-registry-resolved"];
     // --force: npm refuses other platforms' packages as direct dependencies, also with --os and --cpu.
     await promisify(execFile)(npm, ["install", ...flags, "--force", "--no-audit", "--no-fund"], {
@@ -54,8 +54,9 @@ try {
   await rm(work, { recursive: true, force: true });
 }
 
-function manifest(platform: string, binaryPackage: string): string {
-  const dependencies = { [binaryPackage]: engineVersion, "node-llama-cpp": engineVersion };
+function manifest(platform: string, binaries: readonly string[]): string {
+  const names = [...binaries, "node-llama-cpp"].toSorted();
+  const dependencies = Object.fromEntries(names.map((name) => [name, engineVersion]));
   const text = { name: `ollm-engine-${platform}`, version: engineVersion, private: true, dependencies };
   return `${JSON.stringify(text, undefined, 2)}\n`;
 }

@@ -60,6 +60,7 @@ const examples: Readonly<Record<string, unknown>> = {
   "providers.ollama.parallel": 4,
   "providers.ollama.options.numCtx": 8192,
   "providers.llamaCpp.threads": 4,
+  "providers.llamaCpp.backend": "vulkan",
   "providers.openai": [
     {
       id: "kimi",

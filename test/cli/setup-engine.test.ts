@@ -75,6 +75,46 @@ describe("the embedded engine in ollm setup", () => {
     expect(await run({ engine: true }, { engine: possible })).toMatchObject({ code: 1, installs: 1 });
   });
 
+  describe("with a card", () => {
+    const card = { name: "NVIDIA RTX 4090", backend: "cuda" } as const;
+
+    test("asks about it once, with size and licence; a yes installs its binaries and keeps the choice", async () => {
+      const asked = await run({ engine: true, guide: false }, { answers: ["", "y", "y"], engine: possible, card });
+      expect(asked).toMatchObject({ code: 0, installed: ["cuda"], chosen: ["cuda"] });
+      expect(asked.asked.filter((question) => question.includes("NVIDIA RTX 4090"))).toEqual([
+        expect.stringMatching(/by CUDA \(48\.1 MB to download.*MIT licence.*NVIDIA's, and not part of it/),
+      ]);
+    });
+
+    test("a no keeps the processor, so that it isn't asked again", async () => {
+      const asked = await run({ engine: true, guide: false }, { answers: ["", "y", "n"], engine: possible, card });
+      expect(asked).toMatchObject({ code: 0, installed: [undefined], chosen: ["cpu"] });
+    });
+
+    test("without a terminal it names the command", async () => {
+      const asked = await run({ yes: true, engine: true }, { engine: possible, card });
+      expect(asked).toMatchObject({ code: 0, installed: [undefined], chosen: [] });
+      expect(asked.stdout).toContain("! NVIDIA RTX 4090 is not used; ollm setup --engine cuda installs what it needs");
+    });
+
+    test("a named backend is not asked about, and cpu goes back", async () => {
+      expect(await run({ yes: true, engine: "vulkan" }, { engine: possible, card })).toMatchObject({
+        code: 0,
+        installed: ["vulkan"],
+        chosen: ["vulkan"],
+        stdout: expect.stringContaining("Vulkan: 48.1 MB to download"),
+      });
+      expect(await run({ yes: true, engine: "cpu" }, { card })).toMatchObject({ code: 0, chosen: ["cpu"] });
+      await expect(run({ engine: "rocm" })).rejects.toThrow("--engine rocm is unknown");
+    });
+
+    test("a failed download leaves the choice as it was", async () => {
+      const install = (): Promise<void> => Promise.reject(new PullFailed("no network", { next: { step: "retry" } }));
+      const failed = await run({ yes: true, engine: "cuda" }, { engine: possible, card, install });
+      expect(failed).toMatchObject({ code: 1, chosen: [] });
+    });
+  });
+
   test("a failure is reported with its next step, exits with 1 and leaves the clients set up", async () => {
     const install = (): Promise<void> =>
       Promise.reject(new PullFailed("no network", { next: advice("check the proxy") }));

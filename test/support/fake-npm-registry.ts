@@ -51,7 +51,7 @@ export interface FakeNpmRegistry {
   /** Resolves with the path when a request whose path contains `part` arrives (or has arrived). */
   arrival(part: string): Promise<string>;
   /** Writes `<folder>/linux-x64/` like scripts/engine-locks.ts. */
-  writeLock(folder: string): Promise<void>;
+  writeLock(folder: string, name?: string): Promise<void>;
   /** Idempotent. */
   close(): Promise<void>;
 }
@@ -131,7 +131,7 @@ export async function startFakeNpmRegistry(
         await once(arrivals, "arrival");
       }
     },
-    writeLock: (folder) => writeLock(folder, archives),
+    writeLock: (folder, name) => writeLock(folder, archives, name),
     close: async () => {
       if (!server.listening) return;
       server.closeAllConnections();
@@ -195,12 +195,13 @@ function packArchive(entries: readonly ArchiveEntry[]): Buffer {
   return gzipSync(Buffer.concat([...blocks, Buffer.alloc(1024)]));
 }
 
-async function writeLock(folder: string, archives: ReadonlyMap<FakePackage, Buffer>): Promise<void> {
-  const target = join(folder, "linux-x64");
+async function writeLock(folder: string, archives: ReadonlyMap<FakePackage, Buffer>, name = "linux-x64") {
+  const target = join(folder, name);
   const locked: Record<string, unknown> = { "": { name: "ollm-engine-linux-x64" } };
   const sizes: Record<string, number> = {};
   let downloadBytes = 0;
   for (const [entry, archive] of archives) {
+    if (entry === vulkanPackage && !name.endsWith("-vulkan")) continue;
     const path = entry.path ?? `node_modules/${entry.name}`;
     const integrity = `sha512-${createHash("sha512").update(archive).digest("base64")}`;
     locked[path] = { version: entry.version, integrity };
@@ -219,6 +220,16 @@ async function writeLock(folder: string, archives: ReadonlyMap<FakePackage, Buff
 
 /** Body of the fake engine's `getLlama`. */
 const workingEngine = `export const getLlama = async () => ({ dispose: async () => {} });`;
+
+/** The binaries of `linux-x64-vulkan`, beside those of the processor. */
+export const vulkanPackage: FakePackage = {
+  name: "@node-llama-cpp/linux-x64-vulkan",
+  version: "3.21.1",
+  entries: [
+    { path: "package/package.json", content: "{}" },
+    { path: "package/bins/linux-x64-vulkan/libggml-vulkan.so", content: randomBytes(1_000) },
+  ],
+};
 
 /** A minimal lock with all parts of a real one: the engine, its binaries, a nested dependency. */
 export function enginePackages(source = workingEngine): readonly FakePackage[] {

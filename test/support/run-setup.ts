@@ -3,6 +3,7 @@ import { dirname, join } from "node:path";
 import { type SetupOptions, setup } from "../../src/cli/setup/setup.ts";
 import type { LaunchCheck } from "../../src/cli/setup/check-clients.ts";
 import type { EmbeddedEngine } from "../../src/cli/setup/setup-guide.ts";
+import type { Backend, Card } from "../../src/orchestrator/engines/llama-cpp/install/platform.ts";
 import type { Launch } from "../../src/cli/setup/launch.ts";
 import type { CommandIo } from "../../src/cli/terminal/io.ts";
 
@@ -18,6 +19,7 @@ export interface SetupGiven {
   readonly script?: string;
   readonly onAsk?: () => Promise<void>;
   readonly engine?: EngineState;
+  readonly card?: Card;
   readonly install?: () => Promise<void>;
   readonly build?: string;
   /** Width of the terminal. */
@@ -44,6 +46,8 @@ export async function runSetup(home: string, options: SetupOptions, given: Setup
     asked: [] as string[],
     checked: [] as Launch[],
     installs: 0,
+    installed: [] as (Backend | undefined)[],
+    chosen: [] as Backend[],
     models: [] as { mayAsk: boolean; program: string }[],
   };
   const answers = [...(given.answers ?? [])];
@@ -75,8 +79,11 @@ export async function runSetup(home: string, options: SetupOptions, given: Setup
     build: given.build ?? "1.0.0+abc",
     engine: (): EmbeddedEngine => ({
       look: async () => given.engine ?? { kind: "installed" },
-      install: async () => {
+      card: async () => given.card,
+      choose: async (backend) => void output.chosen.push(backend),
+      install: async (_report, _signal, backend) => {
         output.installs += 1;
+        output.installed.push(backend);
         await given.install?.();
       },
     }),

@@ -19,8 +19,8 @@ export function addSetUp(program: ShellCommand): void {
     )
     .option("--root <folder...>", "folders whose files models may read and write (default: asks)")
     .option(
-      "--engine",
-      "install the embedded engine now, a 48 MB download (default: with the first model that needs it)",
+      "--engine [backend]",
+      "install the embedded engine now, a 48 MB download, or with binaries for a graphics card: cuda (368 MB) or vulkan (76 MB); cpu goes back (default: with the first model that needs it)",
     )
     .option("--guide", "write a short guide for the assistants, too: when to use local models (default: asks)")
     .option("--no-guide", "don't write the guide, and don't ask about it")
@@ -33,6 +33,7 @@ export function addSetUp(program: ShellCommand): void {
       ["ollm setup", "asks before each change"],
       ["ollm setup --client cursor --root ~/notes --yes", "one assistant and one folder, without asking"],
       ["ollm setup --print", "only show the changes"],
+      ["ollm setup --engine vulkan", "use a graphics card for the embedded engine"],
     );
   program
     .command("doctor")

@@ -8,6 +8,8 @@ import { isOllamaOptional, ollamaServers } from "../../orchestrator/config/ollam
 import { type OpenAiServer, trustOf } from "../../orchestrator/config/openai-servers.ts";
 import { findInstalled } from "../../orchestrator/engines/llama-cpp/install/installed.ts";
 import {
+  type PlatformFacts,
+  backendNames,
   currentPlatform,
   engineFolderName,
   engineVersion,
@@ -35,7 +37,8 @@ const setHost = { step: "changeSetting", setting: "providers.ollama.host", to: "
  */
 export const checkEngines: Checker = async (world, signal) => {
   const { ollama, llamaCpp, openai } = world.settings.providers;
-  const isInstallable = llamaCpp.enabled && lockName(currentPlatform()) !== undefined;
+  const platform = currentPlatform(llamaCpp.backend);
+  const isInstallable = llamaCpp.enabled && lockName(platform) !== undefined;
   const asked: readonly (Check | undefined)[] = await Promise.all([
     ...(ollama.enabled
       ? // A failed server is only a warning when there are others.
@@ -43,7 +46,7 @@ export const checkEngines: Checker = async (world, signal) => {
           askOllama({ name: id, host, hasOther: index > 0 || isInstallable, world, signal }),
         )
       : [ok("ollama", "disabled")]),
-    llamaCpp.enabled ? lookForEmbedded(world.home, isInstallable) : ok("embedded engine", "disabled"),
+    llamaCpp.enabled ? lookForEmbedded(world.home, platform, isInstallable) : ok("embedded engine", "disabled"),
     ...openai.map((entry, index) => askOpenAiServer(entry, index, world, signal)),
   ]);
   const checks = asked.filter((check) => check !== undefined);
@@ -89,14 +92,19 @@ async function askOllama(asked: {
   }
 }
 
-async function lookForEmbedded(home: string, isInstallable: boolean): Promise<Check> {
+async function lookForEmbedded(home: string, platform: PlatformFacts, isInstallable: boolean): Promise<Check> {
   const name = "embedded engine";
+  const { backend = "cpu" } = platform;
   if (!isInstallable) {
-    return warn(name, `no binaries for ${process.platform}-${process.arch}`, advice("install Ollama"));
+    const forCards = backend === "cpu" ? "" : ` with ${backendNames[backend]}`;
+    const next = backend === "cpu" ? advice("install Ollama") : advice("run `ollm setup --engine cpu`");
+    return warn(name, `no binaries for ${process.platform}-${process.arch}${forCards}`, next);
   }
-  const folder = path.join(home, "engines", engineFolderName(currentPlatform()));
-  if ((await findInstalled(folder)) !== undefined)
-    return ok(name, `llama.cpp (node-llama-cpp ${engineVersion}) is installed`);
+  const folder = path.join(home, "engines", engineFolderName(platform));
+  if ((await findInstalled(folder)) !== undefined) {
+    const forCards = backend === "cpu" ? "" : `, ${backendNames[backend]}`;
+    return ok(name, `llama.cpp (node-llama-cpp ${engineVersion}${forCards}) is installed`);
+  }
   return ok(name, "not installed yet; ollm setup --engine installs it, as does the first pull or load that needs it");
 }
 

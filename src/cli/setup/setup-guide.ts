@@ -15,8 +15,16 @@ import { withSteps } from "../../next-steps/render.ts";
 import path from "node:path";
 import { loadSettings } from "../../orchestrator/config/load.ts";
 import { createEngineInstallation } from "../../orchestrator/engines/llama-cpp/install/installation.ts";
-import { readEngineSize } from "../../orchestrator/engines/llama-cpp/install/lock.ts";
-import { currentPlatform, requireSupported } from "../../orchestrator/engines/llama-cpp/install/platform.ts";
+import { type EngineSize, readEngineSize } from "../../orchestrator/engines/llama-cpp/install/lock.ts";
+import {
+  type Backend,
+  type Card,
+  backendNames,
+  cardFor,
+  currentPlatform,
+  requireSupported,
+} from "../../orchestrator/engines/llama-cpp/install/platform.ts";
+import { changeConfig } from "../../orchestrator/config/change.ts";
 import { createLog } from "../../orchestrator/api/log.ts";
 
 type Change = Extract<GuidePlan, { kind: "change" }>;
@@ -151,50 +159,82 @@ export function showUnchanged(plan: GuidePlan, io: Pick<CommandIo, "columns">): 
 
 /**
  * The last step of setup. Nothing is downloaded without a flag or a yes, since the first model installs the engine anyway.
- * Returns the exit code: 0 done or not wanted, 1 failed, 130 interrupted.
+ * About a card it asks once: the answer is kept as the setting. Returns the exit code: 0 done or not wanted, 1 failed, 130
+ * interrupted.
  */
 export async function setupEngine(
   wish: {
-    readonly isGiven: boolean;
+    /** `--engine`, or what it names. */
+    readonly given: boolean | Backend;
     readonly mayAsk: boolean;
+    readonly mayAskOfCard: boolean;
     /** Only print what would be done. */
     readonly isOnlyPrinted: boolean;
   },
   engine: EmbeddedEngine,
   io: CommandIo,
 ): Promise<number> {
-  if (!wish.isGiven && !wish.mayAsk) return 0;
-  const state = await engine.look();
-  if (state.kind === "installed") {
-    if (wish.isGiven) io.stdout("✓ Embedded engine: already installed\n");
-    return 0;
+  const { given, mayAsk, mayAskOfCard, isOnlyPrinted } = wish;
+  const isGiven = given !== false;
+  if (!isGiven && !mayAsk) return 0;
+  const card = typeof given === "string" ? undefined : await engine.card();
+  const offered = card && (await engine.look(card.backend));
+  const isOffered = mayAskOfCard && card !== undefined && offered?.kind === "possible";
+  const takesCard = isOffered && isYes(await io.ask(cardQuestion(card, offered)));
+  if (isOffered && !takesCard) await engine.choose("cpu");
+  const named = takesCard ? card.backend : typeof given === "string" ? given : undefined;
+  const state = await engine.look(named);
+  if (card !== undefined && !isOffered && isGiven) {
+    const text = `${card.name} is not used; ollm setup --engine ${card.backend} installs what it needs`;
+    io.stdout(`${hanging("! ", text, io)}\n`);
   }
   if (state.kind === "impossible") {
-    if (wish.isGiven) io.stderr(failureText("✗ ", `Embedded engine: ${state.reason}`, {}, io));
-    return wish.isGiven ? 1 : 0;
+    if (isGiven) io.stderr(failureText("✗ ", `Embedded engine: ${state.reason}`, {}, io));
+    return isGiven ? 1 : 0;
   }
-  const size = `${formatBytes(state.downloadBytes)} to download, ${formatBytes(state.installedBytes)} on disk`;
-  if (wish.isOnlyPrinted) {
-    io.stdout(`Embedded engine: would be installed (${size})\n`);
+  if (state.kind === "installed") {
+    if (named !== undefined && !isOnlyPrinted) await engine.choose(named);
+    if (isGiven) io.stdout(`✓ Embedded engine: already installed${onBackend(named)}\n`);
     return 0;
   }
-  if (!wish.isGiven) {
-    const question = `Install the embedded engine now (${size})? Otherwise the first model that needs it installs it. [y/N] `;
+  if (isOnlyPrinted) {
+    io.stdout(`Embedded engine: would be installed (${sizeOf(state)})\n`);
+    return 0;
+  }
+  if (!isGiven && !takesCard) {
+    const question = `Install the embedded engine now (${sizeOf(state)})? Otherwise the first model that needs it installs it. [y/N] `;
     if (!isYes(await io.ask(question))) return 0;
   }
-  return install(engine, io);
+  if (typeof given === "string" && given !== "cpu")
+    io.stdout(`${hanging("", `${backendNames[given]}: ${sizeOf(state)}; ${licence}`, io)}\n`);
+  const code = await install(engine, named, io);
+  // A download that failed leaves the engine as it was.
+  if (code === 0 && named !== undefined) await engine.choose(named);
+  return code;
 }
 
-async function install(engine: EmbeddedEngine, io: CommandIo): Promise<number> {
+const licence = "MIT licence; CUDA's own libraries (CUDA 12 or 13) are NVIDIA's, and not part of it";
+
+const sizeOf = ({ downloadBytes, installedBytes }: EngineSize): string =>
+  `${formatBytes(downloadBytes)} to download, ${formatBytes(installedBytes)} on disk`;
+
+const onBackend = (backend: Backend | undefined): string =>
+  backend === undefined ? "" : `; it uses ${backendNames[backend]}`;
+
+function cardQuestion({ name, backend }: Card, state: EngineSize): string {
+  return `Use ${name} for the embedded engine, by ${backendNames[backend]} (${sizeOf(state)}; ${licence})? Not yet tested on real cards. [y/N] `;
+}
+
+async function install(engine: EmbeddedEngine, backend: Backend | undefined, io: CommandIo): Promise<number> {
   const interrupt = new AbortController();
   const onSignal = (): void => interrupt.abort();
   process.once("SIGINT", onSignal);
   process.once("SIGTERM", onSignal);
   const line = progressLineOf(io);
   try {
-    await engine.install(line.show, interrupt.signal);
+    await engine.install(line.show, interrupt.signal, backend);
     line.clear();
-    const then = "Embedded engine: installed; get models with ollm pull or ask your assistant";
+    const then = `Embedded engine: installed${onBackend(backend)}; get models with ollm pull or ask your assistant`;
     io.stdout(`${hanging("✓ ", then, io)}\n`);
     return 0;
   } catch (error) {
@@ -261,12 +301,21 @@ type EngineState =
 
 /** The embedded engine of a home, for installing it without a model. */
 export interface EmbeddedEngine {
-  look(): Promise<EngineState>;
+  /** Without `backend`: what the settings name. */
+  look(backend?: Backend): Promise<EngineState>;
+  /** A card that the settings say nothing about. */
+  card(): Promise<Card | undefined>;
+  /** Keeps the choice in the settings. */
+  choose(backend: Backend): Promise<void>;
   /**
    * Downloads and tests the engine unless it is installed. Works without a daemon; waits if one is installing it at the
    * same time. Throws `OrchestratorError`, and `Cancelled` if `signal` aborts.
    */
-  install(report: (message: string, fraction: number | undefined) => void, signal: AbortSignal): Promise<void>;
+  install(
+    report: (message: string, fraction: number | undefined) => void,
+    signal: AbortSignal,
+    backend?: Backend,
+  ): Promise<void>;
 }
 
 export function createEmbeddedEngine(from: {
@@ -277,27 +326,33 @@ export function createEmbeddedEngine(from: {
   readonly node: string;
   readonly environment: Readonly<Record<string, string | undefined>>;
   readonly say: (line: string) => void;
+  /** Names of the graphics cards. */
+  readonly cards: () => Promise<readonly string[]>;
 }): EmbeddedEngine {
   const { home, environment } = from;
   const lockFolder = path.join(path.dirname(from.script), "engine-lock");
-  const platform = { ...currentPlatform(), node: { execPath: from.node } };
-  const installation = createEngineInstallation({
-    enginesFolder: path.join(home, "engines"),
-    lockFolder,
-    platform,
-    environment,
-    log: createLog("warn", from.say),
-    now: Date.now,
-  });
+  const settings = async () => (await loadSettings({ home, environment, flags: {} })).settings.providers.llamaCpp;
+  const of = async (named?: Backend) => {
+    const { enabled, backend = "cpu" } = await settings();
+    const platform = { ...currentPlatform(named ?? backend), node: { execPath: from.node } };
+    const installation = createEngineInstallation({
+      enginesFolder: path.join(home, "engines"),
+      lockFolder,
+      platform,
+      environment,
+      log: createLog("warn", from.say),
+      now: Date.now,
+    });
+    return { platform, installation, enabled };
+  };
   return {
-    async look() {
-      if (await installation.isInstalled()) return { kind: "installed" };
+    async look(backend) {
       try {
+        const { platform, installation, enabled } = await of(backend);
+        if (await installation.isInstalled()) return { kind: "installed" };
         const name = requireSupported(platform);
-        const { settings } = await loadSettings({ home, environment, flags: {} });
-        if (!settings.providers.llamaCpp.enabled) {
+        if (!enabled)
           return { kind: "impossible", reason: "the embedded engine is disabled (providers.llamaCpp.enabled)" };
-        }
         return { kind: "possible", ...readEngineSize(path.join(lockFolder, name)) };
       } catch (error) {
         if (!(error instanceof OrchestratorError)) throw error;
@@ -307,10 +362,18 @@ export function createEmbeddedEngine(from: {
         };
       }
     },
-    install: (report, signal) =>
-      installation.install(({ message, completedBytes, totalBytes }) => {
+    async card() {
+      const kept = await settings().catch(() => undefined);
+      if (kept === undefined || !kept.enabled || kept.backend !== undefined) return undefined;
+      return cardFor(await from.cards(), currentPlatform(), environment);
+    },
+    choose: async (backend) => void (await changeConfig(home, "providers.llamaCpp.backend", backend)),
+    async install(report, signal, backend) {
+      const { installation } = await of(backend);
+      await installation.install(({ message, completedBytes, totalBytes }) => {
         const isKnown = completedBytes !== undefined && totalBytes !== undefined && totalBytes > 0;
         report(message, isKnown ? completedBytes / totalBytes : undefined);
-      }, signal),
+      }, signal);
+    },
   };
 }

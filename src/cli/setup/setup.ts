@@ -8,6 +8,7 @@ import path from "node:path";
 import { build } from "../../ipc/version.ts";
 import { InvalidRequest, OrchestratorError } from "../../orchestrator/api/errors.ts";
 import { resolveHome } from "../../orchestrator/config/home.ts";
+import { type Backend, backendNames } from "../../orchestrator/engines/llama-cpp/install/platform.ts";
 import { counted } from "../../orchestrator/util/format-bytes.ts";
 import { type LaunchCheck, checkLaunch } from "./check-clients.ts";
 import { type ClientTarget, allTargets, checkFolders, findTargets, gatherFacts } from "./discover.ts";
@@ -34,8 +35,8 @@ export interface SetupOptions {
   readonly undo?: boolean | undefined;
   /** Don't ask. */
   readonly yes?: boolean | undefined;
-  /** Install the embedded engine, too, without asking. */
-  readonly engine?: boolean | undefined;
+  /** Install the embedded engine, too, without asking; what it computes with, else as the settings say. */
+  readonly engine?: boolean | string | undefined;
   /** Write the guide without asking, or don't; with `undo`: only the guide, or all but it. */
   readonly guide?: boolean | undefined;
 }
@@ -69,10 +70,29 @@ function realWorld(io: CommandIo): SetupWorld {
         script: io.script,
         environment: io.environment,
         say: (line) => io.stderr(`${line}\n`),
+        cards: cardNames,
       }),
     firstModel: (asks) => suggestFirstModel(asks, io),
     temporaryFolders: [...folders, ...folders.flatMap(realFolder)],
   };
+}
+
+/** What `--engine` names; true without a name. Throws `InvalidRequest`. */
+function engineNamed(given: boolean | string = false): boolean | Backend {
+  if (typeof given === "boolean") return given;
+  const names = Object.keys(backendNames);
+  if (!names.includes(given)) {
+    throw new InvalidRequest(`--engine ${given} is unknown`, { next: { step: "chooseOneOf", names } });
+  }
+  return given as Backend;
+}
+
+/** Of all makers: the second sample waits for those that take seconds to be found. */
+async function cardNames(): Promise<readonly string[]> {
+  const { createSystemProbe } = await import("../../orchestrator/memory/measure/system-probe.ts");
+  const probe = createSystemProbe();
+  await probe.sample(0);
+  return (await probe.sample(0)).gpus.map(({ name }) => name);
 }
 
 /**
@@ -82,13 +102,15 @@ function realWorld(io: CommandIo): SetupWorld {
 export async function setup(options: SetupOptions, io: CommandIo, world: SetupWorld = realWorld(io)): Promise<number> {
   const facts = gatherFacts(io);
   const clients = options.client ?? [];
+  const wanted = engineNamed(options.engine);
   if (options.undo === true) return undoSetup(facts, clients, options, io);
   const found = findTargets(facts, clients);
   const given = options.root === undefined ? undefined : checkFolders(options.root, io);
   const { home, program, copyFrom, risk, isTemporary } = chooseProgram(options.print === true, io, world);
   const again = howToCall(realFolder(io.script)[0] ?? io.script);
+  const isAsking = io.isTerminal && options.yes !== true && options.print !== true;
   const addEngine = (mayAsk: boolean): Promise<number> => {
-    const wish = { isGiven: options.engine === true, mayAsk, isOnlyPrinted: options.print === true };
+    const wish = { given: wanted, mayAsk, mayAskOfCard: isAsking, isOnlyPrinted: options.print === true };
     return setupEngine(wish, world.engine(program, home), io);
   };
   const makeCopy = async (): Promise<void> => {
@@ -111,7 +133,6 @@ export async function setup(options: SetupOptions, io: CommandIo, world: SetupWo
     return engineCode === 0 && options.print !== true ? 1 : engineCode;
   }
 
-  const isAsking = io.isTerminal && options.yes !== true && options.print !== true;
   // A client that has the entry is updated without questions.
   const isNew = isAsking && (await Promise.all(found.map(currentEntry))).includes(undefined);
   const targets = isNew && clients.length === 0 ? await pickClients(found, io) : found;
@@ -175,7 +196,7 @@ function undoSetup(
   options: SetupOptions,
   io: CommandIo,
 ): Promise<number> {
-  if (options.engine === true) {
+  if (engineNamed(options.engine) !== false) {
     throw new InvalidRequest("--undo and --engine contradict each other", {
       next: { step: "omitArgument", argument: "engine" },
     });

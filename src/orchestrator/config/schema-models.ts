@@ -248,6 +248,13 @@ export const modelSettings = {
             .optional()
             .meta({ ...daemon, free: "always" })
             .describe("Threads for all embedded models together; by default the number of cores."),
+          backend: z
+            .enum(["cpu", "cuda", "vulkan"])
+            .optional()
+            .meta(daemon)
+            .describe(
+              "What the embedded engine computes with: cpu (on Apple silicon with Metal), or graphics cards by cuda or vulkan, for which other binaries are installed. `ollm setup --engine` sets it; by default cpu.",
+            ),
         })
         .prefault({}),
       openai: openAiServerList

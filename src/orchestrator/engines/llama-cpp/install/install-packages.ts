@@ -115,7 +115,8 @@ const keptOutputCharacters = 2_000;
 const script = `
 process.stdin.on("close", () => process.exit(1)).resume(); // the parent process has ended
 const { getLlama } = await import(process.argv[2]);
-const llama = await getLlama({ build: "never", skipDownload: true, logLevel: "error" });
+const gpu = process.argv[3] === "cpu" ? { gpu: false } : {};
+const llama = await getLlama({ build: "never", skipDownload: true, logLevel: "error", ...gpu });
 await llama.dispose();
 process.exit(0);
 `;
@@ -134,11 +135,14 @@ export async function runTrial(options: {
   readonly environment: Environment;
   readonly signal: AbortSignal;
   readonly limitMs?: number;
+  /** Leaves cards alone, whose driver may be busy or missing now: whether they work is found out at each start. */
+  readonly isCpuOnly?: boolean;
 }): Promise<void> {
   const { execPath, modulePath, scriptFile, signal, limitMs = trialLimitMs } = options;
   await writeFile(scriptFile, script, { mode: 0o600, signal });
   const limit = AbortSignal.timeout(limitMs);
-  const child = spawn(execPath, [scriptFile, pathToFileURL(modulePath).href], {
+  const mode = options.isCpuOnly === true ? ["cpu"] : [];
+  const child = spawn(execPath, [scriptFile, pathToFileURL(modulePath).href, ...mode], {
     stdio: ["pipe", "pipe", "pipe"],
     windowsHide: true,
     killSignal: "SIGKILL",

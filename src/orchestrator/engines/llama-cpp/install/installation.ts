@@ -182,14 +182,16 @@ async function installIntoPlace(
     totalBytes: size.downloadBytes,
   });
   const entry = await findEntry(tree);
+  const { backend = "cpu" } = platform;
   await runTrial({
+    isCpuOnly: backend !== "cpu",
     modulePath: join(tree, ...entry.split("/")),
     scriptFile: join(staging, "trial.mjs"),
     execPath: platform.node.execPath,
     environment,
     signal,
   });
-  await markInstalled(tree, entry, `node_modules/${binaryPackages[requireSupported(platform)]}`);
+  await markInstalled(tree, entry, binaryPackages[requireSupported(platform)] ?? []);
   // An incomplete engine is in the way.
   await renameOver(folder, `${staging}-replaced`, process.platform, scannedDelaysMs).catch((error: unknown) => {
     if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;

@@ -45,15 +45,15 @@ export async function findEntry(folder: string): Promise<string> {
 }
 
 /**
- * Marks `folder` as complete. Throws `LoadFailed` when the package at `binaryPackagePath` (relative to `folder`) contains no
- * native binary.
+ * Marks `folder` as complete. Throws `LoadFailed` when one of `binaryPackages` contains no native binary.
  */
-export async function markInstalled(folder: string, entry: string, binaryPackagePath: string): Promise<void> {
-  const binaries = await filesBelow(folder, `${binaryPackagePath}/bins`);
-  if (!binaries.some((file) => file.endsWith(".node"))) {
-    throw new LoadFailed(`${binaryPackagePath} contains no native binary`, {
-      next: reportLock,
-    });
+export async function markInstalled(folder: string, entry: string, binaryPackages: readonly string[]): Promise<void> {
+  const binaries: string[] = [];
+  for (const name of binaryPackages) {
+    const files = await filesBelow(folder, `node_modules/${name}/bins`);
+    if (!files.some((file) => /\.(?:node|so|dll)$/.test(file)))
+      throw new LoadFailed(`${name} contains no native binary`, { next: reportLock });
+    binaries.push(...files);
   }
   const files: Record<string, number> = {};
   for (const path of [entry, ...binaries]) {

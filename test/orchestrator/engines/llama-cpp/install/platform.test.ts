@@ -26,6 +26,8 @@ describe("a system", () => {
     ["Ubuntu 22.04", linux({ kind: "glibc", version: "2.34" }), "linux-x64"],
     ["Apple silicon", { platform: "darwin", arch: "arm64", node }, "darwin-arm64"],
     ["Windows on ARM", { platform: "win32", arch: "arm64", node }, "win32-arm64"],
+    ["CUDA", { ...linux({ kind: "glibc", version: "2.36" }), backend: "cuda" }, "linux-x64-cuda"],
+    ["Vulkan on Windows", { platform: "win32", arch: "x64", node, backend: "vulkan" }, "win32-x64-vulkan"],
   ])("is supported: %s", (_system, facts, lock) => {
     expect(requireSupported(facts)).toBe(lock);
   });
@@ -47,12 +49,24 @@ describe("a system", () => {
     );
   });
 
+  test("without binaries for its cards is told how to go back to the processor", () => {
+    expect(() => requireSupported({ platform: "darwin", arch: "arm64", node, backend: "cuda" })).toThrow(
+      expect.objectContaining({
+        message: "the embedded engine has no CUDA binaries for darwin-arm64",
+        next: [{ step: "changeSetting", setting: "providers.llamaCpp.backend", to: "cpu" }],
+      }),
+    );
+  });
+
   test("has its own engine folder if it needs other binaries", () => {
     expect(engineFolderName(linux({ kind: "glibc", version: "2.36" }))).toBe(
       `node-llama-cpp-${engineVersion}-linux-x64-glibc`,
     );
     expect(engineFolderName({ platform: "win32", arch: "arm64", node })).toBe(
       `node-llama-cpp-${engineVersion}-win32-arm64`,
+    );
+    expect(engineFolderName({ platform: "win32", arch: "x64", node, backend: "cuda" })).toBe(
+      `node-llama-cpp-${engineVersion}-win32-x64-cuda`,
     );
   });
 
@@ -71,17 +85,19 @@ describe("the shipped locks", () => {
   });
 
   test.each(Object.entries(binaryPackages))(
-    "%s: contain the engine and its binaries with sha512, less than 90 MB",
+    "%s: contain the engine and its binaries with sha512, less than 90 MB without those of a card",
     async (platform, binaries) => {
       const folder = resolve(locks, platform);
       const packages = await readEngineLock(folder);
       const size = readEngineSize(folder);
       const versions = new Map(packages.map((entry) => [entry.path, entry.version]));
       expect(versions.get("node_modules/node-llama-cpp")).toBe(engineVersion);
-      expect(versions.get(`node_modules/${binaries}`)).toBe(engineVersion);
-      expect(packages.filter((entry) => entry.name.startsWith("@node-llama-cpp/"))).toHaveLength(1);
+      const native = packages.filter((entry) => entry.name.startsWith("@node-llama-cpp/"));
+      expect(native.map(({ name }) => name).toSorted()).toEqual(binaries.toSorted());
+      expect(new Set(native.map(({ version }) => version))).toEqual(new Set([engineVersion]));
       expect(size.downloadBytes).toBe(packages.reduce((sum, entry) => sum + entry.bytes, 0));
-      expect(size.installedBytes).toBeLessThan(90_000_000);
+      const most = { cuda: 650_000_000, vulkan: 180_000_000 }[platform.split("-")[2] ?? ""] ?? 90_000_000;
+      expect(size.installedBytes).toBeLessThan(most);
     },
   );
 
