@@ -87,7 +87,7 @@ function engineNamed(given: boolean | string = false): boolean | Backend {
   return given as Backend;
 }
 
-/** Of all makers: the second sample waits for those that take seconds to be found. */
+/** Cards of all makers: the second sample waits for those that take seconds to be found. */
 async function cardNames(): Promise<readonly string[]> {
   const { createSystemProbe } = await import("../../orchestrator/memory/measure/system-probe.ts");
   const probe = createSystemProbe();

@@ -142,6 +142,10 @@ export class OutOfMemory extends LoadFailed {
     this.wasKilled = options.wasKilled ?? false;
   }
 }
+/** A load on graphics cards failed; the next one is planned in RAM. */
+export class CardFailed extends LoadFailed {
+  static override readonly facts: ErrorFacts = { ...LoadFailed.facts, code: "card_failed", blames: "machine" };
+}
 /** The unload of a model was not confirmed: its memory counts as used. */
 export class UnloadUnconfirmed extends OrchestratorError {
   static override readonly facts: ErrorFacts = { code: "unload_unconfirmed", blames: "engine" };

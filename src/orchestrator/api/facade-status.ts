@@ -232,6 +232,11 @@ export interface MemoryEstimate {
   readonly processBytes: number;
   /** Share of such a load that the engine last put on graphics cards (0: none); absent if never observed. */
   readonly vramShare?: number;
+  /**
+   * By the number of layers on graphics cards, from 0 to all: their memory in all, and what of it each context takes. Absent
+   * if the engine doesn't let this program choose.
+   */
+  readonly byLayers?: readonly { readonly vramBytes: number; readonly contextBytes: number }[];
 }
 
 /** The parts of a load in RAM and on graphics cards with their own memory. */
@@ -239,6 +244,8 @@ export interface LoadPlacement {
   readonly ramBytes: number;
   readonly vramBytes: number;
   readonly cards: readonly { readonly name: string; readonly bytes: number }[];
+  /** Layers on cards, where this program chooses their number. */
+  readonly layers?: number;
 }
 
 export interface LoadPlan {

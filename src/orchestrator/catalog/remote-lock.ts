@@ -26,6 +26,7 @@ const contacts: ReadonlyMap<PropertyKey, boolean> = new Map<PropertyKey, boolean
     currentLoad: true,
     loaded: true,
     load: true,
+    cardFailure: false,
     unload: true,
     pull: true,
     import: true,

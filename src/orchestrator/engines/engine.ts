@@ -37,6 +37,8 @@ export interface LoadOptions {
    * else the engine's default. Must not be 0: Ollama treats such a load as an unload.
    */
   readonly keepAliveSeconds?: number;
+  /** As planned (`LoadPlacement.layers`), for an engine whose estimates have `byLayers`. */
+  readonly gpuLayers?: number;
 }
 
 /**
@@ -202,10 +204,16 @@ export interface ResidentModel {
 export interface EngineResidency extends LoadRules {
   loaded(signal: AbortSignal): Promise<readonly ResidentModel[]>;
   /**
-   * Resolves when the model is ready. Throws `LoadFailed` (`OutOfMemory` when that was the reason), `UnknownModel`.
+   * Resolves when the model is ready. Throws `LoadFailed` (`OutOfMemory` when that was the reason; `CardFailed` when it may
+   * succeed without cards, which the next load is then), `UnknownModel`.
    * Loading a loaded model is cheap.
    */
   load(model: string, options: LoadOptions, report: Report, signal: AbortSignal): Promise<ResidentModel>;
+  /**
+   * Why the next load of the model uses no graphics card, although the engine does; without a name: no load at all. Absent:
+   * its server decides.
+   */
+  cardFailure?(model?: string): string | undefined;
   /**
    * Resolves when the memory is confirmed to be free. After a timeout the adapter throws `UnloadUnconfirmed` and keeps
    * listing the model until it is gone. Unloading a model that is not loaded succeeds.

@@ -47,6 +47,12 @@ function hasCards(state: MemoryState): boolean {
 export function goalsOf(target: LoadTarget, state: MemoryState): readonly Goal[] {
   const share = target.estimate.vramShare ?? 1;
   if (!hasCards(state) || state.mayUseGpus !== true || share <= 0) return [inMemory];
+  // Without a scheduler that would unload others, only what is in the way is unloaded.
+  if (target.estimate.byLayers !== undefined)
+    return [
+      { place: "cards", unloadsOthers: false },
+      { place: "split", unloadsOthers: false },
+    ];
   const split = { place: "split", unloadsOthers: true } as const;
   if (share < 1) return [{ ...split, unloadsOthers: false }, split];
   return [{ place: "cards", unloadsOthers: false }, { place: "cards", unloadsOthers: true }, split];
@@ -57,7 +63,7 @@ export function goalsOf(target: LoadTarget, state: MemoryState): readonly Goal[]
  * beside which Ollama would find too little free memory whatever else is unloaded.
  */
 export function unloadedFor(goal: Goal, target: LoadTarget, others: readonly SlotView[]): readonly SlotView[] {
-  if (goal.place === "memory") return [];
+  if (goal.place === "memory" || target.estimate.byLayers !== undefined) return [];
   const ofEngine = others.filter(({ engine }) => engine === target.engine);
   if (goal.unloadsOthers) return ofEngine;
   return ofEngine.filter((entry) => isEvictable(entry) && hidesRoom(entry, freeForScheduler(target)));
@@ -89,22 +95,25 @@ export function limitsOf(target: LoadTarget, state: MemoryState, goal: Goal): re
   const caps: readonly Limit[] =
     cap === undefined ? [] : [{ kind: "cap", freeBytes: cap, ...exactly(own), releasedBy: releasedBytes }];
   if (goal.place === "memory") return [{ ...inRam, neededBytes: needed, passesFrom }, ...caps];
-  const scheduler = goal.unloadsOthers ? [] : schedulerLimit(target, state);
+  const scheduler = goal.unloadsOthers || estimate.byLayers !== undefined ? [] : schedulerLimit(target, state);
+  const allOnCards = estimate.byLayers === undefined ? own : (cardBytes(estimate).at(-1) ?? 0);
   if (goal.place === "cards") {
     const onCards = { kind: "cards", freeBytes: freeVram(state), releasedBy: vramOf } as const;
+    const besides = estimate.byLayers === undefined ? estimate.processBytes : own - allOnCards;
     return [
-      { ...onCards, ...exactly(own) },
+      { ...onCards, ...exactly(allOnCards) },
       ...scheduler,
-      { ...inRam, ...exactly(estimate.processBytes + state.bufferBytes) },
+      { ...inRam, ...exactly(besides + state.bufferBytes) },
       ...caps,
     ];
   }
   // RAM and cards together hold the model; the part that is never on a card, and the buffer, must fit in RAM.
-  const share = estimate.vramShare ?? 1;
+  const share = estimate.byLayers === undefined ? (estimate.vramShare ?? 1) : allOnCards / own;
+  const onCards = estimate.byLayers === undefined ? freeVram(state) : layersWithin(estimate, freeVram(state)).bytes;
   return [
     {
       kind: "both",
-      freeBytes: freeRam(state) + freeVram(state),
+      freeBytes: freeRam(state) + onCards,
       neededBytes: needed,
       passesFrom,
       releasedBy: releasedBytes,
@@ -180,6 +189,24 @@ export function loadBytes(estimate: MemoryEstimate): number {
 /** Weights, cache, state, compute buffer, process, and the margin of the estimate. */
 function ownBytes(estimate: MemoryEstimate): number {
   return Math.ceil(estimate.predictedBytes * (1 + estimate.margin)) + estimate.processBytes;
+}
+
+/** What so many layers on cards take of them, with the margin of the estimate: from none to all. */
+function cardBytes({ byLayers = [], margin }: MemoryEstimate): readonly number[] {
+  return byLayers.map(({ vramBytes }) => Math.ceil(vramBytes * (1 + margin)));
+}
+
+/** The most layers that fit into so much memory of the cards. */
+function layersWithin(
+  estimate: MemoryEstimate,
+  freeBytes: number,
+): { readonly layers: number; readonly bytes: number } {
+  const each = cardBytes(estimate);
+  const layers = Math.max(
+    0,
+    each.findLastIndex((bytes) => bytes <= freeBytes),
+  );
+  return { layers, bytes: each[layers] ?? 0 };
 }
 
 /** Free RAM: available − file-mapped bytes of loaded models − loads in progress. May be negative. */
@@ -260,6 +287,10 @@ export function placementOf(
 ): LoadPlacement | undefined {
   if (goal.place === "memory") return undefined;
   const own = loadBytes(target.estimate);
+  if (target.estimate.byLayers !== undefined) {
+    const { layers, bytes } = layersWithin(target.estimate, freeVram(state) + sum(unloaded.map(vramOf)));
+    return { ramBytes: own - bytes, vramBytes: bytes, cards: spread(bytes, cardsAfter(state, unloaded)), layers };
+  }
   const share = target.estimate.vramShare ?? 1;
   const wanted = goal.place === "cards" ? own : Math.floor(own * share);
   const vramBytes = Math.max(0, Math.min(wanted, freeVram(state) + sum(unloaded.map(vramOf))));

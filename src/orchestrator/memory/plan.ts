@@ -28,7 +28,7 @@ import {
   tightest,
   unloadedFor,
 } from "./limits.ts";
-import { formatBytes } from "../util/format-bytes.ts";
+import { counted, formatBytes } from "../util/format-bytes.ts";
 import { sizeRuleBytes } from "./predict.ts";
 import type { LoadPlan } from "../api/facade-status.ts";
 import { type EvictionCandidate, chooseEviction } from "./eviction.ts";
@@ -154,8 +154,9 @@ function replacing({ name }: SlotView, model: string): string {
   return name === model ? "it with more context" : `${model}, which has the same weights`;
 }
 
-function placementText({ ramBytes, cards }: NonNullable<LoadPlan["placement"]>): string {
+function placementText({ ramBytes, cards, layers }: NonNullable<LoadPlan["placement"]>): string {
   const parts = [
+    ...(layers === undefined ? [] : [counted(layers, "layer")]),
     ...cards.map(({ name, bytes }) => `${formatBytes(bytes)} on ${name}`),
     ...(ramBytes > 0 ? [`${formatBytes(ramBytes)} in RAM`] : []),
   ];

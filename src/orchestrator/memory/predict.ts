@@ -175,7 +175,9 @@ export function residentPart(
   model: ModelDimensions | undefined,
 ): MemoryEstimate {
   const { parts } = estimate;
-  if (parts === undefined || model === undefined || model.isEncoder) return estimate;
+  // A card's buffers are in its memory as a whole.
+  const isOnCards = estimate.byLayers !== undefined;
+  if (parts === undefined || model === undefined || model.isEncoder || isOnCards) return estimate;
   const touched = computeBytes(model, load, "sequences") / computeBytes(model, load, "batch");
   const compute = Math.ceil(parts.computeBytes * Math.min(1, touched));
   const predictedBytes = estimate.predictedBytes - parts.computeBytes + compute;

@@ -76,7 +76,7 @@ export interface MemoryState {
    * if `memory.availableBytes` is configured.
    */
   readonly gpus?: readonly GpuState[];
-  /** Whether the engine of the load uses graphics cards, as only Ollama does. */
+  /** Whether the engine of the load uses graphics cards, and nothing keeps the model off them. */
   readonly mayUseGpus?: boolean;
   /** Why the machine is slow now, one sentence each. */
   readonly warnings?: readonly string[];

@@ -132,12 +132,13 @@ export class Health {
     };
   }
 
-  /** One sentence for each engine that is stuck, or has a stuck model. */
+  /** One sentence for each engine that is stuck, has a stuck model, or can't use its graphics cards. */
   problems(): readonly string[] {
     const { inventory, slots } = this.#parts;
-    return inventory.engines.flatMap(
-      (engine) => this.#engines.get(engine)?.stuck ?? slots.ofEngine(engine).flatMap(({ stuck }) => stuck ?? []),
-    );
+    return inventory.engines.flatMap((engine) => [
+      ...[engine.residency?.cardFailure?.() ?? []].flat(),
+      ...[this.#engines.get(engine)?.stuck ?? slots.ofEngine(engine).flatMap(({ stuck }) => stuck ?? [])].flat(),
+    ]);
   }
 
   /** Probes all engines for a token, each at most every three minutes. Never throws. */

@@ -1,4 +1,4 @@
-import { LoadFailed, OrchestratorError, OutOfMemory, throwIfCancelled } from "../api/errors.ts";
+import { CardFailed, LoadFailed, OrchestratorError, OutOfMemory, throwIfCancelled } from "../api/errors.ts";
 import { advice, type NextStep } from "../api/next-step.ts";
 import type { LoadPlan } from "../api/facade-status.ts";
 import type { Report, Engine, LoadOptions } from "../engines/engine.ts";
@@ -11,6 +11,7 @@ import type { Plans, LoadAhead } from "./plans.ts";
 import { setImmediate as nextTurn } from "node:timers/promises";
 import type { LoadResult } from "../api/facade.ts";
 import { sameModel } from "../util/model-name.ts";
+import { defined } from "../util/defined.ts";
 import type { Emit } from "../api/events.ts";
 import type { KeepAlive, Pins } from "./keep-alive.ts";
 
@@ -50,6 +51,22 @@ export class Loader {
 
   /** Makes room and loads, without queueing; for a loaded model only restarts its keep-alive. */
   async load(
+    located: LocatedModel,
+    options: LoadOptions,
+    report: Report,
+    signal: AbortSignal,
+    ahead?: LoadAhead,
+  ): Promise<LoadResult> {
+    try {
+      return await this.#plannedLoad(located, options, report, signal, ahead);
+    } catch (error) {
+      if (!(error instanceof CardFailed)) throw error;
+      report({ message: `${error.message}; loading it on the processor` });
+      return await this.#plannedLoad(located, options, report, signal);
+    }
+  }
+
+  async #plannedLoad(
     located: LocatedModel,
     options: LoadOptions,
     report: Report,
@@ -101,7 +118,9 @@ export class Loader {
       report({ message: `loading ${name} (${formatBytes(plan.estimate.predictedBytes)})` });
       const attempt = async () => {
         startedAtMs = steady();
-        await engine.residency?.load(name, { ...options, ...keepAliveOption(sentSeconds) }, report, signal);
+        const gpuLayers = engine.usesCards === true ? (plan.placement?.layers ?? 0) : undefined;
+        const given = { ...options, ...keepAliveOption(sentSeconds), ...defined({ gpuLayers }) };
+        await engine.residency?.load(name, given, report, signal);
       };
       await this.#retry.run(located, plan, attempt, report, signal);
     } catch (error) {
@@ -110,8 +129,14 @@ export class Loader {
         const isOfModel = code === "load_failed" || code === "out_of_memory";
         if (isOfModel) await observations.failed(id, error);
         const steps = [error.message];
-        const decision = { kind: "fail", model: name, engine: engine.id, steps, plan } as const;
-        if (isOfModel || isDown === true) emit({ kind: "decision taken", decision });
+        const decision = {
+          kind: code === "card_failed" ? "replan" : "fail",
+          model: name,
+          engine: engine.id,
+          steps,
+          plan,
+        } as const;
+        if (isOfModel || code === "card_failed" || isDown === true) emit({ kind: "decision taken", decision });
       }
       inventory.forgetResidency(engine);
       slots.at(located).loadFailed();

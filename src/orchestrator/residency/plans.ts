@@ -109,7 +109,8 @@ export class Plans {
       resident,
       ...(isHere && {
         gpus: named(sample.gpus).map((gpu) => ({ ...gpu, reservedBytes: reserved.vramBytes[gpu.name] ?? 0 })),
-        mayUseGpus: engine.usesCards === true,
+        mayUseGpus:
+          engine.usesCards === true && (loading && engine.residency?.cardFailure?.(loading.name)) === undefined,
         warnings: pressureWarnings(sample),
       }),
     };
@@ -119,7 +120,10 @@ export class Plans {
     const { engine, model } = located;
     const { inventory, slots, estimates } = this.#parts;
     // First: the estimate requests the facts that tell which names share a slot.
-    const estimate = await estimates.of(located, contextTokens, signal);
+    const known = await estimates.of(located, contextTokens, signal);
+    // An engine that simulates its loads puts on cards what was simulated by layers, and nothing else.
+    const isInRam = engine.estimation !== undefined && known.byLayers === undefined;
+    const estimate = isInRam && engine.usesCards === true ? { ...known, vramShare: 0 } : known;
     const facts = engine.usesCards === true ? inventory.knownFacts(located) : undefined;
     const { residency } = engine;
     const schedulerBytes = facts && residency?.schedulerBytes?.(facts, residency.loadShape(facts, contextTokens));

@@ -62,7 +62,7 @@ export async function ramStatus({ inventory, loaded: memory, probe, pins }: Stat
     ),
   ]);
   const { totalBytes, availableBytes, swapTotalBytes, swapUsedBytes, gpus } = sample;
-  const warnings = pressureWarnings(sample);
+  const warnings = [...pressureWarnings(sample), ...offCards({ inventory }, loaded.flat())];
   return {
     totalBytes,
     availableBytes,
@@ -73,6 +73,15 @@ export async function ramStatus({ inventory, loaded: memory, probe, pins }: Stat
     loaded: loaded.flat(),
     sampledAt: new Date(sample.sampledAtMs).toISOString(),
   };
+}
+
+/** Why loaded models are in RAM although their engine uses cards, one sentence for each reason. */
+function offCards({ inventory }: Pick<StatusSource, "inventory">, loaded: RamStatus["loaded"]): readonly string[] {
+  const reasons = loaded.flatMap(({ name, engine: id, processor }) => {
+    const { residency } = inventory.engines.find((engine) => engine.id === id) ?? {};
+    return processor === "CPU" ? (residency?.cardFailure?.(name) ?? []) : [];
+  });
+  return [...new Set(reasons)];
 }
 
 /** Undefined for an engine that does not respond and is not expected to. */

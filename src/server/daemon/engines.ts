@@ -144,6 +144,7 @@ function createEmbedded(
   shared: NonNullable<Parameters<typeof createLlamaCppEngine>[0]["shared"]>,
 ): Engine {
   const { home, environment, log } = world;
+  const { backend = "cpu" } = settings.providers.llamaCpp;
   const inspect = inspectorOf(world, nodeExecutable);
   // Set by tests alone, which must not reach the internet.
   const testRegistry = environment["OLLM_TEST_REGISTRY"];
@@ -162,7 +163,7 @@ function createEmbedded(
   const installation = createEngineInstallation({
     enginesFolder: path.join(home, "engines"),
     lockFolder: builtFile("engine-lock"),
-    platform: { ...currentPlatform(), node: { execPath: nodeExecutable } },
+    platform: { ...currentPlatform(backend), node: { execPath: nodeExecutable } },
     environment,
     log,
     now: Date.now,
@@ -173,6 +174,7 @@ function createEmbedded(
     installation,
     childEntry: builtFile("engine-child.mjs"),
     nodeExecutable,
+    backend,
     runFolder: path.join(home, "run"),
     shared,
     threads: settings.providers.llamaCpp.threads ?? world.cores,

@@ -28,6 +28,7 @@ test("says what an error blames, and what is true of it, once", () => {
       "queue_full machine mayOtherAnswer",
       "load_failed model mayOtherAnswer startsCoolDown",
       "out_of_memory machine mayOtherAnswer startsCoolDown",
+      "card_failed machine mayOtherAnswer startsCoolDown",
       "unload_unconfirmed engine",
       "generation_failed model mayOtherAnswer startsCoolDown evidence",
       "check_failed model mayOtherAnswer evidence",

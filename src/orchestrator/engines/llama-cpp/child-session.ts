@@ -13,6 +13,10 @@ interface ChildOptions {
   /** Absolute path of node-llama-cpp's module. */
   readonly modulePath: string;
   readonly threads: number;
+  /** Default: what the binaries are for. */
+  readonly computes?: "auto" | "cpu" | "cuda" | "vulkan";
+  /** Milliseconds until llama.cpp is ready; default a minute. */
+  readonly readyLimitMs?: number | undefined;
 }
 
 /** How a child process ended. */
@@ -40,7 +44,7 @@ export class ChildGone extends Error {
 export type ChildSession = Awaited<ReturnType<typeof openChild>>;
 
 /** Importing and starting llama.cpp takes half a second on an idle machine. */
-const readyLimitMs = 60_000;
+const defaultReadyLimitMs = 60_000;
 const cancelLimitMs = 5_000;
 /** For a request with a grammar: compiling it and checking a token against it can't be interrupted. */
 const grammarCancelLimitMs = 1_000;
@@ -72,6 +76,7 @@ export async function openChild(options: ChildOptions, onStart: (pid: number) =>
   }
   if (child.pid !== undefined) onStart(child.pid);
 
+  const { readyLimitMs = defaultReadyLimitMs } = options;
   const killIn = killer(child);
   const pending = new Map<number, Pending>();
   let lastId = 0;
@@ -212,9 +217,9 @@ function countsOf({
   return promptTokens === undefined || contextTokens === undefined ? {} : { promptTokens, contextTokens };
 }
 
-function forkChild({ entry, nodeExecutable, modulePath, threads }: ChildOptions): ChildProcess {
+function forkChild({ entry, nodeExecutable, modulePath, threads, computes = "auto" }: ChildOptions): ChildProcess {
   const isPosix = process.platform !== "win32";
-  return fork(entry, [modulePath, String(process.pid), String(threads)], {
+  return fork(entry, [modulePath, String(process.pid), String(threads), computes], {
     // Prevents core dumps of gigabytes. `exec` keeps the pid and the channel.
     execPath: isPosix ? "/bin/sh" : nodeExecutable,
     execArgv: isPosix ? ["-c", 'ulimit -c 0; exec "$0" "$@"', nodeExecutable, ...nodeFlags] : nodeFlags,
@@ -235,7 +240,7 @@ export async function withinLimit<Result>(
 ): Promise<Result> {
   const late = (): never => {
     if (signal.aborted) throw new Cancelled("the engine's work was cancelled", { cause: signal.reason });
-    throw new ChildFailure("failed", message);
+    throw new ChildFailure("stalled", message);
   };
   try {
     return await within({ ms: limitMs, signal }, () => work, late);
@@ -291,7 +296,7 @@ export async function callWithStallDetection<Type extends ChildRequest["type"]>(
   } catch (error) {
     if (!hasStalled || signal.aborted) throw error;
     const seconds = Math.round(stallMs / 1_000);
-    throw new ChildFailure("failed", `its process made no progress for ${seconds} s and was ended`, {
+    throw new ChildFailure("stalled", `its process made no progress for ${seconds} s and was ended`, {
       cause: error,
     });
   } finally {

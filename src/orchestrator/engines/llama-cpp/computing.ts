@@ -1,5 +1,5 @@
 import { randomUUID } from "node:crypto";
-import { PromptTooLong, UnsupportedCapability } from "../../api/errors.ts";
+import { CardFailed, PromptTooLong, UnsupportedCapability } from "../../api/errors.ts";
 import type { ModelFacts } from "../../api/types.ts";
 import type { Engine, EngineEmbedding, LoadOptions } from "../engine.ts";
 import { type GenerationRequest, readingMs } from "../generation.ts";
@@ -47,7 +47,11 @@ export function createComputing(parts: ComputingParts): {
     let [loadMs, queueMs] = [0, 0];
     let mayShare = true;
     for (;;) {
-      const use = await models.use(loadable, options, () => undefined, signal);
+      const load = () => models.use(loadable, options, () => undefined, signal);
+      const use = await load().catch((error: unknown) => {
+        if (error instanceof CardFailed) return load();
+        throw error;
+      });
       loadMs += use.loadMs;
       try {
         const { resident } = use;
@@ -65,6 +69,7 @@ export function createComputing(parts: ComputingParts): {
         if (computed !== undefined) return { done: computed.done, loadMs, queueMs };
       } catch (error) {
         const lacksSequence = error instanceof ChildFailure && error.code === "no_sequence";
+        models.computingFailed(use.resident, error);
         if (!lacksSequence || !mayShare) throw toComputeError(name, error);
         mayShare = false;
       } finally {

@@ -1,3 +1,4 @@
+import { CardFailed } from "../../api/errors.ts";
 import type { Log } from "../../api/log.ts";
 import type { MemoryEstimate } from "../../api/facade-status.ts";
 import type { SimulatedBytes, SimulatedLoad } from "../engine.ts";
@@ -12,6 +13,7 @@ import {
 } from "./child/protocol.ts";
 import { readProcessMemory } from "./child/children-list.ts";
 import { ComputeGate } from "./compute-gate.ts";
+import { defined } from "../../util/defined.ts";
 
 const limitMs = 30_000;
 /** For a load by another engine: shorter, because the formula predicts it, too. */
@@ -26,7 +28,9 @@ const generationBytes = 8 * 1024 ** 2;
  * growth is what the model takes besides llama.cpp's buffers. Results are cached by digest and load options.
  */
 export function createEstimator(parts: {
-  readonly open: (signal: AbortSignal) => Promise<ChildSession>;
+  /** `usesCards`: throws `CardFailed` if they don't start. */
+  readonly open: (signal: AbortSignal, usesCards: boolean) => Promise<ChildSession>;
+  readonly mayUseCards: () => boolean;
   readonly now: () => number;
   readonly log: Log;
 }) {
@@ -36,12 +40,15 @@ export function createEstimator(parts: {
 
   /** Runs `read` with a new process that can answer `request`. */
   async function inProcess<Result>(
-    request: EstimateRequest,
+    bare: EstimateRequest,
     timeoutMs: number,
     signal: AbortSignal,
     read: (session: ChildSession, ask: () => Promise<EstimateDone>) => Promise<Result>,
+    isForCards = false,
   ): Promise<Result> {
-    const session = await parts.open(signal);
+    const onCards = isForCards ? await parts.open(signal, true).catch(unlessCardFailed) : undefined;
+    const session = onCards ?? (await parts.open(signal, false));
+    const request = onCards === undefined ? bare : { ...bare, isForCards };
     try {
       return await read(session, () =>
         withinLimit(
@@ -87,15 +94,22 @@ export function createEstimator(parts: {
       const batchTokens = isEmbedding ? contextTokens : Math.min(load.batchTokens, contextTokens);
       const shape = { contextTokens, sequences: 1, batchTokens, isEmbedding };
       const request = { type: "estimate", file, useMmap, ...shape, withVocabulary: true } as const;
-      const key = `${digest} ${contextTokens} ${useMmap}`;
+      const isForCards = parts.mayUseCards();
+      const key = `${digest} ${contextTokens} ${useMmap} ${isForCards}`;
       return once(estimates, key, file, signal, () =>
-        inProcess(request, limitMs, signal, async (session, ask) => {
-          const base = await readProcessMemory(session.pid);
-          const done = await ask();
-          const otherBytes = (done.vocabularyBytes ?? 0) + generationBytes;
-          const baseBytes = base ? base.anonymousBytes + base.mappedBytes : usualBaseBytes;
-          return toEstimate(done, contextTokens, otherBytes, baseBytes);
-        }),
+        inProcess(
+          request,
+          limitMs,
+          signal,
+          async (session, ask) => {
+            const base = await readProcessMemory(session.pid);
+            const done = await ask();
+            const otherBytes = (done.vocabularyBytes ?? 0) + generationBytes;
+            const baseBytes = base ? base.anonymousBytes + base.mappedBytes : usualBaseBytes;
+            return toEstimate(done, contextTokens, otherBytes, baseBytes);
+          },
+          isForCards,
+        ),
       );
     },
     /** Returns the size of llama.cpp's buffers for a load by another engine. */
@@ -133,7 +147,12 @@ function toEstimate(
     margin: simulatedMargin,
     parts: { weightsBytes, ...splitContext(done, contextTokens), otherBytes },
     processBytes,
+    ...defined({ byLayers: done.byLayers }),
   };
+}
+
+function unlessCardFailed(error: unknown): undefined {
+  if (!(error instanceof CardFailed)) throw error;
 }
 
 /** Separates cache and compute by comparing two contexts: the cache grows with the context, compute hardly does. */

@@ -1,5 +1,6 @@
 import {
   Cancelled,
+  CardFailed,
   ConnectionLost,
   EngineNotInstalled,
   GenerationFailed,
@@ -11,6 +12,9 @@ import {
   UnknownModel,
 } from "../../api/errors.ts";
 import { crashReasonIn, allocationBytesIn, outOfMemorySteps, mentionsOutOfMemory } from "../out-of-memory.ts";
+import type { Log } from "../../api/log.ts";
+import { sameModel } from "../../util/model-name.ts";
+import { type Backend, backendNames } from "./install/platform.ts";
 import { nearestNames } from "../../util/nearest.ts";
 import { advice, type NextStep } from "../../api/next-step.ts";
 import { ChildFailure, loadErrorIn } from "./child/failure.ts";
@@ -104,6 +108,7 @@ export function toComputeError(model: string, error: unknown): Error {
       return unsupportedSchema(error.message, error);
     case "load_failed":
     case "no_sequence":
+    case "stalled":
     case "failed":
       return new GenerationFailed(`${model} failed: ${error.message}`, {
         next: [{ step: "retry" }, { step: "chooseModel" }],
@@ -155,4 +160,43 @@ export const notInstalledMessage = "the embedded engine is not installed yet";
 
 export function notInstalled(downloadBytes: number): EngineNotInstalled {
   return new EngineNotInstalled(notInstalledMessage, { next: { step: "installEngine", downloadBytes } });
+}
+
+/** How long a model that a card had no room for stays in RAM. */
+const retryMs = 10 * 60_000;
+
+/**
+ * What failed on the graphics cards. A driver that didn't start, or hung, isn't tried again by this engine: each try may
+ * take a minute. A model that failed is, after ten minutes.
+ */
+export function createCards(parts: { readonly backend: Backend; readonly now: () => number; readonly log: Log }) {
+  const { backend, now, log } = parts;
+  const models = new Map<string, { readonly reason: string; readonly untilMs: number }>();
+  let driver: string | undefined;
+
+  const failed = (reason: string, where: string): CardFailed => {
+    const text = `${backendNames[backend]} failed${where}: ${reason}`;
+    log.warn(`engine: ${text}; the processor computes instead`);
+    return new CardFailed(text, { next: { step: "retry" } });
+  };
+  return {
+    backend,
+    isUsable: () => backend !== "cpu" && driver === undefined,
+    /** Why that model isn't put on a card; without a name, why none is. */
+    failureOf(model?: string): string | undefined {
+      if (backend === "cpu") return undefined;
+      const known = model && [...models].find(([name]) => sameModel(name, model))?.[1];
+      return driver ?? (known && known.untilMs > now() ? known.reason : undefined);
+    },
+    driverFailed(reason: string): CardFailed {
+      const error = failed(reason, "");
+      driver = error.message;
+      return error;
+    },
+    modelFailed(model: string, reason: string): CardFailed {
+      const error = failed(reason, ` with ${model}`);
+      models.set(model, { reason: error.message, untilMs: now() + retryMs });
+      return error;
+    },
+  };
 }

@@ -1,5 +1,5 @@
 import { basename, join } from "node:path";
-import { EngineNotInstalled, LoadFailed, throwIfCancelled } from "../../api/errors.ts";
+import { CardFailed, EngineNotInstalled, LoadFailed, throwIfCancelled } from "../../api/errors.ts";
 import type { Log } from "../../api/log.ts";
 import type { InstalledModel, ModelFacts } from "../../api/types.ts";
 import type {
@@ -13,13 +13,14 @@ import type {
 import { incompatibilityOf } from "../gguf/compatibility.ts";
 import { factsFromHeader } from "../gguf/facts.ts";
 import type { GgufHeader, InspectGguf } from "../gguf/header.ts";
-import { type ChildSession, openChild } from "./child-session.ts";
+import { ChildFailure } from "./child/failure.ts";
+import { ChildGone, type ChildSession, openChild } from "./child-session.ts";
 import { type ChildrenList, createChildrenList } from "./child/children-list.ts";
 import { ComputeGate } from "./compute-gate.ts";
 import { createComputing } from "./computing.ts";
 import { createEstimator } from "./estimator.ts";
-import { notInstalled, notInstalledMessage, unknownModel, unsupported } from "./failures.ts";
-import { engineVersion } from "./install/platform.ts";
+import { causeOf, createCards, notInstalled, notInstalledMessage, unknownModel, unsupported } from "./failures.ts";
+import { type Backend, engineVersion } from "./install/platform.ts";
 import { type Loadable, Models } from "./models.ts";
 import { embeddedLoadRules, loadRequestFor, readParameters } from "./prepare-request.ts";
 import type { ModelStore } from "./store/model-store.ts";
@@ -40,6 +41,10 @@ interface LlamaCppOptions {
   readonly nodeExecutable: string;
   /** `OLLM_HOME/run`: stores the list of child processes. */
   readonly runFolder: string;
+  /** `providers.llamaCpp.backend`; default the processor. */
+  readonly backend?: Backend;
+  /** Milliseconds that the cards may take to start; default a minute. */
+  readonly cardLimitMs?: number;
   /** Cores that all models together may use. */
   readonly threads: number;
   /**
@@ -73,11 +78,14 @@ const defaultStallMs = 300_000;
 export function createLlamaCppEngine(options: LlamaCppOptions): Engine {
   const { store, inspect, installation, now, steady = now, log } = options;
   const gate = options.shared?.gate ?? new ComputeGate(steady);
-  const processes = new Processes(options);
-  const open = (signal: AbortSignal) => processes.open(signal);
-  const estimator = createEstimator({ open, now: steady, log });
+  const { backend = "cpu" } = options;
+  const cards = createCards({ backend, now: steady, log });
+  const processes = new Processes(options, cards);
+  const open = (signal: AbortSignal, usesCards = false) => processes.open(signal, usesCards);
+  const estimator = createEstimator({ open, mayUseCards: cards.isUsable, now: steady, log });
   const models = new Models({
     open,
+    cards,
     gate,
     now,
     steady,
@@ -105,15 +113,18 @@ export function createLlamaCppEngine(options: LlamaCppOptions): Engine {
     id: "llama-cpp",
     kind: "llama-cpp",
     isPrivate: true,
-    // The binaries of Apple silicon use Metal, all others the CPU (`binaryPackages`).
-    processor: process.platform === "darwin" && process.arch === "arm64" ? "GPU" : "CPU",
+    // The binaries of Apple silicon use Metal (`binaryPackages`).
+    ...(backend === "cpu"
+      ? { processor: process.platform === "darwin" && process.arch === "arm64" ? ("GPU" as const) : ("CPU" as const) }
+      : { usesCards: true as const }),
     pausesAnswers: true,
     trust: "local",
     memoryDomain: "local",
     address: "embedded",
     async health() {
       const isInstalled = await installation.isInstalled().catch(() => false);
-      if (isInstalled) return { isReachable: true, version: engineVersion };
+      const message = cards.failureOf();
+      if (isInstalled) return { isReachable: true, version: engineVersion, ...defined({ message }) };
       return { isReachable: false, message: notInstalledMessage };
     },
     async list(signal) {
@@ -127,7 +138,7 @@ export function createLlamaCppEngine(options: LlamaCppOptions): Engine {
     },
     generate,
     library: libraryOf(store, models),
-    residency: residencyOf(store, models, prepare),
+    residency: { ...residencyOf(store, models, prepare), cardFailure: cards.failureOf },
     embedding: { embed },
     tokenizer: createTokenizer({ models, open, prepare, find: store.find, now: steady, stallMs, log }),
     estimation: estimationOf(options, estimator, prepare),
@@ -142,21 +153,33 @@ export function createLlamaCppEngine(options: LlamaCppOptions): Engine {
 
 type Prepare = (model: string, signal: AbortSignal) => Promise<Loadable & { readonly facts: ModelFacts }>;
 
+function startFailure(error: ChildFailure | ChildGone): string {
+  return error instanceof ChildGone ? `its process ended ${causeOf(error.end)}` : error.message;
+}
+
 /** The child processes of this engine, listed on disk so that the next daemon ends those of a killed one. */
 class Processes {
   readonly #options: LlamaCppOptions;
+  readonly #cards: ReturnType<typeof createCards>;
   readonly #children: ChildrenList;
   readonly #sessions = new Set<ChildSession>();
   readonly #closing = new AbortController();
   #reaped: Promise<number> | undefined;
 
-  constructor(options: LlamaCppOptions) {
+  constructor(options: LlamaCppOptions, cards: ReturnType<typeof createCards>) {
     this.#options = options;
+    this.#cards = cards;
     this.#children = options.shared?.children ?? createChildrenList(options.runFolder, options.log);
   }
 
-  async open(signal: AbortSignal): Promise<ChildSession> {
-    const { childEntry: entry, nodeExecutable, installation, threads, log, runFolder } = this.#options;
+  /** `usesCards`: throws `CardFailed` if they don't start. */
+  async open(signal: AbortSignal, usesCards: boolean): Promise<ChildSession> {
+    const { childEntry: entry, nodeExecutable, installation, threads, log, runFolder, cardLimitMs } = this.#options;
+    const { backend, failureOf, driverFailed } = this.#cards;
+    const known = usesCards ? failureOf() : undefined;
+    if (known !== undefined) throw new CardFailed(known);
+    const computes = usesCards ? backend : backend === "cpu" ? "auto" : "cpu";
+    const readyLimitMs = usesCards ? cardLimitMs : undefined;
     const modulePath = await installation.modulePath();
     if (modulePath === undefined) throw notInstalled(installation.downloadBytes);
     await (this.#reaped ??= this.#children.reapOrphans());
@@ -171,7 +194,8 @@ class Processes {
     const forget = () => this.#children.remove(startedPid).catch(noteFailure);
     try {
       const untilClosed = AbortSignal.any([signal, this.#closing.signal]);
-      const session = await openChild({ entry, nodeExecutable, modulePath, threads }, started, untilClosed);
+      const given = { entry, nodeExecutable, modulePath, threads, computes, readyLimitMs } as const;
+      const session = await openChild(given, started, untilClosed);
       this.#sessions.add(session);
       void session.ended.then(() => {
         this.#sessions.delete(session);
@@ -181,7 +205,8 @@ class Processes {
       return session;
     } catch (error) {
       await forget();
-      throw error;
+      const isOfCards = usesCards && (error instanceof ChildFailure || error instanceof ChildGone);
+      throw isOfCards ? driverFailed(startFailure(error)) : error;
     }
   }
 
@@ -209,7 +234,7 @@ async function find(store: ModelStore, model: string): Promise<StoredModel> {
 
 /** Reads the model's header. Throws `LoadFailed` for a model that the embedded engine does not support. */
 async function prepared(
-  { store, inspect, installation, threads, promptsFolder }: LlamaCppOptions,
+  { store, inspect, installation, threads, promptsFolder, backend = "cpu" }: LlamaCppOptions,
   model: string,
   signal: AbortSignal,
 ): ReturnType<Prepare> {
@@ -222,8 +247,8 @@ async function prepared(
   if (incompatibility !== undefined) throw unsupported(stored.name, incompatibility.reason, incompatibility.next);
   const facts = factsOf(stored, header);
   const isEmbedding = isEmbeddingModel(facts);
-  const request = ({ contextTokens }: LoadOptions) =>
-    loadRequestFor({ stored, header, isEmbedding, contextTokens, threads, promptsFolder });
+  const request = ({ contextTokens, gpuLayers = 0 }: LoadOptions) =>
+    loadRequestFor({ stored, header, isEmbedding, contextTokens, threads, promptsFolder, backend, gpuLayers });
   return { stored, header, facts, request };
 }
 

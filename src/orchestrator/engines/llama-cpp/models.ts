@@ -1,6 +1,6 @@
 import { basename } from "node:path";
 import { setImmediate as nextTurn } from "node:timers/promises";
-import { LoadFailed, UnloadUnconfirmed } from "../../api/errors.ts";
+import { CardFailed, LoadFailed, UnloadUnconfirmed } from "../../api/errors.ts";
 import type { Log } from "../../api/log.ts";
 import { advice } from "../../api/next-step.ts";
 import type { MemoryEstimate } from "../../api/facade-status.ts";
@@ -9,11 +9,12 @@ import { JoinedWork } from "../../util/joined-work.ts";
 import { sameModel } from "../../util/model-name.ts";
 import type { LoadOptions, Report, ResidentModel } from "../engine.ts";
 import type { GgufHeader } from "../gguf/header.ts";
-import { type ChildSession, withinLimit } from "./child-session.ts";
+import { ChildGone, type ChildSession, withinLimit } from "./child-session.ts";
 import type { LoadRequest } from "./child/protocol.ts";
 import { type ProcessMemory, readProcessMemory } from "./child/children-list.ts";
 import type { ComputeGate } from "./compute-gate.ts";
-import { causeOf, toLoadError } from "./failures.ts";
+import { ChildFailure } from "./child/failure.ts";
+import { causeOf, type createCards, toLoadError } from "./failures.ts";
 import type { StoredModel } from "./store/reader.ts";
 import { within } from "../../util/timers.ts";
 
@@ -28,6 +29,8 @@ export interface Resident {
   readonly stored: StoredModel;
   readonly session: ChildSession;
   readonly contextTokens: number;
+  /** Layers on graphics cards. */
+  readonly gpuLayers: number;
   readonly loadMs: number;
   /** Conversations in its cache, as its last answer reported. */
   sequences: number;
@@ -44,6 +47,8 @@ interface Use {
 
 interface Entry extends Resident {
   readonly request: LoadRequest;
+  /** What it takes of the cards. */
+  readonly onCards: NonNullable<MemoryEstimate["byLayers"]>[number] | undefined;
   users: number;
   /** A caller has used it, so its idle timeout ends it. */
   wasUsed: boolean;
@@ -59,7 +64,9 @@ interface PendingLoad {
 }
 
 interface ModelsParts {
-  readonly open: (signal: AbortSignal) => Promise<ChildSession>;
+  /** `usesCards`: throws `CardFailed` if they don't start. */
+  readonly open: (signal: AbortSignal, usesCards: boolean) => Promise<ChildSession>;
+  readonly cards: ReturnType<typeof createCards>;
   readonly gate: ComputeGate;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
@@ -91,6 +98,8 @@ export class Models {
   readonly #loads = new Map<string, PendingLoad>();
   /** Processes that were killed and have not ended: unused, but their memory counts. */
   readonly #unconfirmed = new Set<Entry>();
+  /** Layers on cards of the last planned load, for one that is repeated without a plan. */
+  readonly #layers = new Map<string, number>();
   #isClosed = false;
 
   constructor(parts: ModelsParts) {
@@ -164,10 +173,13 @@ export class Models {
     const startedAt = this.#parts.steady();
     const limitMs = this.#parts.loadLimitMs(header.weightsBytes);
     let session: ChildSession | undefined;
+    if (options.gpuLayers !== undefined) this.#layers.set(slot, options.gpuLayers);
+    const isOffCards = this.#parts.cards.failureOf(name) !== undefined;
+    const gpuLayers = isOffCards ? 0 : (this.#layers.get(slot) ?? 0);
     try {
       report({ message: `loading ${name}`, completedBytes: 0, totalBytes: header.weightsBytes });
-      session = await this.#parts.open(signal);
-      const loadRequest = request(options);
+      session = await this.#parts.open(signal, gpuLayers > 0);
+      const loadRequest = request({ ...options, gpuLayers });
       const loading = session.call(
         loadRequest,
         (event) => {
@@ -188,6 +200,8 @@ export class Models {
         stored,
         session,
         contextTokens: loadRequest.contextTokens,
+        gpuLayers,
+        onCards: gpuLayers === 0 ? undefined : await this.#onCards(stored, loadRequest),
         loadMs: this.#parts.steady() - startedAt,
         sequences: 1,
         request: loadRequest,
@@ -202,8 +216,22 @@ export class Models {
       });
     } catch (error) {
       await session?.stop();
-      throw toLoadError(name, error);
+      const failure = toLoadError(name, error);
+      if (gpuLayers === 0 || signal.aborted || failure instanceof CardFailed) throw failure;
+      // A load that hung shows that the driver does.
+      const isHanging = error instanceof ChildFailure && error.code === "stalled";
+      const { cards } = this.#parts;
+      throw isHanging ? cards.driverFailed(failure.message) : cards.modelFailed(name, failure.message);
     }
+  }
+
+  /** Keeps a model off the cards after its process crashed there, and all models after one hung. */
+  computingFailed({ stored, gpuLayers }: Resident, error: unknown): void {
+    if (gpuLayers === 0) return;
+    const { cards } = this.#parts;
+    if (error instanceof ChildGone && !error.end.wasStopped)
+      cards.modelFailed(stored.name, `its process ended ${causeOf(error.end)}`);
+    else if (error instanceof ChildFailure && error.code === "stalled") cards.driverFailed(error.message);
   }
 
   #startLoad(loadable: Loadable, options: LoadOptions): PendingLoad {
@@ -296,17 +324,25 @@ export class Models {
   async #describe(entry: Entry): Promise<ResidentModel> {
     const { stored, session } = entry;
     const memory = await readProcessMemory(session.pid);
-    const size = memory === undefined ? await this.#expectedSize(entry) : measuredSize(memory);
+    const { onCards, sequences } = entry;
+    const vramBytes = onCards === undefined ? 0 : onCards.vramBytes + onCards.contextBytes * (sequences - 1);
+    const size = memory === undefined ? await this.#expectedSize(entry) : measuredSize(memory, vramBytes);
     return {
       name: stored.name,
       digest: stored.digest,
       ...size,
-      vramBytes: 0,
+      vramBytes,
       contextTokens: entry.contextTokens,
       loadMs: entry.loadMs,
       ...(entry.lastPrompt && { lastPrompt: entry.lastPrompt }),
       ...(entry.expiresAtMs === undefined ? {} : { expiresAt: this.#isoOf(entry.expiresAtMs) }),
     };
+  }
+
+  /** As simulated before the load: drivers report no process's share, and the simulation is what llama.cpp allocates. */
+  async #onCards(stored: StoredModel, request: LoadRequest): Promise<Entry["onCards"]> {
+    const estimate = await this.#parts.estimate(stored, request).catch(() => undefined);
+    return estimate?.byLayers?.[request.gpuLayers];
   }
 
   /** For systems that don't report a process's memory. */
@@ -341,9 +377,9 @@ function nameOf(found: Entry | PendingLoad): string {
 }
 
 /** Size of the whole process: ending it also frees the memory of llama.cpp and Node. */
-function measuredSize({
-  anonymousBytes,
-  mappedBytes,
-}: ProcessMemory): Pick<ResidentModel, "sizeBytes" | "mappedBytes"> {
-  return { sizeBytes: anonymousBytes + mappedBytes, mappedBytes };
+function measuredSize(
+  { anonymousBytes, mappedBytes }: ProcessMemory,
+  vramBytes: number,
+): Pick<ResidentModel, "sizeBytes" | "mappedBytes"> {
+  return { sizeBytes: anonymousBytes + mappedBytes + vramBytes, mappedBytes };
 }

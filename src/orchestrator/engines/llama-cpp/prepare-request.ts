@@ -7,7 +7,7 @@ import type { GenerationRequest } from "../generation.ts";
 import type { GgufHeader } from "../gguf/header.ts";
 import type { ChildSampling, GenerateRequest, LoadRequest } from "./child/protocol.ts";
 import { keyOf, speedsFileOf } from "./child/speeds.ts";
-import { engineVersion } from "./install/platform.ts";
+import { type Backend, engineVersion } from "./install/platform.ts";
 import type { StoredModel } from "./store/reader.ts";
 import { defined } from "../../util/defined.ts";
 
@@ -124,12 +124,18 @@ interface LoadParts {
   readonly isEmbedding: boolean;
   readonly contextTokens: number;
   readonly threads: number;
+  readonly backend?: Backend;
+  /** Default: none. */
+  readonly gpuLayers?: number;
   /** For the prompts of all models. */
   readonly promptsFolder: string;
 }
 
 /** Returns the child's load request for a file and the requested options. */
 export function loadRequestFor({ stored, header, isEmbedding, contextTokens, ...parts }: LoadParts): LoadRequest {
+  const { backend, gpuLayers = 0 } = parts;
+  // A state that a card computed is not one of the processor, and speeds depend on how much the card does.
+  const [states, speeds] = gpuLayers === 0 ? ["", ""] : [`-${backend}`, `-${backend}-${gpuLayers}`];
   return {
     type: "load",
     file: stored.weightsFile,
@@ -138,9 +144,10 @@ export function loadRequestFor({ stored, header, isEmbedding, contextTokens, ...
     contextTokens,
     batchTokens,
     isEmbedding,
+    gpuLayers,
     threads: parts.threads,
-    promptFolder: join(parts.promptsFolder, keyOf(stored, engineVersion)),
-    speedsFile: speedsFileOf(dirname(parts.promptsFolder), stored, engineVersion),
+    promptFolder: join(parts.promptsFolder, keyOf(stored, `${engineVersion}${states}`)),
+    speedsFile: speedsFileOf(dirname(parts.promptsFolder), stored, `${engineVersion}${speeds}`),
   };
 }
 

@@ -1,6 +1,8 @@
+import { createLog } from "../../../../src/orchestrator/api/log.ts";
 import { describe, expect, it } from "vitest";
 import { Cancelled } from "../../../../src/orchestrator/api/errors.ts";
 import type { ChildSession } from "../../../../src/orchestrator/engines/llama-cpp/child-session.ts";
+import { createCards } from "../../../../src/orchestrator/engines/llama-cpp/failures.ts";
 import { ComputeGate } from "../../../../src/orchestrator/engines/llama-cpp/compute-gate.ts";
 import { Models, type Loadable } from "../../../../src/orchestrator/engines/llama-cpp/models.ts";
 
@@ -36,6 +38,7 @@ function start() {
   const models = new Models({
     open: async () => session,
     gate: new ComputeGate(() => 0),
+    cards: createCards({ backend: "cpu", now: () => 0, log: createLog("silent", () => undefined) }),
     now: () => 0,
     steady: () => 0,
     stopLimitMs: 1_000,

@@ -10,7 +10,7 @@ import { createModelStore } from "../../../../src/orchestrator/engines/llama-cpp
 import { engineLimitMs, installedEngine } from "../../../support/engine.ts";
 import { writeTinyGguf } from "../../../support/tiny-gguf.ts";
 
-type LlamaCppOptions = Parameters<typeof createLlamaCppEngine>[0];
+export type LlamaCppOptions = Parameters<typeof createLlamaCppEngine>[0];
 
 export { isRunning } from "../../../support/is-running.ts";
 

@@ -4,7 +4,7 @@ import type { StoredModel } from "../../../../src/orchestrator/engines/llama-cpp
 import { summaryOf } from "../../../support/tensor-summary.ts";
 
 const stored = { weightsFile: "/w.gguf", digest: "sha256:abc", adapterFiles: ["/a.gguf"] } as unknown as StoredModel;
-const requestFor = (types: readonly string[]) =>
+const requestFor = (types: readonly string[], more: Partial<Parameters<typeof loadRequestFor>[0]> = {}) =>
   loadRequestFor({
     stored,
     header: {
@@ -18,6 +18,7 @@ const requestFor = (types: readonly string[]) =>
     contextTokens: 4_096,
     threads: 4,
     promptsFolder: "/prompts",
+    ...more,
   });
 
 describe("a load", () => {
@@ -29,6 +30,18 @@ describe("a load", () => {
   );
   it.each(["F32", "BF16", "Q5_0", "IQ3_S"])("maps %s", (type) => {
     expect(requestFor(["F32", type]).useMmap).toBe(true);
+  });
+  it("keeps states and speeds of a card apart from those of the processor", () => {
+    const keys = (backend: "cuda" | "vulkan", gpuLayers: number) => {
+      const { promptFolder, speedsFile } = requestFor(["F32"], { backend, gpuLayers });
+      return [promptFolder, speedsFile];
+    };
+    const onProcessor = [requestFor(["F32"]).promptFolder, requestFor(["F32"]).speedsFile];
+    expect(keys("cuda", 0)).toEqual(onProcessor);
+    const all = [onProcessor, keys("cuda", 3), keys("vulkan", 3)].flat();
+    expect(new Set(all).size).toBe(6);
+    expect(keys("cuda", 4)[0]).toBe(keys("cuda", 3)[0]);
+    expect(keys("cuda", 4)[1]).not.toBe(keys("cuda", 3)[1]);
   });
   it("includes adapters", () => {
     expect(requestFor(["F32"]).adapterFiles).toEqual(["/a.gguf"]);

@@ -1,3 +1,4 @@
+import { createLog } from "../../../../src/orchestrator/api/log.ts";
 import { describe, expect, it } from "vitest";
 import { OutOfMemory, UnloadUnconfirmed } from "../../../../src/orchestrator/api/errors.ts";
 import {
@@ -6,6 +7,7 @@ import {
   type ChildSession,
 } from "../../../../src/orchestrator/engines/llama-cpp/child-session.ts";
 import { ChildFailure } from "../../../../src/orchestrator/engines/llama-cpp/child/failure.ts";
+import { createCards } from "../../../../src/orchestrator/engines/llama-cpp/failures.ts";
 import { ComputeGate } from "../../../../src/orchestrator/engines/llama-cpp/compute-gate.ts";
 import { Models, type Loadable } from "../../../../src/orchestrator/engines/llama-cpp/models.ts";
 
@@ -29,6 +31,7 @@ function models(opened: ChildSession, clock: { wallMs: number; steadyMs: number 
   const created = new Models({
     open: () => Promise.resolve(opened),
     gate: new ComputeGate(() => clock.steadyMs),
+    cards: createCards({ backend: "cpu", now: () => clock.steadyMs, log: createLog("silent", () => undefined) }),
     now: () => clock.wallMs,
     steady: () => clock.steadyMs,
     log: { debug: () => undefined, info: () => undefined, warn: (line) => warnings.push(line) },

@@ -11,6 +11,7 @@ import type {
   ContextSequence,
   EmbeddingContext,
   GgufFileInfo,
+  GgufInsights,
   Llama,
   LlamaModel,
   NodeLlamaCpp,
@@ -59,6 +60,7 @@ export async function loadModel(
   const model = await llama.loadModel({
     modelPath: request.file,
     useMmap: request.useMmap,
+    gpuLayers: request.gpuLayers,
     loadSignal: signal,
     onLoadProgress(fraction) {
       const percent = Math.floor(fraction * 100);
@@ -234,34 +236,60 @@ export async function estimate(
   // Like a load: all layers are on the GPU if there is one.
   const gpuLayers = llama.gpu === false ? 0 : insights.totalLayers + 1;
   const cacheType = cacheTypeNumbers[request.cacheType ?? "f16"];
-  const contextBytes = async (contextTokens: number) =>
-    sum(
-      await insights.estimateContextResourceRequirementsV2({
-        contextSize: contextTokens,
-        modelGpuLayers: gpuLayers,
-        batchSize: Math.min(request.batchTokens, contextTokens * request.sequences),
-        sequences: request.sequences,
-        isEmbeddingContext: isEmbedding,
-        flashAttention: hasFlashAttention ?? "auto",
-        useMmap,
-        kvCacheKeyType: cacheType,
-        kvCacheValueType: cacheType,
-      }),
-    );
+  const contextOf = (contextTokens: number, layers: number) =>
+    insights.estimateContextResourceRequirementsV2({
+      contextSize: contextTokens,
+      modelGpuLayers: layers,
+      batchSize: Math.min(request.batchTokens, contextTokens * request.sequences),
+      sequences: request.sequences,
+      isEmbeddingContext: isEmbedding,
+      flashAttention: hasFlashAttention ?? "auto",
+      useMmap,
+      kvCacheKeyType: cacheType,
+      kvCacheValueType: cacheType,
+    });
+  const contextBytes = async (contextTokens: number) => sum(await contextOf(contextTokens, gpuLayers));
   // The smallest context with the same batch: besides its small cache it takes only compute.
   const batchPerSequence = Math.ceil(request.batchTokens / request.sequences);
   const smallestContextTokens = Math.max(1, Math.ceil(batchPerSequence / stepTokens)) * stepTokens;
   const weightsBytes = sum(await insights.estimateModelResourceRequirementsV2({ gpuLayers, useMmap }));
+  const context = async (layers: number) => (await contextOf(request.contextTokens, layers)).gpuVram;
+  const byLayers = request.isForCards === true ? await vramByLayers(insights, useMmap, context) : undefined;
   const done = {
     weightsBytes,
     contextBytes: await contextBytes(request.contextTokens),
     smallestContextBytes: await contextBytes(smallestContextTokens),
     smallestContextTokens,
-    ...defined({ vocabularyBytes }),
+    ...defined({ vocabularyBytes, byLayers }),
   };
   const fallback = logLines().find((line) => line.includes("Falling back to estimation heuristic"));
   if (fallback !== undefined) throw new ChildFailure("failed", fallback);
   return done;
+}
+
+/**
+ * Memory of cards by the number of layers on them. A simulation of weights takes up to a second, so two are made, and what
+ * stands between is the sizes of tensors. A context grows by equal layers.
+ */
+async function vramByLayers(
+  insights: GgufInsights,
+  useMmap: boolean,
+  contextOf: (layers: number) => Promise<number>,
+): Promise<NonNullable<EstimateDone["byLayers"]>> {
+  const all = insights.totalLayers;
+  const weightsAt = async (gpuLayers: number) =>
+    (await insights.estimateModelResourceRequirementsV2({ gpuLayers, useMmap })).gpuVram;
+  const tensorsAt = (gpuLayers: number) => insights.estimateModelResourceRequirements({ gpuLayers, useMmap }).gpuVram;
+  const [first, last] = [await weightsAt(1), await weightsAt(all)];
+  const [firstContext, midContext, lastContext] = [await contextOf(1), await contextOf(all - 1), await contextOf(all)];
+  const perLayer = all > 2 ? Math.max(0, midContext - firstContext) / (all - 2) : 0;
+  return Array.from({ length: all + 1 }, (_, layers) => {
+    if (layers === 0) return { vramBytes: 0, contextBytes: 0 };
+    const isAll = layers === all;
+    const weights = isAll ? last : first + Math.max(0, tensorsAt(layers) - tensorsAt(1));
+    const contextBytes = Math.ceil(isAll ? lastContext : firstContext + perLayer * (layers - 1));
+    return { vramBytes: Math.ceil(weights) + contextBytes, contextBytes };
+  });
 }
 
 const readHeader = (library: NodeLlamaCpp, file: string): Promise<GgufFileInfo> =>

@@ -1,7 +1,9 @@
 /**
  * Entry of an engine process, which runs one model or one estimate, so that a corrupt file or a crash of llama.cpp never
- * reaches the server. Arguments: absolute path of node-llama-cpp's module, pid of the daemon, threads.
+ * reaches the server. Arguments: absolute path of node-llama-cpp's module, pid of the daemon, threads, and what computes:
+ * `cpu`, `auto` (as the binaries do), or a card by `cuda` or `vulkan`.
  */
+import { dirname, join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { Worker } from "node:worker_threads";
 import { ChildFailure, createLogRing, loadErrorIn } from "./failure.ts";
@@ -35,7 +37,7 @@ function watchDaemon(daemonPid: number): void {
   worker.unref();
 }
 
-const [modulePath = "", daemonPid = "", threads = "1"] = process.argv.slice(2);
+const [modulePath = "", daemonPid = "", threads = "1", computes = "auto"] = process.argv.slice(2);
 const log = createLogRing();
 const running = new Map<number, { readonly controller: AbortController; readonly pause: Pause }>();
 let model: ChildModel | undefined;
@@ -56,7 +58,9 @@ function send(reply: ChildReply): void {
 
 async function open(): Promise<{ readonly library: NodeLlamaCpp; readonly llama: Llama }> {
   const library = (await import(pathToFileURL(modulePath).href)) as NodeLlamaCpp;
-  const llama = await library.getLlama({
+  const card = computes === "cuda" || computes === "vulkan" ? computes : undefined;
+  const starting = library.getLlama({
+    gpu: card ?? (computes === "cpu" ? false : "auto"),
     build: "never",
     skipDownload: true,
     progressLogs: false,
@@ -69,7 +73,27 @@ async function open(): Promise<{ readonly library: NodeLlamaCpp; readonly llama:
       process.stderr.write(line);
     },
   });
+  if (card === undefined) return { library, llama: await starting };
+  const llama = await starting.catch((error: unknown) => {
+    throw new Error(whyNotLoaded(card) ?? messageOf(error), { cause: error });
+  });
+  // Vulkan also starts without a card.
+  if (llama.gpu !== card || (await llama.getVramState()).total === 0) throw new Error("it found no graphics card");
   return { library, llama };
+}
+
+/** What the system's loader says of a card's library, which node-llama-cpp keeps to itself: `libcudart.so.13: cannot open …`. */
+function whyNotLoaded(card: string): string | undefined {
+  const isWindows = process.platform === "win32";
+  const name = `${isWindows ? "win" : process.platform}-${process.arch}-${card}`;
+  const file = isWindows ? `ggml-${card}.dll` : `libggml-${card}.so`;
+  try {
+    process.dlopen({ exports: {} }, join(dirname(modulePath), "../../@node-llama-cpp", name, "bins", name, file));
+  } catch (error) {
+    const text = messageOf(error).split("\n")[0];
+    return /did not self-register/.test(text ?? "") ? undefined : text;
+  }
+  return undefined;
 }
 
 const opened = open();

@@ -6,6 +6,8 @@ export type Token = number & { readonly __token: never };
 
 export interface NodeLlamaCpp {
   getLlama(options: {
+    /** Default: `auto`. */
+    gpu?: "auto" | "cuda" | "vulkan" | false;
     build: "never";
     skipDownload: true;
     progressLogs: false;
@@ -33,8 +35,11 @@ export interface Llama {
   /** `false` without a GPU. */
   readonly gpu: string | false;
   maxThreads: number;
+  /** Bytes of all graphics cards. */
+  getVramState(): Promise<{ readonly total: number }>;
   loadModel(options: {
     modelPath: string;
+    gpuLayers?: number;
     useMmap?: boolean;
     vocabOnly?: boolean;
     loadSignal?: AbortSignal;
@@ -48,8 +53,11 @@ export interface Grammar {
   readonly trimWhitespaceSuffix: boolean;
 }
 
-interface GgufInsights {
+export interface GgufInsights {
+  /** The last one is the output layer, which is the first on a card. */
   readonly totalLayers: number;
+  /** From the sizes of the tensors. */
+  estimateModelResourceRequirements(options: { gpuLayers: number; useMmap: boolean }): Requirements;
   estimateModelResourceRequirementsV2(options: { gpuLayers: number; useMmap: boolean }): Promise<Requirements>;
   estimateContextResourceRequirementsV2(options: {
     contextSize: number;

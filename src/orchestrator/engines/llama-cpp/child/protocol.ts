@@ -1,4 +1,5 @@
 import type { ChatMessage, ToolCall, ToolUse } from "../../../api/chat.ts";
+import type { MemoryEstimate } from "../../../api/facade-status.ts";
 import type { JsonSchema, ThinkLevel } from "../../../api/types.ts";
 import type { Generation } from "../../generation.ts";
 
@@ -38,6 +39,8 @@ export interface LoadRequest {
   readonly contextTokens: number;
   readonly batchTokens: number;
   readonly isEmbedding: boolean;
+  /** Layers on graphics cards. */
+  readonly gpuLayers: number;
   /** Maximum; fewer are used where that is faster. */
   readonly threads: number;
   /** Absolute path, for what this model has read; it may not exist. */
@@ -58,6 +61,8 @@ export interface EstimateRequest extends Pick<
   readonly cacheType?: CacheTypeName;
   /** Absent: automatic. */
   readonly hasFlashAttention?: boolean;
+  /** Also computes `byLayers`. */
+  readonly isForCards?: boolean;
 }
 
 export type CacheTypeName = keyof typeof cacheTypeNumbers;
@@ -84,6 +89,7 @@ export interface EstimateDone {
   readonly smallestContextTokens: number;
   /** Growth of this process by the vocabulary; absent if not requested or not measurable. */
   readonly vocabularyBytes?: number;
+  readonly byLayers?: MemoryEstimate["byLayers"];
 }
 
 export type ChildMessage = Omit<ChatMessage, "images" | "audio">;
@@ -184,7 +190,14 @@ export type ChildEvent =
   | { readonly type: "phase"; readonly phase: "prefill" | "decode" | "paused" }
   | { readonly type: "delta"; readonly text?: string; readonly thinking?: string; readonly call?: CallDelta };
 
-export type FailureCode = "cancelled" | "load_failed" | "no_sequence" | "prompt_too_long" | "bad_format" | "failed";
+export type FailureCode =
+  | "cancelled"
+  | "load_failed"
+  | "no_sequence"
+  | "prompt_too_long"
+  | "bad_format"
+  | "stalled"
+  | "failed";
 
 interface ChildFailureReply {
   readonly type: "failed";
