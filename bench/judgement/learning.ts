@@ -1,7 +1,7 @@
 import { randomNumbers } from "../../scripts/classifier/labelled.ts";
 import { chooseModel } from "../../src/orchestrator/routing/choose.ts";
 import { learnFeedback, ratingEvidence } from "../../src/orchestrator/routing/evidence.ts";
-import { type QualityState, nothingLearned } from "../../src/orchestrator/routing/quality.ts";
+import { type QualityState, nothingLearned } from "../../src/orchestrator/routing/quality-state.ts";
 import { candidate, loaded, request } from "../../test/orchestrator/routing/candidates.ts";
 import type { Bench } from "../bench.ts";
 import { median, rounded } from "../support/statistics.ts";

@@ -11,7 +11,7 @@ import type { RouteSource } from "./generation/route.ts";
 import { busyProcessor, shortMemory } from "./memory/pressure.ts";
 import type { Observations } from "./residency/observations.ts";
 import { overridesOf } from "./routing/model-overrides.ts";
-import { nothingLearned } from "./routing/quality.ts";
+import { nothingLearned } from "./routing/quality-state.ts";
 import type { DocumentFiles } from "./storage/document-files.ts";
 import { type Timers, systemTimers } from "./util/timers.ts";
 import { localChatModels } from "./views/listing.ts";

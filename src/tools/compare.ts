@@ -3,7 +3,7 @@ import type { ComparedModel, Comparison } from "../orchestrator/api/facade-compa
 import type { CallerContext } from "../orchestrator/api/types.ts";
 import { alignRows, sideBySide } from "../orchestrator/util/columns.ts";
 import { formatBytes, formatDuration, formatCost } from "../orchestrator/util/format-bytes.ts";
-import { defineTool } from "./definition.ts";
+import { defineTool, writesByModel } from "./definition.ts";
 import { notesFor, round } from "./render.ts";
 import { defined } from "../orchestrator/util/defined.ts";
 
@@ -46,14 +46,7 @@ export const compare = defineTool({
   title: "Compare",
   description:
     "Ask 2 to 5 models the same: answers, speed and memory side by side. Then call pick_winner with the user's favourite.",
-  effect: "write",
-  isIdempotent: false,
-  isOpenWorld: true,
-  set: "needed",
-  delegates: true,
-  whenCutOff: "repeat",
-  canBecomeJob: true,
-  usesProject: true,
+  ...writesByModel,
   view: "ui://ollm/compare",
   // The number of models is checked by the orchestrator: bounds in the schema cost tokens in every conversation.
   input: z.strictObject({

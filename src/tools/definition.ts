@@ -126,6 +126,18 @@ export interface ToolDefinition<
   render(output: z.output<Output>): string | readonly string[];
 }
 
+/** What is true of tools that have a model write. */
+export const writesByModel = {
+  effect: "write",
+  isIdempotent: false,
+  isOpenWorld: true,
+  set: "needed",
+  delegates: true,
+  whenCutOff: "repeat",
+  canBecomeJob: true,
+  usesProject: true,
+} as const;
+
 /** Returns its argument, with the types of name and schemas inferred. */
 export function defineTool<Input extends z.ZodObject, Output extends z.ZodObject, Name extends string>(
   definition: ToolDefinition<Input, Output, Name>,

@@ -5,7 +5,7 @@ import { type ReadFiles, missingVariables } from "../orchestrator/api/facade-tem
 import type { GenerateRequest, Orchestrator } from "../orchestrator/api/facade.ts";
 import { advice } from "../orchestrator/api/next-step.ts";
 import type { CallerContext } from "../orchestrator/api/types.ts";
-import { defineTool } from "./definition.ts";
+import { defineTool, writesByModel } from "./definition.ts";
 import { finishReasonOutput, noteLines, notesFor } from "./render.ts";
 import { defined } from "../orchestrator/util/defined.ts";
 
@@ -58,14 +58,7 @@ export const renderTemplate = defineTool({
   title: "Fill in a prompt template",
   description:
     "Fill in a prompt template, with the text of files, and return it; generate: have a local model answer it.",
-  effect: "write",
-  isIdempotent: false,
-  isOpenWorld: true,
-  set: "needed",
-  delegates: true,
-  whenCutOff: "repeat",
-  canBecomeJob: true,
-  usesProject: true,
+  ...writesByModel,
   input: z.strictObject({
     name: z.string().min(1).describe("From list_templates."),
     variables: variablesInput.optional(),

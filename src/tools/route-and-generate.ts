@@ -19,7 +19,7 @@ import {
   routeLines,
   routeOutput,
 } from "./answer-details.ts";
-import { type ToolContext, defineTool } from "./definition.ts";
+import { type ToolContext, defineTool, writesByModel } from "./definition.ts";
 import { keepAliveInput, planData, planOutput, renderPlan } from "./smart-load.ts";
 import { type FilledTemplate, renderedFrom, splitOf } from "./render-template.ts";
 import { asLine, finishReasonOutput, noteLines, notesFor, round, taskNamed } from "./render.ts";
@@ -117,14 +117,7 @@ export const routeAndGenerate = defineTool({
   description:
     "Answer a prompt with the best local model that fits, loading it if needed. Hand over summaries, extraction, " +
     "drafts, commit messages and private text; name long inputs in files instead of pasting them.",
-  effect: "write",
-  isIdempotent: false,
-  isOpenWorld: true,
-  set: "needed",
-  delegates: true,
-  whenCutOff: "repeat",
-  canBecomeJob: true,
-  usesProject: true,
+  ...writesByModel,
   input,
   output,
   async run(request, context) {

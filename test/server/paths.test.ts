@@ -1,12 +1,7 @@
 import path from "node:path";
+import { isInside, isTooBroad } from "../../src/orchestrator/util/file-name.ts";
 import { describe, expect, it } from "vitest";
-import {
-  isForeignShare,
-  isInside,
-  isTooBroad,
-  nameInRoots,
-  unusableName,
-} from "../../src/server/files/allowed-paths.ts";
+import { isForeignShare, nameInRoots, unusableName } from "../../src/server/files/allowed-paths.ts";
 
 describe("isInside", () => {
   it.each([

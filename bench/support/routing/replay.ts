@@ -1,4 +1,5 @@
-import { learn, nothingLearned, orderByQuality } from "../../../src/orchestrator/routing/quality.ts";
+import { orderByQuality } from "../../../src/orchestrator/routing/quality.ts";
+import { learn, nothingLearned } from "../../../src/orchestrator/routing/quality-state.ts";
 import type { Pool } from "./results.ts";
 
 /** Whose results are learned: those of all models, as a comparison gives them, or of the model that answered. */

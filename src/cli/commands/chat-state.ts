@@ -5,7 +5,7 @@ import { advice } from "../../orchestrator/api/next-step.ts";
 import { counted } from "../../orchestrator/util/format-bytes.ts";
 import { isPattern, splitGitName, spokenName } from "../../orchestrator/util/file-name.ts";
 import { nearestNames } from "../../orchestrator/util/nearest.ts";
-import { parseJson } from "../../orchestrator/util/parse-json.ts";
+import { jsonIn } from "../../orchestrator/util/parse-json.ts";
 import type { ToolAnswers, ToolInputs, ToolName } from "../../tools/index.ts";
 import { checkOf, numberBetween, wholeNumber, wrongValue } from "./options.ts";
 import { foldersOf, located, isFileIn } from "./prompt-words.ts";
@@ -15,6 +15,7 @@ import type { CommandIo } from "../terminal/io.ts";
 import type { Session } from "../terminal/session.ts";
 import { renderFacts } from "../terminal/table.ts";
 import { codeOf, messageOf } from "../../orchestrator/util/message-of.ts";
+import { isInside } from "../../orchestrator/util/file-name.ts";
 
 /** Options of the requests of a chat, which `/set` changes. */
 type ChatOptions = Pick<
@@ -86,12 +87,9 @@ function oneOf<Value>(values: Readonly<Record<string, Value>>): (text: string) =
 }
 
 function formatOf(text: string): NonNullable<ChatOptions["format"]> {
-  if (text === "json") return text;
-  try {
-    return parseJson(text) as Readonly<Record<string, unknown>>;
-  } catch {
-    throw new Error("json, or a JSON Schema");
-  }
+  const format = text === "json" ? text : jsonIn(text);
+  if (format === undefined) throw new Error("json, or a JSON Schema");
+  return format as NonNullable<ChatOptions["format"]>;
 }
 
 /** The settings of `/set`: the option, and its value of a text. `read` throws an error with what is allowed. */
@@ -204,10 +202,6 @@ function expanded(name: string, { userHome }: Pick<CommandIo, "userHome">): stri
 
 /** Allows the folders of files that the user named: the chat connects again with them, if they are new. */
 export async function allow(files: readonly string[], talk: Talk, io: CommandIo): Promise<void> {
-  const isInside = (root: string, folder: string): boolean => {
-    const relative = path.relative(root, folder);
-    return relative.split(path.sep)[0] !== ".." && !path.isAbsolute(relative);
-  };
   const others = (await foldersOf(files, io)).filter((folder) => !talk.roots.some((root) => isInside(root, folder)));
   if (others.length > 0) talk.roots = [...talk.roots, ...others];
 }

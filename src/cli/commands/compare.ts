@@ -59,16 +59,6 @@ export function addCompare(program: ShellCommand): void {
     .does(winners);
 }
 
-/** Options of `ollm compare`. */
-interface CompareFlags {
-  readonly judge?: string;
-  readonly runs?: number;
-  readonly file?: readonly string[];
-  readonly system?: string;
-  readonly maxTokens?: number;
-  readonly json?: boolean;
-}
-
 type ComparisonData = ResourceData["ollm://comparisons/{id}"];
 type ResultData = ComparisonData["results"][number];
 type CompareInput = ToolInputs["compare"];
@@ -90,7 +80,19 @@ export function promptAndModels(
 }
 
 /** `ollm compare prompt [models...]`: live columns, then figures and answers, then asks for the best one. */
-async function compare(first: string, others: readonly string[], flags: CompareFlags, io: CommandIo): Promise<number> {
+async function compare(
+  first: string,
+  others: readonly string[],
+  flags: {
+    readonly judge?: string;
+    readonly runs?: number;
+    readonly file?: readonly string[];
+    readonly system?: string;
+    readonly maxTokens?: number;
+    readonly json?: boolean;
+  },
+  io: CommandIo,
+): Promise<number> {
   const { prompt, models } = promptAndModels(first, others);
   let files: readonly string[];
   let roots: readonly string[];
@@ -112,7 +114,6 @@ async function compare(first: string, others: readonly string[], flags: CompareF
     };
     const comparison = await compareAndShow(request, models, flags, session);
     if (flags.json !== true) await pick(comparison, session, io.ask);
-    return 0;
   });
 }
 
@@ -238,17 +239,17 @@ export async function pick(
   }
 }
 
-/** Options of `ollm winners`. */
-interface WinnersFlags {
-  readonly pick?: string;
-  readonly comparison?: string;
-  readonly task?: string;
-  readonly undo?: boolean;
-  readonly json?: boolean;
-}
-
 /** `ollm winners`: lists the picks of comparisons, makes one, or undoes the newest. */
-function winners(flags: WinnersFlags, io: CommandIo): Promise<number> {
+function winners(
+  flags: {
+    readonly pick?: string;
+    readonly comparison?: string;
+    readonly task?: string;
+    readonly undo?: boolean;
+    readonly json?: boolean;
+  },
+  io: CommandIo,
+): Promise<number> {
   return withSession(io, {}, async (session) => {
     if (flags.undo === true && flags.pick !== undefined) {
       throw new InvalidRequest("--undo and --pick exclude each other", { next: advice("leave out one of them") });
@@ -263,7 +264,6 @@ function winners(flags: WinnersFlags, io: CommandIo): Promise<number> {
       const { structured } = await session.call("pick_winner", { action: "list" });
       show(structured, flags, io, ({ preferences }) => list(preferences, io));
     }
-    return 0;
   });
 }
 

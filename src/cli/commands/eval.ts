@@ -5,7 +5,7 @@ import { oneLine } from "../../orchestrator/util/control-characters.ts";
 import { counted, formatBytes, formatCost, formatShare, localTime } from "../../orchestrator/util/format-bytes.ts";
 import type { ResourceData } from "../../resources/index.ts";
 import { agree, type CommandIo } from "../terminal/io.ts";
-import { type Session, report, withSession } from "../terminal/session.ts";
+import { type Session, report, showRead, withSession } from "../terminal/session.ts";
 import { type Column, renderTable, show } from "../terminal/table.ts";
 import { cutTo, styled } from "../terminal/terminal-text.ts";
 import { type ShellCommand, type JsonOption, numberBetween, wholeNumber } from "./options.ts";
@@ -175,13 +175,10 @@ const columns: readonly Column<Found["rows"][number]>[] = [
 ];
 
 function listEvals(flags: Flags, io: CommandIo): Promise<number> {
-  return withSession(io, {}, async ({ read }) => {
-    show(await read("ollm://evals"), flags, io, ({ evals }) => {
-      if (evals.length === 0)
-        return 'No eval yet: write a case a line, such as {"prompt": "17 * 3?", "expected": 51}, and run `ollm eval FILE`\n';
-      return renderTable(evals, listed, io);
-    });
-    return 0;
+  return showRead(["ollm://evals"], flags, io, ({ evals }) => {
+    if (evals.length === 0)
+      return 'No eval yet: write a case a line, such as {"prompt": "17 * 3?", "expected": 51}, and run `ollm eval FILE`\n';
+    return renderTable(evals, listed, io);
   });
 }
 
@@ -201,7 +198,6 @@ function removeEvals(ids: readonly string[], flags: Flags, io: CommandIo): Promi
   return withSession(io, {}, async ({ call }) => {
     for (const id of ids) await call("evaluate_models", { action: "delete", eval_id: id });
     show({ deleted: ids }, flags, io, () => `Deleted ${oneLine(ids.join(", "))}\n`);
-    return 0;
   });
 }
 

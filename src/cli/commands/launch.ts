@@ -11,11 +11,6 @@ import { hanging } from "../terminal/terminal-text.ts";
 import { type Program, type ProgramName, launchPrograms, printed, programAt, runProgram } from "./launch-program.ts";
 import type { ShellCommand } from "./options.ts";
 
-interface LaunchOptions {
-  readonly model?: string;
-  readonly print?: boolean;
-}
-
 /** `ollm launch`. */
 export function addLaunch(program: ShellCommand): void {
   program
@@ -39,7 +34,13 @@ export function addLaunch(program: ShellCommand): void {
 async function launchProgram(
   name: ProgramName,
   words: readonly string[],
-  { model, print }: LaunchOptions,
+  {
+    model,
+    print,
+  }: {
+    readonly model?: string;
+    readonly print?: boolean;
+  },
   io: CommandIo,
 ): Promise<number> {
   const program: Program = launchPrograms[name];
@@ -60,7 +61,6 @@ async function launchProgram(
     if (print !== true && choice.fit !== undefined)
       await session.call("smart_load", { model: choice.name, context_tokens: leastTokens });
     chosen = choice;
-    return 0;
   });
   if (chosen === undefined) return code;
   const target = { model: chosen.name, contextTokens: chosen.contextTokens };

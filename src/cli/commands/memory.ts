@@ -3,16 +3,16 @@ import { readFile } from "node:fs/promises";
 import path from "node:path";
 import { InvalidRequest } from "../../orchestrator/api/errors.ts";
 import { advice } from "../../orchestrator/api/next-step.ts";
-import { oneLine } from "../../orchestrator/util/control-characters.ts";
+import { jsonText, oneLine } from "../../orchestrator/util/control-characters.ts";
+import { parseJson } from "../../orchestrator/util/parse-json.ts";
 import { counted, localTime } from "../../orchestrator/util/format-bytes.ts";
 import type { ResourceData } from "../../resources/index.ts";
 import type { ToolAnswers, ToolInputs } from "../../tools/index.ts";
 import { type CommandIo, agree } from "../terminal/io.ts";
-import { type Session, withSession } from "../terminal/session.ts";
+import { type Session, showCall, showRead, withSession } from "../terminal/session.ts";
 import { type Column, renderTable, show } from "../terminal/table.ts";
 import { styled } from "../terminal/terminal-text.ts";
 import { messageOf } from "../../orchestrator/util/message-of.ts";
-import { joinPages, splitExport } from "./memory-pages.ts";
 import { type ShellCommand, type JsonOption, repeated, wholeNumber } from "./options.ts";
 
 const entryShape = "key, value, category, scope, tags, pinned, source, updated_at";
@@ -115,12 +115,9 @@ const columns: readonly Column<Entry | FoundEntry>[] = [
 
 /** `ollm memory list`: the newest entries. */
 function listMemory(options: JsonOption, io: CommandIo): Promise<number> {
-  return withSession(io, {}, async ({ read }) => {
-    show(await read("ollm://memory"), options, io, (listing) => {
-      if (listing.entries.length === 0) return "No memories.\n";
-      return `${renderTable(listing.entries, columns, io)}${restOf(listing, "ollm memory export prints all", io)}`;
-    });
-    return 0;
+  return showRead(["ollm://memory"], options, io, (listing) => {
+    if (listing.entries.length === 0) return "No memories.\n";
+    return `${renderTable(listing.entries, columns, io)}${restOf(listing, "ollm memory export prints all", io)}`;
   });
 }
 
@@ -144,22 +141,19 @@ function searchMemory(
 
 /** `ollm memory show KEY`: the value, then its properties. */
 function showMemory(key: string, options: JsonOption, io: CommandIo): Promise<number> {
-  return withSession(io, {}, async ({ read }) => {
-    show(await read("ollm://memory/{key}", key), options, io, (row) => {
-      const facts = [
-        kindOf(row),
-        row.pinned ? "pinned" : "",
-        row.tags === undefined || row.tags.length === 0 ? "" : `tags ${row.tags.map(oneLine).join(", ")}`,
-        `source ${row.source ?? "unknown"}`,
-        `changed ${localTime(row.updated_at)}`,
-        row.expires_at === undefined ? "" : `expires ${localTime(row.expires_at)}`,
-        `used ${counted(row.access_count ?? 0, "time")}`,
-        row.project === undefined ? "" : `project ${oneLine(row.project)}`,
-        row.previous === undefined ? "" : `previous value: ${oneLine(row.previous.value)}`,
-      ].filter((fact) => fact !== "");
-      return `${row.value.split("\n").map(oneLine).join("\n")}\n${facts.map((fact) => `${styled(fact, "dim", io)}\n`).join("")}`;
-    });
-    return 0;
+  return showRead(["ollm://memory/{key}", key], options, io, (row) => {
+    const facts = [
+      kindOf(row),
+      row.pinned ? "pinned" : "",
+      row.tags === undefined || row.tags.length === 0 ? "" : `tags ${row.tags.map(oneLine).join(", ")}`,
+      `source ${row.source ?? "unknown"}`,
+      `changed ${localTime(row.updated_at)}`,
+      row.expires_at === undefined ? "" : `expires ${localTime(row.expires_at)}`,
+      `used ${counted(row.access_count ?? 0, "time")}`,
+      row.project === undefined ? "" : `project ${oneLine(row.project)}`,
+      row.previous === undefined ? "" : `previous value: ${oneLine(row.previous.value)}`,
+    ].filter((fact) => fact !== "");
+    return `${row.value.split("\n").map(oneLine).join("\n")}\n${facts.map((fact) => `${styled(fact, "dim", io)}\n`).join("")}`;
   });
 }
 
@@ -176,8 +170,9 @@ interface AddFlags {
 
 /** `ollm memory add KEY VALUE`. */
 export function addMemory(key: string, words: readonly string[], options: AddFlags, io: CommandIo): Promise<number> {
-  return withSession(io, {}, async ({ call }) => {
-    const { structured, text } = await call("remember", {
+  return showCall(
+    "remember",
+    {
       key,
       value: words.join(" "),
       category: options.category,
@@ -186,10 +181,10 @@ export function addMemory(key: string, words: readonly string[], options: AddFla
       pinned: options.pin,
       ttl: options.ttl,
       force: options.force,
-    });
-    show(structured, options, io, () => `${oneLine(text)}\n`);
-    return 0;
-  });
+    },
+    options,
+    io,
+  );
 }
 
 /** `ollm memory forget KEY...`, or `--all`; asks before it deletes several. */
@@ -214,7 +209,6 @@ export function forgetMemory(
       if (options.json !== true) io.stdout(`${oneLine(text)}\n`);
     }
     if (options.json === true) show({ forgotten, total }, options, io, () => "");
-    return 0;
   });
 }
 
@@ -228,7 +222,6 @@ function exportMemory(
       throw new InvalidRequest("--json and --markdown exclude each other", { next: advice("leave out one of them") });
     }
     io.content(await exported(session, options.markdown === true));
-    return 0;
   });
 }
 
@@ -305,4 +298,72 @@ function restOf(
   io: CommandIo,
 ): string {
   return total > entries.length ? `${styled(`${entries.length} of ${total}; ${howToSeeMore}`, "dim", io)}\n` : "";
+}
+
+/** Characters of one import: below the limit of 4 MiB a message, whatever their encoding. */
+const importChars = 400_000;
+
+interface ExportedJson {
+  readonly entries: readonly unknown[];
+}
+
+/** Joins the pages of an export. */
+export function joinPages(pages: readonly string[], isMarkdown: boolean): string {
+  const [first = "", ...rest] = pages;
+  if (rest.length === 0) return first;
+  // Each page repeats the title before its first heading.
+  if (isMarkdown) return [first, ...rest.map((page) => page.slice(page.indexOf("\n## ")))].join("");
+  const read = pages.map((page) => JSON.parse(page) as ExportedJson);
+  return `${jsonText({ ...read[0], entries: read.flatMap(({ entries }) => entries) }, 2)}\n`;
+}
+
+/** Splits an export into texts that are small enough to send. Throws `InvalidRequest` if a large text is not an export. */
+export function splitExport(text: string, isMarkdown: boolean, maxChars = importChars): readonly string[] {
+  if (text.length <= maxChars) return [text];
+  const pieces = isMarkdown ? splitMarkdown(text, maxChars) : splitJson(text, maxChars);
+  if (pieces.length === 0) throw notAnExport("the text contains no entries");
+  return pieces;
+}
+
+function splitJson(text: string, maxChars: number): readonly string[] {
+  let read: Partial<ExportedJson>;
+  try {
+    read = parseJson(text) as Partial<ExportedJson>;
+  } catch (error) {
+    throw notAnExport(`invalid JSON: ${messageOf(error)}`, error);
+  }
+  const { entries = [], ...rest } = read;
+  const head = JSON.stringify({ ...rest, entries: [] }).slice(0, -"]}".length);
+  const texts = Array.isArray(entries) ? entries.map((entry) => JSON.stringify(entry)) : [];
+  return together(texts, maxChars).map((piece) => `${head}${piece.join(",")}]}`);
+}
+
+function splitMarkdown(text: string, maxChars: number): readonly string[] {
+  const entries: string[] = [];
+  let category = "";
+  // Lines of values are quoted, so none begins like a heading.
+  for (const block of text.split(/^(?=###? )/m)) {
+    if (block.startsWith("### ")) entries.push(`${category}${block}`);
+    else if (block.startsWith("## ")) category = block;
+  }
+  return together(entries, maxChars).map((piece) => piece.join(""));
+}
+
+function notAnExport(message: string, cause?: unknown): InvalidRequest {
+  return new InvalidRequest(message, { next: advice("import a file that `ollm memory export` wrote"), cause });
+}
+
+/** Groups texts in order, up to `maxChars` a group; a longer text is a group of its own. */
+function together(texts: readonly string[], maxChars: number): readonly (readonly string[])[] {
+  const pieces: string[][] = [];
+  let left = 0;
+  for (const text of texts) {
+    if (text.length > left) {
+      pieces.push([]);
+      left = maxChars;
+    }
+    pieces.at(-1)?.push(text);
+    left -= text.length;
+  }
+  return pieces;
 }

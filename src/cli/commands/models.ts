@@ -6,7 +6,7 @@ import { counted, formatBytes, localTime } from "../../orchestrator/util/format-
 import type { ResourceData } from "../../resources/index.ts";
 import type { ToolAnswers } from "../../tools/index.ts";
 import { type CommandIo, agree, homeOf } from "../terminal/io.ts";
-import { withSession } from "../terminal/session.ts";
+import { showCall, withSession } from "../terminal/session.ts";
 import { type Column, renderFacts, renderTable, show } from "../terminal/table.ts";
 import { hanging, styled } from "../terminal/terminal-text.ts";
 import { type ShellCommand, type JsonOption, wholeNumber } from "./options.ts";
@@ -102,15 +102,17 @@ export function listModels(
   options: { readonly all?: boolean; readonly verbose?: boolean; readonly json?: boolean },
   io: CommandIo,
 ): Promise<number> {
-  return withSession(io, {}, async ({ call }) => {
-    const { structured } = await call("list_models", {
+  return showCall(
+    "list_models",
+    {
       query,
       verbose: options.verbose,
       limit: options.all === true ? allModels : undefined,
-    });
-    show(structured, options, io, (list) => renderModels(list, query, options.verbose === true, io));
-    return 0;
-  });
+    },
+    options,
+    io,
+    (list) => renderModels(list, query, options.verbose === true, io),
+  );
 }
 
 /** Models as a table; without any, how to get one. */
@@ -169,7 +171,6 @@ function removeModels(
       if (options.json !== true) io.stdout(`${oneLine(text)}\n`);
     }
     if (options.json === true) show({ deleted }, options, io, () => "");
-    return 0;
   });
 }
 
@@ -237,7 +238,6 @@ function tidyPrompts({ yes, json }: TidyOptions, io: CommandIo): Promise<number>
       if (json !== true) io.stdout(`${formatBytes(bytes)} freed\n`);
     }
     if (json === true) show({ prompts, freed_bytes: bytes }, { json }, io, () => "");
-    return 0;
   });
 }
 
@@ -289,19 +289,15 @@ function tidyModels({ days, yes, json }: TidyOptions, io: CommandIo): Promise<nu
 
 /** `ollm show NAME`. */
 function showModel(name: string, options: JsonOption, io: CommandIo): Promise<number> {
-  return withSession(io, {}, async ({ call }) => {
-    const { structured } = await call("manage_model", { action: "show", model: name });
-    show(structured, options, io, ({ model, details: known = {} }) =>
-      renderFacts(
-        Object.entries({ name: model, ...known }).map(([key, value]) => ({
-          name: key.replaceAll("_", " ").replace(/ bytes$/, ""),
-          value: valueText(key, value),
-        })),
-        io,
-      ),
-    );
-    return 0;
-  });
+  return showCall("manage_model", { action: "show", model: name }, options, io, ({ model, details: known = {} }) =>
+    renderFacts(
+      Object.entries({ name: model, ...known }).map(([key, value]) => ({
+        name: key.replaceAll("_", " ").replace(/ bytes$/, ""),
+        value: valueText(key, value),
+      })),
+      io,
+    ),
+  );
 }
 
 function valueText(key: string, value: unknown): string {

@@ -4,7 +4,7 @@ import type { ResourceData } from "../../resources/index.ts";
 import { oneLine } from "../../orchestrator/util/control-characters.ts";
 import { counted } from "../../orchestrator/util/format-bytes.ts";
 import type { CommandIo } from "../terminal/io.ts";
-import { withSession } from "../terminal/session.ts";
+import { showRead, withSession } from "../terminal/session.ts";
 import { type Column, type Fact, renderFacts, renderTable, show } from "../terminal/table.ts";
 import { styled } from "../terminal/terminal-text.ts";
 import type { ShellCommand, JsonOption } from "./options.ts";
@@ -60,18 +60,12 @@ function fallbackText(fallback: ProfileRow["fallback"]): string {
 
 /** `ollm profiles`. */
 function listProfiles(options: JsonOption, io: CommandIo): Promise<number> {
-  return withSession(io, {}, async ({ read }) => {
-    show(await read("ollm://profiles"), options, io, ({ profiles }) => renderTable(profiles, rows, io));
-    return 0;
-  });
+  return showRead(["ollm://profiles"], options, io, ({ profiles }) => renderTable(profiles, rows, io));
 }
 
 /** `ollm profiles show`: also works with no model installed. */
 function showProfile(name: string, options: JsonOption, io: CommandIo): Promise<number> {
-  return withSession(io, {}, async ({ read }) => {
-    show(await read("ollm://profiles/{name}", name), options, io, (profile) => described(profile, io));
-    return 0;
-  });
+  return showRead(["ollm://profiles/{name}", name], options, io, (profile) => described(profile, io));
 }
 
 /** The names of values in the settings. */
@@ -117,6 +111,5 @@ function resetLearned({ task, model, yes, ...options }: Flags, io: CommandIo): P
   return withSession(io, { ...agreed }, async ({ call }) => {
     const { structured, text } = await call("pick_winner", { action: "reset", task, model });
     show(structured, options, io, () => `${oneLine(text)}\n`);
-    return 0;
   });
 }

@@ -4,10 +4,10 @@ import { InvalidRequest } from "../../orchestrator/api/errors.ts";
 import { advice } from "../../orchestrator/api/next-step.ts";
 import { oneLine } from "../../orchestrator/util/control-characters.ts";
 import type { Answers, Question } from "../../server/daemon/client.ts";
-import type { ToolAnswers } from "../../tools/index.ts";
+import type { ToolAnswers, ToolInputs } from "../../tools/index.ts";
 import { type CommandIo, inTerminal } from "../terminal/io.ts";
-import { withSession } from "../terminal/session.ts";
-import { renderFacts, show } from "../terminal/table.ts";
+import { showCall, type withSession } from "../terminal/session.ts";
+import { renderFacts } from "../terminal/table.ts";
 import type { ShellCommand, JsonOption } from "./options.ts";
 
 const shape = "folder, kind, evidence, file, profile, model, system_prompt, default_profile, is_trusted, notes";
@@ -67,42 +67,34 @@ export function addProject(program: ShellCommand): void {
 
 type ShownProject = ToolAnswers["project_profile"];
 
-/** `ollm project detect [folder]`. */
-async function detectProject(folder: string | undefined, options: JsonOption, io: CommandIo): Promise<number> {
-  const projectFolder = await projectFolderOf(folder ?? ".", io);
-  return withSession(io, { roots: [projectFolder] }, async ({ call }) => {
-    const { structured } = await call("project_profile", { action: "detect", folder: projectFolder });
-    show(structured, options, io, (project) => renderProject(project, io));
-    return 0;
-  });
+/** Calls `project_profile`. The daemon may read the folder that the user named. */
+async function callProject(
+  { folder, ...input }: ToolInputs["project_profile"],
+  options: JsonOption,
+  io: CommandIo,
+  text: (project: ShownProject) => string = (project) => renderProject(project, io),
+  session: Parameters<typeof withSession>[1] = {},
+): Promise<number> {
+  const named = folder === undefined ? {} : { folder: await projectFolderOf(folder, io) };
+  const roots = Object.values(named);
+  return showCall("project_profile", { ...input, ...named }, options, io, text, { ...session, roots });
 }
 
-/** `ollm project show [folder]`: the project's settings. */
-async function showProject(folder: string | undefined, options: JsonOption, io: CommandIo): Promise<number> {
-  const projectFolder = folder === undefined ? undefined : await projectFolderOf(folder, io);
-  return withSession(io, projectFolder === undefined ? {} : { roots: [projectFolder] }, async ({ call }) => {
-    const { structured } = await call("project_profile", { action: "show", folder: projectFolder });
-    show(structured, options, io, (project) => renderProject(project, io));
-    return 0;
-  });
+function detectProject(folder: string | undefined, options: JsonOption, io: CommandIo): Promise<number> {
+  return callProject({ action: "detect", folder: folder ?? "." }, options, io);
+}
+
+function showProject(folder: string | undefined, options: JsonOption, io: CommandIo): Promise<number> {
+  return callProject({ action: "show", folder }, options, io);
 }
 
 /** `ollm project init [folder]`, and `use <profile>` for a project without a file. */
-async function initProject(
+function initProject(
   folder: string | undefined,
   options: JsonOption & { readonly profile?: string },
   io: CommandIo,
 ): Promise<number> {
-  const projectFolder = await projectFolderOf(folder ?? ".", io);
-  return withSession(io, { roots: [projectFolder] }, async ({ call }) => {
-    const { structured } = await call("project_profile", {
-      action: "init",
-      folder: projectFolder,
-      profile: options.profile,
-    });
-    show(structured, options, io, renderWritten);
-    return 0;
-  });
+  return callProject({ action: "init", folder: folder ?? ".", profile: options.profile }, options, io, renderWritten);
 }
 
 /** The file that `init` has written. */
@@ -114,30 +106,24 @@ export function renderWritten({ file = "", profile }: ShownProject): string {
  * `ollm project trust [folder]`: shows what the project's files contain and asks for approval. The approval holds for
  * all clients until one of these files changes.
  */
-async function trustProject(
+function trustProject(
   folder: string | undefined,
   options: JsonOption & { readonly yes?: boolean },
   io: CommandIo,
 ): Promise<number> {
-  const projectFolder = folder === undefined ? undefined : await projectFolderOf(folder, io);
   let hasAsked = false;
   const agree = (question: Question): Promise<Answers> => {
     hasAsked = true;
     io.stderr(`${question.message}\n`);
     return Promise.resolve(Object.fromEntries(question.fields.map(({ name }) => [name, true])));
   };
-  const session = {
-    ...(projectFolder !== undefined && { roots: [projectFolder] }),
+  const text = (project: ShownProject): string =>
+    project.file === undefined && !hasAsked
+      ? `${oneLine(project.folder)} has nothing to approve.\n`
+      : `Approved the settings of ${oneLine(project.folder)}; a changed file needs approval again.\n`;
+  return callProject({ action: "use", folder }, options, io, text, {
     ...(options.yes === true && { ask: agree }),
     noTerminal: () => [advice("read it, then add --yes"), inTerminal],
-  };
-  return withSession(io, session, async ({ call }) => {
-    const { structured } = await call("project_profile", { action: "use", folder: projectFolder });
-    show(structured, options, io, (project) => {
-      if (project.file === undefined && !hasAsked) return `${oneLine(project.folder)} has nothing to approve.\n`;
-      return `Approved the settings of ${oneLine(project.folder)}; a changed file needs approval again.\n`;
-    });
-    return 0;
   });
 }
 

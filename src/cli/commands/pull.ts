@@ -4,7 +4,7 @@ import { oneLine } from "../../orchestrator/util/control-characters.ts";
 import type { ToolInputs } from "../../tools/index.ts";
 import type { CommandIo } from "../terminal/io.ts";
 import { show } from "../terminal/table.ts";
-import { withSession } from "../terminal/session.ts";
+import { showCall, withSession } from "../terminal/session.ts";
 import { type ShellCommand, type JsonOption, repeated } from "./options.ts";
 
 /** `ollm pull`, `import`, `create` and `search`. */
@@ -76,34 +76,34 @@ function pull(
   return withSession(io, { onInterrupt }, async ({ call }) => {
     const { structured, text } = await call("pull_model", input, { progress: "always" });
     show(structured, options, io, () => `${oneLine(text)}\n`);
-    return 0;
   });
 }
 
-interface CreateOptions {
-  readonly from: string;
-  readonly system?: string;
-  /** Each `name=value`. */
-  readonly parameter?: readonly string[];
-  readonly adapter?: string;
-  readonly yes?: boolean;
-  readonly json?: boolean;
-}
-
 /** `ollm create NAME --from MODEL`: asks before it replaces a model. */
-function createModel(name: string, options: CreateOptions, io: CommandIo): Promise<number> {
-  return withSession(io, { onInterrupt: `interrupted: ${name} was not created` }, async ({ call }) => {
-    const { structured, text } = await call("manage_model", {
-      action: "create",
-      model: name,
-      base: options.from,
-      system: options.system,
-      parameters: options.parameter === undefined ? undefined : parametersOf(options.parameter),
-      adapter: options.adapter && resolve(io.workingDirectory, options.adapter),
-      confirm: options.yes,
-    });
-    show(structured, options, io, () => `${oneLine(text)}\n`);
-    return 0;
+async function createModel(
+  name: string,
+  options: {
+    readonly from: string;
+    readonly system?: string;
+    /** Each `name=value`. */
+    readonly parameter?: readonly string[];
+    readonly adapter?: string;
+    readonly yes?: boolean;
+    readonly json?: boolean;
+  },
+  io: CommandIo,
+): Promise<number> {
+  const input: ToolInputs["manage_model"] = {
+    action: "create",
+    model: name,
+    base: options.from,
+    system: options.system,
+    parameters: options.parameter === undefined ? undefined : parametersOf(options.parameter),
+    adapter: options.adapter && resolve(io.workingDirectory, options.adapter),
+    confirm: options.yes,
+  };
+  return showCall("manage_model", input, options, io, undefined, {
+    onInterrupt: `interrupted: ${name} was not created`,
   });
 }
 

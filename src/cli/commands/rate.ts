@@ -10,8 +10,7 @@ import { formatDuration, localTime } from "../../orchestrator/util/format-bytes.
 import { parseJson } from "../../orchestrator/util/parse-json.ts";
 import type { ToolAnswers, ToolInputs } from "../../tools/index.ts";
 import { type CommandIo, homeOf } from "../terminal/io.ts";
-import { show } from "../terminal/table.ts";
-import { report, withSession } from "../terminal/session.ts";
+import { report, showCall } from "../terminal/session.ts";
 import { defined } from "../../orchestrator/util/defined.ts";
 import type { ShellCommand } from "./options.ts";
 
@@ -171,13 +170,10 @@ async function rate(rating: Rating, flags: Flags, io: CommandIo): Promise<number
   } catch (error) {
     return report(error, io);
   }
-  return withSession(io, {}, async ({ call }) => {
-    // A given task or model corrects that of the answer.
-    const rated = { ...answer, task: flags.task ?? answer.task, model: flags.model ?? answer.model };
-    const { structured } = await call("pick_winner", { ...inputOf(rating, rated), force: flags.force });
-    show(structured, flags, io, (data) => ratedText(data, answer.atMs));
-    return 0;
-  });
+  // A given task or model corrects that of the answer.
+  const rated = { ...answer, task: flags.task ?? answer.task, model: flags.model ?? answer.model };
+  const input = { ...inputOf(rating, rated), force: flags.force };
+  return showCall("pick_winner", input, flags, io, (data) => ratedText(data, answer.atMs));
 }
 
 /** `/good` and `/bad`: of the last answer of this chat. */

@@ -65,7 +65,6 @@ function stats({ by, money, csv, json }: Flags, io: CommandIo): Promise<number> 
       const { since } = metrics;
       show({ since, by, rows: metrics.by[by] }, { json }, io, ({ rows }) => renderBy(rows, by, io, nowMs));
     }
-    return 0;
   });
 }
 

@@ -6,7 +6,7 @@ import type { ResourceData } from "../../resources/index.ts";
 import type { ToolAnswers, ToolInputs } from "../../tools/index.ts";
 import type { CommandIo } from "../terminal/io.ts";
 import { duration } from "../terminal/progress-line.ts";
-import { withSession } from "../terminal/session.ts";
+import { showCall, showRead, withSession } from "../terminal/session.ts";
 import { type Column, type Fact, renderFacts, renderTable, show } from "../terminal/table.ts";
 import { hanging, styled } from "../terminal/terminal-text.ts";
 import { type ShellCommand, type JsonOption, wholeNumber } from "./options.ts";
@@ -99,7 +99,6 @@ function status(options: JsonOption, io: CommandIo): Promise<number> {
     show(structured, options, io, (now) =>
       renderStatus({ ...now, warnings: (now.warnings ?? []).filter((warning) => isNews(warning)) }, io),
     );
-    return 0;
   });
 }
 
@@ -156,10 +155,7 @@ type LoadedRow = RamReading["loaded"][number];
 
 /** `ollm ps`. */
 function listLoaded(options: JsonOption, io: CommandIo): Promise<number> {
-  return withSession(io, {}, async ({ read }) => {
-    show(await read("ollm://status/ram"), options, io, (ram) => renderLoaded(ram, io, Date.now()));
-    return 0;
-  });
+  return showRead(["ollm://status/ram"], options, io, (ram) => renderLoaded(ram, io, Date.now()));
 }
 
 /** Loaded models as a table, with a line about memory. */
@@ -244,17 +240,12 @@ export function unloadModels(
       name === undefined ? { action: "unload_all" } : { action: "unload", model: name };
     const { structured, text } = await call("manage_model", input);
     show(structured, options, io, () => `${oneLine(text)}\n`);
-    return 0;
   });
 }
 
 /** `ollm pin NAME`, `ollm unpin NAME`. */
 export function pinModel(action: "pin" | "unpin", name: string, options: JsonOption, io: CommandIo): Promise<number> {
-  return withSession(io, {}, async ({ call }) => {
-    const { structured, text } = await call("manage_model", { action, model: name });
-    show(structured, options, io, () => `${oneLine(text)}\n`);
-    return 0;
-  });
+  return showCall("manage_model", { action, model: name }, options, io);
 }
 
 /** Sources of an estimate. */
@@ -293,7 +284,6 @@ function listDecisions(options: { readonly limit?: number; readonly json?: boole
     const { decisions } = await read("ollm://decisions");
     const wanted = { decisions: decisions.slice(0, options.limit) };
     show(wanted, options, io, (found) => renderDecisions(found.decisions, io, Date.now()));
-    return 0;
   });
 }
 

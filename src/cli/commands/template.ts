@@ -8,7 +8,7 @@ import type { ResourceData } from "../../resources/index.ts";
 import { oneLine } from "../../orchestrator/util/control-characters.ts";
 import type { ToolAnswers } from "../../tools/index.ts";
 import { type CommandIo, inTerminal } from "../terminal/io.ts";
-import { type Session, report, withSession } from "../terminal/session.ts";
+import { type Session, report, showCall, showRead, withSession } from "../terminal/session.ts";
 import { type Column, renderTable, show } from "../terminal/table.ts";
 import { styled, styledError } from "../terminal/terminal-text.ts";
 import { ShellAnswers } from "./rate.ts";
@@ -88,17 +88,6 @@ export function addTemplates(program: ShellCommand): void {
     .does(templatePath);
 }
 
-interface CreateFlags extends JsonOption {
-  /** The file with the template's text. */
-  readonly file?: string;
-  readonly description?: string;
-  readonly system?: string;
-  readonly model?: string;
-  readonly profile?: string;
-  readonly project?: boolean;
-  readonly overwrite?: boolean;
-}
-
 type TemplateRow = ToolAnswers["list_templates"]["templates"][number];
 
 const rows: readonly Column<TemplateRow>[] = [
@@ -114,22 +103,15 @@ function originOf({ source = "built-in", hides }: Pick<TemplateRow, "source" | "
 
 /** `ollm template list`; invalid template files are reported on stderr. */
 export function listTemplates(query: string | undefined, options: JsonOption, io: CommandIo): Promise<number> {
-  return withSession(io, {}, async ({ call }) => {
-    const { structured } = await call("list_templates", { query });
-    show(structured, options, io, ({ templates }) =>
-      templates.length === 0 ? "No template matches.\n" : renderTable(templates, rows, io),
-    );
-    if (options.json !== true) for (const problem of structured.problems ?? []) io.stderr(`${oneLine(problem)}\n`);
-    return 0;
+  return showCall("list_templates", { query }, options, io, ({ templates, problems = [] }) => {
+    for (const problem of problems) io.stderr(`${oneLine(problem)}\n`);
+    return templates.length === 0 ? "No template matches.\n" : renderTable(templates, rows, io);
   });
 }
 
 /** `ollm template show`. */
 function showTemplate(name: string, options: JsonOption, io: CommandIo): Promise<number> {
-  return withSession(io, {}, async (session) => {
-    show(await readTemplate(name, session), options, io, (template) => described(template, io));
-    return 0;
-  });
+  return showRead(["ollm://templates/{name}", name], options, io, (template) => described(template, io));
 }
 
 /**
@@ -178,12 +160,25 @@ async function renderTemplate(
         io.stderr(`${styledError(oneLine(note), io)}\n`);
       }
     }
-    return 0;
   });
 }
 
 /** `ollm template create`: the text is an argument, a file, or piped in. */
-function createTemplate(name: string, text: string | undefined, flags: CreateFlags, io: CommandIo): Promise<number> {
+function createTemplate(
+  name: string,
+  text: string | undefined,
+  flags: JsonOption & {
+    /** The file with the template's text. */
+    readonly file?: string;
+    readonly description?: string;
+    readonly system?: string;
+    readonly model?: string;
+    readonly profile?: string;
+    readonly project?: boolean;
+    readonly overwrite?: boolean;
+  },
+  io: CommandIo,
+): Promise<number> {
   return withSession(io, {}, async ({ call, signal }) => {
     const template = text ?? (await fileText(flags.file, io)) ?? (await io.readInput?.(signal));
     if (template === undefined || template === "") {
@@ -208,7 +203,6 @@ function createTemplate(name: string, text: string | undefined, flags: CreateFla
       overwrite,
     });
     show(created.structured, flags, io, () => `${created.text}\n`);
-    return 0;
   });
 }
 
@@ -225,7 +219,6 @@ function templatePath(name: string, options: JsonOption, io: CommandIo): Promise
       io.stderr("Copied the built-in template; the copy replaces it until you delete the file.\n");
     }
     show({ name, file }, options, io, () => `${file}\n`);
-    return 0;
   });
 }
 

@@ -1,6 +1,6 @@
 import { type ErrorData, errorKey } from "../../next-steps/render.ts";
 import { advice } from "../../orchestrator/api/next-step.ts";
-import { isRecord, parseJson } from "../../orchestrator/util/parse-json.ts";
+import { isRecord, jsonIn } from "../../orchestrator/util/parse-json.ts";
 import { toolFacts } from "../../tools/facts.ts";
 
 /** A JSON-RPC id. */
@@ -42,7 +42,8 @@ const tailPattern = new RegExp(
 export function readMessage(line: Buffer): Message | undefined {
   const head = headPattern.exec(line.toString("latin1", 0, edgeBytes));
   const tail = head && tailPattern.exec(line.toString("latin1", Math.max(0, line.length - edgeBytes)));
-  if (head === null || (head[1] ?? tail?.[1] ?? tail?.[4]) === undefined) return messageOf(parsed(line));
+  if (head === null || (head[1] ?? tail?.[1] ?? tail?.[4]) === undefined)
+    return messageOf(jsonIn(line.toString("utf8")));
   const id = tail?.[2] ?? tail?.[3] ?? head[2];
   const [, , , method, outcome] = head;
   if (id !== undefined) {
@@ -51,16 +52,9 @@ export function readMessage(line: Buffer): Message | undefined {
     return { kind: "answer", id: value, isError: outcome === "error" };
   }
   // Others may have an id that neither edge shows.
-  return method?.startsWith("notifications/") ? { kind: "notification", method } : messageOf(parsed(line));
-}
-
-/** The whole message; undefined for text that isn't JSON. */
-function parsed(line: Buffer): unknown {
-  try {
-    return parseJson(line.toString("utf8"));
-  } catch {
-    return undefined;
-  }
+  return method?.startsWith("notifications/")
+    ? { kind: "notification", method }
+    : messageOf(jsonIn(line.toString("utf8")));
 }
 
 function messageOf(value: unknown): Message | undefined {
@@ -77,7 +71,7 @@ function messageOf(value: unknown): Message | undefined {
 
 /** The parameters of a message; undefined if the line isn't JSON. */
 export function readParams(line: Buffer): Params | undefined {
-  const value = parsed(line);
+  const value = jsonIn(line.toString("utf8"));
   if (!isRecord(value)) return undefined;
   return isRecord(value["params"]) ? value["params"] : {};
 }
@@ -106,7 +100,7 @@ export function wholeOf(request: KeptRequest): Request {
 
 /** The same message with another id. */
 export function withId(line: Buffer, id: MessageId): string {
-  return `${JSON.stringify({ ...(parsed(line) as object | undefined), id })}\n`;
+  return `${JSON.stringify({ ...(jsonIn(line.toString("utf8")) as object | undefined), id })}\n`;
 }
 
 /** A key that differs for `1` and `"1"`. */

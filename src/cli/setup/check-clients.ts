@@ -1,15 +1,16 @@
 import { spawn } from "node:child_process";
-import { accessSync, constants, existsSync } from "node:fs";
+import { existsSync } from "node:fs";
 import path from "node:path";
 import { OrchestratorError } from "../../orchestrator/api/errors.ts";
 import { advice } from "../../orchestrator/api/next-step.ts";
-import { parseJson } from "../../orchestrator/util/parse-json.ts";
+import { isRecord, jsonIn } from "../../orchestrator/util/parse-json.ts";
 import { type Check, type Checker, fail, ok, stepsFor, warn } from "./check.ts";
 import { BrokenConfig, readConfigFile } from "./config-file.ts";
 import { type ClientTarget, findTargets, gatherFacts } from "./discover.ts";
 import { readEntry } from "./document.ts";
 import { type GuideTarget, guidePlaces, planAddGuide } from "./guide-plan.ts";
 import { type Launch, entryName, readLaunch } from "./launch.ts";
+import { canExecute } from "../../orchestrator/util/node-executable.ts";
 
 /** Checks that each installed assistant has an ollm entry, that its program exists, and that its guide is current. */
 export const checkClients: Checker = async ({ io }) => {
@@ -63,20 +64,11 @@ function launchProblem(launch: {
   const { command, args } = launch;
   if (command === undefined) return `the entry "${entryName}" has no command`;
   // A bare name is resolved with the client's own PATH, which is unknown here.
-  if (path.isAbsolute(command) && !isExecutable(command)) return `${command} does not exist or can't be executed`;
+  if (path.isAbsolute(command) && !canExecute(command)) return `${command} does not exist or can't be executed`;
   const script = args.find((part) => /\.(mjs|js)$/.test(part));
   return script !== undefined && path.isAbsolute(script) && !existsSync(script)
     ? `${script} does not exist`
     : undefined;
-}
-
-function isExecutable(file: string): boolean {
-  try {
-    accessSync(file, constants.X_OK);
-    return true;
-  } catch {
-    return false;
-  }
 }
 
 /** The result of starting ollm as a client would. */
@@ -125,8 +117,9 @@ export async function checkLaunch(
     child.once("close", (code, signal) => reject(`it exited early (${signal ?? `exit code ${code ?? "unknown"}`})`));
     let version = "";
     readLines(child.stdout, (line) => {
-      const message = parseMessage(line);
-      if (message === undefined) return reject(`it wrote a line that is not JSON-RPC: ${line.slice(0, 200)}`);
+      const value = jsonIn(line);
+      if (!isRecord(value)) return reject(`it wrote a line that is not JSON-RPC: ${line.slice(0, 200)}`);
+      const message: Message = value;
       if (message.error !== undefined) return reject(`it returned an error: ${message.error.message ?? ""}`);
       if (message.id === 1) {
         version = message.result?.serverInfo?.version ?? "";
@@ -169,15 +162,6 @@ interface Message {
     readonly serverInfo?: { readonly version?: string };
     readonly tools?: readonly { readonly name?: string }[];
   };
-}
-
-function parseMessage(line: string): Message | undefined {
-  try {
-    const message: unknown = parseJson(line);
-    return typeof message === "object" && message !== null ? message : undefined;
-  } catch {
-    return undefined;
-  }
 }
 
 function readLines(stream: NodeJS.ReadableStream, onLine: (line: string) => void): void {

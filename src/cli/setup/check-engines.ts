@@ -24,7 +24,7 @@ import { createDocumentFiles, readOnlyFiles } from "../../orchestrator/storage/d
 import { counted } from "../../orchestrator/util/format-bytes.ts";
 import { formatModelName, sameModel } from "../../orchestrator/util/model-name.ts";
 import { parseOllamaHost } from "../../orchestrator/util/ollama-host.ts";
-import { parseJson } from "../../orchestrator/util/parse-json.ts";
+import { fieldsIn } from "../../orchestrator/util/parse-json.ts";
 import type { CommandIo } from "../terminal/io.ts";
 import { type Check, type Checker, type DoctorWorld, fail, getWithin, ok, stepsFor, warn } from "./check.ts";
 
@@ -151,21 +151,13 @@ async function askOpenAiServer(
 
 /** How many models a list has; undefined if it is none. */
 function listedModels(body: string): number | undefined {
-  try {
-    const { data } = parseJson(body) as { readonly data?: unknown };
-    return Array.isArray(data) ? data.length : undefined;
-  } catch {
-    return undefined;
-  }
+  const { data } = fieldsIn(body);
+  return Array.isArray(data) ? data.length : undefined;
 }
 
 function versionOf(body: string): string | undefined {
-  try {
-    const { version } = parseJson(body) as { readonly version?: unknown };
-    return typeof version === "string" ? version : undefined;
-  } catch {
-    return undefined;
-  }
+  const { version } = fieldsIn(body);
+  return typeof version === "string" ? version : undefined;
 }
 
 /** The system's error code, which `fetch` puts into a chain of causes. */
@@ -321,7 +313,7 @@ async function servedNames(
     try {
       const { baseUrl } = parseOllamaHost(host);
       const { body } = await getWithin(get, `${baseUrl}/api/tags`, signal, 1_000);
-      const { models } = parseJson(body) as { readonly models?: unknown };
+      const { models } = fieldsIn(body);
       if (!Array.isArray(models)) return undefined;
       return models.map((each: unknown) => String((each as { readonly name?: unknown } | null)?.name));
     } catch {

@@ -122,7 +122,7 @@ export async function configSet(
 export async function configValidate(given: string | undefined, options: JsonOption, io: CommandIo): Promise<number> {
   const file = given === undefined ? fileOf(io) : path.resolve(io.workingDirectory, given);
   const text = await readConfigText(file);
-  if (text === "" && given !== undefined && !(await exists(file))) {
+  if (text === "" && given !== undefined && (await stat(file).catch(() => undefined)) === undefined) {
     throw new InvalidRequest(`${file} does not exist`, {
       next: advice("name an existing file, or none to check config.yaml"),
     });
@@ -172,13 +172,6 @@ async function loadAnyway(io: CommandIo): Promise<{
     });
     return { loaded, problem };
   }
-}
-
-async function exists(file: string): Promise<boolean> {
-  return stat(file).then(
-    () => true,
-    () => false,
-  );
 }
 
 function fileOf(io: CommandIo): string {

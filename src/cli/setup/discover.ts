@@ -5,6 +5,7 @@ import { advice } from "../../orchestrator/api/next-step.ts";
 import { expandHome } from "../../orchestrator/config/home.ts";
 import { nearestNames } from "../../orchestrator/util/nearest.ts";
 import { type Client, type ClientFacts, clientTable } from "./table.ts";
+import { isTooBroad } from "../../orchestrator/util/file-name.ts";
 
 /** A client's settings file. */
 export interface ClientTarget {
@@ -129,11 +130,4 @@ function absolute(name: string, machine: { readonly userHome: string; readonly w
 /** Whether a folder exists; follows links. */
 export function isFolder(folder: string): boolean {
   return statSync(folder, { throwIfNoEntry: false })?.isDirectory() === true;
-}
-
-/** Whether a folder is the home folder, above it, or the root of a drive. */
-function isTooBroad(folder: string, userHome: string): boolean {
-  const relative = path.relative(folder, userHome);
-  const isAboveHome = relative === "" || (!path.isAbsolute(relative) && relative.split(path.sep)[0] !== "..");
-  return isAboveHome || path.parse(folder).root === folder;
 }

@@ -6,6 +6,7 @@ import { InvalidRequest, OrchestratorError } from "../../orchestrator/api/errors
 import { advice } from "../../orchestrator/api/next-step.ts";
 import type { ClientTarget } from "./discover.ts";
 import { readRegularText } from "../../orchestrator/storage/replace-file.ts";
+import { isInside, isTooBroad } from "../../orchestrator/util/file-name.ts";
 import { codeOf, messageOf } from "../../orchestrator/util/message-of.ts";
 
 /** `OLLM_HOME/app`: copies of the program that clients start. */
@@ -20,8 +21,7 @@ export function programFolder(home: string): string {
 export function riskOf(script: string, temporaryFolders: readonly string[]): string | undefined {
   if (isInCache(script)) return "the cache of npx or a similar tool";
   const isTemporary = temporaryFolders.some((folder) => {
-    const relative = path.relative(folder, script);
-    return relative !== "" && !path.isAbsolute(relative) && relative.split(path.sep)[0] !== "..";
+    return folder !== script && isInside(folder, script);
   });
   return isTemporary ? "a temporary folder" : undefined;
 }
@@ -56,9 +56,8 @@ export function lastingScript(from: {
   readonly temporaryFolders: readonly string[];
 }): LastingScript {
   const real = realPath(from.script);
-  const inHome = path.relative(realPath(programFolder(from.home)), real);
   // Setup runs from its own copy (`node ~/.ollm/app/…/cli.mjs setup`) in a temporary home.
-  const isOwnCopy = !path.isAbsolute(inHome) && inHome.split(path.sep)[0] !== "..";
+  const isOwnCopy = isInside(realPath(programFolder(from.home)), real);
   const risk = isOwnCopy ? undefined : riskOf(real, from.temporaryFolders);
   if (risk === undefined) return { script: from.script };
   const script = path.join(programFolder(from.home), from.build, path.basename(real));
@@ -229,9 +228,7 @@ export async function homeContent(home: string, userHome: string): Promise<HomeC
   if (facts === undefined) return undefined;
   const real = await realpath(home);
   const realUser = await realpath(userHome).catch(() => userHome);
-  const relative = path.relative(real, realUser);
-  const isAboveHome = relative === "" || (!path.isAbsolute(relative) && relative.split(path.sep)[0] !== "..");
-  if (!facts.isDirectory() || isAboveHome || path.parse(real).root === real) {
+  if (!facts.isDirectory() || isTooBroad(real, realUser)) {
     throw new InvalidRequest(`${home} is not a folder of ollm; nothing in it was deleted`, {
       next: { step: "setHome", to: "the folder that ollm used" },
     });

@@ -248,7 +248,6 @@ async function suggestFirstModel(
     const { structured } = await session.call("list_models", { limit: 1 });
     if (structured.models.length === 0) io.stdout("\n");
     hasModel = await offerFirstModel(structured, session, asks);
-    return 0;
   });
   return hasModel;
 }

@@ -8,7 +8,9 @@ import type { Answers, Question, ServerClient, TextNote } from "../../server/dae
 import type { ToolAnswers, ToolInputs, ToolName } from "../../tools/index.ts";
 import { type CommandIo, askAtTerminal, declined, noTerminal } from "./io.ts";
 import { type ProgressLine, progressLineOf, untilFirstSign } from "./progress-line.ts";
+import { show } from "./table.ts";
 import { errorText, exitCodeOf, hanging, hintLine } from "./terminal-text.ts";
+import { oneLine } from "../../orchestrator/util/control-characters.ts";
 import { messageOf } from "../../orchestrator/util/message-of.ts";
 
 /**
@@ -23,7 +25,6 @@ import { messageOf } from "../../orchestrator/util/message-of.ts";
  *   return withSession(io, {}, async ({ call }) => {
  *     const { structured } = await call("manage_model", { action: "delete", model: name, confirm: options.yes });
  *     show(structured, options, io, () => `${text}\n`);   // --json or the text
- *     return 0;
  *   });
  * }
  * ```
@@ -95,15 +96,15 @@ export interface Connected {
 }
 
 /**
- * Runs `work` with a connection to the daemon, starting one if none runs. Resolves to the exit code; reports
- * `OrchestratorError`s itself. Within a chat `work` gets the chat's connection, and the chat reports its errors.
+ * Runs `work` with a connection to the daemon, starting one if none runs. Resolves to the exit code, 0 unless `work`
+ * gives another; reports `OrchestratorError`s itself. Within a chat `work` gets the chat's connection, and the chat reports its errors.
  */
 export async function withSession(
   io: CommandIo & Partial<Connected>,
   options: SessionOptions,
-  work: (session: Session) => Promise<number>,
+  work: (session: Session) => Promise<number | void>,
 ): Promise<number> {
-  if (io.session !== undefined) return work(io.session);
+  if (io.session !== undefined) return (await work(io.session)) ?? 0;
   const interrupt = new AbortController();
   let isUnread = false;
   const line = progressLineOf(io);
@@ -126,7 +127,7 @@ export async function withSession(
     line.wait("waiting for the daemon ...", untilFirstSign());
     const connected = await connect(io, options, interrupt.signal, notices.relay).finally(() => line.clear());
     server = connected.server;
-    return await work(createSession(connected, line, io, interrupt.signal, options, notices.isNews));
+    return (await work(createSession(connected, line, io, interrupt.signal, options, notices.isNews))) ?? 0;
   } catch (error) {
     if (isUnread) return 0;
     if (interrupt.signal.aborted) return report(interrupt.signal.reason, io);
@@ -136,6 +137,31 @@ export async function withSession(
     offUnread?.();
     for (const name of signals) process.off(name, onSignal);
   }
+}
+
+/** A command that calls one tool: prints its answer as `text` renders it, by default in the tool's own words. */
+export function showCall<Name extends ToolName>(
+  tool: Name,
+  input: ToolInputs[Name],
+  options: { readonly json?: boolean },
+  io: CommandIo,
+  text: (data: ToolAnswers[Name], words: string) => string = (_data, words) => `${oneLine(words)}\n`,
+  session: SessionOptions = {},
+): Promise<number> {
+  return withSession(io, session, async ({ call }) => {
+    const answer = await call(tool, input);
+    show(answer.structured, options, io, (data) => text(data, answer.text));
+  });
+}
+
+/** A command that reads one resource, and prints it as `text` renders it. */
+export function showRead<Uri extends keyof ResourceData>(
+  address: readonly [uri: Uri, ...ValueOf<Uri>],
+  options: { readonly json?: boolean },
+  io: CommandIo,
+  text: (data: ResourceData[Uri]) => string,
+): Promise<number> {
+  return withSession(io, {}, async ({ read }) => show(await read(...address), options, io, text));
 }
 
 /**

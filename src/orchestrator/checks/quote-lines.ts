@@ -1,7 +1,7 @@
 /** Which lines of the files have which words, numbers and dates, and how they are shown. Pure. */
 import { wordsOf } from "./quote-search.ts";
 import { datesOf, hasNumber, numbersOf } from "./values.ts";
-import { parseJson } from "../util/parse-json.ts";
+import { jsonIn } from "../util/parse-json.ts";
 import { months } from "./notation-words.ts";
 
 /** What is shown of all lines behind a statement. */
@@ -266,13 +266,7 @@ function addPairs(answer: string, drafts: Drafts): boolean {
     .replace(/^```\w*\n/, "")
     .replace(/```$/, "")
     .trim();
-  if (!inner.startsWith("{") && !inner.startsWith("[")) return false;
-  let value: unknown;
-  try {
-    value = parseJson(inner);
-  } catch {
-    return false;
-  }
+  const value = /^[{[]/.test(inner) ? jsonIn(inner) : undefined;
   const before = drafts.list.length;
   const waiting = [value];
   for (let next = waiting.pop(); next !== undefined; next = waiting.pop()) {

@@ -1,6 +1,6 @@
 /** The check `quotes`: what an answer states is looked for in the files. Pure. */
 import type { CheckResult, CheckedStatement } from "../api/facade-answers.ts";
-import { parseJson } from "../util/parse-json.ts";
+import { jsonIn } from "../util/parse-json.ts";
 import { Lines, keysOf, type Statement, statementsOf, valuesOf } from "./quote-lines.ts";
 import { type QuotePlace, findQuotes, wordsOf } from "./quote-search.ts";
 import { months } from "./notation-words.ts";
@@ -62,7 +62,7 @@ export class QuotesCheck {
   /** The answer with what stands behind each statement; JSON stays as it is. */
   judge(answer: string): { readonly text: string; readonly result: CheckResult } {
     const isJson = this.request.format !== undefined;
-    const searched = this.#search(isJson ? valuesOf(jsonOf(answer)) : statementsOf(answer));
+    const searched = this.#search(isJson ? valuesOf(jsonIn(answer)) : statementsOf(answer));
     const lines = new Lines(
       this.#files.map(({ text }) => text),
       new Set([...this.#asked, ...searched.flatMap(({ keys, values }) => [...keys, ...values.flat()])]),
@@ -216,15 +216,6 @@ function isLongEnough(quote: string): boolean {
   const words = wordsOf(quote);
   // Digits are whole numbers here: words are compared whole.
   return words.length >= least.words || words.join(" ").length >= least.characters || words.some(hasNumber);
-}
-
-/** Undefined for text that is not JSON, which states nothing. */
-function jsonOf(answer: string): unknown {
-  try {
-    return parseJson(answer);
-  } catch {
-    return undefined;
-  }
 }
 
 const shownCharacters = 80;

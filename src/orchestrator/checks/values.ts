@@ -121,16 +121,11 @@ export function scannedForms(text: string): readonly string[] {
   return [...new Set([inDigits, ...inWords])].filter((each) => each !== text);
 }
 
-/** The dates among words, and which words are no numbers because they belong to one. */
-interface Dates {
-  /** Month and day: the day is beside the name of the month, or the date is written in numbers. */
-  readonly dates: readonly string[];
-  readonly parts: ReadonlySet<number>;
-  /** Those of dates that are one word. */
-  readonly years: readonly string[];
-}
-
-export function datesOf(words: readonly string[]): Dates {
+/**
+ * The dates among words, as month and day: the day is beside the name of the month, or the date is written in numbers.
+ * `parts` are words that are no numbers because they belong to one, `years` those of dates that are one word.
+ */
+export function datesOf(words: readonly string[]) {
   const [dates, parts, years]: [string[], Set<number>, string[]] = [[], new Set(), []];
   const add = (month: number, day: number, ...used: readonly number[]): void => {
     if (!(month >= 1 && month <= 12 && day >= 1 && day <= 31)) return;

@@ -11,32 +11,29 @@ import type { Operations } from "../jobs/operations.ts";
 import type { DocumentFiles } from "../storage/document-files.ts";
 import { type JournaledDocument, openDocument, openedOnce } from "../storage/document.ts";
 import { type EvidenceScope, judgeEvidence, pickEvidence } from "../routing/evidence.ts";
-import type { Observation } from "../routing/quality.ts";
+import type { Observation } from "../routing/quality-state.ts";
 import { sameModel } from "../util/model-name.ts";
 import { nearestNames } from "../util/nearest.ts";
 import { checkRequest, runComparison } from "./run-comparison.ts";
 import { defined } from "../util/defined.ts";
 
-/** What the user picked and rated, and what was learned from it and from judges. */
-interface PreferenceStore {
-  /** Those in force: the newest of each task, newest first. */
-  list(): Promise<readonly Preference[]>;
-  /** Without `evidence` nothing is learned from it. */
-  add(preference: Preference, evidence: Observation | undefined): Promise<void>;
-  /** Removes the newest preference of the task, with its evidence. `before` is the previous one of its comparison. */
-  undo(task: Task): Promise<{ readonly undone: Preference; readonly before?: Preference } | undefined>;
-  rate(rating: Rating, client: string): Promise<Rating>;
-  observe(observation: Observation): void;
-  learned(client: string): Promise<readonly LearnedQuality[]>;
-  /** Throws `InvalidRequest` for a model without evidence. */
-  reset(scope: EvidenceScope): Promise<void>;
-}
-
 interface ComparisonParts {
   /** Clock, log, engines, loader and queue. */
   readonly world: GenerationWorld;
   readonly operations: Operations;
-  readonly preferences: PreferenceStore;
+  readonly preferences: {
+    /** Those in force: the newest of each task, newest first. */
+    list(): Promise<readonly Preference[]>;
+    /** Without `evidence` nothing is learned from it. */
+    add(preference: Preference, evidence: Observation | undefined): Promise<void>;
+    /** Removes the newest preference of the task, with its evidence. `before` is the previous one of its comparison. */
+    undo(task: Task): Promise<{ readonly undone: Preference; readonly before?: Preference } | undefined>;
+    rate(rating: Rating, client: string): Promise<Rating>;
+    observe(observation: Observation): void;
+    learned(client: string): Promise<readonly LearnedQuality[]>;
+    /** Throws `InvalidRequest` for a model without evidence. */
+    reset(scope: EvidenceScope): Promise<void>;
+  };
   readonly emit: Emit;
   readonly files?: DocumentFiles;
 }

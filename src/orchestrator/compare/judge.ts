@@ -2,7 +2,7 @@ import type { ComparedModel } from "../api/facade-compare.ts";
 import type { GenerateResult } from "../api/facade.ts";
 import type { JsonSchema } from "../api/types.ts";
 import { totalCost } from "../routing/cost.ts";
-import { parseJson } from "../util/parse-json.ts";
+import { fieldsIn } from "../util/parse-json.ts";
 import { defined } from "../util/defined.ts";
 
 /** An answer to judge. `model` is never shown to the judge. */
@@ -58,8 +58,7 @@ export function judgeFormat(count: number): JsonSchema {
 
 /** The judge's JSON, with letters replaced by model names; undefined when it is invalid. */
 export function parseVerdict(text: string, answers: readonly JudgedAnswer[]): Verdict | undefined {
-  const verdict = parsed(text);
-  if (verdict === undefined) return undefined;
+  const verdict = fieldsIn(text);
   const ranks = new Map<string, number>();
   for (const [index, { model }] of answers.entries()) {
     const rank = verdict[labels[index] ?? ""];
@@ -149,7 +148,7 @@ export const criterion = {
     `<criterion>\n${cut(asked)}\n</criterion>\n\nDoes the answer meet the criterion?`,
   /** Without `isMet` it could not tell. */
   read(text: string): { readonly isMet?: boolean; readonly reason: string } {
-    const { verdict, reason } = parsed(text) ?? {};
+    const { verdict, reason } = fieldsIn(text);
     const said = typeof reason === "string" ? reason.trim() : "";
     return verdict === "yes" || verdict === "no" ? { isMet: verdict === "yes", reason: said } : { reason: said };
   },
@@ -158,17 +157,6 @@ export const criterion = {
 export function cut(text: string): string {
   if (text.length <= judgedCharacters) return text;
   return `${text.slice(0, judgedCharacters)}\n[cut: ${text.length} characters in total]`;
-}
-
-function parsed(text: string): Record<string, unknown> | undefined {
-  try {
-    const value: unknown = parseJson(text);
-    return typeof value === "object" && value !== null && !Array.isArray(value)
-      ? (value as Record<string, unknown>)
-      : undefined;
-  } catch {
-    return undefined;
-  }
 }
 
 /** One answer of one model, with its measurements, without loading and waiting. */

@@ -9,20 +9,22 @@ import { codeOf } from "../util/message-of.ts";
 /** Far more than a key has. */
 const maxKeyBytes = 16_384;
 
-interface KeyWorld {
-  /** The value of a variable. */
-  readonly variable: (name: string) => string | undefined;
-  readonly userHome: string;
-  readonly platform: NodeJS.Platform;
-}
-
 /**
  * The key of a server, read anew each time, so that a replaced one applies at once; undefined if it needs none. Throws
  * `InvalidConfig` with what to do, and never with the key.
  */
 export async function readApiKey(
   { apiKeyEnv, apiKeyFile }: Pick<OpenAiServer, "apiKeyEnv" | "apiKeyFile">,
-  { variable, userHome, platform }: KeyWorld,
+  {
+    variable,
+    userHome,
+    platform,
+  }: {
+    /** The value of a variable. */
+    readonly variable: (name: string) => string | undefined;
+    readonly userHome: string;
+    readonly platform: NodeJS.Platform;
+  },
 ): Promise<string | undefined> {
   if (apiKeyEnv !== undefined) {
     const key = variable(apiKeyEnv)?.trim() ?? "";

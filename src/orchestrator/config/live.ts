@@ -1,14 +1,8 @@
 import type { Log } from "../api/log.ts";
 import { createMutex } from "../util/joined-work.ts";
-import { daemonVariables } from "./environment.ts";
-import {
-  type Environment,
-  type Flags,
-  type LoadedSettings,
-  type SettingsFile,
-  loadSettings,
-  readSettingsFile,
-} from "./load.ts";
+import { type Environment, daemonVariables } from "./environment.ts";
+import { type LoadedSettings, type SettingsFile, loadSettings, readSettingsFile } from "./load.ts";
+import type { Flags } from "./flags.ts";
 import { settingPaths } from "./paths.ts";
 import { settingsProblem } from "./problems.ts";
 import { type Settings, settingsSchema } from "./schema.ts";

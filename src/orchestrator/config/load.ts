@@ -25,9 +25,6 @@ export interface LoadedSettings {
   readonly sources: Sources;
 }
 
-export type { Environment } from "./environment.ts";
-export type { Flags } from "./flags.ts";
-
 /** `config.yaml` as read. */
 export interface SettingsFile {
   readonly tree: Tree;

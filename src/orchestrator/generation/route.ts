@@ -22,7 +22,7 @@ import { estimateTokens } from "../routing/tokens.ts";
 import { type LocatedModel, allowRemote } from "../catalog/located-model.ts";
 import { type Candidate, type ChoiceFailure, type ChoiceRequest, chooseModel } from "../routing/choose.ts";
 import { typicalAnswerTokens } from "../routing/expected-seconds.ts";
-import type { QualityState } from "../routing/quality.ts";
+import type { QualityState } from "../routing/quality-state.ts";
 import { sameModel } from "../util/model-name.ts";
 import {
   type CandidateSource,

@@ -1,4 +1,4 @@
-import { isRecord } from "../util/parse-json.ts";
+import { isRecord, jsonIn } from "../util/parse-json.ts";
 import { type Column, type Value, columnOf, currencyOf } from "./column.ts";
 import { sheetOf } from "./rows-cells.ts";
 
@@ -143,11 +143,7 @@ function parsed(json: string): unknown {
   const exact = /\d{16}/.test(json)
     ? json.replaceAll(longNumbers, (found) => (isSafe(found) ? found : `"${found}"`))
     : json;
-  try {
-    return JSON.parse(exact);
-  } catch {
-    return undefined;
-  }
+  return jsonIn(exact);
 }
 
 /** Words that SQL would take for its own. */

@@ -1,7 +1,7 @@
 import { createTurns } from "../util/joined-work.ts";
 import type { DocumentFiles } from "../storage/document-files.ts";
 import type { Log } from "../api/log.ts";
-import { parseJson } from "../util/parse-json.ts";
+import { fieldsIn } from "../util/parse-json.ts";
 import { messageOf } from "../util/message-of.ts";
 
 /** Vectors by the hash of their text, kept on disk. Vectors that can't be read are made again. */
@@ -34,15 +34,16 @@ export async function openVectorCache(parts: { readonly files?: DocumentFiles; r
 
   async function read(text: string): Promise<void> {
     const lines = text.split("\n");
-    const head = parsed(lines[0] ?? "");
-    if (head?.["version"] !== version || typeof head["model"] !== "string") return;
+    const head = fieldsIn(lines[0] ?? "");
+    if (head["version"] !== version || typeof head["model"] !== "string") return;
     model = head["model"];
     isWritten = text.endsWith("\n");
     const turn = createTurns();
     for (const line of lines.slice(1)) {
       const others = turn();
       if (others !== undefined) await others;
-      const { hash, vector } = parsed(line) ?? {};
+      // None in an incomplete last line.
+      const { hash, vector } = fieldsIn(line);
       if (typeof hash !== "string" || typeof vector !== "string" || vector === "") continue;
       vectors.set(hash, new Int8Array(Buffer.from(vector, "base64")));
     }
@@ -92,16 +93,6 @@ export async function openVectorCache(parts: { readonly files?: DocumentFiles; r
 function lineOf([hash, direction]: readonly [string, Direction]): string {
   const vector = Buffer.from(direction.buffer, direction.byteOffset, direction.byteLength).toString("base64");
   return `${JSON.stringify({ hash, vector })}\n`;
-}
-
-function parsed(line: string): Readonly<Record<string, unknown>> | undefined {
-  try {
-    const value: unknown = parseJson(line);
-    return typeof value === "object" && value !== null ? (value as Record<string, unknown>) : undefined;
-  } catch {
-    // An incomplete last line, or a foreign file.
-    return undefined;
-  }
 }
 
 /** How to embed texts: some models treat queries and documents differently. */

@@ -3,7 +3,7 @@ import type { AudioFormat, Capability, ModelOverrides, Privacy, Profile, Task, T
 import { sameModel } from "../util/model-name.ts";
 import { type BudgetLeft, overBudget, worstTokens } from "./cost.ts";
 import { overridesOf, paidLimit } from "./model-overrides.ts";
-import type { QualityState } from "./quality.ts";
+import type { QualityState } from "./quality-state.ts";
 import { sureTokens } from "./tokens.ts";
 
 /** A model of one engine, with everything that routing needs. */

@@ -13,7 +13,7 @@ import {
   nothingLearned,
   qualityStateSchema,
   unlearn,
-} from "./quality.ts";
+} from "./quality-state.ts";
 
 /**
  * Scores and weights of outcomes. All weigh little, because each says little. What says nothing about the model is no

@@ -1,18 +1,6 @@
 import { type ModelEvidence, differenceAt, fitOf, typicalScore, varianceAt } from "./quality-fit.ts";
 import { type QualityState, nameOf } from "./quality-state.ts";
 
-export {
-  type Observation,
-  type QualityState,
-  aged,
-  combined,
-  faded,
-  learn,
-  nothingLearned,
-  qualityStateSchema,
-  unlearn,
-} from "./quality-state.ts";
-
 export interface Quality {
   /** Expected score, from 0 to 1. */
   readonly mean: number;

@@ -7,7 +7,6 @@ import { expectation, magnitude, meritOf } from "./expected-seconds.ts";
 import {
   type Quality,
   type QualityOrder,
-  type QualityState,
   hasEvidence,
   isClearlyBad,
   isWorthwhile,
@@ -15,6 +14,7 @@ import {
   priorAt,
   qualityOf,
 } from "./quality.ts";
+import type { QualityState } from "./quality-state.ts";
 import { defined } from "../util/defined.ts";
 
 /** A candidate that passed the filters, with its rank. */

@@ -1,4 +1,4 @@
-import { parseJson } from "../util/parse-json.ts";
+import { fieldsIn } from "../util/parse-json.ts";
 
 /** The file in `OLLM_HOME` that lists the installed models for new clients, which don't wait for engines. */
 export const summaryFile = "summary.json";
@@ -16,12 +16,8 @@ export interface SummaryModel {
 
 /** The models, most useful first, from the text of the file; undefined if it is damaged. */
 export function parseSummary(text: string): readonly SummaryModel[] | undefined {
-  try {
-    const { models } = parseJson(text) as { readonly models?: unknown };
-    return Array.isArray(models) && models.every(isModel) ? models : undefined;
-  } catch {
-    return undefined;
-  }
+  const { models } = fieldsIn(text);
+  return Array.isArray(models) && models.every(isModel) ? models : undefined;
 }
 
 function isModel(value: unknown): value is SummaryModel {

@@ -1,5 +1,6 @@
 import { lstat, realpath, stat } from "node:fs/promises";
 import path from "node:path";
+import { isTooBroad } from "../util/file-name.ts";
 
 /** Limit for the search upwards; each level costs a look at the disk. */
 const maxLevels = 40;
@@ -12,20 +13,13 @@ export async function workTreeAbove(folder: string, userHome: string): Promise<s
   let level = folder;
   for (let count = 0; count < maxLevels; count += 1) {
     if (level !== folder && isTooBroad(level, userHome)) return undefined;
-    const isThere = await lstat(path.join(level, ".git")).then(
-      () => true,
-      () => false,
-    );
-    if (isThere) return level;
+    const found = await lstat(path.join(level, ".git")).catch(() => undefined);
+    if (found !== undefined) return level;
     const parent = path.dirname(level);
     if (parent === level) return undefined;
     level = parent;
   }
   return undefined;
-}
-
-function isTooBroad(folder: string, userHome: string): boolean {
-  return path.parse(folder).root === folder || `${userHome}${path.sep}`.startsWith(`${folder}${path.sep}`);
 }
 
 /** The resolved path of a folder; undefined when it is not a folder or not accessible. */

@@ -256,16 +256,10 @@ async function realOf(path: string): Promise<string | undefined> {
     return await realpath(path);
   } catch (error) {
     // A dangling link exists, too: nothing is created behind it.
-    if ((error as NodeJS.ErrnoException).code !== "ENOENT" || (await isThere(path))) throw error;
+    if ((error as NodeJS.ErrnoException).code !== "ENOENT" || (await lstat(path).catch(() => undefined)) !== undefined)
+      throw error;
     return undefined;
   }
-}
-
-function isThere(path: string): Promise<boolean> {
-  return lstat(path).then(
-    () => true,
-    () => false,
-  );
 }
 
 async function writeNew(file: string, text: string, mode: number): Promise<void> {

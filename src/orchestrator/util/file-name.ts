@@ -1,4 +1,4 @@
-import { join, sep } from "node:path";
+import nodePath, { join, sep } from "node:path";
 import { fileURLToPath } from "node:url";
 import { defined } from "./defined.ts";
 
@@ -101,4 +101,17 @@ export function questionOf({
 /** The name without line breaks, which could forge a frame. */
 function nameOnOneLine(name: string): string {
   return name.replace(/[\p{Cc}\p{Zl}\p{Zp}]+/gu, " ").trim();
+}
+
+/** Whether `file` is `folder` or inside it. Both must be absolute and resolved (`realpath`); the disk is not accessed. */
+export function isInside(folder: string, file: string, platform = nodePath): boolean {
+  const relative = platform.relative(folder, file);
+  if (relative === "") return true;
+  // On Windows a path on another drive stays absolute.
+  return !platform.isAbsolute(relative) && relative !== ".." && !relative.startsWith(`..${platform.sep}`);
+}
+
+/** Whether a folder is too broad to be a project: a drive's root, the home folder, or a folder above it. */
+export function isTooBroad(folder: string, homeDirectory: string, platform = nodePath): boolean {
+  return platform.parse(folder).root === folder || isInside(folder, homeDirectory, platform);
 }

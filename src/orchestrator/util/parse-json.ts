@@ -56,6 +56,21 @@ export function parseJson(text: string): unknown {
   return JSON.parse(text);
 }
 
+/** The value of external text that is JSON; undefined for any other. */
+export function jsonIn(text: string): unknown {
+  try {
+    return parseJson(text);
+  } catch {
+    return undefined;
+  }
+}
+
+/** The fields of external text that is an object of JSON; none for any other. */
+export function fieldsIn(text: string): Readonly<Record<string, unknown>> {
+  const value = jsonIn(text);
+  return isRecord(value) ? value : {};
+}
+
 /** Whether a value is an object of JSON. */
 export function isRecord(value: unknown): value is Record<string, unknown> {
   return typeof value === "object" && value !== null && !Array.isArray(value);

@@ -22,7 +22,7 @@ import {
   ratedAnswer,
   recentAnswers,
 } from "../routing/evidence.ts";
-import { type Observation, type QualityState, aged, combined, nothingLearned } from "../routing/quality.ts";
+import { type Observation, type QualityState, aged, combined, nothingLearned } from "../routing/quality-state.ts";
 import { type JournaledDocument, openDocument, openedOnce } from "../storage/document.ts";
 import type { DocumentFiles } from "../storage/document-files.ts";
 import { canonicalName } from "../util/model-name.ts";

@@ -2,7 +2,7 @@ import type { z } from "zod";
 import { InvalidRequest } from "../../orchestrator/api/errors.ts";
 import { nearestNames } from "../../orchestrator/util/nearest.ts";
 import type { ToolDefinition } from "../../tools/definition.ts";
-import { isRecord } from "../../orchestrator/util/parse-json.ts";
+import { isRecord, jsonIn } from "../../orchestrator/util/parse-json.ts";
 
 type Issue = z.core.$ZodIssue;
 
@@ -74,12 +74,12 @@ function read(text: string, type: string): unknown {
       // No other words: "yes" or "1" may be meant as a text.
       return /^(?:true|false)$/i.test(text) ? text.toLowerCase() === "true" : undefined;
     case "array": {
-      const list = json(text);
+      const list = jsonIn(text);
       return Array.isArray(list) ? list : [text];
     }
     case "record":
     case "object": {
-      const value = json(text);
+      const value = jsonIn(text);
       return isRecord(value) ? value : undefined;
     }
     default:
@@ -92,15 +92,6 @@ function plainNumber(text: string): number | undefined {
   if (!/^-?\d+(?:\.\d+)?$/.test(text)) return undefined;
   const value = Number(text);
   return Math.abs(value) <= Number.MAX_SAFE_INTEGER ? value : undefined;
-}
-
-function json(text: string): unknown {
-  if (!/^[[{]/.test(text)) return undefined;
-  try {
-    return JSON.parse(text) as unknown;
-  } catch {
-    return undefined;
-  }
 }
 
 /** What other programs call our fields; the first that the tool has is meant. */

@@ -5,7 +5,6 @@ import { errorKey } from "../../next-steps/render.ts";
 import type { NeededField } from "../../orchestrator/api/errors.ts";
 import { summaryFile } from "../../orchestrator/storage/summary-file.ts";
 import type { StoredProject } from "../../orchestrator/projects/trust.ts";
-import type { ProjectLocation } from "../mcp/project-view.ts";
 import { readSummary } from "../mcp/instructions.ts";
 import { StdioTransport } from "../mcp/stdio-transport.ts";
 import { type TextNote, detailsKey, streamKey, textNoteOf } from "../call/progress.ts";
@@ -52,11 +51,37 @@ export interface ServerClient {
   close(): Promise<void>;
 }
 
-/** Reads the project of a working directory without a daemon; undefined without a project. */
-export async function viewProject(location: ProjectLocation): Promise<StoredProject | undefined> {
-  // Loads the readers of project files, which most commands don't need.
-  const { readProjectView } = await import("../mcp/project-view.ts");
-  return readProjectView(location);
+/** The project of a working directory as a server started there would see it; undefined without one. */
+export async function viewProject(location: {
+  /** `OLLM_HOME` */
+  readonly home: string;
+  readonly workingDirectory: string;
+  readonly userHome: string;
+  /** `projects.detect` */
+  readonly detects: boolean;
+  /** `profiles` of the settings. */
+  readonly profiles: Readonly<Record<string, unknown>>;
+}): Promise<StoredProject | undefined> {
+  const { home, workingDirectory, userHome, detects, profiles } = location;
+  // Most commands don't need the readers of project files.
+  const [{ findProjectFolder }, { readStoredProject }, { profileNames }, { createDocumentFiles }, { tools }] =
+    await Promise.all([
+      import("../files/allowed-paths.ts"),
+      import("../../orchestrator/projects/trust.ts"),
+      import("../../orchestrator/config/profiles.ts"),
+      import("../../orchestrator/storage/document-files.ts"),
+      import("../../tools/index.ts"),
+    ]);
+  const folder = await findProjectFolder({ workingDirectory, homeDirectory: userHome }, home, () =>
+    Promise.resolve([]),
+  );
+  if (folder === undefined) return undefined;
+  return readStoredProject(folder, {
+    profiles: profileNames(profiles),
+    tools,
+    detects,
+    files: createDocumentFiles(home),
+  });
 }
 
 /** A server that sends nothing for this long is stuck: it sends progress at least every five seconds. */

@@ -4,7 +4,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import type { Farewell, Hello, Welcome } from "../../ipc/protocol.ts";
 import { dashboardFile } from "../../ipc/socket-path.ts";
 import { DaemonUnavailable, InvalidRequest } from "../../orchestrator/api/errors.ts";
-import { parseJson } from "../../orchestrator/util/parse-json.ts";
+import { fieldsIn } from "../../orchestrator/util/parse-json.ts";
 import { Dashboard, type KeptSessions } from "../http/dashboard.ts";
 import { type HttpListener, openHttpListener } from "../http/listener.ts";
 import { type CallerOrigin, callerParts, noticesFor } from "./caller-home.ts";
@@ -255,7 +255,7 @@ async function whyNot(port: number, error: unknown): Promise<string> {
     const reply = await fetch(`http://127.0.0.1:${port}/api/version`, { signal: AbortSignal.timeout(probeMs) });
     const text = (await reply.text()).slice(0, 1_000);
     if (/\bollm\b/.test(text)) return `${at} another ollm`;
-    const { version } = parseJson(text) as { readonly version?: unknown };
+    const { version } = fieldsIn(text);
     return `${at} ${typeof version === "string" ? `an Ollama server (${version.slice(0, 40)})` : "another program"}`;
   } catch {
     return `${at} another program`;
@@ -272,7 +272,7 @@ interface Kept {
 /** Nothing, if the file is missing or was changed by others. */
 function readKept(home: string): Kept {
   try {
-    const kept = parseJson(readFileSync(dashboardFile(home), "utf8")) as Partial<Record<string, unknown>>;
+    const kept = fieldsIn(readFileSync(dashboardFile(home), "utf8"));
     const { port, isOpen, sessions } = kept;
     const isPort = typeof port === "number" && Number.isInteger(port) && port > 0 && port < 65_536;
     return { ...(isPort && { port }), isOpen: isOpen === true, sessions: sessionsIn(sessions) };

@@ -7,7 +7,7 @@ import type { Orchestrator } from "../../orchestrator/api/facade.ts";
 import { type Log, createLog } from "../../orchestrator/api/log.ts";
 import { ramBandwidth } from "../../orchestrator/routing/first-models.ts";
 import { type FollowedSettings, followSettings } from "../../orchestrator/config/live.ts";
-import type { Flags } from "../../orchestrator/config/load.ts";
+import type { Flags } from "../../orchestrator/config/flags.ts";
 import { isOllamaOptional } from "../../orchestrator/config/ollama-servers.ts";
 import { settingsProblem } from "../../orchestrator/config/problems.ts";
 import type { Settings } from "../../orchestrator/config/schema.ts";

@@ -6,6 +6,7 @@ import type { Log } from "../../orchestrator/api/log.ts";
 import type { NextStep } from "../../orchestrator/api/next-step.ts";
 import { expandHome } from "../../orchestrator/config/home.ts";
 import { realFolder } from "../../orchestrator/storage/work-tree.ts";
+import { isInside, isTooBroad } from "../../orchestrator/util/file-name.ts";
 import { defined } from "../../orchestrator/util/defined.ts";
 import { codeOf } from "../../orchestrator/util/message-of.ts";
 import type { PlatformPath } from "node:path";
@@ -72,9 +73,9 @@ async function realOf(candidate: string, isWithin: boolean, { folders }: Allowed
 /** Whether `file`, which must be resolved (`realpath`), is inside a root. Inside our own home only a root within it counts. */
 export function isAllowed(file: string, { folders, closed }: AllowedRoots): boolean {
   // Case is ignored for file systems that ignore it; on others this refuses more than needed, which does no harm.
-  const isOurs = closed !== undefined && isInside(closed.toLowerCase(), file.toLowerCase(), path);
+  const isOurs = closed !== undefined && isInside(closed.toLowerCase(), file.toLowerCase());
   return folders.some(
-    (folder) => isInside(folder, file, path) && (!isOurs || (folder !== closed && isInside(closed, folder, path))),
+    (folder) => isInside(folder, file) && (!isOurs || (folder !== closed && isInside(closed, folder))),
   );
 }
 
@@ -91,7 +92,7 @@ export async function pathOfHandle(handle: FileHandle, file: string): Promise<st
 
 /** The error for a path outside the roots, with the step that would allow it. */
 export function outsideRoots(name: string, real: string, roots: AllowedRoots): InvalidRequest {
-  if (roots.closed !== undefined && isInside(roots.closed, real, path)) {
+  if (roots.closed !== undefined && isInside(roots.closed, real)) {
     return new InvalidRequest(`${name} belongs to ollm itself, and is not read or written for a client`);
   }
   const isShown = roots.configFile !== undefined && path.resolve(name) !== real && path.isAbsolute(name);
@@ -177,7 +178,7 @@ export async function allowedRoots(
   const home = (await realFolder(facts.homeDirectory)) ?? facts.homeDirectory;
   const narrow = async (folder: string): Promise<string | undefined> => {
     const real = await realFolder(folder);
-    return real === undefined || isTooBroad(real, home, path) ? undefined : real;
+    return real === undefined || isTooBroad(real, home) ? undefined : real;
   };
   const offered = await Promise.all(clientRoots.map(narrow));
   const current = facts.workingDirectory === undefined ? undefined : await narrow(facts.workingDirectory);
@@ -200,15 +201,8 @@ export function foldersOfUris(uris: readonly string[]): string[] {
 
 /** Whether a folder has one of `projectMarkers`. */
 async function isProject(folder: string): Promise<boolean> {
-  const found = await Promise.all(projectMarkers.map((marker) => exists(path.join(folder, marker))));
-  return found.includes(true);
-}
-
-async function exists(file: string): Promise<boolean> {
-  return stat(file).then(
-    () => true,
-    () => false,
-  );
+  const looks = projectMarkers.map((marker) => stat(path.join(folder, marker)).catch(() => undefined));
+  return (await Promise.all(looks)).some((found) => found !== undefined);
 }
 
 /** Files in `.ollm` that make its folder a project. */
@@ -241,9 +235,9 @@ export async function findProjectFolder(
 
 async function projectOf(folder: string, home: string, closed: string): Promise<string | undefined> {
   const real = await realFolder(folder);
-  if (real === undefined || isTooBroad(real, home, path)) return undefined;
+  if (real === undefined || isTooBroad(real, home)) return undefined;
   let level = real;
-  for (let count = 0; count < maxLevels && !isTooBroad(level, home, path); count += 1) {
+  for (let count = 0; count < maxLevels && !isTooBroad(level, home); count += 1) {
     if (await hasOwnMarker(level, closed)) return level;
     level = path.dirname(level);
   }
@@ -253,11 +247,8 @@ async function projectOf(folder: string, home: string, closed: string): Promise<
 async function hasOwnMarker(folder: string, closed: string): Promise<boolean> {
   const own = path.join(folder, ".ollm");
   for (const name of ownMarkers) {
-    const isThere = await lstat(path.join(own, name)).then(
-      () => true,
-      () => false,
-    );
-    if (isThere) return (await realpath(own).catch(() => own)) !== closed;
+    const found = await lstat(path.join(own, name)).catch(() => undefined);
+    if (found !== undefined) return (await realpath(own).catch(() => own)) !== closed;
   }
   return false;
 }
@@ -265,14 +256,6 @@ async function hasOwnMarker(folder: string, closed: string): Promise<boolean> {
 /** Files and folders that mark a project, whose files may be read. */
 export const projectMarkers: readonly string[] =
   ".git .ollm package.json pyproject.toml Cargo.toml go.mod mkdocs.yml tsconfig.json docs".split(" ");
-
-/** Whether `file` is `folder` or inside it. Both must be absolute and resolved (`realpath`); the disk is not accessed. */
-export function isInside(folder: string, file: string, platform: PlatformPath): boolean {
-  const relative = platform.relative(folder, file);
-  if (relative === "") return true;
-  // On Windows a path on another drive stays absolute.
-  return !platform.isAbsolute(relative) && relative !== ".." && !relative.startsWith(`..${platform.sep}`);
-}
 
 /**
  * A file's name for a model: relative to its root, with `/`, so that answers don't reveal where the root is. With several
@@ -302,11 +285,6 @@ function areApart(labels: readonly string[]): boolean {
   return labels.every((label, index) =>
     labels.every((other, at) => at === index || !`${other}/`.startsWith(`${label}/`)),
   );
-}
-
-/** Whether a folder is too broad to be a project: a drive's root, the home folder, or a folder above it. */
-export function isTooBroad(folder: string, homeDirectory: string, platform: PlatformPath): boolean {
-  return platform.parse(folder).root === folder || isInside(folder, homeDirectory, platform);
 }
 
 /**

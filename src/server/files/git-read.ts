@@ -4,7 +4,8 @@ import { type NextSteps, advice } from "../../orchestrator/api/next-step.ts";
 import { formatBytes } from "../../orchestrator/util/format-bytes.ts";
 import type { GitName } from "../../orchestrator/util/file-name.ts";
 import { nearestNames } from "../../orchestrator/util/nearest.ts";
-import { type AllowedRoots, findInside, howToAllow, isInside } from "./allowed-paths.ts";
+import { type AllowedRoots, findInside, howToAllow } from "./allowed-paths.ts";
+import { isInside } from "../../orchestrator/util/file-name.ts";
 import { type GitSource, type Repository, findRepository, firstLine, parseGitSource } from "./git-repository.ts";
 import type { GitOptions } from "./git-run.ts";
 import { type Snapshot, openSnapshot } from "./git-snapshot.ts";
@@ -107,11 +108,11 @@ interface PathLimits {
 function pathLimits({ top }: Repository, { folders, closed }: AllowedRoots): PathLimits {
   if (top === undefined) return { only: [], without: [] };
   const nameOf = (folder: string): string => path.relative(top, folder).split(path.sep).join("/");
-  const isWhole = folders.some((folder) => isInside(folder, top, path));
-  const below = folders.filter((folder) => isInside(top, folder, path));
+  const isWhole = folders.some((folder) => isInside(folder, top));
+  const below = folders.filter((folder) => isInside(top, folder));
   return {
     only: isWhole ? [] : below.map(nameOf),
-    without: closed !== undefined && isInside(top, closed, path) ? [nameOf(closed)] : [],
+    without: closed !== undefined && isInside(top, closed) ? [nameOf(closed)] : [],
   };
 }
 

@@ -4,7 +4,8 @@ import { InvalidRequest } from "../../orchestrator/api/errors.ts";
 import { advice } from "../../orchestrator/api/next-step.ts";
 import { readRegularText } from "../../orchestrator/storage/replace-file.ts";
 import { realFolder, workTreeAbove } from "../../orchestrator/storage/work-tree.ts";
-import { type AllowedRoots, howToAllow, isAllowed, isInside } from "./allowed-paths.ts";
+import { type AllowedRoots, howToAllow, isAllowed } from "./allowed-paths.ts";
+import { isInside } from "../../orchestrator/util/file-name.ts";
 import { type GitOptions, runGit } from "./git-run.ts";
 import { defined } from "../../orchestrator/util/defined.ts";
 
@@ -75,7 +76,7 @@ export async function findRepository(
     throw elsewhere(`the data of the repository ${base}`, foreign, roots);
   }
   const isReadable = (real: string): boolean =>
-    isAllowed(real, roots) || isInside(gitFolder, real, path) || isInside(commonFolder, real, path);
+    isAllowed(real, roots) || isInside(gitFolder, real) || isInside(commonFolder, real);
   const objectsFolder = await realpath(path.join(commonFolder, "objects"));
   await checkObjects(objectsFolder, isReadable, roots);
   if ((listed.get("extensions.refstorage") ?? "files") !== "files") {

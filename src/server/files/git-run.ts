@@ -5,7 +5,7 @@ import path from "node:path";
 import { Cancelled, InvalidRequest } from "../../orchestrator/api/errors.ts";
 import { advice } from "../../orchestrator/api/next-step.ts";
 import { canExecute, usualFolders } from "../../orchestrator/util/node-executable.ts";
-import { isInside } from "./allowed-paths.ts";
+import { isInside } from "../../orchestrator/util/file-name.ts";
 
 /** How git is run for one call. */
 export interface GitOptions {
@@ -40,7 +40,7 @@ const gitFolders = process.platform === "win32" ? ["C:\\Program Files\\Git\\cmd"
 /** Never the current folder, nor one in `foreign`, which may be a stranger's: `npx` adds `node_modules/.bin` of a project. */
 function searchPath(environment: GitOptions["environment"], foreign: string): readonly string[] {
   const folders = (environment["PATH"] ?? environment["Path"] ?? "").split(path.delimiter);
-  const isOwn = (folder: string): boolean => path.isAbsolute(folder) && !isInside(foreign, realOf(folder), path);
+  const isOwn = (folder: string): boolean => path.isAbsolute(folder) && !isInside(foreign, realOf(folder));
   return [...folders.filter(isOwn), ...gitFolders];
 }
 

@@ -1,5 +1,5 @@
 import path from "node:path";
-import { isInside } from "./allowed-paths.ts";
+import { isInside } from "../../orchestrator/util/file-name.ts";
 
 /** Replaces a path of the server's machine. */
 const hidden = "[a path on the server]";
@@ -27,7 +27,7 @@ export function hidePaths(
     const isKnown =
       given.has(found) ||
       given.has(bare) ||
-      roots.some((root) => isInside(root, path.normalize(bare), path) || startsWithFolder(ours, at, root));
+      roots.some((root) => isInside(root, path.normalize(bare)) || startsWithFolder(ours, at, root));
     return isKnown ? found : `${hidden}${found.slice(bare.length)}`;
   });
 }

@@ -17,6 +17,7 @@ import {
   defaultMaxLineBytes,
   idInEdge,
 } from "../../ipc/lines.ts";
+import { jsonIn } from "../../orchestrator/util/parse-json.ts";
 import { textNoteOf } from "../call/progress.ts";
 
 interface StdioOptions {
@@ -182,7 +183,7 @@ export class StdioTransport implements Transport {
 
   /** Answers a message that is JSON but not JSON-RPC, when it has an id. */
   #refuseMalformed(text: string): void {
-    const value = tryParse(text);
+    const value = jsonIn(text);
     if (typeof value !== "object" || value === null || !("method" in value) || !("id" in value)) return;
     if (typeof value.id !== "string" && typeof value.id !== "number") return;
     const params = "params" in value ? value.params : undefined;
@@ -279,14 +280,6 @@ function isPlainMeta(params: object | null | undefined): boolean {
   const token = "progressToken" in meta ? meta.progressToken : undefined;
   const isToken = token === undefined || typeof token === "string" || Number.isSafeInteger(token);
   return isToken && !(RELATED_TASK_META_KEY in meta);
-}
-
-function tryParse(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
 }
 
 interface SendQueueLimits {

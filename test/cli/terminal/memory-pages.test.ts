@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { joinPages, splitExport } from "../../../src/cli/commands/memory-pages.ts";
+import { joinPages, splitExport } from "../../../src/cli/commands/memory.ts";
 import { InvalidRequest } from "../../../src/orchestrator/api/errors.ts";
 import { exportEntries, pageOf, parseExport } from "../../../src/orchestrator/recall/markdown.ts";
 import { entryOf } from "../../orchestrator/recall/entries.ts";

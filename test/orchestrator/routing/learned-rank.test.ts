@@ -11,7 +11,13 @@ import {
   ratingEvidence,
 } from "../../../src/orchestrator/routing/evidence.ts";
 import { outcomeOf } from "../../../src/orchestrator/generation/tally.ts";
-import { type QualityState, aged, learn, nothingLearned, unlearn } from "../../../src/orchestrator/routing/quality.ts";
+import {
+  type QualityState,
+  aged,
+  learn,
+  nothingLearned,
+  unlearn,
+} from "../../../src/orchestrator/routing/quality-state.ts";
 import {
   BudgetExceeded,
   CheckFailed,

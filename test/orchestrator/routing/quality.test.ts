@@ -1,5 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
+import { orderByQuality, priorAt, qualityOf } from "../../../src/orchestrator/routing/quality.ts";
 import {
   type Observation,
   type QualityState,
@@ -7,12 +8,9 @@ import {
   faded,
   learn,
   nothingLearned,
-  orderByQuality,
-  priorAt,
-  qualityOf,
   qualityStateSchema,
   unlearn,
-} from "../../../src/orchestrator/routing/quality.ts";
+} from "../../../src/orchestrator/routing/quality-state.ts";
 
 const hostile = ["__proto__", "constructor", "toString", "", "a:1b\u0000", "x".repeat(600), "\ud800"];
 const anyName = fc.oneof(fc.constantFrom("a", "b", ...hostile), fc.string());

@@ -12,7 +12,7 @@ import {
   UnknownModel,
   UnsupportedCapability,
 } from "../../api/errors.ts";
-import { isRecord, parseJson } from "../../util/parse-json.ts";
+import { isRecord, jsonIn } from "../../util/parse-json.ts";
 import { statedTokens } from "../generation.ts";
 import { type Attempt, CutOff, isUntrusted, trustCertificate } from "../transport.ts";
 import { defined } from "../../util/defined.ts";
@@ -216,12 +216,4 @@ export function errorOfTimeout(ms: number, attempt: Attempt, label: string): Orc
   return new EngineUnreachable(`Ollama at ${label} sent nothing for ${ms / 1_000} s while ${attempt.what}`, {
     next: [advice("restart Ollama, which can hang although its health check passes"), advice("use another engine")],
   });
-}
-
-function jsonIn(text: string): unknown {
-  try {
-    return parseJson(text);
-  } catch {
-    return undefined;
-  }
 }

@@ -5,7 +5,7 @@ import { type Capability, type InstalledModel, type ModelFacts, type Trust, capa
 import { JoinedWorks } from "../../util/joined-work.ts";
 import { isCloudName, keyOfName } from "../../util/model-name.ts";
 import type { OllamaHost } from "../../util/ollama-host.ts";
-import { parseJson } from "../../util/parse-json.ts";
+import { jsonIn } from "../../util/parse-json.ts";
 import { usedMetadata, type InspectGguf } from "../gguf/header.ts";
 import { tensorTypes } from "../gguf/facts.ts";
 import type { AddressGuard } from "../address-guard.ts";
@@ -160,21 +160,14 @@ function parametersOf(lines: string | undefined): Record<string, unknown> | unde
   for (const line of lines.slice(0, maxParameterCharacters).split("\n")) {
     const [, name, raw] = /^(\S+)\s+(.+)$/.exec(line.trim()) ?? [];
     if (name === undefined || raw === undefined) continue;
-    const value = parameterValue(raw);
+    const read = jsonIn(raw);
+    const value = read === undefined ? raw : read;
     const before = parameters[name];
     if (before === undefined) parameters[name] = value;
     else if (Array.isArray(before)) before.push(value);
     else parameters[name] = [before, value];
   }
   return parameters;
-}
-
-function parameterValue(raw: string): unknown {
-  try {
-    return parseJson(raw);
-  } catch {
-    return raw;
-  }
 }
 
 type Loose<Shape> = { readonly [Key in keyof Shape]: Shape[Key] | undefined };

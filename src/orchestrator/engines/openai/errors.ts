@@ -9,7 +9,7 @@ import {
   type OrchestratorErrorOptions,
 } from "../../api/errors.ts";
 import { advice, type NextStep } from "../../api/next-step.ts";
-import { isRecord, parseJson } from "../../util/parse-json.ts";
+import { isRecord, jsonIn } from "../../util/parse-json.ts";
 import { statedTokens } from "../generation.ts";
 import {
   CutOff,
@@ -321,12 +321,4 @@ function retryAfterOf(headers: Headers): number | undefined {
       ? Number(plain) * 1_000
       : Date.parse(plain) - Date.now();
   return Number.isFinite(asked) ? Math.min(Math.max(0, asked), maxRetryAfterMs) : undefined;
-}
-
-function jsonIn(text: string): unknown {
-  try {
-    return parseJson(text);
-  } catch {
-    return undefined;
-  }
 }
