@@ -1,4 +1,6 @@
+import { basename } from "node:path";
 import { describe, expect, it } from "vitest";
+import { engineVersion } from "../../../../src/orchestrator/engines/llama-cpp/install/platform.ts";
 import { loadRequestFor } from "../../../../src/orchestrator/engines/llama-cpp/prepare-request.ts";
 import type { StoredModel } from "../../../../src/orchestrator/engines/llama-cpp/store/reader.ts";
 import { summaryOf } from "../../../support/tensor-summary.ts";
@@ -45,5 +47,11 @@ describe("a load", () => {
   });
   it("includes adapters", () => {
     expect(requestFor(["F32"]).adapterFiles).toEqual(["/a.gguf"]);
+  });
+  it("keeps what was read and measured apart by weights, adapters and version of the engine", () => {
+    const { promptFolder, speedsFile } = requestFor(["F32"]);
+    expect([basename(promptFolder), basename(speedsFile, ".json")]).toEqual(
+      Array.from({ length: 2 }, () => `abc-a.gguf-${engineVersion}`),
+    );
   });
 });

@@ -48,8 +48,9 @@ const maxMessageCharacters = 2_000;
 
 process.on("disconnect", () => process.exit(0));
 watchDaemon(Number(daemonPid));
-// Ctrl-C in a terminal reaches the whole process group; the daemon ends this process in order.
-process.on("SIGINT", () => undefined);
+// Ctrl-C in a terminal reaches the whole process group; the daemon ends this process in order. A file that may not grow
+// further is a failed write.
+for (const signal of ["SIGINT", "SIGXFSZ"]) process.on(signal, () => undefined);
 
 function send(reply: ChildReply): void {
   // The daemon may have ended; `disconnect` follows.

@@ -172,21 +172,25 @@ describe("a file of a prompt that can't be used", () => {
     await writeFile(path, bytes);
   };
 
+  const readers = new Map([
+    ["of other weights", "weights-2"],
+    ["of another version of the engine", "weights-1.1"],
+  ]);
+  const moveTo = (model: string) => async (path: string, root: string) => {
+    await mkdir(join(root, model), { recursive: true });
+    await rename(path, join(root, model, basename(path)));
+  };
+
   it.each<[string, (path: string, root: string) => Promise<unknown>]>([
     ["cut off", async (path) => truncate(path, (await stat(path)).size - 5)],
     ["cut to nothing", (path) => truncate(path, 0)],
     ["longer than it was", async (path) => writeFile(path, Buffer.alloc(8), { flag: "a" })],
     ["with a flipped bit in its values", (path) => flip(path, -40)],
     ["with a flipped bit in its tokens, beyond the prompt", (path) => flip(path, 12 + 4 * 920)],
-    [
-      "of other weights",
-      (path, root) =>
-        mkdir(join(root, "weights-2"), { recursive: true }).then(() =>
-          rename(path, join(root, "weights-2", basename(path))),
-        ),
-    ],
+    ["of other weights", moveTo("weights-2")],
+    ["of another version of the engine", moveTo("weights-1.1")],
   ])("is deleted and the prompt read when it is %s", async (name, damage) => {
-    const again = (root: string) => started(root, { model: name === "of other weights" ? "weights-2" : "weights-1" });
+    const again = (root: string) => started(root, { model: readers.get(name) ?? "weights-1" });
     expect(await afterDamage(damage, again)).toMatchObject({ restored: 0, cached: 0, loads: 0 });
   });
   it("is not loaded with other tokens than the prompt's", async () => {
