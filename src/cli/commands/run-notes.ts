@@ -64,7 +64,7 @@ function explanation(answer: Generated): readonly NoteLine[] {
           {
             text:
               `queued ${formatDuration(timing.queue_ms)}, loaded in ${formatDuration(timing.load_ms)}, ` +
-              `first token after ${formatDuration(timing.first_token_ms)}`,
+              `first token after ${formatDuration(timing.first_token_ms)}${timing.cached === undefined ? "" : `; ${timing.cached}`}`,
           },
         ]),
     ...(memory_used === undefined

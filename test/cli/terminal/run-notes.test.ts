@@ -55,6 +55,16 @@ describe("what the shell says of a check and of parts", () => {
     expect(isUnreliable({ ...answered, parts: { total: 2, missing: ["a: it failed"] } })).toBe(true);
   });
 
+  it("says how much of the prompt was not read again, and where it was kept", () => {
+    const timing = { queue_ms: 5, load_ms: 1_200, first_token_ms: 90 };
+    const cached = "cached 2,072 of 2,082 prompt tokens, from disk";
+    const explained = (answer: Generated) => noteLines(answer, true, silentIo);
+    expect(explained({ ...answered, timing: { ...timing, cached } })).toContain(
+      `queued 5 ms, loaded in 1.2 s, first token after 90 ms; ${cached}\n`,
+    );
+    expect(explained({ ...answered, timing })).toContain("first token after 90 ms\n");
+  });
+
   it("names the engine of a model that two engines have, and of no other", () => {
     const considered = [
       { model: "same:1b", engine: "ollama", expected_seconds: 1 },
