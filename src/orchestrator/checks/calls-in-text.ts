@@ -44,7 +44,8 @@ const maxDepth = 4;
 
 /**
  * Reads the calls that a model wrote into its text, where its server's parser does not know them: JSON on lines of its own,
- * in a fence, or behind a mark. What is wholly a call of one of the tools is a call; all else stays text as it was. Text that
+ * in a fence, or behind a mark. What is wholly a call of one of the tools is a call, and behind a mark one of what is no tool;
+ * all else stays text as it was. Text that
  * may begin a call is held until that is clear, other text is passed on at once. The result does not depend on how the text is
  * split into pieces.
  */
@@ -171,9 +172,11 @@ export class CallsInText {
 
   /** Calls behind a mark, with or without the mark that closes them. */
   #marked(from: number, isWhole: boolean): Look {
-    const look = this.#several(from, isWhole);
-    if (typeof look === "string") return look;
     const text = this.#held;
+    const begin = skipBlanks(text, from);
+    const ofTools = this.#several(from, isWhole);
+    const look = ofTools === "none" && /[{[]/.test(text.charAt(begin)) ? this.#json(begin, isWhole, true) : ofTools;
+    if (typeof look === "string") return look;
     let { end } = look;
     for (;;) {
       const at = skipBlanks(text, end);
@@ -233,18 +236,17 @@ export class CallsInText {
   }
 
   /** An object that is a call, or a list of them. */
-  #json(at: number, isWhole: boolean): Look {
+  #json(at: number, isWhole: boolean, ofAny = false): Look {
     const text = this.#held;
-    const start = startOf(text, at, this.#names);
+    const start = ofAny ? "unclear" : startOf(text, at, this.#names);
     if (start === "more") return this.#unless();
     if (start === "none") return start;
     const found = this.#bracketed(at, isWhole);
-    const isUnclear = start === "unclear" && (found?.end ?? text.length) - at > maxUnclear;
-    if (isUnclear) return "none";
+    if (start === "unclear" && (found?.end ?? text.length) - at > maxUnclear) return "none";
     if (found === undefined) return "more";
     const { end, json } = found;
     const read = jsonIn(json);
-    const calls = read === undefined ? this.#broken(json) : this.#callsIn(read.value);
+    const calls = read === undefined ? this.#broken(json) : this.#callsIn(read.value, ofAny);
     return calls === undefined ? "none" : { end, calls };
   }
 
@@ -256,19 +258,19 @@ export class CallsInText {
     return [{ name, arguments: json.slice(from.index + from[0].length) }];
   }
 
-  /** Undefined for a value that is more or less than calls of the tools. */
-  #callsIn(value: unknown): readonly WrittenCall[] | undefined {
+  /** Undefined for a value that is more or less than calls, of the tools unless `ofAny`. */
+  #callsIn(value: unknown, ofAny: boolean): readonly WrittenCall[] | undefined {
     if (Array.isArray(value)) {
-      const all = value.map((each) => this.#callsIn(each));
+      const all = value.map((each) => this.#callsIn(each, ofAny));
       const calls = all.flatMap((each) => each ?? []);
       return all.length === 0 || all.includes(undefined) ? undefined : calls;
     }
     if (!isRecord(value) || !Object.keys(value).every((key) => callKeys.includes(key))) return undefined;
     const { tool_calls: inner = value["function"] } = value;
-    if (typeof inner === "object" && inner !== null) return this.#callsIn(inner);
+    if (typeof inner === "object" && inner !== null) return this.#callsIn(inner, ofAny);
     const name = nameKeys.map((key) => value[key]).find((each) => typeof each === "string");
     const given = argumentKeys.map((key) => value[key]).find((each) => each !== undefined);
-    if (name === undefined || !this.#tools.has(name)) return undefined;
+    if (name === undefined || !(ofAny || this.#tools.has(name))) return undefined;
     if (typeof given === "string") return [{ name, arguments: given }];
     return isRecord(given) ? [{ name, arguments: JSON.stringify(given) }] : undefined;
   }
