@@ -79,7 +79,8 @@ export async function openChild(options: ChildOptions, onStart: (pid: number) =>
   const { readyLimitMs = defaultReadyLimitMs } = options;
   const killIn = killer(child);
   const pending = new Map<number, Pending>();
-  let lastId = 0;
+  let [lastId, lastReplyAt] = [0, 0];
+  let reportSequences: (count: number) => void = () => undefined;
   let end: ChildEnd | undefined;
   let wasStopped = false;
 
@@ -114,7 +115,9 @@ export async function openChild(options: ChildOptions, onStart: (pid: number) =>
   const ready = new Promise<void>((resolve, reject) => {
     void ended.then((value) => reject(new ChildGone(value)));
     child.on("message", (reply: ChildReply) => {
+      lastReplyAt = performance.now();
       if (reply.type === "ready") resolve();
+      else if (reply.type === "sequences") reportSequences(reply.count);
       else if (reply.type === "saving") killIn(saveLimitMs);
       else if (reply.type === "broken") reject(new ChildFailure("failed", reply.message));
       else deliver(pending, reply);
@@ -129,9 +132,10 @@ export async function openChild(options: ChildOptions, onStart: (pid: number) =>
     isAlive: () => end === undefined && !wasStopped,
     /** Ends the process: an `exit` message first, SIGKILL after 200 ms, or 5 s if it writes what it has read. Resolves when it has ended. */
     stop,
+    onSequences: (report: typeof reportSequences) => void (reportSequences = report),
     /**
      * Rejects with `Cancelled` once an aborted request has stopped computing (after 5 s, or 1 s for a request with a
-     * `format`, the process is killed), with `ChildGone` when the process ends, and with `ChildFailure` for a failure that
+     * `format`, the process is killed, unless it still answers others), with `ChildGone` when the process ends, and with `ChildFailure` for a failure that
      * the process reports. `onSent` gets how to pause a generation.
      */
     call<Type extends ChildRequest["type"]>(
@@ -146,15 +150,14 @@ export async function openChild(options: ChildOptions, onStart: (pid: number) =>
         if (end !== undefined) return reject(new ChildGone(end));
         lastId += 1;
         const id = lastId;
-        let timer: NodeJS.Timeout | undefined;
+        let stopWaiting: () => void = () => undefined;
         const cancel = () => {
           send({ type: "cancel", id });
-          const hasGrammar = "format" in request && request.format !== undefined;
-          timer = setTimeout(() => child.kill("SIGKILL"), hasGrammar ? grammarCancelLimitMs : cancelLimitMs);
+          stopWaiting = killLater(child, request, () => (pending.size === 1 ? undefined : lastReplyAt));
         };
         let paused: () => void = () => undefined;
         const settle = (finish: () => void) => {
-          clearTimeout(timer);
+          stopWaiting();
           paused();
           callSignal.removeEventListener("abort", cancel);
           pending.delete(id);
@@ -186,6 +189,25 @@ export async function openChild(options: ChildOptions, onStart: (pid: number) =>
   };
 }
 
+/**
+ * Kills a process that doesn't end a cancelled request in time, until the returned function is called. `lastReplyAt`: if it still
+ * answers others, it has so much time after each reply.
+ */
+function killLater(child: ChildProcess, request: ChildRequest, lastReplyAt: () => number | undefined): () => void {
+  const hasGrammar = "format" in request && request.format !== undefined && lastReplyAt() === undefined;
+  const limitMs = hasGrammar ? grammarCancelLimitMs : cancelLimitMs;
+  let timer: NodeJS.Timeout | undefined;
+  const wait = (ms: number) => {
+    timer = setTimeout(() => {
+      const leftMs = (lastReplyAt() ?? 0) + limitMs - performance.now();
+      if (lastReplyAt() !== undefined && leftMs > 0) wait(leftMs);
+      else child.kill("SIGKILL");
+    }, ms);
+  };
+  wait(limitMs);
+  return () => clearTimeout(timer);
+}
+
 /** Kills a process in some time, unless it ends before; another time replaces the first. */
 function killer(child: ChildProcess): (ms: number) => void {
   let timer: NodeJS.Timeout | undefined;
@@ -198,7 +220,7 @@ function killer(child: ChildProcess): (ms: number) => void {
 
 function deliver(
   pending: ReadonlyMap<number, Pending>,
-  reply: Exclude<ChildReply, { type: "ready" | "saving" | "broken" }>,
+  reply: Exclude<ChildReply, { type: "ready" | "saving" | "sequences" | "broken" }>,
 ): void {
   const request = pending.get(reply.id);
   if (request === undefined) return;

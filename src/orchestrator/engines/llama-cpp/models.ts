@@ -32,8 +32,10 @@ export interface Resident {
   /** Layers on graphics cards. */
   readonly gpuLayers: number;
   readonly loadMs: number;
-  /** Conversations in its cache, as its last answer reported. */
+  /** Conversations in its cache, as its process reported. */
   sequences: number;
+  /** Answers that it writes at the same time, by what it measured. */
+  together: number;
   lastPrompt?: ResidentModel["lastPrompt"];
 }
 
@@ -135,6 +137,11 @@ export class Models {
     return this.#entries.get(slotOf(stored));
   }
 
+  /** Under any of its names. */
+  findNamed(name: string): Resident | undefined {
+    return this.#named(name);
+  }
+
   describe(resident: Resident): Promise<ResidentModel> {
     return this.#describe(resident as Entry);
   }
@@ -189,7 +196,7 @@ export class Models {
         },
         signal,
       );
-      await withinLimit(
+      const { together = 1 } = await withinLimit(
         loading,
         limitMs,
         `it did not load within ${Math.round(limitMs / 1_000)} s`,
@@ -204,12 +211,14 @@ export class Models {
         onCards: gpuLayers === 0 ? undefined : await this.#onCards(stored, loadRequest),
         loadMs: this.#parts.steady() - startedAt,
         sequences: 1,
+        together,
         request: loadRequest,
         users: 0,
         wasUsed: false,
         keepAliveSeconds: options.keepAliveSeconds ?? previous?.keepAliveSeconds ?? this.#parts.keepAliveSeconds,
       };
       this.#entries.set(slot, entry);
+      session.onSequences((count) => (entry.sequences = count));
       void session.ended.then((ended) => {
         this.#forget(entry);
         if (!ended.wasStopped) this.#parts.log.warn(`engine: the process of ${name} ended ${causeOf(ended)}`);
@@ -333,6 +342,7 @@ export class Models {
       ...size,
       vramBytes,
       contextTokens: entry.contextTokens,
+      sequences: entry.sequences,
       loadMs: entry.loadMs,
       ...(entry.lastPrompt && { lastPrompt: entry.lastPrompt }),
       ...(entry.expiresAtMs === undefined ? {} : { expiresAt: this.#isoOf(entry.expiresAtMs) }),
@@ -346,9 +356,15 @@ export class Models {
   }
 
   /** For systems that don't report a process's memory. */
-  async #expectedSize({ stored, request }: Entry): Promise<Pick<ResidentModel, "sizeBytes" | "mappedBytes">> {
+  async #expectedSize({
+    stored,
+    request,
+    sequences,
+  }: Entry): Promise<Pick<ResidentModel, "sizeBytes" | "mappedBytes">> {
     const estimate = await this.#parts.estimate(stored, request);
-    const sizeBytes = estimate === undefined ? stored.sizeBytes : estimate.predictedBytes + estimate.processBytes;
+    const moreBytes = (sequences - 1) * (estimate?.parts?.cacheBytes ?? 0);
+    const sizeBytes =
+      estimate === undefined ? stored.sizeBytes : estimate.predictedBytes + estimate.processBytes + moreBytes;
     return { sizeBytes, mappedBytes: request.useMmap ? Math.min(stored.sizeBytes, sizeBytes) : 0 };
   }
 

@@ -23,6 +23,7 @@ import {
   type SequenceParts,
 } from "./sequences.ts";
 import type { createThreadContest, DecodeThreads } from "./threads.ts";
+import { createPieceSize, type Turns } from "./turns.ts";
 import { messageOf } from "../../../util/message-of.ts";
 import { defined } from "../../../util/defined.ts";
 
@@ -41,13 +42,13 @@ interface GeneratorParts extends SequenceParts {
 /** Tokens that a wrapper may add around thoughts. */
 const thoughtMarkTokens = 16;
 
-/** Computes one answer at a time: before the engine sends another request, it pauses the one that runs. */
+/** Computes as many answers at the same time as there are sequences. */
 export function createGenerator(parts: GeneratorParts) {
   const { llama, model, contextTokens } = parts;
   const conversations = new Conversations(parts);
   const evicted = createEvictedPrompts();
 
-  return async function generate(
+  async function generate(
     request: GenerateRequest,
     emit: (event: ChildEvent) => void,
     signal: AbortSignal,
@@ -101,6 +102,7 @@ export function createGenerator(parts: GeneratorParts) {
         restoredPromptTokens,
         recomputedTokens,
         sequences: conversations.count,
+        together: parts.decodeThreads.together(),
         prefillMs: firstTokenAt - startedAt - pausedInPrefillMs,
         decodeMs: endedAt - firstTokenAt - (pause.pausedMs - pausedInPrefillMs),
       };
@@ -108,7 +110,9 @@ export function createGenerator(parts: GeneratorParts) {
       if (isHeld) parts.files.ended(sequence, request);
       release();
     }
-  };
+  }
+
+  return { generate, conversations };
 }
 
 /** Whether the answer has a grammar from its first token, which has no place for thoughts. */
@@ -136,6 +140,7 @@ async function decode(
     | "restoredPromptTokens"
     | "recomputedTokens"
     | "sequences"
+    | "together"
     | "prefillMs"
     | "decodeMs"
   > & {
@@ -144,16 +149,15 @@ async function decode(
   }
 > {
   const { sequence, calls } = prompt;
-  const { model, decodeThreads } = parts;
+  const { decodeThreads } = parts;
   const begin = () => {
     emit({ type: "phase", phase: "decode" });
     decodeThreads.begin();
   };
   begin();
   pause.resumed = begin;
-  const isHeld = request.sampling.temperature === 0 || request.sampling.seed !== undefined;
-  pause.beforeToken = () => decodeThreads.beforeToken(1, isHeld);
-  if (request.choices !== undefined) return chosen(model, request.choices, prompt, emit);
+  pause.isHeld = request.sampling.temperature === 0 || request.sampling.seed !== undefined;
+  if (request.choices !== undefined) return chosen(parts, request.choices, prompt, emit, pause);
   const outputBefore = sequence.tokenMeter.usedOutputTokens;
   const written = () => sequence.tokenMeter.usedOutputTokens - outputBefore;
   const answer = { text: "", thinking: "", firstTokenAt: undefined as number | undefined, characters: 0 };
@@ -245,10 +249,11 @@ async function respond(
 
 /** The likeliest of the choices, by the probabilities of the first token. */
 async function chosen(
-  model: LlamaModel,
+  { model, turns }: GeneratorParts,
   choices: readonly string[],
   { sequence, tokens }: { readonly sequence: ContextSequence; readonly tokens: readonly Token[] },
   emit: (event: ChildEvent) => void,
+  pause: Pause,
 ): ReturnType<typeof decode> {
   const last = tokens
     .slice(-1)
@@ -256,7 +261,7 @@ async function chosen(
       token,
       { generateNext: { probabilities: true } },
     ]);
-  const [evaluated] = await sequence.controlledEvaluate(last);
+  const [evaluated] = await turns.token(pause, sequence, () => sequence.controlledEvaluate(last));
   const likeliest = [...(evaluated?.next.probabilities ?? [])].slice(0, firstTokens);
   const likelihoods = likelihoodsOf(
     choices,
@@ -320,36 +325,45 @@ type Prefill = (
 /**
  * Evaluates prompts batch by batch and checks for cancellation in between, because one evaluation can't be interrupted
  * (17–35 s for 3,000 tokens with a 460M model). Smaller chunks would react sooner but cost more: on two cores, two
- * threads evaluated 327 tokens/s in chunks of 128 and 128 tokens/s, less than one thread, in chunks of 64.
+ * threads evaluated 327 tokens/s in chunks of 128 and 128 tokens/s, less than one thread, in chunks of 64. They are
+ * smaller only while answers are written, which would wait for each.
  */
 export function createPrefill(options: {
   readonly llama: Llama;
   /** Chooses the threads. */
   readonly contest: ReturnType<typeof createThreadContest>;
   readonly batchTokens: number;
+  readonly turns: Turns;
   /** Takes how long so many tokens took, if they are a whole batch at least. */
   readonly measured: (tokens: number, ms: number) => void;
 }): Prefill {
-  const { llama, contest, batchTokens } = options;
+  const { llama, contest, batchTokens, turns } = options;
+  const pieceSize = createPieceSize(batchTokens);
   return async (sequence, tokens, pause, signal, progressed) => {
     pause.resumed = progressed;
-    const [beganAt, pausedMs] = [performance.now(), pause.pausedMs];
-    for (let start = 0; start < tokens.length;) {
-      throwIfAborted(signal);
-      await pause.pass();
-      const chunk = tokens.slice(start, start + batchTokens);
-      const threads = contest.next();
+    const beganAt = performance.now();
+    let [start, computedMs] = [0, 0];
+    const read = async () => {
+      const { aimMs } = turns;
+      const chunk = tokens.slice(start, start + (aimMs === undefined ? batchTokens : pieceSize.tokens));
+      const isWhole = chunk.length === batchTokens;
+      const threads = contest.next(!isWhole);
       llama.maxThreads = threads;
       const startedAt = performance.now();
       await sequence.evaluateWithoutGeneratingNewTokens(chunk);
-      start += chunk.length;
-      progressed();
+      const ms = performance.now() - startedAt;
+      [start, computedMs] = [start + chunk.length, computedMs + ms];
+      if (aimMs !== undefined) pieceSize.measured(chunk.length, ms, aimMs);
       // The last, short chunk of a prompt is not representative.
-      if (chunk.length < batchTokens) continue;
-      contest.measured(threads, chunk.length / Math.max(performance.now() - startedAt, 0.01));
+      if (isWhole) contest.measured(threads, chunk.length / Math.max(ms, 0.01));
+    };
+    while (start < tokens.length) {
+      throwIfAborted(signal);
+      await pause.pass();
+      await turns.piece(tokens.length - start, beganAt, read);
+      progressed();
     }
     throwIfAborted(signal);
-    if (tokens.length >= batchTokens)
-      options.measured(tokens.length, performance.now() - beganAt - (pause.pausedMs - pausedMs));
+    if (tokens.length >= batchTokens) options.measured(tokens.length, computedMs);
   };
 }

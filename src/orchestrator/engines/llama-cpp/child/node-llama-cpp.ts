@@ -113,6 +113,7 @@ export interface LlamaModel {
 interface LlamaContext {
   readonly contextSize: number;
   getSequence(): ContextSequence;
+  dispose(): Promise<void>;
 }
 
 export interface ContextSequence {

@@ -54,6 +54,8 @@ export class PromptFiles {
   readonly #seed: number;
   /** Sequences with tokens that may be written, and the limit of their last request. */
   readonly #unsaved = new Map<ContextSequence, number | undefined>();
+  /** Those whose last prompt may be on disk. */
+  readonly #mayWrite = new WeakSet<ContextSequence>();
   #saving: Promise<void> = Promise.resolve();
   /** The one that is being written: its tokens may not change. */
   #written: ContextSequence | undefined;
@@ -99,8 +101,52 @@ export class PromptFiles {
 
   /** After a request whose tokens the sequence holds. */
   ended(sequence: ContextSequence, { promptCacheBytes }: Pick<GenerateRequest, "promptCacheBytes">): void {
+    if (promptCacheBytes === 0) this.#mayWrite.delete(sequence);
+    else this.#mayWrite.add(sequence);
     // The state of a sequence with a sliding window or a recurrent state can't be cut to a prefix.
     if (promptCacheBytes !== 0 && !sequence.needsCheckpoints) this.#unsaved.set(sequence, promptCacheBytes);
+  }
+
+  /**
+   * Writes what a sequence holds, and returns how to move it into an empty one of another context, or to delete it. Undefined: it
+   * holds fewer tokens than that, or its last prompt is not to be on disk, or that failed; it will be read again.
+   */
+  async park(sequence: ContextSequence, minTokens: number) {
+    await this.#saving;
+    const [isUnsaved, maxBytes, tokens] = [
+      this.#unsaved.has(sequence),
+      this.#unsaved.get(sequence),
+      sequence.contextTokens,
+    ];
+    this.#unsaved.delete(sequence);
+    if (tokens.length < minTokens || sequence.needsCheckpoints || !this.#mayWrite.has(sequence)) return undefined;
+    const part = this.#nextPart();
+    const forget = () => rm(part, { force: true }).catch(() => undefined);
+    try {
+      await mkdir(this.#folder, { recursive: true, mode: 0o700 });
+      await (await open(part, "wx", 0o600)).close();
+      const { fileSize } = await sequence.saveStateToFile(part);
+      const { size } = await stat(part);
+      if (size !== fileSize) throw new Error(`${size} of ${fileSize} bytes were written`);
+    } catch (error) {
+      warn("was not kept", error);
+      await forget();
+      return undefined;
+    }
+    return async (to?: ContextSequence) => {
+      try {
+        await to?.loadStateFromFile(part, { acceptRisk: true });
+        const isWhole = to?.compareContextTokens(tokens).firstDifferentIndex === tokens.length;
+        if (to === undefined || !isWhole || to.nextTokenIndex !== tokens.length) throw new Error("its tokens are lost");
+        this.#mayWrite.add(to);
+        if (isUnsaved) this.#unsaved.set(to, maxBytes);
+      } catch (error) {
+        warn("was not restored", error);
+        await to?.adaptStateToTokens([], false);
+      } finally {
+        await forget();
+      }
+    };
   }
 
   /** Writes what is not on disk, while `isIdle`. */
@@ -116,7 +162,7 @@ export class PromptFiles {
       const maxBytes = this.#unsaved.get(sequence);
       this.#unsaved.delete(sequence);
       this.#written = sequence;
-      const part = join(this.#folder, `${process.pid}-${(this.#parts += 1)}.part`);
+      const part = this.#nextPart();
       try {
         await this.#write(sequence, part, keptTokens, maxBytes);
       } catch (error) {
@@ -210,6 +256,10 @@ export class PromptFiles {
       files.push({ path, ...numbers, commonTokens });
     }
     return files.toSorted((one, other) => other.commonTokens - one.commonTokens);
+  }
+
+  #nextPart(): string {
+    return join(this.#folder, `${process.pid}-${(this.#parts += 1)}.part`);
   }
 
   async #checksum(path: string, passed: () => unknown) {

@@ -29,7 +29,12 @@ export const speedsFileOf = (cacheFolder: string, weights: Weights, engineVersio
 export type ThreadSpeeds = ReadonlyMap<number, number>;
 
 const pairs = z.array(z.tuple([z.int().positive(), z.number().positive()])).min(1);
-const keptSchema = z.object({ machine: z.string(), reading: pairs.exactOptional(), writing: pairs.exactOptional() });
+const keptSchema = z.object({
+  machine: z.string(),
+  reading: pairs.exactOptional(),
+  writing: pairs.exactOptional(),
+  together: pairs.exactOptional(),
+});
 
 /**
  * The speeds of a model on this machine with so many threads at most (absent: any), kept for its next load. `file`: of its weights and
@@ -53,8 +58,10 @@ export async function keptSpeeds(file: string, maxThreads?: number) {
   return {
     reading: of("reading"),
     writing: of("writing"),
-    async note(kind: "reading" | "writing", speeds: ThreadSpeeds): Promise<void> {
-      kept = { ...kept, [kind]: [...speeds] };
+    /** Of so many answers that are written at the same time. */
+    together: kept.together ?? [],
+    async note(kind: "reading" | "writing" | "together", speeds: Iterable<readonly [number, number]>): Promise<void> {
+      kept = { ...kept, [kind]: Array.from(speeds, (each) => [...each]) };
       await mkdir(dirname(file), { recursive: true, mode: 0o700 });
       await replaceFile(file, `${JSON.stringify(kept)}\n`, { mode: 0o600 });
     },

@@ -68,6 +68,31 @@ const measuredMs = 500;
 
 export type DecodeThreads = ReturnType<typeof createDecodeThreads>;
 
+/** So many answers of a model are written together at most: each takes memory. */
+export const mostAnswers = 8;
+/** So much of the tokens per second may be lost by writing answers together instead of one after the other. */
+const allowedLoss = 0.05;
+/** How long a measurement counts by which answers aren't written together: it is not repeated by itself. */
+const rejectedMs = 10 * 60_000;
+
+/**
+ * How many answers are written together: twice as many as long as that isn't slower for all of them together, by the tokens
+ * per ms of so many answers that were measured. What was not measured yet, or was slower long ago, is tried.
+ */
+export function answersTogether(
+  speeds: ReadonlyMap<number, { readonly speed: number; readonly atMs: number }>,
+  nowMs: number,
+): number {
+  let fastest = speeds.get(1)?.speed ?? 0;
+  for (let width = 1; width < mostAnswers; width *= 2) {
+    const more = speeds.get(2 * width);
+    if (more === undefined) return 2 * width;
+    if (more.speed < fastest * (1 - allowedLoss)) return nowMs - more.atMs > rejectedMs ? 2 * width : width;
+    fastest = Math.max(fastest, more.speed);
+  }
+  return mostAnswers;
+}
+
 /**
  * The threads that write answers: a small model is written fastest by one, because threads spin beside the one that samples
  * (135M: 152 tokens/s with one, 74 with two), a larger one by all cores (1.5B: 7 and 13). How many answers are written at
@@ -81,23 +106,36 @@ export function createDecodeThreads(
   first: ThreadSpeeds,
   decided: (speeds: ThreadSpeeds) => void,
   now: () => number = () => performance.now(),
+  known: readonly (readonly [number, number])[] = [],
 ) {
-  const create = (...known: [] | [ThreadSpeeds, typeof decided]) => ({
-    ...createThreadContest(maxThreads, restMeasurements, known[0], known[1]),
+  const create = (...given: [] | [ThreadSpeeds, typeof decided]) => ({
+    ...createThreadContest(maxThreads, restMeasurements, given[0], given[1]),
     tokens: 0,
     ms: 0,
   });
   const contests = new Map([[1, create(first, decided)]]);
+  const widths = new Map(
+    [[1, Math.max(...first.values())] as const, ...known].map(([width, speed]) => [width, { speed, atMs: now() }]),
+  );
   let startedAt: number | undefined;
   let last = contests.get(1);
+  /** With the threads that are used; a mean, because single measurements vary. */
+  const measured = (width: number, speed: number) => {
+    const before = widths.get(width)?.speed ?? speed;
+    widths.set(width, { speed: before + (speed - before) / 4, atMs: now() });
+  };
   return {
+    /** How many answers are written together, by what was measured. */
+    together: () => answersTogether(widths, now()),
+    /** Tokens per ms of so many answers together. */
+    widthSpeeds: () => [...widths].map(([width, { speed }]) => [width, speed] as const),
     /** Something else was computed: the time until the next token isn't that of a token. */
     begin() {
       startedAt = undefined;
     },
     /** Before each step that computes a token of each of the `running` answers. */
     beforeToken(running: number, isHeld: boolean) {
-      const key = Math.min(4, 2 ** Math.floor(Math.log2(running)));
+      const key = Math.min(mostAnswers, 2 ** Math.floor(Math.log2(running)));
       const contest = contests.get(key) ?? create();
       contests.set(key, contest);
       const startsAt = now();
@@ -106,7 +144,9 @@ export function createDecodeThreads(
         contest.ms += startsAt - startedAt;
       }
       if (contest.tokens >= measuredTokens * running) {
-        contest.measured(llama.maxThreads, contest.tokens / Math.max(contest.ms, 0.01), isHeld);
+        const speed = contest.tokens / Math.max(contest.ms, 0.01);
+        contest.measured(llama.maxThreads, speed, isHeld);
+        if (contest.next(isHeld) === llama.maxThreads) measured(key, speed);
         contest.tokens = contest.ms = 0;
       }
       llama.maxThreads = contest.next(isHeld);
