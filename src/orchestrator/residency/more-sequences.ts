@@ -19,7 +19,9 @@ const maxSequences = 8;
 /** Recomputing this many tokens is not noticeable. */
 const fewTokens = 128;
 
-const alone = { answered: 1, wanted: 1, isBesidePaused: false };
+type Crowd = NonNullable<Permit["crowd"]>;
+
+const alone: Crowd = { answered: 1, wanted: 1, isBesidePaused: false };
 
 /** What the answer to a request shares its model with when it begins. */
 export function crowdOf(
@@ -27,8 +29,7 @@ export function crowdOf(
   running: Running,
   waiters: Pick<Waiters, "ofModel">,
   { maxParallel }: Pick<QueueWorld, "maxParallel">,
-): Permit["crowd"] {
-  if (located.engine.pausesAnswers !== true) return alone;
+): Crowd {
   const beside = running.shared.size === 0 ? 0 : running.sharedOf(id);
   return {
     answered: beside + 1,
@@ -38,7 +39,7 @@ export function crowdOf(
 }
 
 /** Numbers of caches for so many requests, the largest first. Each change makes a context, so their number doubles. */
-export function countsFor({ answered, wanted, isBesidePaused }: Permit["crowd"]): readonly number[] {
+export function countsFor({ answered, wanted, isBesidePaused }: Crowd): readonly number[] {
   if (isBesidePaused) return answered <= maxSequences ? [answered] : [];
   const most = Math.max(answered, wanted);
   return [maxSequences, 4, 2].filter((count) => count >= answered && count < 2 * most);
@@ -93,7 +94,7 @@ export function createMoreSequences(parts: {
     async grant(
       located: LocatedModel,
       contextTokens: number,
-      crowd: Permit["crowd"],
+      crowd = alone,
     ): Promise<{ readonly sequences: number; readonly release: () => void } | undefined> {
       const { engine, model } = located;
       const { key: slot, sequences } = slots.at(located);

@@ -36,8 +36,8 @@ export interface Permit {
   /** Milliseconds waited, without `loadMs`. */
   readonly waitedMs: number;
   readonly loadMs: number;
-  /** The answers of the model that share its process: this one and those beside it, with those that wait. */
-  readonly crowd: { readonly answered: number; readonly wanted: number; readonly isBesidePaused: boolean };
+  /** The answers that share its process: this one and those beside it, with those that wait. Undefined: it is no such engine. */
+  readonly crowd: { readonly answered: number; readonly wanted: number; readonly isBesidePaused: boolean } | undefined;
   release(): void;
 }
 

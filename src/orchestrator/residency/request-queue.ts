@@ -376,7 +376,7 @@ export class RequestQueue {
 
   #slotFor({ request, arrivedMs, loadMs }: Pick<Waiter, "request" | "arrivedMs" | "loadMs">, use: Held): Permit {
     const startedMs = this.#world.timers.now();
-    const crowd = crowdOf(request, this.#running, this.#waiters, this.#world);
+    const crowd = request.located.engine.pausesAnswers && crowdOf(request, this.#running, this.#waiters, this.#world);
     const end = this.#running.begin(request, () => this.wake());
     let isReleased = false;
     return {

@@ -117,6 +117,7 @@ interface LlamaContext {
 }
 
 export interface ContextSequence {
+  readonly context?: { readonly totalSequences: number };
   readonly nextTokenIndex: number;
   /** Its state can't be cut to a prefix: it has a sliding window, or is recurrent. */
   readonly needsCheckpoints: boolean;

@@ -135,7 +135,7 @@ export class PromptFiles {
     }
     return async (to?: ContextSequence) => {
       try {
-        await to?.loadStateFromFile(part, { acceptRisk: true });
+        if (to !== undefined) await this.#load(to, part, tokens.length);
         const isWhole = to?.compareContextTokens(tokens).firstDifferentIndex === tokens.length;
         if (to === undefined || !isWhole || to.nextTokenIndex !== tokens.length) throw new Error("its tokens are lost");
         this.#mayWrite.add(to);
@@ -229,7 +229,7 @@ export class PromptFiles {
       }
       // A load that fails must not leave a part of what was there before.
       await sequence.adaptStateToTokens([], false);
-      await sequence.loadStateFromFile(path, { acceptRisk: true });
+      await this.#load(sequence, path, tokens);
       const isWhole = sequence.nextTokenIndex === tokens;
       if (isWhole && sequence.compareContextTokens(prompt).firstDifferentIndex === commonTokens) {
         measure();
@@ -258,6 +258,18 @@ export class PromptFiles {
     return files.toSorted((one, other) => other.commonTokens - one.commonTokens);
   }
 
+  /** llama.cpp refuses a file of a context with another number of sequences, so a copy says that it is of such a one. */
+  async #load(sequence: ContextSequence, path: string, tokens: number): Promise<void> {
+    const count = sequence.context?.totalSequences;
+    const copy = count === undefined ? undefined : this.#nextPart();
+    const isCopied = copy !== undefined && (await copyFor(count ?? 1, path, copy, tokens));
+    try {
+      await sequence.loadStateFromFile(isCopied ? copy : path, { acceptRisk: true });
+    } finally {
+      if (copy !== undefined) await rm(copy, { force: true }).catch(() => undefined);
+    }
+  }
+
   #nextPart(): string {
     return join(this.#folder, `${process.pid}-${(this.#parts += 1)}.part`);
   }
@@ -276,6 +288,48 @@ export class PromptFiles {
     } finally {
       await handle.close();
     }
+  }
+}
+
+/**
+ * Copies a file for a context with so many sequences. After the tokens it has their number, and for each of them the number of its
+ * cells, which is 0 but for the one that was written, and its cells. False: the file is of such a context.
+ */
+async function copyFor(sequences: number, path: string, copy: string, tokens: number): Promise<boolean> {
+  const from = await open(path);
+  try {
+    const numbersAt = headerBytes + tokens * 4;
+    const numberAt = async (position: number) => {
+      const { buffer, bytesRead } = await from.read(Buffer.alloc(4), 0, 4, position);
+      if (bytesRead < 4) throw new Error(`${path} is too short`);
+      return buffer.readUInt32LE();
+    };
+    const written = await numberAt(numbersAt);
+    if (written === sequences) return false;
+    let before = 0;
+    while (before < written && (await numberAt(numbersAt + 4 + before * 4)) === 0) before += 1;
+    const [begin, end] = [numbersAt + 4 + before * 4, (await from.stat()).size - (written - 1 - before) * 4];
+    const to = await open(copy, "wx", 0o600);
+    try {
+      const pass = async (start: number, until: number) => {
+        const buffer = Buffer.allocUnsafe(chunkBytes);
+        for (let position = start; position < until;) {
+          const { bytesRead } = await from.read(buffer, 0, Math.min(chunkBytes, until - position), position);
+          if (bytesRead === 0) throw new Error(`${path} is too short`);
+          await to.writeFile(buffer.subarray(0, bytesRead));
+          position += bytesRead;
+        }
+      };
+      await pass(0, numbersAt);
+      await to.writeFile(Buffer.from(Uint32Array.of(sequences).buffer));
+      await pass(begin, end);
+      await to.writeFile(Buffer.alloc((sequences - 1) * 4));
+    } finally {
+      await to.close();
+    }
+    return true;
+  } finally {
+    await from.close();
   }
 }
 
