@@ -225,8 +225,7 @@ function withDaemon<Result>(weights: string, context: number, run: (base: string
       return code as number | null;
     };
     try {
-      if ((await ollm("import", weights, model)) !== 0)
-        throw new Error("the weights were not taken");
+      if ((await ollm("import", weights, model)) !== 0) throw new Error("the weights were not taken");
       const args = [command, "serve", "--port", "0", "--no-token", "--json"];
       const program = spawn(process.execPath, args, { env: environment, stdio: ["ignore", "pipe", "inherit"] });
       const exited = once(program, "exit");

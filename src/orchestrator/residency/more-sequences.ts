@@ -1,5 +1,5 @@
 import type { Generation } from "../engines/generation.ts";
-import { isFreeFor, isPlentyFor } from "../memory/limits.ts";
+import { freeVram, isFreeFor, isPlentyFor } from "../memory/limits.ts";
 import type { Estimates } from "./estimates.ts";
 import { type LocatedModel, modelId } from "../catalog/located-model.ts";
 import { formatBytes } from "../util/format-bytes.ts";
@@ -74,7 +74,8 @@ export function createMoreSequences(parts: {
       count,
       bytes: (count - present) * (bytes.cacheBytes + (bytes.stateBytes ?? 0)) + bytes.computeBytes,
     }));
-    return sizes.find((size) => isRoom(size.bytes, state));
+    const isOnCards = engine.usesCards === true && (state.gpus?.length ?? 0) > 0;
+    return sizes.find((size) => isRoom(size.bytes, state) && (!isOnCards || size.bytes <= freeVram(state)));
   }
 
   return {

@@ -79,10 +79,9 @@ export async function openChild(options: ChildOptions, onStart: (pid: number) =>
   const { readyLimitMs = defaultReadyLimitMs } = options;
   const killIn = killer(child);
   const pending = new Map<number, Pending>();
-  let [lastId, lastReplyAt] = [0, 0];
+  let [lastId, lastReplyAt, wasStopped] = [0, 0, false];
   let reportSequences: (count: number) => void = () => undefined;
   let end: ChildEnd | undefined;
-  let wasStopped = false;
 
   const ended = new Promise<ChildEnd>((resolve) => {
     const finish = (cause: string) => {

@@ -101,8 +101,7 @@ export function createComputing(parts: ComputingParts): {
         const { session } = resident;
         const onSent = turn.pausable.bind(turn);
         const answer = await callWithStallDetection(session, childRequest, stallMs, onEvent, signal, onSent);
-        resident.sequences = answer.sequences;
-        resident.together = answer.together;
+        [resident.sequences, resident.together] = [answer.sequences, answer.together];
         const { promptTokens, cachedPromptTokens, restoredPromptTokens } = answer;
         resident.lastPrompt = { promptTokens, cachedPromptTokens, restoredPromptTokens };
         return answer;

@@ -137,7 +137,6 @@ export class Models {
     return this.#entries.get(slotOf(stored));
   }
 
-  /** Under any of its names. */
   findNamed(name: string): Resident | undefined {
     return this.#named(name);
   }

@@ -70,3 +70,28 @@ export async function keptSpeeds(file: string, maxThreads?: number) {
 
 /** The numbers of threads that are compared. */
 export const candidatesOf = (maxThreads: number) => [...new Set([1, Math.ceil(maxThreads / 2), maxThreads])];
+
+/** So many answers of a model are written together at most: each takes memory. */
+export const mostAnswers = 8;
+/** So much of the tokens per second may be lost by writing answers together instead of one after the other. */
+const allowedLoss = 0.05;
+/** How long a measurement counts by which answers aren't written together: it is not repeated by itself. */
+const rejectedMs = 10 * 60_000;
+
+/**
+ * How many answers are written together: twice as many as long as that isn't slower for all of them together, by the tokens
+ * per ms of so many answers that were measured. What was not measured yet, or was slower long ago, is tried.
+ */
+export function answersTogether(
+  speeds: ReadonlyMap<number, { readonly speed: number; readonly atMs: number }>,
+  nowMs: number,
+): number {
+  let fastest = speeds.get(1)?.speed ?? 0;
+  for (let width = 1; width < mostAnswers; width *= 2) {
+    const more = speeds.get(2 * width);
+    if (more === undefined) return 2 * width;
+    if (more.speed < fastest * (1 - allowedLoss)) return nowMs - more.atMs > rejectedMs ? 2 * width : width;
+    fastest = Math.max(fastest, more.speed);
+  }
+  return mostAnswers;
+}

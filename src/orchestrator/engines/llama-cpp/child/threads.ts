@@ -1,4 +1,4 @@
-import { type ThreadSpeeds, candidatesOf } from "./speeds.ts";
+import { type ThreadSpeeds, answersTogether, candidatesOf, mostAnswers } from "./speeds.ts";
 import type { ContextSequence, Llama, Token } from "./node-llama-cpp.ts";
 
 const maxDoublings = 5;
@@ -67,31 +67,6 @@ const restMeasurements = 20;
 const measuredMs = 500;
 
 export type DecodeThreads = ReturnType<typeof createDecodeThreads>;
-
-/** So many answers of a model are written together at most: each takes memory. */
-export const mostAnswers = 8;
-/** So much of the tokens per second may be lost by writing answers together instead of one after the other. */
-const allowedLoss = 0.05;
-/** How long a measurement counts by which answers aren't written together: it is not repeated by itself. */
-const rejectedMs = 10 * 60_000;
-
-/**
- * How many answers are written together: twice as many as long as that isn't slower for all of them together, by the tokens
- * per ms of so many answers that were measured. What was not measured yet, or was slower long ago, is tried.
- */
-export function answersTogether(
-  speeds: ReadonlyMap<number, { readonly speed: number; readonly atMs: number }>,
-  nowMs: number,
-): number {
-  let fastest = speeds.get(1)?.speed ?? 0;
-  for (let width = 1; width < mostAnswers; width *= 2) {
-    const more = speeds.get(2 * width);
-    if (more === undefined) return 2 * width;
-    if (more.speed < fastest * (1 - allowedLoss)) return nowMs - more.atMs > rejectedMs ? 2 * width : width;
-    fastest = Math.max(fastest, more.speed);
-  }
-  return mostAnswers;
-}
 
 /**
  * The threads that write answers: a small model is written fastest by one, because threads spin beside the one that samples

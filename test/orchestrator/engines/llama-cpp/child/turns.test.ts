@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { answersTogether } from "../../../../../src/orchestrator/engines/llama-cpp/child/threads.ts";
+import { answersTogether } from "../../../../../src/orchestrator/engines/llama-cpp/child/speeds.ts";
 import { createPieceSize, nextPiece, Turns } from "../../../../../src/orchestrator/engines/llama-cpp/child/turns.ts";
 
 const minutes = 60_000;
