@@ -22,6 +22,7 @@ import {
   backendNames,
   cardFor,
   currentPlatform,
+  lockName,
   requireSupported,
 } from "../../orchestrator/engines/llama-cpp/install/platform.ts";
 import { changeConfig } from "../../orchestrator/config/change.ts";
@@ -363,6 +364,8 @@ export function createEmbeddedEngine(from: {
       }
     },
     async card() {
+      // Where there are no binaries for one, none is looked for.
+      if (lockName(currentPlatform("vulkan")) === undefined) return undefined;
       const kept = await settings().catch(() => undefined);
       if (kept === undefined || !kept.enabled || kept.backend !== undefined) return undefined;
       return cardFor(await from.cards(), currentPlatform(), environment);

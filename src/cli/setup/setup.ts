@@ -5,6 +5,7 @@ import { colourDiff, showDiff, ChangedMeanwhile, restoreConfigFile } from "./con
 import { realpathSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
+import { setTimeout as pause } from "node:timers/promises";
 import { build } from "../../ipc/version.ts";
 import { InvalidRequest, OrchestratorError } from "../../orchestrator/api/errors.ts";
 import { resolveHome } from "../../orchestrator/config/home.ts";
@@ -87,12 +88,17 @@ function engineNamed(given: boolean | string = false): boolean | Backend {
   return given as Backend;
 }
 
-/** Cards of all makers: the second sample waits for those that take seconds to be found. */
+const [cardLooks, cardLookMs] = [8, 250];
+
+/** Cards of all makers. Those of others than NVIDIA are found in the background, within some seconds. */
 async function cardNames(): Promise<readonly string[]> {
   const { createSystemProbe } = await import("../../orchestrator/memory/measure/system-probe.ts");
   const probe = createSystemProbe();
-  await probe.sample(0);
-  return (await probe.sample(0)).gpus.map(({ name }) => name);
+  for (let looks = 1; ; looks += 1) {
+    const { gpus } = await probe.sample(0);
+    if (gpus.length > 0 || looks === cardLooks) return gpus.map(({ name }) => name);
+    await pause(cardLookMs);
+  }
 }
 
 /**

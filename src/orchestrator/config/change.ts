@@ -307,6 +307,7 @@ const reasons: readonly (readonly [RegExp, string])[] = [
   [/^(?:conversations|jobs)\./, "it decides when kept conversations and results are deleted"],
   [/^queue\./, "it could refuse requests of other clients"],
   [/^daemon\./, "it could end the daemon between two calls"],
+  [/^providers\.llamaCpp\.backend$/, "up to 368 MB of binaries are downloaded for it"],
   [/^checks\b/, "it names programs that run on this machine"],
   [/^tools\./, "it decides which tools are offered"],
   [/^log\./, "it decides what is written to the logs"],

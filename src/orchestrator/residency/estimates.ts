@@ -65,7 +65,8 @@ export const createEstimates = (source: EstimateSource): Estimates => new LoadEs
 class LoadEstimates implements Estimates {
   readonly #source: EstimateSource;
   readonly #learning: ReturnType<typeof createLearning>;
-  readonly #simulations = new Map<string, MemoryEstimate>();
+  /** By engine: the one that takes its place when settings change may compute with something else. */
+  readonly #simulations = new WeakMap<Engine, Map<string, MemoryEstimate>>();
   /** Simulated loads of other engines, by the same key; the estimate also depends on what is learned of them. */
   readonly #otherSimulations = new Map<string, AllocatorBytes>();
   /** Also by engine: a new engine for the same server may have other server options. */
@@ -105,7 +106,9 @@ class LoadEstimates implements Estimates {
   async #simulated(located: LocatedModel, contextTokens: number, signal: AbortSignal) {
     const { engine, model } = located;
     const key = simulationKey(located, contextTokens);
-    const remembered = this.#simulations.get(key);
+    const simulations = this.#simulations.get(engine) ?? new Map<string, MemoryEstimate>();
+    this.#simulations.set(engine, simulations);
+    const remembered = simulations.get(key);
     if (remembered !== undefined) return remembered;
     const reserved = await engine.estimation?.estimate(model.name, { contextTokens }, signal);
     if (reserved === undefined) return undefined;
@@ -113,7 +116,7 @@ class LoadEstimates implements Estimates {
     const load = facts && engine.residency?.loadShape(facts, contextTokens);
     const dimensions = facts && this.#cachedInputs(engine, facts)?.dimensions;
     const estimate = load === undefined ? reserved : residentPart(reserved, load, dimensions);
-    this.#simulations.set(key, estimate);
+    simulations.set(key, estimate);
     return estimate;
   }
 
@@ -215,7 +218,7 @@ class LoadEstimates implements Estimates {
     const from = facts && this.#described(where, contextTokens, facts, this.#learning.lastVersion(engine));
     const estimate =
       from?.learned ??
-      this.#simulations.get(simulationKey(where, contextTokens)) ??
+      this.#simulations.get(engine)?.get(simulationKey(where, contextTokens)) ??
       (facts && this.#fromOtherSimulation(where, contextTokens, facts)) ??
       from?.computed;
     return estimate && this.#withObservedCards(engine, estimate);

@@ -25,7 +25,7 @@ const alone: Crowd = { answered: 1, wanted: 1, isBesidePaused: false };
 
 /** What the answer to a request shares its model with when it begins. */
 export function crowdOf(
-  { id, located }: QueueRequest,
+  { id, located, priority, background }: QueueRequest,
   running: Running,
   waiters: Pick<Waiters, "ofModel">,
   { maxParallel }: Pick<QueueWorld, "maxParallel">,
@@ -34,7 +34,9 @@ export function crowdOf(
   return {
     answered: beside + 1,
     wanted: Math.max(beside + 1, Math.min(beside + 1 + waiters.ofModel(id).length, maxParallel(located))),
-    isBesidePaused: beside > 0 && running.pausableOf(id).length === beside,
+    // One in the background doesn't pause others there.
+    isBesidePaused:
+      beside > 0 && priority >= 0 && background?.aborted !== true && running.pausableOf(id).length === beside,
   };
 }
 

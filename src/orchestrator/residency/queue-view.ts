@@ -83,7 +83,9 @@ export class QueuedModels {
   async #lookBeside(id: string, located: LocatedModel, found: Awaitable<ResidentModel | undefined>): Promise<void> {
     const resident = await found;
     const beside = this.#running.sharedOf(id);
-    const arePaused = this.#running.pausableOf(id).length === beside;
+    const arePaused =
+      this.#running.pausableOf(id).length === beside &&
+      this.#waiters.all.some(({ request, priority }) => request.id === id && priority >= 0);
     const hasRoomBeside = await this.#world.hasRoomBeside(located, resident?.contextTokens ?? 0, beside, arePaused);
     this.seen.set(id, resident);
     if (hasRoomBeside) this.roomBeside.add(id);

@@ -46,6 +46,8 @@ export type ChildSession = Awaited<ReturnType<typeof openChild>>;
 /** Importing and starting llama.cpp takes half a second on an idle machine. */
 const defaultReadyLimitMs = 60_000;
 const cancelLimitMs = 5_000;
+/** A process that answers others may read a part of a long prompt, or make a larger cache, for this long. */
+const silentLimitMs = 60_000;
 /** For a request with a grammar: compiling it and checking a token against it can't be interrupted. */
 const grammarCancelLimitMs = 1_000;
 const exitLimitMs = 200;
@@ -79,6 +81,7 @@ export async function openChild(options: ChildOptions, onStart: (pid: number) =>
   const { readyLimitMs = defaultReadyLimitMs } = options;
   const killIn = killer(child);
   const pending = new Map<number, Pending>();
+  const cancelledIds = new Set<number>();
   let [lastId, lastReplyAt, wasStopped] = [0, 0, false];
   let reportSequences: (count: number) => void = () => undefined;
   let end: ChildEnd | undefined;
@@ -129,6 +132,8 @@ export async function openChild(options: ChildOptions, onStart: (pid: number) =>
     /** Resolves when the process has ended and its memory is free. Never rejects. */
     ended,
     isAlive: () => end === undefined && !wasStopped,
+    /** When it last sent anything, by `performance.now()`. */
+    lastReplyAt: () => lastReplyAt,
     /** Ends the process: an `exit` message first, SIGKILL after 200 ms, or 5 s if it writes what it has read. Resolves when it has ended. */
     stop,
     onSequences: (report: typeof reportSequences) => void (reportSequences = report),
@@ -152,7 +157,9 @@ export async function openChild(options: ChildOptions, onStart: (pid: number) =>
         let stopWaiting: () => void = () => undefined;
         const cancel = () => {
           send({ type: "cancel", id });
-          stopWaiting = killLater(child, request, () => (pending.size === 1 ? undefined : lastReplyAt));
+          cancelledIds.add(id);
+          const isAlone = () => [...pending.keys()].every((each) => cancelledIds.has(each));
+          stopWaiting = killLater(child, request, isAlone, () => lastReplyAt);
         };
         let paused: () => void = () => undefined;
         const settle = (finish: () => void) => {
@@ -160,6 +167,7 @@ export async function openChild(options: ChildOptions, onStart: (pid: number) =>
           paused();
           callSignal.removeEventListener("abort", cancel);
           pending.delete(id);
+          cancelledIds.delete(id);
           if (callSignal.aborted) reject(cancelled());
           else finish();
         };
@@ -189,21 +197,21 @@ export async function openChild(options: ChildOptions, onStart: (pid: number) =>
 }
 
 /**
- * Kills a process that doesn't end a cancelled request in time, until the returned function is called. `lastReplyAt`: if it still
- * answers others, it has so much time after each reply.
+ * Kills a process that doesn't end a cancelled request in time, until the returned function is called. While it answers others, it
+ * has that time again, but is ended when it sends nothing at all.
  */
-function killLater(child: ChildProcess, request: ChildRequest, lastReplyAt: () => number | undefined): () => void {
-  const hasGrammar = "format" in request && request.format !== undefined && lastReplyAt() === undefined;
-  const limitMs = hasGrammar ? grammarCancelLimitMs : cancelLimitMs;
+function killLater(child: ChildProcess, request: ChildRequest, isAlone: () => boolean, lastReplyAt: () => number) {
+  const hasGrammar = "format" in request && request.format !== undefined;
+  const limitMs = hasGrammar && isAlone() ? grammarCancelLimitMs : cancelLimitMs;
   let timer: NodeJS.Timeout | undefined;
-  const wait = (ms: number) => {
+  const wait = (wasAlone: boolean) => {
     timer = setTimeout(() => {
-      const leftMs = (lastReplyAt() ?? 0) + limitMs - performance.now();
-      if (lastReplyAt() !== undefined && leftMs > 0) wait(leftMs);
-      else child.kill("SIGKILL");
-    }, ms);
+      const isSilent = performance.now() - lastReplyAt() > silentLimitMs;
+      if ((wasAlone && isAlone()) || isSilent) child.kill("SIGKILL");
+      else wait(isAlone());
+    }, limitMs);
   };
-  wait(limitMs);
+  wait(isAlone());
   return () => clearTimeout(timer);
 }
 
@@ -277,7 +285,7 @@ const intervals = 10;
 /**
  * Calls `session` with stall detection: ends its process when it reports nothing for `stallMs` of waking time, because a
  * deadlocked or stopped process would block all others forever. A process reports each chunk of a prompt and each token
- * of an answer. Throws what `ChildSession.call` throws, and `ChildFailure`.
+ * of an answer; what it reports of other requests counts, too. Throws what `ChildSession.call` throws, and `ChildFailure`.
  */
 export async function callWithStallDetection<Type extends ChildRequest["type"]>(
   session: ChildSession,
@@ -290,7 +298,11 @@ export async function callWithStallDetection<Type extends ChildRequest["type"]>(
   let idleIntervals = 0;
   let isPaused = false;
   let hasStalled = false;
+  let seenReplyAt = session.lastReplyAt();
   const timer = setInterval(() => {
+    // What it computes for others delays this one.
+    if (session.lastReplyAt() !== seenReplyAt) idleIntervals = 0;
+    seenReplyAt = session.lastReplyAt();
     // Another request computes instead.
     if (isPaused) return onEvent({ type: "phase", phase: "paused" });
     idleIntervals += 1;

@@ -333,8 +333,8 @@ export class Models {
     const { stored, session } = entry;
     const memory = await readProcessMemory(session.pid);
     const { onCards, sequences } = entry;
-    const vramBytes = onCards === undefined ? 0 : onCards.vramBytes + onCards.contextBytes * (sequences - 1);
-    const size = memory === undefined ? await this.#expectedSize(entry) : measuredSize(memory, vramBytes);
+    const vramBytes = onCards === undefined ? 0 : onCards.vramBytes + onCards.contextBytes * Math.max(0, sequences - 1);
+    const size = memory === undefined ? await this.#expectedSize(entry, vramBytes) : measuredSize(memory, vramBytes);
     return {
       name: stored.name,
       digest: stored.digest,
@@ -355,16 +355,18 @@ export class Models {
   }
 
   /** For systems that don't report a process's memory. */
-  async #expectedSize({
-    stored,
-    request,
-    sequences,
-  }: Entry): Promise<Pick<ResidentModel, "sizeBytes" | "mappedBytes">> {
+  async #expectedSize(
+    { stored, request, sequences }: Entry,
+    vramBytes: number,
+  ): Promise<Pick<ResidentModel, "sizeBytes" | "mappedBytes">> {
     const estimate = await this.#parts.estimate(stored, request);
     const moreBytes = (sequences - 1) * (estimate?.parts?.cacheBytes ?? 0);
     const sizeBytes =
       estimate === undefined ? stored.sizeBytes : estimate.predictedBytes + estimate.processBytes + moreBytes;
-    return { sizeBytes, mappedBytes: request.useMmap ? Math.min(stored.sizeBytes, sizeBytes) : 0 };
+    return {
+      sizeBytes,
+      mappedBytes: request.useMmap ? Math.min(stored.sizeBytes, Math.max(0, sizeBytes - vramBytes)) : 0,
+    };
   }
 
   /** The timer uses the monotonic clock, so the wall-clock time is computed from the remaining time. */

@@ -188,6 +188,8 @@ async function decode(
       sampler,
       maxTokens: request.maxTokens - written(),
       async evaluate(tokens: readonly Token[]) {
+        // It doesn't wait for itself.
+        parts.turns.leave(pause);
         await parts.prefill(sequence, tokens, pause, until, () => emit({ type: "phase", phase: "decode" }));
         pause.resumed = begin;
         begin();
@@ -342,8 +344,9 @@ export function createPrefill(options: {
   return async (sequence, tokens, pause, signal, progressed) => {
     pause.resumed = progressed;
     const beganAt = performance.now();
-    let [start, computedMs] = [0, 0];
+    let [start, computedMs, lastAt] = [0, 0, beganAt];
     const read = async () => {
+      if (signal.aborted || pause.isAsked) return;
       const { aimMs } = turns;
       const chunk = tokens.slice(start, start + (aimMs === undefined ? batchTokens : pieceSize.tokens));
       const isWhole = chunk.length === batchTokens;
@@ -352,7 +355,7 @@ export function createPrefill(options: {
       const startedAt = performance.now();
       await sequence.evaluateWithoutGeneratingNewTokens(chunk);
       const ms = performance.now() - startedAt;
-      [start, computedMs] = [start + chunk.length, computedMs + ms];
+      [start, computedMs, lastAt] = [start + chunk.length, computedMs + ms, performance.now()];
       if (aimMs !== undefined) pieceSize.measured(chunk.length, ms, aimMs);
       // The last, short chunk of a prompt is not representative.
       if (isWhole) contest.measured(threads, chunk.length / Math.max(ms, 0.01));
@@ -360,7 +363,7 @@ export function createPrefill(options: {
     while (start < tokens.length) {
       throwIfAborted(signal);
       await pause.pass();
-      await turns.piece(tokens.length - start, beganAt, read);
+      await turns.piece(tokens.length - start, lastAt, read);
       progressed();
     }
     throwIfAborted(signal);

@@ -66,7 +66,8 @@ export async function loadModel(
   const model = await llama.loadModel({
     modelPath: request.file,
     useMmap: request.useMmap,
-    gpuLayers: request.gpuLayers,
+    // Metal shares the machine's memory: the library takes as many layers as fit.
+    ...(llama.gpu !== "metal" && { gpuLayers: request.gpuLayers }),
     loadSignal: signal,
     onLoadProgress(fraction) {
       const percent = Math.floor(fraction * 100);

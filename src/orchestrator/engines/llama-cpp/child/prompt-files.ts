@@ -262,8 +262,8 @@ export class PromptFiles {
   async #load(sequence: ContextSequence, path: string, tokens: number): Promise<void> {
     const count = sequence.context?.totalSequences;
     const copy = count === undefined ? undefined : this.#nextPart();
-    const isCopied = copy !== undefined && (await copyFor(count ?? 1, path, copy, tokens));
     try {
+      const isCopied = copy !== undefined && (await copyFor(count ?? 1, path, copy, tokens));
       await sequence.loadStateFromFile(isCopied ? copy : path, { acceptRisk: true });
     } finally {
       if (copy !== undefined) await rm(copy, { force: true }).catch(() => undefined);

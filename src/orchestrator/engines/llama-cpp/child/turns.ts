@@ -3,7 +3,7 @@ import type { DecodeThreads } from "./threads.ts";
 
 /** While answers are written, a piece of a prompt and the tokens beside it take so many milliseconds together. */
 const gapMs = 200;
-/** Of so many pieces one is of the prompt that waits longest, the others are of the shortest. */
+/** Of so many pieces one is of the prompt that has waited longest for its next, the others are of the shortest. */
 const pieces = 4;
 
 interface PieceTurn {
@@ -79,7 +79,7 @@ export class Turns {
     return this.#wait(compute, (run) => this.#tokens.push({ run, answer, context }));
   }
 
-  /** Reads a piece of a prompt of which so many tokens are left, and which came at that time. */
+  /** Reads a piece of a prompt of which so many tokens are left, and whose last one was read, or which came, at that time. */
   piece<Result>(leftTokens: number, since: number, compute: () => Promise<Result>): Promise<Result> {
     return this.#wait(compute, (run) => this.#pieces.push({ run, leftTokens, since }));
   }
