@@ -283,7 +283,7 @@ async function send(
   const { format, think, choices, cachePrompt } = request;
   const keepAliveSeconds = world.keepAlive.forAnswer(engine, model.name, request.keepAliveSeconds);
   const { sequences } = world;
-  const more = await sequences.grant(entry.located, budget.contextTokens, slot.crowd);
+  const more = await sequences.grant(entry.located, budget.contextTokens, slot.isBesidePaused);
   const engineRequest: GenerationRequest = {
     model: model.name,
     messages,

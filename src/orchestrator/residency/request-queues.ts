@@ -35,21 +35,18 @@ interface Requester {
   readonly isBackground: boolean;
 }
 
-/**
- * `models.<pattern>.maxParallel` if it is set and the engine supports more than one, else the default of the engine, or what it
- * measured.
- */
+/** `models.<pattern>.maxParallel` if it is set and the engine supports more than one, else the default of the engine. */
 export function maxParallelOf(
   models: Parameters<typeof overridesOf>[0],
   { engine, model }: LocatedModel,
   usual?: number,
 ): number {
-  if (engine.parallelAnswers === undefined && engine.answersAtOnce === undefined) return 1;
+  if (engine.parallelAnswers === undefined) return 1;
   const { maxParallel } = overridesOf(models, model.name);
-  return maxParallel ?? usual ?? engine.parallelAnswers ?? engine.answersAtOnce?.(model.name) ?? 1;
+  return maxParallel ?? usual ?? engine.parallelAnswers;
 }
 
-/** Two decoders on the same cores are 50 times slower than one after the other; answers of one model share a decoder. */
+/** Two decoders on the same cores are 50 times slower than one after the other. */
 const embeddedSlots = 1;
 
 /** Assumed duration of an answer before one was measured; long, so that no request is overtaken beyond the limit. */
@@ -206,7 +203,7 @@ function worldOf(parts: RequestQueuesParts): QueueWorld {
     },
     isLoading: (id) => slots.find(id)?.isLoading === true,
     isEvicting: (id) => slots.find(id)?.isEvicting === true,
-    hasRoomBeside: (...asked) => parts.sequences.hasRoomBeside(...asked),
+    hasRoomBeside: (located, contextTokens) => parts.sequences.hasRoomBeside(located, contextTokens),
     lossSeconds: (located) => parts.policies.losses(located.engine)(idOf(located)),
   };
 }

@@ -112,12 +112,6 @@ describe("the estimate", () => {
     expect((await estimates.of(ollama, 2_048, never)).method).toBe("simulated");
   });
 
-  it("is simulated again by the engine that takes the place of another one", async () => {
-    await estimates.of(setup("llama-cpp", simulation), 4_096, never);
-    const onCards = { ...simulation, predictedBytes: 333 };
-    expect(await estimates.of(setup("llama-cpp", onCards), 4_096, never)).toEqual(onCards);
-  });
-
   it("is the engine's own allocator before the formula", async () => {
     expect(await estimates.of(setup("llama-cpp", simulation), 4_096, never)).toEqual(simulation);
   });

@@ -46,8 +46,6 @@ export type ChildSession = Awaited<ReturnType<typeof openChild>>;
 /** Importing and starting llama.cpp takes half a second on an idle machine. */
 const defaultReadyLimitMs = 60_000;
 const cancelLimitMs = 5_000;
-/** A process that answers others may read a part of a long prompt, or make a larger cache, for this long. */
-const silentLimitMs = 60_000;
 /** For a request with a grammar: compiling it and checking a token against it can't be interrupted. */
 const grammarCancelLimitMs = 1_000;
 const exitLimitMs = 200;
@@ -81,10 +79,9 @@ export async function openChild(options: ChildOptions, onStart: (pid: number) =>
   const { readyLimitMs = defaultReadyLimitMs } = options;
   const killIn = killer(child);
   const pending = new Map<number, Pending>();
-  const cancelledIds = new Set<number>();
-  let [lastId, lastReplyAt, wasStopped] = [0, 0, false];
-  let reportSequences: (count: number) => void = () => undefined;
+  let lastId = 0;
   let end: ChildEnd | undefined;
+  let wasStopped = false;
 
   const ended = new Promise<ChildEnd>((resolve) => {
     const finish = (cause: string) => {
@@ -117,9 +114,7 @@ export async function openChild(options: ChildOptions, onStart: (pid: number) =>
   const ready = new Promise<void>((resolve, reject) => {
     void ended.then((value) => reject(new ChildGone(value)));
     child.on("message", (reply: ChildReply) => {
-      lastReplyAt = performance.now();
       if (reply.type === "ready") resolve();
-      else if (reply.type === "sequences") reportSequences(reply.count);
       else if (reply.type === "saving") killIn(saveLimitMs);
       else if (reply.type === "broken") reject(new ChildFailure("failed", reply.message));
       else deliver(pending, reply);
@@ -132,14 +127,11 @@ export async function openChild(options: ChildOptions, onStart: (pid: number) =>
     /** Resolves when the process has ended and its memory is free. Never rejects. */
     ended,
     isAlive: () => end === undefined && !wasStopped,
-    /** When it last sent anything, by `performance.now()`. */
-    lastReplyAt: () => lastReplyAt,
     /** Ends the process: an `exit` message first, SIGKILL after 200 ms, or 5 s if it writes what it has read. Resolves when it has ended. */
     stop,
-    onSequences: (report: typeof reportSequences) => void (reportSequences = report),
     /**
      * Rejects with `Cancelled` once an aborted request has stopped computing (after 5 s, or 1 s for a request with a
-     * `format`, the process is killed, unless it still answers others), with `ChildGone` when the process ends, and with `ChildFailure` for a failure that
+     * `format`, the process is killed), with `ChildGone` when the process ends, and with `ChildFailure` for a failure that
      * the process reports. `onSent` gets how to pause a generation.
      */
     call<Type extends ChildRequest["type"]>(
@@ -154,20 +146,18 @@ export async function openChild(options: ChildOptions, onStart: (pid: number) =>
         if (end !== undefined) return reject(new ChildGone(end));
         lastId += 1;
         const id = lastId;
-        let stopWaiting: () => void = () => undefined;
+        let timer: NodeJS.Timeout | undefined;
         const cancel = () => {
           send({ type: "cancel", id });
-          cancelledIds.add(id);
-          const isAlone = () => [...pending.keys()].every((each) => cancelledIds.has(each));
-          stopWaiting = killLater(child, request, isAlone, () => lastReplyAt);
+          const hasGrammar = "format" in request && request.format !== undefined;
+          timer = setTimeout(() => child.kill("SIGKILL"), hasGrammar ? grammarCancelLimitMs : cancelLimitMs);
         };
         let paused: () => void = () => undefined;
         const settle = (finish: () => void) => {
-          stopWaiting();
+          clearTimeout(timer);
           paused();
           callSignal.removeEventListener("abort", cancel);
           pending.delete(id);
-          cancelledIds.delete(id);
           if (callSignal.aborted) reject(cancelled());
           else finish();
         };
@@ -196,25 +186,6 @@ export async function openChild(options: ChildOptions, onStart: (pid: number) =>
   };
 }
 
-/**
- * Kills a process that doesn't end a cancelled request in time, until the returned function is called. While it answers others, it
- * has that time again, but is ended when it sends nothing at all.
- */
-function killLater(child: ChildProcess, request: ChildRequest, isAlone: () => boolean, lastReplyAt: () => number) {
-  const hasGrammar = "format" in request && request.format !== undefined;
-  const limitMs = hasGrammar && isAlone() ? grammarCancelLimitMs : cancelLimitMs;
-  let timer: NodeJS.Timeout | undefined;
-  const wait = (wasAlone: boolean) => {
-    timer = setTimeout(() => {
-      const isSilent = performance.now() - lastReplyAt() > silentLimitMs;
-      if ((wasAlone && isAlone()) || isSilent) child.kill("SIGKILL");
-      else wait(isAlone());
-    }, limitMs);
-  };
-  wait(isAlone());
-  return () => clearTimeout(timer);
-}
-
 /** Kills a process in some time, unless it ends before; another time replaces the first. */
 function killer(child: ChildProcess): (ms: number) => void {
   let timer: NodeJS.Timeout | undefined;
@@ -227,7 +198,7 @@ function killer(child: ChildProcess): (ms: number) => void {
 
 function deliver(
   pending: ReadonlyMap<number, Pending>,
-  reply: Exclude<ChildReply, { type: "ready" | "saving" | "sequences" | "broken" }>,
+  reply: Exclude<ChildReply, { type: "ready" | "saving" | "broken" }>,
 ): void {
   const request = pending.get(reply.id);
   if (request === undefined) return;
@@ -285,7 +256,7 @@ const intervals = 10;
 /**
  * Calls `session` with stall detection: ends its process when it reports nothing for `stallMs` of waking time, because a
  * deadlocked or stopped process would block all others forever. A process reports each chunk of a prompt and each token
- * of an answer; what it reports of other requests counts, too. Throws what `ChildSession.call` throws, and `ChildFailure`.
+ * of an answer. Throws what `ChildSession.call` throws, and `ChildFailure`.
  */
 export async function callWithStallDetection<Type extends ChildRequest["type"]>(
   session: ChildSession,
@@ -298,11 +269,7 @@ export async function callWithStallDetection<Type extends ChildRequest["type"]>(
   let idleIntervals = 0;
   let isPaused = false;
   let hasStalled = false;
-  let seenReplyAt = session.lastReplyAt();
   const timer = setInterval(() => {
-    // What it computes for others delays this one.
-    if (session.lastReplyAt() !== seenReplyAt) idleIntervals = 0;
-    seenReplyAt = session.lastReplyAt();
     // Another request computes instead.
     if (isPaused) return onEvent({ type: "phase", phase: "paused" });
     idleIntervals += 1;

@@ -33,8 +33,8 @@ export function createComputing(parts: ComputingParts): {
 } {
   const { models, gate, now, stallMs, prepare } = parts;
   /**
-   * Loads the model if necessary, waits for the cores, and computes. Beside other answers of the same model it needs a
-   * sequence of its own, else it waits for the end of one.
+   * Loads the model if necessary, waits for the cores, and computes. Beside a paused answer of the same model it needs a
+   * sequence of its own, else it waits for the end of that answer.
    */
   async function compute<Done>(
     loadable: Loadable,
@@ -42,7 +42,6 @@ export function createComputing(parts: ComputingParts): {
     signal: AbortSignal,
     work: (resident: Resident, turn: Turn) => Promise<Done>,
     { background, sequences = 1 }: Pick<GenerationRequest, "background" | "sequences"> = {},
-    isShared = false,
   ): Promise<{ readonly done: Done; readonly loadMs: number; readonly queueMs: number }> {
     const { name } = loadable.stored;
     let [loadMs, queueMs] = [0, 0];
@@ -65,7 +64,7 @@ export function createComputing(parts: ComputingParts): {
             if (!resident.session.isAlive()) return undefined;
             return { done: await work(resident, turn) };
           },
-          { process: resident.session, width, background, isShared },
+          { process: resident.session, width, background },
         );
         if (computed !== undefined) return { done: computed.done, loadMs, queueMs };
       } catch (error) {
@@ -101,12 +100,12 @@ export function createComputing(parts: ComputingParts): {
         const { session } = resident;
         const onSent = turn.pausable.bind(turn);
         const answer = await callWithStallDetection(session, childRequest, stallMs, onEvent, signal, onSent);
-        [resident.sequences, resident.together] = [answer.sequences, answer.together];
+        resident.sequences = answer.sequences;
         const { promptTokens, cachedPromptTokens, restoredPromptTokens } = answer;
         resident.lastPrompt = { promptTokens, cachedPromptTokens, restoredPromptTokens };
         return answer;
       };
-      const { done, loadMs, queueMs } = await compute(loadable, loadOptions(request), signal, work, request, true);
+      const { done, loadMs, queueMs } = await compute(loadable, loadOptions(request), signal, work, request);
       const endedAt = now();
       return {
         ...generationOf(done, request),
@@ -182,10 +181,7 @@ function requireCapabilities(
   }
 }
 
-function generationOf(
-  { thinking, toolCalls, stopText, together: _together, ...done }: GenerateDone,
-  { sampling }: GenerationRequest,
-) {
+function generationOf({ thinking, toolCalls, stopText, ...done }: GenerateDone, { sampling }: GenerationRequest) {
   return {
     ...done,
     ...(toolCalls.length > 0 && { toolCalls: toolCalls.map((call) => ({ id: `call_${randomUUID()}`, ...call })) }),

@@ -118,7 +118,6 @@ export function createLlamaCppEngine(options: LlamaCppOptions): Engine {
       ? { processor: process.platform === "darwin" && process.arch === "arm64" ? ("GPU" as const) : ("CPU" as const) }
       : { usesCards: true as const }),
     pausesAnswers: true,
-    answersAtOnce: (model) => models.findNamed(model)?.together ?? 1,
     trust: "local",
     memoryDomain: "local",
     address: "embedded",

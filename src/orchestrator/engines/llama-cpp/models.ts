@@ -32,10 +32,8 @@ export interface Resident {
   /** Layers on graphics cards. */
   readonly gpuLayers: number;
   readonly loadMs: number;
-  /** Conversations in its cache, as its process reported. */
+  /** Conversations in its cache, as its last answer reported. */
   sequences: number;
-  /** Answers that it writes at the same time, by what it measured. */
-  together: number;
   lastPrompt?: ResidentModel["lastPrompt"];
 }
 
@@ -137,10 +135,6 @@ export class Models {
     return this.#entries.get(slotOf(stored));
   }
 
-  findNamed(name: string): Resident | undefined {
-    return this.#named(name);
-  }
-
   describe(resident: Resident): Promise<ResidentModel> {
     return this.#describe(resident as Entry);
   }
@@ -195,7 +189,7 @@ export class Models {
         },
         signal,
       );
-      const { together = 1 } = await withinLimit(
+      await withinLimit(
         loading,
         limitMs,
         `it did not load within ${Math.round(limitMs / 1_000)} s`,
@@ -210,14 +204,12 @@ export class Models {
         onCards: gpuLayers === 0 ? undefined : await this.#onCards(stored, loadRequest),
         loadMs: this.#parts.steady() - startedAt,
         sequences: 1,
-        together,
         request: loadRequest,
         users: 0,
         wasUsed: false,
         keepAliveSeconds: options.keepAliveSeconds ?? previous?.keepAliveSeconds ?? this.#parts.keepAliveSeconds,
       };
       this.#entries.set(slot, entry);
-      session.onSequences((count) => (entry.sequences = count));
       void session.ended.then((ended) => {
         this.#forget(entry);
         if (!ended.wasStopped) this.#parts.log.warn(`engine: the process of ${name} ended ${causeOf(ended)}`);
@@ -333,15 +325,14 @@ export class Models {
     const { stored, session } = entry;
     const memory = await readProcessMemory(session.pid);
     const { onCards, sequences } = entry;
-    const vramBytes = onCards === undefined ? 0 : onCards.vramBytes + onCards.contextBytes * Math.max(0, sequences - 1);
-    const size = memory === undefined ? await this.#expectedSize(entry, vramBytes) : measuredSize(memory, vramBytes);
+    const vramBytes = onCards === undefined ? 0 : onCards.vramBytes + onCards.contextBytes * (sequences - 1);
+    const size = memory === undefined ? await this.#expectedSize(entry) : measuredSize(memory, vramBytes);
     return {
       name: stored.name,
       digest: stored.digest,
       ...size,
       vramBytes,
       contextTokens: entry.contextTokens,
-      sequences: entry.sequences,
       loadMs: entry.loadMs,
       ...(entry.lastPrompt && { lastPrompt: entry.lastPrompt }),
       ...(entry.expiresAtMs === undefined ? {} : { expiresAt: this.#isoOf(entry.expiresAtMs) }),
@@ -355,18 +346,10 @@ export class Models {
   }
 
   /** For systems that don't report a process's memory. */
-  async #expectedSize(
-    { stored, request, sequences }: Entry,
-    vramBytes: number,
-  ): Promise<Pick<ResidentModel, "sizeBytes" | "mappedBytes">> {
+  async #expectedSize({ stored, request }: Entry): Promise<Pick<ResidentModel, "sizeBytes" | "mappedBytes">> {
     const estimate = await this.#parts.estimate(stored, request);
-    const moreBytes = (sequences - 1) * (estimate?.parts?.cacheBytes ?? 0);
-    const sizeBytes =
-      estimate === undefined ? stored.sizeBytes : estimate.predictedBytes + estimate.processBytes + moreBytes;
-    return {
-      sizeBytes,
-      mappedBytes: request.useMmap ? Math.min(stored.sizeBytes, Math.max(0, sizeBytes - vramBytes)) : 0,
-    };
+    const sizeBytes = estimate === undefined ? stored.sizeBytes : estimate.predictedBytes + estimate.processBytes;
+    return { sizeBytes, mappedBytes: request.useMmap ? Math.min(stored.sizeBytes, sizeBytes) : 0 };
   }
 
   /** The timer uses the monotonic clock, so the wall-clock time is computed from the remaining time. */

@@ -47,15 +47,12 @@ function answeringMs(
 ): number {
   const isOwn = model.hasOwnThreads === true;
   let [count, sharedMs] = [0, 0];
-  for (const [other, its] of state.models) {
-    const { running, answerMs, hasOwnThreads, pausable = [], hasRoomBeside, maxParallel } = its;
+  for (const [other, { running, answerMs, hasOwnThreads, pausable = [], hasRoomBeside }] of state.models) {
     const answers = running + (ahead.get(other) ?? 0);
     const isInTheWay = priority < 0 || (other === key && hasRoomBeside !== true);
     const awaited = isInTheWay ? answers : answers - pausable.length;
     if (other === key) count += awaited;
-    // Those of one model are computed together, each more slowly, as was measured.
-    if (hasOwnThreads !== true)
-      sharedMs += (awaited * answerMs) / (hasRoomBeside === true ? Math.max(1, maxParallel) : 1);
+    if (hasOwnThreads !== true) sharedMs += awaited * answerMs;
   }
   const turnsMs = Math.floor(count / Math.max(1, model.maxParallel)) * model.answerMs;
   return isOwn ? turnsMs : Math.max(turnsMs, sharedMs / state.embeddedSlots);

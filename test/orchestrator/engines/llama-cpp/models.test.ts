@@ -23,10 +23,7 @@ function session(call: () => Promise<unknown> = () => Promise.resolve({ contextT
   let end: (value: ChildEnd) => void = () => undefined;
   const ended = new Promise<ChildEnd>((resolve) => (end = resolve));
   const stop = () => ended.then(() => undefined);
-  return {
-    end,
-    session: { pid: 0, ended, isAlive: () => true, call, stop, onSequences: () => {} } as unknown as ChildSession,
-  };
+  return { end, session: { pid: 0, ended, isAlive: () => true, call, stop } as unknown as ChildSession };
 }
 
 function models(opened: ChildSession, clock: { wallMs: number; steadyMs: number } = { wallMs: 0, steadyMs: 0 }) {

@@ -23,7 +23,6 @@ import {
   type SequenceParts,
 } from "./sequences.ts";
 import type { createThreadContest, DecodeThreads } from "./threads.ts";
-import { createPieceSize, type Turns } from "./turns.ts";
 import { messageOf } from "../../../util/message-of.ts";
 import { defined } from "../../../util/defined.ts";
 
@@ -42,13 +41,13 @@ interface GeneratorParts extends SequenceParts {
 /** Tokens that a wrapper may add around thoughts. */
 const thoughtMarkTokens = 16;
 
-/** Computes as many answers at the same time as there are sequences. */
+/** Computes one answer at a time: before the engine sends another request, it pauses the one that runs. */
 export function createGenerator(parts: GeneratorParts) {
   const { llama, model, contextTokens } = parts;
   const conversations = new Conversations(parts);
   const evicted = createEvictedPrompts();
 
-  async function generate(
+  return async function generate(
     request: GenerateRequest,
     emit: (event: ChildEvent) => void,
     signal: AbortSignal,
@@ -102,7 +101,6 @@ export function createGenerator(parts: GeneratorParts) {
         restoredPromptTokens,
         recomputedTokens,
         sequences: conversations.count,
-        together: parts.decodeThreads.together(),
         prefillMs: firstTokenAt - startedAt - pausedInPrefillMs,
         decodeMs: endedAt - firstTokenAt - (pause.pausedMs - pausedInPrefillMs),
       };
@@ -110,9 +108,7 @@ export function createGenerator(parts: GeneratorParts) {
       if (isHeld) parts.files.ended(sequence, request);
       release();
     }
-  }
-
-  return { generate, conversations };
+  };
 }
 
 /** Whether the answer has a grammar from its first token, which has no place for thoughts. */
@@ -140,7 +136,6 @@ async function decode(
     | "restoredPromptTokens"
     | "recomputedTokens"
     | "sequences"
-    | "together"
     | "prefillMs"
     | "decodeMs"
   > & {
@@ -149,15 +144,16 @@ async function decode(
   }
 > {
   const { sequence, calls } = prompt;
-  const { decodeThreads } = parts;
+  const { model, decodeThreads } = parts;
   const begin = () => {
     emit({ type: "phase", phase: "decode" });
     decodeThreads.begin();
   };
   begin();
   pause.resumed = begin;
-  pause.isHeld = request.sampling.temperature === 0 || request.sampling.seed !== undefined;
-  if (request.choices !== undefined) return chosen(parts, request.choices, prompt, emit, pause);
+  const isHeld = request.sampling.temperature === 0 || request.sampling.seed !== undefined;
+  pause.beforeToken = () => decodeThreads.beforeToken(1, isHeld);
+  if (request.choices !== undefined) return chosen(model, request.choices, prompt, emit);
   const outputBefore = sequence.tokenMeter.usedOutputTokens;
   const written = () => sequence.tokenMeter.usedOutputTokens - outputBefore;
   const answer = { text: "", thinking: "", firstTokenAt: undefined as number | undefined, characters: 0 };
@@ -188,8 +184,6 @@ async function decode(
       sampler,
       maxTokens: request.maxTokens - written(),
       async evaluate(tokens: readonly Token[]) {
-        // It doesn't wait for itself.
-        parts.turns.leave(pause);
         await parts.prefill(sequence, tokens, pause, until, () => emit({ type: "phase", phase: "decode" }));
         pause.resumed = begin;
         begin();
@@ -251,11 +245,10 @@ async function respond(
 
 /** The likeliest of the choices, by the probabilities of the first token. */
 async function chosen(
-  { model, turns }: GeneratorParts,
+  model: LlamaModel,
   choices: readonly string[],
   { sequence, tokens }: { readonly sequence: ContextSequence; readonly tokens: readonly Token[] },
   emit: (event: ChildEvent) => void,
-  pause: Pause,
 ): ReturnType<typeof decode> {
   const last = tokens
     .slice(-1)
@@ -263,7 +256,7 @@ async function chosen(
       token,
       { generateNext: { probabilities: true } },
     ]);
-  const [evaluated] = await turns.token(pause, sequence, () => sequence.controlledEvaluate(last));
+  const [evaluated] = await sequence.controlledEvaluate(last);
   const likeliest = [...(evaluated?.next.probabilities ?? [])].slice(0, firstTokens);
   const likelihoods = likelihoodsOf(
     choices,
@@ -327,46 +320,36 @@ type Prefill = (
 /**
  * Evaluates prompts batch by batch and checks for cancellation in between, because one evaluation can't be interrupted
  * (17–35 s for 3,000 tokens with a 460M model). Smaller chunks would react sooner but cost more: on two cores, two
- * threads evaluated 327 tokens/s in chunks of 128 and 128 tokens/s, less than one thread, in chunks of 64. They are
- * smaller only while answers are written, which would wait for each.
+ * threads evaluated 327 tokens/s in chunks of 128 and 128 tokens/s, less than one thread, in chunks of 64.
  */
 export function createPrefill(options: {
   readonly llama: Llama;
   /** Chooses the threads. */
   readonly contest: ReturnType<typeof createThreadContest>;
   readonly batchTokens: number;
-  readonly turns: Turns;
   /** Takes how long so many tokens took, if they are a whole batch at least. */
   readonly measured: (tokens: number, ms: number) => void;
 }): Prefill {
-  const { llama, contest, batchTokens, turns } = options;
-  const pieceSize = createPieceSize(batchTokens);
+  const { llama, contest, batchTokens } = options;
   return async (sequence, tokens, pause, signal, progressed) => {
     pause.resumed = progressed;
-    const beganAt = performance.now();
-    let [start, computedMs, lastAt] = [0, 0, beganAt];
-    const read = async () => {
-      if (signal.aborted || pause.isAsked) return;
-      const { aimMs } = turns;
-      const chunk = tokens.slice(start, start + (aimMs === undefined ? batchTokens : pieceSize.tokens));
-      const isWhole = chunk.length === batchTokens;
-      const threads = contest.next(!isWhole);
+    const [beganAt, pausedMs] = [performance.now(), pause.pausedMs];
+    for (let start = 0; start < tokens.length;) {
+      throwIfAborted(signal);
+      await pause.pass();
+      const chunk = tokens.slice(start, start + batchTokens);
+      const threads = contest.next();
       llama.maxThreads = threads;
       const startedAt = performance.now();
       await sequence.evaluateWithoutGeneratingNewTokens(chunk);
-      const ms = performance.now() - startedAt;
-      [start, computedMs, lastAt] = [start + chunk.length, computedMs + ms, performance.now()];
-      if (aimMs !== undefined) pieceSize.measured(chunk.length, ms, aimMs);
-      // The last, short chunk of a prompt is not representative.
-      if (isWhole) contest.measured(threads, chunk.length / Math.max(ms, 0.01));
-    };
-    while (start < tokens.length) {
-      throwIfAborted(signal);
-      await pause.pass();
-      await turns.piece(tokens.length - start, lastAt, read);
+      start += chunk.length;
       progressed();
+      // The last, short chunk of a prompt is not representative.
+      if (chunk.length < batchTokens) continue;
+      contest.measured(threads, chunk.length / Math.max(performance.now() - startedAt, 0.01));
     }
     throwIfAborted(signal);
-    if (tokens.length >= batchTokens) options.measured(tokens.length, computedMs);
+    if (tokens.length >= batchTokens)
+      options.measured(tokens.length, performance.now() - beganAt - (pause.pausedMs - pausedMs));
   };
 }

@@ -4,11 +4,11 @@ import { createChatTemplates, promptOf } from "./chat-template.ts";
 import { ChildFailure, throwIfAborted } from "./failure.ts";
 import { createGenerator, createPrefill } from "./generate.ts";
 import { PromptFiles } from "./prompt-files.ts";
-import type { OpenContext, Pause } from "./sequences.ts";
+import type { Pause } from "./sequences.ts";
 import { keptSpeeds } from "./speeds.ts";
 import { createDecodeThreads, createThreadContest, measureThreads } from "./threads.ts";
-import { Turns } from "./turns.ts";
 import type {
+  ContextSequence,
   EmbeddingContext,
   GgufFileInfo,
   GgufInsights,
@@ -43,12 +43,6 @@ export interface ChildModel {
   embed(request: EmbedRequest, signal: AbortSignal): Promise<EmbedDone>;
   /** Writes what was read to disk, while `isIdle`. */
   save(isIdle: () => boolean): Promise<void>;
-  /** Gives back the memory of all conversations but the last, if it `isIdle`. */
-  shrink?(isIdle: () => boolean): Promise<void>;
-  /** Conversations in its cache. */
-  readonly sequences?: number;
-  /** How many answers are written at the same time, by what was measured. */
-  readonly together?: number;
   count(text: string): CountDone;
   countPrompt(request: PromptCountRequest): CountDone;
 }
@@ -112,12 +106,13 @@ async function chatModel(
 ): Promise<ChildModel> {
   const adapters = request.adapterFiles.map((filePath) => ({ filePath }));
   const templateFor = createChatTemplates(library, model);
-  const openContext = async (sequences: number, until: AbortSignal): Promise<OpenContext> => {
+  // One context per sequence, because a context allocates all its sequences when it is created.
+  const addSequence = async (until: AbortSignal): Promise<ContextSequence> => {
     // The library would never use more than at this moment.
     llama.maxThreads = request.threads;
     const context = await model.createContext({
       contextSize: request.contextTokens,
-      sequences,
+      sequences: 1,
       batchSize: request.batchTokens,
       threads: { ideal: request.threads },
       flashAttention: "auto",
@@ -126,14 +121,9 @@ async function chatModel(
       createSignal: until,
       ...(adapters.length === 0 ? {} : { lora: { adapters } }),
     });
-    return {
-      sequences: Array.from({ length: sequences }, () => context.getSequence()),
-      dispose: () => context.dispose(),
-    };
+    return context.getSequence();
   };
-  const firstContext = await openContext(1, signal);
-  const [firstSequence] = firstContext.sequences;
-  if (firstSequence === undefined) throw new Error("a context without a sequence");
+  const firstSequence = await addSequence(signal);
   const kept = await keptSpeeds(request.speedsFile, request.threads);
   // Not what was measured next to other programs. If it can't be written, it is measured again.
   const note = async (...speeds: Parameters<typeof kept.note>) => {
@@ -142,30 +132,19 @@ async function chatModel(
   const writing =
     kept.writing ?? (await measureThreads(llama, firstSequence, model.tokenize("Hello"), request.threads));
   const files = new PromptFiles(folderOf(model, request));
-  const decodeThreads = createDecodeThreads(
-    llama,
-    request.threads,
-    writing,
-    (speeds) => void note("writing", speeds),
-    () => performance.now(),
-    kept.together,
-  );
-  const turns = new Turns(decodeThreads);
-  const { generate, conversations } = createGenerator({
+  const generate = createGenerator({
     library,
     llama,
     model,
-    firstContext,
-    openContext,
-    turns,
+    firstSequence,
+    addSequence,
     contextTokens: request.contextTokens,
-    decodeThreads,
+    decodeThreads: createDecodeThreads(llama, request.threads, writing, (speeds) => void note("writing", speeds)),
     templateFor,
     prefill: createPrefill({
       llama,
       contest: createThreadContest(request.threads, 5, kept.reading, (speeds) => void note("reading", speeds)),
       batchTokens: request.batchTokens,
-      turns,
       measured: (tokens, ms) => files.measured(tokens, ms),
     }),
     files,
@@ -173,18 +152,7 @@ async function chatModel(
   return {
     generate,
     embed: () => Promise.reject(new ChildFailure("failed", "loaded for generation, not for embeddings")),
-    async save(isIdle) {
-      await files.saveAll(isIdle);
-      const widths = decodeThreads.widthSpeeds();
-      if (widths.length > kept.together.length) await note("together", widths);
-    },
-    shrink: (isIdle) => conversations.shrink(isIdle),
-    get sequences() {
-      return conversations.count;
-    },
-    get together() {
-      return decodeThreads.together();
-    },
+    save: (isIdle) => files.saveAll(isIdle),
     ...counting(model, templateFor),
   };
 }

@@ -11,7 +11,6 @@ import { type ChildModel, collectGarbage, estimate, loadModel, loadVocabulary } 
 import { Pause } from "./sequences.ts";
 import type { Llama, NodeLlamaCpp } from "./node-llama-cpp.ts";
 import type { ChildControl, ChildEvent, ChildReply, ChildRequest, DoneOf } from "./protocol.ts";
-import { defined } from "../../../util/defined.ts";
 import { messageOf } from "../../../util/message-of.ts";
 
 /**
@@ -122,7 +121,7 @@ async function run(
       if (signal.aborted) throw new ChildFailure("cancelled", "cancelled", { cause: error });
       throw new ChildFailure("load_failed", loadErrorIn(log.lines()) ?? loadMessageOf(error), { cause: error });
     }
-    return { contextTokens: request.contextTokens, ...defined({ together: model.together }) };
+    return { contextTokens: request.contextTokens };
   }
   if (request.type === "vocabulary") {
     model = await loadVocabulary(library, llama, request.file);
@@ -156,26 +155,13 @@ async function answer(id: number, request: ChildRequest): Promise<void> {
   }
 }
 
-/** Callers who ask at the same time come back sooner. */
-const shrinkMs = 60_000;
-
-/**
- * Writes what was read, and collects garbage, after an idle second, so that no request waits for it; after an idle minute gives
- * back the memory of several sequences.
- */
+/** Writes what was read, and collects garbage, after an idle second, so that no request waits for it. */
 function collectLater(): void {
   clearTimeout(collection);
   const isIdle = () => running.size === 0;
   const collect = async () => {
     await model?.save(isIdle);
-    if (!isIdle()) return;
-    collectGarbage();
-    if (model?.sequences !== undefined && model.sequences > 1) collection = setTimeout(() => void shrink(), shrinkMs);
-  };
-  const shrink = async () => {
-    await model?.shrink?.(isIdle);
-    collectGarbage();
-    send({ type: "sequences", count: model?.sequences ?? 1 });
+    if (isIdle()) collectGarbage();
   };
   collection = setTimeout(() => void collect(), 1_000);
 }

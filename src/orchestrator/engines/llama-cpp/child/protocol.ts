@@ -104,7 +104,10 @@ export interface GenerateRequest extends Pick<ToolUse, "tools" | "singleCall"> {
   readonly choices?: readonly string[];
   readonly maxTokens: number;
   readonly sampling: ChildSampling;
-  /** For so many conversations at least there is a sequence from now on: there is memory for them. */
+  /**
+   * Maximum number of sequences; one is added when this prompt would overwrite another conversation, or that of a paused
+   * request.
+   */
   readonly sequences: number;
   /** Limit of all prompts on disk; absent: a share of what is free. 0: this one is neither looked for nor written. */
   readonly promptCacheBytes?: number;
@@ -135,8 +138,6 @@ export interface GenerateDone
     > {
   readonly toolCalls: readonly Omit<ToolCall, "id">[];
   readonly finishReason: "stop" | "length";
-  /** How many answers are written at the same time, by what was measured. */
-  readonly together: number;
 }
 
 export interface EmbedRequest {
@@ -175,7 +176,7 @@ export interface CallDelta {
 
 /** The result of each request. */
 export interface DoneOf {
-  readonly load: { readonly contextTokens: number; readonly together?: number };
+  readonly load: { readonly contextTokens: number };
   readonly estimate: EstimateDone;
   readonly generate: GenerateDone;
   readonly embed: EmbedDone;
@@ -209,7 +210,6 @@ interface ChildFailureReply {
 export type ChildReply =
   | { readonly type: "ready" }
   | { readonly type: "saving" }
-  | { readonly type: "sequences"; readonly count: number }
   | { readonly type: "broken"; readonly message: string }
   | (ChildEvent & { readonly id: number })
   | { readonly type: "done"; readonly id: number; readonly value: unknown }

@@ -1,4 +1,4 @@
-import { type ThreadSpeeds, answersTogether, candidatesOf, mostAnswers } from "./speeds.ts";
+import { type ThreadSpeeds, candidatesOf } from "./speeds.ts";
 import type { ContextSequence, Llama, Token } from "./node-llama-cpp.ts";
 
 const maxDoublings = 5;
@@ -81,36 +81,23 @@ export function createDecodeThreads(
   first: ThreadSpeeds,
   decided: (speeds: ThreadSpeeds) => void,
   now: () => number = () => performance.now(),
-  known: readonly (readonly [number, number])[] = [],
 ) {
-  const create = (...given: [] | [ThreadSpeeds, typeof decided]) => ({
-    ...createThreadContest(maxThreads, restMeasurements, given[0], given[1]),
+  const create = (...known: [] | [ThreadSpeeds, typeof decided]) => ({
+    ...createThreadContest(maxThreads, restMeasurements, known[0], known[1]),
     tokens: 0,
     ms: 0,
   });
   const contests = new Map([[1, create(first, decided)]]);
-  const widths = new Map(
-    [[1, Math.max(...first.values())] as const, ...known].map(([width, speed]) => [width, { speed, atMs: now() }]),
-  );
   let startedAt: number | undefined;
   let last = contests.get(1);
-  /** With the threads that are used; a mean, because single measurements vary. */
-  const measured = (width: number, speed: number) => {
-    const before = widths.get(width)?.speed ?? speed;
-    widths.set(width, { speed: before + (speed - before) / 4, atMs: now() });
-  };
   return {
-    /** How many answers are written together, by what was measured. */
-    together: () => answersTogether(widths, now()),
-    /** Tokens per ms of so many answers together. */
-    widthSpeeds: () => [...widths].map(([width, { speed }]) => [width, speed] as const),
     /** Something else was computed: the time until the next token isn't that of a token. */
     begin() {
       startedAt = undefined;
     },
     /** Before each step that computes a token of each of the `running` answers. */
     beforeToken(running: number, isHeld: boolean) {
-      const key = Math.min(mostAnswers, 2 ** Math.floor(Math.log2(running)));
+      const key = Math.min(4, 2 ** Math.floor(Math.log2(running)));
       const contest = contests.get(key) ?? create();
       contests.set(key, contest);
       const startsAt = now();
@@ -119,9 +106,7 @@ export function createDecodeThreads(
         contest.ms += startsAt - startedAt;
       }
       if (contest.tokens >= measuredTokens * running) {
-        const speed = contest.tokens / Math.max(contest.ms, 0.01);
-        contest.measured(llama.maxThreads, speed, isHeld);
-        if (contest.next(isHeld) === llama.maxThreads) measured(key, speed);
+        contest.measured(llama.maxThreads, contest.tokens / Math.max(contest.ms, 0.01), isHeld);
         contest.tokens = contest.ms = 0;
       }
       llama.maxThreads = contest.next(isHeld);

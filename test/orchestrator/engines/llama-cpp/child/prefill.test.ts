@@ -7,7 +7,6 @@ import type {
   Token,
 } from "../../../../../src/orchestrator/engines/llama-cpp/child/node-llama-cpp.ts";
 import type { ChildEvent } from "../../../../../src/orchestrator/engines/llama-cpp/child/protocol.ts";
-import { Turns } from "../../../../../src/orchestrator/engines/llama-cpp/child/turns.ts";
 import { Pause } from "../../../../../src/orchestrator/engines/llama-cpp/child/sequences.ts";
 
 const never = new AbortController().signal;
@@ -29,7 +28,6 @@ describe("prefill", () => {
     llama: { maxThreads: 0 } as Llama,
     contest: createThreadContest(2, 5),
     batchTokens: 128,
-    turns: new Turns({ begin: () => {}, beforeToken: () => {} }),
     measured: () => {},
   };
 
