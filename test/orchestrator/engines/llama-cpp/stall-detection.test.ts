@@ -42,7 +42,7 @@ describe("a computing process", () => {
     const { session, stops } = handSession();
     const called = callWithStallDetection(session, count, 50, () => undefined, never);
     await expect(called).rejects.toMatchObject({
-      code: "failed",
+      code: "stalled",
       message: expect.stringContaining("made no progress"),
     });
     expect(stops()).toBe(1);
