@@ -112,8 +112,9 @@ describe("the estimate", () => {
     expect((await estimates.of(ollama, 2_048, never)).method).toBe("simulated");
   });
 
-  it("is the engine's own allocator before the formula", async () => {
-    expect(await estimates.of(setup("llama-cpp", simulation), 4_096, never)).toEqual(simulation);
+  it("is the engine's own allocator before the formula, also of an engine that replaces another one", async () => {
+    for (const each of [simulation, { ...simulation, predictedBytes: 333 }])
+      expect(await estimates.of(setup("llama-cpp", each), 4_096, never)).toEqual(each);
   });
 
   it("is the formula if nothing can be simulated, with its parts", async () => {
