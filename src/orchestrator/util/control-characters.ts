@@ -36,9 +36,9 @@ export function cleanName(name: string): string {
   return /[\p{C}\p{Zl}\p{Zp}]/u.test(short) ? short.replaceAll(/[\p{C}\p{Zl}\p{Zp}]+/gu, " ").trim() : short;
 }
 
-/** Prefixes of the keys of well-known services: `sk-...`, `gsk_...`, `AIza...`, and signed tokens. */
+/** Prefixes of the keys of well-known services: `sk-...`, `gsk_...`, `AIza...`, and signed tokens (their first part is read once). */
 const knownKey =
-  /(?<![A-Za-z0-9])(?:(?:sk|rk|pk|ak|gsk|xai|hf|nvapi|key)[-_](?=[\w-]{0,100}[0-9A-Z])[\w-]{12,400}|AIza[\w-]{20,400}|eyJ[\w-]{10,4000}\.[\w.-]{1,8000})/;
+  /(?<![A-Za-z0-9])(?:(?:sk|rk|pk|ak|gsk|xai|hf|nvapi|key)[-_](?=[\w-]{0,100}[0-9A-Z])[\w-]{12,400}|AIza[\w-]{20,400}|eyJ(?=([\w-]{10,4000}))\1\.[\w.-]{1,8000})/;
 /** A word without meaning: long, of letters and several digits. */
 const randomWord = /^(?=(?:[^0-9]*[0-9]){4})(?=.*[A-Za-z])[A-Za-z0-9]{24,}$/;
 
