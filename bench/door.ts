@@ -1,9 +1,7 @@
-import { spawn } from "node:child_process";
-import { once } from "node:events";
-import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import type { Bench } from "./bench.ts";
-import { command, withCleanEnvironment } from "./support/environment.ts";
+import { withCleanEnvironment } from "./support/environment.ts";
+import { withProgram, withServe } from "./support/programs.ts";
 import { median, percentile, rounded } from "./support/statistics.ts";
 
 const model = "smollm2";
@@ -88,41 +86,17 @@ function withDoor<Result>(
         OLLM_PROVIDERS_OPENAI: JSON.stringify([{ id: "fake", kind: "local", baseUrl }]),
         OLLM_HTTP_DOORS: "openai",
       };
-      try {
-        const served = [command, "serve", "--port", "0", "--no-token", "--json"];
-        return await withProgram(["--import", "tsx", proxyProgram, baseUrl], process.env, (proxy) =>
-          withProgram(served, environment, ({ url = "" }) =>
-            run([
-              { way: "direct", base: baseUrl, times: [] },
-              { way: "bare proxy", base: `${proxy["url"]}/v1`, times: [] },
-              { way: "door", base: `${url}/v1`, times: [] },
-            ]),
-          ),
-        );
-      } finally {
-        await once(spawn(process.execPath, [command, "daemon", "stop"], { env: environment, stdio: "ignore" }), "exit");
-      }
+      return await withProgram(["--import", "tsx", proxyProgram, baseUrl], process.env, (proxy) =>
+        withServe(environment, (url) =>
+          run([
+            { way: "direct", base: baseUrl, times: [] },
+            { way: "bare proxy", base: `${proxy["url"]}/v1`, times: [] },
+            { way: "door", base: `${url}/v1`, times: [] },
+          ]),
+        ),
+      );
     }),
   );
-}
-
-/** A program that prints a line of JSON and serves until it is ended. */
-async function withProgram<Result>(
-  args: readonly string[],
-  env: NodeJS.ProcessEnv,
-  run: (line: Readonly<Record<string, string>>) => Promise<Result>,
-): Promise<Result> {
-  const program = spawn(process.execPath, args, { env, stdio: ["ignore", "pipe", "inherit"] });
-  const exited = once(program, "exit");
-  try {
-    const [line]: unknown[] = await once(createInterface({ input: program.stdout }), "line", {
-      signal: AbortSignal.timeout(20_000),
-    });
-    return await run(JSON.parse(String(line)) as Record<string, string>);
-  } finally {
-    program.kill("SIGTERM");
-    await exited;
-  }
 }
 
 async function ask(base: string, content: string, maxTokens: number, stream: boolean): Promise<void> {

@@ -59,6 +59,16 @@ export function embeddedProgram(call: Call, model: string, home: string): Progra
   };
 }
 
+/** A real `llama-server` with its defaults and so many slots, which share the window. End it with `ended`. */
+export async function startLlamaServer(file: string, weights: string, contextTokens: number, slots: number) {
+  const port = await freePort();
+  const args = ["-m", weights, "-c", String(contextTokens), "--parallel", String(slots), "--port", String(port)];
+  const server = spawn(file, args, { stdio: "ignore" });
+  const url = `http://127.0.0.1:${port}`;
+  await answers(server, `${url}/health`);
+  return { url, server };
+}
+
 /** A real `llama-server` with its defaults, and one slot. */
 export async function llamaServer(file: string, weights: string): Promise<Program> {
   const { stdout, stderr } = await promisify(execFile)(file, ["--version"]);
@@ -66,12 +76,8 @@ export async function llamaServer(file: string, weights: string): Promise<Progra
     name: "llama-server",
     version: /version: (\S+)/.exec(stdout + stderr)?.[1] ?? "",
     async load(contextTokens) {
-      const port = await freePort();
       const startedAt = performance.now();
-      const args = ["-m", weights, "-c", String(contextTokens), "--parallel", "1", "--port", String(port)];
-      const server = spawn(file, args, { stdio: "ignore" });
-      const url = `http://127.0.0.1:${port}`;
-      await answers(server, `${url}/health`);
+      const { url, server } = await startLlamaServer(file, weights, contextTokens, 1);
       return {
         loadMs: performance.now() - startedAt,
         async ask(prompt, maxTokens) {
@@ -175,7 +181,7 @@ async function answers(server: ChildProcess, url: string): Promise<void> {
   }
 }
 
-async function ended(server: ChildProcess): Promise<void> {
+export async function ended(server: ChildProcess): Promise<void> {
   if (server.exitCode !== null) return;
   const exited = once(server, "exit");
   server.kill("SIGTERM");

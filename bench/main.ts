@@ -5,6 +5,7 @@ import { OrchestratorError } from "../src/orchestrator/api/errors.ts";
 import type { Bench } from "./bench.ts";
 import { table } from "./support/table.ts";
 import { answers } from "./answers.ts";
+import { batch } from "./batch.ts";
 import { cascade } from "./cascade.ts";
 import { classify } from "./classify.ts";
 import { dashboard } from "./dashboard.ts";
@@ -38,6 +39,7 @@ import { toolsSize } from "./tools-size.ts";
 
 const benches: readonly Bench[] = [
   answers,
+  batch,
   cascade,
   classify,
   dashboard,

@@ -105,3 +105,35 @@ async function ended(child: ChildProcess, signal: NodeJS.Signals): Promise<void>
   child.kill(signal);
   await exited;
 }
+
+/** A program that prints a line of JSON and serves until it is ended. */
+export async function withProgram<Result>(
+  args: readonly string[],
+  env: NodeJS.ProcessEnv,
+  run: (line: Readonly<Record<string, string>>) => Promise<Result>,
+): Promise<Result> {
+  const program = spawn(process.execPath, args, { env, stdio: ["ignore", "pipe", "inherit"] });
+  const exited = once(program, "exit");
+  try {
+    const [line]: unknown[] = await once(createInterface({ input: program.stdout }), "line", {
+      signal: AbortSignal.timeout(20_000),
+    });
+    return await run(JSON.parse(String(line)) as Record<string, string>);
+  } finally {
+    program.kill("SIGTERM");
+    await exited;
+  }
+}
+
+/** `ollm serve` of a home, until `run` is done; `run` gets its address. */
+export async function withServe<Result>(
+  env: Record<string, string>,
+  run: (url: string) => Promise<Result>,
+): Promise<Result> {
+  try {
+    const args = [command, "serve", "--port", "0", "--no-token", "--json"];
+    return await withProgram(args, env, ({ url = "" }) => run(url));
+  } finally {
+    await once(spawn(process.execPath, [command, "daemon", "stop"], { env, stdio: "ignore" }), "exit");
+  }
+}

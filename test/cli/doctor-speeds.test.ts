@@ -37,6 +37,18 @@ describe("ollm doctor", () => {
         message: `tiny:latest reads 200 tokens/s with 3 threads, writes 200 tokens/s with 1 thread`,
       },
     ]);
+    for (const [speed, expected] of [
+      [0.3, "answers up to 4 requests at once"],
+      [0.1, "answers one after the other"],
+    ] as const) {
+      await kept.note("together", [
+        [1, 0.2],
+        [2, speed],
+      ]);
+      expect(await speedChecks(folder)).toEqual([
+        expect.objectContaining({ message: expect.stringContaining(expected) }),
+      ]);
+    }
     await writeFile(file, "{");
     expect(await speedChecks(folder)).toEqual([]);
   });

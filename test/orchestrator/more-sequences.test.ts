@@ -127,4 +127,57 @@ describe("a second conversation's cache", () => {
       expect(requests.at(-1)?.sequences).toBeUndefined();
     });
   });
+
+  describe("beside answers that are computed", () => {
+    /** Several requests at once, of an engine that computes as many answers together. */
+    async function askAtOnce(count: number, memoryBytes: number, settings: object = {}) {
+      const facts = { pausesAnswers: true as const, answersAtOnce: () => 4 };
+      const { engine, generate, orchestrator, caller } = start(memoryBytes, { settings }, facts);
+      await generate({ model });
+      const begun: GenerationRequest[] = [];
+      const ends: (() => void)[] = [];
+      engine.answer = (request) => {
+        begun.push(request);
+        return new Promise((resolve) => ends.push(() => resolve({ sequences: request.sequences ?? 1 })));
+      };
+      const answers = Array.from({ length: count }, () => generate({ model }));
+      const settle = async () => {
+        for (let turn = 0; turn < 60; turn += 1) await new Promise((resolve) => setImmediate(resolve));
+      };
+      await settle();
+      return {
+        begun,
+        settle,
+        decisions: () => orchestrator.decisions(caller()).map(({ steps }) => steps.join("; ")),
+        async end() {
+          for (let ended = 0; ended < count; ended += 1) {
+            ends.shift()?.();
+            await settle();
+          }
+          await Promise.all(answers);
+        },
+      };
+    }
+    // One cache takes 1.5 GB and the compute buffer 0.5 GB, the file 1 GB, the buffer 2 GB.
+    const roomFor = (bytes: number) => (1 + 2 + bytes) * gigabyte;
+
+    it("are granted for all that wait, while the first one is answered", async () => {
+      const { begun, end, decisions } = await askAtOnce(4, roomFor(4 * 1.5 + 0.5) + 3 * gigabyte);
+      expect(begun.length).toBe(4);
+      expect(begun.at(-1)?.sequences).toBe(4);
+      await end();
+      expect(decisions().join("; ")).toMatch(/memory is free: [\d.]+ GB granted for 4 caches/);
+    });
+    it("are not without memory: the requests are answered one after the other", async () => {
+      const { begun, end } = await askAtOnce(3, roomFor(2));
+      expect(begun.length).toBe(1);
+      await end();
+      expect(begun.length).toBe(3);
+    });
+    it("are not if the user allows one answer at a time", async () => {
+      const { begun, end } = await askAtOnce(3, 100 * gigabyte, { models: { [model]: { maxParallel: 1 } } });
+      expect(begun.length).toBe(1);
+      await end();
+    });
+  });
 });

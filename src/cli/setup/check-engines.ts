@@ -17,7 +17,7 @@ import {
 } from "../../orchestrator/engines/llama-cpp/install/platform.ts";
 import { ollamaStoreCandidates, storeLayout } from "../../orchestrator/engines/llama-cpp/store/layout.ts";
 import { type StoredModel, createStoreReader } from "../../orchestrator/engines/llama-cpp/store/reader.ts";
-import { keptSpeeds, speedsFileOf } from "../../orchestrator/engines/llama-cpp/child/speeds.ts";
+import { answersTogether, keptSpeeds, speedsFileOf } from "../../orchestrator/engines/llama-cpp/child/speeds.ts";
 import { isOllamaInstalled, ollamaKey } from "../../orchestrator/engines/ollama/installed.ts";
 import { createKeptLearning } from "../../orchestrator/residency/kept-learning.ts";
 import { createDocumentFiles, readOnlyFiles } from "../../orchestrator/storage/document-files.ts";
@@ -221,13 +221,16 @@ export const checkModels: Checker = async (world, signal) => {
 /** What the embedded engine measured of a model on this machine; nothing if it has not loaded it. */
 async function threadsOf({ home }: DoctorWorld, model: StoredModel): Promise<readonly Check[]> {
   const file = speedsFileOf(path.join(home, "cache"), model, engineVersion);
-  const { reading, writing } = await keptSpeeds(file);
+  const { reading, writing, together } = await keptSpeeds(file);
   const texts = Object.entries({ reads: reading, writes: writing }).flatMap(([does, speeds]) => {
     const [best] = [...(speeds ?? [])].toSorted(([, one], [, other]) => other - one);
     return best === undefined
       ? []
       : [`${does} ${Number((best[1] * 1_000).toPrecision(2))} tokens/s with ${counted(best[0], "thread")}`];
   });
+  const atOnce = answersTogether(new Map(together.map(([width, speed]) => [width, { speed, atMs: 0 }])), 0);
+  if (together.length > 1)
+    texts.push(atOnce === 1 ? "answers one after the other" : `answers up to ${atOnce} requests at once`);
   return texts.length === 0 ? [] : [ok("speed", `${model.name} ${texts.join(", ")}`)];
 }
 

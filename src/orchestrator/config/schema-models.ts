@@ -183,7 +183,9 @@ export const modelSettings = {
         maxParallel: count
           .optional()
           .meta({ free: "always" })
-          .describe("Maximum answers at a time; embedded models always give one."),
+          .describe(
+            "Maximum answers at a time; of embedded models eight, by default as many as are no slower together than one by one.",
+          ),
         system: z.string().optional().describe("System prompt of requests without one."),
         maxLatencyMs: thresholds.maxLatencyMs,
         minSuccessRate: thresholds.minSuccessRate,

@@ -66,13 +66,13 @@ export interface Engine {
    */
   readonly isPrivate?: true;
   /**
-   * Concurrent answers of one model, unless its settings say otherwise. Absent: one answer at a time over all of its
-   * models, which share cores of this machine.
+   * Concurrent answers of one model, unless its settings say otherwise. Absent: one model at a time answers, because they
+   * share cores of this machine, and so many requests as `answersAtOnce` says.
    */
   readonly parallelAnswers?: number;
   /**
-   * How many answers of a model its server computes at the same time, as the settings state or as was seen; the others
-   * wait there. Absent: all of them.
+   * How many answers of a model are computed at the same time, as the settings state, or as was seen or measured; the others
+   * wait. Absent: all of them.
    */
   readonly answersAtOnce?: (model: string) => number;
   /**
@@ -194,6 +194,8 @@ export interface ResidentModel {
   /** File-mapped bytes, which MemAvailable counts as free although they are in use; absent if not measured. */
   readonly mappedBytes?: number;
   readonly contextTokens?: number;
+  /** Conversations in its cache, if the engine tells. */
+  readonly sequences?: number;
   readonly expiresAt?: string;
   /** Measured load time, if this program loaded it. */
   readonly loadMs?: number;

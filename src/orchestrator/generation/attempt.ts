@@ -283,7 +283,7 @@ async function send(
   const { format, think, choices, cachePrompt } = request;
   const keepAliveSeconds = world.keepAlive.forAnswer(engine, model.name, request.keepAliveSeconds);
   const { sequences } = world;
-  const more = await sequences.grant(entry.located, budget.contextTokens, slot.isBesidePaused);
+  const more = await sequences.grant(entry.located, budget.contextTokens, slot.crowd);
   const engineRequest: GenerationRequest = {
     model: model.name,
     messages,
@@ -305,6 +305,8 @@ async function send(
   const sign = world.health.begin(engine, model.name, budget.promptTokens);
   const sink = new AnswerSink(model.name, context, sign, answerCharacters(budget.maxTokens), world.steady);
   const promptTokens = budget.promptTokens + images * imageTokens;
+  // From then on its cache is part of what the model takes.
+  sink.begun = more?.release;
   try {
     const answer = await answerAgain(world, caller, context, sink, () => {
       if (entry.candidate.trust === "remote") world.emit({ kind: "remote request sent", engine: engine.id });

@@ -21,6 +21,8 @@ export class AnswerSink implements GenerationSink {
   readonly texts = { text: "", thinking: "", calls: "" };
   pieces = 0;
   firstTokenAtMs: number | undefined;
+  /** Called with the first token. */
+  begun: (() => void) | undefined;
   problem:
     | { readonly kind: "too_long" }
     | { readonly kind: "repetition"; readonly part: "text" | "thinking"; readonly repetition: Repetition }
@@ -83,6 +85,7 @@ export class AnswerSink implements GenerationSink {
   #take(part: "text" | "thinking" | "calls", delta: string): void {
     // Text that arrives after the abort is not part of the answer.
     if (this.problem !== undefined) return;
+    if (this.firstTokenAtMs === undefined) this.begun?.();
     this.firstTokenAtMs ??= this.steady();
     const { texts } = this;
     if (texts.text.length + texts.thinking.length + texts.calls.length + delta.length > this.limit)

@@ -1,23 +1,51 @@
 import type { Generation } from "../engines/generation.ts";
-import { isFreeFor, isPlentyFor } from "../memory/limits.ts";
+import { freeVram, isFreeFor, isPlentyFor } from "../memory/limits.ts";
 import type { Estimates } from "./estimates.ts";
 import { type LocatedModel, modelId } from "../catalog/located-model.ts";
 import { formatBytes } from "../util/format-bytes.ts";
 import type { Emit } from "../api/events.ts";
 import type { Plans } from "./plans.ts";
+import type { Permit, QueueRequest, QueueWorld, Running, Waiters } from "./queue-requests.ts";
 import type { Slots } from "./slots.ts";
 
 /**
- * A second cache of a model. A load allocates one cache; a second one costs the same again, so it is granted only after
- * the cache of a conversation was overwritten by another, while memory is plentiful, and to a request beside a paused
- * one, which keeps its cache, if memory is free.
+ * More caches of a model. A load allocates one; each more costs the same again, so there are more only after the cache of a
+ * conversation was overwritten by another, while memory is plentiful, and for requests beside others, if memory is free.
  */
 export type MoreSequences = ReturnType<typeof createMoreSequences>;
 
-/** For an assistant at work and one conversation that interrupts it. */
-const maxSequences = 2;
+/** As many as the embedded engine writes together. */
+const maxSequences = 8;
 /** Recomputing this many tokens is not noticeable. */
 const fewTokens = 128;
+
+type Crowd = NonNullable<Permit["crowd"]>;
+
+const alone: Crowd = { answered: 1, wanted: 1, isBesidePaused: false };
+
+/** What the answer to a request shares its model with when it begins. */
+export function crowdOf(
+  { id, located, priority, background }: QueueRequest,
+  running: Running,
+  waiters: Pick<Waiters, "ofModel">,
+  { maxParallel }: Pick<QueueWorld, "maxParallel">,
+): Crowd {
+  const beside = running.shared.size === 0 ? 0 : running.sharedOf(id);
+  return {
+    answered: beside + 1,
+    wanted: Math.max(beside + 1, Math.min(beside + 1 + waiters.ofModel(id).length, maxParallel(located))),
+    // One in the background doesn't pause others there.
+    isBesidePaused:
+      beside > 0 && priority >= 0 && background?.aborted !== true && running.pausableOf(id).length === beside,
+  };
+}
+
+/** Numbers of caches for so many requests, the largest first. Each change makes a context, so their number doubles. */
+export function countsFor({ answered, wanted, isBesidePaused }: Crowd): readonly number[] {
+  if (isBesidePaused) return answered <= maxSequences ? [answered] : [];
+  const most = Math.max(answered, wanted);
+  return [maxSequences, 4, 2].filter((count) => count >= answered && count < 2 * most);
+}
 
 export function createMoreSequences(parts: {
   readonly plans: Plans;
@@ -30,51 +58,84 @@ export function createMoreSequences(parts: {
   /** Slots in which a cache was overwritten, with the steps of the grant once there is one. */
   const wanted = new Map<string, { readonly steps: readonly string[] } | undefined>();
 
-  /** The bytes of a second cache if there is room for it. */
-  async function room({ engine, model }: LocatedModel, contextTokens: number, isRoom: typeof isFreeFor) {
+  /**
+   * The most of these numbers of caches for which there is room, and the bytes of those that there are not yet: all of them
+   * beside other answers, which keep theirs until they end.
+   */
+  async function room(
+    { engine, model }: LocatedModel,
+    contextTokens: number,
+    counts: readonly number[],
+    present: number,
+    isRoom = isFreeFor,
+  ) {
     const { parts: bytes } = quickEstimate(model, { engine, contextTokens });
     const state = bytes && (await plans.state(engine));
     if (bytes === undefined || state === undefined) return undefined;
-    const needed = bytes.cacheBytes + (bytes.stateBytes ?? 0) + bytes.computeBytes;
-    return isRoom(needed, state) ? needed : undefined;
+    const sizes = counts.map((count) => ({
+      count,
+      bytes: (count - present) * (bytes.cacheBytes + (bytes.stateBytes ?? 0)) + bytes.computeBytes,
+    }));
+    const cards = engine.usesCards === true ? (state.gpus ?? []) : [];
+    const found = sizes.find(
+      (size) => isRoom(size.bytes, state) && (cards.length === 0 || size.bytes <= freeVram(state)),
+    );
+    // How much of it is on which card is llama.cpp's choice.
+    return (
+      found && {
+        ...found,
+        memory: {
+          ramBytes: found.bytes,
+          vramBytes: Object.fromEntries(cards.map(({ name }) => [name, found.bytes / cards.length])),
+        },
+      }
+    );
   }
 
   return {
-    /** Whether `grant` has a cache for a request beside a paused one. */
-    async hasRoomBeside(located: LocatedModel, contextTokens: number): Promise<boolean> {
-      if (slots.at(located).sequences >= maxSequences) return true;
-      return (await room(located, contextTokens, isFreeFor)) !== undefined;
+    /** Whether `grant` has a cache for one more request beside those that are answered. */
+    async hasRoomBeside(
+      located: LocatedModel,
+      contextTokens: number,
+      beside: number,
+      arePaused: boolean,
+    ): Promise<boolean> {
+      const { sequences } = slots.at(located);
+      if (sequences > beside) return true;
+      const counts = countsFor({ answered: beside + 1, wanted: beside + 1, isBesidePaused: arePaused });
+      return (await room(located, contextTokens, counts, arePaused ? sequences : 0)) !== undefined;
     },
-    /**
-     * Call before a request is sent; undefined: no change. Call `release` when the request has ended. `isBesidePaused`:
-     * another request of the model is paused for it.
-     */
+    /** Call before a request is sent; undefined: no change. Call `release` when the request has ended. */
     async grant(
       located: LocatedModel,
       contextTokens: number,
-      isBesidePaused: boolean,
+      crowd = alone,
     ): Promise<{ readonly sequences: number; readonly release: () => void } | undefined> {
       const { engine, model } = located;
       const { key: slot, sequences } = slots.at(located);
-      if (isBesidePaused && sequences >= maxSequences) return { sequences, release: () => undefined };
-      if (!wanted.has(slot) && !isBesidePaused) return undefined;
-      const needed = await room(located, contextTokens, isBesidePaused ? isFreeFor : isPlentyFor);
-      if (needed === undefined) return undefined;
+      const { answered, isBesidePaused } = crowd;
+      const isCrowd = crowd.wanted > 1;
+      const present = answered > sequences ? undefined : { sequences, release: () => undefined };
+      if (isCrowd ? present !== undefined && sequences >= crowd.wanted : !wanted.has(slot))
+        return isCrowd ? present : undefined;
+      const counts = isCrowd ? countsFor(crowd).filter((count) => count > sequences) : [2];
+      const kept = answered === 1 || isBesidePaused ? sequences : 0;
+      const granted = await room(located, contextTokens, counts, kept, isCrowd ? isFreeFor : isPlentyFor);
+      if (granted === undefined) return isCrowd ? present : undefined;
+      const { count, bytes, memory } = granted;
+      const what = `${formatBytes(bytes)} granted for ${count === 2 ? "a second cache" : `${count} caches`}`;
       const steps = isBesidePaused
         ? [
             "a background answer of the model was paused for another request, and keeps its cache",
-            `memory is free: ${formatBytes(needed)} granted for a second cache`,
+            `memory is free: ${what}`,
           ]
-        : [
-            "the cache of a conversation was overwritten by another conversation",
-            `memory is plentiful: ${formatBytes(needed)} granted for a second cache`,
-          ];
+        : isCrowd
+          ? [`${crowd.wanted} requests want the model at the same time`, `memory is free: ${what}`]
+          : ["the cache of a conversation was overwritten by another conversation", `memory is plentiful: ${what}`];
       wanted.set(slot, { steps });
       slots.changes += 1;
-      const release = plans
-        .reservations(engine.memoryDomain)
-        .reserve(modelId(engine.id, model.name), { ramBytes: needed });
-      return { sequences: maxSequences, release };
+      const release = plans.reservations(engine.memoryDomain).reserve(modelId(engine.id, model.name), memory);
+      return { sequences: count, release };
     },
     /** Records what an answer reports about the cache. */
     answered(
@@ -84,15 +145,16 @@ export function createMoreSequences(parts: {
       const { engine, model } = located;
       const found = slots.at(located);
       const { key: slot } = found;
+      const before = found.sequences;
       found.sequences = sequences;
       const granted = wanted.get(slot);
-      if (granted !== undefined && sequences === maxSequences) {
+      if (granted !== undefined && sequences > before) {
         emit({
           kind: "decision taken",
           decision: { kind: "load", model: model.name, engine: engine.id, steps: granted.steps },
         });
       }
-      if (sequences >= maxSequences) wanted.delete(slot);
+      if (sequences > 1) wanted.delete(slot);
       else if (recomputedTokens > fewTokens && granted === undefined) wanted.set(slot, undefined);
     },
   };

@@ -36,8 +36,8 @@ export interface Permit {
   /** Milliseconds waited, without `loadMs`. */
   readonly waitedMs: number;
   readonly loadMs: number;
-  /** Another answer of the model is paused for it. */
-  readonly isBesidePaused: boolean;
+  /** The answers that share its process: this one and those beside it, with those that wait. Undefined: it is no such engine. */
+  readonly crowd: { readonly answered: number; readonly wanted: number; readonly isBesidePaused: boolean } | undefined;
   release(): void;
 }
 
@@ -60,7 +60,7 @@ export interface QueueWorld {
   readonly maxWaiting: () => number;
   /** `queue.maxOvertakeMs`, called on each use. */
   readonly maxOvertakeMs: () => number;
-  /** Answers that the embedded engine computes at a time. */
+  /** Models of the embedded engine that answer at a time. */
   readonly embeddedSlots: number;
   maxParallel(located: LocatedModel): number;
   hasOwnThreads(located: LocatedModel): boolean;
@@ -78,8 +78,8 @@ export interface QueueWorld {
   usesOf(id: string): number;
   isLoading(id: string): boolean;
   isEvicting(id: string): boolean;
-  /** Whether there is memory for an answer of the model beside a paused one. */
-  hasRoomBeside(located: LocatedModel, contextTokens: number): Promise<boolean>;
+  /** Whether there is memory for an answer of the model beside so many, which may be paused. */
+  hasRoomBeside(located: LocatedModel, contextTokens: number, beside: number, arePaused: boolean): Promise<boolean>;
   /** The expected cost of losing the model; undefined before its first use. */
   lossSeconds(located: LocatedModel): number | undefined;
   /** Milliseconds of a load, and of a long answer. */
@@ -265,7 +265,7 @@ export class FairTurns {
 /** Longer than `nextToServe` waits for a caller to return. */
 const rememberedMs = 1_000;
 
-/** An active answer of an engine that pauses answers: while others run, only the first of them computes. */
+/** An active answer of an engine that pauses answers: while others run, those beside the first of them compute. */
 interface SharedAnswer extends PausableAnswer {
   readonly request: QueueRequest;
   pausedSinceMs: number | undefined;
@@ -300,6 +300,13 @@ export class Running {
   /** Those of the model in the background, on an engine that pauses them. */
   pausableOf(id: string): readonly PausableAnswer[] {
     return [...this.#shared].filter(({ request }) => request.id === id && priorityOf(request) < 0);
+  }
+
+  /** Number of active answers of the model on an engine that pauses them. */
+  sharedOf(id: string): number {
+    let count = 0;
+    for (const { request } of this.#shared) if (request.id === id) count += 1;
+    return count;
   }
 
   /** Whether the model, which has `uses`, and the embedded slots if it needs one, have room for one more. */
@@ -349,11 +356,13 @@ export class Running {
     };
   }
 
-  /** As the engine does: computes the first one that is not in the background, else the first one. */
+  /** As the engine does: computes the first one that is not in the background, else the first one, and its like beside it. */
   #share(): void {
     const [first] = [...this.#shared].toSorted((a, b) => priorityOf(b.request) - priorityOf(a.request));
     for (const answer of this.#shared) {
-      if (answer === first) this.#continue(answer);
+      const { request } = answer;
+      if (request.id === first?.request.id && priorityOf(request) < 0 === priorityOf(first.request) < 0)
+        this.#continue(answer);
       else this.#pause(answer);
     }
   }

@@ -38,7 +38,7 @@ export class QueuedModels {
   /** By `QueueRequest.id`: what each of them was loaded as, when engines were asked last. */
   readonly seen = new Map<string, ResidentModel | undefined>();
   readonly plans = new Map<string, SeenPlan>();
-  /** Those with memory for an answer beside a paused one; known only while one could be paused. */
+  /** Those with memory for one more answer beside those of the same model; known only while there are some. */
   readonly roomBeside = new Set<string>();
   /** Counts of events that may change a plan, and of those that change what is loaded. */
   events = 0;
@@ -72,8 +72,7 @@ export class QueuedModels {
         this.roomBeside.delete(id);
       };
       const resident = id === loadingId ? undefined : this.#world.resident(located);
-      // A third answer would need a third cache.
-      if (this.#running.shared.size > 0 && this.#running.pausableOf(id).length === 1)
+      if (this.#running.shared.size > 0 && this.#running.sharedOf(id) > 0)
         asked.push(this.#lookBeside(id, located, resident));
       else if (resident instanceof Promise) asked.push(resident.then(see));
       else see(resident);
@@ -83,7 +82,11 @@ export class QueuedModels {
 
   async #lookBeside(id: string, located: LocatedModel, found: Awaitable<ResidentModel | undefined>): Promise<void> {
     const resident = await found;
-    const hasRoomBeside = await this.#world.hasRoomBeside(located, resident?.contextTokens ?? 0);
+    const beside = this.#running.sharedOf(id);
+    const arePaused =
+      this.#running.pausableOf(id).length === beside &&
+      this.#waiters.all.some(({ request, priority }) => request.id === id && priority >= 0);
+    const hasRoomBeside = await this.#world.hasRoomBeside(located, resident?.contextTokens ?? 0, beside, arePaused);
     this.seen.set(id, resident);
     if (hasRoomBeside) this.roomBeside.add(id);
     else this.roomBeside.delete(id);
@@ -262,14 +265,16 @@ function queuedModel(view: QueueView, { id, located }: QueueRequest, key: string
 function baseOf(view: QueueView, id: string, located: LocatedModel): Omit<QueuedModel, "state"> {
   const { world, running, models } = view;
   const lossSeconds = world.lossSeconds(located);
-  const pausable = running.shared.size === 0 ? [] : running.pausableOf(id);
+  const isShared = running.shared.size > 0 && running.sharedOf(id) > 0;
+  const pausable = isShared ? running.pausableOf(id) : [];
   return {
     running: usesOf(view, id),
     maxParallel: world.maxParallel(located),
     loadMs: world.loadMs(located),
     answerMs: world.answerMs(located),
     hasOwnThreads: world.hasOwnThreads(located),
-    ...(pausable.length > 0 && { pausable, hasRoomBeside: models.roomBeside.has(id) }),
+    ...(pausable.length > 0 && { pausable }),
+    ...(isShared && { hasRoomBeside: models.roomBeside.has(id) }),
     ...defined({ lossSeconds }),
   };
 }
@@ -287,11 +292,12 @@ export function isThere({ models }: QueueState, { model }: Waiter): boolean {
   return models.get(model)?.state === "resident";
 }
 
-/** Whether a request waits for memory for a second cache, with which the background answer of its model could pause. */
+/** Whether a request waits for memory for one more cache, with which it could be answered beside others, or pause them. */
 function lacksRoomBeside({ models }: QueueState, { model: key, priority }: Waiter): boolean {
   const model = models.get(key);
-  if (priority < 0 || model?.state !== "resident") return false;
-  return model.pausable?.length === 1 && model.hasRoomBeside !== true;
+  if (model?.state !== "resident" || model.hasRoomBeside !== false) return false;
+  const inTheWay = model.running - (priority < 0 ? 0 : (model.pausable?.length ?? 0));
+  return inTheWay < model.maxParallel;
 }
 
 /** The position of a request among those for its model, and its expected wait, for the user. */
@@ -321,7 +327,7 @@ function whyWaiting(
   if (model.state === "resident") {
     const isFull = model.running >= model.maxParallel;
     const text = lacksRoomBeside(state, waiter)
-      ? `waiting for ${name}: too little memory is free to pause its background answer`
+      ? `waiting for ${name}: too little memory is free for one more answer at the same time`
       : isFull
         ? `waiting for ${name}, which is answering other requests`
         : `waiting for ${name}: other requests go first`;

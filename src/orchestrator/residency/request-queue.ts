@@ -4,6 +4,7 @@ import type { Progress } from "../api/types.ts";
 import type { LoadOptions, Report } from "../engines/engine.ts";
 import { expectedWaitMs } from "./decide/expected-wait.ts";
 import { afterDecision, nextToServe, type QueueState } from "./decide/queue-order.ts";
+import { crowdOf } from "./more-sequences.ts";
 import type { LoadAhead } from "./plans.ts";
 import {
   cancelled,
@@ -375,19 +376,18 @@ export class RequestQueue {
 
   #slotFor({ request, arrivedMs, loadMs }: Pick<Waiter, "request" | "arrivedMs" | "loadMs">, use: Held): Permit {
     const startedMs = this.#world.timers.now();
-    const isBesidePaused = this.#running.shared.size > 0 && this.#running.pausableOf(request.id).length > 0;
+    const crowd = request.located.engine.pausesAnswers && crowdOf(request, this.#running, this.#waiters, this.#world);
     const end = this.#running.begin(request, () => this.wake());
     let isReleased = false;
     return {
       waitedMs: Math.max(0, startedMs - arrivedMs - loadMs),
       ...use,
       loadMs,
-      isBesidePaused,
+      crowd,
       release: () => {
         if (isReleased) return;
         isReleased = true;
-        const pausedMs = end();
-        this.#world.answered(request.id, this.#world.timers.now() - startedMs - pausedMs);
+        this.#world.answered(request.id, this.#world.timers.now() - startedMs - end());
         use.release();
         this.wake();
       },

@@ -35,18 +35,21 @@ interface Requester {
   readonly isBackground: boolean;
 }
 
-/** `models.<pattern>.maxParallel` if it is set and the engine supports more than one, else the default of the engine. */
+/**
+ * `models.<pattern>.maxParallel` if it is set and the engine supports more than one, else the default of the engine, or what it
+ * measured.
+ */
 export function maxParallelOf(
   models: Parameters<typeof overridesOf>[0],
   { engine, model }: LocatedModel,
   usual?: number,
 ): number {
-  if (engine.parallelAnswers === undefined) return 1;
+  if (engine.parallelAnswers === undefined && engine.answersAtOnce === undefined) return 1;
   const { maxParallel } = overridesOf(models, model.name);
-  return maxParallel ?? usual ?? engine.parallelAnswers;
+  return maxParallel ?? usual ?? engine.parallelAnswers ?? engine.answersAtOnce?.(model.name) ?? 1;
 }
 
-/** Two decoders on the same cores are 50 times slower than one after the other. */
+/** Two decoders on the same cores are 50 times slower than one after the other; answers of one model share a decoder. */
 const embeddedSlots = 1;
 
 /** Assumed duration of an answer before one was measured; long, so that no request is overtaken beyond the limit. */
@@ -203,7 +206,7 @@ function worldOf(parts: RequestQueuesParts): QueueWorld {
     },
     isLoading: (id) => slots.find(id)?.isLoading === true,
     isEvicting: (id) => slots.find(id)?.isEvicting === true,
-    hasRoomBeside: (located, contextTokens) => parts.sequences.hasRoomBeside(located, contextTokens),
+    hasRoomBeside: (...asked) => parts.sequences.hasRoomBeside(...asked),
     lossSeconds: (located) => parts.policies.losses(located.engine)(idOf(located)),
   };
 }

@@ -25,7 +25,7 @@ describe("a request in the background", () => {
     letGo.abort();
     await machine.settle();
     expect(order).toEqual(["question"]);
-    expect((await question).isBesidePaused).toBe(true);
+    expect((await question).crowd).toEqual({ answered: 2, wanted: 2, isBesidePaused: true });
     await machine.pass(3_000);
     job.release();
     await machine.settle();
@@ -82,7 +82,9 @@ describe("a request in the background", () => {
     const report = ({ message }: { readonly message: string }) => void messages.push(message);
     const question = asked(order, "question", machine.ask("a", { report }));
     await machine.pass(1_000);
-    expect(messages).toEqual([expect.stringContaining("too little memory is free to pause its background answer")]);
+    expect(messages).toEqual([
+      expect.stringContaining("too little memory is free for one more answer at the same time"),
+    ]);
     expect(order).toEqual([]);
     job.release();
     await question;

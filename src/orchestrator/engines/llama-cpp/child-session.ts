@@ -2,7 +2,7 @@ import { type ChildProcess, fork } from "node:child_process";
 import { Cancelled } from "../../api/errors.ts";
 import { ChildFailure, createLogRing } from "./child/failure.ts";
 import type { Pausing } from "./compute-gate.ts";
-import type { ChildControl, ChildEvent, ChildReply, ChildRequest, DoneOf } from "./child/protocol.ts";
+import type { Capacity, ChildControl, ChildEvent, ChildReply, ChildRequest, DoneOf } from "./child/protocol.ts";
 import { within } from "../../util/timers.ts";
 
 interface ChildOptions {
@@ -46,6 +46,8 @@ export type ChildSession = Awaited<ReturnType<typeof openChild>>;
 /** Importing and starting llama.cpp takes half a second on an idle machine. */
 const defaultReadyLimitMs = 60_000;
 const cancelLimitMs = 5_000;
+/** A process that answers others may read a part of a long prompt, or make a larger cache, for this long. */
+const silentLimitMs = 60_000;
 /** For a request with a grammar: compiling it and checking a token against it can't be interrupted. */
 const grammarCancelLimitMs = 1_000;
 const exitLimitMs = 200;
@@ -66,6 +68,8 @@ const childEnvironment = {
 const nodeFlags = ["--max-semi-space-size=2", "--expose-gc"];
 
 interface Pending {
+  /** Aborted: it is cancelled, and ends soon. */
+  readonly signal: AbortSignal;
   event(event: ChildEvent): void;
   done(value: unknown): void;
   fail(error: Error): void;
@@ -79,24 +83,22 @@ export async function openChild(options: ChildOptions, onStart: (pid: number) =>
   if (signal.aborted) throw new Cancelled("starting the engine was cancelled", { cause: signal.reason });
   const child = forkChild(options);
   const log = createLogRing();
-  for (const stream of [child.stdout, child.stderr]) {
+  for (const stream of [child.stdout, child.stderr])
     stream?.setEncoding("utf8").on("data", (text: string) => log.add(text));
-  }
   if (child.pid !== undefined) onStart(child.pid);
 
   const { readyLimitMs = defaultReadyLimitMs } = options;
   const killIn = killer(child);
   const pending = new Map<number, Pending>();
-  let lastId = 0;
+  let [lastId, lastReplyAt, wasStopped] = [0, 0, false];
+  let capacity: Capacity = { sequences: 1, together: 1 };
   let end: ChildEnd | undefined;
-  let wasStopped = false;
 
   const ended = new Promise<ChildEnd>((resolve) => {
     const finish = (cause: string) => {
       if (end !== undefined) return;
       end = { cause, log: log.lines(), wasStopped };
-      const gone = new ChildGone(end);
-      for (const request of pending.values()) request.fail(gone);
+      for (const request of pending.values()) request.fail(new ChildGone(end));
       pending.clear();
       resolve(end);
     };
@@ -122,7 +124,9 @@ export async function openChild(options: ChildOptions, onStart: (pid: number) =>
   const ready = new Promise<void>((resolve, reject) => {
     void ended.then((value) => reject(new ChildGone(value)));
     child.on("message", (reply: ChildReply) => {
+      lastReplyAt = performance.now();
       if (reply.type === "ready") resolve();
+      else if (reply.type === "capacity") capacity = reply;
       else if (reply.type === "saving") killIn(saveLimitMs);
       else if (reply.type === "broken") reject(new ChildFailure("failed", reply.message));
       else deliver(pending, reply);
@@ -135,12 +139,15 @@ export async function openChild(options: ChildOptions, onStart: (pid: number) =>
     /** Resolves when the process has ended and its memory is free. Never rejects. */
     ended,
     isAlive: () => end === undefined && !wasStopped,
+    /** When it last sent anything, by `performance.now()`. */
+    lastReplyAt: () => lastReplyAt,
     /** Ends the process: an `exit` message first, SIGKILL after 200 ms, or 5 s if it writes what it has read. Resolves when it has ended. */
     stop,
+    /** As it last reported: after each change, before the answer for which it changed. */
+    capacity: () => capacity,
     /**
-     * Rejects with `Cancelled` once an aborted request has stopped computing (after 5 s, or 1 s for a request with a
-     * `format`, the process is killed), with `ChildGone` when the process ends, and with `ChildFailure` for a failure that
-     * the process reports. `onSent` gets how to pause a generation.
+     * Rejects with `Cancelled` once an aborted request has stopped computing (see `killLater`), with `ChildGone` when the
+     * process ends, and with `ChildFailure` for a failure that the process reports. `onSent` gets how to pause a generation.
      */
     call<Type extends ChildRequest["type"]>(
       request: Extract<ChildRequest, { type: Type }>,
@@ -154,15 +161,13 @@ export async function openChild(options: ChildOptions, onStart: (pid: number) =>
         if (end !== undefined) return reject(new ChildGone(end));
         lastId += 1;
         const id = lastId;
-        let timer: NodeJS.Timeout | undefined;
+        let [stopWaiting, paused] = [() => {}, () => {}];
         const cancel = () => {
           send({ type: "cancel", id });
-          const hasGrammar = "format" in request && request.format !== undefined;
-          timer = setTimeout(() => child.kill("SIGKILL"), hasGrammar ? grammarCancelLimitMs : cancelLimitMs);
+          stopWaiting = killLater(child, request, pending, () => lastReplyAt);
         };
-        let paused: () => void = () => undefined;
         const settle = (finish: () => void) => {
-          clearTimeout(timer);
+          stopWaiting();
           paused();
           callSignal.removeEventListener("abort", cancel);
           pending.delete(id);
@@ -170,6 +175,7 @@ export async function openChild(options: ChildOptions, onStart: (pid: number) =>
           else finish();
         };
         pending.set(id, {
+          signal: callSignal,
           // Events that arrive after the caller cancelled are dropped.
           event: (event) => {
             if (event.type === "phase" && event.phase === "paused") paused();
@@ -194,6 +200,31 @@ export async function openChild(options: ChildOptions, onStart: (pid: number) =>
   };
 }
 
+/**
+ * Kills a process that doesn't end a cancelled request within 5 s, or 1 s if it has a `format`, until the returned function
+ * is called. While it answers others, it has that time again, but is ended when it sends nothing at all.
+ */
+function killLater(
+  child: ChildProcess,
+  request: ChildRequest,
+  pending: ReadonlyMap<number, Pending>,
+  lastReplyAt: () => number,
+) {
+  const isAlone = () => [...pending.values()].every(({ signal }) => signal.aborted);
+  const hasGrammar = "format" in request && request.format !== undefined;
+  const limitMs = hasGrammar && isAlone() ? grammarCancelLimitMs : cancelLimitMs;
+  let timer: NodeJS.Timeout | undefined;
+  const wait = (wasAlone: boolean) => {
+    timer = setTimeout(() => {
+      const isSilent = performance.now() - lastReplyAt() > silentLimitMs;
+      if ((wasAlone && isAlone()) || isSilent) child.kill("SIGKILL");
+      else wait(isAlone());
+    }, limitMs);
+  };
+  wait(isAlone());
+  return () => clearTimeout(timer);
+}
+
 /** Kills a process in some time, unless it ends before; another time replaces the first. */
 function killer(child: ChildProcess): (ms: number) => void {
   let timer: NodeJS.Timeout | undefined;
@@ -206,7 +237,7 @@ function killer(child: ChildProcess): (ms: number) => void {
 
 function deliver(
   pending: ReadonlyMap<number, Pending>,
-  reply: Exclude<ChildReply, { type: "ready" | "saving" | "broken" }>,
+  reply: Exclude<ChildReply, { type: "ready" | "saving" | "capacity" | "broken" }>,
 ): void {
   const request = pending.get(reply.id);
   if (request === undefined) return;
@@ -264,7 +295,7 @@ const intervals = 10;
 /**
  * Calls `session` with stall detection: ends its process when it reports nothing for `stallMs` of waking time, because a
  * deadlocked or stopped process would block all others forever. A process reports each chunk of a prompt and each token
- * of an answer. Throws what `ChildSession.call` throws, and `ChildFailure`.
+ * of an answer; what it reports of other requests counts, too. Throws what `ChildSession.call` throws, and `ChildFailure`.
  */
 export async function callWithStallDetection<Type extends ChildRequest["type"]>(
   session: ChildSession,
@@ -277,7 +308,11 @@ export async function callWithStallDetection<Type extends ChildRequest["type"]>(
   let idleIntervals = 0;
   let isPaused = false;
   let hasStalled = false;
+  let seenReplyAt = session.lastReplyAt();
   const timer = setInterval(() => {
+    // What it computes for others delays this one.
+    if (session.lastReplyAt() !== seenReplyAt) idleIntervals = 0;
+    seenReplyAt = session.lastReplyAt();
     // Another request computes instead.
     if (isPaused) return onEvent({ type: "phase", phase: "paused" });
     idleIntervals += 1;

@@ -14,14 +14,16 @@ export interface Pausing {
   resume(): void;
 }
 
-/** Which work can be in progress at the same time, of which one computes and the others are paused. */
+/** Which work can be in progress at the same time. */
 interface Place {
   /** Aborted: it is in the background, and gives way to work that isn't. Absent: it never gives way. */
   readonly background?: AbortSignal | undefined;
   /** What it computes with. */
   readonly process: object;
-  /** It starts only if fewer than this many are in progress in its process. */
-  readonly width: number;
+  /** It starts only if fewer than this many are in progress in its process, called each time. */
+  readonly width: () => number;
+  /** It computes together with other such work of its process; else alone. */
+  readonly isShared?: boolean;
 }
 
 interface Entry {
@@ -33,10 +35,16 @@ interface Entry {
 
 const isBehind = ({ place }: Entry): boolean => place?.background?.aborted === true;
 
+/** Whether both compute at the same time. */
+function isBeside(one: Entry, other: Entry): boolean {
+  const areShared = one.place?.isShared === true && other.place?.isShared === true;
+  return areShared && one.place.process === other.place.process && isBehind(one) === isBehind(other);
+}
+
 /**
  * Two decoders that share cores are fifty times slower than one after the other (1.8 tok/s against 105 on 2 cores), so
- * all child processes compute through one gate, one at a time. In order of arrival, but work in the background goes last,
- * and is paused for other work. When that has ended, or is itself in the background by then, the work that came first
+ * all child processes compute through one gate, one process at a time. In order of arrival, but work in the background goes
+ * last, and is paused for other work. When that has ended, or is itself in the background by then, the work that came first
  * continues.
  */
 export class ComputeGate {
@@ -93,21 +101,32 @@ export class ComputeGate {
 
   #schedule(): void {
     const entries = [...this.#entries];
-    const active = entries.find(({ state }) => state === "running" || state === "pausing");
-    const ready = entries.filter((entry) => entry !== active && this.#mayCompute(entry));
+    const active = entries.filter(({ state }) => state === "running" || state === "pausing");
+    if (active.some(({ state }) => state === "pausing")) return;
+    const ready = entries.filter((entry) => !active.includes(entry) && this.#mayCompute(entry, entries));
     const next = ready.find((entry) => !isBehind(entry)) ?? ready[0];
-    if (next === undefined || active?.state === "pausing") return;
-    if (active === undefined) return this.#compute(next);
-    const isFirst = next.state === "paused" && entries.indexOf(next) < entries.indexOf(active);
-    if (isBehind(active) && active.pausing !== undefined && (!isBehind(next) || isFirst)) {
-      void this.#pause(active, active.pausing);
+    if (next !== undefined && active.every((each) => isBeside(each, next))) {
+      this.#compute(next);
+      return this.#schedule();
+    }
+    const isFirst = next?.state === "paused" && active.every((each) => entries.indexOf(next) < entries.indexOf(each));
+    const isWanted = (next !== undefined && (!isBehind(next) || isFirst)) || !active.every(isBehind);
+    for (const each of active) {
+      if (isWanted && isBehind(each) && each.pausing !== undefined) void this.#pause(each, each.pausing);
     }
   }
 
-  #mayCompute({ state, place }: Entry): boolean {
+  /** Whether its process has room for it, and for those that came before it, unless they wait for work in the background. */
+  #mayCompute(entry: Entry, entries: readonly Entry[]): boolean {
+    const { state, place } = entry;
     if (state !== "waiting" || place === undefined) return true;
-    const beside = [...this.#entries].filter((each) => each.state !== "waiting");
-    return beside.filter((each) => each.place?.process === place.process).length < place.width;
+    const ofProcess = entries.filter((each) => each.place?.process === place.process);
+    const inProgress = ofProcess.filter((each) => each.state !== "waiting");
+    const first = inProgress.every(isBehind) ? ofProcess.indexOf(entry) : 0;
+    const inTurn = ofProcess.slice(first, ofProcess.indexOf(entry) + 1);
+    return inTurn
+      .filter((each) => each.state === "waiting" && isBehind(each) === isBehind(entry))
+      .every((each) => inProgress.length < (each.place?.width() ?? 1));
   }
 
   #compute(entry: Entry): void {

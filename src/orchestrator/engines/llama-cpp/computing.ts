@@ -33,8 +33,8 @@ export function createComputing(parts: ComputingParts): {
 } {
   const { models, gate, now, stallMs, prepare } = parts;
   /**
-   * Loads the model if necessary, waits for the cores, and computes. Beside a paused answer of the same model it needs a
-   * sequence of its own, else it waits for the end of that answer.
+   * Loads the model if necessary, waits for the cores, and computes. Beside other answers of the same model it needs a
+   * sequence of its own, else it waits for the end of one.
    */
   async function compute<Done>(
     loadable: Loadable,
@@ -42,6 +42,7 @@ export function createComputing(parts: ComputingParts): {
     signal: AbortSignal,
     work: (resident: Resident, turn: Turn) => Promise<Done>,
     { background, sequences = 1 }: Pick<GenerationRequest, "background" | "sequences"> = {},
+    isShared = false,
   ): Promise<{ readonly done: Done; readonly loadMs: number; readonly queueMs: number }> {
     const { name } = loadable.stored;
     let [loadMs, queueMs] = [0, 0];
@@ -55,7 +56,8 @@ export function createComputing(parts: ComputingParts): {
       loadMs += use.loadMs;
       try {
         const { resident } = use;
-        const width = mayShare ? Math.max(sequences, resident.sequences) : 1;
+        const isAlone = !mayShare;
+        const width = () => (isAlone ? 1 : Math.max(sequences, resident.session.capacity().sequences));
         const computed = await gate.run(
           signal,
           async (turn) => {
@@ -64,7 +66,7 @@ export function createComputing(parts: ComputingParts): {
             if (!resident.session.isAlive()) return undefined;
             return { done: await work(resident, turn) };
           },
-          { process: resident.session, width, background },
+          { process: resident.session, width, background, isShared },
         );
         if (computed !== undefined) return { done: computed.done, loadMs, queueMs };
       } catch (error) {
@@ -100,12 +102,11 @@ export function createComputing(parts: ComputingParts): {
         const { session } = resident;
         const onSent = turn.pausable.bind(turn);
         const answer = await callWithStallDetection(session, childRequest, stallMs, onEvent, signal, onSent);
-        resident.sequences = answer.sequences;
         const { promptTokens, cachedPromptTokens, restoredPromptTokens } = answer;
         resident.lastPrompt = { promptTokens, cachedPromptTokens, restoredPromptTokens };
         return answer;
       };
-      const { done, loadMs, queueMs } = await compute(loadable, loadOptions(request), signal, work, request);
+      const { done, loadMs, queueMs } = await compute(loadable, loadOptions(request), signal, work, request, true);
       const endedAt = now();
       return {
         ...generationOf(done, request),

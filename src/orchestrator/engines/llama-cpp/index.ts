@@ -118,6 +118,7 @@ export function createLlamaCppEngine(options: LlamaCppOptions): Engine {
       ? { processor: process.platform === "darwin" && process.arch === "arm64" ? ("GPU" as const) : ("CPU" as const) }
       : { usesCards: true as const }),
     pausesAnswers: true,
+    answersAtOnce: (model) => models.findNamed(model)?.session.capacity().together ?? 1,
     trust: "local",
     memoryDomain: "local",
     address: "embedded",

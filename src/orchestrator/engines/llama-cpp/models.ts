@@ -32,8 +32,6 @@ export interface Resident {
   /** Layers on graphics cards. */
   readonly gpuLayers: number;
   readonly loadMs: number;
-  /** Conversations in its cache, as its last answer reported. */
-  sequences: number;
   lastPrompt?: ResidentModel["lastPrompt"];
 }
 
@@ -135,6 +133,10 @@ export class Models {
     return this.#entries.get(slotOf(stored));
   }
 
+  findNamed(name: string): Resident | undefined {
+    return this.#named(name);
+  }
+
   describe(resident: Resident): Promise<ResidentModel> {
     return this.#describe(resident as Entry);
   }
@@ -167,7 +169,7 @@ export class Models {
     const previous = this.#entries.get(slot) ?? this.#named(name);
     // Through the gate, so that a request that runs with the smaller context can finish.
     if (previous !== undefined) {
-      const place = { process: previous.session, width: 1 };
+      const place = { process: previous.session, width: () => 1 };
       await this.#parts.gate.run(signal, () => this.#end(previous), place);
     }
     const startedAt = this.#parts.steady();
@@ -203,7 +205,6 @@ export class Models {
         gpuLayers,
         onCards: gpuLayers === 0 ? undefined : await this.#onCards(stored, loadRequest),
         loadMs: this.#parts.steady() - startedAt,
-        sequences: 1,
         request: loadRequest,
         users: 0,
         wasUsed: false,
@@ -324,15 +325,17 @@ export class Models {
   async #describe(entry: Entry): Promise<ResidentModel> {
     const { stored, session } = entry;
     const memory = await readProcessMemory(session.pid);
-    const { onCards, sequences } = entry;
+    const { onCards } = entry;
+    const { sequences } = session.capacity();
     const vramBytes = onCards === undefined ? 0 : onCards.vramBytes + onCards.contextBytes * (sequences - 1);
-    const size = memory === undefined ? await this.#expectedSize(entry) : measuredSize(memory, vramBytes);
+    const size = memory === undefined ? await this.#expectedSize(entry, vramBytes) : measuredSize(memory, vramBytes);
     return {
       name: stored.name,
       digest: stored.digest,
       ...size,
       vramBytes,
       contextTokens: entry.contextTokens,
+      sequences,
       loadMs: entry.loadMs,
       ...(entry.lastPrompt && { lastPrompt: entry.lastPrompt }),
       ...(entry.expiresAtMs === undefined ? {} : { expiresAt: this.#isoOf(entry.expiresAtMs) }),
@@ -346,10 +349,18 @@ export class Models {
   }
 
   /** For systems that don't report a process's memory. */
-  async #expectedSize({ stored, request }: Entry): Promise<Pick<ResidentModel, "sizeBytes" | "mappedBytes">> {
+  async #expectedSize(
+    { stored, request, session }: Entry,
+    vramBytes: number,
+  ): Promise<Pick<ResidentModel, "sizeBytes" | "mappedBytes">> {
     const estimate = await this.#parts.estimate(stored, request);
-    const sizeBytes = estimate === undefined ? stored.sizeBytes : estimate.predictedBytes + estimate.processBytes;
-    return { sizeBytes, mappedBytes: request.useMmap ? Math.min(stored.sizeBytes, sizeBytes) : 0 };
+    const moreBytes = (session.capacity().sequences - 1) * (estimate?.parts?.cacheBytes ?? 0);
+    const sizeBytes =
+      estimate === undefined ? stored.sizeBytes : estimate.predictedBytes + estimate.processBytes + moreBytes;
+    return {
+      sizeBytes,
+      mappedBytes: request.useMmap ? Math.min(stored.sizeBytes, Math.max(0, sizeBytes - vramBytes)) : 0,
+    };
   }
 
   /** The timer uses the monotonic clock, so the wall-clock time is computed from the remaining time. */

@@ -47,12 +47,15 @@ function answeringMs(
 ): number {
   const isOwn = model.hasOwnThreads === true;
   let [count, sharedMs] = [0, 0];
-  for (const [other, { running, answerMs, hasOwnThreads, pausable = [], hasRoomBeside }] of state.models) {
+  for (const [other, its] of state.models) {
+    const { running, answerMs, hasOwnThreads, pausable = [], hasRoomBeside, maxParallel } = its;
     const answers = running + (ahead.get(other) ?? 0);
     const isInTheWay = priority < 0 || (other === key && hasRoomBeside !== true);
     const awaited = isInTheWay ? answers : answers - pausable.length;
     if (other === key) count += awaited;
-    if (hasOwnThreads !== true) sharedMs += awaited * answerMs;
+    // Those of one model are computed together, each more slowly, as was measured.
+    if (hasOwnThreads !== true)
+      sharedMs += (awaited * answerMs) / (hasRoomBeside === true ? Math.max(1, maxParallel) : 1);
   }
   const turnsMs = Math.floor(count / Math.max(1, model.maxParallel)) * model.answerMs;
   return isOwn ? turnsMs : Math.max(turnsMs, sharedMs / state.embeddedSlots);

@@ -35,7 +35,7 @@ export interface QueuedModel {
   readonly hasOwnThreads?: boolean;
   /** Those of `running` that are in the background, on an engine that pauses them. */
   readonly pausable?: readonly PausableAnswer[];
-  /** Whether there is memory for an answer of this model beside a paused one, which keeps its cache. */
+  /** Whether there is memory for one more answer of this model beside those that run or are paused. Absent: none does. */
   readonly hasRoomBeside?: boolean;
 }
 
@@ -53,8 +53,8 @@ export interface QueueState {
   /** `queue.maxOvertakeMs`. */
   readonly maxOvertakeMs: number;
   /**
-   * Concurrent answers that the thread budget allows. With 1, loads and answers delay each other, too. Engines with
-   * their own threads are not affected.
+   * Concurrent answers that the thread budget allows, but for those beside others of the same model, which share a batch.
+   * With 1, loads and answers delay each other, too. Engines with their own threads are not affected.
    */
   readonly embeddedSlots: number;
   /** False while another load is in progress. */
@@ -126,7 +126,9 @@ interface Option {
  * 6. Active background answers that can be paused are no obstacle to a request of higher priority, if there is memory
  *    for it beside them. Once such an answer was paused for `maxOvertakeMs`, it continues for `progressMs` before another
  *    request may pause it. What waits in the background waits for that answer, not for the requests it is paused for.
- * 7. Then the load that evicts the fewest awaited models, and among those the one with the least expected loss.
+ * 7. Answers of one model that share a batch are computed together, as many as `maxParallel` and memory allow: no others
+ *    beside them, and none in the background beside others.
+ * 8. Then the load that evicts the fewest awaited models, and among those the one with the least expected loss.
  */
 export function nextToServe(state: QueueState): QueueDecision {
   const expired = state.waiting.find((request) => latestStartMs(state, request) < state.nowMs);
@@ -175,18 +177,29 @@ function optionsOf(state: QueueState): readonly Option[] {
   let freed = 0;
   for (const model of state.models.values()) if (model.pausable !== undefined) freed += pausableNow(state, model);
   const isOpen = (model: QueuedModel, isPausing: boolean): boolean => {
-    const { state: its, running, maxParallel, hasOwnThreads } = model;
-    const inTheWay = isPausing && model.hasRoomBeside === true ? running - pausableNow(state, model) : running;
+    const { state: its, running, maxParallel, hasOwnThreads, hasRoomBeside } = model;
+    if (isPausing && running > 0 && hasRoomBeside !== true) return false;
+    const inTheWay = isPausing ? running - pausableNow(state, model) : running;
     const slots = isPausing ? free + freed : free;
     return its === "absent" || (its === "resident" && inTheWay < maxParallel && (hasOwnThreads === true || slots > 0));
   };
   const open = new Set<string>();
   const openByPausing = new Set<string>();
+  /** Beside others: `f` for what isn't in the background, `b` for what is. */
+  const openBeside = new Set<string>();
   for (const [key, model] of state.models) {
     if (isOpen(model, false)) open.add(key);
     else if (freed > 0 && isOpen(model, true)) openByPausing.add(key);
+    const { running, maxParallel, hasRoomBeside, pausable = [] } = model;
+    if (model.state !== "resident" || hasRoomBeside !== true || running >= maxParallel) continue;
+    // Where others run, those in the background are paused.
+    openBeside.add(`${pausable.length === running ? "b" : "f"} ${key}`);
   }
-  if (!state.waiting.some(({ model }) => open.has(model) || openByPausing.has(model))) return [];
+  const isOpenFor = ({ model, priority }: WaitingRequest) =>
+    open.has(model) ||
+    (priority >= 0 && openByPausing.has(model)) ||
+    openBeside.has(`${priority < 0 ? "b" : "f"} ${model}`);
+  if (!state.waiting.some(isOpenFor)) return [];
 
   const waitedFor = new Set(state.waiting.map(({ model }) => model));
   /** By priority and caller. */
@@ -198,7 +211,7 @@ function optionsOf(state: QueueState): readonly Option[] {
     const callerTurn = ofPriority.get(request.caller) ?? state.runningOf.get(request.caller) ?? 0;
     ofPriority.set(request.caller, callerTurn + 1);
     const pauses = request.priority >= 0 && openByPausing.has(request.model);
-    const model = pauses || open.has(request.model) ? state.models.get(request.model) : undefined;
+    const model = isOpenFor(request) ? state.models.get(request.model) : undefined;
     if (model?.state === "resident") {
       options.push({ kind: "serve", request, position, model, callerTurn, awaited: 0, lossSeconds: 0, pauses });
     } else if (model !== undefined && mayLoad(state, request, model)) {

@@ -24,6 +24,7 @@ function start() {
     pid: process.pid,
     ended: new Promise(() => undefined),
     isAlive: () => isAlive,
+    capacity: () => ({ sequences: 1, together: 1 }),
     async call() {
       call();
       await loaded;

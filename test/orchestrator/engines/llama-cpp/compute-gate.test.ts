@@ -6,7 +6,10 @@ import { never } from "./engine-under-test.ts";
 /** Work that ends by hand, and what happens to it. */
 function workIn(gate: ComputeGate) {
   const events: string[] = [];
-  const enter = (name: string, place: { readonly background?: AbortSignal; process?: object; width?: number } = {}) => {
+  const enter = (
+    name: string,
+    place: { readonly background?: AbortSignal; process?: object; width?: number; isShared?: boolean } = {},
+  ) => {
     let end: () => void = () => {};
     const ended = new Promise<void>((resolve) => (end = resolve));
     const done = gate.run(
@@ -20,7 +23,7 @@ function workIn(gate: ComputeGate) {
         await ended;
         events.push(`${name} ends`);
       },
-      { process: {}, width: 1, ...place },
+      { process: {}, ...place, width: () => place.width ?? 1 },
     );
     return {
       async end() {
@@ -117,6 +120,61 @@ describe("compute gate", () => {
     await beside.end();
     await job.end();
     await same.end();
+  });
+  it("computes shared work of one process together, as much as there is room for, and nothing of another beside it", async () => {
+    const { events, enter, turn } = workIn(new ComputeGate(() => 0));
+    const place = { process: {}, width: 2, isShared: true };
+    const [one, two, three] = [enter("one", place), enter("two", place), enter("three", place)];
+    const other = enter("other", { process: {}, width: 2, isShared: true });
+    await turn();
+    expect(events.splice(0)).toEqual(["one starts", "two starts"]);
+    await one.end();
+    await turn();
+    // In the order of arrival.
+    expect(events.splice(0)).toEqual(["one ends", "three starts"]);
+    await two.end();
+    const late = enter("late", place);
+    await turn();
+    expect(events.splice(0)).toEqual(["two ends"]);
+    await three.end();
+    await turn();
+    expect(events.splice(0)).toEqual(["three ends", "other starts"]);
+    await other.end();
+    await turn();
+    expect(events.splice(0)).toEqual(["other ends", "late starts"]);
+    await late.end();
+  });
+  it("lets no later work of a process pass one that needs the process for itself", async () => {
+    const { events, enter, turn } = workIn(new ComputeGate(() => 0));
+    const process = {};
+    const shared = { process, width: 4, isShared: true };
+    const [one, alone, late] = [enter("one", shared), enter("alone", { ...shared, width: 1 }), enter("late", shared)];
+    await turn();
+    expect(events.splice(0)).toEqual(["one starts"]);
+    await one.end();
+    await turn();
+    expect(events.splice(0)).toEqual(["one ends", "alone starts", "late starts"]);
+    await Promise.all([alone.end(), late.end()]);
+  });
+  it("pauses what goes into the background beside other work of its process, until that has ended", async () => {
+    const { events, enter, turn } = workIn(new ComputeGate(() => 0));
+    const place = { process: {}, width: 4, isShared: true };
+    const letGo = new AbortController();
+    const [job, question] = [enter("job", { ...place, background: letGo.signal }), enter("question", place)];
+    await turn();
+    letGo.abort();
+    await turn();
+    expect(events.splice(0)).toEqual(["job starts", "question starts", "job pauses"]);
+    const another = enter("another", place);
+    await turn();
+    expect(events.splice(0)).toEqual(["another starts"]);
+    await question.end();
+    await another.end();
+    await turn();
+    const second = enter("second job", { ...place, background: AbortSignal.abort() });
+    await turn();
+    expect(events.splice(0)).toEqual(["question ends", "another ends", "job continues", "second job starts"]);
+    await Promise.all([job.end(), second.end()]);
   });
   it("continues after a failure", async () => {
     const gate = new ComputeGate(() => 0);

@@ -86,12 +86,14 @@ describe("an answer", () => {
       expect(back.recomputedTokens).toBeGreaterThan(file.length * 0.9);
       const before = (await subject.residency.loaded(never))[0]?.sizeBytes ?? 0;
 
-      expect(await about("And this?", otherFile, 2)).toMatchObject({ sequences: 2 });
+      expect(await about("And this?", otherFile, 8)).toMatchObject({ sequences: 8 });
+      // Nothing is written to disk, so the conversation in the context before is read again, once.
+      await about("Who else?", file);
       const [first, other] = [await about("When?", file), await about("Why?", otherFile)];
       expect(first.cachedPromptTokens).toBeGreaterThan(file.length * 0.9);
       expect(other.cachedPromptTokens).toBeGreaterThan(otherFile.length * 0.9);
       expect(first.recomputedTokens).toBe(0);
-      // The cache of the tiny model is small, and its second sequence is included.
+      // The cache of the tiny model is small, and that of the other sequences is included.
       expect((await subject.residency.loaded(never))[0]?.sizeBytes).toBeGreaterThan(before);
     },
     testLimitMs,

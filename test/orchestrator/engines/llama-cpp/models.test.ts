@@ -23,7 +23,17 @@ function session(call: () => Promise<unknown> = () => Promise.resolve({ contextT
   let end: (value: ChildEnd) => void = () => undefined;
   const ended = new Promise<ChildEnd>((resolve) => (end = resolve));
   const stop = () => ended.then(() => undefined);
-  return { end, session: { pid: 0, ended, isAlive: () => true, call, stop } as unknown as ChildSession };
+  return {
+    end,
+    session: {
+      pid: 0,
+      ended,
+      isAlive: () => true,
+      call,
+      stop,
+      capacity: () => ({ sequences: 1, together: 1 }),
+    } as unknown as ChildSession,
+  };
 }
 
 function models(opened: ChildSession, clock: { wallMs: number; steadyMs: number } = { wallMs: 0, steadyMs: 0 }) {

@@ -9,7 +9,7 @@ import { ask, endless, isRunning, never, setupLimitMs, startPracticeEngine, test
 
 /** A session whose call ends by `stop` or `answer`. */
 function handSession() {
-  let stops = 0;
+  let [stops, lastReplyAt] = [0, 0];
   let event: (event: ChildEvent) => void = () => undefined;
   let fail: (error: Error) => void = () => undefined;
   let answer: (value: unknown) => void = () => undefined;
@@ -21,6 +21,7 @@ function handSession() {
         fail = reject;
       });
     },
+    lastReplyAt: () => lastReplyAt,
     stop() {
       stops += 1;
       fail(new Error("ended"));
@@ -31,6 +32,7 @@ function handSession() {
     session,
     stops: () => stops,
     event: (what: ChildEvent) => event(what),
+    answersOther: () => void (lastReplyAt += 1),
     answer: (value: unknown) => answer(value),
   };
 }
@@ -54,6 +56,18 @@ describe("a computing process", () => {
     const chatter = setInterval(() => event({ type: "phase", phase: "prefill" }), 20);
     const silent = callWithStallDetection(handSession().session, count, 2_000, () => undefined, never);
     // Another process without progress would have been ended by then.
+    await expect(silent).rejects.toThrow("made no progress");
+    clearInterval(chatter);
+    answer({ tokens: 1 });
+    expect(await called).toEqual({ tokens: 1 });
+    expect(stops()).toBe(0);
+  });
+
+  it("is not ended as long as it reports progress of another request", async () => {
+    const { session, stops, answersOther, answer } = handSession();
+    const called = callWithStallDetection(session, count, 2_000, () => undefined, never);
+    const chatter = setInterval(answersOther, 20);
+    const silent = callWithStallDetection(handSession().session, count, 2_000, () => undefined, never);
     await expect(silent).rejects.toThrow("made no progress");
     clearInterval(chatter);
     answer({ tokens: 1 });

@@ -22,7 +22,8 @@ import {
   reportReevaluation,
   type SequenceParts,
 } from "./sequences.ts";
-import type { createThreadContest, DecodeThreads } from "./threads.ts";
+import type { DecodeThreads } from "./threads.ts";
+import type { Turns } from "./turns.ts";
 import { messageOf } from "../../../util/message-of.ts";
 import { defined } from "../../../util/defined.ts";
 
@@ -41,13 +42,13 @@ interface GeneratorParts extends SequenceParts {
 /** Tokens that a wrapper may add around thoughts. */
 const thoughtMarkTokens = 16;
 
-/** Computes one answer at a time: before the engine sends another request, it pauses the one that runs. */
+/** Computes as many answers at the same time as there are sequences. */
 export function createGenerator(parts: GeneratorParts) {
   const { llama, model, contextTokens } = parts;
   const conversations = new Conversations(parts);
   const evicted = createEvictedPrompts();
 
-  return async function generate(
+  async function generate(
     request: GenerateRequest,
     emit: (event: ChildEvent) => void,
     signal: AbortSignal,
@@ -108,7 +109,9 @@ export function createGenerator(parts: GeneratorParts) {
       if (isHeld) parts.files.ended(sequence, request);
       release();
     }
-  };
+  }
+
+  return { generate, conversations };
 }
 
 /** Whether the answer has a grammar from its first token, which has no place for thoughts. */
@@ -144,16 +147,15 @@ async function decode(
   }
 > {
   const { sequence, calls } = prompt;
-  const { model, decodeThreads } = parts;
+  const { decodeThreads } = parts;
   const begin = () => {
     emit({ type: "phase", phase: "decode" });
     decodeThreads.begin();
   };
   begin();
   pause.resumed = begin;
-  const isHeld = request.sampling.temperature === 0 || request.sampling.seed !== undefined;
-  pause.beforeToken = () => decodeThreads.beforeToken(1, isHeld);
-  if (request.choices !== undefined) return chosen(model, request.choices, prompt, emit);
+  pause.isHeld = request.sampling.temperature === 0 || request.sampling.seed !== undefined;
+  if (request.choices !== undefined) return chosen(parts, request.choices, prompt, emit, pause);
   const outputBefore = sequence.tokenMeter.usedOutputTokens;
   const written = () => sequence.tokenMeter.usedOutputTokens - outputBefore;
   const answer = { text: "", thinking: "", firstTokenAt: undefined as number | undefined, characters: 0 };
@@ -184,6 +186,8 @@ async function decode(
       sampler,
       maxTokens: request.maxTokens - written(),
       async evaluate(tokens: readonly Token[]) {
+        // It doesn't wait for itself.
+        parts.turns.leave(pause);
         await parts.prefill(sequence, tokens, pause, until, () => emit({ type: "phase", phase: "decode" }));
         pause.resumed = begin;
         begin();
@@ -245,10 +249,11 @@ async function respond(
 
 /** The likeliest of the choices, by the probabilities of the first token. */
 async function chosen(
-  model: LlamaModel,
+  { model, turns }: GeneratorParts,
   choices: readonly string[],
   { sequence, tokens }: { readonly sequence: ContextSequence; readonly tokens: readonly Token[] },
   emit: (event: ChildEvent) => void,
+  pause: Pause,
 ): ReturnType<typeof decode> {
   const last = tokens
     .slice(-1)
@@ -256,7 +261,7 @@ async function chosen(
       token,
       { generateNext: { probabilities: true } },
     ]);
-  const [evaluated] = await sequence.controlledEvaluate(last);
+  const [evaluated] = await turns.token(pause, sequence.context, () => sequence.controlledEvaluate(last));
   const likeliest = [...(evaluated?.next.probabilities ?? [])].slice(0, firstTokens);
   const likelihoods = likelihoodsOf(
     choices,
@@ -308,7 +313,7 @@ async function grammarFor(
   }
 }
 
-/** Calls `progressed` after each chunk. */
+/** Calls `progressed` after each piece. */
 type Prefill = (
   sequence: ContextSequence,
   tokens: readonly Token[],
@@ -318,38 +323,33 @@ type Prefill = (
 ) => Promise<void>;
 
 /**
- * Evaluates prompts batch by batch and checks for cancellation in between, because one evaluation can't be interrupted
- * (17–35 s for 3,000 tokens with a 460M model). Smaller chunks would react sooner but cost more: on two cores, two
- * threads evaluated 327 tokens/s in chunks of 128 and 128 tokens/s, less than one thread, in chunks of 64.
+ * Evaluates prompts piece by piece and checks for cancellation in between, because one evaluation can't be interrupted
+ * (17–35 s for 3,000 tokens with a 460M model). `measured` takes how long the tokens of a prompt took, if they are a whole
+ * batch at least.
  */
 export function createPrefill(options: {
-  readonly llama: Llama;
-  /** Chooses the threads. */
-  readonly contest: ReturnType<typeof createThreadContest>;
   readonly batchTokens: number;
-  /** Takes how long so many tokens took, if they are a whole batch at least. */
+  readonly turns: Turns;
   readonly measured: (tokens: number, ms: number) => void;
 }): Prefill {
-  const { llama, contest, batchTokens } = options;
+  const { batchTokens, turns } = options;
   return async (sequence, tokens, pause, signal, progressed) => {
     pause.resumed = progressed;
-    const [beganAt, pausedMs] = [performance.now(), pause.pausedMs];
-    for (let start = 0; start < tokens.length;) {
+    let [start, computedMs, lastAt] = [0, 0, performance.now()];
+    const read = async (count: number) => {
+      if (signal.aborted || pause.isAsked) return 0;
+      const piece = tokens.slice(start, start + count);
+      await sequence.evaluateWithoutGeneratingNewTokens(piece);
+      return piece.length;
+    };
+    while (start < tokens.length) {
       throwIfAborted(signal);
       await pause.pass();
-      const chunk = tokens.slice(start, start + batchTokens);
-      const threads = contest.next();
-      llama.maxThreads = threads;
-      const startedAt = performance.now();
-      await sequence.evaluateWithoutGeneratingNewTokens(chunk);
-      start += chunk.length;
+      const piece = await turns.piece(sequence.context, tokens.length - start, lastAt, read);
+      [start, computedMs, lastAt] = [start + piece.tokens, computedMs + piece.ms, performance.now()];
       progressed();
-      // The last, short chunk of a prompt is not representative.
-      if (chunk.length < batchTokens) continue;
-      contest.measured(threads, chunk.length / Math.max(performance.now() - startedAt, 0.01));
     }
     throwIfAborted(signal);
-    if (tokens.length >= batchTokens)
-      options.measured(tokens.length, performance.now() - beganAt - (pause.pausedMs - pausedMs));
+    if (tokens.length >= batchTokens) options.measured(tokens.length, computedMs);
   };
 }

@@ -4,11 +4,11 @@ import { createChatTemplates, promptOf } from "./chat-template.ts";
 import { ChildFailure, throwIfAborted } from "./failure.ts";
 import { createGenerator, createPrefill } from "./generate.ts";
 import { PromptFiles } from "./prompt-files.ts";
-import type { Pause } from "./sequences.ts";
+import type { OpenContext, Pause } from "./sequences.ts";
 import { keptSpeeds } from "./speeds.ts";
 import { createDecodeThreads, createThreadContest, measureThreads } from "./threads.ts";
+import { Turns } from "./turns.ts";
 import type {
-  ContextSequence,
   EmbeddingContext,
   GgufFileInfo,
   GgufInsights,
@@ -18,6 +18,7 @@ import type {
   Requirements,
 } from "./node-llama-cpp.ts";
 import {
+  type Capacity,
   type ChildEvent,
   type CountDone,
   type EmbedDone,
@@ -43,17 +44,22 @@ export interface ChildModel {
   embed(request: EmbedRequest, signal: AbortSignal): Promise<EmbedDone>;
   /** Writes what was read to disk, while `isIdle`. */
   save(isIdle: () => boolean): Promise<void>;
+  /** Gives back the memory of all conversations but the last, if it `isIdle`. */
+  shrink?(isIdle: () => boolean): Promise<void>;
+  /** Absent: it writes no answers. */
+  readonly capacity?: Capacity;
   count(text: string): CountDone;
   countPrompt(request: PromptCountRequest): CountDone;
 }
 
-/** Loads a model. Rejects with the library's own error; its log has the reason. */
+/** Loads a model. Rejects with the library's own error; its log has the reason. `changed`: its capacity may have. */
 export async function loadModel(
   library: NodeLlamaCpp,
   llama: Llama,
   request: LoadRequest,
   emit: (event: ChildEvent) => void,
   signal: AbortSignal,
+  changed: () => void,
 ): Promise<ChildModel> {
   llama.maxThreads = request.threads;
   let reported = -1;
@@ -72,7 +78,7 @@ export async function loadModel(
   });
   return request.isEmbedding
     ? embeddingModel(library, llama, model, request, signal)
-    : chatModel(library, llama, model, request, signal);
+    : chatModel(library, llama, model, request, signal, changed);
 }
 
 /** Loads a vocabulary without weights, for counting tokens. */
@@ -103,16 +109,15 @@ async function chatModel(
   model: LlamaModel,
   request: LoadRequest,
   signal: AbortSignal,
+  changed: () => void,
 ): Promise<ChildModel> {
   const adapters = request.adapterFiles.map((filePath) => ({ filePath }));
   const templateFor = createChatTemplates(library, model);
-  // One context per sequence, because a context allocates all its sequences when it is created.
-  const addSequence = async (until: AbortSignal): Promise<ContextSequence> => {
-    // The library would never use more than at this moment.
-    llama.maxThreads = request.threads;
-    const context = await model.createContext({
+  const limit = threadLimit(llama, request.threads);
+  const openContext = async (sequences: number, until: AbortSignal): Promise<OpenContext> => {
+    const opening = model.createContext({
       contextSize: request.contextTokens,
-      sequences: 1,
+      sequences,
       batchSize: request.batchTokens,
       threads: { ideal: request.threads },
       flashAttention: "auto",
@@ -121,9 +126,15 @@ async function chatModel(
       createSignal: until,
       ...(adapters.length === 0 ? {} : { lora: { adapters } }),
     });
-    return context.getSequence();
+    const context = await limit.unlimited(opening);
+    return {
+      sequences: Array.from({ length: sequences }, () => context.getSequence()),
+      dispose: () => context.dispose(),
+    };
   };
-  const firstSequence = await addSequence(signal);
+  const firstContext = await openContext(1, signal);
+  const [firstSequence] = firstContext.sequences;
+  if (firstSequence === undefined) throw new Error("a context without a sequence");
   const kept = await keptSpeeds(request.speedsFile, request.threads);
   // Not what was measured next to other programs. If it can't be written, it is measured again.
   const note = async (...speeds: Parameters<typeof kept.note>) => {
@@ -132,28 +143,68 @@ async function chatModel(
   const writing =
     kept.writing ?? (await measureThreads(llama, firstSequence, model.tokenize("Hello"), request.threads));
   const files = new PromptFiles(folderOf(model, request));
-  const generate = createGenerator({
+  const decodeThreads = createDecodeThreads(
+    limit,
+    request.threads,
+    writing,
+    (speeds) => void note("writing", speeds),
+    () => performance.now(),
+    kept.together,
+  );
+  const { batchTokens } = request;
+  const contest = createThreadContest(request.threads, 5, kept.reading, (speeds) => void note("reading", speeds), 8);
+  const turns = new Turns(decodeThreads, { batchTokens, llama: limit, contest });
+  const { generate, conversations } = createGenerator({
     library,
     llama,
     model,
-    firstSequence,
-    addSequence,
+    firstContext,
+    openContext,
+    changed,
+    turns,
     contextTokens: request.contextTokens,
-    decodeThreads: createDecodeThreads(llama, request.threads, writing, (speeds) => void note("writing", speeds)),
+    decodeThreads,
     templateFor,
-    prefill: createPrefill({
-      llama,
-      contest: createThreadContest(request.threads, 5, kept.reading, (speeds) => void note("reading", speeds)),
-      batchTokens: request.batchTokens,
-      measured: (tokens, ms) => files.measured(tokens, ms),
-    }),
+    prefill: createPrefill({ batchTokens, turns, measured: (tokens, ms) => files.measured(tokens, ms) }),
     files,
   });
   return {
     generate,
     embed: () => Promise.reject(new ChildFailure("failed", "loaded for generation, not for embeddings")),
-    save: (isIdle) => files.saveAll(isIdle),
+    async save(isIdle) {
+      await files.saveAll(isIdle);
+      const widths = decodeThreads.widthSpeeds();
+      if (widths.length > kept.together.length) await note("together", widths);
+    },
+    shrink: (isIdle) => conversations.shrink(isIdle),
+    get capacity() {
+      return { sequences: conversations.count, together: decodeThreads.together() };
+    },
     ...counting(model, templateFor),
+  };
+}
+
+/** The threads that compute. A context never uses more than it may while it is created, whatever others compute with meanwhile. */
+function threadLimit(llama: Llama, most: number) {
+  let [threads, opening] = [most, 0];
+  return {
+    get maxThreads() {
+      return threads;
+    },
+    set maxThreads(count) {
+      threads = count;
+      if (opening === 0) llama.maxThreads = count;
+    },
+    async unlimited<Context>(create: Promise<Context>): Promise<Context> {
+      opening += 1;
+      llama.maxThreads = most;
+      try {
+        return await create;
+      } finally {
+        opening -= 1;
+        if (opening === 0) llama.maxThreads = threads;
+      }
+    },
   };
 }
 

@@ -10,7 +10,7 @@ import { ChildFailure, createLogRing, loadErrorIn } from "./failure.ts";
 import { type ChildModel, collectGarbage, estimate, loadModel, loadVocabulary } from "./load.ts";
 import { Pause } from "./sequences.ts";
 import type { Llama, NodeLlamaCpp } from "./node-llama-cpp.ts";
-import type { ChildControl, ChildEvent, ChildReply, ChildRequest, DoneOf } from "./protocol.ts";
+import type { Capacity, ChildControl, ChildEvent, ChildReply, ChildRequest, DoneOf } from "./protocol.ts";
 import { messageOf } from "../../../util/message-of.ts";
 
 /**
@@ -116,11 +116,12 @@ async function run(
   if (request.type === "estimate") return await estimate(library, llama, request, log.lines);
   if (request.type === "load") {
     try {
-      model = await loadModel(library, llama, request, emit, signal);
+      model = await loadModel(library, llama, request, emit, signal, reportCapacity);
     } catch (error) {
       if (signal.aborted) throw new ChildFailure("cancelled", "cancelled", { cause: error });
       throw new ChildFailure("load_failed", loadErrorIn(log.lines()) ?? loadMessageOf(error), { cause: error });
     }
+    reportCapacity();
     return { contextTokens: request.contextTokens };
   }
   if (request.type === "vocabulary") {
@@ -134,6 +135,16 @@ async function run(
   return model.count(request.text);
 }
 
+let reported: Capacity = { sequences: 1, together: 1 };
+
+/** After each change: memory is planned with it, and answers wait by it. */
+function reportCapacity(): void {
+  const { sequences, together } = model?.capacity ?? reported;
+  if (sequences === reported.sequences && together === reported.together) return;
+  reported = { sequences, together };
+  send({ type: "capacity", ...reported });
+}
+
 async function answer(id: number, request: ChildRequest): Promise<void> {
   const controller = new AbortController();
   const emit = (event: ChildEvent) => send({ ...event, id });
@@ -141,6 +152,7 @@ async function answer(id: number, request: ChildRequest): Promise<void> {
   running.set(id, { controller, pause });
   try {
     const value = await run(request, emit, controller.signal, pause);
+    reportCapacity();
     if (request.type === "load" || request.type === "estimate") collectGarbage();
     send({ type: "done", id, value });
   } catch (error) {
@@ -155,13 +167,26 @@ async function answer(id: number, request: ChildRequest): Promise<void> {
   }
 }
 
-/** Writes what was read, and collects garbage, after an idle second, so that no request waits for it. */
+/** Callers who ask at the same time come back sooner. */
+const shrinkMs = 60_000;
+
+/**
+ * Writes what was read, and collects garbage, after an idle second, so that no request waits for it; after an idle minute gives
+ * back the memory of several sequences.
+ */
 function collectLater(): void {
   clearTimeout(collection);
   const isIdle = () => running.size === 0;
   const collect = async () => {
     await model?.save(isIdle);
-    if (isIdle()) collectGarbage();
+    if (!isIdle()) return;
+    collectGarbage();
+    if (model?.capacity !== undefined && model.capacity.sequences > 1)
+      collection = setTimeout(() => void shrink(), shrinkMs);
+  };
+  const shrink = async () => {
+    await model?.shrink?.(isIdle);
+    collectGarbage();
   };
   collection = setTimeout(() => void collect(), 1_000);
 }

@@ -113,9 +113,11 @@ export interface LlamaModel {
 interface LlamaContext {
   readonly contextSize: number;
   getSequence(): ContextSequence;
+  dispose(): Promise<void>;
 }
 
 export interface ContextSequence {
+  readonly context?: { readonly totalSequences: number };
   readonly nextTokenIndex: number;
   /** Its state can't be cut to a prefix: it has a sliding window, or is recurrent. */
   readonly needsCheckpoints: boolean;

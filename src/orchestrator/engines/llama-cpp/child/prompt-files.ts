@@ -16,6 +16,8 @@ const leastMs = 50;
 const slowReadMs = 5;
 /** Default limit of all files: a share of the disk that is free without them, and never more than this. */
 const [freeShare, mostBytes] = [0.1, 16 * 1024 ** 3];
+/** What a token takes until it was measured: more than those of models of 70 billion parameters. */
+const mostTokenBytes = 512 * 1024;
 /** A file that is being written grows. */
 const abandonedMs = 60_000;
 const chunkBytes = 1024 ** 2;
@@ -54,6 +56,8 @@ export class PromptFiles {
   readonly #seed: number;
   /** Sequences with tokens that may be written, and the limit of their last request. */
   readonly #unsaved = new Map<ContextSequence, number | undefined>();
+  /** Those whose last prompt may be on disk. */
+  readonly #mayWrite = new WeakSet<ContextSequence>();
   #saving: Promise<void> = Promise.resolve();
   /** The one that is being written: its tokens may not change. */
   #written: ContextSequence | undefined;
@@ -99,8 +103,56 @@ export class PromptFiles {
 
   /** After a request whose tokens the sequence holds. */
   ended(sequence: ContextSequence, { promptCacheBytes }: Pick<GenerateRequest, "promptCacheBytes">): void {
+    if (promptCacheBytes === 0) this.#mayWrite.delete(sequence);
+    else this.#mayWrite.add(sequence);
     // The state of a sequence with a sliding window or a recurrent state can't be cut to a prefix.
     if (promptCacheBytes !== 0 && !sequence.needsCheckpoints) this.#unsaved.set(sequence, promptCacheBytes);
+  }
+
+  /**
+   * Writes what a sequence holds, and returns how to move it into an empty one of another context, or to delete it. Undefined: it
+   * holds fewer tokens than that, or its last prompt is not to be on disk, or there is no room, or that failed; it will be read
+   * again.
+   */
+  async park(sequence: ContextSequence, minTokens: number) {
+    await this.#saving;
+    const [isUnsaved, maxBytes, tokens] = [
+      this.#unsaved.has(sequence),
+      this.#unsaved.get(sequence),
+      sequence.contextTokens,
+    ];
+    this.#unsaved.delete(sequence);
+    if (tokens.length < minTokens || sequence.needsCheckpoints || !this.#mayWrite.has(sequence)) return undefined;
+    const part = this.#nextPart();
+    const forget = () => rm(part, { force: true }).catch(() => undefined);
+    try {
+      await mkdir(this.#folder, { recursive: true, mode: 0o700 });
+      const limit = await makeRoom(dirname(this.#folder), maxBytes, 0);
+      if ((this.#bytes || mostTokenBytes) * tokens.length > limit) return undefined;
+      await (await open(part, "wx", 0o600)).close();
+      const { fileSize } = await sequence.saveStateToFile(part);
+      const { size } = await stat(part);
+      if (size !== fileSize) throw new Error(`${size} of ${fileSize} bytes were written`);
+      this.#bytes = size / tokens.length;
+    } catch (error) {
+      warn("was not kept", error);
+      await forget();
+      return undefined;
+    }
+    return async (to?: ContextSequence) => {
+      try {
+        if (to !== undefined) await this.#load(to, part, tokens.length);
+        const isWhole = to?.compareContextTokens(tokens).firstDifferentIndex === tokens.length;
+        if (to === undefined || !isWhole || to.nextTokenIndex !== tokens.length) throw new Error("its tokens are lost");
+        this.#mayWrite.add(to);
+        if (isUnsaved) this.#unsaved.set(to, maxBytes);
+      } catch (error) {
+        warn("was not restored", error);
+        await to?.adaptStateToTokens([], false);
+      } finally {
+        await forget();
+      }
+    };
   }
 
   /** Writes what is not on disk, while `isIdle`. */
@@ -116,7 +168,7 @@ export class PromptFiles {
       const maxBytes = this.#unsaved.get(sequence);
       this.#unsaved.delete(sequence);
       this.#written = sequence;
-      const part = join(this.#folder, `${process.pid}-${(this.#parts += 1)}.part`);
+      const part = this.#nextPart();
       try {
         await this.#write(sequence, part, keptTokens, maxBytes);
       } catch (error) {
@@ -183,7 +235,7 @@ export class PromptFiles {
       }
       // A load that fails must not leave a part of what was there before.
       await sequence.adaptStateToTokens([], false);
-      await sequence.loadStateFromFile(path, { acceptRisk: true });
+      await this.#load(sequence, path, tokens);
       const isWhole = sequence.nextTokenIndex === tokens;
       if (isWhole && sequence.compareContextTokens(prompt).firstDifferentIndex === commonTokens) {
         measure();
@@ -212,6 +264,22 @@ export class PromptFiles {
     return files.toSorted((one, other) => other.commonTokens - one.commonTokens);
   }
 
+  /** llama.cpp refuses a file of a context with another number of sequences, so a copy says that it is of such a one. */
+  async #load(sequence: ContextSequence, path: string, tokens: number): Promise<void> {
+    const count = sequence.context?.totalSequences;
+    const copy = count === undefined ? undefined : this.#nextPart();
+    try {
+      const isCopied = copy !== undefined && (await copyFor(count ?? 1, path, copy, tokens));
+      await sequence.loadStateFromFile(isCopied ? copy : path, { acceptRisk: true });
+    } finally {
+      if (copy !== undefined) await rm(copy, { force: true }).catch(() => undefined);
+    }
+  }
+
+  #nextPart(): string {
+    return join(this.#folder, `${process.pid}-${(this.#parts += 1)}.part`);
+  }
+
   async #checksum(path: string, passed: () => unknown) {
     const handle = await open(path);
     try {
@@ -226,6 +294,48 @@ export class PromptFiles {
     } finally {
       await handle.close();
     }
+  }
+}
+
+/**
+ * Copies a file for a context with so many sequences. After the tokens it has their number, and for each of them the number of its
+ * cells, which is 0 but for the one that was written, and its cells. False: the file is of such a context.
+ */
+async function copyFor(sequences: number, path: string, copy: string, tokens: number): Promise<boolean> {
+  const from = await open(path);
+  try {
+    const numbersAt = headerBytes + tokens * 4;
+    const numberAt = async (position: number) => {
+      const { buffer, bytesRead } = await from.read(Buffer.alloc(4), 0, 4, position);
+      if (bytesRead < 4) throw new Error(`${path} is too short`);
+      return buffer.readUInt32LE();
+    };
+    const written = await numberAt(numbersAt);
+    if (written === sequences) return false;
+    let before = 0;
+    while (before < written && (await numberAt(numbersAt + 4 + before * 4)) === 0) before += 1;
+    const [begin, end] = [numbersAt + 4 + before * 4, (await from.stat()).size - (written - 1 - before) * 4];
+    const to = await open(copy, "wx", 0o600);
+    try {
+      const pass = async (start: number, until: number) => {
+        const buffer = Buffer.allocUnsafe(chunkBytes);
+        for (let position = start; position < until;) {
+          const { bytesRead } = await from.read(buffer, 0, Math.min(chunkBytes, until - position), position);
+          if (bytesRead === 0) throw new Error(`${path} is too short`);
+          await to.writeFile(buffer.subarray(0, bytesRead));
+          position += bytesRead;
+        }
+      };
+      await pass(0, numbersAt);
+      await to.writeFile(Buffer.from(Uint32Array.of(sequences).buffer));
+      await pass(begin, end);
+      await to.writeFile(Buffer.alloc((sequences - 1) * 4));
+    } finally {
+      await to.close();
+    }
+    return true;
+  } finally {
+    await from.close();
   }
 }
 

@@ -104,10 +104,7 @@ export interface GenerateRequest extends Pick<ToolUse, "tools" | "singleCall"> {
   readonly choices?: readonly string[];
   readonly maxTokens: number;
   readonly sampling: ChildSampling;
-  /**
-   * Maximum number of sequences; one is added when this prompt would overwrite another conversation, or that of a paused
-   * request.
-   */
+  /** For so many conversations at least there is a sequence from now on: there is memory for them. */
   readonly sequences: number;
   /** Limit of all prompts on disk; absent: a share of what is free. 0: this one is neither looked for nor written. */
   readonly promptCacheBytes?: number;
@@ -207,9 +204,18 @@ interface ChildFailureReply {
   readonly contextTokens?: number;
 }
 
+/** How many answers a process can write at the same time. */
+export interface Capacity {
+  /** Conversations in its cache. */
+  readonly sequences: number;
+  /** Answers that are written together without loss, by what was measured. */
+  readonly together: number;
+}
+
 export type ChildReply =
   | { readonly type: "ready" }
   | { readonly type: "saving" }
+  | ({ readonly type: "capacity" } & Capacity)
   | { readonly type: "broken"; readonly message: string }
   | (ChildEvent & { readonly id: number })
   | { readonly type: "done"; readonly id: number; readonly value: unknown }

@@ -1,33 +1,55 @@
 import { ChildFailure, throwIfAborted } from "./failure.ts";
 import type { ContextSequence, Token } from "./node-llama-cpp.ts";
 import type { ChildEvent } from "./protocol.ts";
+import type { Turns, WritingAnswer } from "./turns.ts";
 import { messageOf } from "../../../util/message-of.ts";
 
-/** Minimum number of cached tokens of another conversation that are worth another sequence. */
+/** Conversations with fewer tokens don't move to another context: they are read again. */
 const minReusableTokens = 64;
 
 export interface SequenceParts {
-  readonly firstSequence: ContextSequence;
-  /** Creates another sequence with its own cache. */
-  readonly addSequence: (signal: AbortSignal) => Promise<ContextSequence>;
+  readonly firstContext: OpenContext;
+  /** Creates a context with so many empty sequences. */
+  readonly openContext: (sequences: number, signal: AbortSignal) => Promise<OpenContext>;
+  /** There are more or fewer conversations. */
+  readonly changed: () => void;
+  readonly turns: Turns;
+  readonly files: {
+    /** Returns how to move what a sequence holds into an empty one; undefined: it is lost. */
+    park(sequence: ContextSequence, minTokens: number): Promise<((to?: ContextSequence) => Promise<void>) | undefined>;
+  };
+}
+
+/** A context of llama.cpp: what its sequences compute at the same time is one batch. */
+export interface OpenContext {
+  readonly sequences: readonly ContextSequence[];
+  dispose(): Promise<void>;
 }
 
 interface Kept {
   readonly sequence: ContextSequence;
+  readonly context: OpenContext;
   lastUse: number;
   /** The pause of the request that uses it. */
   pause: Pause | undefined;
 }
 
-/** The conversations whose caches are kept. */
+/**
+ * The conversations whose caches are kept. A context's number of sequences is fixed, so another context takes its place. In
+ * the same one answers are computed together, so there is a second one only beside paused answers, until they have ended.
+ */
 export class Conversations {
-  readonly #addSequence: SequenceParts["addSequence"];
-  readonly #sequences: Kept[];
+  readonly #parts: SequenceParts;
+  #sequences: Kept[];
+  /** Those of contexts that were replaced, which requests still use. */
+  #leaving: Kept[] = [];
   #uses = 0;
+  /** The last change, or search for a sequence: one at a time. */
+  #changing: Promise<unknown> = Promise.resolve();
 
-  constructor({ firstSequence, addSequence }: SequenceParts) {
-    this.#addSequence = addSequence;
-    this.#sequences = [kept(firstSequence)];
+  constructor(parts: SequenceParts) {
+    this.#parts = parts;
+    this.#sequences = this.#keep(parts.firstContext);
   }
 
   get count(): number {
@@ -35,49 +57,129 @@ export class Conversations {
   }
 
   /**
-   * The sequence for a prompt, until `release`. Throws `ChildFailure` if paused requests use all of them, and no other
-   * can be added.
+   * The sequence for a prompt, until `release`. There are `sequences` from now on, if they can be created. Throws
+   * `ChildFailure` if other requests use all of them.
    */
-  async claim(prompt: Token[], maxSequences: number, pause: Pause, signal: AbortSignal) {
-    const free = this.#sequences.filter((each) => each.pause === undefined);
-    const states = free.map(({ sequence, lastUse }) => ({
-      commonTokens: sequence.compareContextTokens(prompt).firstDifferentIndex,
-      heldTokens: sequence.nextTokenIndex,
-      lastUse,
-    }));
-    const index = chooseSequence(states);
-    let chosen = free[index];
-    const { heldTokens, commonTokens } = states[index] ?? { heldTokens: Number.POSITIVE_INFINITY, commonTokens: 0 };
-    if (this.count < maxSequences && heldTokens - commonTokens >= minReusableTokens) {
-      chosen = (await this.#tryToAdd(signal)) ?? chosen;
-    }
-    if (chosen === undefined) throw new ChildFailure("no_sequence", "a paused request uses the only sequence");
-    this.#uses += 1;
-    chosen.lastUse = this.#uses;
-    chosen.pause = pause;
-    const { sequence } = chosen;
-    return { sequence, release: () => void (chosen.pause = undefined) };
+  claim(prompt: Token[], sequences: number, pause: Pause, signal: AbortSignal) {
+    return this.#change(async () => {
+      throwIfAborted(signal);
+      const isSplit = this.#sequences.some(({ context }) => context !== this.#sequences[0]?.context);
+      if (sequences > this.count || (isSplit && this.#inUse().length === 0))
+        await this.#tryToChange(Math.max(sequences, this.count), signal);
+      const free = this.#sequences.filter((each) => each.pause === undefined);
+      const states = free.map(({ sequence, lastUse }) => ({
+        commonTokens: sequence.compareContextTokens(prompt).firstDifferentIndex,
+        heldTokens: sequence.nextTokenIndex,
+        lastUse,
+      }));
+      const chosen = free[chooseSequence(states)];
+      if (chosen === undefined || this.#leaving.length >= free.length)
+        throw new ChildFailure("no_sequence", "other requests use all sequences");
+      this.#uses += 1;
+      chosen.lastUse = this.#uses;
+      chosen.pause = pause;
+      return { sequence: chosen.sequence, release: () => this.#release(chosen) };
+    });
   }
+
+  /** Keeps one conversation alone, the last one, unless a request came meanwhile. */
+  shrink(isIdle: () => boolean): Promise<void> {
+    return this.#change(async () => {
+      if (isIdle() && this.count > 1) await this.#tryToChange(1, new AbortController().signal);
+    });
+  }
+
+  #change<Result>(work: () => Promise<Result>): Promise<Result> {
+    const changed = this.#changing.then(work);
+    this.#changing = changed.catch(() => undefined);
+    return changed;
+  }
+
+  #keep(context: OpenContext): Kept[] {
+    return context.sequences.map((sequence) => {
+      const entry: Kept = { sequence, context, lastUse: 0, pause: undefined };
+      takeTurns(sequence, this.#parts.turns, () => entry.pause);
+      return entry;
+    });
+  }
+
+  #release(entry: Kept): void {
+    if (entry.pause !== undefined) this.#parts.turns.leave(entry.pause);
+    entry.pause = undefined;
+    if (!this.#leaving.includes(entry)) return;
+    this.#change(() => this.#moveOver(entry)).catch(
+      (error: unknown) => void process.stderr.write(`[warn] a conversation is lost: ${messageOf(error)}\n`),
+    );
+  }
+
+  #inUse = () => [...this.#sequences, ...this.#leaving].flatMap(({ pause }) => pause ?? []);
 
   /** Not essential for most answers: a failure is logged, and a later request tries again. */
-  async #tryToAdd(signal: AbortSignal): Promise<Kept | undefined> {
+  async #tryToChange(count: number, signal: AbortSignal): Promise<void> {
+    const [before, inUse] = [this.count, this.#inUse()];
     try {
-      const added = kept(await this.#addSequence(signal));
-      this.#sequences.push(added);
-      return added;
+      if (inUse.length === 0) await this.#replace(count, signal);
+      else if (inUse.every(({ isAsked }) => isAsked)) await this.#add(count - before, signal);
+      else await this.#handOver(count, signal);
     } catch (error) {
       throwIfAborted(signal);
-      process.stderr.write(`[warn] no further sequence: ${messageOf(error)}\n`);
-      return undefined;
+      process.stderr.write(`[warn] no context with ${count} sequences: ${messageOf(error)}\n`);
+    } finally {
+      this.#parts.changed();
     }
   }
-}
 
-/** Its tokens pass the pause of the request that uses it. */
-function kept(sequence: ContextSequence): Kept {
-  const entry: Kept = { sequence, lastUse: 0, pause: undefined };
-  passBeforeTokens(sequence, () => entry.pause);
-  return entry;
+  /** Without more memory than both take alone. */
+  async #replace(count: number, signal: AbortSignal): Promise<void> {
+    const { files } = this.#parts;
+    const before = this.#byUse();
+    const parked = [];
+    for (const { sequence } of before.slice(0, count)) parked.push(await files.park(sequence, minReusableTokens));
+    this.#sequences = [];
+    try {
+      for (const context of new Set(before.map((each) => each.context))) await context.dispose();
+      this.#sequences = this.#keep(await this.#parts.openContext(count, signal));
+    } catch (error) {
+      // There was memory for as many; if there isn't any more, the next request tries again.
+      const again = this.#parts.openContext(Math.max(1, before.length), new AbortController().signal);
+      this.#sequences = this.#keep(await again);
+      throw error;
+    } finally {
+      for (const [index, state] of parked.entries()) {
+        const to = this.#sequences[index];
+        await state?.(to?.sequence);
+        if (to !== undefined) to.lastUse = before[index]?.lastUse ?? 0;
+      }
+    }
+  }
+
+  async #add(count: number, signal: AbortSignal): Promise<void> {
+    this.#sequences.push(...this.#keep(await this.#parts.openContext(count, signal)));
+  }
+
+  /** What the sequences in use hold moves over when they are free. */
+  async #handOver(count: number, signal: AbortSignal): Promise<void> {
+    const context = await this.#parts.openContext(count, signal);
+    const before = this.#byUse();
+    this.#sequences = this.#keep(context);
+    this.#leaving.push(...before);
+    for (const entry of before) if (entry.pause === undefined) await this.#moveOver(entry);
+  }
+
+  #byUse = () => this.#sequences.toSorted((one, other) => other.lastUse - one.lastUse);
+
+  async #moveOver(entry: Kept): Promise<void> {
+    const { files } = this.#parts;
+    if (!this.#leaving.includes(entry)) return;
+    const empty = this.#sequences.find(({ pause, sequence }) => pause === undefined && sequence.nextTokenIndex === 0);
+    const parked = await files.park(entry.sequence, empty === undefined ? Number.POSITIVE_INFINITY : minReusableTokens);
+    if (empty !== undefined) {
+      await parked?.(empty.sequence);
+      empty.lastUse = entry.lastUse;
+    }
+    this.#leaving = this.#leaving.filter((each) => each !== entry);
+    if (this.#leaving.every(({ context }) => context !== entry.context)) await entry.context.dispose();
+  }
 }
 
 /** State of one sequence when a prompt is assigned. */
@@ -160,7 +262,7 @@ export async function reportReevaluation(work: Promise<void>, tokens: number, re
 }
 
 /** Pauses one generation between two tokens, or two parts of its prompt. Its sequence and its sampler keep their state. */
-export class Pause {
+export class Pause implements WritingAnswer {
   readonly #emit: (event: ChildEvent) => void;
   readonly #signal: AbortSignal;
   #ended: Promise<void> | undefined;
@@ -169,14 +271,18 @@ export class Pause {
   pausedMs = 0;
   /** Called when the request goes on: another one may have changed what is global in the library. */
   resumed: () => void = () => undefined;
-  /** Called before each token that is generated. */
-  beforeToken: () => void = () => undefined;
+  /** As `WritingAnswer`. */
+  isHeld = false;
 
   constructor(emit: (event: ChildEvent) => void, signal: AbortSignal) {
     this.#emit = emit;
     this.#signal = signal;
     // A cancelled request ends at once, even while it is paused.
     signal.addEventListener("abort", () => this.end(), { once: true });
+  }
+
+  get isAsked(): boolean {
+    return this.#ended !== undefined;
   }
 
   ask(): void {
@@ -205,19 +311,22 @@ export class Pause {
 }
 
 /**
- * Passes a pause before each token that `sequence` generates. The library has no other place to wait between two tokens:
- * its callbacks are synchronous.
+ * Passes a pause before each token that `sequence` generates, and waits for its turn. The library has no other place to wait
+ * between two tokens: its callbacks are synchronous.
  */
-function passBeforeTokens(sequence: ContextSequence, pause: () => Pause | undefined): void {
+function takeTurns(sequence: ContextSequence, turns: Turns, pause: () => Pause | undefined): void {
   const evaluate = sequence.evaluate.bind(sequence);
   sequence.evaluate = async function* (...given: Parameters<ContextSequence["evaluate"]>) {
     const tokens = evaluate(...given);
     try {
       for (let replacement: Parameters<typeof tokens.next>[0]; ;) {
         const current = pause();
+        if (current?.isAsked === true) turns.leave(current);
         await current?.pass();
-        current?.beforeToken();
-        const { value, done } = await tokens.next(replacement);
+        const compute = () => tokens.next(replacement);
+        const { value, done } = await (current === undefined
+          ? compute()
+          : turns.token(current, sequence.context, compute));
         if (done === true) return;
         replacement = yield value;
       }

@@ -1,4 +1,4 @@
-import { type ThreadSpeeds, candidatesOf } from "./speeds.ts";
+import { type ThreadSpeeds, answersTogether, candidatesOf, mostAnswers } from "./speeds.ts";
 import type { ContextSequence, Llama, Token } from "./node-llama-cpp.ts";
 
 const maxDoublings = 5;
@@ -10,14 +10,15 @@ const collapse = 3;
  * same cores, a chunk with two threads took 3 s where one thread took 0.1 s. So every candidate evaluates one chunk, one
  * thread first because it is the least affected, the fastest is used, and the comparison is repeated from time to time.
  *
- * A decision holds for `restChunks`, and for twice as many each time that it is confirmed. `first`: speeds that were
- * measured before.
+ * A decision holds for `restChunks`, for twice as many each time that it is confirmed, and `restOfAll` times as long for all
+ * threads: that others take their cores is seen at once. `first`: speeds that were measured before.
  */
 export function createThreadContest(
   maxThreads: number,
   restChunks: number,
   first?: ThreadSpeeds,
   decided: (speeds: ThreadSpeeds) => void = () => undefined,
+  restOfAll = 1,
 ) {
   const candidates = candidatesOf(maxThreads);
   let results = new Map(first);
@@ -34,7 +35,7 @@ export function createThreadContest(
     confirmations = winner === lastWinner ? Math.min(confirmations + 1, maxDoublings) : 0;
     lastWinner = winner;
     winningSpeed = results.get(winner) ?? 0;
-    chunksLeft = restChunks * 2 ** confirmations;
+    chunksLeft = restChunks * 2 ** confirmations * (winner === maxThreads ? restOfAll : 1);
     decided(results);
     results = new Map();
   }
@@ -53,7 +54,11 @@ export function createThreadContest(
       }
       if (!isHeld) chunksLeft -= 1;
       if (chunksLeft <= 0) winner = undefined;
-      if (threads === 1 || tokensPerMs * collapse >= winningSpeed) return;
+      if (threads === 1 || tokensPerMs * collapse >= winningSpeed) {
+        // Behind more tokens, all threads are slower.
+        if (threads === winner) winningSpeed += (tokensPerMs - winningSpeed) / 4;
+        return;
+      }
       winner = lastWinner = undefined;
       results.clear();
     },
@@ -63,6 +68,8 @@ export function createThreadContest(
 /** Tokens of one measurement: slow candidates cost an answer little. */
 const measuredTokens = 4;
 const restMeasurements = 20;
+/** So many of them are a speed at which so many answers are written. */
+const meanOf = 8;
 /** A large model is measured by fewer tokens. */
 const measuredMs = 500;
 
@@ -81,23 +88,36 @@ export function createDecodeThreads(
   first: ThreadSpeeds,
   decided: (speeds: ThreadSpeeds) => void,
   now: () => number = () => performance.now(),
+  known: readonly (readonly [number, number])[] = [],
 ) {
-  const create = (...known: [] | [ThreadSpeeds, typeof decided]) => ({
-    ...createThreadContest(maxThreads, restMeasurements, known[0], known[1]),
+  const create = (...given: [] | [ThreadSpeeds, typeof decided]) => ({
+    ...createThreadContest(maxThreads, restMeasurements, given[0], given[1]),
     tokens: 0,
     ms: 0,
   });
   const contests = new Map([[1, create(first, decided)]]);
+  const widths = new Map(known.map(([width, speed]) => [width, { speed, atMs: now(), count: meanOf }]));
   let startedAt: number | undefined;
   let last = contests.get(1);
+  /** With the threads that are used; a mean, because single measurements vary. */
+  const measured = (width: number, speed: number) => {
+    const { speed: before, count } = widths.get(width) ?? { speed, count: 0 };
+    const of = Math.min(meanOf, count + 1);
+    widths.set(width, { speed: before + (speed - before) / of, atMs: now(), count: of });
+  };
   return {
+    /** How many answers are written together, by what was measured. */
+    together: () => answersTogether(new Map([...widths].filter(([, { count }]) => count === meanOf)), now()),
+    /** Tokens per ms of so many answers together. */
+    widthSpeeds: () =>
+      [...widths].flatMap(([width, { speed, count }]) => (count < meanOf ? [] : [[width, speed] as const])),
     /** Something else was computed: the time until the next token isn't that of a token. */
     begin() {
       startedAt = undefined;
     },
     /** Before each step that computes a token of each of the `running` answers. */
     beforeToken(running: number, isHeld: boolean) {
-      const key = Math.min(4, 2 ** Math.floor(Math.log2(running)));
+      const key = Math.min(mostAnswers, 2 ** Math.floor(Math.log2(running)));
       const contest = contests.get(key) ?? create();
       contests.set(key, contest);
       const startsAt = now();
@@ -106,7 +126,9 @@ export function createDecodeThreads(
         contest.ms += startsAt - startedAt;
       }
       if (contest.tokens >= measuredTokens * running) {
-        contest.measured(llama.maxThreads, contest.tokens / Math.max(contest.ms, 0.01), isHeld);
+        const speed = contest.tokens / Math.max(contest.ms, 0.01);
+        contest.measured(llama.maxThreads, speed, isHeld);
+        if (contest.next(isHeld) === llama.maxThreads) measured(key, speed);
         contest.tokens = contest.ms = 0;
       }
       llama.maxThreads = contest.next(isHeld);

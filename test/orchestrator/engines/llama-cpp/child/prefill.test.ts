@@ -1,12 +1,9 @@
 import { describe, expect, it } from "vitest";
 import { createThreadContest } from "../../../../../src/orchestrator/engines/llama-cpp/child/threads.ts";
 import { createPrefill } from "../../../../../src/orchestrator/engines/llama-cpp/child/generate.ts";
-import type {
-  ContextSequence,
-  Llama,
-  Token,
-} from "../../../../../src/orchestrator/engines/llama-cpp/child/node-llama-cpp.ts";
+import type { ContextSequence, Token } from "../../../../../src/orchestrator/engines/llama-cpp/child/node-llama-cpp.ts";
 import type { ChildEvent } from "../../../../../src/orchestrator/engines/llama-cpp/child/protocol.ts";
+import { Turns } from "../../../../../src/orchestrator/engines/llama-cpp/child/turns.ts";
 import { Pause } from "../../../../../src/orchestrator/engines/llama-cpp/child/sequences.ts";
 
 const never = new AbortController().signal;
@@ -25,9 +22,11 @@ describe("prefill", () => {
     return { evaluated, sequence };
   };
   const options = {
-    llama: { maxThreads: 0 } as Llama,
-    contest: createThreadContest(2, 5),
     batchTokens: 128,
+    turns: new Turns(
+      { begin: () => {}, beforeToken: () => {} },
+      { batchTokens: 128, llama: { maxThreads: 0 }, contest: createThreadContest(2, 5) },
+    ),
     measured: () => {},
   };
 

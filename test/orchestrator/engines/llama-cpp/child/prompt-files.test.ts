@@ -138,8 +138,9 @@ describe("what a model has read", () => {
     await ask(files, sequence, text(77, 1_000), { promptCacheBytes: 0 });
     const cancelled = new AbortController();
     const wrapper = { settings: {}, generateContextState: () => ({ contextText: { tokenize: () => file } }) };
-    const parts = { model: {}, contextTokens: window, templateFor: () => wrapper, files, firstSequence: sequence };
-    const generate = createGenerator(parts as never);
+    const firstContext = { sequences: [sequence] };
+    const parts = { model: {}, contextTokens: window, templateFor: () => wrapper, files, firstContext };
+    const { generate } = createGenerator(parts as never);
     const emit = () => cancelled.abort();
     const asked = { messages: [], sequences: 1 } as never;
     const { signal } = cancelled;

@@ -1,0 +1,203 @@
+import { setImmediate as nextTurn } from "node:timers/promises";
+import type { createThreadContest, DecodeThreads } from "./threads.ts";
+
+/**
+ * While answers are written, a batch takes so many milliseconds. Small pieces cost: behind 6,000 tokens llama.cpp takes as long for
+ * 32 tokens as for 64 (135M, two cores: 430 ms).
+ */
+const gapMs = 200;
+/** Of so many batches one reads of the prompt that has waited longest for its next piece, the others of the shortest. */
+const rounds = 4;
+/** A batch with fewer tokens of prompts doesn't tell which number of threads reads faster. */
+const measuredTokens = 8;
+
+interface TokenTurn {
+  readonly answer: WritingAnswer;
+  readonly context: unknown;
+  /** Never rejects. */
+  readonly run: () => Promise<unknown>;
+}
+
+interface PieceTurn {
+  readonly context: unknown;
+  readonly leftTokens: number;
+  readonly since: number;
+  /** Reads so many tokens and returns how many it has read; never rejects. */
+  readonly run: (tokens: number) => Promise<number>;
+}
+
+/** An answer that is being written. */
+export interface WritingAnswer {
+  /** It should be the same each time, so it is computed in the same way each time. */
+  readonly isHeld: boolean;
+}
+
+/** How prompts are read. */
+interface Reading {
+  readonly batchTokens: number;
+  readonly llama: { maxThreads: number };
+  /** Chooses the threads. */
+  readonly contest: ReturnType<typeof createThreadContest>;
+}
+
+/** Pieces of prompts that are read while answers are written: as large as time allows, as the last ones were measured. */
+export function createPieceSize(batchTokens: number) {
+  let size = Math.min(16, batchTokens);
+  return {
+    /** Tokens of the next piece. */
+    get tokens() {
+      return size;
+    },
+    /** So many tokens took so many milliseconds, and should have taken `aimMs`. */
+    measured(tokens: number, ms: number, aimMs: number) {
+      // The last piece of a prompt says little.
+      if (tokens < size) return;
+      const factor = Math.min(2, Math.max(0.5, aimMs / Math.max(ms, 0.01)));
+      size = Math.min(batchTokens, Math.max(1, Math.round(size * factor)));
+    },
+  };
+}
+
+/** The prompts of which a piece is read, in this order: `count` batches were read before. */
+export function inOrder<Piece extends Pick<PieceTurn, "leftTokens" | "since">>(
+  waiting: readonly Piece[],
+  count: number,
+): readonly Piece[] {
+  const shortest = waiting.toSorted((one, other) => one.leftTokens - other.leftTokens);
+  if (count % rounds !== rounds - 1) return shortest;
+  const [oldest] = waiting.toSorted((one, other) => one.since - other.since);
+  return oldest === undefined ? [] : [oldest, ...shortest.filter((each) => each !== oldest)];
+}
+
+/**
+ * What this process computes, batch by batch: the next token of each answer that is being written, and pieces of prompts. An
+ * answer that isn't back from its last token when a batch begins isn't waited for.
+ */
+export class Turns {
+  readonly #threads: Pick<DecodeThreads, "begin" | "beforeToken">;
+  readonly #reading: Reading;
+  readonly #pieceSize: ReturnType<typeof createPieceSize>;
+  readonly #answers = new Set<WritingAnswer>();
+  #tokens: TokenTurn[] = [];
+  #pieces: PieceTurn[] = [];
+  #lastContext: unknown;
+  #batchesRead = 0;
+  #stepMs = 0;
+  #isRunning = false;
+
+  constructor(threads: Pick<DecodeThreads, "begin" | "beforeToken">, reading: Reading) {
+    this.#threads = threads;
+    this.#reading = reading;
+    this.#pieceSize = createPieceSize(reading.batchTokens);
+  }
+
+  /** Computes the next token of an answer, together with what else `context` computes. */
+  token<Result>(answer: WritingAnswer, context: unknown, compute: () => Promise<Result>): Promise<Result> {
+    this.#answers.add(answer);
+    return new Promise((resolve, reject) => {
+      this.#tokens.push({ answer, context, run: () => compute().then(resolve, reject) });
+      this.#start();
+    });
+  }
+
+  /**
+   * Reads a piece of a prompt of which so many tokens are left, and whose last one was read, or which came, at that time.
+   * `read` reads so many tokens, or none if it is to wait. Returns how many were read, and the milliseconds of their batch.
+   */
+  piece(
+    context: unknown,
+    leftTokens: number,
+    since: number,
+    read: (tokens: number) => Promise<number>,
+  ): Promise<{ readonly tokens: number; readonly ms: number }> {
+    return new Promise((resolve, reject) => {
+      const run = async (count: number) => {
+        const startedAt = performance.now();
+        try {
+          const tokens = await read(count);
+          resolve({ tokens, ms: performance.now() - startedAt });
+          return tokens;
+        } catch (error) {
+          reject(error);
+          return 0;
+        }
+      };
+      this.#pieces.push({ context, leftTokens, since, run });
+      this.#start();
+    });
+  }
+
+  /** The answer has ended or is paused. */
+  leave(answer: WritingAnswer): void {
+    this.#answers.delete(answer);
+  }
+
+  #start(): void {
+    if (!this.#isRunning) void this.#run();
+  }
+
+  async #run(): Promise<void> {
+    this.#isRunning = true;
+    while (this.#tokens.length + this.#pieces.length > 0) {
+      // The others are back from their last token by then.
+      if (this.#answers.size + this.#pieces.length > 1) await nextTurn();
+      await this.#batch(this.#nextContext());
+    }
+    [this.#isRunning, this.#lastContext] = [false, undefined];
+  }
+
+  /** Those of two contexts can't be one batch, so they take turns. */
+  #nextContext(): unknown {
+    const waiting = [...this.#tokens, ...this.#pieces];
+    const other = waiting.find(({ context }) => context !== this.#lastContext);
+    this.#lastContext = (other ?? waiting[0])?.context;
+    return this.#lastContext;
+  }
+
+  async #batch(context: unknown): Promise<void> {
+    const step = this.#tokens.filter((each) => each.context === context);
+    this.#tokens = this.#tokens.filter((each) => each.context !== context);
+    const pieces = this.#takePieces(context, step.length);
+    const wanted = pieces.reduce((sum, { tokens }) => sum + tokens, 0);
+    const { llama, contest } = this.#reading;
+    if (wanted === 0)
+      this.#threads.beforeToken(
+        step.length,
+        step.some(({ answer }) => answer.isHeld),
+      );
+    else llama.maxThreads = contest.next(wanted < measuredTokens);
+    const threads = llama.maxThreads;
+    const startedAt = performance.now();
+    const reading = pieces.map(({ piece, tokens }) => piece.run(tokens));
+    await Promise.all(step.map(({ run }) => run()));
+    const read = (await Promise.all(reading)).reduce((sum, tokens) => sum + tokens, 0);
+    const ms = performance.now() - startedAt;
+    if (wanted === 0) return void (this.#stepMs += (ms - this.#stepMs) / 4);
+    this.#threads.begin();
+    if (read === 0) return;
+    if (read >= measuredTokens) contest.measured(threads, read / Math.max(ms, 0.01));
+    // At least half of the time is for prompts.
+    if (this.#answers.size > 0) this.#pieceSize.measured(read, ms, Math.max(gapMs, 2 * this.#stepMs));
+  }
+
+  /** Whole batches while no answer is written. */
+  #takePieces(context: unknown, beside: number) {
+    const { batchTokens } = this.#reading;
+    const most = this.#answers.size > 0 ? Math.min(this.#pieceSize.tokens, batchTokens - beside) : batchTokens;
+    let left = Math.max(1, most);
+    const taken: { readonly piece: PieceTurn; readonly tokens: number }[] = [];
+    for (const piece of inOrder(
+      this.#pieces.filter((each) => each.context === context),
+      this.#batchesRead,
+    )) {
+      if (left === 0) break;
+      const tokens = Math.min(left, piece.leftTokens);
+      taken.push({ piece, tokens });
+      left -= tokens;
+    }
+    if (taken.length > 0) this.#batchesRead += 1;
+    const pieces = new Set(taken.map(({ piece }) => piece));
+    this.#pieces = this.#pieces.filter((each) => !pieces.has(each));
+    return taken;
+  }
+}
