@@ -1,16 +1,18 @@
 import { type ChildProcess, execFile, spawn } from "node:child_process";
+import { createHash } from "node:crypto";
 import { once } from "node:events";
-import { readFile } from "node:fs/promises";
+import { readFile, readdir } from "node:fs/promises";
 import { type AddressInfo, createServer } from "node:net";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
 import { promisify } from "node:util";
+import { Ollama } from "ollama";
 import { engineVersion } from "../src/orchestrator/engines/llama-cpp/install/platform.ts";
 import { median, rounded } from "./support/statistics.ts";
 
 const startLimitMs = 120_000;
 const answerTokens = 48;
-const story = "Write a very long story about a fox and a dog, with all that they say to each other.";
+const story = "Count from 1 to 200, and write each number in words.";
 const filler = "The quick brown fox jumps over the lazy dog. ";
 const charactersPerToken = 4.4;
 
@@ -96,6 +98,49 @@ export async function llamaServer(file: string, weights: string): Promise<Progra
   };
 }
 
+/** A real Ollama on this machine with its defaults, which gets the weights under a name of their own. */
+export async function ollamaServer(url: string, weights: string): Promise<Program> {
+  const [ollama, bytes] = [new Ollama({ host: url }), await readFile(weights)];
+  const digest = `sha256:${createHash("sha256").update(bytes).digest("hex")}`;
+  const sent = await fetch(`${url}/api/blobs/${digest}`, { method: "POST", body: bytes });
+  if (!sent.ok) throw new Error(`${url}: ${sent.status} ${await sent.text()}`);
+  const model = "ollm-bench";
+  await post(`${url}/api/create`, { model, files: { [basename(weights)]: digest }, stream: false });
+  const [{ version }, { modelfile }] = [await ollama.version(), await ollama.show({ model })];
+  // Ollama writes the weights anew.
+  const file = /^FROM (\S+)/m.exec(modelfile)?.[1] ?? weights;
+  return {
+    name: "Ollama",
+    version,
+    async load(contextTokens) {
+      const options = { num_ctx: contextTokens, temperature: 0 };
+      const end = async () => {
+        await ollama.generate({ model, prompt: "", keep_alive: 0 });
+        while ((await ollama.ps()).models.length > 0) await pause(20);
+      };
+      await end();
+      const startedAt = performance.now();
+      await ollama.generate({ model, prompt: "", keep_alive: -1, options });
+      return {
+        loadMs: performance.now() - startedAt,
+        async ask(prompt, maxTokens) {
+          const messages = [{ role: "user", content: prompt }];
+          const asked = { model, messages, keep_alive: -1, options: { ...options, num_predict: maxTokens } };
+          const answer = await ollama.chat(asked);
+          return { promptTokens: answer.prompt_eval_count, tokens: answer.eval_count };
+        },
+        async pids() {
+          const all = (await readdir("/proc").catch(() => [])).map(Number).filter((pid) => pid > 0);
+          const commands = all.map((pid) => readFile(`/proc/${pid}/cmdline`, "utf8").catch(() => ""));
+          const found = (await Promise.all(commands)).map((command) => command.includes(file));
+          return all.filter((_, index) => found[index] === true);
+        },
+        end,
+      };
+    },
+  };
+}
+
 /**
  * Load, reading, writing and resident set of each program for each window. All have the model loaded at once and are asked
  * in turn, so that a busy moment of the machine touches all; times are those of a client.
@@ -125,7 +170,7 @@ export async function compareWith(
           reading.push((first.promptTokens * 1_000) / first.ms);
           const short = await timed(() => loaded.ask(prompt, 1));
           const long = await timed(() => loaded.ask(prompt, answerTokens + 1));
-          if (long.tokens < answerTokens / 2) throw new Error(`the story ended after ${long.tokens} tokens`);
+          if (long.tokens < answerTokens / 2) throw new Error(`the answer ended after ${long.tokens} tokens`);
           writing.push(((long.tokens - short.tokens) * 1_000) / (long.ms - short.ms));
         }
       }

@@ -11,7 +11,7 @@ import { smolLm2 } from "../test/support/weights.ts";
 import { command, withCleanEnvironment } from "./support/environment.ts";
 import { median, rounded } from "./support/statistics.ts";
 import type { Bench, BenchResult } from "./bench.ts";
-import { compareWith, embeddedProgram, llamaServer } from "./embedded-beside.ts";
+import { compareWith, embeddedProgram, llamaServer, ollamaServer } from "./embedded-beside.ts";
 
 const model = "smollm2:135m";
 const tokens = 128;
@@ -31,18 +31,19 @@ const besideBar = 0.95;
 export const embedded: Bench = {
   name: "embedded",
   summary: `decode speed through the server ÷ direct (at least ${decodeBar}), and first token of a second question about a file (${reuseBar} × sooner)`,
-  options: ["llama-server", "weights", "contexts", "prompt", "rounds"],
+  options: ["llama-server", "ollama", "weights", "contexts", "prompt", "rounds"],
   help: [
     "--llama-server PATH: instead of all that, load, reading, writing and memory beside that program with its defaults and one slot:",
     `at least ${besideBar} of its speeds. *_ratio: the embedded engine's speed ÷ this program's, the median of rounds.`,
     "--weights FILE.gguf instead of SmolLM2-135M, --contexts 4096,16384: windows in tokens, --prompt N: tokens read (1000), --rounds N.",
+    "--ollama URL: a real Ollama of this machine beside them; it gets the weights as ollm-bench.",
     "resident_mb: of the process that has the model; Linux only, else 0.",
   ].join("\n"),
   run: (options) => (options["llama-server"] === undefined ? runDirect() : runBeside(options["llama-server"], options)),
 };
 
 async function runBeside(program: string, options: Readonly<Record<string, string | undefined>>): Promise<BenchResult> {
-  const { weights, contexts = "4096", prompt = "1000", rounds: given = "5" } = options;
+  const { weights, ollama, contexts = "4096", prompt = "1000", rounds: given = "5" } = options;
   const [windows, promptTokens, times] = [contexts.split(",").map(Number), Number(prompt), Number(given)];
   const file = weights === undefined ? undefined : resolve(weights);
   const named = file === undefined ? undefined : { name: basename(file, ".gguf"), file };
@@ -51,6 +52,7 @@ async function runBeside(program: string, options: Readonly<Record<string, strin
       const programs = [
         embeddedProgram(call, named?.name ?? model, at.home),
         await llamaServer(resolve(program), at.file),
+        ...(ollama === undefined ? [] : [await ollamaServer(ollama, at.file)]),
       ];
       const rows = await compareWith(programs, windows, promptTokens, times);
       const least = (key: "reads_ratio" | "writes_ratio") => Math.min(...rows.map((row) => row[key]));
@@ -58,7 +60,7 @@ async function runBeside(program: string, options: Readonly<Record<string, strin
       return {
         rows,
         verdict:
-          `reading at ${reads}, writing at ${writes} of llama-server's speed, bar ${besideBar}; ` +
+          `reading at ${reads}, writing at ${writes} of the slowest comparison, bar ${besideBar}; ` +
           `the machine's load was ${rounded(loadavg()[0] ?? 0)}`,
         passed: Math.min(reads, writes) >= besideBar,
       };

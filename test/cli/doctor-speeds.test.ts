@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { describe, expect, it, onTestFinished } from "vitest";
 import { doctor } from "../../src/cli/setup/doctor.ts";
-import { keptSpeeds, speedsFileOf } from "../../src/orchestrator/engines/llama-cpp/child/speeds.ts";
+import { keptSpeeds, speedsFileOf } from "../../src/orchestrator/engines/llama-cpp/child/threads.ts";
 import { engineVersion } from "../../src/orchestrator/engines/llama-cpp/install/platform.ts";
 import { silentIo } from "../support/silent-io.ts";
 

@@ -16,13 +16,14 @@ const estimate: MemoryEstimate = {
 
 /** An engine whose conversations overwrite each other's cache until it has two. */
 function start(memoryBytes: number, more: { readonly settings?: object } = {}, facts: Partial<Engine> = {}) {
+  let sequences = 1;
   const engine = createFakeEngine("llama-cpp", [fakeModel(model, gigabyte)], {
     kind: "llama-cpp",
     estimation: { estimate: () => Promise.resolve(estimate) },
+    cachesOf: () => sequences,
     ...facts,
   });
   const requests: GenerationRequest[] = [];
-  let sequences = 1;
   engine.answer = (request) => {
     requests.push(request);
     sequences = Math.max(sequences, request.sequences ?? 1);
@@ -167,6 +168,13 @@ describe("a second conversation's cache", () => {
       expect(begun.at(-1)?.sequences).toBe(4);
       await end();
       expect(decisions().join("; ")).toMatch(/memory is free: [\d.]+ GB granted for 4 caches/);
+    });
+    it("reserve the memory once for all of them, until they have it", async () => {
+      // Not enough for two grants of four.
+      const { begun, end, decisions } = await askAtOnce(4, roomFor(4 * 1.5 + 0.5) + gigabyte);
+      expect(begun.map(({ sequences }) => sequences)).toEqual([undefined, 4, 4, 4].slice(-begun.length));
+      await end();
+      expect(decisions().filter((steps) => steps.includes("granted for 4 caches"))).toHaveLength(1);
     });
     it("are not without memory: the requests are answered one after the other", async () => {
       const { begun, end } = await askAtOnce(3, roomFor(2));

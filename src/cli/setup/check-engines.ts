@@ -17,7 +17,7 @@ import {
 } from "../../orchestrator/engines/llama-cpp/install/platform.ts";
 import { ollamaStoreCandidates, storeLayout } from "../../orchestrator/engines/llama-cpp/store/layout.ts";
 import { type StoredModel, createStoreReader } from "../../orchestrator/engines/llama-cpp/store/reader.ts";
-import { answersTogether, keptSpeeds, speedsFileOf } from "../../orchestrator/engines/llama-cpp/child/speeds.ts";
+import { answersTogether, keptSpeeds, speedsFileOf } from "../../orchestrator/engines/llama-cpp/child/threads.ts";
 import { isOllamaInstalled, ollamaKey } from "../../orchestrator/engines/ollama/installed.ts";
 import { createKeptLearning } from "../../orchestrator/residency/kept-learning.ts";
 import { createDocumentFiles, readOnlyFiles } from "../../orchestrator/storage/document-files.ts";

@@ -35,6 +35,7 @@ const contacts: ReadonlyMap<PropertyKey, boolean> = new Map<PropertyKey, boolean
     embed: true,
     count: true,
     countPrompt: true,
+    cachesOf: false,
     answersAtOnce: false,
     pricesOf: false,
     isOptional: false,

@@ -70,6 +70,8 @@ export interface Engine {
    * share cores of this machine, and so many requests as `answersAtOnce` says.
    */
   readonly parallelAnswers?: number;
+  /** Conversations in the cache of a loaded model now. Absent: it has one, or doesn't tell. */
+  readonly cachesOf?: (model: string) => number;
   /**
    * How many answers of a model are computed at the same time, as the settings state, or as was seen or measured; the others
    * wait. Absent: all of them.
@@ -194,8 +196,6 @@ export interface ResidentModel {
   /** File-mapped bytes, which MemAvailable counts as free although they are in use; absent if not measured. */
   readonly mappedBytes?: number;
   readonly contextTokens?: number;
-  /** Conversations in its cache, if the engine tells. */
-  readonly sequences?: number;
   readonly expiresAt?: string;
   /** Measured load time, if this program loaded it. */
   readonly loadMs?: number;

@@ -15,7 +15,7 @@ import type { Slots } from "./slots.ts";
 export type MoreSequences = ReturnType<typeof createMoreSequences>;
 
 /** As many as the embedded engine writes together. */
-const maxSequences = 8;
+export const maxSequences = 8;
 /** Recomputing this many tokens is not noticeable. */
 const fewTokens = 128;
 
@@ -47,6 +47,34 @@ export function countsFor({ answered, wanted, isBesidePaused }: Crowd): readonly
   return [maxSequences, 4, 2].filter((count) => count >= answered && count < 2 * most);
 }
 
+/** Grants whose memory is reserved, by slot, until all requests that wait for it have it or have ended. */
+function createPending() {
+  const bySlot = new Map<string, { readonly count: number; waiting: number; readonly end: () => void }>();
+  return {
+    count: (slot: string) => bySlot.get(slot)?.count ?? 1,
+    /** Takes the place of a smaller one. */
+    add(slot: string, count: number, end: () => void): void {
+      bySlot.get(slot)?.end();
+      bySlot.set(slot, { count, waiting: 0, end });
+    },
+    share(slot: string, sequences: number): { readonly sequences: number; readonly release: () => void } {
+      const shared = bySlot.get(slot);
+      if (shared === undefined) return { sequences, release: () => undefined };
+      shared.waiting += 1;
+      let isReleased = false;
+      const release = () => {
+        if (isReleased) return;
+        isReleased = true;
+        shared.waiting -= 1;
+        if (shared.waiting > 0) return;
+        shared.end();
+        if (bySlot.get(slot) === shared) bySlot.delete(slot);
+      };
+      return { sequences, release };
+    },
+  };
+}
+
 export function createMoreSequences(parts: {
   readonly plans: Plans;
   readonly slots: Slots;
@@ -55,8 +83,12 @@ export function createMoreSequences(parts: {
   readonly emit: Emit;
 }) {
   const { plans, slots, quickEstimate, emit } = parts;
-  /** Slots in which a cache was overwritten, with the steps of the grant once there is one. */
-  const wanted = new Map<string, { readonly steps: readonly string[] } | undefined>();
+  /** Slots in which a cache was overwritten, with the steps of the grant once there is one, and what there was before. */
+  const wanted = new Map<string, { readonly steps: readonly string[]; readonly before: number } | undefined>();
+  const pending = createPending();
+  /** Those that there are, or will be. */
+  const cachesOf = ({ engine, model }: LocatedModel, slot: string) =>
+    Math.max(engine.cachesOf?.(model.name) ?? 1, pending.count(slot));
 
   /**
    * The most of these numbers of caches for which there is room, and the bytes of those that there are not yet: all of them
@@ -100,7 +132,7 @@ export function createMoreSequences(parts: {
       beside: number,
       arePaused: boolean,
     ): Promise<boolean> {
-      const { sequences } = slots.at(located);
+      const sequences = cachesOf(located, slots.at(located).key);
       if (sequences > beside) return true;
       const counts = countsFor({ answered: beside + 1, wanted: beside + 1, isBesidePaused: arePaused });
       return (await room(located, contextTokens, counts, arePaused ? sequences : 0)) !== undefined;
@@ -112,16 +144,17 @@ export function createMoreSequences(parts: {
       crowd = alone,
     ): Promise<{ readonly sequences: number; readonly release: () => void } | undefined> {
       const { engine, model } = located;
-      const { key: slot, sequences } = slots.at(located);
+      const { key: slot } = slots.at(located);
       const { answered, isBesidePaused } = crowd;
       const isCrowd = crowd.wanted > 1;
-      const present = answered > sequences ? undefined : { sequences, release: () => undefined };
-      if (isCrowd ? present !== undefined && sequences >= crowd.wanted : !wanted.has(slot))
-        return isCrowd ? present : undefined;
+      if (!isCrowd && !wanted.has(slot)) return undefined;
+      const sequences = cachesOf(located, slot);
+      const present = () => (isCrowd && answered <= sequences ? pending.share(slot, sequences) : undefined);
+      if (isCrowd && answered <= sequences && sequences >= crowd.wanted) return present();
       const counts = isCrowd ? countsFor(crowd).filter((count) => count > sequences) : [2];
       const kept = answered === 1 || isBesidePaused ? sequences : 0;
       const granted = await room(located, contextTokens, counts, kept, isCrowd ? isFreeFor : isPlentyFor);
-      if (granted === undefined) return isCrowd ? present : undefined;
+      if (granted === undefined) return present();
       const { count, bytes, memory } = granted;
       const what = `${formatBytes(bytes)} granted for ${count === 2 ? "a second cache" : `${count} caches`}`;
       const steps = isBesidePaused
@@ -132,10 +165,11 @@ export function createMoreSequences(parts: {
         : isCrowd
           ? [`${crowd.wanted} requests want the model at the same time`, `memory is free: ${what}`]
           : ["the cache of a conversation was overwritten by another conversation", `memory is plentiful: ${what}`];
-      wanted.set(slot, { steps });
+      wanted.set(slot, { steps, before: engine.cachesOf?.(model.name) ?? 1 });
       slots.changes += 1;
-      const release = plans.reservations(engine.memoryDomain).reserve(modelId(engine.id, model.name), memory);
-      return { sequences: count, release };
+      const end = plans.reservations(engine.memoryDomain).reserve(modelId(engine.id, model.name), memory);
+      pending.add(slot, count, end);
+      return pending.share(slot, count);
     },
     /** Records what an answer reports about the cache. */
     answered(
@@ -143,12 +177,9 @@ export function createMoreSequences(parts: {
       { recomputedTokens = 0, sequences = 1 }: Pick<Generation, "recomputedTokens" | "sequences">,
     ) {
       const { engine, model } = located;
-      const found = slots.at(located);
-      const { key: slot } = found;
-      const before = found.sequences;
-      found.sequences = sequences;
+      const { key: slot } = slots.at(located);
       const granted = wanted.get(slot);
-      if (granted !== undefined && sequences > before) {
+      if (granted !== undefined && sequences > granted.before) {
         emit({
           kind: "decision taken",
           decision: { kind: "load", model: model.name, engine: engine.id, steps: granted.steps },

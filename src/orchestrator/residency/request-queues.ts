@@ -12,7 +12,7 @@ import type { Timers } from "../util/timers.ts";
 import type { Emit } from "../api/events.ts";
 import type { EvictionPolicies } from "./eviction-policies.ts";
 import type { Loader } from "./loader.ts";
-import type { MoreSequences } from "./more-sequences.ts";
+import { type MoreSequences, maxSequences } from "./more-sequences.ts";
 import type { Plans } from "./plans.ts";
 import {
   backgroundPriority,
@@ -46,6 +46,7 @@ export function maxParallelOf(
 ): number {
   if (engine.parallelAnswers === undefined && engine.answersAtOnce === undefined) return 1;
   const { maxParallel } = overridesOf(models, model.name);
+  if (engine.cachesOf !== undefined && maxParallel !== undefined) return Math.min(maxParallel, maxSequences);
   return maxParallel ?? usual ?? engine.parallelAnswers ?? engine.answersAtOnce?.(model.name) ?? 1;
 }
 

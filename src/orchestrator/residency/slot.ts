@@ -96,8 +96,6 @@ export class ModelSlot {
   stuck: string | undefined;
   /** When our last renewal of its keep-alive was sent; also of models of other programs. */
   renewedAtMs = 0;
-  /** Number of conversations in its cache, as an answer or its engine reported. */
-  sequences = 1;
   readonly #world: SlotWorld;
   #state: SlotState = "absent";
   #endReservation: (() => void) | undefined;
@@ -330,7 +328,6 @@ export class ModelSlot {
   observe(resident: ResidentModel): void {
     this.found();
     this.#listedAs = resident.name;
-    this.sequences = resident.sequences ?? this.sequences;
     const owner = this.#owner;
     if (owner === undefined || this.isBusy || this.engine.isPrivate === true) return;
     if (!sameModel(owner.load.name, resident.name)) return;
@@ -388,8 +385,7 @@ export class ModelSlot {
   #enter(state: SlotState): void {
     if (!next[this.#state].includes(state)) throw this.#illegal(state);
     if (state !== "stuck") this.stuck = undefined;
-    if (state === "absent" || state === "loading")
-      [this.#freeAfterLoad, this.#listedAs, this.sequences] = [undefined, undefined, 1];
+    if (state === "absent" || state === "loading") [this.#freeAfterLoad, this.#listedAs] = [undefined, undefined];
     this.#state = state;
     this.#world.touched();
   }

@@ -15,6 +15,8 @@ interface ChildOptions {
   readonly threads: number;
   /** Default: what the binaries are for. */
   readonly computes?: "auto" | "cpu" | "cuda" | "vulkan";
+  /** Called when `capacity` has changed. */
+  readonly changed?: () => void;
   /** Milliseconds until llama.cpp is ready; default a minute. */
   readonly readyLimitMs?: number | undefined;
 }
@@ -86,8 +88,6 @@ export async function openChild(options: ChildOptions, onStart: (pid: number) =>
   for (const stream of [child.stdout, child.stderr])
     stream?.setEncoding("utf8").on("data", (text: string) => log.add(text));
   if (child.pid !== undefined) onStart(child.pid);
-
-  const { readyLimitMs = defaultReadyLimitMs } = options;
   const killIn = killer(child);
   const pending = new Map<number, Pending>();
   let [lastId, lastReplyAt, wasStopped] = [0, 0, false];
@@ -130,9 +130,11 @@ export async function openChild(options: ChildOptions, onStart: (pid: number) =>
       else if (reply.type === "saving") killIn(saveLimitMs);
       else if (reply.type === "broken") reject(new ChildFailure("failed", reply.message));
       else deliver(pending, reply);
+      if (reply.type === "capacity") options.changed?.();
     });
   });
-  await withinLimit(ready, readyLimitMs, `the engine did not start within ${readyLimitMs / 1_000} s`, signal, stop);
+  const limitMs = options.readyLimitMs ?? defaultReadyLimitMs;
+  await withinLimit(ready, limitMs, `the engine did not start within ${limitMs / 1_000} s`, signal, stop);
 
   return {
     pid: child.pid ?? 0,

@@ -99,6 +99,11 @@ export class ComputeGate {
     });
   }
 
+  /** A process has room for more, or less. */
+  wake(): void {
+    this.#schedule();
+  }
+
   #schedule(): void {
     const entries = [...this.#entries];
     const active = entries.filter(({ state }) => state === "running" || state === "pausing");

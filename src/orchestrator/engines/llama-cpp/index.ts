@@ -80,7 +80,7 @@ export function createLlamaCppEngine(options: LlamaCppOptions): Engine {
   const gate = options.shared?.gate ?? new ComputeGate(steady);
   const { backend = "cpu" } = options;
   const cards = createCards({ backend, now: steady, log });
-  const processes = new Processes(options, cards);
+  const processes = new Processes(options, cards, () => gate.wake());
   const open = (signal: AbortSignal, usesCards = false) => processes.open(signal, usesCards);
   const estimator = createEstimator({ open, mayUseCards: cards.isUsable, now: steady, log });
   const models = new Models({
@@ -118,6 +118,7 @@ export function createLlamaCppEngine(options: LlamaCppOptions): Engine {
       ? { processor: process.platform === "darwin" && process.arch === "arm64" ? ("GPU" as const) : ("CPU" as const) }
       : { usesCards: true as const }),
     pausesAnswers: true,
+    cachesOf: (model) => models.findNamed(model)?.session.capacity().sequences ?? 1,
     answersAtOnce: (model) => models.findNamed(model)?.session.capacity().together ?? 1,
     trust: "local",
     memoryDomain: "local",
@@ -165,9 +166,12 @@ class Processes {
   readonly #children: ChildrenList;
   readonly #sessions = new Set<ChildSession>();
   readonly #closing = new AbortController();
+  readonly #changed: () => void;
   #reaped: Promise<number> | undefined;
 
-  constructor(options: LlamaCppOptions, cards: ReturnType<typeof createCards>) {
+  /** `changed`: a process may answer more or fewer requests at the same time. */
+  constructor(options: LlamaCppOptions, cards: ReturnType<typeof createCards>, changed: () => void) {
+    this.#changed = changed;
     this.#options = options;
     this.#cards = cards;
     this.#children = options.shared?.children ?? createChildrenList(options.runFolder, options.log);
@@ -179,7 +183,7 @@ class Processes {
     const { backend, failureOf, driverFailed } = this.#cards;
     const known = usesCards ? failureOf() : undefined;
     if (known !== undefined) throw new CardFailed(known);
-    const computes = usesCards ? backend : backend === "cpu" ? "auto" : "cpu";
+    const computes = usesCards ? backend : backend === "cpu" ? ("auto" as const) : ("cpu" as const);
     const readyLimitMs = usesCards ? cardLimitMs : undefined;
     const modulePath = await installation.modulePath();
     if (modulePath === undefined) throw notInstalled(installation.downloadBytes);
@@ -195,7 +199,7 @@ class Processes {
     const forget = () => this.#children.remove(startedPid).catch(noteFailure);
     try {
       const untilClosed = AbortSignal.any([signal, this.#closing.signal]);
-      const given = { entry, nodeExecutable, modulePath, threads, computes, readyLimitMs } as const;
+      const given = { entry, nodeExecutable, modulePath, threads, computes, readyLimitMs, changed: this.#changed };
       const session = await openChild(given, started, untilClosed);
       this.#sessions.add(session);
       void session.ended.then(() => {

@@ -335,7 +335,6 @@ export class Models {
       ...size,
       vramBytes,
       contextTokens: entry.contextTokens,
-      sequences,
       loadMs: entry.loadMs,
       ...(entry.lastPrompt && { lastPrompt: entry.lastPrompt }),
       ...(entry.expiresAtMs === undefined ? {} : { expiresAt: this.#isoOf(entry.expiresAtMs) }),

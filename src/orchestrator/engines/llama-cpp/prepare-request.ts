@@ -6,7 +6,7 @@ import type { LoadRules } from "../engine.ts";
 import type { GenerationRequest } from "../generation.ts";
 import type { GgufHeader } from "../gguf/header.ts";
 import type { ChildSampling, GenerateRequest, LoadRequest } from "./child/protocol.ts";
-import { keyOf, speedsFileOf } from "./child/speeds.ts";
+import { keyOf, speedsFileOf } from "./child/threads.ts";
 import { type Backend, engineVersion } from "./install/platform.ts";
 import type { StoredModel } from "./store/reader.ts";
 import { defined } from "../../util/defined.ts";

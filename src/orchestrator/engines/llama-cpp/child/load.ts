@@ -5,8 +5,7 @@ import { ChildFailure, throwIfAborted } from "./failure.ts";
 import { createGenerator, createPrefill } from "./generate.ts";
 import { PromptFiles } from "./prompt-files.ts";
 import type { OpenContext, Pause } from "./sequences.ts";
-import { keptSpeeds } from "./speeds.ts";
-import { createDecodeThreads, createThreadContest, measureThreads } from "./threads.ts";
+import { createDecodeThreads, createThreadContest, keptSpeeds, measureThreads } from "./threads.ts";
 import { Turns } from "./turns.ts";
 import type {
   EmbeddingContext,

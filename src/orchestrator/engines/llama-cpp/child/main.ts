@@ -178,23 +178,28 @@ function collectLater(): void {
   clearTimeout(collection);
   const isIdle = () => running.size === 0;
   const collect = async () => {
+    const own = collection;
     await model?.save(isIdle);
-    if (!isIdle()) return;
+    if (!isIdle() || collection !== own) return;
     collectGarbage();
     if (model?.capacity !== undefined && model.capacity.sequences > 1)
       collection = setTimeout(() => void shrink(), shrinkMs);
   };
   const shrink = async () => {
-    await model?.shrink?.(isIdle);
+    shrinking = model?.shrink?.(isIdle);
+    await shrinking;
     collectGarbage();
   };
   collection = setTimeout(() => void collect(), 1_000);
 }
 
+let shrinking: Promise<void> | undefined;
+
 /** A request that still runs is not waited for. */
 async function leave(): Promise<never> {
   if (running.size === 0 && model !== undefined) {
     send({ type: "saving" });
+    await shrinking;
     await model.save(() => true);
   }
   process.exit(0);

@@ -1,4 +1,5 @@
 import { once } from "node:events";
+import { closeSync, openSync, readdirSync } from "node:fs";
 import { mkdir, open, readdir, rename, rm, stat, statfs, utimes } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { crc32 } from "node:zlib";
@@ -7,22 +8,20 @@ import { throwIfAborted } from "./failure.ts";
 import type { ContextSequence, Token } from "./node-llama-cpp.ts";
 import type { GenerateRequest } from "./protocol.ts";
 import type { Pause } from "./sequences.ts";
+import { bytesOf, commonLength, copyFor } from "./state-file.ts";
 
 /** What reading takes longer than writing by this factor is written: a conversation may not continue. */
 const worth = 5;
 /** What takes less to read is read. */
 const leastMs = 50;
 /** Until a write was measured, a request waits for one only if reading a token takes longer. */
-const slowReadMs = 5;
+const slowReadMs = 1;
 /** Default limit of all files: a share of the disk that is free without them, and never more than this. */
 const [freeShare, mostBytes] = [0.1, 16 * 1024 ** 3];
 /** What a token takes until it was measured: more than those of models of 70 billion parameters. */
 const mostTokenBytes = 512 * 1024;
 /** A file that is being written grows. */
 const abandonedMs = 60_000;
-const chunkBytes = 1024 ** 2;
-/** `ggsq`; version and number of tokens follow, then the tokens. */
-const [magic, headerBytes] = [0x67_67_73_71, 12];
 
 /** A file's name says how many tokens it holds, what reading them took, and the checksum of its bytes. */
 const namePattern = /^(\d{1,9})-(\d{1,9})-([\da-f]{8})\.state$/;
@@ -56,8 +55,10 @@ export class PromptFiles {
   readonly #seed: number;
   /** Sequences with tokens that may be written, and the limit of their last request. */
   readonly #unsaved = new Map<ContextSequence, number | undefined>();
-  /** Those whose last prompt may be on disk. */
-  readonly #mayWrite = new WeakSet<ContextSequence>();
+  /** Those whose last prompt may be on disk, with its limit. */
+  readonly #limits = new WeakMap<ContextSequence, number | undefined>();
+  /** Bytes of what is on its way to another context. */
+  #parkedBytes = 0;
   #saving: Promise<void> = Promise.resolve();
   /** The one that is being written: its tokens may not change. */
   #written: ContextSequence | undefined;
@@ -103,10 +104,14 @@ export class PromptFiles {
 
   /** After a request whose tokens the sequence holds. */
   ended(sequence: ContextSequence, { promptCacheBytes }: Pick<GenerateRequest, "promptCacheBytes">): void {
-    if (promptCacheBytes === 0) this.#mayWrite.delete(sequence);
-    else this.#mayWrite.add(sequence);
-    // The state of a sequence with a sliding window or a recurrent state can't be cut to a prefix.
-    if (promptCacheBytes !== 0 && !sequence.needsCheckpoints) this.#unsaved.set(sequence, promptCacheBytes);
+    if (promptCacheBytes === 0) this.#limits.delete(sequence);
+    else this.#limits.set(sequence, promptCacheBytes);
+    if (this.mayWrite(sequence)) this.#unsaved.set(sequence, promptCacheBytes);
+  }
+
+  /** The state of a sequence with a sliding window or a recurrent state can't be cut to a prefix. */
+  mayWrite(sequence: ContextSequence): boolean {
+    return this.#limits.has(sequence) && !sequence.needsCheckpoints;
   }
 
   /**
@@ -118,22 +123,31 @@ export class PromptFiles {
     await this.#saving;
     const [isUnsaved, maxBytes, tokens] = [
       this.#unsaved.has(sequence),
-      this.#unsaved.get(sequence),
+      this.#limits.get(sequence),
       sequence.contextTokens,
     ];
+    if (tokens.length < minTokens || !this.mayWrite(sequence)) {
+      // It may be worth a file all the same.
+      await this.#save(sequence, 0);
+      return undefined;
+    }
     this.#unsaved.delete(sequence);
-    if (tokens.length < minTokens || sequence.needsCheckpoints || !this.#mayWrite.has(sequence)) return undefined;
     const part = this.#nextPart();
-    const forget = () => rm(part, { force: true }).catch(() => undefined);
+    let bytes = 0;
+    const forget = async () => {
+      this.#parkedBytes -= bytes;
+      await rm(part, { force: true }).catch(() => undefined);
+    };
     try {
       await mkdir(this.#folder, { recursive: true, mode: 0o700 });
       const limit = await makeRoom(dirname(this.#folder), maxBytes, 0);
-      if ((this.#bytes || mostTokenBytes) * tokens.length > limit) return undefined;
+      if (this.#parkedBytes + (this.#bytes || mostTokenBytes) * tokens.length > limit) return undefined;
       await (await open(part, "wx", 0o600)).close();
       const { fileSize } = await sequence.saveStateToFile(part);
       const { size } = await stat(part);
       if (size !== fileSize) throw new Error(`${size} of ${fileSize} bytes were written`);
-      this.#bytes = size / tokens.length;
+      [this.#bytes, bytes] = [size / tokens.length, size];
+      this.#parkedBytes += bytes;
     } catch (error) {
       warn("was not kept", error);
       await forget();
@@ -144,7 +158,7 @@ export class PromptFiles {
         if (to !== undefined) await this.#load(to, part, tokens.length);
         const isWhole = to?.compareContextTokens(tokens).firstDifferentIndex === tokens.length;
         if (to === undefined || !isWhole || to.nextTokenIndex !== tokens.length) throw new Error("its tokens are lost");
-        this.#mayWrite.add(to);
+        this.#limits.set(to, maxBytes);
         if (isUnsaved) this.#unsaved.set(to, maxBytes);
       } catch (error) {
         warn("was not restored", error);
@@ -188,7 +202,7 @@ export class PromptFiles {
     const isWorth = (known: number) =>
       (tokens.length - known) * this.#readMs > Math.max(leastMs, worth * this.#writeMs * tokens.length);
     if (!isWorth(keptTokens)) return;
-    const files = await this.#list(tokens);
+    const files = this.#list(tokens);
     if (!isWorth(Math.max(keptTokens, ...files.map(({ commonTokens }) => commonTokens)))) return;
     await mkdir(this.#folder, { recursive: true, mode: 0o700 });
     const limit = await makeRoom(dirname(this.#folder), maxBytes, this.#bytes * tokens.length);
@@ -201,7 +215,7 @@ export class PromptFiles {
     const { checksum, bytes } = await this.#checksum(part, () => undefined);
     if (bytes !== fileSize) throw new Error(`${bytes} of ${fileSize} bytes were written`);
     measure();
-    if ((await commonLength(part, tokens.length, tokens)) < tokens.length) throw new Error("its tokens have changed");
+    if (commonLength(part, tokens.length, tokens) < tokens.length) throw new Error("its tokens have changed");
     this.#bytes = bytes / tokens.length;
     const readMs = Math.round(this.#readMs * tokens.length);
     if (bytes > limit) throw new Error(`it takes ${bytes} bytes of ${limit}`);
@@ -216,7 +230,7 @@ export class PromptFiles {
     const { pause, signal, promptCacheBytes, contextTokens, progressed } = use;
     if (promptCacheBytes === 0 || sequence.needsCheckpoints) return 0;
     if (this.#readMs > 0 && (prompt.length - held) * this.#readMs < leastMs) return 0;
-    for (const { path, tokens, readMs, checksum, commonTokens } of await this.#list(prompt)) {
+    for (const { path, tokens, readMs, checksum, commonTokens } of this.#list(prompt)) {
       const gainMs = (commonTokens - held) * (this.#readMs === 0 ? readMs / tokens : this.#readMs);
       if (gainMs < Math.max(leastMs, 2 * this.#restoreMs * tokens) || tokens >= contextTokens) continue;
       const startedAt = performance.now() - pause.pausedMs;
@@ -250,13 +264,21 @@ export class PromptFiles {
   }
 
   /** Those of this model that share a prefix with a prompt, the longest one first. */
-  async #list(prompt: readonly number[]): Promise<readonly PromptFile[]> {
+  #list(prompt: readonly number[]): readonly PromptFile[] {
     const files: PromptFile[] = [];
-    for (const name of await readdir(this.#folder).catch(() => [])) {
+    // Another process may delete them meanwhile.
+    const orNothing = <Result>(read: () => Result, nothing: Result): Result => {
+      try {
+        return read();
+      } catch {
+        return nothing;
+      }
+    };
+    for (const name of orNothing(() => readdirSync(this.#folder), [])) {
       const [, tokens, readMs, checksum = ""] = namePattern.exec(name) ?? [];
       if (tokens === undefined) continue;
       const path = join(this.#folder, name);
-      const commonTokens = await commonLength(path, Number(tokens), prompt).catch(() => 0);
+      const commonTokens = orNothing(() => commonLength(path, Number(tokens), prompt), 0);
       if (commonTokens === 0) continue;
       const numbers = { tokens: Number(tokens), readMs: Number(readMs), checksum: Number.parseInt(checksum, 16) };
       files.push({ path, ...numbers, commonTokens });
@@ -281,77 +303,18 @@ export class PromptFiles {
   }
 
   async #checksum(path: string, passed: () => unknown) {
-    const handle = await open(path);
+    const file = openSync(path, "r");
     try {
       let [checksum, bytes] = [this.#seed, 0];
-      for (const buffer = Buffer.allocUnsafe(chunkBytes); ;) {
-        const { bytesRead } = await handle.read(buffer);
-        if (bytesRead === 0) return { checksum, bytes };
-        checksum = crc32(buffer.subarray(0, bytesRead), checksum);
-        bytes += bytesRead;
+      for await (const chunk of bytesOf(file)) {
+        checksum = crc32(chunk, checksum);
+        bytes += chunk.length;
         await passed();
       }
+      return { checksum, bytes };
     } finally {
-      await handle.close();
+      closeSync(file);
     }
-  }
-}
-
-/**
- * Copies a file for a context with so many sequences. After the tokens it has their number, and for each of them the number of its
- * cells, which is 0 but for the one that was written, and its cells. False: the file is of such a context.
- */
-async function copyFor(sequences: number, path: string, copy: string, tokens: number): Promise<boolean> {
-  const from = await open(path);
-  try {
-    const numbersAt = headerBytes + tokens * 4;
-    const numberAt = async (position: number) => {
-      const { buffer, bytesRead } = await from.read(Buffer.alloc(4), 0, 4, position);
-      if (bytesRead < 4) throw new Error(`${path} is too short`);
-      return buffer.readUInt32LE();
-    };
-    const written = await numberAt(numbersAt);
-    if (written === sequences) return false;
-    let before = 0;
-    while (before < written && (await numberAt(numbersAt + 4 + before * 4)) === 0) before += 1;
-    const [begin, end] = [numbersAt + 4 + before * 4, (await from.stat()).size - (written - 1 - before) * 4];
-    const to = await open(copy, "wx", 0o600);
-    try {
-      const pass = async (start: number, until: number) => {
-        const buffer = Buffer.allocUnsafe(chunkBytes);
-        for (let position = start; position < until;) {
-          const { bytesRead } = await from.read(buffer, 0, Math.min(chunkBytes, until - position), position);
-          if (bytesRead === 0) throw new Error(`${path} is too short`);
-          await to.writeFile(buffer.subarray(0, bytesRead));
-          position += bytesRead;
-        }
-      };
-      await pass(0, numbersAt);
-      await to.writeFile(Buffer.from(Uint32Array.of(sequences).buffer));
-      await pass(begin, end);
-      await to.writeFile(Buffer.alloc((sequences - 1) * 4));
-    } finally {
-      await to.close();
-    }
-    return true;
-  } finally {
-    await from.close();
-  }
-}
-
-/** Length of the prefix that the tokens of a file share with a prompt; 0 if it is no such file. */
-async function commonLength(path: string, tokens: number, prompt: readonly number[]): Promise<number> {
-  const handle = await open(path);
-  try {
-    const most = Math.min(tokens, prompt.length);
-    const head = Buffer.alloc(headerBytes + most * 4);
-    const { bytesRead } = await handle.read(head, 0, head.length, 0);
-    if (bytesRead < head.length || head.readUInt32LE(0) !== magic || head.readUInt32LE(8) !== tokens) return 0;
-    let length = 0;
-    while (length < most && head.readInt32LE(headerBytes + length * 4) === prompt[length]) length += 1;
-    return length;
-  } finally {
-    await handle.close();
   }
 }
 

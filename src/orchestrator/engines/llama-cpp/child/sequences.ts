@@ -15,6 +15,8 @@ export interface SequenceParts {
   readonly changed: () => void;
   readonly turns: Turns;
   readonly files: {
+    /** Whether what the sequence holds may be written. */
+    mayWrite(sequence: ContextSequence): boolean;
     /** Returns how to move what a sequence holds into an empty one; undefined: it is lost. */
     park(sequence: ContextSequence, minTokens: number): Promise<((to?: ContextSequence) => Promise<void>) | undefined>;
   };
@@ -64,7 +66,7 @@ export class Conversations {
     return this.#change(async () => {
       throwIfAborted(signal);
       const isSplit = this.#sequences.some(({ context }) => context !== this.#sequences[0]?.context);
-      if (sequences > this.count || (isSplit && this.#inUse().length === 0))
+      if (sequences > this.count || (isSplit && this.#inUse().length === 0 && this.#canMove()))
         await this.#tryToChange(Math.max(sequences, this.count), signal);
       const free = this.#sequences.filter((each) => each.pause === undefined);
       const states = free.map(({ sequence, lastUse }) => ({
@@ -82,10 +84,10 @@ export class Conversations {
     });
   }
 
-  /** Keeps one conversation alone, the last one, unless a request came meanwhile. */
+  /** Keeps one conversation alone, the last one, if it can be moved, unless a request came meanwhile. */
   shrink(isIdle: () => boolean): Promise<void> {
     return this.#change(async () => {
-      if (isIdle() && this.count > 1) await this.#tryToChange(1, new AbortController().signal);
+      if (isIdle() && this.count > 1 && this.#canMove()) await this.#tryToChange(1, new AbortController().signal);
     });
   }
 
@@ -106,10 +108,19 @@ export class Conversations {
   #release(entry: Kept): void {
     if (entry.pause !== undefined) this.#parts.turns.leave(entry.pause);
     entry.pause = undefined;
+    this.#uses += 1;
+    entry.lastUse = this.#uses;
     if (!this.#leaving.includes(entry)) return;
     this.#change(() => this.#moveOver(entry)).catch(
       (error: unknown) => void process.stderr.write(`[warn] a conversation is lost: ${messageOf(error)}\n`),
     );
+  }
+
+  /** Whether the last conversation can be written, else it would be lost. */
+  #canMove(): boolean {
+    const [last] = this.#byUse();
+    if (last === undefined || last.sequence.nextTokenIndex < minReusableTokens) return true;
+    return this.#parts.files.mayWrite(last.sequence);
   }
 
   #inUse = () => [...this.#sequences, ...this.#leaving].flatMap(({ pause }) => pause ?? []);
@@ -118,7 +129,7 @@ export class Conversations {
   async #tryToChange(count: number, signal: AbortSignal): Promise<void> {
     const [before, inUse] = [this.count, this.#inUse()];
     try {
-      if (inUse.length === 0) await this.#replace(count, signal);
+      if (inUse.length === 0 && this.#canMove()) await this.#replace(count, signal);
       else if (inUse.every(({ isAsked }) => isAsked)) await this.#add(count - before, signal);
       else await this.#handOver(count, signal);
     } catch (error) {
@@ -171,11 +182,15 @@ export class Conversations {
   async #moveOver(entry: Kept): Promise<void> {
     const { files } = this.#parts;
     if (!this.#leaving.includes(entry)) return;
-    const empty = this.#sequences.find(({ pause, sequence }) => pause === undefined && sequence.nextTokenIndex === 0);
-    const parked = await files.park(entry.sequence, empty === undefined ? Number.POSITIVE_INFINITY : minReusableTokens);
-    if (empty !== undefined) {
-      await parked?.(empty.sequence);
-      empty.lastUse = entry.lastUse;
+    const free = this.#sequences.filter(({ pause }) => pause === undefined);
+    const unused = free.toSorted((one, other) => one.lastUse - other.lastUse)[0];
+    const to = free.find(({ sequence }) => sequence.nextTokenIndex === 0) ?? unused;
+    const isNewer = to !== undefined && (to.lastUse < entry.lastUse || to.sequence.nextTokenIndex === 0);
+    const parked = await files.park(entry.sequence, isNewer ? minReusableTokens : Number.POSITIVE_INFINITY);
+    if (isNewer && parked !== undefined) {
+      await to.sequence.adaptStateToTokens([], false);
+      await parked(to.sequence);
+      to.lastUse = entry.lastUse;
     }
     this.#leaving = this.#leaving.filter((each) => each !== entry);
     if (this.#leaving.every(({ context }) => context !== entry.context)) await entry.context.dispose();

@@ -48,10 +48,10 @@ export function createPieceSize(batchTokens: number) {
     get tokens() {
       return size;
     },
-    /** So many tokens took so many milliseconds, and should have taken `aimMs`. */
-    measured(tokens: number, ms: number, aimMs: number) {
+    /** So many tokens took so many milliseconds, and should have taken `aimMs`. `most`: there was no room for more. */
+    measured(tokens: number, ms: number, aimMs: number, most = size) {
       // The last piece of a prompt says little.
-      if (tokens < size) return;
+      if (tokens < Math.min(size, most)) return;
       const factor = Math.min(2, Math.max(0.5, aimMs / Math.max(ms, 0.01)));
       size = Math.min(batchTokens, Math.max(1, Math.round(size * factor)));
     },
@@ -80,7 +80,8 @@ export class Turns {
   readonly #answers = new Set<WritingAnswer>();
   #tokens: TokenTurn[] = [];
   #pieces: PieceTurn[] = [];
-  #lastContext: unknown;
+  /** Contexts that had a batch since there was nothing to compute, the last one last. */
+  #served: readonly unknown[] = [];
   #batchesRead = 0;
   #stepMs = 0;
   #isRunning = false;
@@ -143,15 +144,16 @@ export class Turns {
       if (this.#answers.size + this.#pieces.length > 1) await nextTurn();
       await this.#batch(this.#nextContext());
     }
-    [this.#isRunning, this.#lastContext] = [false, undefined];
+    [this.#isRunning, this.#served] = [false, []];
   }
 
   /** Those of two contexts can't be one batch, so they take turns. */
   #nextContext(): unknown {
-    const waiting = [...this.#tokens, ...this.#pieces];
-    const other = waiting.find(({ context }) => context !== this.#lastContext);
-    this.#lastContext = (other ?? waiting[0])?.context;
-    return this.#lastContext;
+    const waiting = [...this.#tokens, ...this.#pieces].map(({ context }) => context);
+    const served = this.#served.filter((each) => waiting.includes(each));
+    const next = waiting.find((each) => !served.includes(each)) ?? served[0];
+    this.#served = [...served.filter((each) => each !== next), next];
+    return next;
   }
 
   async #batch(context: unknown): Promise<void> {
@@ -177,7 +179,8 @@ export class Turns {
     if (read === 0) return;
     if (read >= measuredTokens) contest.measured(threads, read / Math.max(ms, 0.01));
     // At least half of the time is for prompts.
-    if (this.#answers.size > 0) this.#pieceSize.measured(read, ms, Math.max(gapMs, 2 * this.#stepMs));
+    const aimMs = Math.max(gapMs, 2 * this.#stepMs);
+    if (this.#answers.size > 0) this.#pieceSize.measured(read, ms, aimMs, this.#reading.batchTokens - step.length);
   }
 
   /** Whole batches while no answer is written. */

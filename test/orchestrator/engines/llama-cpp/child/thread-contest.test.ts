@@ -5,9 +5,8 @@ import { describe, expect, it, onTestFinished } from "vitest";
 import {
   createDecodeThreads,
   createThreadContest,
+  keptSpeeds,
 } from "../../../../../src/orchestrator/engines/llama-cpp/child/threads.ts";
-
-import { keptSpeeds } from "../../../../../src/orchestrator/engines/llama-cpp/child/speeds.ts";
 
 type ThreadContest = ReturnType<typeof createThreadContest>;
 

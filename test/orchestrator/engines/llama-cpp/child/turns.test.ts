@@ -1,6 +1,8 @@
 import { describe, expect, it } from "vitest";
-import { createThreadContest } from "../../../../../src/orchestrator/engines/llama-cpp/child/threads.ts";
-import { answersTogether } from "../../../../../src/orchestrator/engines/llama-cpp/child/speeds.ts";
+import {
+  answersTogether,
+  createThreadContest,
+} from "../../../../../src/orchestrator/engines/llama-cpp/child/threads.ts";
 import { createPieceSize, inOrder, Turns } from "../../../../../src/orchestrator/engines/llama-cpp/child/turns.ts";
 
 const minutes = 60_000;
@@ -39,6 +41,12 @@ describe("the size of a piece of a prompt beside answers", () => {
     expect(size.tokens).toBe(128);
     for (let round = 0; round < 20; round += 1) size.measured(size.tokens, 10_000, 160);
     expect(size.tokens).toBe(1);
+  });
+  it("shrinks, too, where the tokens of answers leave no room for all of it", () => {
+    const size = createPieceSize(128);
+    for (let round = 0; round < 20; round += 1) size.measured(size.tokens, 1, 160);
+    size.measured(120, 1_000, 160, 120);
+    expect(size.tokens).toBe(64);
   });
 });
 
@@ -125,6 +133,11 @@ describe("turns", () => {
     const [one, other] = [{}, {}];
     await Promise.all([write("a", 3, one), write("b", 3, other), read("P", 20, other)]);
     for (const step of steps) expect(step.includes("a") && (step.includes("b") || step.includes("P"))).toBe(false);
+  });
+  it("read a prompt of one context although answers of two others are written", async () => {
+    const { steps, write, read } = recorder();
+    await Promise.all([write("a", 30, {}), write("b", 30, {}), read("P", 20, {})]);
+    expect(steps.findIndex((step) => step.includes("P"))).toBeLessThan(10);
   });
   it("of a failure tell its own request alone", async () => {
     const { turns, write } = recorder();
