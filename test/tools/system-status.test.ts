@@ -18,7 +18,7 @@ describe("system_status", () => {
       queue: smollm2:135m: 1 running, 2 waiting
       running: pull qwen3:4b: downloading
       ollama: ok, 1 model
-      ollama: connections: 2 of 10, 1 for answers; 92 % of 40 requests reused one
+      ollama: connections: 2 of 10, 1 for answers; 92 % of 40 requests reused a connection
       llama-cpp: not installed, 0 models; not installed yet
       privacy: local only; 0 prompts left this machine since the daemon started
       dashboard: \`ollm dashboard\`

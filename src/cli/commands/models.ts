@@ -118,7 +118,10 @@ export function listModels(
 /** Models as a table; without any, how to get one. */
 export function renderModels(list: ModelListing, query: string | undefined, isVerbose: boolean, io: CommandIo): string {
   const { models, total } = list;
-  if (models.length === 0) return query === undefined ? noModels(list, io) : `No model matches "${oneLine(query)}".\n`;
+  if (models.length === 0)
+    return query === undefined
+      ? noModels(list, io)
+      : `No model matches "${oneLine(query)}". All models: ollm models; another one: ollm pull NAME\n`;
   const table = renderTable(models, isVerbose ? [...columns, ...details] : columns, io);
   const more = total - models.length;
   return more > 0 ? `${table}${styled(`${more} more: ollm models --all`, "dim", io)}\n` : table;

@@ -21,7 +21,7 @@ const fewTokens = 128;
 
 type Crowd = NonNullable<Permit["crowd"]>;
 
-const alone: Crowd = { answered: 1, wanted: 1, isBesidePaused: false };
+const single: Crowd = { answered: 1, wanted: 1, isBesidePaused: false };
 
 /** What the answer to a request shares its model with when it begins. */
 export function crowdOf(
@@ -141,7 +141,7 @@ export function createMoreSequences(parts: {
     async grant(
       located: LocatedModel,
       contextTokens: number,
-      crowd = alone,
+      crowd = single,
     ): Promise<{ readonly sequences: number; readonly release: () => void } | undefined> {
       const { engine, model } = located;
       const { key: slot } = slots.at(located);

@@ -38,12 +38,12 @@ export function formatShare(share: number): string {
   return `${share > 0 && share < 1 ? Math.min(99, Math.max(1, rounded)) : rounded} %`;
 }
 
-/** `connections: 2 of 10, 3 for answers, 1 request waiting; 98 % of 210 requests reused one` (of `system_status`) */
+/** `connections: 2 of 10, 3 for answers, 1 request waiting; 98 % of 210 requests reused a connection` (of `system_status`) */
 export function formatConnections(numbers: Readonly<Record<string, number>>): string {
   const { open = 0, limit, queued = 0, for_answers = 0, requests = 0, opened = 0 } = numbers;
   const waiting = queued === 0 ? "" : `, ${counted(queued, "request")} waiting`;
   const reused = Math.max(0, Math.floor((1 - opened / Math.max(1, requests)) * 100));
-  const share = requests === 0 ? "" : `; ${reused} % of ${counted(requests, "request")} reused one`;
+  const share = requests === 0 ? "" : `; ${reused} % of ${counted(requests, "request")} reused a connection`;
   const short = limit === undefined ? String(open) : `${open} of ${limit}`;
   return `connections: ${short}, ${for_answers} for answers${waiting}${share}`;
 }

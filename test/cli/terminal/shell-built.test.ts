@@ -17,7 +17,9 @@ describe("models", () => {
     const asJson = await ollm(["models", "--json"]);
     expect(JSON.parse(asJson.stdout)).toMatchObject({ total: 2, models: [{ engine: "ollama" }, {}] });
     const none = await ollm(["models", "nothing-like-it"]);
-    expect(none.stdout).toBe('No model matches "nothing-like-it".\n');
+    expect(none.stdout).toBe(
+      'No model matches "nothing-like-it". All models: ollm models; another one: ollm pull NAME\n',
+    );
   });
 
   it("that don't exist end with 1 and a next step in the shell's words", async () => {

@@ -46,7 +46,7 @@ it("every warning is shown once, and what is loaded with whether it is pinned", 
     card       Other, 8.0 GB
     loaded     a:1b 1.5 GB (pinned), b:7b 5.0 GB
     ollama     ok; 0.33.0; 2 models
-               connections: 1 of 10, 3 for answers, 1 request waiting; 98 % of 210 requests reused one
+               connections: 1 of 10, 3 for answers, 1 request waiting; 98 % of 210 requests reused a connection
     privacy    local only; 0 prompts left this machine since the daemon started
     saved      0.42 USD this month (1.2 M local tokens at some-model prices): ollm stats --money
     dashboard  ollm dashboard

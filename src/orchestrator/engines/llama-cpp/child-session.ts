@@ -212,18 +212,18 @@ function killLater(
   pending: ReadonlyMap<number, Pending>,
   lastReplyAt: () => number,
 ) {
-  const isAlone = () => [...pending.values()].every(({ signal }) => signal.aborted);
+  const onlyCancelled = () => [...pending.values()].every(({ signal }) => signal.aborted);
   const hasGrammar = "format" in request && request.format !== undefined;
-  const limitMs = hasGrammar && isAlone() ? grammarCancelLimitMs : cancelLimitMs;
+  const limitMs = hasGrammar && onlyCancelled() ? grammarCancelLimitMs : cancelLimitMs;
   let timer: NodeJS.Timeout | undefined;
-  const wait = (wasAlone: boolean) => {
+  const wait = (wasOnlyCancelled: boolean) => {
     timer = setTimeout(() => {
       const isSilent = performance.now() - lastReplyAt() > silentLimitMs;
-      if ((wasAlone && isAlone()) || isSilent) child.kill("SIGKILL");
-      else wait(isAlone());
+      if ((wasOnlyCancelled && onlyCancelled()) || isSilent) child.kill("SIGKILL");
+      else wait(onlyCancelled());
     }, limitMs);
   };
-  wait(isAlone());
+  wait(onlyCancelled());
   return () => clearTimeout(timer);
 }
 

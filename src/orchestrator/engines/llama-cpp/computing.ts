@@ -56,8 +56,8 @@ export function createComputing(parts: ComputingParts): {
       loadMs += use.loadMs;
       try {
         const { resident } = use;
-        const isAlone = !mayShare;
-        const width = () => (isAlone ? 1 : Math.max(sequences, resident.session.capacity().sequences));
+        const isSharing = mayShare;
+        const width = () => (isSharing ? Math.max(sequences, resident.session.capacity().sequences) : 1);
         const computed = await gate.run(
           signal,
           async (turn) => {

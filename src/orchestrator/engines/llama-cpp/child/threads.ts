@@ -59,7 +59,7 @@ export async function keptSpeeds(file: string, maxThreads?: number) {
   return {
     reading: of("reading"),
     writing: of("writing"),
-    /** Of so many answers that are written at the same time. */
+    /** The same for so many answers that are written at the same time. */
     together: kept.together ?? [],
     async note(kind: "reading" | "writing" | "together", speeds: Iterable<readonly [number, number]>): Promise<void> {
       kept = { ...kept, [kind]: Array.from(speeds, (each) => [...each]) };

@@ -6,7 +6,7 @@ import type { createThreadContest, DecodeThreads } from "./threads.ts";
  * 32 tokens as for 64 (135M, two cores: 430 ms).
  */
 const gapMs = 200;
-/** Of so many batches one reads of the prompt that has waited longest for its next piece, the others of the shortest. */
+/** One of so many batches reads of the prompt that has waited longest for its next piece, the others of the shortest. */
 const rounds = 4;
 /** A batch with fewer tokens of prompts doesn't tell which number of threads reads faster. */
 const measuredTokens = 8;
