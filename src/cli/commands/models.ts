@@ -118,10 +118,9 @@ export function listModels(
 /** Models as a table; without any, how to get one. */
 export function renderModels(list: ModelListing, query: string | undefined, isVerbose: boolean, io: CommandIo): string {
   const { models, total } = list;
+  const others = "All models: ollm models; another one: ollm pull NAME\n";
   if (models.length === 0)
-    return query === undefined
-      ? noModels(list, io)
-      : `No model matches "${oneLine(query)}". All models: ollm models; another one: ollm pull NAME\n`;
+    return query === undefined ? noModels(list, io) : `No model matches "${oneLine(query)}". ${others}`;
   const table = renderTable(models, isVerbose ? [...columns, ...details] : columns, io);
   const more = total - models.length;
   return more > 0 ? `${table}${styled(`${more} more: ollm models --all`, "dim", io)}\n` : table;

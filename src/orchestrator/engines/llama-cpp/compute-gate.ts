@@ -63,7 +63,7 @@ export class ComputeGate {
   async run<Result>(signal: AbortSignal, work: (turn: Turn) => Promise<Result>, place?: Place): Promise<Result> {
     const calledAt = this.#now();
     const entry = await this.#enter(signal, place);
-    const schedule = () => this.#schedule();
+    const schedule = () => this.schedule();
     place?.background?.addEventListener("abort", schedule, { once: true });
     try {
       return await work({
@@ -95,16 +95,12 @@ export class ComputeGate {
       const entry: Entry = { place, state: "waiting", pausing: undefined, start };
       signal.addEventListener("abort", leave, { once: true });
       this.#entries.add(entry);
-      this.#schedule();
+      this.schedule();
     });
   }
 
-  /** A process has room for more, or less. */
-  wake(): void {
-    this.#schedule();
-  }
-
-  #schedule(): void {
+  /** Call when a process has room for more work, or for less. */
+  schedule(): void {
     const entries = [...this.#entries];
     const active = entries.filter(({ state }) => state === "running" || state === "pausing");
     if (active.some(({ state }) => state === "pausing")) return;
@@ -112,7 +108,7 @@ export class ComputeGate {
     const next = ready.find((entry) => !isBehind(entry)) ?? ready[0];
     if (next !== undefined && active.every((each) => isBeside(each, next))) {
       this.#compute(next);
-      return this.#schedule();
+      return this.schedule();
     }
     const isFirst = next?.state === "paused" && active.every((each) => entries.indexOf(next) < entries.indexOf(each));
     const isWanted = (next !== undefined && (!isBehind(next) || isFirst)) || !active.every(isBehind);
@@ -145,6 +141,6 @@ export class ComputeGate {
     entry.state = "pausing";
     await pausing.pause();
     entry.state = "paused";
-    this.#schedule();
+    this.schedule();
   }
 }

@@ -80,7 +80,7 @@ export function createLlamaCppEngine(options: LlamaCppOptions): Engine {
   const gate = options.shared?.gate ?? new ComputeGate(steady);
   const { backend = "cpu" } = options;
   const cards = createCards({ backend, now: steady, log });
-  const processes = new Processes(options, cards, () => gate.wake());
+  const processes = new Processes(options, cards, () => gate.schedule());
   const open = (signal: AbortSignal, usesCards = false) => processes.open(signal, usesCards);
   const estimator = createEstimator({ open, mayUseCards: cards.isUsable, now: steady, log });
   const models = new Models({
