@@ -150,6 +150,8 @@ async function chatModel(
     () => performance.now(),
     kept.together,
   );
+  // Single measurements vary: what is kept is written again when more was measured, or it decides otherwise.
+  let noted = `${kept.together.length} ${decodeThreads.together()}`;
   const { batchTokens } = request;
   const contest = createThreadContest(request.threads, 5, kept.reading, (speeds) => void note("reading", speeds), 8);
   const turns = new Turns(decodeThreads, { batchTokens, llama: limit, contest });
@@ -173,7 +175,10 @@ async function chatModel(
     async save(isIdle) {
       await files.saveAll(isIdle);
       const widths = decodeThreads.widthSpeeds();
-      if (widths.length > kept.together.length) await note("together", widths);
+      const found = `${widths.length} ${decodeThreads.together()}`;
+      if (found === noted) return;
+      noted = found;
+      await note("together", widths);
     },
     shrink: (isIdle) => conversations.shrink(isIdle),
     get capacity() {

@@ -1,5 +1,5 @@
 import { once } from "node:events";
-import { closeSync, openSync, readdirSync } from "node:fs";
+import { closeSync, existsSync, openSync, readdirSync } from "node:fs";
 import { mkdir, open, readdir, rename, rm, stat, statfs, utimes } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { crc32 } from "node:zlib";
@@ -131,7 +131,6 @@ export class PromptFiles {
       await this.#save(sequence, 0);
       return undefined;
     }
-    this.#unsaved.delete(sequence);
     const part = this.#nextPart();
     let bytes = 0;
     const forget = async () => {
@@ -141,7 +140,9 @@ export class PromptFiles {
     try {
       await mkdir(this.#folder, { recursive: true, mode: 0o700 });
       const limit = await makeRoom(dirname(this.#folder), maxBytes, 0);
-      if (this.#parkedBytes + (this.#bytes || mostTokenBytes) * tokens.length > limit) return undefined;
+      if (this.#parkedBytes + (this.#bytes || mostTokenBytes) * tokens.length > limit)
+        throw new Error("there is no room for it");
+      this.#unsaved.delete(sequence);
       await (await open(part, "wx", 0o600)).close();
       const { fileSize } = await sequence.saveStateToFile(part);
       const { size } = await stat(part);
@@ -151,6 +152,8 @@ export class PromptFiles {
     } catch (error) {
       warn("was not kept", error);
       await forget();
+      // Those of others may make room for it.
+      await this.#save(sequence, 0);
       return undefined;
     }
     return async (to?: ContextSequence) => {
@@ -266,19 +269,11 @@ export class PromptFiles {
   /** Those of this model that share a prefix with a prompt, the longest one first. */
   #list(prompt: readonly number[]): readonly PromptFile[] {
     const files: PromptFile[] = [];
-    // Another process may delete them meanwhile.
-    const orNothing = <Result>(read: () => Result, nothing: Result): Result => {
-      try {
-        return read();
-      } catch {
-        return nothing;
-      }
-    };
-    for (const name of orNothing(() => readdirSync(this.#folder), [])) {
+    for (const name of existsSync(this.#folder) ? readdirSync(this.#folder) : []) {
       const [, tokens, readMs, checksum = ""] = namePattern.exec(name) ?? [];
       if (tokens === undefined) continue;
       const path = join(this.#folder, name);
-      const commonTokens = orNothing(() => commonLength(path, Number(tokens), prompt), 0);
+      const commonTokens = commonLength(path, Number(tokens), prompt);
       if (commonTokens === 0) continue;
       const numbers = { tokens: Number(tokens), readMs: Number(readMs), checksum: Number.parseInt(checksum, 16) };
       files.push({ path, ...numbers, commonTokens });

@@ -38,7 +38,8 @@ interface Kept {
 
 /**
  * The conversations whose caches are kept. A context's number of sequences is fixed, so another context takes its place. In
- * the same one answers are computed together, so there is a second one only beside paused answers, until they have ended.
+ * the same one answers are computed together, so there are several only beside paused answers, until answers of a replaced
+ * one have ended, and while the last conversation can't be moved.
  */
 export class Conversations {
   readonly #parts: SequenceParts;

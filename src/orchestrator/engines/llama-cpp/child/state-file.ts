@@ -1,4 +1,4 @@
-import { closeSync, fstatSync, openSync, readSync, writeSync } from "node:fs";
+import { closeSync, existsSync, fstatSync, openSync, readSync, writeSync } from "node:fs";
 import { setImmediate as nextTurn } from "node:timers/promises";
 
 /** Files into which llama.cpp writes the state of a sequence: `ggsq`, version and number of tokens, the tokens, then the cells. */
@@ -58,6 +58,8 @@ export async function* bytesOf(file: number, start = 0, until = fstatSync(file).
 
 /** Length of the prefix that the tokens of a file share with a prompt; 0 if it is no such file. */
 export function commonLength(path: string, tokens: number, prompt: readonly number[]): number {
+  // Another process may have deleted it.
+  if (!existsSync(path)) return 0;
   const file = openSync(path, "r");
   try {
     const most = Math.min(tokens, prompt.length);
