@@ -96,14 +96,13 @@ describe("loading", () => {
       });
       const reported = async () => (await subject.residency.loaded(never)).find(({ name }) => name === tiny);
       // The process still grows or shrinks by some MB after its load: both are read in one moment, until it is quiet.
-      const { residentBytes } = await vi.waitFor(
+      const residentBytes = await vi.waitFor(
         async () => {
           const [listed, memory] = await Promise.all([reported(), readProcessMemory(pid)]);
-          const residentBytes = memory && memory.anonymousBytes + memory.mappedBytes;
+          const bytes = memory && memory.anonymousBytes + memory.mappedBytes;
           // Linux reports it, and only there a size can be measured.
-          if (residentBytes !== undefined)
-            expect(Math.abs((listed?.sizeBytes ?? 0) - residentBytes)).toBeLessThan(4_000_000);
-          return { residentBytes };
+          if (bytes !== undefined) expect(Math.abs((listed?.sizeBytes ?? 0) - bytes)).toBeLessThan(4_000_000);
+          return bytes;
         },
         { timeout: 5_000 },
       );
