@@ -92,9 +92,7 @@ export async function connectDaemon(
       throw new DaemonUnreachable(
         "silent",
         `the daemon (pid ${introduction.pid}) did not complete the handshake: ${textOf(error)}`,
-        {
-          cause: error,
-        },
+        { cause: error },
       );
     },
   );
@@ -134,10 +132,7 @@ async function knock(home: string, claim: ClaimRecord, timeoutMs: number, onKnoc
     throw new DaemonUnreachable(
       isClosed ? "closed" : "silent",
       `the daemon (pid ${claim.pid}) did not answer: ${textOf(error)}`,
-      {
-        cause: error,
-        next: [advice(`end process ${claim.pid} if that goes on`)],
-      },
+      { cause: error, next: [advice(`end process ${claim.pid} if that goes on`)] },
     );
   }
 }

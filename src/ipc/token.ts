@@ -90,9 +90,7 @@ function closeToOthers(file: string): string | undefined {
   try {
     const { mode, uid } = statSync(file);
     if (uid !== process.getuid?.()) {
-      throw new InvalidConfig(`${file} belongs to another user (uid ${uid})`, {
-        next: deleteIt,
-      });
+      throw new InvalidConfig(`${file} belongs to another user (uid ${uid})`, { next: deleteIt });
     }
     if ((mode & 0o077) === 0) return undefined;
     chmodSync(file, 0o600);

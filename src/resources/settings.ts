@@ -29,10 +29,7 @@ export const settings = defineResource({
         is_guarded: (await access.whyAsk(caller, path)) !== undefined,
       };
     });
-    return {
-      settings: await Promise.all(rows),
-      problem: access.problem(),
-    };
+    return { settings: await Promise.all(rows), problem: access.problem() };
   },
 });
 

@@ -2,11 +2,7 @@ import * as z from "zod";
 import { type ToolAnswer, defineTool } from "./definition.ts";
 import { defined } from "../orchestrator/util/defined.ts";
 
-const output = z.object({
-  name: z.string(),
-  file: z.string(),
-  shown_again: z.string().optional(),
-});
+const output = z.object({ name: z.string(), file: z.string(), shown_again: z.string().optional() });
 
 export const deleteTemplate = defineTool({
   name: "delete_template",

@@ -32,17 +32,7 @@ export async function renderedFrom(
   if ("missing" in outcome) return { needsInput: missingVariables(outcome, "variables") };
   const { template, text, system, hasFiles } = outcome.rendered;
   const { model, profile, format, options } = template;
-  return {
-    text,
-    hasFiles,
-    ...defined({
-      system,
-      model,
-      profile,
-      format,
-      ...options,
-    }),
-  };
+  return { text, hasFiles, ...defined({ system, model, profile, format, ...options }) };
 }
 
 /** A text that came from files is read in parts if it is too long, as files of a prompt are. */

@@ -128,9 +128,7 @@ export const routeAndGenerate = defineTool({
     if (filled !== undefined && "needsInput" in filled) return filled;
     const generation = await generationRequest(request, filled, context);
     if (request.dry_run === true) {
-      return {
-        data: planAnswer(caller, await orchestrator.planGeneration(caller, generation)),
-      };
+      return { data: planAnswer(caller, await orchestrator.planGeneration(caller, generation)) };
     }
     const generated = await follow(await orchestrator.generate(caller, generation));
     const result = {
@@ -255,9 +253,7 @@ function checkIn(given: NonNullable<Input["check"]>): Check {
   }
   throw new InvalidRequest(
     `check is ${JSON.stringify(given)}; allowed: ${checks.join(", ")}, {command: NAME}, {agree: MODEL}`,
-    {
-      next: { step: "omitArgument", argument: "check" },
-    },
+    { next: { step: "omitArgument", argument: "check" } },
   );
 }
 

@@ -46,12 +46,7 @@ export async function cancel(id: string): Promise<void> {
   await client.callTool("job", { action: "cancel", job_id: id });
 }
 
-export const failedPulls = signal<
-  readonly {
-    readonly model: string;
-    readonly error: CallError;
-  }[]
->([]);
+export const failedPulls = signal<readonly { readonly model: string; readonly error: CallError }[]>([]);
 
 export function forgetPull(model: string): void {
   failedPulls.value = failedPulls.value.filter((failed) => failed.model !== model);

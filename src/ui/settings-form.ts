@@ -95,10 +95,7 @@ function jsonOf(text: string): Typed {
 export function groupsOf(
   settings: readonly Setting[],
   isMatch: (setting: Setting) => boolean,
-): readonly {
-  readonly name: string;
-  readonly settings: readonly Setting[];
-}[] {
+): readonly { readonly name: string; readonly settings: readonly Setting[] }[] {
   const groups = new Map<string, Setting[]>();
   // The version of the file is not for people.
   for (const setting of settings.filter((each) => each.path !== "schemaVersion" && isMatch(each))) {

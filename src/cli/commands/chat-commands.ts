@@ -60,11 +60,7 @@ const commands: readonly {
     ],
     run: model,
   },
-  {
-    name: "set",
-    actions: [["NAME VALUE", "change a setting; alone: all"]],
-    run: set,
-  },
+  { name: "set", actions: [["NAME VALUE", "change a setting; alone: all"]], run: set },
   {
     name: "system",
     actions: [["TEXT", "set the system prompt"]],
@@ -94,11 +90,7 @@ const commands: readonly {
   },
   { name: "save", actions: [["FILE", "save the conversation"]], run: save },
   { name: "load", actions: [["FILE", "continue a saved one"]], run: load },
-  {
-    name: "compare",
-    actions: [["[MODEL ...] [PROMPT]", "ask several; alone: again"]],
-    run: compare,
-  },
+  { name: "compare", actions: [["[MODEL ...] [PROMPT]", "ask several; alone: again"]], run: compare },
   {
     name: "good",
     actions: [["", "rate the answer; also: /bad"]],

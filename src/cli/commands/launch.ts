@@ -34,13 +34,7 @@ export function addLaunch(program: ShellCommand): void {
 async function launchProgram(
   name: ProgramName,
   words: readonly string[],
-  {
-    model,
-    print,
-  }: {
-    readonly model?: string;
-    readonly print?: boolean;
-  },
+  { model, print }: { readonly model?: string; readonly print?: boolean },
   io: CommandIo,
 ): Promise<number> {
   const program: Program = launchPrograms[name];

@@ -104,11 +104,7 @@ export function listModels(
 ): Promise<number> {
   return showCall(
     "list_models",
-    {
-      query,
-      verbose: options.verbose,
-      limit: options.all === true ? allModels : undefined,
-    },
+    { query, verbose: options.verbose, limit: options.all === true ? allModels : undefined },
     options,
     io,
     (list) => renderModels(list, query, options.verbose === true, io),

@@ -357,10 +357,7 @@ export function createEmbeddedEngine(from: {
         return { kind: "possible", ...readEngineSize(path.join(lockFolder, name)) };
       } catch (error) {
         if (!(error instanceof OrchestratorError)) throw error;
-        return {
-          kind: "impossible",
-          reason: withSteps(error, commandSteps, ". "),
-        };
+        return { kind: "impossible", reason: withSteps(error, commandSteps, ". ") };
       }
     },
     async card() {

@@ -163,13 +163,7 @@ export interface Projects {
    * Approves the files of the caller's project persistently. Throws `InvalidRequest` if they no longer match `digest`, so
    * that only content the user saw is approved.
    */
-  trust(
-    caller: CallerContext,
-    digest: string,
-  ): Promise<{
-    readonly folder: string;
-    readonly files: readonly string[];
-  }>;
+  trust(caller: CallerContext, digest: string): Promise<{ readonly folder: string; readonly files: readonly string[] }>;
   /**
    * Sets the caller's project folder, or a kind or profile whose routing replaces that of the file, until the caller
    * disconnects; "none" uses neither. `tools` of the file always apply. Throws `InvalidRequest`.

@@ -14,10 +14,7 @@ export const freshMs = 5_000;
 const listPatienceMs = 2_000;
 
 /** Published when an engine became unreachable or reachable again. */
-const modelsChange: Event = {
-  kind: "listed models changed",
-  isListChanged: false,
-};
+const modelsChange: Event = { kind: "listed models changed", isListChanged: false };
 
 interface PollWorld {
   readonly now: () => number;

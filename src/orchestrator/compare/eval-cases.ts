@@ -66,9 +66,7 @@ export async function readCases(files: readonly Source[]): Promise<ReturnType<ty
   if (cases.length > 0) return { cases, notes };
   throw new InvalidRequest(
     [`there is no case in ${files.map(({ path }) => path).join(", ") || "these files"}`, ...notes].join("; "),
-    {
-      next: advice('write one case a line, such as {"prompt": "What is 17 × 3?", "expected": 51}'),
-    },
+    { next: advice('write one case a line, such as {"prompt": "What is 17 × 3?", "expected": 51}') },
   );
 }
 

@@ -165,9 +165,7 @@ export function checkRequest({ prompt, files, models, runs = 1 }: CompareRequest
   }
   const twice = models.find((name, index) => models.slice(0, index).some((other) => sameModel(other, name)));
   if (twice !== undefined) {
-    throw new InvalidRequest(`duplicate model "${twice}"`, {
-      next: advice("name each model once"),
-    });
+    throw new InvalidRequest(`duplicate model "${twice}"`, { next: advice("name each model once") });
   }
 }
 

@@ -162,9 +162,7 @@ function refuseMissingEntry(tree: Tree, path: readonly string[]): void {
     if (Number(key) < entries) continue;
     throw new InvalidConfig(
       `${formatPath(list)} has ${entries === 0 ? "no entries" : counted(entries, "entry", "entries")}, so there is no ${formatPath([...list, key])}`,
-      {
-        next: [advice(`add the entry as a whole to ${formatPath(list)}`), { step: "editSettings" }],
-      },
+      { next: [advice(`add the entry as a whole to ${formatPath(list)}`), { step: "editSettings" }] },
     );
   }
 }

@@ -101,9 +101,7 @@ const openAiServer = z
         "Most that its answers may cost in a calendar month (UTC), in the currency of the prices; what could exceed it is not sent.",
       ),
     limits: z
-      .strictObject({
-        total: seconds.default(1_800).describe("Seconds of a whole answer."),
-      })
+      .strictObject({ total: seconds.default(1_800).describe("Seconds of a whole answer.") })
       .prefault({})
       .describe("Time limits in seconds."),
     ...connectionSettings,

@@ -325,10 +325,7 @@ function checkSavings(
   {
     promptPerMillion,
     answerPerMillion,
-  }: {
-    readonly promptPerMillion?: number | undefined;
-    readonly answerPerMillion?: number | undefined;
-  },
+  }: { readonly promptPerMillion?: number | undefined; readonly answerPerMillion?: number | undefined },
   context: z.RefinementCtx,
 ): void {
   if ((promptPerMillion === undefined) === (answerPerMillion === undefined)) return;

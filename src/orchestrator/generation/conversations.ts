@@ -99,9 +99,7 @@ export function createConversations(
     if (found === undefined) {
       throw new UnknownConversation(
         `there is no conversation "${continueId.slice(0, shownCharacters)}": conversations end after a time without use, and when the daemon exits`,
-        {
-          next: { step: "startConversation" },
-        },
+        { next: { step: "startConversation" } },
       );
     }
     return found;

@@ -207,10 +207,7 @@ export function viewOf({
   const progress = operation?.progress();
   const written = operation?.partial() ?? partial;
   const { endedAt, error, note, ...rest } = facts;
-  return {
-    ...rest,
-    ...defined({ endedAt, error, note, progress, partial: written, result }),
-  };
+  return { ...rest, ...defined({ endedAt, error, note, progress, partial: written, result }) };
 }
 
 export function recordOf(operation: Operation<unknown>, tool: string, client: string): JobRecord {

@@ -51,11 +51,7 @@ function settingsOf(
   const { model, systemPrompt, tools, profile, profiles, routing } = read.settings;
   const narrowing = tools === undefined ? {} : { tools };
   if (used === noProfile) return { settings: narrowing, sources: read.sources };
-  const trusted = isTrusted
-    ? {
-        ...defined({ model, systemPrompt, profiles }),
-      }
-    : {};
+  const trusted = isTrusted ? { ...defined({ model, systemPrompt, profiles }) } : {};
   const name = used ?? profile ?? (ollm.file === undefined && detects ? detected?.kind : undefined);
   // A kind says what the project is, not that every request is about it.
   const named = isProjectKind(name) ? undefined : name;

@@ -255,10 +255,7 @@ export interface Detected {
   readonly evidence: readonly string[];
 }
 
-const signs: readonly {
-  readonly kind: ProjectKind;
-  readonly files: readonly string[];
-}[] = [
+const signs: readonly { readonly kind: ProjectKind; readonly files: readonly string[] }[] = [
   {
     kind: "typescript-monorepo",
     files: ["pnpm-workspace.yaml", "pnpm-workspace.yml", "lerna.json", "turbo.json", "nx.json", "rush.json"],

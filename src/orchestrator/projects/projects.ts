@@ -113,9 +113,7 @@ export class CallerProjects implements Projects {
     const chosen = folder === undefined ? before.folder : (await this.#freshState(folder)).folder;
     const current = chosen ?? caller.project?.folder;
     if (current === undefined) this.#folderOf(caller);
-    this.#callers.set(caller.id, {
-      ...defined({ folder: chosen, profile }),
-    });
+    this.#callers.set(caller.id, { ...defined({ folder: chosen, profile }) });
     this.#toolsChanged();
     if (folder !== undefined) this.#templatesChanged();
     return current === undefined ? undefined : this.#view(await this.#states.of(current), true, profile);

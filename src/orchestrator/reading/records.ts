@@ -24,10 +24,7 @@ export function recordsOf(
   start: number,
   head: string,
   end: number,
-) => {
-  readonly header?: string | undefined;
-  readonly isContinued: boolean;
-} {
+) => { readonly header?: string | undefined; readonly isContinued: boolean } {
   const continued = continuationsIn(path, text);
   const found = firstLine === 1 && tableFile.test(path) ? headerIn(text, /\.(?:tsv|tab)$/i.test(path)) : undefined;
   const whole = found === undefined || found.cells.length < 2 ? undefined : text.slice(found.start, found.end);

@@ -105,10 +105,7 @@ export function expiryOf(ttlSeconds: number, nowMs: number): string {
 }
 
 /** Known formats. Each pattern repeats only one class of characters, so matching is linear. */
-const patterns: readonly {
-  readonly what: string;
-  readonly pattern: RegExp;
-}[] = [
+const patterns: readonly { readonly what: string; readonly pattern: RegExp }[] = [
   { what: "a private key (PEM)", pattern: /-----BEGIN [A-Z ]{0,30}PRIVATE KEY-----/ },
   { what: "an API key (sk-…)", pattern: /(?<![\w-])sk-(?=[A-Za-z_-]{0,200}\d)[A-Za-z0-9_-]{20,}/ },
   { what: "a payment key (sk_live_…)", pattern: /(?<!\w)[rs]k_(?:live|test)_[A-Za-z0-9]{16,}/ },

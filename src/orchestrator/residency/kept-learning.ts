@@ -49,11 +49,7 @@ const event = z.discriminatedUnion("type", [
 ]);
 type LearnedEvent = z.output<typeof event>;
 
-const state = z.object({
-  sizes: z.array(reading),
-  loads: z.array(load),
-  hosts: z.array(z.string()),
-});
+const state = z.object({ sizes: z.array(reading), loads: z.array(load), hosts: z.array(z.string()) });
 type LearnedState = z.output<typeof state>;
 
 /** Maximum number of load times; the oldest are dropped. */

@@ -153,10 +153,7 @@ export function createObservations(now: () => number): Observations {
  */
 export function withKeptLoadSeconds(
   observations: Observations,
-  parts: {
-    readonly kept: KeptLearning;
-    readonly polls: Pick<EnginePolls, "engines" | "lastList">;
-  },
+  parts: { readonly kept: KeptLearning; readonly polls: Pick<EnginePolls, "engines" | "lastList"> },
 ): Observations {
   const { kept, polls } = parts;
   /** By the name part of a `modelId`. */

@@ -30,12 +30,7 @@ const templateFileSchema = z.strictObject({
   system: z.string().optional(),
   model: z.string().min(1).optional(),
   profile: z.string().min(1).optional(),
-  options: z
-    .strictObject({
-      ...samplingShape,
-      maxTokens: z.number().int().min(1).optional(),
-    })
-    .optional(),
+  options: z.strictObject({ ...samplingShape, maxTokens: z.number().int().min(1).optional() }).optional(),
   format: z.union([z.literal("json"), z.record(z.string(), z.unknown())]).optional(),
 });
 

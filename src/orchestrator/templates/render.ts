@@ -148,10 +148,7 @@ export function variablesOf(
     readonly enum?: readonly string[] | undefined;
     readonly type?: TemplateVariable["type"] | undefined;
   }[],
-  parts: {
-    readonly template: readonly Piece[];
-    readonly system: readonly Piece[];
-  },
+  parts: { readonly template: readonly Piece[]; readonly system: readonly Piece[] },
 ):
   | { readonly variables: readonly TemplateVariable[] }
   | {

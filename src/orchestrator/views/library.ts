@@ -249,7 +249,5 @@ async function chooseLibrary(
   for (const entry of ordered.filter(({ engine }) => !isLocked(engine))) {
     if (entry.engine.isPrivate === true || (await entry.engine.health(caller.signal)).isReachable) return entry;
   }
-  throw new InvalidRequest("no engine can pull models now", {
-    next: enableEngine,
-  });
+  throw new InvalidRequest("no engine can pull models now", { next: enableEngine });
 }

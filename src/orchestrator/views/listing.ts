@@ -279,11 +279,7 @@ export async function describeModel(
   const database = lookUp(name);
   const { facts, error } = known;
   const broken = error === undefined ? {} : { status: "error" as const, error };
-  return {
-    model: { ...model, ...broken },
-    facts,
-    ...defined({ staleSince, database }),
-  };
+  return { model: { ...model, ...broken }, facts, ...defined({ staleSince, database }) };
 }
 
 /** A file that can't be read is described by its error in place of its facts, so that the user can delete it. */

@@ -99,9 +99,7 @@ export function outsideRoots(name: string, real: string, roots: AllowedRoots): I
   const leads = isShown ? ` (it leads to ${real})` : "";
   return new InvalidRequest(
     `${name}${leads} is outside the allowed folders (${roots.folders.join(", ") || "none yet"})`,
-    {
-      next: howToAllow(path.dirname(real), roots),
-    },
+    { next: howToAllow(path.dirname(real), roots) },
   );
 }
 

@@ -82,9 +82,7 @@ export async function findRepository(
   if ((listed.get("extensions.refstorage") ?? "files") !== "files") {
     throw new InvalidRequest(
       `the repository ${base} stores its branches in a format that can't be read here (reftable)`,
-      {
-        next: advice("save the output of git to a file, and name that"),
-      },
+      { next: advice("save the output of git to a file, and name that") },
     );
   }
   return {

@@ -277,14 +277,7 @@ class Routes {
     this.#limits = options.streamLimits ?? streamLimits;
     this.#timers = options.timers ?? systemTimers;
     const { maxSessions, idleMs } = { ...listenerLimits, ...options.limits };
-    const slots = createSessionSlots(
-      {
-        maxSessions,
-        idleMs,
-        graceMs: options.graceMs ?? defaultGraceMs,
-      },
-      this.#timers,
-    );
+    const slots = createSessionSlots({ maxSessions, idleMs, graceMs: options.graceMs ?? defaultGraceMs }, this.#timers);
     const sessionParts = { makeServer: (callerId: string) => makeServer(options.partsFor(callerId)), slots, log };
     this.#streamable = createStreamableRoute(sessionParts);
     this.#sse = createLegacySseRoute(sessionParts, this.#limits);

@@ -92,10 +92,7 @@ export function toComputeError(model: string, error: unknown): Error {
     }
     return new ConnectionLost(
       `the engine process of ${model} ended ${causeOf(error.end)} before it finished its answer`,
-      {
-        next: [{ step: "retry" }, { step: "unloadModel" }],
-        cause: error,
-      },
+      { next: [{ step: "retry" }, { step: "unloadModel" }], cause: error },
     );
   }
   if (!(error instanceof ChildFailure)) return error instanceof Error ? error : new Error(String(error));

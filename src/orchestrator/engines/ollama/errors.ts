@@ -137,10 +137,7 @@ export function errorOfReply(status: number, body: string, attempt: Attempt, lab
   if (status >= 300 && !hasErrorText)
     return new EngineUnreachable(
       `${label} did not answer like an Ollama server while ${attempt.what} (HTTP ${status})`,
-      {
-        next: otherProgramSteps(label),
-        cause,
-      },
+      { next: otherProgramSteps(label), cause },
     );
   return new attempt.otherwise(`Ollama failed while ${attempt.what}: ${text || `HTTP ${status}`}`, {
     next: attempt.next ?? [{ step: "retry" }, { step: "chooseModel" }, seeLog],

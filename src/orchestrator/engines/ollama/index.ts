@@ -259,9 +259,7 @@ function createResidency(context: OllamaContext): Omit<EngineResidency, keyof Lo
       if (!resident)
         throw new LoadFailed(
           `Ollama loaded ${model} and unloaded it again, probably for another program (OLLAMA_MAX_LOADED_MODELS)`,
-          {
-            next: { step: "retry" },
-          },
+          { next: { step: "retry" } },
         );
       const wasLoaded = before.some(
         ({ name, contextTokens }) => name === resident.name && contextTokens === resident.contextTokens,

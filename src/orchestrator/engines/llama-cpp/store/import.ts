@@ -121,10 +121,7 @@ export async function checkSource(givenFile: string): Promise<string> {
 
 function unreadable(file: string, error: unknown): InvalidRequest {
   const why = errorCode(error) === "ENOENT" ? "there is no such file" : errorText(error);
-  return new InvalidRequest(`${file} can't be read: ${why}`, {
-    next: useFullPath,
-    cause: error,
-  });
+  return new InvalidRequest(`${file} can't be read: ${why}`, { next: useFullPath, cause: error });
 }
 
 async function openSource(file: string): Promise<FileHandle> {

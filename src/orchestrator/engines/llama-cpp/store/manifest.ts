@@ -107,10 +107,7 @@ export function unsupportedKind(
   }
   const weights = layersOf(manifest, MEDIA_TYPES.model);
   if (weights.length === 0 || (config?.remote_host ?? "") !== "") {
-    return {
-      reason: "it is a cloud model without weights to run here",
-      next: cloudSteps,
-    };
+    return { reason: "it is a cloud model without weights to run here", next: cloudSteps };
   }
   if (weights.length > 1) {
     return {
