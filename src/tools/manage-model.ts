@@ -1,5 +1,5 @@
 import * as z from "zod";
-import { InvalidRequest, UnknownModel } from "../orchestrator/api/errors.ts";
+import { InvalidRequest, UnknownModel, undefinedIf } from "../orchestrator/api/errors.ts";
 import { advice } from "../orchestrator/api/next-step.ts";
 import type { ModelDescription, UnloadedModel } from "../orchestrator/api/facade.ts";
 import { counted, formatBytes } from "../orchestrator/util/format-bytes.ts";
@@ -112,7 +112,8 @@ export const manageModel = defineTool({
             next: { step: "chooseModel", argument: "base" },
           });
         }
-        const existing = confirm === true ? undefined : await modelOf(orchestrator.describeModel(caller, model));
+        const described = confirm === true ? undefined : orchestrator.describeModel(caller, model);
+        const existing = (await described?.catch(undefinedIf(UnknownModel)))?.model;
         if (existing !== undefined && sameModel(existing.name, model)) {
           return {
             needsInput: {
@@ -197,16 +198,6 @@ function detailsText(model: string | undefined, details: z.output<typeof details
 
 function unloadedData({ name, bytes, wasPinned, alsoAnsweredFor }: UnloadedModel) {
   return defined({ name, bytes, was_pinned: wasPinned ? true : undefined, also_answered_for: alsoAnsweredFor });
-}
-
-/** The described model; undefined if it does not exist. */
-async function modelOf(description: Promise<ModelDescription>): Promise<ModelDescription["model"] | undefined> {
-  try {
-    return (await description).model;
-  } catch (error) {
-    if (error instanceof UnknownModel) return undefined;
-    throw error;
-  }
 }
 
 function detailsData({ model, facts, database }: ModelDescription): z.input<typeof detailsOutput> {

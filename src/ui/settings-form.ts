@@ -1,5 +1,6 @@
 /** Settings as a form edits them: texts to values and back, where a value comes from, groups. */
 import type { ResourceData } from "../resources/index.ts";
+import { isRecord, jsonIn } from "../orchestrator/util/parse-json.ts";
 import { partsOf } from "./format.ts";
 
 export type Setting = ResourceData["ollm://settings"]["settings"][number];
@@ -77,18 +78,9 @@ export function valueOf(kind: Setting["kind"], text: string): Typed {
 /** JSON where it is some; any other text is left to the daemon, which also reads YAML. */
 function jsonOf(text: string): Typed {
   if (text === "") return { problem: "Enter a value, or reset it to its default." };
-  try {
-    const value: unknown = JSON.parse(text);
-    // A list of sections has no type of its own in the input.
-    return {
-      value:
-        typeof value === "object" && value !== null && !Array.isArray(value)
-          ? (value as Record<string, unknown>)
-          : text,
-    };
-  } catch {
-    return { value: text };
-  }
+  const value = jsonIn(text);
+  // A list of sections has no type of its own in the input.
+  return { value: isRecord(value) ? value : text };
 }
 
 /** Settings by the first part of their path, in order. `isMatch` decides what is shown. */

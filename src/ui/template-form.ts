@@ -3,6 +3,7 @@ import type { ResourceData } from "../resources/index.ts";
 import type { ToolInputs } from "../tools/index.ts";
 import { type FieldProblem, partsOf } from "./format.ts";
 import { defined } from "../orchestrator/util/defined.ts";
+import { isRecord, jsonIn } from "../orchestrator/util/parse-json.ts";
 
 /** A variable, its list of values as text with commas. */
 export interface VariableDraft {
@@ -111,13 +112,8 @@ export function inputOf(
 function formatOf(text: string): "json" | Record<string, unknown> | "invalid" | undefined {
   if (text === "") return undefined;
   if (text === "json") return "json";
-  try {
-    const parsed: unknown = JSON.parse(text);
-    const isSchema = typeof parsed === "object" && parsed !== null && !Array.isArray(parsed);
-    return isSchema ? (parsed as Record<string, unknown>) : "invalid";
-  } catch {
-    return "invalid";
-  }
+  const parsed = jsonIn(text);
+  return isRecord(parsed) ? parsed : "invalid";
 }
 
 function variableOf({ name, description, fallback, values, type, isRequired }: VariableDraft) {

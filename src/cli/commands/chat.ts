@@ -1,6 +1,6 @@
 import path from "node:path";
 import { chatSteps } from "../../next-steps/commands.ts";
-import { Cancelled, OrchestratorError } from "../../orchestrator/api/errors.ts";
+import { Cancelled, OrchestratorError, undefinedIf } from "../../orchestrator/api/errors.ts";
 import { type NextSteps, advice } from "../../orchestrator/api/next-step.ts";
 import { cellsOf } from "../../orchestrator/util/columns.ts";
 import { oneLine } from "../../orchestrator/util/control-characters.ts";
@@ -215,10 +215,7 @@ function isConversationLost(error: unknown): boolean {
  * conversation, available memory and the other loaded models.
  */
 async function statusLine(answered: Generated, session: Session, io: CommandIo): Promise<string> {
-  const ram = await session.read("ollm://status/ram").catch((error: unknown) => {
-    if (error instanceof OrchestratorError) return undefined;
-    throw error;
-  });
+  const ram = await session.read("ollm://status/ram").catch(undefinedIf(OrchestratorError));
   return `${styledError(statusText(answered, ram, (io.columns ?? 80) - 1), io)}\n\n`;
 }
 

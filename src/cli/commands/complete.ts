@@ -1,6 +1,6 @@
 import { text } from "node:stream/consumers";
 import type { Argument, Command, Option } from "commander";
-import { OrchestratorError } from "../../orchestrator/api/errors.ts";
+import { OrchestratorError, undefinedIf } from "../../orchestrator/api/errors.ts";
 import { commandNamed } from "./options.ts";
 import type { Settings } from "../../orchestrator/config/schema.ts";
 import type { Reply } from "../setup/check.ts";
@@ -80,27 +80,20 @@ async function get(url: string, signal: AbortSignal): Promise<Reply> {
   });
 }
 
+/** Completion reports no error. */
+const noneIfRefused = undefinedIf(OrchestratorError);
+
 /** Undefined where they can't be read. */
 async function settingsOf(io: CommandIo): Promise<Settings | undefined> {
   const { usableSettings } = await import("../setup/check.ts");
-  return unlessRefused(async () => (await usableSettings(homeOf(io), io)).settings);
+  return (await usableSettings(homeOf(io), io).catch(noneIfRefused))?.settings;
 }
 
 async function modelNames(io: CommandIo, bound: AbortSignal): Promise<readonly string[]> {
   const { installedNames } = await import("../setup/check-engines.ts");
   const settings = await settingsOf(io);
   if (settings === undefined) return [];
-  return (await unlessRefused(() => installedNames({ home: homeOf(io), io, settings, get }, bound))) ?? [];
-}
-
-/** Completion reports no error. */
-async function unlessRefused<Value>(work: () => Promise<Value>): Promise<Value | undefined> {
-  try {
-    return await work();
-  } catch (error) {
-    if (error instanceof OrchestratorError) return undefined;
-    throw error;
-  }
+  return (await installedNames({ home: homeOf(io), io, settings, get }, bound).catch(noneIfRefused)) ?? [];
 }
 
 /** A word that may stand at the cursor, and its meaning. */

@@ -7,7 +7,7 @@ import { advice } from "../../orchestrator/api/next-step.ts";
 import { tasks } from "../../orchestrator/api/types.ts";
 import { oneLine } from "../../orchestrator/util/control-characters.ts";
 import { formatDuration, localTime } from "../../orchestrator/util/format-bytes.ts";
-import { parseJson } from "../../orchestrator/util/parse-json.ts";
+import { fieldsIn } from "../../orchestrator/util/parse-json.ts";
 import type { ToolAnswers, ToolInputs } from "../../tools/index.ts";
 import { type CommandIo, homeOf } from "../terminal/io.ts";
 import { report, showCall } from "../terminal/session.ts";
@@ -127,15 +127,10 @@ export class ShellAnswers {
   }
 
   async #read(): Promise<ShellAnswer | undefined> {
-    try {
-      const found = parseJson(await readFile(this.#file, "utf8")) as Partial<ShellAnswer & Shell>;
-      const { id, task, model, atMs, startTime } = found;
-      if (startTime !== this.#shell.startTime) return undefined;
-      if (typeof id !== "string" || typeof task !== "string" || typeof model !== "string") return undefined;
-      return typeof atMs === "number" ? { id, task, model, atMs } : undefined;
-    } catch {
-      return undefined;
-    }
+    const { id, task, model, atMs, startTime } = fieldsIn(await readFile(this.#file, "utf8").catch(() => ""));
+    if (startTime !== this.#shell.startTime) return undefined;
+    if (typeof id !== "string" || typeof task !== "string" || typeof model !== "string") return undefined;
+    return typeof atMs === "number" ? { id, task, model, atMs } : undefined;
   }
 
   /** Those of shells that have asked nothing for long. */

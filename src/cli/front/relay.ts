@@ -19,6 +19,7 @@ import {
   wholeOf,
   withId,
 } from "./messages.ts";
+import { fieldsIn } from "../../orchestrator/util/parse-json.ts";
 
 /** The relay's effects. None of them may call the relay before it returns. */
 interface RelayEffects {
@@ -298,12 +299,7 @@ export class Relay {
 
   /** Rule 10. Unknown control lines are ignored. */
   #control(line: Buffer): void {
-    let said: Partial<Farewell>;
-    try {
-      said = JSON.parse(line.toString("utf8")) as Partial<Farewell>;
-    } catch {
-      return;
-    }
+    const said: Partial<Farewell> = fieldsIn(line.toString("utf8"));
     if (said.ollm !== "farewell") return;
     this.#farewell = said.reason ?? "stop";
     if (Array.isArray(said.unanswered)) this.#seenOpen = new Set(said.unanswered.filter(isId).map(idKey));

@@ -2,7 +2,7 @@ import { statfs } from "node:fs/promises";
 import { cpus, loadavg } from "node:os";
 import { homeProblem } from "../../ipc/trusted-home.ts";
 import { build } from "../../ipc/version.ts";
-import { OrchestratorError } from "../../orchestrator/api/errors.ts";
+import { OrchestratorError, undefinedIf } from "../../orchestrator/api/errors.ts";
 import { resolveHome } from "../../orchestrator/config/home.ts";
 import type { Settings } from "../../orchestrator/config/schema.ts";
 import { viewProject } from "../../server/daemon/client.ts";
@@ -75,10 +75,9 @@ async function projectModelsOf(home: string, settings: Settings, io: CommandIo):
   const { workingDirectory, userHome } = io;
   const { profiles } = settings;
   const { detect: detects } = settings.projects;
-  const view = await viewProject({ home, workingDirectory, userHome, detects, profiles }).catch((error: unknown) => {
-    if (error instanceof OrchestratorError) return undefined;
-    throw error;
-  });
+  const view = await viewProject({ home, workingDirectory, userHome, detects, profiles }).catch(
+    undefinedIf(OrchestratorError),
+  );
   if (view === undefined) return [];
   const { written, sources, project } = view;
   const whereIs = (at: string) => sources[at] ?? project.file ?? project.folder;

@@ -299,6 +299,14 @@ export function throwIfCancelled(signal: AbortSignal, what: string): void {
   if (signal.aborted) throw new Cancelled(`${what} was cancelled`, { cause: signal.reason });
 }
 
+/** For `catch`: an error of that class means that there is no value; any other is thrown on. */
+export function undefinedIf(expected: new (...given: never[]) => OrchestratorError) {
+  return (error: unknown): undefined => {
+    if (error instanceof expected) return undefined;
+    throw error;
+  };
+}
+
 /** A question to the user for missing inputs: flat, one primitive value per input. */
 export interface NeedsInput {
   readonly message: string;

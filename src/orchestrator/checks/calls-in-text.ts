@@ -1,6 +1,6 @@
 import type { ToolCall, ToolDefinition } from "../api/chat.ts";
 import type { JsonSchema } from "../api/types.ts";
-import { isRecord, parseJson } from "../util/parse-json.ts";
+import { isRecord, jsonIn } from "../util/parse-json.ts";
 
 /** A call as a model wrote it: the arguments may be no JSON. */
 export type WrittenCall = Pick<ToolCall, "name" | "arguments">;
@@ -246,7 +246,7 @@ export class CallsInText {
     if (found === undefined) return "more";
     const { end, json } = found;
     const read = jsonIn(json);
-    const calls = read === undefined ? this.#broken(json) : this.#callsIn(read.value, ofAny);
+    const calls = read === undefined ? this.#broken(json) : this.#callsIn(read, ofAny);
     return calls === undefined ? "none" : { end, calls };
   }
 
@@ -384,17 +384,10 @@ function endOfJson(text: string, from: number): { readonly end?: number; readonl
   return { lacking: open.toReversed().join("") };
 }
 
-function jsonIn(text: string): { readonly value: unknown } | undefined {
-  try {
-    return { value: parseJson(text) };
-  } catch {
-    return undefined;
-  }
-}
-
 /** A text where the schema wants one, else what it says as JSON. */
 function valueOf(text: string, { properties }: JsonSchema, key: string): unknown {
   const wanted = isRecord(properties) ? properties[key] : undefined;
   const isText = isRecord(wanted) && [wanted["type"]].flat().includes("string");
-  return isText ? text : (jsonIn(text) ?? { value: text }).value;
+  const value = isText ? undefined : jsonIn(text);
+  return value === undefined ? text : value;
 }

@@ -1,4 +1,4 @@
-import { CheckFailed, GenerationFailed, InvalidRequest, OrchestratorError } from "../api/errors.ts";
+import { CheckFailed, GenerationFailed, InvalidRequest, OrchestratorError, undefinedIf } from "../api/errors.ts";
 import type { CompareRequest, ComparedModel, Comparison, Judgement } from "../api/facade-compare.ts";
 import type { GenerateRequest } from "../api/facade.ts";
 import { advice } from "../api/next-step.ts";
@@ -341,13 +341,8 @@ async function askVerdict(
   };
   // The judge's text must not appear among the answers.
   const silenced = { ...context, addText: () => undefined, addThinking: () => undefined, clearText: () => undefined };
-  try {
-    const { result } = await askOnce(world, caller, request, "local", silenced);
-    return parseVerdict(result.text, answers);
-  } catch (error) {
-    if (error instanceof CheckFailed) return undefined;
-    throw error;
-  }
+  const answered = await askOnce(world, caller, request, "local", silenced).catch(undefinedIf(CheckFailed));
+  return answered && parseVerdict(answered.result.text, answers);
 }
 
 function judgementOf(

@@ -1,7 +1,7 @@
 import { realpath } from "node:fs/promises";
 import { join } from "node:path";
 import * as z from "zod";
-import { InvalidConfig, InvalidRequest, OrchestratorError, StoreFailed } from "../api/errors.ts";
+import { InvalidConfig, InvalidRequest, OrchestratorError, StoreFailed, undefinedIf } from "../api/errors.ts";
 import type { SettingsAccess, ShownSetting } from "../api/facade-status.ts";
 import { advice } from "../api/next-step.ts";
 import type { CallerContext } from "../api/types.ts";
@@ -190,10 +190,7 @@ export async function problemOf(file: string, text: string): Promise<Orchestrato
 
 /** Undefined for a text that isn't YAML. */
 async function treeOf(file: string, text: string): Promise<Tree | undefined> {
-  return parseConfigText(text, file, new Map()).catch((error: unknown) => {
-    if (error instanceof OrchestratorError) return undefined;
-    throw error;
-  });
+  return parseConfigText(text, file, new Map()).catch(undefinedIf(OrchestratorError));
 }
 
 function broken(file: string, problem: OrchestratorError): InvalidConfig {

@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
 import type { ToolCall, ToolUse } from "../api/chat.ts";
 import type { JsonSchema } from "../api/types.ts";
-import { isRecord, parseJson } from "../util/parse-json.ts";
+import { isRecord, jsonIn, parseJson } from "../util/parse-json.ts";
 import type { GenerationRequest, GenerationSink } from "./generation.ts";
 
 /** Longer ones are replaced. */
@@ -92,12 +92,8 @@ export class ToolCalls {
 
 /** Ollama takes arguments as an object, llama-server as the JSON of one; a model may have written something else. */
 export function argumentsIn(json: string): Record<string, unknown> {
-  try {
-    const value = parseJson(json);
-    if (isRecord(value)) return value;
-  } catch {
-    // It is passed on as a text.
-  }
+  const value = jsonIn(json);
+  if (isRecord(value)) return value;
   return json === "" ? {} : { arguments: json };
 }
 
@@ -176,21 +172,12 @@ export class FormedCall {
 
   end(): void {
     if (this.#state === "start" && this.#held !== "") this.#text(this.#held);
-    if (this.#state === "call") this.#pass(isJson(this.#json + this.#held) ? this.#held.trim() : "");
+    if (this.#state === "call") this.#pass(jsonIn(this.#json + this.#held) === undefined ? "" : this.#held.trim());
   }
 
   #pass(json: string, name?: string): void {
     if (json === "" && name === undefined) return;
     this.#json += json;
     this.#take({ ...(name !== undefined && { name }), arguments: json });
-  }
-}
-
-function isJson(text: string): boolean {
-  try {
-    parseJson(text);
-    return true;
-  } catch {
-    return false;
   }
 }

@@ -5,7 +5,7 @@ import type { Log } from "../api/log.ts";
 import type { Job } from "../api/facade.ts";
 import type { Operation, Progress } from "../api/types.ts";
 import { counted } from "../util/format-bytes.ts";
-import { parseJson } from "../util/parse-json.ts";
+import { jsonIn } from "../util/parse-json.ts";
 import type { DocumentFiles } from "../storage/document-files.ts";
 import { readRegularText } from "../storage/replace-file.ts";
 import { codeOf, messageOf } from "../util/message-of.ts";
@@ -47,12 +47,7 @@ export type JobRecord = z.output<typeof jobRecord>;
 
 /** The content of a file: a record, a record of a newer daemon (to ignore), or neither (to set aside). */
 export function readRecord(text: string): { readonly record: JobRecord } | "newer" | "broken" {
-  let document: unknown;
-  try {
-    document = parseJson(text);
-  } catch {
-    return "broken";
-  }
+  const document = jsonIn(text);
   const parsed = jobRecord.safeParse(document);
   if (parsed.success) return { record: parsed.data };
   return newerDocument.safeParse(document).success ? "newer" : "broken";

@@ -4,7 +4,7 @@ import type { Log } from "../api/log.ts";
 import type { HideableTool } from "../api/facade-templates.ts";
 import type { ProjectFile, ProjectKind } from "../api/types.ts";
 import { defined } from "../util/defined.ts";
-import { isRecord, parseJson } from "../util/parse-json.ts";
+import { fieldsIn, isRecord } from "../util/parse-json.ts";
 import type { Timers } from "../util/timers.ts";
 import { type FolderWatch, watchFolder } from "../util/watch-folder.ts";
 import { type OllmFolder, ollmName, readOllmFolder, readSmall, stampOfOllm, templatesName } from "./ollm-folder.ts";
@@ -219,19 +219,13 @@ async function packageText(folder: string): Promise<string | undefined> {
 
 /** Accepts workspaces as arrays, and as the object of older Yarn versions. Nothing of a file that is not JSON. */
 function packageFacts(text: string | undefined): Pick<FolderListing, "hasWorkspaces" | "dependsOnTypeScript"> {
-  let parsed: unknown;
-  try {
-    parsed = text === undefined ? undefined : parseJson(text);
-  } catch {
-    // Not JSON.
-  }
-  if (!isRecord(parsed)) return { hasWorkspaces: false, dependsOnTypeScript: false };
-  const { workspaces } = parsed;
+  const fields = fieldsIn(text ?? "");
+  const { workspaces } = fields;
   const list = isRecord(workspaces) ? workspaces["packages"] : workspaces;
   return {
     hasWorkspaces: Array.isArray(list) && list.length > 0,
     dependsOnTypeScript: ["dependencies", "devDependencies", "peerDependencies"].some((key) => {
-      const group = parsed[key];
+      const group = fields[key];
       return isRecord(group) && Object.hasOwn(group, "typescript");
     }),
   };

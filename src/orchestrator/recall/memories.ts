@@ -1,4 +1,4 @@
-import { InvalidRequest, StoreFailed, throwIfCancelled, UnknownMemory } from "../api/errors.ts";
+import { InvalidRequest, StoreFailed, throwIfCancelled, undefinedIf, UnknownMemory } from "../api/errors.ts";
 import type {
   ForgetRequest,
   ExportPage,
@@ -160,10 +160,7 @@ export class StoredMemories implements Memories {
     isUsed = true,
   ): Promise<MemoryInjection | undefined> {
     if (maxTokens <= 0) return undefined;
-    const store = await this.#open().catch((error: unknown) => {
-      if (error instanceof StoreFailed) return undefined;
-      throw error;
-    });
+    const store = await this.#open().catch(undefinedIf(StoreFailed));
     if (store === undefined) return undefined;
     if (!store.some((entry) => sees(caller, entry))) return undefined;
     const folder = caller.project?.folder;

@@ -4,7 +4,7 @@ import { hostname } from "node:os";
 import path from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import * as z from "zod";
-import { parseJson } from "../util/parse-json.ts";
+import { jsonIn } from "../util/parse-json.ts";
 import { isProcessAlive } from "./process-alive.ts";
 import { readRegularText } from "./replace-file.ts";
 import { codeOf } from "../util/message-of.ts";
@@ -140,7 +140,8 @@ async function read(file: string): Promise<Found | undefined> {
   try {
     const { mtimeMs, ino } = await stat(file, { bigint: true });
     const text = await readRegularText(file);
-    const holder = holderIn(text);
+    // None in a file that is not written yet, or not ours: then only its age counts.
+    const holder = holderSchema.safeParse(jsonIn(text)).data;
     return {
       stamp: `${text} ${mtimeMs}`,
       inode: ino,
@@ -154,15 +155,6 @@ async function read(file: string): Promise<Found | undefined> {
     const code = codeOf(error) ?? "";
     if (code === "ENOENT" || (process.platform === "win32" && busyCodes.has(code))) return undefined;
     throw error;
-  }
-}
-
-/** Undefined for a file that is not written yet, or not ours: then only its age counts. */
-function holderIn(text: string): z.output<typeof holderSchema> | undefined {
-  try {
-    return holderSchema.parse(parseJson(text));
-  } catch {
-    return undefined;
   }
 }
 

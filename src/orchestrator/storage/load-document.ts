@@ -4,7 +4,7 @@ import * as z from "zod";
 import { StoreFailed } from "../api/errors.ts";
 import type { Log } from "../api/log.ts";
 import { advice } from "../api/next-step.ts";
-import { parseJson } from "../util/parse-json.ts";
+import { jsonIn, parseJson } from "../util/parse-json.ts";
 import type { DocumentFiles } from "./document-files.ts";
 import { messageOf } from "../util/message-of.ts";
 import { defined } from "../util/defined.ts";
@@ -245,21 +245,13 @@ function readJournal<Event>(
     if (typeof read === "string") {
       damage ??= `line ${lines.length + 1} ${read}`;
       if (!isByRow) return { lines, intact: text.slice(0, start), isTorn, damage, lost };
-      lost.push(eventIn(line));
+      // The event of an invalid line, as far as it is JSON.
+      lost.push(lineSchema.partial().safeParse(jsonIn(line)).data?.event);
     } else lines.push(read);
     last = typeof read === "string" ? undefined : read.sequence;
     start = next;
   }
   return { lines, intact: text.slice(0, end), isTorn, ...defined({ damage }), lost };
-}
-
-/** The event of an invalid line, as far as it is JSON. */
-function eventIn(line: string): unknown {
-  try {
-    return lineSchema.partial().safeParse(parseJson(line)).data?.event;
-  } catch {
-    return undefined;
-  }
 }
 
 /** The line, or what is wrong with it, as a text that follows its number. */
@@ -269,12 +261,8 @@ function readLine<Event>(
   schemaVersion: number,
   last: number | undefined,
 ): JournalLine<Event> | string {
-  let json: unknown;
-  try {
-    json = parseJson(text);
-  } catch {
-    return "is not JSON";
-  }
+  const json = jsonIn(text);
+  if (json === undefined) return "is not JSON";
   const line = lineSchema.safeParse(json);
   if (!line.success) return "is not a journal entry";
   const { v: version, n: sequence } = line.data;

@@ -6,6 +6,7 @@ import {
   LoadFailed,
   PromptTooLong,
   UnknownModel,
+  undefinedIf,
   UnloadUnconfirmed,
   UnsupportedCapability,
 } from "../../api/errors.ts";
@@ -310,10 +311,7 @@ async function loadedInstanceOf(
   const wanted = weightsOf(await models.show(model, signal));
   for (const resident of residents) {
     // A model that was deleted while loaded can't be described.
-    const shown = await models.show(resident.name, signal).catch((error: unknown) => {
-      if (error instanceof UnknownModel) return undefined;
-      throw error;
-    });
+    const shown = await models.show(resident.name, signal).catch(undefinedIf(UnknownModel));
     if (wanted !== undefined && weightsOf(shown) === wanted) return resident;
   }
   return undefined;

@@ -5,7 +5,7 @@ import type { ConfiguredModel } from "../../api/cost.ts";
 import type { Capability, InstalledModel, ModelFacts } from "../../api/types.ts";
 import { JoinedWorks } from "../../util/joined-work.ts";
 import { keyOfName } from "../../util/model-name.ts";
-import { parseJson } from "../../util/parse-json.ts";
+import { fieldsIn } from "../../util/parse-json.ts";
 import { templateFacts } from "../gguf/facts.ts";
 import { type ListedModel, contextOf, listedModel, namedModel } from "./dialects.ts";
 import { type Fields, type OpenAiOptions, type OpenAiServer, countIn, fieldsOf, textIn } from "./server.ts";
@@ -169,6 +169,7 @@ export class OpenAiModels {
     const { id, log } = this.#options;
     try {
       const text = await this.#server.find(path, attempt, signal, { isOwn: true });
+      // A page instead of JSON has none: some servers answer every path with one.
       return text === undefined ? {} : fieldsIn(text);
     } catch (error) {
       throwIfCancelled(signal, attempt.what);
@@ -190,14 +191,5 @@ export class OpenAiModels {
       const stated = defined({ name, contextTokens, capabilities });
       return [{ ...row, model: { ...row.model, ...stated } }];
     });
-  }
-}
-
-/** A page instead of JSON has none: some servers answer every path with one. */
-function fieldsIn(text: string): Fields {
-  try {
-    return fieldsOf(parseJson(text));
-  } catch {
-    return {};
   }
 }

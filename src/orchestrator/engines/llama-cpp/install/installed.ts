@@ -2,7 +2,7 @@ import { open, readdir, readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
 import * as z from "zod";
 import { LoadFailed } from "../../../api/errors.ts";
-import { parseJson } from "../../../util/parse-json.ts";
+import { jsonIn } from "../../../util/parse-json.ts";
 import { reportLock } from "./lock.ts";
 
 const markerFile = "complete.json";
@@ -93,12 +93,4 @@ async function sizeOf(file: string): Promise<number | undefined> {
     (found) => found.size,
     () => undefined,
   );
-}
-
-function jsonIn(text: string): unknown {
-  try {
-    return parseJson(text);
-  } catch {
-    return undefined;
-  }
 }

@@ -3,7 +3,7 @@ import { InvalidRequest, PullFailed, UnknownModel } from "../../../api/errors.ts
 import { advice } from "../../../api/next-step.ts";
 import { DEFAULT_HOST, type ModelName, formatModelName } from "../../../util/model-name.ts";
 import { isOnThisMachine } from "../../../util/ollama-host.ts";
-import { parseJson } from "../../../util/parse-json.ts";
+import { jsonIn } from "../../../util/parse-json.ts";
 import { type ByteStream, type HttpGet, type HttpResponse, Transfer, TransientFault, isBusy } from "../../http.ts";
 import { MAX_MANIFEST_BYTES, MEDIA_TYPES } from "./manifest.ts";
 
@@ -187,14 +187,10 @@ function tokenAddress(challenge: string, origin: string): URL | undefined {
 }
 
 function readToken(text: string): string | undefined {
-  try {
-    const { token, access_token: accessToken } = tokenSchema.parse(parseJson(text));
-    // A line break would inject another header.
-    const found = token ?? accessToken;
-    return found !== undefined && /^[\x21-\x7e]+$/.test(found) ? found : undefined;
-  } catch {
-    return undefined;
-  }
+  const { token, access_token: accessToken } = tokenSchema.safeParse(jsonIn(text)).data ?? {};
+  const found = token ?? accessToken;
+  // A line break would inject another header.
+  return found !== undefined && /^[\x21-\x7e]+$/.test(found) ? found : undefined;
 }
 
 function needsAccount(why: string): PullFailed {
