@@ -29,33 +29,25 @@ interface Watcher {
   close?(): Promise<void> | void;
 }
 
-/** What is read of watchers, as it is without them. */
-interface Readers {
-  readonly changes: { readonly subscribe: Orchestrator["onChange"]; readonly watch: Orchestrator["watch"] } & Watcher;
-  readonly decisions: { list(): readonly Decision[] } & Watcher;
-  readonly learning: RouteSource["learned"] & Parameters<typeof createComparisons>[0]["preferences"] & Watcher;
-  readonly metrics: CountedFigures & Watcher;
-}
-
-interface WatchersParts extends Readonly<Parameters<typeof ramStatus>[0]> {
-  readonly world: Pick<World, "random">;
-  readonly events: Events;
-  readonly settings: () => Settings;
-  readonly observations: Pick<Observations, "of">;
-  readonly timers: Timers;
-  readonly log: Log;
-  /** Milliseconds since the epoch. */
-  readonly now: () => number;
-  readonly stored: { readonly files?: DocumentFiles };
-}
-
 export type Watchers = ReturnType<typeof createWatchers>;
 
 /**
  * Makes all watchers. Each is its file or folder under `watch/`, its import above and its line in `watching`, and nothing
  * else: `npm run check:without` deletes them one after the other.
  */
-export function createWatchers(parts: WatchersParts) {
+export function createWatchers(
+  parts: Readonly<Parameters<typeof ramStatus>[0]> & {
+    readonly world: Pick<World, "random">;
+    readonly events: Events;
+    readonly settings: () => Settings;
+    readonly observations: Pick<Observations, "of">;
+    readonly timers: Timers;
+    readonly log: Log;
+    /** Milliseconds since the epoch. */
+    readonly now: () => number;
+    readonly stored: { readonly files?: DocumentFiles };
+  },
+) {
   const { world, now, log, timers, settings, probe, inventory, loaded, observations, events, stored } = parts;
   const given = {
     events,
@@ -105,7 +97,13 @@ export function createWatchers(parts: WatchersParts) {
   };
 }
 
-function nothing(): Readers {
+/** What is read of watchers, as it is without them. */
+function nothing(): {
+  readonly changes: { readonly subscribe: Orchestrator["onChange"]; readonly watch: Orchestrator["watch"] } & Watcher;
+  readonly decisions: { list(): readonly Decision[] } & Watcher;
+  readonly learning: RouteSource["learned"] & Parameters<typeof createComparisons>[0]["preferences"] & Watcher;
+  readonly metrics: CountedFigures & Watcher;
+} {
   const percentiles = { count: 0, p50: 0, p95: 0 };
   const total = {
     requests: 0,

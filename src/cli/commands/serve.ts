@@ -68,17 +68,18 @@ export async function serve(options: ServeOptions, io: CommandIo): Promise<numbe
   }
 }
 
-/** A listener that is held open, and who is told of it. */
-interface Holding extends Pick<ListenerRequest, "http" | "say" | "signal"> {
-  readonly io: CommandIo;
-  readonly opened: (lease: Pick<ListenerLease, "url" | "tokenFile" | "doors">) => void;
-}
-
 /**
  * Keeps a listener of the daemon open until `signal` aborts, then returns 0. If the daemon dies or is replaced, the
  * listener is reopened in the next one at the same address. Returns 1 if the daemon was stopped. Throws `DaemonUnavailable`.
  */
-export async function holdListener({ io, opened, ...asked }: Holding): Promise<number> {
+export async function holdListener({
+  io,
+  opened,
+  ...asked
+}: Pick<ListenerRequest, "http" | "say" | "signal"> & {
+  readonly io: CommandIo;
+  readonly opened: (lease: Pick<ListenerLease, "url" | "tokenFile" | "doors">) => void;
+}): Promise<number> {
   const { say, signal } = asked;
   const request: ListenerRequest = { ...daemonRequest(io, say), ...asked };
   try {

@@ -6,12 +6,6 @@ import { build } from "../../ipc/version.ts";
 import { isAccidentalWholeDisk, resolveHome } from "../../orchestrator/config/home.ts";
 import { type ClientStreams, type FrontOptions, runFront } from "./front.ts";
 
-/** The shell's end of a front. */
-interface ShellFront extends ClientStreams {
-  /** Closes the connection, and waits for what is under way; not longer than `endMs`. */
-  close(): Promise<void>;
-}
-
 /** Time for a front to end after its input has closed. */
 const endMs = 3_000;
 
@@ -32,7 +26,10 @@ export function startShellFront({
   readonly userHome: string;
   /** Folders that the user named explicitly: their files may be read. */
   readonly roots: readonly string[];
-}): ShellFront {
+}): ClientStreams & {
+  /** Closes the connection, and waits for what is under way; not longer than `endMs`. */
+  close(): Promise<void>;
+} {
   const words = roots.flatMap((folder) => ["--root", rootArgument(folder)]);
   const input = new PassThrough();
   const output = new PassThrough();

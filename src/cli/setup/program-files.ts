@@ -38,23 +38,17 @@ export function howToCall(script: string): string {
   return `node ${script.includes(" ") ? `"${script}"` : script}`;
 }
 
-/** The script that clients start. */
-interface LastingScript {
-  readonly script: string;
-  /** The folder to copy first; a copy with other content is replaced. */
-  readonly copyFrom?: string;
-  /** Why it is copied (`riskOf`). */
-  readonly risk?: string;
-}
-
-/** The script itself, or its copy in the home, `app/<build>/cli.mjs`, whether that exists or not. */
+/**
+ * The script that clients start: itself, or its copy in the home, `app/<build>/cli.mjs`, whether that exists or not. With
+ * the folder to copy first (a copy with other content is replaced), and why it is copied (`riskOf`).
+ */
 export function lastingScript(from: {
   readonly script: string;
   readonly home: string;
   /** Version and hash of the sources; the name of the copy. */
   readonly build: string;
   readonly temporaryFolders: readonly string[];
-}): LastingScript {
+}): { readonly script: string; readonly copyFrom?: string; readonly risk?: string } {
   const real = realPath(from.script);
   // Setup runs from its own copy (`node ~/.ollm/app/…/cli.mjs setup`) in a temporary home.
   const isOwnCopy = isInside(realPath(programFolder(from.home)), real);

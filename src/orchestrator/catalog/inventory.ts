@@ -17,11 +17,6 @@ type Listed = InstalledModel | ResidentModel;
 /** A model at each engine that has it. */
 type Held = [LocatedModel, ...LocatedModel[]];
 
-interface Serving {
-  readonly installed: readonly InstalledModel[];
-  readonly of: Map<Listed, { readonly resident: ResidentModel | undefined }>;
-}
-
 /** What a pull of this name downloads and needs here; undefined for models that are never suggested. */
 interface Downloads {
   download(name: string): Promise<string | undefined>;
@@ -34,7 +29,13 @@ export class Inventory {
   readonly #suggestions: Downloads;
   readonly #signal: AbortSignal;
   /** Which of an engine's loaded models serve its listed ones, as both lists are now. */
-  readonly #serving = new WeakMap<readonly Listed[], Serving>();
+  readonly #serving = new WeakMap<
+    readonly Listed[],
+    {
+      readonly installed: readonly InstalledModel[];
+      readonly of: Map<Listed, { readonly resident: ResidentModel | undefined }>;
+    }
+  >();
   #unique: { readonly of: readonly EngineModels[]; readonly held: readonly Held[] } | undefined;
 
   constructor(parts: {

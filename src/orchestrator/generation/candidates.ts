@@ -159,16 +159,17 @@ function toCandidate(
 const leastOutcomes = 3;
 
 /** What a candidate was made of. Every choice of a model needs all of them, and between two few have changed. */
-interface Made {
-  readonly engine: Engine;
-  readonly facts: Partial<ModelFacts>;
-  readonly observed: Observation;
-  readonly isLoaded: boolean;
-  readonly hasResidency: boolean;
-  readonly entry: LocatedCandidate;
-}
-
-const made = new WeakMap<InstalledModel, Made>();
+const made = new WeakMap<
+  InstalledModel,
+  {
+    readonly engine: Engine;
+    readonly facts: Partial<ModelFacts>;
+    readonly observed: Observation;
+    readonly isLoaded: boolean;
+    readonly hasResidency: boolean;
+    readonly entry: LocatedCandidate;
+  }
+>();
 
 function candidateOf(
   source: CandidateSource,

@@ -8,16 +8,6 @@ import { questionOf } from "../util/file-name.ts";
 import type { CandidateSource } from "./candidates.ts";
 import { messageOf } from "../util/message-of.ts";
 
-/** Parts of a prompt beside the request. */
-interface PromptParts {
-  /** Replaces the system prompt of the request. */
-  readonly system?: string | undefined;
-  /** Remembered entries, quoted as data; appended to the system prompt. */
-  readonly memory?: string | undefined;
-  /** The conversation so far. */
-  readonly history?: readonly ChatMessage[] | undefined;
-}
-
 /** Tokens that chat templates add to every message. */
 const tokensPerMessage = 16;
 
@@ -25,7 +15,17 @@ const tokensPerMessage = 16;
  * The request as chat messages. Files precede the question, so that a second question about the same files has the same
  * prefix and hits the engine's prefix cache.
  */
-export function buildMessages(request: GenerateRequest, parts: PromptParts = {}): readonly ChatMessage[] {
+export function buildMessages(
+  request: GenerateRequest,
+  parts: {
+    /** Replaces the system prompt of the request. */
+    readonly system?: string | undefined;
+    /** Remembered entries, quoted as data; appended to the system prompt. */
+    readonly memory?: string | undefined;
+    /** The conversation so far. */
+    readonly history?: readonly ChatMessage[] | undefined;
+  } = {},
+): readonly ChatMessage[] {
   if (request.chat !== undefined) return request.chat.messages;
   const { images = [], audio = [] } = request;
   const { system: own = request.system, memory, history = [] } = parts;

@@ -36,17 +36,6 @@ interface LedgerParts {
   readonly settings: () => Pick<Settings, "providers">;
 }
 
-/** A request whose worst case is reserved. */
-interface Reservation {
-  /**
-   * Replaces the reserved amount by the actual cost. The note is given once a month, when most of the budget is spent.
-   * Never rejects.
-   */
-  settle(tokens: ChargedTokens, isEstimated: boolean): Promise<{ readonly cost: Cost; readonly note?: string }>;
-  /** Nothing was charged; without effect after `settle`. Never rejects. */
-  release(): Promise<void>;
-}
-
 const sum = z.object({
   engine: z.string(),
   /** `2026-11` */
@@ -127,7 +116,7 @@ export class SpendingLedger {
    * Records the worst case of a request before it is sent; undefined for a model without prices. Throws `BudgetExceeded`
    * if it may exceed the budget, or if there is a budget and the record can't be written.
    */
-  async reserve(engine: PaidEngine, model: string, worst: ChargedTokens): Promise<Reservation | undefined> {
+  async reserve(engine: PaidEngine, model: string, worst: ChargedTokens) {
     const prices = engine.pricesOf?.(model);
     if (prices === undefined) return undefined;
     await this.ready();
@@ -156,14 +145,20 @@ export class SpendingLedger {
     }
     let isSettled = false;
     return {
-      settle: async (tokens, isEstimated) => {
+      /**
+       * Replaces the reserved amount by the actual cost. The note is given once a month, when most of the budget is spent.
+       * Never rejects.
+       */
+      settle: async (tokens: ChargedTokens, isEstimated: boolean) => {
         isSettled = true;
         await this.#settle(held, costNanos(tokens, prices));
         const cost = costOf(tokens, prices, isEstimated);
-        const note = await this.#warnOnce(engine, held);
-        return note === undefined ? { cost } : { cost, note };
+        return { cost, ...defined({ note: await this.#warnOnce(engine, held) }) };
       },
-      // A cost that could not be stored is still held.
+      /**
+       * Nothing was charged; without effect after `settle`, though a cost that could not be stored is still held. Never
+       * rejects.
+       */
       release: async () => (isSettled ? undefined : await this.#settle(held, 0)),
     };
   }

@@ -16,14 +16,6 @@ interface SearchOptions {
   readonly signal: AbortSignal;
 }
 
-interface SearchResult {
-  /** Best first, at most `limit`. */
-  readonly ids: readonly MemoryId[];
-  /** Before `limit`. */
-  readonly total: number;
-  readonly method: "text" | "hybrid";
-}
-
 /** Finds entries by their content. The store adds every entry to it. */
 export type MemorySearch = ReturnType<typeof createMemorySearch>;
 
@@ -101,15 +93,19 @@ export function createMemorySearch(parts: {
         }),
       );
     },
-    /** Searches by words, also by prefix and with typos, and by meaning if an embedding model answers within 3 s. */
-    async search(query: string, { accepts, limit, signal }: SearchOptions): Promise<SearchResult> {
+    /**
+     * Searches by words, also by prefix and with typos, and by meaning if an embedding model answers within 3 s. Best first,
+     * at most `limit`; `total` counts all.
+     */
+    async search(query: string, { accepts, limit, signal }: SearchOptions) {
       const [text, meant] = await Promise.all([
         indexed(),
         entries.size === 0 ? undefined : meaning.ask(query, { signal, waitMs: searchWaitMs }),
       ]);
       const byText = text.search(query, accepts).map(({ id }) => id);
       const found = meant === undefined ? byText : fuseRankings([byText, await near(meant, foundDeviations, accepts)]);
-      return { ids: found.slice(0, limit), total: found.length, method: meant === undefined ? "text" : "hybrid" };
+      const method: "text" | "hybrid" = meant === undefined ? "text" : "hybrid";
+      return { ids: found.slice(0, limit), total: found.length, method };
     },
     /**
      * Entries that are relevant to a prompt, best first; prefers none to unrelated ones. Loads no model. A prompt that is only

@@ -159,21 +159,12 @@ function isMoreSpecific(a: CompiledEntry, b: CompiledEntry): boolean {
   return a.tagGlob.replaceAll("*", "").length > b.tagGlob.replaceAll("*", "").length;
 }
 
-/** A model name split into words, with the end of each in `base`. */
-interface NameWords {
-  /** Lower case, without host, namespace and tag. */
-  readonly base: string;
-  readonly tag: string;
-  readonly words: readonly string[];
-  /** `ends[i]` is the offset in `base` after `words[i]`. */
-  readonly ends: readonly number[];
-}
-
 /**
  * Splits a name so that different spellings yield the same words: `llama3.2` and `Llama-3.2` are both `llama` `3.2`. A
- * number includes its unit (`7b`, `135m`, `128k`): `gemma-2b` is `gemma` `2b`, `gemma2` is `gemma` `2`.
+ * number includes its unit (`7b`, `135m`, `128k`): `gemma-2b` is `gemma` `2b`, `gemma2` is `gemma` `2`. `base` is the name
+ * in lower case, without host, namespace and tag; `ends[i]` is the offset in it after `words[i]`.
  */
-export function nameWords(name: string): NameWords {
+export function nameWords(name: string) {
   const lower = name.trim().toLowerCase();
   const last = lower.slice(lower.lastIndexOf("/") + 1);
   const colon = last.indexOf(":");

@@ -70,8 +70,6 @@ export function fitOf(state: QualityState): Fit {
   return newest.fit;
 }
 
-type Mutable<Type> = { -readonly [Key in keyof Type]: Type[Key] };
-
 /** One model at one task, with where its evidence is collected. */
 interface Place {
   readonly cell: QualityState["tasks"][number]["models"][number];
@@ -80,7 +78,7 @@ interface Place {
 }
 
 function fitted(state: QualityState): Fit {
-  const models = new Map<string, Mutable<ModelEvidence> & { readonly seen: Seen[] }>();
+  const models = new Map<string, { single: number; compared: number; level: number; readonly seen: Seen[] }>();
   let isSingle = false;
   const places = state.tasks.map((each, task) =>
     each.models.map((cell): Place => {

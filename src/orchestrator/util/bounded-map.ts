@@ -1,17 +1,8 @@
-/** A least-recently-used cache with a size limit. */
-interface BoundedMap<Value> {
-  /** Marks the value as most recently used. */
-  get(key: string): Value | undefined;
-  /** Does not count as a use. */
-  peek(key: string): Value | undefined;
-  set(key: string, value: Value): void;
-}
-
 /**
- * Holds keys and values of at most `maxCharacters` in total, as JSON. Least recently used entries are removed first;
+ * A least-recently-used cache. Holds keys and values of at most `maxCharacters` in total, as JSON. Least recently used entries are removed first;
  * values above the limit are not stored.
  */
-export function createBoundedMap<Value>(maxCharacters: number): BoundedMap<Value> {
+export function createBoundedMap<Value>(maxCharacters: number) {
   const entries = new Map<string, { readonly value: Value; readonly characters: number }>();
   let characters = 0;
 
@@ -21,15 +12,17 @@ export function createBoundedMap<Value>(maxCharacters: number): BoundedMap<Value
   }
 
   return {
-    get(key) {
+    /** Marks the value as most recently used. */
+    get(key: string): Value | undefined {
       const found = entries.get(key);
       if (found === undefined) return undefined;
       entries.delete(key);
       entries.set(key, found);
       return found.value;
     },
-    peek: (key) => entries.get(key)?.value,
-    set(key, value) {
+    /** Does not count as a use. */
+    peek: (key: string): Value | undefined => entries.get(key)?.value,
+    set(key: string, value: Value): void {
       remove(key);
       const entry = { value, characters: key.length + JSON.stringify(value).length };
       if (entry.characters > maxCharacters) return;

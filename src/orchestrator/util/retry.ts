@@ -8,21 +8,19 @@ export interface RetryOptions {
   readonly maxDelayMs: number;
 }
 
-interface RetryWork<Result, Fault> {
-  attempt(): Promise<Result>;
-  /** The error as one that may be over a moment later; undefined: it is thrown. */
-  faultOf(error: unknown): Fault | undefined;
-  onRetry(fault: Fault, retry: number): void;
-  /** Measures progress; an attempt that adds `worthwhile` to it resets the number of retries. */
-  readonly progress?: { achieved(): number; readonly worthwhile: number };
-}
-
 /**
  * Repeats `attempt` while it fails with a fault, waiting longer each time (decorrelated jitter). cockatiel's own retry
  * policy is not used because its waits can't be aborted; an abort here rejects at once with an AbortError.
  */
 export async function retrying<Result, Fault>(
-  work: RetryWork<Result, Fault>,
+  work: {
+    attempt(): Promise<Result>;
+    /** The error as one that may be over a moment later; undefined: it is thrown. */
+    faultOf(error: unknown): Fault | undefined;
+    onRetry(fault: Fault, retry: number): void;
+    /** Measures progress; an attempt that adds `worthwhile` to it resets the number of retries. */
+    readonly progress?: { achieved(): number; readonly worthwhile: number };
+  },
   options: RetryOptions,
   signal: AbortSignal,
 ): Promise<Result> {

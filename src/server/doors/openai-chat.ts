@@ -371,21 +371,16 @@ export function thoughtTokens({ thinking = "", text: said, toolCalls = [], compl
   return Math.round(completionTokens * share);
 }
 
-interface ErrorKind {
-  readonly type: string;
-  readonly code: string;
-  readonly param?: string;
-}
-
-const errorKinds: Readonly<Record<string, ErrorKind>> = {
-  unauthorized: { type: "invalid_request_error", code: "invalid_api_key" },
-  unknown_model: { type: "invalid_request_error", code: "model_not_found", param: "model" },
-  prompt_too_long: { type: "invalid_request_error", code: "context_length_exceeded", param: "messages" },
-  queue_full: { type: "rate_limit_error", code: "rate_limit_exceeded" },
-  budget_exceeded: { type: "insufficient_quota", code: "insufficient_quota" },
-  privacy_locked: { type: "permission_error", code: "privacy_locked" },
-  forbidden: { type: "permission_error", code: "forbidden" },
-};
+const errorKinds: Readonly<Record<string, { readonly type: string; readonly code: string; readonly param?: string }>> =
+  {
+    unauthorized: { type: "invalid_request_error", code: "invalid_api_key" },
+    unknown_model: { type: "invalid_request_error", code: "model_not_found", param: "model" },
+    prompt_too_long: { type: "invalid_request_error", code: "context_length_exceeded", param: "messages" },
+    queue_full: { type: "rate_limit_error", code: "rate_limit_exceeded" },
+    budget_exceeded: { type: "insufficient_quota", code: "insufficient_quota" },
+    privacy_locked: { type: "permission_error", code: "privacy_locked" },
+    forbidden: { type: "permission_error", code: "forbidden" },
+  };
 
 /** An error as the official clients read it. */
 export function errorBody({ status, message: because, code, tokens }: DoorFailure) {

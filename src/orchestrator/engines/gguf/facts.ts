@@ -87,18 +87,11 @@ function number(value: unknown): number | undefined {
   return typeof value === "number" ? value : undefined;
 }
 
-/** Memory layout of a tensor type: rows consist of blocks of `blockLength` numbers, `blockBytes` each. */
-interface TensorType {
-  readonly name: string;
-  readonly blockLength: number;
-  readonly blockBytes: number;
-}
-
 /**
- * Tensor types by their number in a file: `enum ggml_type` and the block structures of llama.cpp's `ggml-common.h`.
- * Missing numbers were removed from the format.
+ * Tensor types by their number in a file: `enum ggml_type` and the block structures of llama.cpp's `ggml-common.h`. Rows
+ * consist of blocks of `blockLength` numbers, `blockBytes` each. Missing numbers were removed from the format.
  */
-export const tensorTypes: ReadonlyMap<number, TensorType> = new Map(
+export const tensorTypes = new Map(
   (types.tensors as unknown as readonly (readonly [number, string, number, number])[]).map(
     ([id, name, blockLength, blockBytes]) => [id, { name, blockLength, blockBytes }],
   ),

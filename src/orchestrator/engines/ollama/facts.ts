@@ -5,6 +5,7 @@ import { type Capability, type InstalledModel, type ModelFacts, type Trust, capa
 import { JoinedWorks } from "../../util/joined-work.ts";
 import { isCloudName, keyOfName } from "../../util/model-name.ts";
 import type { OllamaHost } from "../../util/ollama-host.ts";
+import { defined } from "../../util/defined.ts";
 import { jsonIn } from "../../util/parse-json.ts";
 import { usedMetadata, type InspectGguf } from "../gguf/header.ts";
 import { tensorTypes } from "../gguf/facts.ts";
@@ -50,7 +51,7 @@ function trustOf(row: Reply, hostTrust: Trust): Trust {
 function installedModel(row: Reply, hostTrust: Trust): InstalledModel {
   const details = record(row["details"]);
   const isCloud = trustOf(row, "local") === "remote";
-  return defined<InstalledModel>({
+  return defined({
     name: nameOf(row),
     digest: text(row["digest"]),
     sizeBytes: isCloud ? 0 : (count(row["size"]) ?? 0),
@@ -66,7 +67,7 @@ function installedModel(row: Reply, hostTrust: Trust): InstalledModel {
 
 /** Converts a row of `/api/ps`. Its sizes are the runner's buffers; the file-mapped part is not reported. */
 export function residentModel(row: Reply): ResidentModel {
-  return defined<ResidentModel>({
+  return defined({
     name: nameOf(row),
     digest: text(row["digest"]),
     sizeBytes: count(row["size"]) ?? 0,
@@ -90,7 +91,7 @@ export function modelFacts(
   const architecture = text(metadata["general.architecture"]);
   const own = (key: string): number | undefined => count(metadata[`${architecture}.${key}`]);
   const shown = Array.isArray(reply["capabilities"]) ? knownCapabilities(reply["capabilities"]) : undefined;
-  return defined<ModelFacts>({
+  return defined({
     name,
     digest: installed?.digest,
     sizeBytes: installed?.sizeBytes ?? 0,
@@ -168,13 +169,6 @@ function parametersOf(lines: string | undefined): Record<string, unknown> | unde
     else parameters[name] = [before, value];
   }
   return parameters;
-}
-
-type Loose<Shape> = { readonly [Key in keyof Shape]: Shape[Key] | undefined };
-
-/** Removes undefined fields. Required fields must be given. */
-function defined<Shape>(value: Loose<Shape>): Shape {
-  return Object.fromEntries(Object.entries(value).filter(([, inner]) => inner !== undefined)) as Shape;
 }
 
 /** Dependencies shared by the adapter's groups of operations. */
