@@ -17,7 +17,6 @@ import {
   type Models,
   type Requests,
   type Residency,
-  type Services,
   createBase,
   createModels,
   createRequests,
@@ -46,7 +45,7 @@ function createFacade(
   models: Models,
   residency: Residency,
   requests: Requests,
-  services: Services,
+  services: ReturnType<typeof createServices>,
   watchers: Watchers,
 ): Orchestrator {
   const { world, settings, lock, calls, closing, operations, jobs } = base;

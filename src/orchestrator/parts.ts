@@ -49,7 +49,6 @@ export type Base = ReturnType<typeof createBase>;
 export type Models = ReturnType<typeof createModels>;
 export type Residency = ReturnType<typeof createResidency>;
 export type Requests = ReturnType<typeof createRequests>;
-export type Services = ReturnType<typeof createServices>;
 
 /** Clocks, settings, engines, and the work that is tracked. */
 export function createBase(world: World) {

@@ -25,8 +25,9 @@ import { counted } from "../../orchestrator/util/format-bytes.ts";
 import { formatModelName, sameModel } from "../../orchestrator/util/model-name.ts";
 import { parseOllamaHost } from "../../orchestrator/util/ollama-host.ts";
 import { fieldsIn } from "../../orchestrator/util/parse-json.ts";
+import { within } from "../../orchestrator/util/timers.ts";
 import type { CommandIo } from "../terminal/io.ts";
-import { type Check, type Checker, type DoctorWorld, fail, getWithin, ok, stepsFor, warn } from "./check.ts";
+import { type Check, type Checker, type DoctorWorld, type Reply, fail, ok, stepsFor, warn } from "./check.ts";
 
 const setHost = { step: "changeSetting", setting: "providers.ollama.host", to: "URL" } as const;
 
@@ -59,6 +60,23 @@ export const checkEngines: Checker = async (world, signal) => {
     ]),
   ];
 };
+
+/** The response of `url`. Rejects after `boundMs`. */
+function getWithin(
+  get: DoctorWorld["get"],
+  url: string,
+  signal: AbortSignal,
+  boundMs: number,
+  key?: string,
+): Promise<Reply> {
+  return within(
+    { ms: boundMs, signal },
+    (bound) => get(url, bound, key),
+    () => {
+      throw signal.aborted ? signal.reason : new Error(`no response within ${boundMs / 1_000} s`);
+    },
+  );
+}
 
 /** Undefined for a server that does not respond and is not expected to. */
 async function askOllama(asked: {

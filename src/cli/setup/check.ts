@@ -7,7 +7,6 @@ import { type NextSteps, advice, stepsOf } from "../../orchestrator/api/next-ste
 import { type LoadedSettings, loadSettings } from "../../orchestrator/config/load.ts";
 import { type Settings, settingsSchema } from "../../orchestrator/config/schema.ts";
 import type { Pressure } from "../../orchestrator/memory/pressure.ts";
-import { jsonText } from "../../orchestrator/util/control-characters.ts";
 import { counted } from "../../orchestrator/util/format-bytes.ts";
 import type { CommandIo } from "../terminal/io.ts";
 import { hanging, styled } from "../terminal/terminal-text.ts";
@@ -76,25 +75,6 @@ export function stepsFor(error: OrchestratorError, otherwise: NextSteps): NextSt
   return error.next.length > 0 ? error.next : otherwise;
 }
 
-/**
- * Returns the response of `url`. Rejects after `boundMs`.
- */
-export async function getWithin(
-  get: DoctorWorld["get"],
-  url: string,
-  signal: AbortSignal,
-  boundMs: number,
-  key?: string,
-): Promise<Reply> {
-  return within(
-    { ms: boundMs, signal },
-    async (bound) => get(url, bound, key),
-    () => {
-      throw signal.aborted ? signal.reason : new Error(`no response within ${boundMs / 1_000} s`);
-    },
-  );
-}
-
 const marks = { ok: ["✓", "green"], warn: ["!", "yellow"], fail: ["✗", "red"] } as const;
 
 /** Each check on a line, wrapped at words, with what to do indented below it, and a summary. */
@@ -120,11 +100,6 @@ function summary(checks: readonly Check[]): string {
     ...(count("fail") > 0 ? [`${count("fail")} failed`] : []),
   ];
   return `${counted(checks.length, "check")}: ${counts.join(", ")}`;
-}
-
-/** The report for `--json`. */
-export function jsonReport(checks: readonly Check[]): string {
-  return `${jsonText({ ok: checks.every(({ status }) => status !== "fail"), checks })}\n`;
 }
 
 /** Runs all checks concurrently and keeps their order. A check that throws or exceeds `boundMs` is reported as failed. */

@@ -19,15 +19,8 @@ import {
   checkTokens,
   viewDaemon,
 } from "./check-machine.ts";
-import {
-  type Checker,
-  type DoctorWorld,
-  defaultSettings,
-  jsonReport,
-  report,
-  runChecks,
-  usableSettings,
-} from "./check.ts";
+import { type Checker, type DoctorWorld, defaultSettings, report, runChecks, usableSettings } from "./check.ts";
+import { jsonText } from "../../orchestrator/util/control-characters.ts";
 import type { CommandIo } from "../terminal/io.ts";
 import { whileWaiting } from "../terminal/progress-line.ts";
 
@@ -66,8 +59,9 @@ export async function doctor(options: { readonly json: boolean }, io: CommandIo)
     const world = await realWorld(home, isTrusted, io);
     return runChecks(isTrusted ? checkers : checkersWithoutHome, world, boundMs);
   });
-  io.stdout(options.json ? jsonReport(checks) : report(checks, io));
-  return checks.some(({ status }) => status === "fail") ? 1 : 0;
+  const ok = checks.every(({ status }) => status !== "fail");
+  io.stdout(options.json ? `${jsonText({ ok, checks })}\n` : report(checks, io));
+  return ok ? 0 : 1;
 }
 
 /** The models that the project's file names; none if the file can't be read, which is reported where it is used. */

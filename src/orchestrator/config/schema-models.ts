@@ -35,8 +35,6 @@ export const daemon = { scope: "daemon" } as const;
 /** A list of names that may contain colons: its variable is split at commas, not like a list of folders. */
 export const daemonNames = { scope: "daemon", separator: "comma" } as const;
 export const caller = { scope: "caller" } as const;
-/** Like `daemonNames`, for a caller. */
-export const callerNames = { scope: "caller", separator: "comma" } as const;
 const request = { scope: "request" } as const;
 
 /** One Ollama server: the first, and each entry of `hosts`. */

@@ -5,7 +5,10 @@ import { isAccidentalWholeDisk } from "./home.ts";
 import { isUpstream, price } from "./openai-servers.ts";
 import { profileName } from "./profile-settings.ts";
 import { nearestNames } from "../util/nearest.ts";
-import { bytes, caller, callerNames, daemon, daemonNames, modelSettings } from "./schema-models.ts";
+import { bytes, caller, daemon, daemonNames, modelSettings } from "./schema-models.ts";
+
+/** Like `daemonNames`, for a caller. */
+const callerNames = { scope: "caller", separator: "comma" } as const;
 
 /** Where the requests of one protocol go whose model is none of ours. */
 const upstream = (example: string) =>

@@ -1,4 +1,3 @@
-import type { ModelSuggestion } from "../api/facade.ts";
 import type { Log } from "../api/log.ts";
 import type { InstalledModel, ModelFacts } from "../api/types.ts";
 import type { Settings } from "../config/schema.ts";
@@ -31,13 +30,6 @@ import { defined } from "../util/defined.ts";
 export interface LocatedCandidate {
   readonly located: LocatedModel;
   readonly candidate: Candidate;
-}
-
-/** Models to pull, for errors that name one. */
-export interface PullAdvice {
-  models(): Promise<ModelSuggestion>;
-  download(name: string): Promise<string | undefined>;
-  vision(): Promise<string | undefined>;
 }
 
 export interface CandidateSource {
@@ -117,15 +109,6 @@ export function engineFirst<Held extends { readonly engine: { readonly id: strin
   return held.length < 2 ? held : held.toSorted((a, b) => Number(b.engine.id === id) - Number(a.engine.id === id));
 }
 
-/** One known model as a candidate, without measuring memory. */
-export async function locatedCandidate(
-  source: CandidateSource,
-  located: LocatedModel,
-  signal: AbortSignal,
-): Promise<LocatedCandidate> {
-  return toCandidate(source, located, {}, signal);
-}
-
 /** An engine at the moment. */
 interface EngineNow {
   readonly state?: MemoryState | undefined;
@@ -136,8 +119,11 @@ interface EngineNow {
 /** How old the look may be that says whether a model is loaded. */
 const residencyAgeMs = 60_000;
 
-/** Without a promise where facts and residency are cached, as they mostly are. */
-function toCandidate(
+/**
+ * One known model as a candidate; without `engineNow` memory is not measured. Without a promise where facts and residency
+ * are cached, as they mostly are.
+ */
+export function toCandidate(
   source: CandidateSource,
   located: LocatedModel,
   engineNow: EngineNow,

@@ -13,7 +13,7 @@ import {
 import type { Chat } from "../api/chat.ts";
 import type { Preference } from "../api/facade-compare.ts";
 import type { RouteExplanation } from "../api/facade-route.ts";
-import type { GenerateRequest } from "../api/facade.ts";
+import type { GenerateRequest, ModelSuggestion } from "../api/facade.ts";
 import { type NextStep, advice } from "../api/next-step.ts";
 import type { CallerSettings, Capability, Task } from "../api/types.ts";
 import { fallbackOf } from "../config/profiles.ts";
@@ -24,14 +24,7 @@ import { type Candidate, type ChoiceFailure, type ChoiceRequest, chooseModel } f
 import { typicalAnswerTokens } from "../routing/expected-seconds.ts";
 import type { QualityState } from "../routing/quality-state.ts";
 import { sameModel } from "../util/model-name.ts";
-import {
-  type CandidateSource,
-  type LocatedCandidate,
-  type PullAdvice,
-  engineFirst,
-  listCandidates,
-  locatedCandidate,
-} from "./candidates.ts";
+import { type CandidateSource, type LocatedCandidate, engineFirst, listCandidates, toCandidate } from "./candidates.ts";
 import { buildMessages, countPromptTokens } from "./prompt.ts";
 import type { Resolved } from "./resolve.ts";
 import { defined } from "../util/defined.ts";
@@ -46,7 +39,12 @@ export interface Route extends Omit<RouteExplanation, "options" | "attempts"> {
 }
 
 export interface RouteSource extends CandidateSource {
-  readonly suggestions: PullAdvice;
+  /** Models to pull, for errors that name one. */
+  readonly suggestions: {
+    models(): Promise<ModelSuggestion>;
+    download(name: string): Promise<string | undefined>;
+    vision(): Promise<string | undefined>;
+  };
   readonly learned: {
     /** The user's pick, and what answers showed, as far as it counts for the client. Never rejects. */
     known(task: Task, client: string): Promise<{ readonly picked?: Preference; readonly learned: QualityState }>;
@@ -80,7 +78,7 @@ export async function chooseRoute(
     if (down.size > 0) held = held.filter(({ engine }) => !down.has(engine.id));
     if (held.length > 1) held = engineFirst(await withoutStuckEngines(source, held), settings.model.provider);
     const named: LocatedCandidate[] = [];
-    for (const each of held) named.push(withoutCoolDown(await locatedCandidate(source, each, signal)));
+    for (const each of held) named.push(withoutCoolDown(await toCandidate(source, each, {}, signal)));
     // The window is checked against exact numbers later.
     const { because, ask } = choiceOf(request, 0);
     const modelBecause = request.model === undefined ? defaultModelWords(settings) : "requested";

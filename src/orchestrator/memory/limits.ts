@@ -150,24 +150,6 @@ export function schedulerBytes({ schedulerBytes: stated, fileBytes, estimate }: 
   return stated ?? fileBytes + (estimate.parts?.cacheBytes ?? 0);
 }
 
-/** The limit with the least to spare. */
-export function tightest(limits: readonly Limit[], unloaded: readonly SlotView[] = []): Limit {
-  return limits.map((limit) => relieved(limit, unloaded)).reduce((a, b) => (spare(b) < spare(a) ? b : a));
-}
-
-/** The limit once `unloaded` are unloaded. */
-export function relieved(limit: Limit, unloaded: readonly SlotView[]): Limit {
-  return { ...limit, freeBytes: limit.freeBytes + sum(unloaded.map(limit.releasedBy)) };
-}
-
-export function shortfall(limit: Limit): number {
-  return Math.max(0, -spare(limit));
-}
-
-function spare({ freeBytes, passesFrom }: Limit): number {
-  return freeBytes - passesFrom;
-}
-
 /**
  * What must be free before the load. With metadata: predicted + the engine process + margin + buffer. Without
  * (`size_rule`): the greater of `fileBytes` × 1.20 and `fileBytes` + buffer; both are checked, the second strictly.

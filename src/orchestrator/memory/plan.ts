@@ -23,9 +23,6 @@ import {
   limitsOf,
   placementOf,
   releasedBytes,
-  relieved,
-  shortfall,
-  tightest,
   unloadedFor,
 } from "./limits.ts";
 import { counted, formatBytes } from "../util/format-bytes.ts";
@@ -52,6 +49,24 @@ function sorted(target: LoadTarget, state: MemoryState) {
 /** Where a model that can't be unloaded is in the way of a goal, it is not tried. */
 function isPossible(goal: Goal, target: LoadTarget, state: MemoryState, others: readonly SlotView[]): boolean {
   return unloadedFor(goal, target, others).every(isEvictable) && !(goal.unloadsOthers && isLoadingOnCards(state));
+}
+
+/** The limit with the least to spare. */
+function tightest(limits: readonly Limit[], unloaded: readonly SlotView[] = []): Limit {
+  return limits.map((limit) => relieved(limit, unloaded)).reduce((a, b) => (spare(b) < spare(a) ? b : a));
+}
+
+/** The limit once `unloaded` are unloaded. */
+function relieved(limit: Limit, unloaded: readonly SlotView[]): Limit {
+  return { ...limit, freeBytes: unloaded.reduce((free, entry) => free + limit.releasedBy(entry), limit.freeBytes) };
+}
+
+function shortfall(limit: Limit): number {
+  return Math.max(0, -spare(limit));
+}
+
+function spare(limit: Limit): number {
+  return limit.freeBytes - limit.passesFrom;
 }
 
 /** What `planLoad` would find, without the choice of what to evict. Pure. */

@@ -1,4 +1,7 @@
-/** What a query does that its question didn't say, as far as that shows without understanding either. Pure. */
+/**
+ * What a query may not do, and what it does that its question didn't say, as far as that shows without understanding
+ * either. Pure.
+ */
 import { fold } from "../recall/text-index.ts";
 import { type Column, type Value, currencyOf } from "./column.ts";
 import type { Table } from "./table.ts";
@@ -7,6 +10,51 @@ const name = String.raw`([\p{L}_][\p{L}\p{N}_$]*|"[^"]+")`;
 const text = String.raw`('(?:[^']|'')*')`;
 const day = String.raw`'\d{4}-\d{2}-\d{2}'`;
 const outside = String.raw`(?<![\p{L}\p{N}_.$])`;
+
+/** A piece of SQL: strings and comments are one piece each. */
+const piece =
+  /--[^\n]*|\/\*[\s\S]*?(?:\*\/|$)|'(?:[^']|'')*'|"(?:[^"]|"")*"|`[^`]*`|\[[^\]]*\]|[\p{L}_][\p{L}\p{N}_$]*|[\d.]+|\s+|[<>!=|]{2}|./gsu;
+
+/**
+ * The query as it may be run: one SELECT that divides as in arithmetic (3 / 2 is 1.5). `known` are the names of tables and
+ * columns. Throws an `Error` that says what to change.
+ */
+export function checkedQuery(sql: string, known: readonly string[]): string {
+  const pieces = (sql.match(piece) ?? []).filter((each) => !/^(?:--|\/\*)/.test(each));
+  const end = pieces.indexOf(";");
+  if (end >= 0 && pieces.slice(end).some((each) => !/^[;\s]*$/.test(each))) throw new Error("write one statement only");
+  const kept = end < 0 ? pieces : pieces.slice(0, end);
+  const words = kept.filter((each) => each.trim() !== "");
+  if (!/^(?:select|with)$/i.test(words[0] ?? "")) throw new Error("only SELECT is allowed");
+  const other = words.find((word) => /^(?:attach|detach|pragma\w*|load_extension|sqlite_\w+)$/i.test(word));
+  if (other !== undefined) throw new Error(`${other} is not allowed: only SELECT from the tables is`);
+  const all = new Set([...known, ...aliasesIn(words)].map((each) => each.toLowerCase()));
+  const unknown = words.find((word, at) => {
+    const quoted = /^"(.*)"$/s.exec(word)?.[1]?.toLowerCase();
+    return quoted !== undefined && !all.has(quoted) && !isText(words, at);
+  });
+  if (unknown !== undefined) throw new Error(`no such column: ${unknown}`);
+  return kept
+    .map((each) => (each === "/" ? "* 1.0 /" : each.trim() === "" ? " " : each))
+    .join("")
+    .trim();
+}
+
+/**
+ * Whether a word in double quotes is compared with something. SQLite takes every unknown name in double quotes for a text:
+ * a misspelt column would be one, too.
+ */
+function isText(words: readonly string[], at: number): boolean {
+  const before = words[at - 1] ?? "";
+  if (/^(?:=|==|<>|!=|<|>|<=|>=|like|glob|between|and|then|else|\|\|)$/i.test(before)) return true;
+  if (before === "(") return /^in$/i.test(words[at - 2] ?? "");
+  return before === "," && /^["']/.test(words[at - 2] ?? "");
+}
+
+/** Names that a query gives its own columns and tables. */
+function aliasesIn(words: readonly string[]): readonly string[] {
+  return words.flatMap((word, at) => (/^as$/i.test(words[at - 1] ?? "") ? [word.replaceAll(/^"|"$/g, "")] : []));
+}
 
 /** Columns of a name: several tables may have one. */
 type Named = (name: string) => readonly (Column & { readonly values: readonly Value[] })[];

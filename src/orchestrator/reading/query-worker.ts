@@ -5,8 +5,7 @@ import initSqlJs, { type Database } from "sql.js";
 import { builtFile } from "../util/node-executable.ts";
 import { messageOf } from "../util/message-of.ts";
 import type { Column, Value } from "./column.ts";
-import { doubtsOf, missingValues, namedIn, typeProblem, withDays, withTable } from "./query-check.ts";
-import { checkedQuery } from "./query-text.ts";
+import { checkedQuery, doubtsOf, missingValues, namedIn, typeProblem, withDays, withTable } from "./query-check.ts";
 import { type Table, tablesOf } from "./table.ts";
 
 /** What models are told of a table. */

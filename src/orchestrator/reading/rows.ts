@@ -5,7 +5,6 @@ import type { Resolved, RowsAsk } from "../generation/ports.ts";
 import { counted } from "../util/format-bytes.ts";
 import type { Value } from "./column.ts";
 import { PartsTotals } from "./parts.ts";
-import { queryIn } from "./query-text.ts";
 import { QueryThread } from "./query-thread.ts";
 import type { QueryRows, TableOutline } from "./query-worker.ts";
 import type { Task } from "../api/types.ts";
@@ -101,6 +100,14 @@ async function openedFor(request: Resolved, signal: AbortSignal) {
   const opened = await QueryThread.open(files, signal, prompt);
   const isJson = files.some(({ path }) => /\.json$/i.test(path));
   return "problem" in opened && isJson ? undefined : opened;
+}
+
+/** The query in a model's answer: in its fence, else from the first SELECT on. Undefined if there is none. */
+export function queryIn(answer: string): string | undefined {
+  const fenced = /```(?:\w+)?\s*\n?([\s\S]*?)(?:```|$)/.exec(answer)?.[1];
+  const text = fenced !== undefined && /\b(?:select|with)\b/i.test(fenced) ? fenced : answer;
+  const from = /\b(?:select|with)\b[\s\S]*/i.exec(text)?.[0];
+  return from === undefined || !/\bfrom\b|^select\s+\(/i.test(from) ? undefined : from.trim();
 }
 
 interface Written {

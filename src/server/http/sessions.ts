@@ -1,18 +1,6 @@
 import type { JSONRPCMessage, RequestId } from "@modelcontextprotocol/server";
 import type { Timers } from "../../orchestrator/util/timers.ts";
 
-/** Limit of running requests per session; more are rejected with 429. */
-export const maxPendingRequests = 256;
-
-/** Whether a body's requests exceed the limit of its session. Notifications and answers always fit. */
-export function isTooMany(body: unknown, lease: Pick<Lease, "pending">): boolean {
-  const messages: readonly unknown[] = Array.isArray(body) ? body : [body];
-  const requests = messages.filter(
-    (message) => typeof message === "object" && message !== null && "method" in message && "id" in message,
-  );
-  return requests.length > 0 && lease.pending() + requests.length > maxPendingRequests;
-}
-
 /** The slot of one open session, which tracks its traffic. */
 export interface Lease {
   /** An HTTP exchange of the session begins; call the returned function at its end. */

@@ -12,7 +12,8 @@ import type { Log } from "../../orchestrator/api/log.ts";
 import type { Caller } from "../call/caller.ts";
 import { createChangeFeed } from "../mcp/change-feed.ts";
 import { errorBody, answerError, commonHeaders, watchReader, type StreamLimits } from "./respond.ts";
-import { type Lease, type SessionSlots, isTooMany, maxPendingRequests, observe } from "./sessions.ts";
+import { isRecord } from "../../orchestrator/util/parse-json.ts";
+import { type Lease, type SessionSlots, observe } from "./sessions.ts";
 import { messageOf } from "../../orchestrator/util/message-of.ts";
 
 interface SessionParts {
@@ -20,6 +21,15 @@ interface SessionParts {
   makeServer(callerId: string): Server;
   readonly slots: SessionSlots;
   readonly log: Log;
+}
+
+/** Limit of running requests per session; more are rejected with 429. */
+const maxPendingRequests = 256;
+
+/** Whether a body's requests exceed the limit of its session. Notifications and answers always fit. */
+function isTooMany(body: unknown, lease: Pick<Lease, "pending">): boolean {
+  const requests = [body].flat().filter((message) => isRecord(message) && "method" in message && "id" in message);
+  return requests.length > 0 && lease.pending() + requests.length > maxPendingRequests;
 }
 
 interface Session {

@@ -23,7 +23,7 @@ import { filesOfCaller } from "../call/pipeline.ts";
 import { textFor } from "../files/hide-paths.ts";
 import { answersTo, isAnswered, missingInput, notAgreed, question } from "../call/ask-user.ts";
 import { ProtocolCall } from "../call/call.ts";
-import { promptIcon } from "./create-server.ts";
+import { icon } from "./create-server.ts";
 import { errorText, protocolData } from "../call/error-text.ts";
 import { pageOf } from "./pagination.ts";
 import { defined } from "../../orchestrator/util/defined.ts";
@@ -131,6 +131,9 @@ async function knownPrompts(asking: PromptContext, parts: Caller): Promise<reado
   return [...known.values()];
 }
 
+/** Of speech. */
+const bubbleIcon = icon("M4 5h16v11H11l-5 4v-4H4z");
+
 function entryOf({ name, title, description, arguments: taken }: ListedPrompt): ListPromptsResult["prompts"][number] {
   return {
     name,
@@ -141,7 +144,7 @@ function entryOf({ name, title, description, arguments: taken }: ListedPrompt): 
       ...defined({ description: argument.description }),
       required: argument.isRequired,
     })),
-    icons: [promptIcon],
+    icons: [bubbleIcon],
   };
 }
 

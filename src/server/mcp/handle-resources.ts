@@ -23,7 +23,7 @@ import { callerContext } from "../call/offered-tools.ts";
 import { textFor } from "../files/hide-paths.ts";
 import { ProtocolCall, viewMimeType } from "../call/call.ts";
 import type { ChangeFeed } from "./change-feed.ts";
-import { resourceIcon } from "./create-server.ts";
+import { icon } from "./create-server.ts";
 import { errorText, protocolData, wordedFor } from "../call/error-text.ts";
 import { pageOf } from "./pagination.ts";
 
@@ -123,9 +123,11 @@ function cacheHint({ ttlMs }: ResourceDefinition, context: ServerContext) {
   return isModern && ttlMs !== undefined ? { ttlMs, cacheScope: "private" as const } : {};
 }
 
+const documentIcon = icon("M5 6h14M5 12h14M5 18h14");
+
 function entryOf(definition: ResourceDefinition) {
   const { uri, name, title, description } = definition;
-  return { uri, name, title, description, ...typeOf(definition), icons: [resourceIcon] };
+  return { uri, name, title, description, ...typeOf(definition), icons: [documentIcon] };
 }
 
 /** The MIME type; a view also asks its host for a frame around it and for no other origin. */

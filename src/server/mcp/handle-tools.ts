@@ -13,7 +13,7 @@ import type { ToolDefinition } from "../../tools/definition.ts";
 import { tools } from "../../tools/index.ts";
 import { type Caller, homeOf } from "../call/caller.ts";
 import { type Call, ProtocolCall } from "../call/call.ts";
-import { toolIcon } from "./create-server.ts";
+import { icon } from "./create-server.ts";
 import { isShell } from "../../orchestrator/api/types.ts";
 import { defaultTools, noSuchTool, offeredTools } from "../call/offered-tools.ts";
 import { pageOf } from "./pagination.ts";
@@ -79,6 +79,12 @@ export async function handleCall(
   return callTool(tool, params.arguments, new ProtocolCall(server, context), parts);
 }
 
+const icons = {
+  read: icon("M4 12a8 8 0 1016 0 8 8 0 10-16 0M12 11v6M12 7v1"),
+  write: icon("M6 4l14 8-14 8z"),
+  destroy: icon("M5 7h14M9 7V4h6v3M7 7l1 13h8l1-13"),
+};
+
 /** A tool in `tools/list`. Schemas are trimmed, since every client pays for them in every conversation. */
 export function toolEntry(tool: ToolDefinition): Tool {
   return {
@@ -88,7 +94,7 @@ export function toolEntry(tool: ToolDefinition): Tool {
     inputSchema: jsonSchema(tool.input),
     outputSchema: jsonSchema(publishedOutput(tool), tool.lean !== undefined),
     annotations: hintsOf(tool),
-    icons: [toolIcon(tool.effect)],
+    icons: [icons[tool.effect]],
   };
 }
 

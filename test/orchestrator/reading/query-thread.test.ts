@@ -1,7 +1,8 @@
 import { describe, expect, it, onTestFinished } from "vitest";
 import { Cancelled } from "../../../src/orchestrator/api/errors.ts";
-import { checkedQuery, queryIn } from "../../../src/orchestrator/reading/query-text.ts";
+import { checkedQuery } from "../../../src/orchestrator/reading/query-check.ts";
 import { QueryThread } from "../../../src/orchestrator/reading/query-thread.ts";
+import { queryIn } from "../../../src/orchestrator/reading/rows.ts";
 
 async function opened(text: string, path = "t.csv", signal = new AbortController().signal): Promise<QueryThread> {
   const thread = await QueryThread.open([{ path, text }], signal);
