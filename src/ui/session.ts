@@ -173,11 +173,7 @@ function keyOf(subtle: Subtle, secret: string): Promise<SecretKey> {
 }
 
 /** The halves of an HMAC, as in the handshake on the daemon's socket (`src/ipc/protocol.ts`). */
-async function proofsOf(
-  subtle: Subtle,
-  key: SecretKey,
-  text: string,
-): Promise<{ readonly daemon: string; readonly page: string }> {
+async function proofsOf(subtle: Subtle, key: SecretKey, text: string) {
   const hex = hexOf(new Uint8Array(await subtle.sign("HMAC", key, new TextEncoder().encode(text))));
   return { daemon: hex.slice(0, 32), page: hex.slice(32) };
 }

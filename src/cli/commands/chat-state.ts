@@ -172,11 +172,7 @@ export async function attach(kind: "files" | "images", rest: string, { talk, io 
 }
 
 /** The paths before a question. A text that begins with no file is one path, so that the error names it. */
-function splitPaths(
-  text: string,
-  io: CommandIo,
-  kind: "files" | "images",
-): { readonly names: readonly string[]; readonly question: string } {
+function splitPaths(text: string, io: CommandIo, kind: "files" | "images") {
   const isThere = (given: string): boolean => {
     const { name } = spokenName(given, io.userHome);
     if (isFileIn(expanded(given, io), io.workingDirectory) || isFileIn(name, io.workingDirectory)) return true;

@@ -272,10 +272,7 @@ export async function installedNames(
 }
 
 /** The folder of the own store, and those where Ollama's may be. */
-function storeFolders({ home, io, settings }: Pick<DoctorWorld, "home" | "io" | "settings">): {
-  readonly own: string;
-  readonly foreign: readonly string[];
-} {
+function storeFolders({ home, io, settings }: Pick<DoctorWorld, "home" | "io" | "settings">) {
   const own = path.resolve(settings.store.path ?? path.join(home, "models"));
   const candidates = ollamaStoreCandidates(io.environment, io.platform, io.userHome);
   return { own, foreign: settings.store.readOllama ? candidates.filter((folder) => folder !== own) : [] };

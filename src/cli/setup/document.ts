@@ -192,11 +192,7 @@ function parse(text: string, isStrict: boolean): Node | undefined {
 }
 
 /** Follows `path` as far as the document has it. */
-function find(
-  text: string,
-  root: Node,
-  path: readonly string[],
-): { readonly node: Node; readonly property: Node | undefined; readonly depth: number } {
+function find(text: string, root: Node, path: readonly string[]) {
   let node = root;
   let property: Node | undefined;
   for (let depth = 0; depth < path.length; depth += 1) {

@@ -58,10 +58,7 @@ function flagsOf(entry: Readonly<Record<string, unknown>>): readonly string[] {
   return start === undefined ? [] : found.args.slice(start);
 }
 
-function splitFlags(flags: readonly string[]): {
-  readonly roots: readonly string[];
-  readonly others: readonly string[];
-} {
+function splitFlags(flags: readonly string[]) {
   const roots: string[] = [];
   const others: string[] = [];
   for (let at = 0; at < flags.length; at += 1) {

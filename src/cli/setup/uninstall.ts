@@ -96,10 +96,7 @@ interface RemovalTargets {
 }
 
 /** Plans to remove what setup wrote into these files and prints the changes. Writes nothing. */
-async function planRemovals(
-  targets: RemovalTargets,
-  io: Pick<CommandIo, "stdout" | "hasColour">,
-): Promise<{ readonly changes: readonly Change[]; readonly problems: number }> {
+async function planRemovals(targets: RemovalTargets, io: Pick<CommandIo, "stdout" | "hasColour">) {
   const plans = await Promise.all([...targets.entries.map(planRemove), ...targets.guides.map(planRemoveGuide)]);
   for (const plan of plans) io.stdout(describe(plan, io));
   return {

@@ -222,12 +222,7 @@ function notDone(
   return noTerminal(what, nextSteps?.(needed.length > 0));
 }
 
-async function connect(
-  io: CommandIo,
-  options: SessionOptions,
-  signal: AbortSignal,
-  say: (line: string) => void,
-): Promise<{ readonly server: ServerClient; readonly asked: Asked }> {
+async function connect(io: CommandIo, options: SessionOptions, signal: AbortSignal, say: (line: string) => void) {
   const asked: Asked = { unanswered: undefined, hasDeclined: false, cancelled: undefined, pause: () => undefined };
   const ask = async (question: Question): Promise<Answers> => {
     if (options.ask === undefined && !io.isTerminal) {

@@ -70,11 +70,7 @@ export function renderFacts(facts: readonly Fact[], io: Pick<CommandIo, "columns
     .join("");
 }
 
-function fit<Row>(
-  rows: readonly Row[],
-  columns: readonly Column<Row>[],
-  available: number,
-): { readonly shown: readonly Column<Row>[]; readonly widths: readonly number[] } {
+function fit<Row>(rows: readonly Row[], columns: readonly Column<Row>[], available: number) {
   const natural = new Map(
     columns.map((column) => {
       const cells = rows.map((row) => cellsOf(oneLine(column.text(row))));

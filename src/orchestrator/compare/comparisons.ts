@@ -9,7 +9,7 @@ import type { NextStep } from "../api/next-step.ts";
 import type { GenerationWorld } from "../generation/runner.ts";
 import type { Operations } from "../jobs/operations.ts";
 import type { DocumentFiles } from "../storage/document-files.ts";
-import { type JournaledDocument, openDocument, openedOnce } from "../storage/document.ts";
+import { openDocument, openedOnce } from "../storage/document.ts";
 import { type EvidenceScope, judgeEvidence, pickEvidence } from "../routing/evidence.ts";
 import type { Observation } from "../routing/quality-state.ts";
 import { sameModel } from "../util/model-name.ts";
@@ -184,10 +184,7 @@ function lazyEvals({ world, operations, emit, files }: ComparisonParts, kept: ()
 }
 
 /** The model as the comparison spells it, and the others that answered. Throws `InvalidRequest`. */
-function chosen(
-  { id, results }: Comparison,
-  model: string,
-): { readonly winner: string; readonly others: readonly string[] } {
+function chosen({ id, results }: Comparison, model: string) {
   const found = results.find((result) => sameModel(result.model, model));
   const answered = results.filter(({ error }) => error === undefined).map((result) => result.model);
   if (found === undefined) {
@@ -266,10 +263,7 @@ const maxKeptCharacters = 8_000_000;
 const maxComparisons = 100;
 /** Limit for one prompt or answer, in characters; longer ones are cut, with a note at the end. */
 const maxTextCharacters = 100_000;
-export function openComparisons(
-  log: Log,
-  files: DocumentFiles | undefined,
-): Promise<JournaledDocument<ComparisonsState, ComparisonEvent>> {
+export function openComparisons(log: Log, files: DocumentFiles | undefined) {
   return openDocument<ComparisonsState, ComparisonEvent>({
     name: "comparisons",
     schemaVersion: 1,

@@ -123,12 +123,7 @@ async function lock(file: string): Promise<Claim> {
   }
 }
 
-async function edited(
-  file: string,
-  before: string,
-  setting: FoundSetting,
-  value: unknown,
-): Promise<{ readonly text: string; readonly source: string }> {
+async function edited(file: string, before: string, setting: FoundSetting, value: unknown) {
   const problem = await problemOf(file, before);
   // A text that isn't YAML can't be edited; invalid values can, when the edit corrects them.
   if (problem !== undefined && (await treeOf(file, before)) === undefined) throw broken(file, problem);

@@ -179,10 +179,7 @@ function cardBytes({ byLayers = [], margin }: MemoryEstimate): readonly number[]
 }
 
 /** The most layers that fit into so much memory of the cards. */
-function layersWithin(
-  estimate: MemoryEstimate,
-  freeBytes: number,
-): { readonly layers: number; readonly bytes: number } {
+function layersWithin(estimate: MemoryEstimate, freeBytes: number) {
   const each = cardBytes(estimate);
   const layers = Math.max(
     0,

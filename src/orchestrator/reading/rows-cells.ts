@@ -64,10 +64,7 @@ function layoutOf(text: string, hasTabs: boolean, limit: number) {
  * The header is a full row of names above the first row whose cells have the types of their columns. What stands above it
  * (an account, a date of the export) has fewer cells, or a number or a date where a column has texts.
  */
-function headerAt(first: readonly (readonly string[])[]): {
-  readonly header: number | undefined;
-  readonly firstRow: number;
-} {
+function headerAt(first: readonly (readonly string[])[]) {
   const width = commonest(first.map(({ length }) => length));
   const isFull = (cells: readonly string[]): boolean => filledIn(cells) >= Math.max(1, Math.ceil(width * 0.6));
   const full = first.filter(isFull);

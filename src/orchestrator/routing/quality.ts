@@ -198,10 +198,7 @@ function exploredBy(
 }
 
 /** What the answers of the other models have cost against those of the first, by the present estimates. */
-function costOf(
-  state: QualityState,
-  contenders: readonly Contender[],
-): { readonly lost: number; readonly answers: number } {
+function costOf(state: QualityState, contenders: readonly Contender[]) {
   const { models: known } = fitOf(state);
   const positions = new Map(contenders.map(({ model }, position) => [nameOf(model), position]));
   let lost = 0;

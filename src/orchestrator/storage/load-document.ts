@@ -153,10 +153,7 @@ async function readDocument<State extends object, Event, Result>(
 }
 
 /** The rows that fit the schemas of their lists, and the others. */
-function readableRows(
-  rows: Readonly<Record<string, z.ZodType>>,
-  given: object,
-): { readonly kept: Readonly<Record<string, unknown>>; readonly lost: readonly unknown[] } {
+function readableRows(rows: Readonly<Record<string, z.ZodType>>, given: object) {
   const kept: Record<string, unknown> = {};
   const lost: unknown[] = [];
   for (const [name, schema] of Object.entries(rows)) {

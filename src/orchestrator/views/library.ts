@@ -218,11 +218,7 @@ const enableEngine = [
  * The engine of a pull: the one in the request; for a file, the embedded one; otherwise the first engine, in the
  * configured order, that answers and has a library. Under `local_only` only engines on this machine are considered.
  */
-async function chooseLibrary(
-  inventory: Inventory,
-  request: PullRequest,
-  caller: CallerContext,
-): Promise<{ engine: Engine; library: EngineLibrary }> {
+async function chooseLibrary(inventory: Inventory, request: PullRequest, caller: CallerContext) {
   const isLocked = (engine: Engine) => caller.settings.privacy === "local_only" && engine.trust === "remote";
   const capable = inventory.engines.flatMap((engine) =>
     engine.library === undefined ? [] : [{ engine, library: engine.library }],

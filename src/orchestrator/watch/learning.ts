@@ -282,10 +282,7 @@ const shown = ({ evidence: _evidence, ...preference }: PreferencesState["prefere
 /** An id is free text: a long one must not fill the disk. */
 const maxIdCharacters = 200;
 
-export function openPreferences(
-  log: Log,
-  files: DocumentFiles | undefined,
-): Promise<JournaledDocument<PreferencesState, PreferenceEvent>> {
+export function openPreferences(log: Log, files: DocumentFiles | undefined) {
   return openDocument<PreferencesState, PreferenceEvent>({
     name: "preferences",
     schemaVersion: 1,

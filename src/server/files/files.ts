@@ -221,12 +221,7 @@ function isSame(before: FileVersion, now: FileVersion): boolean {
   return before.size === now.size && before.mtimeMs === now.mtimeMs && before.ino === now.ino;
 }
 
-async function readRegular(
-  name: string,
-  file: string,
-  roots: AllowedRoots,
-  access: FileAccess,
-): Promise<{ readonly content: Uint8Array; readonly version: FileVersion }> {
+async function readRegular(name: string, file: string, roots: AllowedRoots, access: FileAccess) {
   // Checked before opening: opening a device can have effects, and a FIFO would wait for a writer (hence O_NONBLOCK).
   refuseUnlessRegular(name, await stat(file).catch((error: unknown) => Promise.reject(cannotRead(name, error))));
   const flags = constants.O_RDONLY | (constants.O_NONBLOCK ?? 0) | (constants.O_NOFOLLOW ?? 0);

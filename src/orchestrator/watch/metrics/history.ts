@@ -2,7 +2,7 @@ import * as z from "zod";
 import { type MoneyTally, mergeMoney, otherName } from "../../api/cost.ts";
 import type { MemorySample } from "../../api/facade-metrics.ts";
 import type { Log } from "../../api/log.ts";
-import { type JournaledDocument, openDocument } from "../../storage/document.ts";
+import { openDocument } from "../../storage/document.ts";
 import type { DocumentFiles } from "../../storage/document-files.ts";
 import {
   type Counts,
@@ -311,10 +311,7 @@ function batchOf({ hour, rows, money, evictions: evicted, memory }: HistoryEvent
   };
 }
 
-export function openHistory(
-  log: Log,
-  files: DocumentFiles | undefined,
-): Promise<JournaledDocument<History, HistoryEvent>> {
+export function openHistory(log: Log, files: DocumentFiles | undefined) {
   return openDocument<History, HistoryEvent>({
     name: "metrics",
     schemaVersion: 1,
