@@ -240,9 +240,7 @@ export async function acceptConnection(
     };
     socket.write(`${JSON.stringify(introduction)}\n`);
     const hello = parseLine(await readLine(socket, { maxBytes: maxHelloBytes, timeoutMs: left() })) as Hello;
-    if (!isEqual(hello.proof, proofs.front)) {
-      throw new DaemonUnavailable("a caller can't read the home's token");
-    }
+    if (!isEqual(hello.proof, proofs.front)) throw new DaemonUnavailable("a caller can't read the home's token");
     return { hello: checkedHello(hello), welcome: (said) => void socket.write(`${JSON.stringify(said)}\n`) };
   } catch (error) {
     socket.destroy();

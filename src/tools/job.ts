@@ -57,9 +57,7 @@ export function createJobTool(tools: () => readonly ToolDefinition[]) {
       const { orchestrator, caller } = context;
       const { jobs } = orchestrator;
       if (action === "list") return { data: { jobs: jobs.list().slice(0, shownJobs).map(listed) } };
-      if (id === undefined) {
-        throw new InvalidRequest(`job ${action} needs a job_id`, { next: { step: "listJobs" } });
-      }
+      if (id === undefined) throw new InvalidRequest(`job ${action} needs a job_id`, { next: { step: "listJobs" } });
       if (action === "cancel") return { data: cancelledData(await jobs.cancel(caller, id)) };
       if (action === "status") return { data: jobData(await jobs.get(caller, id)) };
       const waited = await wait(id, context);

@@ -1,7 +1,7 @@
 import { useSignal } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
 import type uPlot from "uplot";
-import { Details } from "./components.tsx";
+import { Card, Details } from "./components.tsx";
 import { isDark } from "./state.ts";
 import { Table } from "./table.tsx";
 import { defined } from "../orchestrator/util/defined.ts";
@@ -16,7 +16,7 @@ interface Line {
 }
 
 interface ChartProps {
-  /** What is shown, for screen readers, too. */
+  /** What is shown: of the card, and for screen readers. */
   readonly title: string;
   /** Seconds since the epoch, one for each value. */
   readonly seconds: readonly number[];
@@ -34,7 +34,7 @@ const steps = Array.from({ length: 14 }, (_none, power) => [1, 2, 5].map((digit)
 /** Rows of the table beside a chart. */
 const maxRows = 12;
 
-/** A chart that fills its container, with the values at the cursor below it and a table of it to open. */
+/** A card with a chart that fills it, with the values at the cursor below it and a table of it to open. */
 export function Chart(props: ChartProps) {
   const { title, seconds, lines, kind, format, formatTime } = props;
   const host = useRef<HTMLDivElement>(null);
@@ -72,25 +72,27 @@ export function Chart(props: ChartProps) {
   const shown = lines.map((line) => ({ ...line, value: line.values[at] }));
   const moment = seconds[at];
   return (
-    <figure class="chart">
-      {isDrawn.value ? (
-        <div ref={host} role="img" aria-label={`${title}: ${shown.map((line) => textOf(line, format)).join(", ")}`} />
-      ) : (
-        <p class="muted">This browser can't draw the chart; the table has its values.</p>
-      )}
-      <figcaption class="legend figure">
-        <span class="muted">{cursor.value === undefined || moment === undefined ? "Now" : formatTime(moment)}</span>
-        {shown.map(({ title: name, colour, value }) => (
-          <span key={name}>
-            <span class="dash" style={{ backgroundColor: `var(${colour})` }} />
-            {name} <b>{value === null || value === undefined ? "–" : format(value)}</b>
-          </span>
-        ))}
-      </figcaption>
-      <Details summary="As a table">
-        <ChartTable {...props} />
-      </Details>
-    </figure>
+    <Card title={title}>
+      <figure class="chart">
+        {isDrawn.value ? (
+          <div ref={host} role="img" aria-label={`${title}: ${shown.map((line) => textOf(line, format)).join(", ")}`} />
+        ) : (
+          <p class="muted">This browser can't draw the chart; the table has its values.</p>
+        )}
+        <figcaption class="legend figure">
+          <span class="muted">{cursor.value === undefined || moment === undefined ? "Now" : formatTime(moment)}</span>
+          {shown.map(({ title: name, colour, value }) => (
+            <span key={name}>
+              <span class="dash" style={{ backgroundColor: `var(${colour})` }} />
+              {name} <b>{value === null || value === undefined ? "–" : format(value)}</b>
+            </span>
+          ))}
+        </figcaption>
+        <Details summary="As a table">
+          <ChartTable {...props} />
+        </Details>
+      </figure>
+    </Card>
   );
 }
 

@@ -172,9 +172,7 @@ export function Show<Data>({
 }) {
   const data = of.data.value;
   const error = of.error.value;
-  if (data === undefined) {
-    return error === undefined ? <Loading /> : <Failure error={error} onRetry={of.reload} />;
-  }
+  if (data === undefined) return error === undefined ? <Loading /> : <Failure error={error} onRetry={of.reload} />;
   return (
     <>
       {error !== undefined && <Failure error={error} onRetry={of.reload} />}

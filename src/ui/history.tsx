@@ -42,44 +42,38 @@ function LastHour() {
   return (
     <>
       <Choice label="Time shown" options={ranges} value={range.value} onChoose={(value) => (range.value = value)} />
-      <Card title="Memory">
+      <Chart
+        title="Memory"
+        kind="areas"
+        seconds={seconds}
+        lines={[
+          { title: "Other programs", values: columns.otherBytes, colour: "--other" },
+          { title: "Models", values: columns.modelBytes, colour: "--model-1" },
+          { title: "Free", values: columns.availableBytes, colour: "--raised" },
+        ]}
+        format={formatBytes}
+        formatTime={clock}
+      />
+      <div class="columns">
         <Chart
-          title="Memory"
-          kind="areas"
+          title="Tokens per second"
+          kind="lines"
           seconds={seconds}
-          lines={[
-            { title: "Other programs", values: columns.otherBytes, colour: "--other" },
-            { title: "Models", values: columns.modelBytes, colour: "--model-1" },
-            { title: "Free", values: columns.availableBytes, colour: "--raised" },
-          ]}
-          format={formatBytes}
+          lines={[{ title: "All answers", values: columns.tokensPerSecond, colour: "--accent" }]}
+          format={formatRate}
           formatTime={clock}
         />
-      </Card>
-      <div class="columns">
-        <Card title="Tokens per second">
-          <Chart
-            title="Tokens per second"
-            kind="lines"
-            seconds={seconds}
-            lines={[{ title: "All answers", values: columns.tokensPerSecond, colour: "--accent" }]}
-            format={formatRate}
-            formatTime={clock}
-          />
-        </Card>
-        <Card title="Requests">
-          <Chart
-            title="Requests"
-            kind="lines"
-            seconds={seconds}
-            lines={[
-              { title: "Running", values: columns.running, colour: "--good" },
-              { title: "Waiting", values: columns.waiting, colour: "--warning" },
-            ]}
-            format={formatCount}
-            formatTime={clock}
-          />
-        </Card>
+        <Chart
+          title="Requests"
+          kind="lines"
+          seconds={seconds}
+          lines={[
+            { title: "Running", values: columns.running, colour: "--good" },
+            { title: "Waiting", values: columns.waiting, colour: "--warning" },
+          ]}
+          format={formatCount}
+          formatTime={clock}
+        />
       </div>
     </>
   );
@@ -163,29 +157,25 @@ function Days({ metrics }: { readonly metrics: Metrics }) {
   return (
     <>
       <div class="columns">
-        <Card title="Requests by hour">
-          <Chart
-            title="Requests by hour"
-            kind="bars"
-            seconds={hours.map(({ second }) => second)}
-            lines={[{ title: "Requests", values: hours.map(({ requests }) => requests), colour: "--accent" }]}
-            format={formatCount}
-            formatTime={clock}
-          />
-        </Card>
-        <Card title="Tokens by day">
-          <Chart
-            title="Tokens by day"
-            kind="bars"
-            seconds={seconds}
-            lines={[
-              { title: "Written", values: days.map((day) => day.completion_tokens), colour: "--model-1" },
-              { title: "Read", values: days.map((day) => day.prompt_tokens), colour: "--model-2" },
-            ]}
-            format={formatTokens}
-            formatTime={dayText}
-          />
-        </Card>
+        <Chart
+          title="Requests by hour"
+          kind="bars"
+          seconds={hours.map(({ second }) => second)}
+          lines={[{ title: "Requests", values: hours.map(({ requests }) => requests), colour: "--accent" }]}
+          format={formatCount}
+          formatTime={clock}
+        />
+        <Chart
+          title="Tokens by day"
+          kind="bars"
+          seconds={seconds}
+          lines={[
+            { title: "Written", values: days.map((day) => day.completion_tokens), colour: "--model-1" },
+            { title: "Read", values: days.map((day) => day.prompt_tokens), colour: "--model-2" },
+          ]}
+          format={formatTokens}
+          formatTime={dayText}
+        />
       </div>
       <Card title={counted(days.length, "day")}>
         <Table label="Days" columns={dayColumns} rows={newest.slice(0, shownDays)} keyOf={({ name }) => name} />

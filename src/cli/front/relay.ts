@@ -309,9 +309,7 @@ export class Relay {
   /** The connection to the daemon has ended (rule 11). `now` in milliseconds. */
   daemonGone(now: number): void {
     if (this.#isOver) return;
-    for (const id of this.#questions.keys()) {
-      this.#effects.toClient(cancelledLine(id, "the ollm daemon was restarted"));
-    }
+    for (const id of this.#questions.keys()) this.#effects.toClient(cancelledLine(id, "the ollm daemon was restarted"));
     this.#questions.clear();
     for (const request of this.#open.values()) {
       const isUnseen = this.#seenOpen?.has(idKey(request.id)) === false;

@@ -58,9 +58,7 @@ export async function assertWritable(file: ConfigFile): Promise<void> {
   if (file.bytes === undefined) return;
   const { mode } = await stat(file.real);
   // A read-only file could be replaced all the same, since that depends on its folder.
-  if ((mode & 0o222) === 0) {
-    throw new InvalidRequest(`${file.name} is read-only`, { next: advice("make it writable") });
-  }
+  if ((mode & 0o222) === 0) throw new InvalidRequest(`${file.name} is read-only`, { next: advice("make it writable") });
 }
 
 /**

@@ -110,9 +110,7 @@ export function checkFolders(
     .filter((text) => text !== "");
   const folders = names.map((name) => {
     const folder = absolute(name, machine);
-    if (!isFolder(folder)) {
-      throw new InvalidRequest(`${name} is not a folder`, { next: existing });
-    }
+    if (!isFolder(folder)) throw new InvalidRequest(`${name} is not a folder`, { next: existing });
     if (isTooBroad(folder, machine.userHome)) {
       throw new InvalidRequest(`${name} is a whole home folder or drive, which is too much to allow`, {
         next: advice("name a folder inside it, such as ~/Documents"),

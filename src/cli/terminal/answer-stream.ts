@@ -217,8 +217,6 @@ function isListLine(line: string, isInList: boolean): boolean {
 
 function gapCells(blanks: string, column: number): number {
   let cells = column;
-  for (const character of blanks) {
-    cells += character === "\t" ? tabCells - (cells % tabCells) : cellsOf(character);
-  }
+  for (const character of blanks) cells += character === "\t" ? tabCells - (cells % tabCells) : cellsOf(character);
   return cells - column;
 }

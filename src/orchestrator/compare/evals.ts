@@ -111,9 +111,7 @@ export async function createEvals({
     getEval: (id: string) => viewed(find(id), true),
     async removeEval(id: string) {
       find(id);
-      if (isRunning(id)) {
-        throw new InvalidRequest(`${id} is running`, { next: advice("cancel it first") });
-      }
+      if (isRunning(id)) throw new InvalidRequest(`${id} is running`, { next: advice("cancel it first") });
       await append({ type: "removed", id }, id);
     },
     problems: document.problems,

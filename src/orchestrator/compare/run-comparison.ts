@@ -181,9 +181,7 @@ async function findContestants(
   signal: AbortSignal,
 ): Promise<readonly Entrant[]> {
   const planner = { ...caller, signal };
-  if (asked !== "auto") {
-    return Promise.all(asked.map((model) => planEntrant(world, planner, request, model)));
-  }
+  if (asked !== "auto") return Promise.all(asked.map((model) => planEntrant(world, planner, request, model)));
   const { model } = caller.settings;
   const routing = { ...model.routing, enabled: true };
   const free = { ...planner, settings: { ...caller.settings, model: { ...model, routing } } };

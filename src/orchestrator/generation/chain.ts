@@ -310,12 +310,8 @@ class ModelChain {
   async #leftAfterFault(step: Step, entry: LocatedCandidate, error: OrchestratorError): Promise<readonly Step[]> {
     let waiting = this.#hasOtherCopies(step, entry) ? [step, ...this.#waiting] : this.#waiting;
     const { code, isDown = false } = error.facts;
-    if (isDown || code === "model_does_not_fit") {
-      waiting = await this.#chosenWithout(entry, error);
-    }
-    if (!isDown && code !== "prompt_too_long") {
-      waiting = await this.#withOtherHosts(waiting, entry);
-    }
+    if (isDown || code === "model_does_not_fit") waiting = await this.#chosenWithout(entry, error);
+    if (!isDown && code !== "prompt_too_long") waiting = await this.#withOtherHosts(waiting, entry);
     if (waiting.length === 0) waiting = this.#mayAskAgain(entry, error) ? [step] : [];
     if (!(error instanceof PromptTooLong)) return waiting;
     // Another tokenizer may count a little less, but not enough for a window of the same size.

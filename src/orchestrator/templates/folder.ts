@@ -202,9 +202,7 @@ export async function writeTemplate(
   } catch (error) {
     if (error instanceof InvalidRequest) throw error;
     const code = codeOf(error) ?? String(error);
-    if (code === "EEXIST") {
-      throw new InvalidRequest(`${file} already exists`, { next: renameOrOverwrite });
-    }
+    if (code === "EEXIST") throw new InvalidRequest(`${file} already exists`, { next: renameOrOverwrite });
     throw new StoreFailed(`${file} can't be written (${code})`, {
       next: advice(code === "ENOSPC" ? "free some disk space" : "make the folder writable"),
       cause: error,

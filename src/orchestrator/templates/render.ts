@@ -232,9 +232,7 @@ export function valuesOf(
     if (wrong === undefined) values.set(variable.name, text);
     else problems.push(wrong);
   }
-  if (problems.length > 0) {
-    throw new InvalidRequest(problems.join("; "), { next: { step: "correctArguments" } });
-  }
+  if (problems.length > 0) throw new InvalidRequest(problems.join("; "), { next: { step: "correctArguments" } });
   const missing = variables.filter(({ name, isRequired }) => isRequired && !values.has(name));
   if (missing.length > 0) return { missing };
   for (const { name, default: fallback = "" } of variables) if (!values.has(name)) values.set(name, fallback);

@@ -171,9 +171,7 @@ export function reliabilityLines(answered: {
     const apart = text === undefined ? [] : statements.filter((each) => !text.includes(evidenceMark(each)));
     lines.push(...apart.slice(0, shownStatements).map((each) => `${each.text} ${evidenceMark(each)}`));
   }
-  if (parts !== undefined) {
-    lines.push(partsLine(parts), ...(parts.missing ?? []).map((part) => `missing: ${part}`));
-  }
+  if (parts !== undefined) lines.push(partsLine(parts), ...(parts.missing ?? []).map((part) => `missing: ${part}`));
   if (query !== undefined) {
     const { rows, total = rows.length } = query;
     const values = (row: (typeof rows)[number]) =>

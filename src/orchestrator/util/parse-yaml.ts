@@ -49,9 +49,7 @@ export async function parseYaml(
       prettyErrors: false,
     });
     const [error] = document.errors;
-    if (error !== undefined) {
-      return { problem: inOneLine(error), line: lines.linePos(error.pos[0]).line };
-    }
+    if (error !== undefined) return { problem: inOneLine(error), line: lines.linePos(error.pos[0]).line };
     let wrong: { readonly problem: string; readonly at: number } | undefined;
     visit(document, {
       Map(_key, { items }) {

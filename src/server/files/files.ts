@@ -229,9 +229,7 @@ async function readRegular(name: string, file: string, roots: AllowedRoots, acce
   try {
     // The path may have been swapped for a link since the check, so the open file is checked again.
     const opened = await pathOfHandle(handle, file);
-    if (opened === undefined || !isAllowed(opened, roots)) {
-      throw outsideRoots(name, opened ?? file, roots);
-    }
+    if (opened === undefined || !isAllowed(opened, roots)) throw outsideRoots(name, opened ?? file, roots);
     const status = await handle.stat();
     refuseUnlessRegular(name, status);
     const { maxFileBytes } = access.limits;

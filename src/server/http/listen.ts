@@ -25,9 +25,7 @@ export async function listen(server: Server, options: ListenOptions): Promise<vo
   const { bind, port, lookup = systemLookup } = options;
   const name = bind.trim().replace(/^\[|\]$/g, "");
   // The system would listen on every address.
-  if (name === "") {
-    throw new InvalidRequest("the address to bind to is empty", { next: loopback });
-  }
+  if (name === "") throw new InvalidRequest("the address to bind to is empty", { next: loopback });
   try {
     const { address } = await lookup(name);
     if (options.isLoopbackOnly === true && !isLoopback(address)) {

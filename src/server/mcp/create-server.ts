@@ -200,9 +200,7 @@ class CheckedServer extends Server {
       } catch (error) {
         if (error instanceof ProtocolError) throw error;
         const problems = schemaProblems(error);
-        if (problems !== undefined) {
-          throw new ProtocolError(ProtocolErrorCode.InvalidParams, `${method}: ${problems}`);
-        }
+        if (problems !== undefined) throw new ProtocolError(ProtocolErrorCode.InvalidParams, `${method}: ${problems}`);
         const [{ errorText, protocolData }, { textFor }] = await Promise.all([
           import("../call/error-text.ts"),
           import("../files/hide-paths.ts"),

@@ -131,7 +131,7 @@ async function knownPrompts(asking: PromptContext, parts: Caller): Promise<reado
   return [...known.values()];
 }
 
-/** Of speech. */
+/** A speech bubble. */
 const bubbleIcon = icon("M4 5h16v11H11l-5 4v-4H4z");
 
 function entryOf({ name, title, description, arguments: taken }: ListedPrompt): ListPromptsResult["prompts"][number] {

@@ -73,9 +73,7 @@ export async function handleCall(
   parts: Caller,
 ): Promise<CallToolResult | InputRequiredResult> {
   const tool = tools.find(({ name }) => name === params.name);
-  if (tool === undefined) {
-    throw noSuchTool(params.name, await offeredNames(parts, new ProtocolCall(server, context)));
-  }
+  if (tool === undefined) throw noSuchTool(params.name, await offeredNames(parts, new ProtocolCall(server, context)));
   return callTool(tool, params.arguments, new ProtocolCall(server, context), parts);
 }
 

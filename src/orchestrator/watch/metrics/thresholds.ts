@@ -190,12 +190,8 @@ function slowBecause(requests: readonly WatchedRequest[], bound: number, { press
     const waitMs = mean(among, ({ queueMs }) => queueMs);
     return { text: `they wait ${formatDuration(waitMs)} for others: too many requests at once`, next: fewerAtOnce };
   }
-  if (pressure.swap !== undefined) {
-    return { text: pressure.swap, next: advice("close programs that use much memory") };
-  }
-  if (pressure.cpu !== undefined) {
-    return { text: pressure.cpu, next: advice("close other programs that use the CPU") };
-  }
+  if (pressure.swap !== undefined) return { text: pressure.swap, next: advice("close programs that use much memory") };
+  if (pressure.cpu !== undefined) return { text: pressure.cpu, next: advice("close other programs that use the CPU") };
   const quick = answered.filter((request) => latencyOf(request) <= bound);
   const tokens = mean(among, ({ promptTokens }) => promptTokens);
   if (tokens >= longPromptTokens && tokens >= 2 * mean(quick, ({ promptTokens }) => promptTokens)) {

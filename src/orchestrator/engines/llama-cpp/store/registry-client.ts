@@ -108,9 +108,7 @@ function errorOfStatus(
 ): Error {
   const { host, shown, what } = context;
   const said = text === "" ? "" : `: ${text}`;
-  if (isBusy(status)) {
-    return new TransientFault("busy", `${host} answered ${status}${said}`);
-  }
+  if (isBusy(status)) return new TransientFault("busy", `${host} answered ${status}${said}`);
   // hf.co answers 400 for a quantization that a repository doesn't have, and lists those it has.
   if (what === "manifest" && (status === 404 || status === 400)) {
     return new UnknownModel(`${host} has no model ${shown}${status === 404 ? "" : said}`, {
