@@ -37,6 +37,9 @@ interface MemoryParts {
   readonly embed: Embed;
 }
 
+/** A prompt is answered without memories where their store fails; made once, not for each prompt. */
+const noneIfFailed = undefinedIf(StoreFailed);
+
 /** Results of a search without a limit. */
 const defaultLimit = 20;
 /** Candidates for a prompt; fewer fit into a few hundred tokens. */
@@ -160,7 +163,7 @@ export class StoredMemories implements Memories {
     isUsed = true,
   ): Promise<MemoryInjection | undefined> {
     if (maxTokens <= 0) return undefined;
-    const store = await this.#open().catch(undefinedIf(StoreFailed));
+    const store = await this.#open().catch(noneIfFailed);
     if (store === undefined) return undefined;
     if (!store.some((entry) => sees(caller, entry))) return undefined;
     const folder = caller.project?.folder;
