@@ -13,7 +13,7 @@ import { command, withCleanEnvironment } from "./support/environment.ts";
 import { withServe } from "./support/programs.ts";
 import { median, percentile, rounded } from "./support/statistics.ts";
 
-const model = "bench:latest";
+export const model = "bench:latest";
 const bars = { throughput: 0.95, firstToken: 1.1, gapMs: 250 };
 
 export const batch: Bench = {
@@ -173,8 +173,15 @@ async function gaps(ways: readonly Way[], long: number): Promise<Row[]> {
 const storyFor = (name: string) =>
   `Caller ${name} wants a very long story about a fox, a dog and a river. Begin at once.`;
 
-/** When each token came. */
-async function ask(base: string, content: string, maxTokens: number, signal?: AbortSignal, at: number[] = []) {
+/** When each token came, of an answer of the model to a prompt. */
+export async function ask(
+  base: string,
+  content: string,
+  maxTokens: number,
+  signal?: AbortSignal,
+  at: number[] = [],
+  more: object = {},
+) {
   const response = await fetch(`${base}/chat/completions`, {
     method: "POST",
     headers: { "content-type": "application/json" },
@@ -186,11 +193,12 @@ async function ask(base: string, content: string, maxTokens: number, signal?: Ab
       stream_options: { include_usage: true },
       // Both write the same, so that neither ends sooner.
       temperature: 0,
+      ...more,
     }),
     ...(signal && { signal }),
   });
   if (!response.ok || response.body === null) throw new Error(`${response.status} ${await response.text()}`);
-  let [rest, promptTokens] = ["", 0];
+  let [rest, text, promptTokens, completionTokens] = ["", "", 0, 0];
   for await (const bytes of response.body.pipeThrough(new TextDecoderStream())) {
     const lines = `${rest}${bytes}`.split("\n");
     rest = lines.pop() ?? "";
@@ -198,18 +206,26 @@ async function ask(base: string, content: string, maxTokens: number, signal?: Ab
       if (!line.startsWith("data: {")) continue;
       const event = JSON.parse(line.slice(6)) as {
         choices?: { delta?: { content?: string } }[];
-        usage?: { prompt_tokens?: number } | null;
+        usage?: { prompt_tokens?: number; completion_tokens?: number } | null;
         error?: unknown;
       };
       if (event.error !== undefined) throw new Error(line);
-      if ((event.choices?.[0]?.delta?.content ?? "") !== "") at.push(performance.now());
+      const piece = event.choices?.[0]?.delta?.content ?? "";
+      if (piece !== "") at.push(performance.now());
+      text += piece;
       promptTokens = event.usage?.prompt_tokens ?? promptTokens;
+      completionTokens = event.usage?.completion_tokens ?? completionTokens;
     }
   }
-  return { at, promptTokens };
+  return { at, text, promptTokens, completionTokens };
 }
 
-function withDaemon<Result>(weights: string, context: number, run: (base: string) => Promise<Result>): Promise<Result> {
+/** `run` gets the base of the OpenAI-compatible API of a daemon, and a way to run a command beside it. */
+export function withDaemon<Result>(
+  weights: string,
+  context: number,
+  run: (base: string, runCommand: (...args: string[]) => Promise<void>) => Promise<Result>,
+): Promise<Result> {
   return withCleanEnvironment(async (clean) => {
     const home = clean["OLLM_HOME"] ?? "";
     await mkdir(home, { recursive: true });
@@ -220,11 +236,11 @@ function withDaemon<Result>(weights: string, context: number, run: (base: string
       OLLM_PROVIDERS_OLLAMA_OPTIONS_NUM_CTX: String(context),
       OLLM_HTTP_DOORS: "openai",
     };
-    const importing = spawn(process.execPath, [command, "import", weights, model], {
-      env: environment,
-      stdio: "ignore",
-    });
-    if ((await once(importing, "exit"))[0] !== 0) throw new Error("the weights were not taken");
-    return await withServe(environment, (url) => run(`${url}/v1`));
+    const runCommand = async (...args: string[]) => {
+      const program = spawn(process.execPath, [command, ...args], { env: environment, stdio: "ignore" });
+      if ((await once(program, "exit"))[0] !== 0) throw new Error(`ollm ${args.join(" ")} failed`);
+    };
+    await runCommand("import", weights, model);
+    return await withServe(environment, (url) => run(`${url}/v1`, runCommand));
   });
 }

@@ -12,6 +12,7 @@ import { dashboard } from "./dashboard.ts";
 import { demoTasks } from "./demo-tasks.ts";
 import { door } from "./door.ts";
 import { embedded } from "./embedded.ts";
+import { lookup } from "./lookup.ts";
 import { reread } from "./reread.ts";
 import { eviction } from "./eviction.ts";
 import { fanout } from "./fanout.ts";
@@ -49,6 +50,7 @@ const benches: readonly Bench[] = [
   overhead,
   fanout,
   embedded,
+  lookup,
   reread,
   eviction,
   firstHour,

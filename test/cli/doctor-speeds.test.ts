@@ -28,8 +28,8 @@ describe("ollm doctor", () => {
     const speeds = (fastest: number) =>
       new Map([1, Math.ceil(threads / 2), threads].map((each) => [each, each === fastest ? 0.2 : 0.01]));
     const kept = await keptSpeeds(file, threads);
-    await kept.note("reading", speeds(threads));
-    await kept.note("writing", speeds(1));
+    await kept.note({ reading: [...speeds(threads)] });
+    await kept.note({ writing: [...speeds(1)] });
     expect(await speedChecks(folder)).toEqual([
       {
         name: "speed",
@@ -41,10 +41,12 @@ describe("ollm doctor", () => {
       [0.3, "answers up to 4 requests at once"],
       [0.1, "answers one after the other"],
     ] as const) {
-      await kept.note("together", [
-        [1, 0.2],
-        [2, speed],
-      ]);
+      await kept.note({
+        together: [
+          [1, 0.2],
+          [2, speed],
+        ],
+      });
       expect(await speedChecks(folder)).toEqual([
         expect.objectContaining({ message: expect.stringContaining(expected) }),
       ]);

@@ -1,7 +1,11 @@
+import { mkdir } from "node:fs/promises";
+import { cpus } from "node:os";
+import { dirname } from "node:path";
+import * as z from "zod";
 import { CardFailed } from "../../api/errors.ts";
 import type { Log } from "../../api/log.ts";
 import type { MemoryEstimate } from "../../api/facade-status.ts";
-import type { SimulatedBytes, SimulatedLoad } from "../engine.ts";
+import type { SimulatedLoad } from "../engine.ts";
 import { ChildGone, type ChildSession, withinLimit } from "./child-session.ts";
 import { ChildFailure } from "./child/failure.ts";
 import {
@@ -13,7 +17,10 @@ import {
 } from "./child/protocol.ts";
 import { readProcessMemory } from "./child/children-list.ts";
 import { ComputeGate } from "./compute-gate.ts";
+import { replaceFile, readRegularText } from "../../storage/replace-file.ts";
 import { defined } from "../../util/defined.ts";
+import { parseJson } from "../../util/parse-json.ts";
+import { engineVersion } from "./install/platform.ts";
 
 const limitMs = 30_000;
 /** For a load by another engine: shorter, because the formula predicts it, too. */
@@ -23,9 +30,26 @@ const usualBaseBytes = 88 * 1024 ** 2;
 /** Memory added by the first generations (template, samplers, JavaScript's heap): 6 to 10 MB with SmolLM2. */
 const generationBytes = 8 * 1024 ** 2;
 
+const simulatedSchema = z.object({
+  done: z.object({
+    weightsBytes: z.number(),
+    contextBytes: z.number(),
+    smallestContextBytes: z.number(),
+    smallestContextTokens: z.number(),
+    vocabularyBytes: z.number().exactOptional(),
+  }),
+  /** Memory of the process before. */
+  baseBytes: z.number(),
+});
+/** So many simulations are kept, the latest ones. */
+const mostKept = 500;
+const keptSchema = z.object({ machine: z.string(), entries: z.array(z.tuple([z.string(), simulatedSchema])) });
+type Simulated = Omit<z.output<typeof simulatedSchema>, "done"> & { readonly done: EstimateDone };
+
 /**
  * Simulates loads, one at a time, each in a short-lived process of its own: damaged files can crash or hang it, and its
- * growth is what the model takes besides llama.cpp's buffers. Results are cached by digest and load options.
+ * growth is what the model takes besides llama.cpp's buffers. Results are kept by digest and load options, without cards
+ * also on disk.
  */
 export function createEstimator(parts: {
   /** `usesCards`: throws `CardFailed` if they don't start. */
@@ -33,84 +57,87 @@ export function createEstimator(parts: {
   readonly mayUseCards: () => boolean;
   readonly now: () => number;
   readonly log: Log;
+  /** Absolute path; it may not exist. */
+  readonly file: string;
 }) {
-  const estimates = new Map<string, MemoryEstimate | undefined>();
-  const simulations = new Map<string, SimulatedBytes | undefined>();
+  /** `undefined`: llama.cpp can't simulate it. */
+  const known = new Map<string, Simulated | undefined>();
   const gate = new ComputeGate(parts.now);
+  const machine = [engineVersion, process.version, process.arch, cpus()[0]?.model.trim()].join(" ");
+  let reading: Promise<void> | undefined;
 
-  /** Runs `read` with a new process that can answer `request`. */
-  async function inProcess<Result>(
-    bare: EstimateRequest,
-    timeoutMs: number,
-    signal: AbortSignal,
-    read: (session: ChildSession, ask: () => Promise<EstimateDone>) => Promise<Result>,
-    isForCards = false,
-  ): Promise<Result> {
+  async function readKept(): Promise<void> {
+    try {
+      const kept = keptSchema.parse(parseJson(await readRegularText(parts.file)));
+      if (kept.machine === machine) for (const [key, each] of kept.entries) known.set(key, each);
+    } catch {
+      // Simulated again.
+    }
+  }
+
+  /** What can't be written is simulated again. */
+  async function keep(): Promise<void> {
+    const entries = [...known].filter(([, each]) => each !== undefined && each.done.byLayers === undefined);
+    await mkdir(dirname(parts.file), { recursive: true, mode: 0o700 }).catch(() => undefined);
+    const text = `${JSON.stringify({ machine, entries: entries.slice(-mostKept) })}\n`;
+    await replaceFile(parts.file, text, { mode: 0o600 }).catch(() => undefined);
+  }
+
+  async function inProcess(bare: EstimateRequest, timeoutMs: number, signal: AbortSignal, isForCards: boolean) {
     const onCards = isForCards ? await parts.open(signal, true).catch(unlessCardFailed) : undefined;
     const session = onCards ?? (await parts.open(signal, false));
     const request = onCards === undefined ? bare : { ...bare, isForCards };
     try {
-      return await read(session, () =>
-        withinLimit(
-          session.call(request, () => undefined, signal),
-          timeoutMs,
-          `no estimate within ${timeoutMs / 1_000} s`,
-          signal,
-          session.stop,
-        ),
+      const base = await readProcessMemory(session.pid);
+      const done = await withinLimit(
+        session.call(request, () => undefined, signal),
+        timeoutMs,
+        `no estimate within ${timeoutMs / 1_000} s`,
+        signal,
+        session.stop,
       );
+      return { done, baseBytes: base ? base.anonymousBytes + base.mappedBytes : usualBaseBytes };
     } finally {
       await session.stop();
     }
   }
 
-  /** Caches results, also the failure of a file that can't be simulated. */
-  const once = <Result>(
-    known: Map<string, Result | undefined>,
-    key: string,
-    file: string,
+  function simulated(
+    digest: string,
+    { file, ...shape }: EstimateRequest,
+    timeoutMs: number,
     signal: AbortSignal,
-    make: () => Promise<Result>,
-  ): Promise<Result | undefined> =>
-    gate.run(signal, async () => {
+    isForCards = false,
+  ): Promise<Simulated | undefined> {
+    const key = JSON.stringify([digest, shape, isForCards]);
+    return gate.run(signal, async () => {
+      await (reading ??= readKept());
       if (known.has(key)) return known.get(key);
       try {
-        const made = await make();
-        known.set(key, made);
-        return made;
+        known.set(key, await inProcess({ file, ...shape }, timeoutMs, signal, isForCards));
+        if (!isForCards) await keep();
       } catch (error) {
         if (!(error instanceof ChildFailure || error instanceof ChildGone)) throw error;
         parts.log.warn(`engine: could not simulate the load of ${file}: ${error.message}`);
         known.set(key, undefined);
-        return undefined;
       }
+      return known.get(key);
     });
+  }
 
   return {
     /** Returns undefined when llama.cpp can't simulate this file. */
-    estimate(digest: string, load: LoadRequest, signal: AbortSignal) {
+    async estimate(digest: string, load: LoadRequest, signal: AbortSignal) {
       const { file, useMmap, contextTokens, isEmbedding } = load;
       // Embeddings are evaluated over a whole context at once.
       const batchTokens = isEmbedding ? contextTokens : Math.min(load.batchTokens, contextTokens);
       const shape = { contextTokens, sequences: 1, batchTokens, isEmbedding };
       const request = { type: "estimate", file, useMmap, ...shape, withVocabulary: true } as const;
-      const isForCards = parts.mayUseCards();
-      const key = `${digest} ${contextTokens} ${useMmap} ${isForCards}`;
-      return once(estimates, key, file, signal, () =>
-        inProcess(
-          request,
-          limitMs,
-          signal,
-          async (session, ask) => {
-            const base = await readProcessMemory(session.pid);
-            const done = await ask();
-            const otherBytes = (done.vocabularyBytes ?? 0) + generationBytes;
-            const baseBytes = base ? base.anonymousBytes + base.mappedBytes : usualBaseBytes;
-            return toEstimate(done, contextTokens, otherBytes, baseBytes);
-          },
-          isForCards,
-        ),
-      );
+      const found = await simulated(digest, request, limitMs, signal, parts.mayUseCards());
+      if (found === undefined) return undefined;
+      const guessBytes = isEmbedding ? 0 : load.guessBytes;
+      const otherBytes = (found.done.vocabularyBytes ?? 0) + generationBytes + guessBytes;
+      return toEstimate(found.done, contextTokens, otherBytes, found.baseBytes);
     },
     /** Returns the size of llama.cpp's buffers for a load by another engine. */
     async simulate(digest: string, file: string, load: SimulatedLoad, signal: AbortSignal) {
@@ -118,13 +145,8 @@ export function createEstimator(parts: {
       if (!isCacheType(cacheType)) return undefined;
       const shape = { contextTokens, sequences: parallel, batchTokens, isEmbedding, cacheType, hasFlashAttention };
       const request = { type: "estimate", file, useMmap: false, ...shape, withVocabulary: false } as const;
-      const key = `${digest} ${JSON.stringify(shape)}`;
-      return await once(simulations, key, file, signal, () =>
-        inProcess(request, foreignLimitMs, signal, async (_, ask) => {
-          const done = await ask();
-          return { weightsBytes: done.weightsBytes, ...splitContext(done, contextTokens) };
-        }),
-      );
+      const found = await simulated(digest, request, foreignLimitMs, signal);
+      return found && { weightsBytes: found.done.weightsBytes, ...splitContext(found.done, contextTokens) };
     },
   };
 }

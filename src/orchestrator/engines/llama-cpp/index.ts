@@ -1,4 +1,4 @@
-import { basename, join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { CardFailed, EngineNotInstalled, LoadFailed, throwIfCancelled } from "../../api/errors.ts";
 import type { Log } from "../../api/log.ts";
 import type { InstalledModel, ModelFacts } from "../../api/types.ts";
@@ -82,7 +82,8 @@ export function createLlamaCppEngine(options: LlamaCppOptions): Engine {
   const cards = createCards({ backend, now: steady, log });
   const processes = new Processes(options, cards, () => gate.schedule());
   const open = (signal: AbortSignal, usesCards = false) => processes.open(signal, usesCards);
-  const estimator = createEstimator({ open, mayUseCards: cards.isUsable, now: steady, log });
+  const file = join(dirname(options.promptsFolder), "estimates.json");
+  const estimator = createEstimator({ open, mayUseCards: cards.isUsable, now: steady, log, file });
   const models = new Models({
     open,
     cards,

@@ -19,6 +19,7 @@ const defaults = { temperature: 0.8, topP: 0.9, topK: 40, minP: 0, repeatPenalty
 
 /** Supported parameters of a manifest; `num_ctx` and `num_predict` are applied where requests are sized. */
 export const readParameters = [
+  "draft_num_predict",
   "frequency_penalty",
   "min_p",
   "num_ctx",
@@ -107,6 +108,7 @@ function samplingOf(
     repeatPenalty: number("repeat_penalty") ?? (hasFormat ? 1 : defaults.repeatPenalty),
     // In Ollama, negative means the whole context; 0 is off.
     repeatLastTokens: repeatLastTokens < 0 ? contextTokens : repeatLastTokens,
+    ...defined({ mostGuesses: number("draft_num_predict") }),
     frequencyPenalty: requested.frequencyPenalty ?? number("frequency_penalty") ?? 0,
     presencePenalty: requested.presencePenalty ?? number("presence_penalty") ?? 0,
   };
@@ -144,11 +146,25 @@ export function loadRequestFor({ stored, header, isEmbedding, contextTokens, ...
     contextTokens,
     batchTokens,
     isEmbedding,
+    ...guessesOf(header),
     gpuLayers,
     threads: parts.threads,
     promptFolder: join(parts.promptsFolder, keyOf(stored, `${engineVersion}${states}`)),
     speedsFile: speedsFileOf(dirname(parts.promptsFolder), stored, `${engineVersion}${speeds}`),
   };
+}
+
+/** For each token of a batch of which the next one is sampled, llama.cpp keeps the logits of the whole vocabulary. */
+const logitBytes = 4;
+const [fewestGuesses, mostGuesses] = [15, 63];
+/** Logits of guesses may take such a part of the weights; those of a few are taken anyway. */
+const guessShare = 0.04;
+
+function guessesOf({ vocabularySize = 0, weightsBytes }: GgufHeader): Pick<LoadRequest, "mostGuesses" | "guessBytes"> {
+  const bytesOfEach = logitBytes * vocabularySize;
+  const affordable = Math.floor((guessShare * weightsBytes) / Math.max(1, bytesOfEach));
+  const most = Math.min(mostGuesses, Math.max(fewestGuesses, affordable));
+  return { mostGuesses: most, guessBytes: bytesOfEach * most };
 }
 
 /**

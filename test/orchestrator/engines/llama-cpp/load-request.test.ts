@@ -45,6 +45,22 @@ describe("a load", () => {
     expect(keys("cuda", 4)[0]).toBe(keys("cuda", 3)[0]);
     expect(keys("cuda", 4)[1]).not.toBe(keys("cuda", 3)[1]);
   });
+  it.each([
+    ["as many as a batch with more of them isn't faster, of a large model", 10_000_000_000, 152_000, 63],
+    ["as many as take a small part of the weights", 500_000_000, 152_000, 32],
+    ["a few of a small one, whatever they take", 100_000_000, 152_000, 15],
+  ])("has room for guesses: %s", (_, weightsBytes, vocabularySize, mostGuesses) => {
+    const header = {
+      architecture: "llama",
+      metadata: {},
+      ...summaryOf([{ name: "t", type: "F32", shape: [1] }]),
+      weightsBytes,
+      fileBytes: weightsBytes,
+      vocabularySize,
+    };
+    const request = requestFor([], { header });
+    expect(request).toMatchObject({ mostGuesses, guessBytes: 4 * vocabularySize * mostGuesses });
+  });
   it("includes adapters", () => {
     expect(requestFor(["F32"]).adapterFiles).toEqual(["/a.gguf"]);
   });

@@ -83,7 +83,9 @@ export function createGenerator(parts: GeneratorParts) {
       isHeld = true;
       const cachedPromptTokens = sequence.nextTokenIndex;
       const recomputedTokens = evicted.missedTokens(beforeLast, cachedPromptTokens);
-      await parts.prefill(sequence, beforeLast.slice(cachedPromptTokens), pause, signal, reportPrefill);
+      const unread = beforeLast.slice(cachedPromptTokens);
+      const mayLeave = request.choices === undefined && !isHeldAnswer(request);
+      await parts.prefill(sequence, unread, pause, signal, reportPrefill, mayLeave);
       await pause.pass();
       const pausedInPrefillMs = pause.pausedMs;
 
@@ -113,6 +115,9 @@ export function createGenerator(parts: GeneratorParts) {
 
   return { generate, conversations };
 }
+
+/** Whether it should be the same each time. */
+const isHeldAnswer = ({ sampling: { temperature, seed } }: GenerateRequest) => temperature === 0 || seed !== undefined;
 
 /** Whether the answer has a grammar from its first token, which has no place for thoughts. */
 function hasGrammar({ format, choices, toolChoice = "auto" }: GenerateRequest): boolean {
@@ -154,7 +159,9 @@ async function decode(
   };
   begin();
   pause.resumed = begin;
-  pause.isHeld = request.sampling.temperature === 0 || request.sampling.seed !== undefined;
+  pause.isHeld = isHeldAnswer(request);
+  // What is computed in one batch differs in its last bits from what isn't.
+  pause.mostGuesses = request.sampling.mostGuesses ?? (pause.isHeld ? 0 : Number.POSITIVE_INFINITY);
   if (request.choices !== undefined) return chosen(parts, request.choices, prompt, emit, pause);
   const outputBefore = sequence.tokenMeter.usedOutputTokens;
   const written = () => sequence.tokenMeter.usedOutputTokens - outputBefore;
@@ -313,13 +320,14 @@ async function grammarFor(
   }
 }
 
-/** Calls `progressed` after each piece. */
+/** Calls `progressed` after each piece. `mayLeave`: the last piece may be left for the batch of the first token. */
 type Prefill = (
   sequence: ContextSequence,
   tokens: readonly Token[],
   pause: Pause,
   signal: AbortSignal,
   progressed: () => void,
+  mayLeave?: boolean,
 ) => Promise<void>;
 
 /**
@@ -333,7 +341,7 @@ export function createPrefill(options: {
   readonly measured: (tokens: number, ms: number) => void;
 }): Prefill {
   const { batchTokens, turns } = options;
-  return async (sequence, tokens, pause, signal, progressed) => {
+  return async (sequence, tokens, pause, signal, progressed, mayLeave = false) => {
     pause.resumed = progressed;
     let [start, computedMs, lastAt] = [0, 0, performance.now()];
     const read = async (count: number) => {
@@ -345,11 +353,13 @@ export function createPrefill(options: {
     while (start < tokens.length) {
       throwIfAborted(signal);
       await pause.pass();
+      // Beside others it would be a gap in their answers.
+      if (mayLeave && tokens.length - start < batchTokens && turns.isOnly(pause)) break;
       const piece = await turns.piece(sequence.context, tokens.length - start, lastAt, read);
       [start, computedMs, lastAt] = [start + piece.tokens, computedMs + piece.ms, performance.now()];
       progressed();
     }
     throwIfAborted(signal);
-    if (tokens.length >= batchTokens) options.measured(tokens.length, computedMs);
+    if (start >= batchTokens) options.measured(start, computedMs);
   };
 }

@@ -3,6 +3,7 @@ import { readProcessMemory } from "./children-list.ts";
 import { createChatTemplates, promptOf } from "./chat-template.ts";
 import { ChildFailure, throwIfAborted } from "./failure.ts";
 import { createGenerator, createPrefill } from "./generate.ts";
+import { GuessCosts } from "./guesses.ts";
 import { PromptFiles } from "./prompt-files.ts";
 import type { OpenContext, Pause } from "./sequences.ts";
 import { createDecodeThreads, createThreadContest, keptSpeeds, measureThreads } from "./threads.ts";
@@ -136,8 +137,8 @@ async function chatModel(
   if (firstSequence === undefined) throw new Error("a context without a sequence");
   const kept = await keptSpeeds(request.speedsFile, request.threads);
   // Not what was measured next to other programs. If it can't be written, it is measured again.
-  const note = async (...speeds: Parameters<typeof kept.note>) => {
-    if ((loadavg()[0] ?? 0) < 1.5 * request.threads) await kept.note(...speeds).catch(() => undefined);
+  const note = async (more: Parameters<typeof kept.note>[0]) => {
+    if ((loadavg()[0] ?? 0) < 1.5 * request.threads) await kept.note(more).catch(() => undefined);
   };
   const writing =
     kept.writing ?? (await measureThreads(llama, firstSequence, model.tokenize("Hello"), request.threads));
@@ -146,14 +147,21 @@ async function chatModel(
     limit,
     request.threads,
     writing,
-    (speeds) => void note("writing", speeds),
+    (speeds) => void note({ writing: [...speeds] }),
     () => performance.now(),
     kept.together,
   );
   // Single measurements vary: what is kept is written again when more was measured, or it decides otherwise.
-  let noted = `${kept.together.length} ${decodeThreads.together()}`;
+  let noted = `${kept.guesses.length} ${kept.together.length} ${decodeThreads.together()}`;
   const { batchTokens } = request;
-  const contest = createThreadContest(request.threads, 5, kept.reading, (speeds) => void note("reading", speeds), 8);
+  const costs = new GuessCosts(kept.guesses, request.mostGuesses);
+  const contest = createThreadContest(
+    request.threads,
+    5,
+    kept.reading,
+    (speeds) => void note({ reading: [...speeds] }),
+    8,
+  );
   const turns = new Turns(decodeThreads, { batchTokens, llama: limit, contest });
   const { generate, conversations } = createGenerator({
     library,
@@ -163,10 +171,18 @@ async function chatModel(
     openContext,
     changed,
     turns,
+    costs,
     contextTokens: request.contextTokens,
     decodeThreads,
     templateFor,
-    prefill: createPrefill({ batchTokens, turns, measured: (tokens, ms) => files.measured(tokens, ms) }),
+    prefill: createPrefill({
+      batchTokens,
+      turns,
+      measured(tokens, ms) {
+        files.measured(tokens, ms);
+        costs.read(tokens, ms);
+      },
+    }),
     files,
   });
   return {
@@ -175,10 +191,12 @@ async function chatModel(
     async save(isIdle) {
       await files.saveAll(isIdle);
       const widths = decodeThreads.widthSpeeds();
-      const found = `${widths.length} ${decodeThreads.together()}`;
+      const found = `${costs.known.length} ${widths.length} ${decodeThreads.together()}`;
       if (found === noted) return;
       noted = found;
-      await note("together", widths);
+      await note({ together: widths });
+      // Other programs slow a token down as they do a batch.
+      await kept.note({ guesses: costs.known }).catch(() => undefined);
     },
     shrink: (isIdle) => conversations.shrink(isIdle),
     get capacity() {

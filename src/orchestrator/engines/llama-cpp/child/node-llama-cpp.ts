@@ -24,7 +24,7 @@ export interface NodeLlamaCpp {
   readonly SpecialTokensText: new (value: string) => {
     tokenizeSpecialTokensOnly(tokenizer: unknown): StopTrigger;
   };
-  readonly LlamaGrammarEvaluationState: new (options: { model: LlamaModel; grammar: Grammar }) => unknown;
+  readonly LlamaGrammarEvaluationState: new (options: { model: LlamaModel; grammar: Grammar }) => GrammarState;
 }
 
 export interface GgufFileInfo {
@@ -123,7 +123,7 @@ export interface ContextSequence {
   readonly needsCheckpoints: boolean;
   /** A copy of its tokens. */
   readonly contextTokens: Token[];
-  readonly tokenMeter: { readonly usedOutputTokens: number };
+  readonly tokenMeter: { readonly usedOutputTokens: number; useTokens(tokens: number, type: "output"): void };
   compareContextTokens(tokens: Token[]): { readonly firstDifferentIndex: number };
   adaptStateToTokens(tokens: Token[], allowShift: false): Promise<void>;
   /** `fileSize`: what should be in the file. */
@@ -136,7 +136,65 @@ export interface ContextSequence {
     tokens: readonly [Token, { generateNext: { probabilities: true } }][],
   ): Promise<readonly ({ readonly next: { readonly probabilities?: ReadonlyMap<Token, number> } } | undefined)[]>;
   /** The next token for each iteration. `LlamaChat` generates with it. */
-  evaluate(tokens: Token[], options?: unknown): AsyncGenerator<Token, void, Token | Token[] | undefined>;
+  evaluate(tokens: Token[], options?: EvaluateOptions): AsyncGenerator<Token, void, Token | Token[] | undefined>;
+  eraseContextTokenRanges(ranges: readonly { readonly start: number; readonly end: number }[]): Promise<void>;
+}
+
+export interface EvaluateOptions {
+  readonly temperature?: number;
+  readonly yieldEogToken?: boolean;
+  /** A function may return another one for each token. */
+  readonly grammarEvaluationState?: GrammarState | (() => GrammarState | undefined);
+  readonly repeatPenalty?: { readonly punishTokens: unknown; readonly maxPunishTokens: number };
+}
+
+/** What a grammar allows next. */
+export interface GrammarState {
+  readonly _state: unknown;
+  clone(): GrammarState;
+}
+
+/**
+ * The inside of a sequence: the library compares one guess with what the model writes, and no more. Of exactly the version that is
+ * installed.
+ */
+export interface SequenceInside extends ContextSequence {
+  readonly context: { readonly totalSequences: number; readonly contextSize: number; readonly _ctx: NativeContext };
+  readonly model: {
+    readonly _model: unknown;
+    readonly _llama: {
+      readonly _bindings: {
+        readonly AddonSampler: (new (model: unknown) => NativeSampler) & {
+          acceptGrammarEvaluationStateToken(state: unknown, token: Token): void;
+        };
+      };
+    };
+    isEogToken(token: Token): boolean;
+  };
+  readonly _contextShift: object;
+  /**
+   * Computes tokens. For each that has `logits`, one after the other, `map` is called with where the logits are. It must not
+   * reject.
+   */
+  _decodeTokens(
+    tokens: readonly Token[],
+    logits: readonly true[],
+    priority: number,
+    meter: undefined,
+    contextShift: object,
+    map: (logits: number) => Promise<unknown>,
+  ): Promise<unknown>;
+  _resolveSamplerConfig(options: object): object;
+}
+
+interface NativeContext {
+  /** -1: no token. */
+  sampleToken(logits: number, sampler: NativeSampler): Promise<Token | -1>;
+}
+
+export interface NativeSampler {
+  applyConfig(config: object): void;
+  dispose(): void;
 }
 
 export interface EmbeddingContext {

@@ -39,6 +39,9 @@ export interface LoadRequest {
   readonly contextTokens: number;
   readonly batchTokens: number;
   readonly isEmbedding: boolean;
+  /** Guesses that are computed with a token of an answer at most, and the bytes of what comes out of a batch with so many. */
+  readonly mostGuesses: number;
+  readonly guessBytes: number;
   /** Layers on graphics cards. */
   readonly gpuLayers: number;
   /** Maximum; fewer are used where that is faster. */
@@ -122,6 +125,8 @@ export interface ChildSampling {
   readonly repeatLastTokens: number;
   readonly frequencyPenalty: number;
   readonly presencePenalty: number;
+  /** How many guesses are computed with a token at most. Absent: as many as pay, none if the text should be the same each time. */
+  readonly mostGuesses?: number;
 }
 
 export interface GenerateDone

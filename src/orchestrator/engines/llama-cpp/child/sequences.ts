@@ -1,5 +1,6 @@
 import { ChildFailure, throwIfAborted } from "./failure.ts";
-import type { ContextSequence, Token } from "./node-llama-cpp.ts";
+import { evaluateWithGuesses, type GuessCosts, type Step } from "./guesses.ts";
+import type { ContextSequence, SequenceInside, Token } from "./node-llama-cpp.ts";
 import type { ChildEvent } from "./protocol.ts";
 import type { Turns, WritingAnswer } from "./turns.ts";
 import { messageOf } from "../../../util/message-of.ts";
@@ -14,6 +15,8 @@ export interface SequenceParts {
   /** There are more or fewer conversations. */
   readonly changed: () => void;
   readonly turns: Turns;
+  /** Absent: nothing is guessed. */
+  readonly costs?: GuessCosts;
   readonly files: {
     /** Whether what the sequence holds may be written. */
     mayWrite(sequence: ContextSequence): boolean;
@@ -101,7 +104,7 @@ export class Conversations {
   #keep(context: OpenContext): Kept[] {
     return context.sequences.map((sequence) => {
       const entry: Kept = { sequence, context, lastUse: 0, pause: undefined };
-      takeTurns(sequence, this.#parts.turns, () => entry.pause);
+      takeTurns(sequence, this.#parts, () => entry.pause);
       return entry;
     });
   }
@@ -289,6 +292,8 @@ export class Pause implements WritingAnswer {
   resumed: () => void = () => undefined;
   /** As `WritingAnswer`. */
   isHeld = false;
+  /** How many guesses may be computed with a token. */
+  mostGuesses = 0;
 
   constructor(emit: (event: ChildEvent) => void, signal: AbortSignal) {
     this.#emit = emit;
@@ -327,27 +332,34 @@ export class Pause implements WritingAnswer {
 }
 
 /**
- * Passes a pause before each token that `sequence` generates, and waits for its turn. The library has no other place to wait
+ * Passes a pause before each step in which `sequence` generates, and waits for its turn. The library has no other place to wait
  * between two tokens: its callbacks are synchronous.
  */
-function takeTurns(sequence: ContextSequence, turns: Turns, pause: () => Pause | undefined): void {
+function takeTurns(sequence: ContextSequence, parts: SequenceParts, pause: () => Pause | undefined): void {
+  const { turns, costs } = parts;
   const evaluate = sequence.evaluate.bind(sequence);
-  sequence.evaluate = async function* (...given: Parameters<ContextSequence["evaluate"]>) {
-    const tokens = evaluate(...given);
-    try {
-      for (let replacement: Parameters<typeof tokens.next>[0]; ;) {
-        const current = pause();
-        if (current?.isAsked === true) turns.leave(current);
-        await current?.pass();
-        const compute = () => tokens.next(replacement);
-        const { value, done } = await (current === undefined
-          ? compute()
-          : turns.token(current, sequence.context, compute));
-        if (done === true) return;
-        replacement = yield value;
-      }
-    } finally {
-      await tokens.return();
-    }
+  const step: Step = async (more, compute) => {
+    const current = pause();
+    if (current?.isAsked === true) turns.leave(current);
+    await current?.pass();
+    return current === undefined ? compute() : turns.token(current, sequence.context, compute, more);
   };
+  const isOnly = () => turns.isOnly(pause());
+  const most = () => pause()?.mostGuesses ?? 0;
+  sequence.evaluate = (tokens, options = {}) =>
+    costs === undefined || sequence.needsCheckpoints
+      ? oneByOne(evaluate(tokens, options), step)
+      : evaluateWithGuesses(sequence as SequenceInside, tokens, options, { costs, isOnly, most, step });
+}
+
+async function* oneByOne(tokens: ReturnType<ContextSequence["evaluate"]>, step: Step): typeof tokens {
+  try {
+    for (let replacement: Parameters<typeof tokens.next>[0]; ;) {
+      const { value, done } = await step(0, () => tokens.next(replacement));
+      if (done === true) return;
+      replacement = yield value;
+    }
+  } finally {
+    await tokens.return();
+  }
 }

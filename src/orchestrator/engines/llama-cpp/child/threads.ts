@@ -29,13 +29,15 @@ export const speedsFileOf = (cacheFolder: string, weights: Weights, engineVersio
 /** Tokens per ms for each number of threads. */
 type ThreadSpeeds = ReadonlyMap<number, number>;
 
-const pairs = z.array(z.tuple([z.int().positive(), z.number().positive()])).min(1);
+const pairs = z.array(z.tuple([z.int().positive(), z.number().positive()]).readonly()).readonly();
 const keptSchema = z.object({
   machine: z.string(),
   reading: pairs.exactOptional(),
   writing: pairs.exactOptional(),
   together: pairs.exactOptional(),
+  guesses: pairs.exactOptional(),
 });
+type Kept = z.output<typeof keptSchema>;
 
 /**
  * The speeds of a model on this machine with so many threads at most (absent: any), kept for its next load. `file`: of its weights and
@@ -43,7 +45,7 @@ const keptSchema = z.object({
  */
 export async function keptSpeeds(file: string, maxThreads?: number) {
   const machine = `${cpus()[0]?.model.trim() ?? process.arch}; threads: ${maxThreads ?? ""}`;
-  let kept: z.output<typeof keptSchema> = { machine };
+  let kept: Kept = { machine };
   try {
     const found = keptSchema.parse(parseJson(await readRegularText(file)));
     if (maxThreads === undefined ? found.machine.startsWith(machine) : found.machine === machine) kept = found;
@@ -61,8 +63,10 @@ export async function keptSpeeds(file: string, maxThreads?: number) {
     writing: of("writing"),
     /** The same for so many answers that are written at the same time. */
     together: kept.together ?? [],
-    async note(kind: "reading" | "writing" | "together", speeds: Iterable<readonly [number, number]>): Promise<void> {
-      kept = { ...kept, [kind]: Array.from(speeds, (each) => [...each]) };
+    /** How many times as long as one token a batch with so many tokens took. */
+    guesses: kept.guesses ?? [],
+    async note(more: Omit<Partial<Kept>, "machine">): Promise<void> {
+      kept = { ...kept, ...more };
       await mkdir(dirname(file), { recursive: true, mode: 0o700 });
       await replaceFile(file, `${JSON.stringify(kept)}\n`, { mode: 0o600 });
     },

@@ -14,6 +14,8 @@ const measuredTokens = 8;
 interface TokenTurn {
   readonly answer: WritingAnswer;
   readonly context: unknown;
+  /** Tokens that are computed with it: the end of a prompt, or guesses. */
+  readonly more: number;
   /** Never rejects. */
   readonly run: () => Promise<unknown>;
 }
@@ -92,11 +94,16 @@ export class Turns {
     this.#pieceSize = createPieceSize(reading.batchTokens);
   }
 
-  /** Computes the next token of an answer, together with what else `context` computes. */
-  token<Result>(answer: WritingAnswer, context: unknown, compute: () => Promise<Result>): Promise<Result> {
+  /** Whether nothing is computed but this answer. */
+  isOnly(answer: WritingAnswer | undefined): boolean {
+    return this.#pieces.length === 0 && [...this.#answers].every((each) => each === answer);
+  }
+
+  /** Computes the next token of an answer, with so many `more`, together with what else `context` computes. */
+  token<Result>(answer: WritingAnswer, context: unknown, compute: () => Promise<Result>, more = 0): Promise<Result> {
     this.#answers.add(answer);
     return new Promise((resolve, reject) => {
-      this.#tokens.push({ answer, context, run: () => compute().then(resolve, reject) });
+      this.#tokens.push({ answer, context, more, run: () => compute().then(resolve, reject) });
       this.#start();
     });
   }
@@ -160,7 +167,8 @@ export class Turns {
     const step = this.#tokens.filter((each) => each.context === context);
     this.#tokens = this.#tokens.filter((each) => each.context !== context);
     const pieces = this.#takePieces(context, step.length);
-    const wanted = pieces.reduce((sum, { tokens }) => sum + tokens, 0);
+    const more = step.reduce((sum, each) => sum + each.more, 0);
+    const wanted = more + pieces.reduce((sum, { tokens }) => sum + tokens, 0);
     const { llama, contest } = this.#reading;
     if (wanted === 0)
       this.#threads.beforeToken(

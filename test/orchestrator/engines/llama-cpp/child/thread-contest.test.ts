@@ -134,8 +134,8 @@ describe("speeds of a model", () => {
     const file = await fileIn();
     const kept = await keptSpeeds(file, 2);
     expect(kept).toMatchObject({ reading: undefined, writing: undefined });
-    await kept.note("reading", new Map([...speeds].toReversed()));
-    await kept.note("writing", speeds);
+    await kept.note({ reading: [...speeds].toReversed() });
+    await kept.note({ writing: [...speeds] });
     const { reading, writing } = await keptSpeeds(file, 2);
     expect([reading, writing]).toEqual([speeds, speeds]);
     expect(createThreadContest(2, 5, writing).next()).toBe(2);
@@ -157,7 +157,7 @@ describe("speeds of a model", () => {
   });
   it("of another number of threads are measured again", async () => {
     const file = await fileIn();
-    await (await keptSpeeds(file, 2)).note("writing", speeds);
+    await (await keptSpeeds(file, 2)).note({ writing: [...speeds] });
     expect((await keptSpeeds(file, 4)).writing).toBeUndefined();
   });
   it.each([
@@ -169,11 +169,11 @@ describe("speeds of a model", () => {
     ["nested", () => "[".repeat(100_000)],
   ])("that are damaged are measured again: %s", async (_name, damaged) => {
     const file = await fileIn();
-    await (await keptSpeeds(file, 2)).note("writing", speeds);
+    await (await keptSpeeds(file, 2)).note({ writing: [...speeds] });
     await writeFile(file, damaged(await readFile(file, "utf8")));
     const kept = await keptSpeeds(file, 2);
     expect(kept.writing).toBeUndefined();
-    await kept.note("writing", speeds);
+    await kept.note({ writing: [...speeds] });
     expect((await keptSpeeds(file, 2)).writing).toEqual(speeds);
   });
 });
