@@ -41,7 +41,7 @@ describe("the embedded engine under changed settings", { timeout: 90_000 }, () =
     const connected = (client = await connectStdio("legacy", fixture.environment, []));
     for (const [name, options] of [
       ["tiny", {}],
-      ["endless", { isEndless: true }],
+      ["endless", { isEndless: true, contextLength: 8_192 }],
     ] as const) {
       const file = path.join(fixture.folder, `${name}.gguf`);
       await writeTinyGguf(file, options);
@@ -51,7 +51,8 @@ describe("the embedded engine under changed settings", { timeout: 90_000 }, () =
     const hasBegun = new Promise<void>((resolve) => (begun = resolve));
     const long = connected.callTool(
       "route_and_generate",
-      { prompt: "Go on", model: "endless", max_tokens: 500 },
+      // Long enough to be seen: so small a model writes a thousand tokens a second, more where they are guessed.
+      { prompt: "Go on", model: "endless", max_tokens: 1_500, temperature: 0 },
       (message) => {
         if (/answers|tokens/.test(message)) begun();
       },
