@@ -9,6 +9,7 @@ import { batch } from "./batch.ts";
 import { cascade } from "./cascade.ts";
 import { classify } from "./classify.ts";
 import { dashboard } from "./dashboard.ts";
+import { defaults } from "./defaults.ts";
 import { demoTasks } from "./demo-tasks.ts";
 import { door } from "./door.ts";
 import { embedded } from "./embedded.ts";
@@ -44,6 +45,7 @@ const benches: readonly Bench[] = [
   cascade,
   classify,
   dashboard,
+  defaults,
   demoTasks,
   door,
   startup,
