@@ -6,13 +6,14 @@ import { readTemplate, listTemplates } from "./template.ts";
 import { DaemonUnavailable, InvalidRequest, OrchestratorError } from "../../orchestrator/api/errors.ts";
 import { advice } from "../../orchestrator/api/next-step.ts";
 import { nearestNames } from "../../orchestrator/util/nearest.ts";
-import { compareAndShow, pick } from "./compare.ts";
+import { compareAndShow, pick, promptAndModels } from "./compare.ts";
 import { addMemory, forgetMemory } from "./memory.ts";
-import { allModels, listModels } from "./models.ts";
+import { listModels } from "./models.ts";
 import { renderProject, renderWritten } from "./project.ts";
 import { rateInChat } from "./rate.ts";
 import { pinModel, unloadModels } from "./status.ts";
 import { type ChatContext, allow, attach, load, save, set, splitVariables } from "./chat-state.ts";
+import { meaningIn } from "./prompt-words.ts";
 import type { ChatInput } from "./chat-input.ts";
 import type { Session } from "../terminal/session.ts";
 import { hanging, styled } from "../terminal/terminal-text.ts";
@@ -288,20 +289,15 @@ async function model(rest: string, { talk, perform, tool, io }: ChatContext): Pr
   }
 }
 
-async function compare(
-  rest: string,
-  { talk, data, session, input, isTerminal, cancellable }: ChatContext,
-): Promise<void> {
-  const words = rest.split(/\s+/).filter((word) => word !== "");
-  // Models come first; the prompt begins with the first word that is not a model's name.
-  const { models: held } = await data("list_models", { limit: allModels });
-  const known = held.map(({ name }) => name);
-  const isName = (word: string): boolean => known.includes(word) || known.includes(`${word}:latest`);
-  const count = words.findIndex((word) => !isName(word));
-  const models = words.slice(0, count < 0 ? words.length : count);
+async function compare(rest: string, { talk, session, input, isTerminal, cancellable }: ChatContext): Promise<void> {
+  const words = rest.match(/(?<!\S)(?:"[^"]+"|'[^']+'|“[^”]+”)(?!\S)|\S+/g) ?? [];
+  const { prompt: given, models } = await promptAndModels(
+    words,
+    async (word, others) => (await meaningIn(word, others, session)).kind !== "prompt",
+  );
   const last = talk.turns.at(-1)?.question;
   const asked = words.length === 0 ? (talk.compared?.prompt ?? last) : (last ?? talk.compared?.prompt);
-  const prompt = words.slice(models.length).join(" ") || asked;
+  const prompt = given ?? asked;
   if (prompt === undefined || prompt === "") {
     throw new InvalidRequest("there is no earlier question or comparison to repeat", {
       next: advice("type /compare [MODEL ...] QUESTION"),

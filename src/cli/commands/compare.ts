@@ -12,7 +12,7 @@ import { createLiveColumns } from "../terminal/progress-line.ts";
 import { type Session, report, withSession } from "../terminal/session.ts";
 import { type Column, renderTable, show } from "../terminal/table.ts";
 import { styled } from "../terminal/terminal-text.ts";
-import { foldersOf, located, withInput } from "./prompt-words.ts";
+import { foldersOf, located, meaningIn, withInput } from "./prompt-words.ts";
 import { type ShellCommand, type JsonOption, repeated, wholeNumber } from "./options.ts";
 
 /** `ollm compare` and `ollm winners`, in the group of the commands that ask models. */
@@ -66,17 +66,30 @@ type CompareInput = ToolInputs["compare"];
 /** Longer answers are truncated in a terminal; `--json` prints them whole. */
 const shownLines = 60;
 
+const quoted = /^(?:"(.+)"|'(.+)'|“(.+)”)$/s;
+
 /**
- * The prompt of `prompt models...`, or of `models... "quoted prompt"`, the order of `ollm run`. A name of a model has no
- * space in it.
+ * What is asked of which models: a quoted prompt beside names, names before a prompt, or a prompt of one word before names.
+ * The quotes are those of the words, or a shell took them off. No `prompt`: that of before is meant.
  */
-export function promptAndModels(
-  first: string,
-  others: readonly string[],
-): { readonly prompt: string; readonly models: readonly string[] } {
-  const last = others.at(-1);
-  const isLast = last !== undefined && /\s/.test(last) && !/\s/.test(first);
-  return isLast ? { prompt: last, models: [first, ...others.slice(0, -1)] } : { prompt: first, models: others };
+export async function promptAndModels(
+  words: readonly string[],
+  isName: (word: string, rest: readonly string[]) => Promise<boolean>,
+): Promise<{ readonly prompt?: string; readonly models: readonly string[] }> {
+  const at = words.findIndex((word) => /\s/.test(word) || quoted.test(word));
+  const others = words.toSpliced(at, 1);
+  const areNames = (candidates: readonly string[], rest: readonly string[]) =>
+    Promise.all(candidates.map((word) => isName(word, rest)));
+  const whole = words[at]?.replace(quoted, "$1$2$3");
+  if (whole !== undefined && (others.length === 0 || (await areNames(others, [" "])).includes(true)))
+    return { prompt: whole, models: others };
+  let count = 0;
+  while (count < words.length && (await isName(words[count] ?? "", words.slice(count + 1)))) count += 1;
+  const [models, rest] = [words.slice(0, count), words.slice(count)];
+  const [first = "", ...last] = rest;
+  if (count === 0 && last.length > 0 && !(await areNames(last, rest)).includes(false))
+    return { prompt: first, models: last };
+  return rest.length === 0 ? { models } : { prompt: rest.join(" "), models };
 }
 
 /** `ollm compare prompt [models...]`: live columns, then figures and answers, then asks for the best one. */
@@ -93,7 +106,6 @@ async function compare(
   },
   io: CommandIo,
 ): Promise<number> {
-  const { prompt, models } = promptAndModels(first, others);
   let files: readonly string[];
   let roots: readonly string[];
   try {
@@ -104,8 +116,14 @@ async function compare(
   }
   return withSession(io, { roots }, async (session) => {
     const input = await io.readInput?.(session.signal);
+    const words = [first, ...others];
+    const isSure = words.some((word) => /\s/.test(word));
+    const { prompt, models } = await promptAndModels(
+      words,
+      async (word, rest) => isSure || (await meaningIn(word, rest, session)).kind !== "prompt",
+    );
     const request = {
-      prompt: withInput(prompt, input) ?? prompt,
+      prompt: withInput(prompt, input) ?? "",
       files: files.length === 0 ? undefined : files,
       judge: flags.judge,
       runs: flags.runs,

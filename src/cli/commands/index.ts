@@ -5,6 +5,7 @@ import { InvalidRequest } from "../../orchestrator/api/errors.ts";
 import { advice } from "../../orchestrator/api/next-step.ts";
 import { nearestNames } from "../../orchestrator/util/nearest.ts";
 import { hasColours, terminalText } from "../terminal/terminal-text.ts";
+import absent from "./absent.json" with { type: "json" };
 import { addCompare } from "./compare.ts";
 import { addEval } from "./eval.ts";
 import { addLaunch } from "./launch.ts";
@@ -159,27 +160,7 @@ function dashed(name: string): string {
   return name.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
 }
 
-/** Commands of similar programs, with what to do instead. */
-const absent: Readonly<Record<string, string>> = {
-  ask: 'ask a model: ollm run "Why is the sky blue?"',
-  cp: "copy a model under another name: ollm create NEW --from OLD",
-  delete: "delete a model: ollm rm NAME",
-  download: "download a model: ollm pull NAME",
-  info: "show a model: ollm show NAME",
-  install: "download a model: ollm pull NAME; add ollm to your assistants: ollm setup",
-  login: "no account is needed: models run on this machine",
-  logout: "no account is needed: models run on this machine",
-  push: "upload a model with its registry's own program: ollm only downloads",
-  remove: "delete a model: ollm rm NAME",
-  search: "search on https://ollama.com/library or https://huggingface.co/models?library=gguf, then: ollm pull NAME",
-  signin: "no account is needed: models run on this machine",
-  signout: "no account is needed: models run on this machine",
-  start: "commands start the daemon when they need it; to start it ahead of use: ollm daemon start",
-  update: "get a model's newest version: ollm pull NAME; ollm itself is updated as it was installed, with git or npm",
-  upgrade: "get a model's newest version: ollm pull NAME; ollm itself is updated as it was installed, with git or npm",
-};
-
-/** Commands that people know from other programs; left out of the lists of commands. */
+/** Commands that people know from other programs, of which `absent` says what to do instead; left out of the lists of commands. */
 function addHabits(program: ShellCommand): void {
   program
     .command("help", { hidden: true })
@@ -194,7 +175,7 @@ function addHabits(program: ShellCommand): void {
       io.stdout(options.json === true ? `${JSON.stringify({ version })}\n` : `${version}\n`);
       return Promise.resolve(0);
     });
-  for (const [name, instead] of Object.entries(absent)) {
+  for (const [name, instead] of Object.entries<string>(absent)) {
     program
       .command(name, { hidden: true })
       .helpOption(false)

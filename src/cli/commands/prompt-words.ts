@@ -8,6 +8,8 @@ import { defined } from "../../orchestrator/util/defined.ts";
 import { editDistance, nearestNames } from "../../orchestrator/util/nearest.ts";
 import { isPattern, spokenName, splitGitName, splitPattern } from "../../orchestrator/util/file-name.ts";
 import type { CommandIo } from "../terminal/io.ts";
+import type { Session } from "../terminal/session.ts";
+import { allModels } from "./models.ts";
 
 /**
  * Decides between `ollm run MODEL PROMPT...` and `ollm run PROMPT...`. A name that no model has is refused where it can
@@ -50,8 +52,23 @@ export function meaningOf(
   return { kind: "prompt", note: `no model is called ${first}${meant}; it is part of the prompt` };
 }
 
+/** `meaningOf` with the models that there are, which are asked for only if `first` may be a name. */
+export async function meaningIn(
+  first: string,
+  rest: readonly string[],
+  { call, read }: Pick<Session, "call" | "read">,
+) {
+  if (!mayBeName(first)) return { kind: "prompt" } as const;
+  const [{ structured }, { entries }] = await Promise.all([
+    call("list_models", { limit: allModels }),
+    read("ollm://models/database"),
+  ]);
+  const installed = structured.models.map(({ name }) => name);
+  return meaningOf(first, rest, { installed, families: entries.map(({ pattern }) => pattern.replace(/:.*/, "")) });
+}
+
 /** Whether a word has only the characters of models' names. */
-export function mayBeName(word: string): boolean {
+function mayBeName(word: string): boolean {
   return /^[\w./:-]+$/.test(word) && /[a-z]/i.test(word);
 }
 

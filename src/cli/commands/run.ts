@@ -13,17 +13,7 @@ import type { CommandIo } from "../terminal/io.ts";
 import { orPull } from "../terminal/offer-pull.ts";
 import { type Session, report, withSession } from "../terminal/session.ts";
 import { hanging } from "../terminal/terminal-text.ts";
-import { allModels } from "./models.ts";
-import {
-  foldersOf,
-  isFileIn,
-  located,
-  mayBeName,
-  meaningOf,
-  notesOnFiles,
-  unreadable,
-  withInput,
-} from "./prompt-words.ts";
+import { foldersOf, isFileIn, located, meaningIn, notesOnFiles, unreadable, withInput } from "./prompt-words.ts";
 import { ShellAnswers } from "./rate.ts";
 import { missingVariable, pipedInto, variablesOf } from "./template.ts";
 import { type Generated, isUnreliable, noteLines, renderDryRun } from "./run-notes.ts";
@@ -271,8 +261,9 @@ async function readSchema(given: string, io: CommandIo): Promise<Readonly<Record
 async function splitWords(
   words: readonly string[],
   { model, file, image }: RunFlags,
-  { call, read, io }: Session,
+  session: Session,
 ): Promise<{ readonly model?: string | undefined; readonly prompt?: string | undefined }> {
+  const { io } = session;
   const [first = "", ...rest] = words;
   const note = (text: string) => io.stderr(`${hanging("", `ollm: ${text}`, { columns: io.errorColumns })}\n`);
   const isThere = (name: string) => isFileIn(name, io.workingDirectory);
@@ -281,14 +272,8 @@ async function splitWords(
     notesOnFiles(others, isThere, file !== undefined || image !== undefined).forEach(note);
     return parts.length === 0 ? undefined : parts.join(" ");
   };
-  if (model !== undefined || !mayBeName(first) || isThere(first)) return { model, prompt: promptOf(words) };
-  const [{ structured }, { entries }] = await Promise.all([
-    call("list_models", { limit: allModels }),
-    read("ollm://models/database"),
-  ]);
-  const installed = structured.models.map(({ name }) => name);
-  const families = [...new Set(entries.map(({ pattern }) => pattern.replace(/:.*/, "")))];
-  const meaning = meaningOf(first, rest, { installed, families });
+  if (model !== undefined || isThere(first)) return { model, prompt: promptOf(words) };
+  const meaning = await meaningIn(first, rest, session);
   if (meaning.kind === "model") return { model: first, prompt: promptOf(rest) };
   if (meaning.kind === "unknown") throw noModel(first, rest, meaning.near);
   if (meaning.note !== undefined) note(meaning.note);

@@ -39,6 +39,13 @@ describe("chat without a terminal", () => {
     expect(lastPrompt()).toBe("Why?");
   });
 
+  it('/compare "PROMPT" MODEL MODEL asks those models, and says which is not installed', async () => {
+    expect(await ollm(["chat"], '/compare "Explain recursion" smollm2:135m big:7b\n')).toMatchObject({ code: 0 });
+    expect(lastPrompt()).toBe("Explain recursion");
+    const { stdout } = await ollm(["chat"], `/compare "Explain recursion" smollm2:135m gone:7b\n`);
+    expect(stdout).toContain("failed: no model gone:7b");
+  });
+
   it("/compare with models and no prompt asks the last question of the conversation", async () => {
     expect(await ollm(["chat"], "Really?\n/compare smollm2:135m big:7b\n")).toMatchObject({ code: 0 });
     expect(lastPrompt()).toBe("Really?");
