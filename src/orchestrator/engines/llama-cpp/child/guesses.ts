@@ -121,8 +121,8 @@ export class GuessCosts {
       this.#tokenMs += (found - this.#tokenMs) / (this.#tokenMs === 0 ? 1 : 4);
     } else if (this.#tokenMs > 0) {
       const before = this.#ratioOf(size, true);
-      // A single measurement beside other programs says little.
-      const found = Math.min(before * 1.5, Math.max(before * 0.67, ms / this.#tokenMs));
+      // A single measurement beside other programs says little, but more than a guess.
+      const found = Math.min(this.#ratios.has(size) ? before * 1.5 : size, Math.max(before * 0.67, ms / this.#tokenMs));
       this.#ratios.set(size, before + (found - before) / (this.#ratios.has(size) ? 3 : 1));
     }
   }
@@ -222,7 +222,7 @@ export async function* evaluateWithGuesses(
   seen.add([...sequence.contextTokens, ...input]);
   let next: readonly Token[] = input;
   /** So many tokens of the sequence belong to the answer, others are guesses that weren't used. */
-  let end = sequence.nextTokenIndex;
+  let [end, heldAtYield] = [sequence.nextTokenIndex, undefined as number | undefined];
   const grammarNow = () => {
     const { grammarEvaluationState: state } = options;
     return typeof state === "function" ? state() : state;
@@ -247,8 +247,9 @@ export async function* evaluateWithGuesses(
         if (options.yieldEogToken !== true && sequence.model.isEogToken(token)) return;
         sequence.tokenMeter.useTokens(1, "output");
         end = start + index;
+        heldAtYield = sequence.nextTokenIndex;
         const given = (yield token) ?? token;
-        next = Array.isArray(given) ? given : [given];
+        [next, heldAtYield] = [Array.isArray(given) ? given : [given], undefined];
         sampler.written.push(token);
         seen.add(next);
         if (next.length !== 1 || next[0] !== token) break;
@@ -256,7 +257,9 @@ export async function* evaluateWithGuesses(
     }
   } finally {
     sampler.dispose();
-    if (sequence.nextTokenIndex > end) await cut();
+    // Else the library has fitted the sequence to another prompt, of which some may be guesses.
+    if (sequence.nextTokenIndex > end && (heldAtYield ?? sequence.nextTokenIndex) === sequence.nextTokenIndex)
+      await cut();
   }
 }
 

@@ -348,16 +348,18 @@ function takeTurns(sequence: ContextSequence, parts: SequenceParts, pause: () =>
   const most = () => pause()?.mostGuesses ?? 0;
   sequence.evaluate = (tokens, options = {}) =>
     costs === undefined || sequence.needsCheckpoints
-      ? oneByOne(evaluate(tokens, options), step)
+      ? oneByOne(evaluate(tokens, options), tokens.length - 1, step)
       : evaluateWithGuesses(sequence as SequenceInside, tokens, options, { costs, isOnly, most, step });
 }
 
-async function* oneByOne(tokens: ReturnType<ContextSequence["evaluate"]>, step: Step): typeof tokens {
+/** `more`: tokens that are computed with the first one. */
+async function* oneByOne(tokens: ReturnType<ContextSequence["evaluate"]>, more: number, step: Step): typeof tokens {
   try {
     for (let replacement: Parameters<typeof tokens.next>[0]; ;) {
-      const { value, done } = await step(0, () => tokens.next(replacement));
+      const { value, done } = await step(more, () => tokens.next(replacement));
       if (done === true) return;
       replacement = yield value;
+      more = Array.isArray(replacement) ? replacement.length - 1 : 0;
     }
   } finally {
     await tokens.return();

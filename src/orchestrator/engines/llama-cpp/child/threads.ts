@@ -142,6 +142,8 @@ export function createThreadContest(
 
   if (first !== undefined) decide();
   return {
+    /** The threads that won last. */
+    won: () => winner ?? lastWinner,
     /** Returns the threads for the next chunk. `isHeld`: only a slowdown may begin a comparison. */
     next: (isHeld = false) =>
       winner ?? (isHeld ? lastWinner : undefined) ?? candidates.find((threads) => !results.has(threads)) ?? 1,

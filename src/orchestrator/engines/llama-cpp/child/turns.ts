@@ -170,12 +170,12 @@ export class Turns {
     const more = step.reduce((sum, each) => sum + each.more, 0);
     const wanted = more + pieces.reduce((sum, { tokens }) => sum + tokens, 0);
     const { llama, contest } = this.#reading;
-    if (wanted === 0)
-      this.#threads.beforeToken(
-        step.length,
-        step.some(({ answer }) => answer.isHeld),
-      );
-    else llama.maxThreads = contest.next(wanted < measuredTokens);
+    const isHeld = step.some(({ answer }) => answer.isHeld);
+    if (wanted === 0) this.#threads.beforeToken(step.length, isHeld);
+    // What is computed beside tokens alone takes part in no comparison.
+    else
+      llama.maxThreads =
+        pieces.length === 0 ? (contest.won() ?? llama.maxThreads) : contest.next(wanted < measuredTokens);
     const threads = llama.maxThreads;
     const startedAt = performance.now();
     const reading = pieces.map(({ piece, tokens }) => piece.run(tokens));

@@ -6,13 +6,14 @@ import { Turns } from "../../../../../src/orchestrator/engines/llama-cpp/child/t
 import { Sequence, always, makeHome, started, text } from "./stateful-sequence.ts";
 
 const never = new AbortController().signal;
-const pause = () => new Pause(() => undefined, never);
+const pause = () => new Pause(() => undefined, new AbortController().signal);
 
 /** Conversations of fake sequences; `ask` claims one, reads the prompt, and returns how to end. */
 async function start(needsCheckpoints = false) {
   const files = started(await makeHome(), { msPerThousand: 100_000 });
+  const measured: string[] = [];
   const turns = new Turns(
-    { begin: () => {}, beforeToken: () => {} },
+    { begin: () => void measured.push("other"), beforeToken: () => void measured.push("token") },
     { batchTokens: 128, llama: { maxThreads: 1 }, contest: createThreadContest(1, 5) },
   );
   const openContext = async (count: number) => {
@@ -36,10 +37,19 @@ async function start(needsCheckpoints = false) {
     };
     return { cached, end };
   };
-  return { conversations, ask };
+  return { conversations, ask, measured };
 }
 
 describe("conversations", () => {
+  it("take the end of a prompt for no token of the answer, where states can't be cut", async () => {
+    const { conversations, measured } = await start(true);
+    const { sequence, release } = await conversations.claim(text(1, 9), 1, pause(), never);
+    for (const tokens of [text(1, 1), text(1, 3)])
+      for await (const _ of sequence.evaluate(tokens, {})) throw new Error("it writes nothing");
+    release();
+    expect(measured).toEqual(["token", "other"]);
+  });
+
   it("move to the new context when they end, also where later ones have used all of it", async () => {
     const { conversations, ask } = await start();
     const long = text(1, 900);

@@ -79,6 +79,12 @@ describe("how many guesses are tried", () => {
     expect(costs.startAnswer().count(4, 63)).toBe(0);
     expect(costs.startAnswer().count(12, 63)).toBeGreaterThan(0);
   });
+  it("follows the first batch of a size, if no prompt said before what reading takes", () => {
+    const costs = new GuessCosts([], 63);
+    costs.measured(1, 10);
+    costs.measured(8, 57);
+    expect(costs.known).toEqual([[8, 5.7]]);
+  });
   it("never exceeds what is there, and what was measured is known to the next process", () => {
     const costs = measuring(() => 1.1);
     expect(costs.startAnswer().count(20, 2)).toBe(2);
@@ -270,6 +276,23 @@ describe("an answer with guesses", () => {
     const plain = sequenceOf({ period: 7, length: 300, failsAt: 90 });
     await expect(answerOf(plain, 0)).rejects.toThrow("Failed to sample");
     expect(plain.held().slice(0, held().length)).toEqual(held());
+  });
+
+  it("keeps its hands off a sequence that was fitted to another prompt meanwhile", async () => {
+    const subject = sequenceOf({ period: 7, length: 300 });
+    const step = <Result>(_: number, run: () => Promise<Result>) => run();
+    const guessing = { costs: cheap(), isOnly: () => true, most: () => 63, step };
+    const writing = evaluateWithGuesses(subject.sequence, tokens(7, 8, 9), { yieldEogToken: true }, guessing);
+    let end = 2;
+    // The first of several guesses that were right.
+    while (subject.held().length < end + 4) {
+      await writing.next();
+      end += 1;
+    }
+    const fitted = end + 2;
+    await subject.sequence.eraseContextTokenRanges([{ start: fitted, end: subject.held().length }]);
+    await writing.return();
+    expect(subject.held()).toHaveLength(fitted);
   });
 
   it("ends where the model ends it, also if the prompt went on after such a token", async () => {

@@ -139,6 +139,22 @@ describe("turns", () => {
     await Promise.all([write("a", 30, {}), write("b", 30, {}), read("P", 20, {})]);
     expect(steps.findIndex((step) => step.includes("P"))).toBeLessThan(10);
   });
+  it.each([
+    ["that are set, where nothing was compared", undefined, 2],
+    [
+      "that won",
+      new Map([
+        [1, 5],
+        [2, 1],
+      ]),
+      1,
+    ],
+  ])("compute guesses with the threads %s", async (_why, speeds, expected) => {
+    const llama = { maxThreads: 2 };
+    const reading = { batchTokens: 128, llama, contest: createThreadContest(2, 5, speeds) };
+    const turns = new Turns({ begin: () => {}, beforeToken: () => {} }, reading);
+    expect(await turns.token({ isHeld: false }, turns, async () => llama.maxThreads, 20)).toBe(expected);
+  });
   it("of a failure tell its own request alone", async () => {
     const { turns, write } = recorder();
     const failed = turns.token({ isHeld: false }, turns, () => Promise.reject(new Error("out of cells")));
