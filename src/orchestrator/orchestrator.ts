@@ -62,7 +62,7 @@ function createFacade(
 
   return {
     listModels: counted((caller, request) => listModels(listing, caller, request)),
-    describeModel: counted((caller, name) => describeModel(listing, caller, name)),
+    describeModel: counted((caller, name, manages) => describeModel(listing, caller, name, manages)),
     pullModel: counted((caller, request) => library.pull(caller, request)),
     planLoad: counted(async (caller, request) => {
       const { located, contextTokens } = await loadTarget(generation, caller, request);

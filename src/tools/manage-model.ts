@@ -137,7 +137,7 @@ export const manageModel = defineTool({
         return { data: { action, model: name, created: { engine, size_bytes: sizeBytes } } };
       }
       case "delete": {
-        const { model: found } = await orchestrator.describeModel(caller, model);
+        const { model: found } = await orchestrator.describeModel(caller, model, true);
         if (input.confirm !== true) {
           return {
             needsInput: {

@@ -15,6 +15,19 @@ describe("a model's name", () => {
     expect((await orchestrator.describeModel(caller(), "LLAMA3.2")).model.name).toBe(small.name);
   });
 
+  it("that is not installed is described by what its download takes, unless it is to be deleted", async () => {
+    const { orchestrator, caller } = createTestOrchestrator([createFakeEngine("ollama", [small])]);
+    const name = "qwen3:4b-instruct";
+    const because: unknown = expect.stringMatching(/^2\.5 GB download, needs /);
+    await expect(orchestrator.describeModel(caller(), name)).rejects.toMatchObject({
+      message: `no model ${name}`,
+      next: [{ step: "pullModel", model: name, because }, { step: "listModels" }],
+    });
+    await expect(orchestrator.describeModel(caller(), name, true)).rejects.toMatchObject({
+      next: [{ step: "listModels" }],
+    });
+  });
+
   it("is needed whole to delete a model", async () => {
     const { orchestrator, caller } = createTestOrchestrator([createFakeEngine("ollama", [small, large])]);
     await expect(orchestrator.deleteModel(caller(), "llama3.2")).rejects.toMatchObject({

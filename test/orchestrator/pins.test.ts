@@ -33,7 +33,7 @@ it("pinning, unloading, deleting or describing an absent model advises no pull: 
       () => orchestrator.setPinned(caller(), name, false),
       () => orchestrator.unloadModels(caller(), name),
       () => orchestrator.deleteModel(caller(), name),
-      () => orchestrator.describeModel(caller(), name),
+      () => orchestrator.describeModel(caller(), name, true),
     ]) {
       const error = await call().catch((thrown: unknown) => thrown);
       expect(error).toBeInstanceOf(UnknownModel);

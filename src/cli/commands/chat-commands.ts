@@ -296,8 +296,7 @@ async function compare(rest: string, { talk, session, input, isTerminal, cancell
     async (word, others) => (await meaningIn(word, others, session)).kind !== "prompt",
   );
   const last = talk.turns.at(-1)?.question;
-  const asked = words.length === 0 ? (talk.compared?.prompt ?? last) : (last ?? talk.compared?.prompt);
-  const prompt = given ?? asked;
+  const prompt = given ?? (words.length === 0 ? (talk.compared?.prompt ?? last) : (last ?? talk.compared?.prompt));
   if (prompt === undefined || prompt === "") {
     throw new InvalidRequest("there is no earlier question or comparison to repeat", {
       next: advice("type /compare [MODEL ...] QUESTION"),

@@ -307,7 +307,7 @@ export interface Jobs {
 /** The interface for tools and resources, independent of MCP. Every method may throw `OrchestratorError`s. */
 export interface Orchestrator {
   listModels(caller: CallerContext, request: ListModelsRequest): Promise<ModelList>;
-  describeModel(caller: CallerContext, name: string): Promise<ModelDescription>;
+  describeModel(caller: CallerContext, name: string, manages?: boolean): Promise<ModelDescription>;
   pullModel(caller: CallerContext, request: PullRequest): Promise<Operation<PullResult>>;
   /** Resolves when the model is listed. `report` must not throw. */
   createModel(

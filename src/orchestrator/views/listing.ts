@@ -263,13 +263,14 @@ function toStale({ engine, models, staleSince, message }: EngineModels) {
   return [{ engine: engine.id, since: staleSince, message: message ?? "the engine does not respond" }];
 }
 
-/** Returns everything known about one model. Throws `UnknownModel`. */
+/** Returns everything known about one model. Throws `UnknownModel`, which names a pull unless the request `manages` the model. */
 export async function describeModel(
   source: ListingSource,
   caller: CallerContext,
   name: string,
+  manages = false,
 ): Promise<ModelDescription> {
-  const [located] = await source.inventory.locate(name, undefined, true);
+  const [located] = await source.inventory.locate(name, undefined, manages);
   if (located === undefined) throw new UnknownModel(`no model ${name}`, { next: { step: "listModels" } });
   const [model, known, staleSince] = await Promise.all([
     listOne(source, caller, located),

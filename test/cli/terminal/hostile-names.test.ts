@@ -2,6 +2,7 @@ import { mkdir, writeFile } from "node:fs/promises";
 import path from "node:path";
 import type { Command } from "commander";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import absent from "../../../src/cli/commands/absent.json" with { type: "json" };
 import { createCommands } from "../../../src/cli/commands/index.ts";
 import { makeDaemonHome, type DaemonHome } from "../../support/daemon-home.ts";
 import { runBuilt, runHere } from "./built-shell.ts";
@@ -206,10 +207,7 @@ describe("a view with hostile names", () => {
       "agents remove",
       "config edit",
     ];
-    const constant =
-      "completion version ask cp delete download info install launch login logout push remove signin signout start update upgrade".split(
-        " ",
-      );
+    const constant = ["completion", "version", "launch", ...Object.keys(absent)];
     const all = leaves(createCommands(() => Promise.resolve()));
     expect(all.filter((name) => !tried.has(name) && ![...own, ...constant].includes(name))).toEqual([]);
   });
