@@ -1,7 +1,7 @@
 import { mkdir, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { afterAll, beforeAll, describe, expect, it, test } from "vitest";
-import { meaningOf, notesOnFiles, withRepeatedFiles } from "../../src/cli/commands/prompt-words.ts";
+import { meaningOf, meaningsIn, notesOnFiles, withRepeatedFiles } from "../../src/cli/commands/prompt-words.ts";
 import type { DaemonHome } from "../support/daemon-home.ts";
 import { lastPromptAt, makeShellHome, runHere } from "./terminal/built-shell.ts";
 
@@ -168,4 +168,19 @@ describe("the built command", () => {
       "ollm: nope.json was not found\n  --format takes json, a JSON Schema, or a file with one.\n",
     );
   });
+});
+
+it("asks for the models once for all words, and not for those that are no names", async () => {
+  let calls = 0;
+  const call = async () => {
+    calls += 1;
+    return { structured: { models: [{ name: "smollm2:135m" }] } };
+  };
+  const session = { call, read: async () => ({ entries: [] }) } as unknown as Parameters<typeof meaningsIn>[0];
+  const read = meaningsIn(session);
+  expect((await read("Why?", [])).kind).toBe("prompt");
+  expect(calls).toBe(0);
+  const kinds = await Promise.all(["smollm2:135m", "blue", "sky"].map((word) => read(word, ["is", "it"])));
+  expect(kinds.map(({ kind }) => kind)).toEqual(["model", "prompt", "prompt"]);
+  expect(calls).toBe(1);
 });

@@ -13,7 +13,7 @@ import { renderProject, renderWritten } from "./project.ts";
 import { rateInChat } from "./rate.ts";
 import { pinModel, unloadModels } from "./status.ts";
 import { type ChatContext, allow, attach, load, save, set, splitVariables } from "./chat-state.ts";
-import { meaningIn } from "./prompt-words.ts";
+import { meaningsIn } from "./prompt-words.ts";
 import type { ChatInput } from "./chat-input.ts";
 import type { Session } from "../terminal/session.ts";
 import { hanging, styled } from "../terminal/terminal-text.ts";
@@ -291,10 +291,7 @@ async function model(rest: string, { talk, perform, tool, io }: ChatContext): Pr
 
 async function compare(rest: string, { talk, session, input, isTerminal, cancellable }: ChatContext): Promise<void> {
   const words = rest.match(/(?<!\S)(?:"[^"]+"|'[^']+'|“[^”]+”)(?!\S)|\S+/g) ?? [];
-  const { prompt: given, models } = await promptAndModels(
-    words,
-    async (word, others) => (await meaningIn(word, others, session)).kind !== "prompt",
-  );
+  const { prompt: given, models } = await promptAndModels(words, meaningsIn(session));
   const last = talk.turns.at(-1)?.question;
   const prompt = given ?? (words.length === 0 ? (talk.compared?.prompt ?? last) : (last ?? talk.compared?.prompt));
   if (prompt === undefined || prompt === "") {

@@ -12,7 +12,7 @@ import { createLiveColumns } from "../terminal/progress-line.ts";
 import { type Session, report, withSession } from "../terminal/session.ts";
 import { type Column, renderTable, show } from "../terminal/table.ts";
 import { styled } from "../terminal/terminal-text.ts";
-import { foldersOf, located, meaningIn, withInput } from "./prompt-words.ts";
+import { foldersOf, located, meaningsIn, withInput } from "./prompt-words.ts";
 import { type ShellCommand, type JsonOption, repeated, wholeNumber } from "./options.ts";
 
 /** `ollm compare` and `ollm winners`, in the group of the commands that ask models. */
@@ -74,10 +74,11 @@ const quoted = /^(?:"(.+)"|'(.+)'|“(.+)”)$/s;
  */
 export async function promptAndModels(
   words: readonly string[],
-  isName: (word: string, rest: readonly string[]) => Promise<boolean>,
+  meaning: ReturnType<typeof meaningsIn>,
 ): Promise<{ readonly prompt?: string; readonly models: readonly string[] }> {
   const at = words.findIndex((word) => /\s/.test(word) || quoted.test(word));
   const others = words.toSpliced(at, 1);
+  const isName = async (word: string, rest: readonly string[]) => (await meaning(word, rest)).kind !== "prompt";
   const areNames = (candidates: readonly string[], rest: readonly string[]) =>
     Promise.all(candidates.map((word) => isName(word, rest)));
   const whole = words[at]?.replace(quoted, "$1$2$3");
@@ -117,11 +118,10 @@ async function compare(
   return withSession(io, { roots }, async (session) => {
     const input = await io.readInput?.(session.signal);
     const words = [first, ...others];
+    // Beside words that a shell took for one, others are names.
     const isSure = words.some((word) => /\s/.test(word));
-    const { prompt, models } = await promptAndModels(
-      words,
-      async (word, rest) => isSure || (await meaningIn(word, rest, session)).kind !== "prompt",
-    );
+    const meaning = isSure ? async () => ({ kind: "model" }) as const : meaningsIn(session);
+    const { prompt, models } = await promptAndModels(words, meaning);
     const request = {
       prompt: withInput(prompt, input) ?? "",
       files: files.length === 0 ? undefined : files,

@@ -52,19 +52,19 @@ export function meaningOf(
   return { kind: "prompt", note: `no model is called ${first}${meant}; it is part of the prompt` };
 }
 
-/** `meaningOf` with the models that there are, which are asked for only if `first` may be a name. */
-export async function meaningIn(
-  first: string,
-  rest: readonly string[],
-  { call, read }: Pick<Session, "call" | "read">,
-) {
-  if (!mayBeName(first)) return { kind: "prompt" } as const;
-  const [{ structured }, { entries }] = await Promise.all([
-    call("list_models", { limit: allModels }),
-    read("ollm://models/database"),
-  ]);
-  const installed = structured.models.map(({ name }) => name);
-  return meaningOf(first, rest, { installed, families: entries.map(({ pattern }) => pattern.replace(/:.*/, "")) });
+/** `meaningOf` with the models that there are, which are asked for once, when a word may be a name. */
+export function meaningsIn({ call, read }: Pick<Session, "call" | "read">) {
+  const load = async () => {
+    const [{ structured }, { entries }] = await Promise.all([
+      call("list_models", { limit: allModels }),
+      read("ollm://models/database"),
+    ]);
+    const installed = structured.models.map(({ name }) => name);
+    return { installed, families: entries.map(({ pattern }) => pattern.replace(/:.*/, "")) };
+  };
+  let known: ReturnType<typeof load> | undefined;
+  return async (first: string, rest: readonly string[]): Promise<ReturnType<typeof meaningOf>> =>
+    mayBeName(first) ? meaningOf(first, rest, await (known ??= load())) : { kind: "prompt" };
 }
 
 /** Whether a word has only the characters of models' names. */

@@ -13,7 +13,7 @@ import type { CommandIo } from "../terminal/io.ts";
 import { orPull } from "../terminal/offer-pull.ts";
 import { type Session, report, withSession } from "../terminal/session.ts";
 import { hanging } from "../terminal/terminal-text.ts";
-import { foldersOf, isFileIn, located, meaningIn, notesOnFiles, unreadable, withInput } from "./prompt-words.ts";
+import { foldersOf, isFileIn, located, meaningsIn, notesOnFiles, unreadable, withInput } from "./prompt-words.ts";
 import { ShellAnswers } from "./rate.ts";
 import { missingVariable, pipedInto, variablesOf } from "./template.ts";
 import { type Generated, isUnreliable, noteLines, renderDryRun } from "./run-notes.ts";
@@ -273,7 +273,7 @@ async function splitWords(
     return parts.length === 0 ? undefined : parts.join(" ");
   };
   if (model !== undefined || isThere(first)) return { model, prompt: promptOf(words) };
-  const meaning = await meaningIn(first, rest, session);
+  const meaning = await meaningsIn(session)(first, rest);
   if (meaning.kind === "model") return { model: first, prompt: promptOf(rest) };
   if (meaning.kind === "unknown") throw noModel(first, rest, meaning.near);
   if (meaning.note !== undefined) note(meaning.note);

@@ -2,7 +2,8 @@ import { describe, expect, it } from "vitest";
 import { promptAndModels } from "../../../src/cli/commands/compare.ts";
 
 const names = ["a:1b", "b:2b", "c:3b"];
-const read = (words: readonly string[]) => promptAndModels(words, async (word) => names.includes(word));
+const read = (words: readonly string[]) =>
+  promptAndModels(words, async (word) => ({ kind: names.includes(word) ? "model" : "prompt" }));
 
 describe("promptAndModels", () => {
   it.each([

@@ -172,7 +172,7 @@ export class Turns {
     const { llama, contest } = this.#reading;
     const isHeld = step.some(({ answer }) => answer.isHeld);
     if (wanted === 0) this.#threads.beforeToken(step.length, isHeld);
-    // What is computed beside tokens alone takes part in no comparison.
+    // Guesses, and the end of a prompt beside a token, take part in no comparison.
     else
       llama.maxThreads =
         pieces.length === 0 ? (contest.won() ?? llama.maxThreads) : contest.next(wanted < measuredTokens);
