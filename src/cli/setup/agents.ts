@@ -1,6 +1,6 @@
 import { InvalidRequest } from "../../orchestrator/api/errors.ts";
 import { advice } from "../../orchestrator/api/next-step.ts";
-import { type CommandIo, isYes } from "../terminal/io.ts";
+import { type CommandIo, whyNotChange } from "../terminal/io.ts";
 import { hanging } from "../terminal/terminal-text.ts";
 import { colourDiff, showDiff } from "./config-file.ts";
 import { findTargets, gatherFacts } from "./discover.ts";
@@ -39,16 +39,9 @@ export async function installAgents({ print, yes }: AgentsOptions, io: CommandIo
   const where =
     "These agents run on local models in sessions that are sent to the address of ollm serve. In any other session the program sends their tasks to its own service, which doesn't have these models: docs/agents.md";
   io.stdout(`${hanging("", where, io)}\n`);
-  if (yes !== true) {
-    if (!io.isTerminal) {
-      io.stderr("Nothing was changed: not a terminal, so I can't ask. Add --yes to write these files.\n");
-      return 2;
-    }
-    if (!isYes(await io.ask(`Write ${changes.length === 1 ? "this file" : `these ${changes.length} files`}? [y/N] `))) {
-      io.stdout("Nothing was changed.\n");
-      return failed;
-    }
-  }
+  const question = `Write ${changes.length === 1 ? "this file" : `these ${changes.length} files`}?`;
+  const refusal = await whyNotChange({ yes, purpose: "write these files", question, refused: failed }, io);
+  if (refusal !== undefined) return refusal;
   if ((await writeAll(changes, io, new Date())) > 0) return 1;
   io.stdout("Start a new session to use them. To take them back: ollm agents remove\n");
   return failed;

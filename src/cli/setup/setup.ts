@@ -18,7 +18,7 @@ import { existingGuides } from "./guide-plan.ts";
 import { type AddPlan, type Written, currentEntry, entryLocation, planAdd, writeChange } from "./plan.ts";
 import { copyProgram, howToCall, lastingNode, lastingScript, mentionedCopies, tidyCopies } from "./program-files.ts";
 import { removeEntries, removeEntryOf } from "./uninstall.ts";
-import { type CommandIo, homeOf, isYes } from "../terminal/io.ts";
+import { type CommandIo, homeOf, whyNotChange } from "../terminal/io.ts";
 import { offerFirstModel } from "../terminal/offer-pull.ts";
 import { whileWaiting } from "../terminal/progress-line.ts";
 import { withSession } from "../terminal/session.ts";
@@ -157,15 +157,11 @@ export async function setup(options: SetupOptions, io: CommandIo, world: SetupWo
     return problems.length > 0 ? 1 : 0;
   }
 
-  if (changes.length > 0 && options.yes !== true) {
-    if (!io.isTerminal) {
-      io.stderr("Nothing was changed: not a terminal, so I can't ask. Add --yes to make these changes.\n");
-      return 2;
-    }
-    if (!isYes(await io.ask(`Make ${changes.length === 1 ? "this change" : "these changes"}? [y/N] `))) {
-      io.stdout("Nothing was changed.\n");
-      return problems.length > 0 ? 1 : 0;
-    }
+  if (changes.length > 0) {
+    const question = `Make ${changes.length === 1 ? "this change" : "these changes"}?`;
+    const asked = { yes: options.yes, purpose: "make these changes", question, refused: problems.length > 0 ? 1 : 0 };
+    const refusal = await whyNotChange(asked, io);
+    if (refusal !== undefined) return refusal;
   }
 
   const usedSoFar = await mentionedCopies(home, allTargets(facts));

@@ -6,7 +6,7 @@ import { formatBytes } from "../../orchestrator/util/format-bytes.ts";
 import { allTargets, gatherFacts, type ClientTarget } from "./discover.ts";
 import { agentFiles, existingGuides, type GuideTarget, planRemoveGuide, withFoldedGuide } from "./guide-plan.ts";
 import { type HomeContent, deleteHome, homeContent, programFolder } from "./program-files.ts";
-import { type CommandIo, isYes } from "../terminal/io.ts";
+import { type CommandIo, whyNotChange } from "../terminal/io.ts";
 import { hanging, failureText } from "../terminal/terminal-text.ts";
 import { InvalidRequest, OrchestratorError } from "../../orchestrator/api/errors.ts";
 import { ChangedMeanwhile, colourDiff, rewriteConfigFile, showDiff } from "./config-file.ts";
@@ -43,18 +43,9 @@ export async function uninstall(
   if (changes.length === 0) io.stdout("No client has an ollm entry.\n");
   if (content !== undefined) io.stdout(describeHome(home, content));
 
-  if (options.yes !== true) {
-    if (!io.isTerminal) {
-      io.stderr("Nothing was changed: not a terminal, so I can't ask. Add --yes to uninstall.\n");
-      return 2;
-    }
-    if (
-      !isYes(await io.ask(content === undefined ? "Uninstall? [y/N] " : "Uninstall and delete all of this? [y/N] "))
-    ) {
-      io.stdout("Nothing was changed.\n");
-      return 0;
-    }
-  }
+  const question = content === undefined ? "Uninstall?" : "Uninstall and delete all of this?";
+  const refused = await whyNotChange({ yes: options.yes, purpose: "uninstall", question, refused: 0 }, io);
+  if (refused !== undefined) return refused;
 
   const failures = problems + (await applyRemovals(changes, io));
   if (refusal !== undefined) {
@@ -167,16 +158,9 @@ export async function removeEntries(
     return failed;
   }
   if (options.print === true) return failed;
-  if (options.yes !== true) {
-    if (!io.isTerminal) {
-      io.stderr("Nothing was changed: not a terminal, so I can't ask. Add --yes to remove this.\n");
-      return 2;
-    }
-    if (!isYes(await io.ask("Remove this? [y/N] "))) {
-      io.stdout("Nothing was changed.\n");
-      return failed;
-    }
-  }
+  const asked = { yes: options.yes, purpose: "remove this", question: "Remove this?", refused: failed };
+  const refused = await whyNotChange(asked, io);
+  if (refused !== undefined) return refused;
   return (await applyRemovals(changes, io)) > 0 ? 1 : failed;
 }
 

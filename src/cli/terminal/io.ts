@@ -217,6 +217,32 @@ async function askField(
   }
 }
 
+/**
+ * Asks before files are changed, unless `yes`. Returns undefined to go on, else the exit code: 2 if it can't ask, and
+ * `refused` after a no. `purpose` completes "Add --yes to".
+ */
+export async function whyNotChange(
+  {
+    yes,
+    purpose,
+    question,
+    refused,
+  }: Readonly<Record<"purpose" | "question", string>> & {
+    readonly yes: boolean | undefined;
+    readonly refused: number;
+  },
+  io: Pick<CommandIo, "ask" | "stdout" | "stderr" | "isTerminal">,
+): Promise<number | undefined> {
+  if (yes === true) return undefined;
+  if (!io.isTerminal) {
+    io.stderr(`Nothing was changed: not a terminal, so I can't ask. Add --yes to ${purpose}.\n`);
+    return 2;
+  }
+  if (isYes(await io.ask(`${question} [y/N] `))) return undefined;
+  io.stdout("Nothing was changed.\n");
+  return refused;
+}
+
 /** Whether an answer is a yes. */
 export function isYes(answer: string): boolean {
   return /^y(es)?$/i.test(answer.trim());
