@@ -31,15 +31,7 @@ export type GuidePlace =
   /** `where` completes "paste it into". */
   | { readonly kind: "paste"; readonly where: string };
 
-/** A file from which a client reads its servers. */
-interface ConfigLocation {
-  readonly file: string;
-  /** If any of these paths exists, the client is installed and reads `file`. */
-  readonly signs: readonly string[];
-  readonly guide: GuidePlace;
-}
-
-/** A program that starts MCP servers, and the format of its settings. */
+/** A program that starts MCP servers, and the format of its settings. `docs/clients.md` has the source of each. */
 export interface Client {
   /** The name for `--client`. */
   readonly id: string;
@@ -47,16 +39,17 @@ export interface Client {
   readonly format: ConfigFormat;
   /** Key of the object (TOML: table) with one entry for each server. */
   readonly container: string;
-  /** Several if installations differ; the first is that of a new installation. */
-  readonly locations: readonly ConfigLocation[];
+  /** The files of its servers: several if installations differ; the first is that of a new installation. */
+  readonly locations: readonly {
+    readonly file: string;
+    /** If any of these paths exists, the client is installed and reads `file`. */
+    readonly signs: readonly string[];
+    readonly guide: GuidePlace;
+  }[];
   /** The entry in the client's format. */
   entry(launch: Launch): Readonly<Record<string, unknown>>;
   /** How to make it read its file again. */
   readonly restart: string;
-  /** Documentation of the file and its format. */
-  readonly source: string;
-  /** Documentation of the place of the guide, and when it was read. */
-  readonly guideSource: string;
 }
 
 const plain = ({ command, args, env }: Launch): Readonly<Record<string, unknown>> => ({
@@ -74,31 +67,15 @@ export function clientTable(facts: ClientFacts): readonly Client[] {
   );
 }
 
-/** The folders of a machine, and how paths are made of them. */
-interface Places {
-  readonly facts: ClientFacts;
-  readonly isWindows: boolean;
-  readonly roaming: string;
-  readonly local: string;
-  /** For programs that follow the XDG rules on Unix, including macOS. */
-  readonly dotConfig: string;
-  /** Electron's `appData`. */
-  readonly appData: string;
-  readonly join: (...parts: readonly string[]) => string;
-  readonly inHome: (...parts: readonly string[]) => string;
-  /** Undefined if the variable is not set or empty. */
-  readonly variable: (name: string) => string | undefined;
-  readonly macApp: (name: string) => readonly string[];
-  readonly inFolder: (folder: string, file: string, guide: GuidePlace, signs?: readonly string[]) => ConfigLocation;
-  readonly skill: (folder: string) => GuidePlace;
-  readonly section: (folder: string, file: string) => GuidePlace;
-}
+type Places = ReturnType<typeof placesOn>;
 
-function placesOn(facts: ClientFacts): Places {
+/** The folders of a machine, and how paths are made of them. */
+function placesOn(facts: ClientFacts) {
   const { platform, userHome, environment } = facts;
   const { join } = platform === "win32" ? path.win32 : path.posix;
   const isMac = platform === "darwin";
   const isWindows = platform === "win32";
+  /** Undefined if the variable is not set or empty. */
   const variable = (name: string): string | undefined => {
     const value = environment[name];
     return value === undefined || value.trim() === "" ? undefined : value;
@@ -111,16 +88,22 @@ function placesOn(facts: ClientFacts): Places {
     isWindows,
     roaming,
     local: variable("LOCALAPPDATA") ?? inHome("AppData", "Local"),
+    /** For programs that follow the XDG rules on Unix, including macOS. */
     dotConfig,
+    /** Electron's `appData`. */
     appData: isWindows ? roaming : isMac ? inHome("Library", "Application Support") : dotConfig,
     join,
     inHome,
     variable,
-    macApp: (name) => (isMac ? [`/Applications/${name}.app`] : []),
-    inFolder: (folder, file, guide, signs = []) => ({ file: join(folder, file), signs: [folder, ...signs], guide }),
+    macApp: (name: string) => (isMac ? [`/Applications/${name}.app`] : []),
+    inFolder: (folder: string, file: string, guide: GuidePlace, signs: readonly string[] = []) => ({
+      file: join(folder, file),
+      signs: [folder, ...signs],
+      guide,
+    }),
     // The name of the folder has to be that in the skill's front matter.
-    skill: (folder) => ({ kind: "skill", file: join(folder, "skills", "ollm", "SKILL.md") }),
-    section: (folder, file) => ({ kind: "section", file: join(folder, file) }),
+    skill: (folder: string): GuidePlace => ({ kind: "skill", file: join(folder, "skills", "ollm", "SKILL.md") }),
+    section: (folder: string, file: string): GuidePlace => ({ kind: "section", file: join(folder, file) }),
   };
 }
 
@@ -142,9 +125,6 @@ function claudeDesktop({ appData, facts, inFolder, isWindows, join, local, macAp
     ],
     entry: plain,
     restart: "Quit Claude Desktop completely and start it again.",
-    source:
-      "https://modelcontextprotocol.io/quickstart/user; packaged on Windows: https://github.com/anthropics/claude-code/issues/26073",
-    guideSource: "https://support.claude.com/en/articles/10185728 (2026-11)",
   };
 }
 
@@ -166,9 +146,6 @@ function claudeCode({ inFolder, inHome, skill, variable }: Places): Client {
     ],
     entry: typed,
     restart: "Start a new Claude Code session; /mcp lists the server.",
-    source:
-      "https://code.claude.com/docs/en/mcp (user scope); https://github.com/anthropics/claude-code/issues/4193, /48448",
-    guideSource: "https://code.claude.com/docs/en/skills (personal skills, 2026-11)",
   };
 }
 
@@ -181,8 +158,6 @@ function cursor({ inFolder, inHome, macApp, skill }: Places): Client {
     locations: [inFolder(inHome(".cursor"), "mcp.json", skill(inHome(".cursor")), macApp("Cursor"))],
     entry: plain,
     restart: "Restart Cursor, or switch the server on in its MCP settings.",
-    source: "https://cursor.com/docs/mcp",
-    guideSource: "https://cursor.com/docs/context/skills (2026-11; Cursor 2.4 and later)",
   };
 }
 
@@ -203,8 +178,6 @@ function vsCode({ appData, inFolder, inHome, join, macApp }: Places): Client {
     ],
     entry: typed,
     restart: 'Run "MCP: List Servers" in VS Code and start ollm; it asks once whether you trust it.',
-    source: "https://code.visualstudio.com/docs/copilot/reference/mcp-configuration",
-    guideSource: "https://code.visualstudio.com/docs/agent-customization/custom-instructions (2026-07)",
   };
 }
 
@@ -231,8 +204,6 @@ function codex({ inFolder, inHome, join, variable }: Places): Client {
       ...defined({ env }),
     }),
     restart: "Start a new Codex session; /mcp lists the server.",
-    source: "https://developers.openai.com/codex/mcp, https://developers.openai.com/codex/config-reference",
-    guideSource: "https://developers.openai.com/codex/guides/agents-md (2026-11)",
   };
 }
 
@@ -247,8 +218,6 @@ function zed({ dotConfig, inFolder, isWindows, join, macApp, roaming, section }:
     // Without `source`, which older versions required and newer ones remove.
     entry: plain,
     restart: "Zed reads it at once; its agent settings show the server.",
-    source: "https://zed.dev/docs/ai/mcp, https://zed.dev/docs/configuring-zed",
-    guideSource: "https://zed.dev/docs/ai/instructions (2026-11; Zed since May 2026)",
   };
 }
 
@@ -272,9 +241,6 @@ function windsurf({ dotConfig, inFolder, inHome, isWindows, join, macApp, roamin
     ],
     entry: plain,
     restart: "Restart it, or press Refresh in its MCP settings.",
-    source: "https://docs.devin.ai/cli/extensibility/mcp/configuration, https://docs.windsurf.com/windsurf/cascade/mcp",
-    guideSource:
-      "https://docs.devin.ai/cli/extensibility/rules, https://docs.devin.ai/desktop/cascade/memories (2026-11)",
   };
 }
 
@@ -295,8 +261,6 @@ function lmStudio({ facts, inFolder, inHome, macApp }: Places): Client {
     ],
     entry: plain,
     restart: "LM Studio reads it at once; switch ollm on in the Program tab.",
-    source: "https://lmstudio.ai/docs/app/mcp",
-    guideSource: "https://lmstudio.ai/docs/app/presets (2026-11)",
   };
 }
 
@@ -310,7 +274,5 @@ function gemini({ inFolder, inHome, section }: Places): Client {
     locations: [inFolder(folder, "settings.json", section(folder, "GEMINI.md"))],
     entry: plain,
     restart: "Start a new Gemini CLI session; /mcp lists the server.",
-    source: "https://geminicli.com/docs/tools/mcp-server",
-    guideSource: "https://geminicli.com/docs/cli/gemini-md (2026-11)",
   };
 }

@@ -71,7 +71,6 @@ test("the table lists the clients of set-up and no others", () => {
 test.each(cases)("$id on $platform keeps its servers in the documented file", ({ platform, id }) => {
   const client = clientTable(machines[platform]).find((one) => one.id === id);
   expect(client?.locations.map(({ file }) => file)).toEqual(files[platform][id]);
-  expect(client?.source).toMatch(/^https:\/\//);
 });
 
 /** Where the guide goes; without the clients that keep the text themselves. */
@@ -234,7 +233,7 @@ describe("docs/clients.md", () => {
     expect(rows).toContain(
       `| ${client.name} (\`${client.id}\`) | ${cells.join(" | ")} | \`${client.container}\`, ${client.format} |`,
     );
-    expect(page).toContain(`- ${client.name}: ${client.source}`);
+    expect(page).toContain(`- ${client.name}: https://`);
   });
 
   test.each(ids)("says where the guide of %s goes", (id) => {
@@ -255,6 +254,8 @@ describe("docs/clients.md", () => {
       guide?.kind === "paste"
         ? `paste into | ${guide.where}`
         : `${guide?.kind} | ${[...new Set(written)].join("; Windows: ")}`;
-    expect(rows).toContain(`| ${client?.name} | ${place} | ${client?.guideSource} |`);
+    const found = rows.find((row) => row.startsWith(`| ${client?.name} | ${place} | `));
+    // Ends with its source, and when that was read.
+    expect(found).toMatch(/ \| https:\/\/[^|]+\([^|]*20\d\d[^|]*\) \|$/);
   });
 });
