@@ -87,8 +87,7 @@ export const checkHome: Checker = async ({ home, io }) => {
   const facts = await stat(home).catch((error: NodeJS.ErrnoException) => error);
   if (facts instanceof Error) {
     if (facts.code !== "ENOENT") return [unusable(home, facts.message)];
-    const parent = await nearestParent(home);
-    const problem = await writeProblem(parent);
+    const problem = await writeProblem(nearestFolder(home));
     return [problem === undefined ? ok("home", `${home}, created at the first start`) : unusable(home, problem)];
   }
   if (!facts.isDirectory()) return [unusable(home, "it is not a folder")];
@@ -111,12 +110,6 @@ async function writeProblem(folder: string): Promise<string | undefined> {
   } catch (error) {
     return messageOf(error);
   }
-}
-
-async function nearestParent(folder: string): Promise<string> {
-  const parent = path.dirname(folder);
-  if (parent === folder) return folder;
-  return (await stat(parent).catch(() => undefined)) === undefined ? nearestParent(parent) : parent;
 }
 
 /** Checks that only the user can read the tokens. On Windows the permissions of the profile protect them. */
@@ -164,13 +157,13 @@ export async function viewDaemon(
   home: string,
   build: string,
   workingDirectory: string,
-  timeoutMs: number,
+  limits: { readonly timeoutMs: number; readonly welcomeTimeoutMs: number },
 ): Promise<DaemonView> {
   const claim = newestClaim(home);
   if (claim === undefined || claim.ended === true) return {};
   try {
     const hello = { version: build, purpose: "status" as const, workingDirectory, arguments: [], environment: {} };
-    const { socket, welcome } = await connectDaemon(home, hello, { timeoutMs, welcomeTimeoutMs: timeoutMs });
+    const { socket, welcome } = await connectDaemon(home, hello, limits);
     try {
       const said = await welcome;
       if (!said.ok) return { claim, problem: said.message };

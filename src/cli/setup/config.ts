@@ -3,7 +3,6 @@ import { existsSync } from "node:fs";
 import { mkdtemp, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
-import { connectDaemon } from "../../ipc/handshake.ts";
 import type { DaemonStatus } from "../../ipc/protocol.ts";
 import { build } from "../../ipc/version.ts";
 import { InvalidRequest, OrchestratorError } from "../../orchestrator/api/errors.ts";
@@ -16,6 +15,7 @@ import { shownSetting, shownSettings, shownValue } from "../../orchestrator/conf
 import { jsonText, oneLine } from "../../orchestrator/util/control-characters.ts";
 import { type StoredProject, installedModels, viewProject } from "../../server/daemon/client.ts";
 import { type CommandIo, homeOf } from "../terminal/io.ts";
+import { viewDaemon } from "./check-machine.ts";
 import { renderTable, show } from "../terminal/table.ts";
 import { cutTo } from "../terminal/terminal-text.ts";
 import { defined } from "../../orchestrator/util/defined.ts";
@@ -225,21 +225,8 @@ async function differences(
 
 /** Returns the status of the daemon; undefined if none responds. */
 async function daemonStatus(home: string, io: CommandIo): Promise<DaemonStatus | undefined> {
-  const { workingDirectory } = io;
-  const hello = { version: build, purpose: "status", workingDirectory, arguments: [], environment: {} } as const;
-  try {
-    const limits = { timeoutMs: statusMs, welcomeTimeoutMs: 2 * statusMs };
-    const { socket, welcome } = await connectDaemon(home, hello, limits);
-    try {
-      const said = await welcome;
-      return said.ok ? said.status : undefined;
-    } finally {
-      socket.destroy();
-    }
-  } catch (error) {
-    if (error instanceof OrchestratorError) return undefined;
-    throw error;
-  }
+  const limits = { timeoutMs: statusMs, welcomeTimeoutMs: 2 * statusMs };
+  return (await viewDaemon(home, build, io.workingDirectory, limits)).status;
 }
 
 /**
@@ -326,22 +313,6 @@ async function runEditor(editor: string, file: string, io: CommandIo): Promise<v
   });
 }
 
-/** The settings of a project's file and whether each is in effect. */
-interface ShownProject {
-  readonly folder: string;
-  readonly settings: readonly {
-    readonly key: string;
-    readonly value: unknown;
-    /** `/project/.ollm/project.yaml:2`, or the detected kind. */
-    readonly source: string;
-    readonly inForce: boolean;
-    /** Why it is not in effect. */
-    readonly reason?: string;
-  }[];
-  /** What is not used, and why. */
-  readonly notes: readonly string[];
-}
-
 /** The setting that each key of the file overrides; `systemPrompt` overrides none. */
 const settingOf: Readonly<Record<string, string>> = {
   profile: "model.routing.defaultProfile",
@@ -352,12 +323,16 @@ const settingOf: Readonly<Record<string, string>> = {
   "tools.disabled": "tools.disabled",
 };
 
-/** A project for `ollm config show`. `inForce` maps settings to their sources; `wanted` is the requested path. */
+/**
+ * A project for `ollm config show`: the settings of its file, each with its source (`/project/.ollm/project.yaml:2`, or the
+ * detected kind), whether it is in effect, and why not; and notes on what is not used. `inForce` maps settings to their
+ * sources; `wanted` is the requested path.
+ */
 function shownProject(
   { project, written, sources }: StoredProject,
   inForce: ReadonlyMap<string, string>,
   wanted: string | undefined,
-): ShownProject {
+) {
   const holds = project.settings;
   const allSources = { ...sources, ...project.sources };
   const values: readonly (readonly [key: string, value: unknown])[] = [

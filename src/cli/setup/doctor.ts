@@ -1,5 +1,4 @@
 import { statfs } from "node:fs/promises";
-import { cpus, loadavg } from "node:os";
 import { homeProblem } from "../../ipc/trusted-home.ts";
 import { build } from "../../ipc/version.ts";
 import { OrchestratorError, undefinedIf } from "../../orchestrator/api/errors.ts";
@@ -26,6 +25,8 @@ import { whileWaiting } from "../terminal/progress-line.ts";
 
 /** Time limit of a check; exceeding it is reported as a failure. */
 const boundMs = 3_000;
+
+const statusLimits = { timeoutMs: boundMs / 2, welcomeTimeoutMs: boundMs / 2 };
 
 /** In the order in which they are printed: what others depend on comes first. */
 const checkers: Readonly<Record<string, Checker>> = {
@@ -92,22 +93,12 @@ async function realWorld(home: string, isTrusted: boolean, io: CommandIo): Promi
     isOllamaExpected,
     ...(projectModels && { projectModels }),
     runtime: { nodeVersion: process.version, isElectron: process.versions["electron"] !== undefined },
-    daemon: isTrusted ? await viewDaemon(home, build, io.workingDirectory, boundMs / 2) : {},
+    daemon: isTrusted ? await viewDaemon(home, build, io.workingDirectory, statusLimits) : {},
     settings,
     async memory() {
-      const { default: systemInformation } = await import("systeminformation");
-      const { total, available, swapused, swaptotal } = await systemInformation.mem();
-      // The limit of a container; 0 without one.
-      const limit = process.constrainedMemory();
-      const totalBytes = limit > 0 ? Math.min(total, limit) : total;
-      return {
-        totalBytes,
-        availableBytes: Math.min(available, totalBytes),
-        swapUsedBytes: swapused,
-        swapTotalBytes: swaptotal,
-        // Windows reports no load.
-        ...(io.platform !== "win32" && { loadPerCore: (loadavg()[0] ?? 0) / Math.max(1, cpus().length) }),
-      };
+      const { createSystemProbe } = await import("../../orchestrator/memory/measure/system-probe.ts");
+      // As if that program hung: graphics cards are neither waited for nor looked for in the background.
+      return createSystemProbe({ nvidiaSmi: async () => "" }).sample();
     },
     async freeBytes(folder) {
       const { bavail, bsize } = await statfs(folder);
