@@ -126,10 +126,11 @@ async function bounded(name: string, checker: Checker, world: DoctorWorld, bound
   }
 }
 
-type UsableSettings = Pick<LoadedSettings, "settings" | "sources">;
-
 /** The settings of a home, or the defaults if they are invalid, which a check of its own reports. */
-export async function usableSettings(home: string, io: Pick<CommandIo, "environment">): Promise<UsableSettings> {
+export async function usableSettings(
+  home: string,
+  io: Pick<CommandIo, "environment">,
+): Promise<Pick<LoadedSettings, "settings" | "sources">> {
   try {
     return await loadSettings({ home, environment: io.environment, flags: {} });
   } catch (error) {
@@ -139,6 +140,6 @@ export async function usableSettings(home: string, io: Pick<CommandIo, "environm
 }
 
 /** The settings of a home without a file. */
-export function defaultSettings(): UsableSettings {
+export function defaultSettings() {
   return { settings: settingsSchema.parse({}), sources: new Map() };
 }

@@ -136,10 +136,7 @@ function ownFolders({ client, file }: GuideTarget): readonly string[] {
 }
 
 /** A backup without the guide; undefined if it can't be read or its guide was edited. */
-async function readBackup(
-  name: string,
-  form: GuideForm,
-): Promise<{ readonly name: string; readonly without: string; readonly isAbsent: boolean } | undefined> {
+async function readBackup(name: string, form: GuideForm) {
   const text = await readConfigFile(name).then(
     (file) => file.text,
     () => undefined,

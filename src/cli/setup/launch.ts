@@ -13,19 +13,12 @@ export interface Launch {
 /** The name of the entry in every client. */
 export const entryName = "ollm";
 
-/** An existing entry; entries of an unknown format have no command. */
-interface FoundEntry {
-  readonly command: string | undefined;
-  readonly args: readonly string[];
-  readonly env: Readonly<Record<string, unknown>>;
-}
-
-export function readLaunch(entry: Readonly<Record<string, unknown>>): FoundEntry {
-  const { command, args, env } = entry;
+/** How an existing entry starts its program; entries of an unknown format have no command. */
+export function readLaunch({ command, args, env }: Readonly<Record<string, unknown>>) {
   return {
     command: typeof command === "string" ? command : undefined,
     args: Array.isArray(args) ? args.filter((part) => typeof part === "string") : [],
-    env: typeof env === "object" && env !== null ? { ...env } : {},
+    env: (typeof env === "object" ? { ...env } : {}) as Readonly<Record<string, unknown>>,
   };
 }
 
@@ -35,7 +28,7 @@ const programName = /(^|[\\/])(cli\.mjs|ollm(-mcp)?(@[^\\/]*)?(\.cmd)?)$/;
  * The index of the first flag in the arguments of an entry, which may be `node …/cli.mjs FLAGS`, `npx -y ollm-mcp FLAGS` or
  * `ollm FLAGS`; undefined if the entry starts another program.
  */
-function flagsStart({ command, args }: FoundEntry): number | undefined {
+function flagsStart({ command, args }: ReturnType<typeof readLaunch>): number | undefined {
   if (command === undefined) return undefined;
   if (programName.test(command)) return 0;
   const at = args.findIndex((part) => programName.test(part));

@@ -1,4 +1,4 @@
-import { OrchestratorError } from "../../orchestrator/api/errors.ts";
+import { OrchestratorError, undefinedIf } from "../../orchestrator/api/errors.ts";
 import { type NextStep, advice } from "../../orchestrator/api/next-step.ts";
 import {
   BrokenConfig,
@@ -62,13 +62,10 @@ export function entryLocation({ client }: ClientTarget): EntryLocation {
 
 /** The ollm entry that a client has; undefined if it has none or its file can't be read, which planning reports. */
 export async function currentEntry(target: ClientTarget): Promise<Readonly<Record<string, unknown>> | undefined> {
-  try {
-    const entry = readEntry((await readConfigFile(target.file)).text, entryLocation(target));
-    return entry !== undefined && isOurEntry(entry) ? entry : undefined;
-  } catch (error) {
-    if (error instanceof OrchestratorError) return undefined;
-    throw error;
-  }
+  const entry = await readConfigFile(target.file)
+    .then(({ text }) => readEntry(text, entryLocation(target)))
+    .catch(undefinedIf(OrchestratorError));
+  return entry !== undefined && isOurEntry(entry) ? entry : undefined;
 }
 
 /** Plans to add or update the entry. `roots` are added to the folders of an existing entry. */
@@ -140,15 +137,8 @@ export async function planRemove(target: ClientTarget): Promise<RemovePlan> {
   });
 }
 
-/** A change of a file that is to be written. */
-interface FileChange {
-  readonly kind: "change";
-  readonly file: ConfigFile;
-  readonly text: string;
-}
-
 /** A change that was made, and the path of the backup; undefined if there was no file. */
-export interface Written<Change extends FileChange> {
+export interface Written<Change> {
   readonly plan: Change;
   readonly backup: string | undefined;
 }
@@ -157,7 +147,9 @@ export interface Written<Change extends FileChange> {
  * Writes a change. If the client has written its file in the meantime, the change is planned anew for the new content;
  * undefined if that needs none.
  */
-export async function writeChange<Change extends FileChange>(
+export async function writeChange<
+  Change extends { readonly kind: "change"; readonly file: ConfigFile; readonly text: string },
+>(
   plan: Change,
   replan: () => Promise<Change | { readonly kind: "same" | "left" | "problem" }>,
   now: Date,
@@ -174,22 +166,15 @@ export async function writeChange<Change extends FileChange>(
   }
 }
 
-async function readBackup(
-  name: string,
-  location: EntryLocation,
-): Promise<{ readonly file: ConfigFile; readonly hasEntry: boolean; readonly hasContainer: boolean } | undefined> {
-  try {
-    const file = await readConfigFile(name);
-    return {
+/** Undefined for a backup that can't be read, as it was changed: it is not restored. */
+async function readBackup(name: string, location: EntryLocation) {
+  return readConfigFile(name)
+    .then((file) => ({
       file,
       hasEntry: readEntry(file.text, location) !== undefined,
       hasContainer: hasContainer(file.text, location),
-    };
-  } catch (error) {
-    // A backup that was changed is not restored.
-    if (error instanceof OrchestratorError) return undefined;
-    throw error;
-  }
+    }))
+    .catch(undefinedIf(OrchestratorError));
 }
 
 function textWith(text: string, location: EntryLocation, entry: Readonly<Record<string, unknown>>): string | undefined {
