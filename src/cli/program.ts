@@ -8,7 +8,7 @@ import type { CommandIo } from "./terminal/io.ts";
 import { errorText, exitCodeOf, hasColours, terminalText } from "./terminal/terminal-text.ts";
 
 /**
- * Runs the command `ollm` with the arguments `words`, except as a client's stdio server through the daemon (`main.ts`).
+ * Runs the command `ollm` with the arguments `words`, except as a client's stdio server (`main.ts`).
  * Each command loads only what it needs. Resolves when the command is done or only serves. Exit codes: 0 done, 1 failed
  * or refused, 2 wrong usage, 130 interrupted.
  */
@@ -20,25 +20,9 @@ export async function runProgram(words: readonly string[]): Promise<void> {
       await (await import("../server/daemon/main.ts")).runDaemon({ version, build }, flags);
       return;
     }
-    if (isServer(words))
-      await (
-        await import("../server/daemon/standalone.ts")
-      ).startStandalone(words, () => Promise.resolve({ runProgram, fail }));
-    else await runCommand(words);
+    await runCommand(words);
   } catch (error) {
     fail(error);
-  }
-}
-
-/** Whether the arguments are only flags of the server, as clients pass them; anything else is a command. */
-function isServer(words: readonly string[]): boolean {
-  if (words.length === 0) return !process.stdin.isTTY;
-  try {
-    parseFlags(words);
-    return true;
-  } catch {
-    // The parser of commands reports the error, with the nearest name.
-    return false;
   }
 }
 
