@@ -1,6 +1,6 @@
 import { randomInt } from "node:crypto";
 import { WriteStream } from "node:tty";
-import { stripVTControlCharacters } from "node:util";
+import { inspect, stripVTControlCharacters } from "node:util";
 import { commandSteps } from "../../next-steps/commands.ts";
 import { renderSteps, withSteps, type StepTable } from "../../next-steps/render.ts";
 import { faultOf } from "../../orchestrator/api/errors.ts";
@@ -106,19 +106,10 @@ export function failureText(
 
 export type Style = "bold" | "dim" | "red" | "green" | "yellow" | "cyan";
 
-const codes: Readonly<Record<Style, readonly [number, number]>> = {
-  bold: [1, 22],
-  dim: [2, 22],
-  red: [31, 39],
-  green: [32, 39],
-  yellow: [33, 39],
-  cyan: [36, 39],
-};
-
 /** `text` in a style if stdout shows colours, else unchanged. */
 export function styled(text: string, style: Style | undefined, io: { readonly hasColour?: boolean }): string {
   if (style === undefined || io.hasColour !== true || text === "") return text;
-  const [on, off] = codes[style];
+  const [on = "", off = ""] = inspect.colors[style] ?? [];
   return `${control("m", on)}${text}${control("m", off)}`;
 }
 
