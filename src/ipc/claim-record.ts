@@ -38,18 +38,12 @@ export function claimFile(home: string, generation: number): string {
 /** No home ever counts this far: at one start per second it would take thirty years. */
 const farGeneration = 1_000_000_000;
 
-/** A file or folder with the name of a claim. */
-interface ClaimFile {
-  readonly name: string;
-  readonly generation: number;
-  /** False for a FIFO, a folder or a link, and for a far number without a valid claim in it. */
-  readonly isReadable: boolean;
-  /** Its number is too high to be reached by counting: new claims ignore it, and renaming it can't collide with one. */
-  readonly isFar: boolean;
-}
-
-/** Everything with the name of a claim, ascending by number; empty when there is no run folder. */
-export function claimFiles(home: string): readonly ClaimFile[] {
+/**
+ * Everything with the name of a claim, ascending by number; empty when there is no run folder. `isReadable` is false for a
+ * FIFO, a folder or a link, and for a far number without a valid claim in it. `isFar`: its number is too high to be
+ * reached by counting, so new claims ignore it, and renaming it can't collide with one.
+ */
+export function claimFiles(home: string) {
   let entries: Dirent[];
   try {
     entries = readdirSync(runFolder(home), { withFileTypes: true });
@@ -76,7 +70,7 @@ export function claimGenerations(home: string): readonly number[] {
 }
 
 /** One above the highest number that isn't far. */
-export function nextGeneration(files: readonly ClaimFile[]): number {
+export function nextGeneration(files: ReturnType<typeof claimFiles>): number {
   return files.reduce((highest, { generation, isFar }) => (isFar ? highest : generation), 0) + 1;
 }
 

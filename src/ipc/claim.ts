@@ -13,11 +13,11 @@ import {
   recentDeaths,
   uptimeMs,
 } from "./claim-record.ts";
-import { createExclusively, errorCode, randomHex } from "./exclusive-file.ts";
+import { createExclusively, randomHex } from "./exclusive-file.ts";
 import { DaemonUnreachable, introductionMs, probeClaim } from "./handshake.ts";
 import { ensureRunFolder, listenFresh, realHome, runFolder } from "./socket-path.ts";
 import { ensureToken } from "./token.ts";
-import { messageOf } from "../orchestrator/util/message-of.ts";
+import { codeOf, messageOf } from "../orchestrator/util/message-of.ts";
 
 interface ClaimOptions {
   readonly home: string;
@@ -284,7 +284,7 @@ function setAside(home: string, name: string): void {
     renameSync(file, `${file}.${randomHex(6)}.aside`);
   } catch (error) {
     // Another process was faster.
-    if (errorCode(error) !== "ENOENT") throw error;
+    if (codeOf(error) !== "ENOENT") throw error;
   }
 }
 

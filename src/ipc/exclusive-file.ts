@@ -22,7 +22,7 @@ export function createExclusively(path: string, content: string): boolean {
     linkSync(temporary, path);
     return true;
   } catch (error) {
-    const code = errorCode(error);
+    const code = codeOf(error);
     if (code === "EEXIST") return false;
     // File systems without hard links (exFAT, some network mounts): exclusive too, but not atomic.
     if (code === "EPERM" || code === "ENOSYS" || code === "ENOTSUP" || code === "EOPNOTSUPP" || code === "EMLINK") {
@@ -39,15 +39,9 @@ function writeExclusively(path: string, content: string): boolean {
     writeFileSync(path, content, { mode: 0o600, flag: "wx" });
     return true;
   } catch (error) {
-    if (errorCode(error) === "EEXIST") return false;
+    if (codeOf(error) === "EEXIST") return false;
     throw error;
   }
-}
-
-/** The system's code of an error (`ENOENT`); undefined for other errors. */
-export function errorCode(error: unknown): string | undefined {
-  const code = codeOf(error);
-  return typeof code === "string" ? code : undefined;
 }
 
 /** Far more than a claim or a token needs. */

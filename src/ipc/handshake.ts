@@ -5,12 +5,12 @@ import { DaemonUnavailable } from "../orchestrator/api/errors.ts";
 import { type NextSteps, advice } from "../orchestrator/api/next-step.ts";
 import { parseJson } from "../orchestrator/util/parse-json.ts";
 import { type ClaimRecord, newestClaim, uptimeMs } from "./claim-record.ts";
-import { errorCode, randomHex } from "./exclusive-file.ts";
+import { randomHex } from "./exclusive-file.ts";
 import type { Hello, Introduction, Knock, Welcome } from "./protocol.ts";
 import { realHome, tokenFile } from "./socket-path.ts";
 import { readToken } from "./token.ts";
 import { requireTrustedHome } from "./trusted-home.ts";
-import { messageOf } from "../orchestrator/util/message-of.ts";
+import { codeOf, messageOf } from "../orchestrator/util/message-of.ts";
 
 /**
  * Why the daemon could not be reached:
@@ -53,15 +53,6 @@ export interface DaemonConnection {
   readonly welcome: Promise<Welcome>;
 }
 
-interface ConnectOptions {
-  /** Bounds connecting and the daemon's introduction. */
-  readonly timeoutMs: number;
-  /** Bounds the welcome, which for some purposes follows work; 30 s when absent. */
-  readonly welcomeTimeoutMs?: number;
-  /** Called while the introduction is on its way: work done here costs no time. */
-  onKnock?(): void;
-}
-
 const defaultWelcomeTimeoutMs = 30_000;
 const maxKnockBytes = 4_096;
 /** A front's command line and environment, or a daemon's status. */
@@ -75,7 +66,18 @@ const maxHelloBytes = 1024 * 1024;
 export async function connectDaemon(
   home: string,
   hello: Omit<Hello, "proof">,
-  { timeoutMs, welcomeTimeoutMs = defaultWelcomeTimeoutMs, onKnock }: ConnectOptions,
+  {
+    timeoutMs,
+    welcomeTimeoutMs = defaultWelcomeTimeoutMs,
+    onKnock,
+  }: {
+    /** Bounds connecting and the daemon's introduction. */
+    readonly timeoutMs: number;
+    /** Bounds the welcome, which for some purposes follows work; 30 s when absent. */
+    readonly welcomeTimeoutMs?: number;
+    /** Called while the introduction is on its way: work done here costs no time. */
+    readonly onKnock?: () => void;
+  },
 ): Promise<DaemonConnection> {
   requireTrustedHome(home);
   const claim = newestClaim(home);
@@ -91,7 +93,7 @@ export async function connectDaemon(
       socket.destroy();
       throw new DaemonUnreachable(
         "silent",
-        `the daemon (pid ${introduction.pid}) did not complete the handshake: ${textOf(error)}`,
+        `the daemon (pid ${introduction.pid}) did not complete the handshake: ${messageOf(error)}`,
         { cause: error },
       );
     },
@@ -131,7 +133,7 @@ async function knock(home: string, claim: ClaimRecord, timeoutMs: number, onKnoc
     }
     throw new DaemonUnreachable(
       isClosed ? "closed" : "silent",
-      `the daemon (pid ${claim.pid}) did not answer: ${textOf(error)}`,
+      `the daemon (pid ${claim.pid}) did not answer: ${messageOf(error)}`,
       { cause: error, next: [advice(`end process ${claim.pid} if that goes on`)] },
     );
   }
@@ -159,7 +161,7 @@ function open(claim: ClaimRecord, timeoutMs: number, firstLine: string): Promise
       resolve(socket);
     });
     const onError = (error: Error): void => {
-      fail(reasonOf(errorCode(error)), `${claim.socket} of pid ${claim.pid}: ${error.message}`, error);
+      fail(reasonOf(codeOf(error)), `${claim.socket} of pid ${claim.pid}: ${error.message}`, error);
     };
     socket.once("error", onError);
   });
@@ -176,7 +178,12 @@ function reasonOf(code: string | undefined): UnreachableReason {
 }
 
 /** Returns the front's own proof. */
-function checkIntroduction(said: Introduction, home: string, makeProofs: MakeProofs, nonce: string): string {
+function checkIntroduction(
+  said: Introduction,
+  home: string,
+  makeProofs: ReturnType<typeof proofsUnder>,
+  nonce: string,
+): string {
   if (said.ollm !== 1 || !isNonce(said.nonce) || typeof said.home !== "string") {
     throw new DaemonUnreachable("untrusted", "the process on the socket is not an ollm daemon");
   }
@@ -270,22 +277,15 @@ function parseLine(line: string): object {
   return value;
 }
 
-interface Proofs {
-  readonly daemon: string;
-  readonly front: string;
-}
-
-type MakeProofs = (frontNonce: string, daemonNonce: string, home: string) => Proofs;
-
 /**
  * HMAC-SHA-256 over both nonces and the home (for a page of the dashboard: its address): the first half is the daemon's proof, the second half the front's, 128
  * bits each; neither reveals the other. One hash instead of two, because more hashing makes V8 start its optimizing
  * compiler, which costs a front 4 MB. The part that depends on the token is computed before the nonces are known.
  * Usable once.
  */
-export function proofsUnder(token: string): MakeProofs {
+export function proofsUnder(token: string) {
   const mac = hmac.create(sha256, Buffer.from(token));
-  return (frontNonce, daemonNonce, home) => {
+  return (frontNonce: string, daemonNonce: string, home: string) => {
     const text = Buffer.from(proofText(frontNonce, daemonNonce, home));
     return halves(Buffer.from(mac.update(text).digest()).toString("hex"));
   };
@@ -295,7 +295,7 @@ function proofText(frontNonce: string, daemonNonce: string, home: string): strin
   return `${frontNonce} ${daemonNonce} ${home}`;
 }
 
-function halves(hex: string): Proofs {
+function halves(hex: string) {
   return { daemon: hex.slice(0, 32), front: hex.slice(32) };
 }
 
@@ -312,24 +312,13 @@ export function isNonce(value: unknown): value is string {
   return typeof value === "string" && /^[0-9a-f]{32}$/.test(value);
 }
 
-function textOf(error: unknown): string {
-  return messageOf(error);
-}
-
 /**
  * Returns the socket's next line, without its end. What follows the line is put back and nothing is read ahead, so that
- * the next reader gets it. Rejects when the line doesn't come in time, is too long, or the socket ends first.
+ * the next reader gets it. Rejects when the line doesn't come in time, is too long (`RangeError`), or the socket ends first.
  */
 function readLine(
   socket: Socket,
-  {
-    maxBytes,
-    timeoutMs,
-  }: {
-    /** A longer line rejects, with a `RangeError`. */
-    readonly maxBytes: number;
-    readonly timeoutMs: number;
-  },
+  { maxBytes, timeoutMs }: Readonly<Record<"maxBytes" | "timeoutMs", number>>,
 ): Promise<string> {
   return new Promise((resolve, reject) => {
     const parts: Buffer[] = [];

@@ -12,14 +12,8 @@ interface ByteLineOptions {
   onRefused(line: { readonly why: string; readonly head: string; readonly tail: string }): void;
 }
 
-export interface LineSplitter {
-  push(chunk: Buffer): void;
-  /** Discards an incomplete line. */
-  clear(): void;
-}
-
 /** Splits a stream of bytes into lines, however the chunks are cut. A line of one chunk is not copied. */
-export function createByteSplitter({ maxLineBytes, onLine, onRefused }: ByteLineOptions): LineSplitter {
+export function createByteSplitter({ maxLineBytes, onLine, onRefused }: ByteLineOptions) {
   let line: Buffer[] = [];
   let lineBytes = 0;
   let tail: Buffer = Buffer.alloc(0);
@@ -59,7 +53,7 @@ export function createByteSplitter({ maxLineBytes, onLine, onRefused }: ByteLine
   }
 
   return {
-    push(chunk) {
+    push(chunk: Buffer): void {
       let from = 0;
       for (;;) {
         const end = chunk.indexOf(0x0a, from);
@@ -71,6 +65,7 @@ export function createByteSplitter({ maxLineBytes, onLine, onRefused }: ByteLine
         from = end + 1;
       }
     },
+    /** Discards an incomplete line. */
     clear,
   };
 }
@@ -80,7 +75,7 @@ export function createLineSplitter({
   maxLineBytes,
   onLine,
   onRefused,
-}: Omit<ByteLineOptions, "onLine"> & { onLine(text: string): void }): LineSplitter {
+}: Omit<ByteLineOptions, "onLine"> & { onLine(text: string): void }) {
   return createByteSplitter({
     maxLineBytes,
     onLine(line) {

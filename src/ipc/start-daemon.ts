@@ -11,6 +11,7 @@ import {
   rmSync,
 } from "node:fs";
 import { dirname, join, relative } from "node:path";
+import { setTimeout } from "node:timers/promises";
 import { DaemonUnavailable } from "../orchestrator/api/errors.ts";
 import { advice } from "../orchestrator/api/next-step.ts";
 import { isProcessAlive } from "../orchestrator/storage/process-alive.ts";
@@ -19,6 +20,7 @@ import { createExclusively, randomHex, readOwnFile } from "./exclusive-file.ts";
 import { DaemonUnreachable, introductionMs, probeClaim } from "./handshake.ts";
 import { daemonLogFile, ensureRunFolder, realHome, runFolder } from "./socket-path.ts";
 import { requireTrustedHome } from "./trusted-home.ts";
+import { defined } from "../orchestrator/util/defined.ts";
 import { codeOf } from "../orchestrator/util/message-of.ts";
 
 export interface StartOptions {
@@ -155,12 +157,7 @@ function failedStartCount(newest: ClaimRecord | undefined): number {
   return before + (newest.ended === true ? 0 : 1);
 }
 
-interface Child {
-  /** Why it ended; undefined while it runs. */
-  end(): string | undefined;
-}
-
-function spawnDaemon(home: string, log: string, options: StartOptions, keep: readonly string[]): Child {
+function spawnDaemon(home: string, log: string, options: StartOptions, keep: readonly string[]) {
   const folder = ensureProgramCopy(home, options.program, keep);
   mkdirSync(dirname(log), { recursive: true, mode: 0o700 });
   const output = openSync(log, "a", 0o600);
@@ -180,6 +177,7 @@ function spawnDaemon(home: string, log: string, options: StartOptions, keep: rea
   child.once("error", (error) => (ended = `${options.node}: ${error.message}`));
   child.once("exit", (code, killedBy) => (ended = `it ended with ${killedBy ?? `code ${code}`}`));
   child.unref();
+  /** Why it ended; undefined while it runs. */
   return { end: () => ended };
 }
 
@@ -190,7 +188,7 @@ function spawnDaemon(home: string, log: string, options: StartOptions, keep: rea
 async function daemonAfter(
   home: string,
   generation: number,
-  child: Child,
+  child: ReturnType<typeof spawnDaemon>,
   timeoutMs: number,
   signal: AbortSignal | undefined,
 ): Promise<ClaimRecord> {
@@ -219,19 +217,10 @@ async function daemonAfter(
   throw new DaemonUnavailable(`${problem} (waited at most ${timeoutMs} ms)`);
 }
 
-function wait(ms: number, signal: AbortSignal | undefined): Promise<void> {
-  if (ms === 0) return Promise.resolve();
-  return new Promise((resolve, reject) => {
-    const onAbort = (): void => {
-      clearTimeout(timer);
-      reject(new DaemonUnavailable("the wait for the daemon was cancelled"));
-    };
-    const timer = setTimeout(() => {
-      signal?.removeEventListener("abort", onAbort);
-      resolve();
-    }, ms);
-    if (signal?.aborted === true) onAbort();
-    else signal?.addEventListener("abort", onAbort, { once: true });
+async function wait(ms: number, signal: AbortSignal | undefined): Promise<void> {
+  if (ms === 0) return;
+  await setTimeout(ms, undefined, defined({ signal })).catch((cause: unknown) => {
+    throw new DaemonUnavailable("the wait for the daemon was cancelled", { cause });
   });
 }
 

@@ -1,8 +1,9 @@
 import { chmodSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { InvalidConfig } from "../orchestrator/api/errors.ts";
 import { advice } from "../orchestrator/api/next-step.ts";
-import { createExclusively, errorCode, randomHex, readOwnFile } from "./exclusive-file.ts";
+import { createExclusively, randomHex, readOwnFile } from "./exclusive-file.ts";
 import { ensureRunFolder, httpTokenFile, tokenFile } from "./socket-path.ts";
+import { codeOf } from "../orchestrator/util/message-of.ts";
 import { defined } from "../orchestrator/util/defined.ts";
 
 /** The home's token; undefined when there is none, when it can't be read, or when the file contains no valid token. */
@@ -31,7 +32,7 @@ export function ensureToken(home: string): string {
   writeFileSync(temporary, `${token}\n`, { mode: 0o600, flag: "wx" });
   renameSync(temporary, file);
   const final = readToken(home);
-  if (final === undefined) throw Object.assign(new Error(`${file} can't be read`), { code: errorCode(undefined) });
+  if (final === undefined) throw new Error(`${file} can't be read`);
   return final;
 }
 
@@ -96,7 +97,7 @@ function closeToOthers(file: string): string | undefined {
     chmodSync(file, 0o600);
     return `${file} could be read by other users; replace it with \`ollm token rotate\``;
   } catch (error) {
-    if (errorCode(error) === "ENOENT") return undefined;
+    if (codeOf(error) === "ENOENT") return undefined;
     throw error;
   }
 }

@@ -42,13 +42,13 @@ export const rescue: Rescue = {
       if (process.platform !== "win32" && (statSync(home).mode & 0o077) !== 0) chmodSync(home, 0o700);
       ensureToken(home);
     } catch (error) {
-      return `${home} can't be used (${textOf(error)})`;
+      return `${home} can't be used (${messageOf(error)})`;
     }
     requireTrustedHome(home);
     try {
       await trySocket(realHome(home));
     } catch (error) {
-      return `no socket can be created for ${home} (${textOf(error)})`;
+      return `no socket can be created for ${home} (${messageOf(error)})`;
     }
   },
 
@@ -84,8 +84,4 @@ async function trySocket(home: string): Promise<void> {
   const socket = await listenFresh(server, home);
   await new Promise((resolve) => server.close(resolve));
   if (process.platform !== "win32") rmSync(socket, { force: true });
-}
-
-function textOf(error: unknown): string {
-  return messageOf(error);
 }

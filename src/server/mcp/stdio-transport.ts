@@ -10,13 +10,7 @@ import {
   serializeMessage,
   SUBSCRIPTION_ID_META_KEY,
 } from "@modelcontextprotocol/server";
-import {
-  type LineSplitter,
-  createLineSplitter,
-  createPipingWatch,
-  defaultMaxLineBytes,
-  idInEdge,
-} from "../../ipc/lines.ts";
+import { createLineSplitter, createPipingWatch, defaultMaxLineBytes, idInEdge } from "../../ipc/lines.ts";
 import { jsonIn } from "../../orchestrator/util/parse-json.ts";
 import { textNoteOf } from "../call/progress.ts";
 
@@ -60,7 +54,7 @@ export class StdioTransport implements Transport {
   readonly #pending = new Map<RequestId, ProgressToken | undefined>();
   readonly #piping = createPipingWatch();
   readonly #queue: SendQueue;
-  readonly #lines: LineSplitter;
+  readonly #lines: ReturnType<typeof createLineSplitter>;
   #clientName: string | undefined;
   #isClosed = false;
   #isStopped = false;
