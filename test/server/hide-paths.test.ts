@@ -1,13 +1,14 @@
 import { describe, expect, it } from "vitest";
 import { StoreFailed } from "../../src/orchestrator/api/errors.ts";
-import { hidePaths, textsIn, withErrors } from "../../src/server/files/hide-paths.ts";
+import { textFor, withErrors } from "../../src/server/call/error-text.ts";
 import { createFakeOrchestrator } from "../support/fake-orchestrator.ts";
 import { startListener } from "./http/listener-fixture.ts";
 
-const known = { roots: ["/srv/notes", "/srv/my docs"], home: "/home/ann/.ollm", given: new Set(["/etc/passwd"]) };
+const home = { fileRoots: ["/srv/notes", "/srv/my docs"], configFile: "/home/ann/.ollm/config.yaml" };
+const hidePaths = textFor({ mayOfferRoots: false }, home, { files: [{ deep: "/etc/passwd" }], none: null });
 const hidden = "[a path on the server]";
 
-describe("hidePaths", () => {
+describe("an error over HTTP", () => {
   it.each([
     ["/var/lib/models/a.gguf can't be read (EACCES)", `${hidden} can't be read (EACCES)`],
     ["can't open '/root/x y': no", `can't open '${hidden} y': no`],
@@ -18,7 +19,7 @@ describe("hidePaths", () => {
     ["(it leads to /home/ann/secret.txt)", `(it leads to ${hidden})`],
     ["OLLM_FILES_ROOTS=/home/ann/x", `OLLM_FILES_ROOTS=${hidden}`],
   ])("hides %j", (text, expected) => {
-    expect(hidePaths(text, known)).toBe(expected);
+    expect(hidePaths(text)).toBe(expected);
   });
 
   it.each([
@@ -28,18 +29,18 @@ describe("hidePaths", () => {
     "no answer from http://127.0.0.1:11434/api/chat",
     "hf.co/org/model:q4, application/json, and/or, 3/4, ollm://models/x, registry.ollama.ai/library/x",
   ])("leaves %j as it is: roots, what the caller named, addresses and names", (text) => {
-    expect(hidePaths(text, known)).toBe(text);
+    expect(hidePaths(text)).toBe(text);
   });
 
   it("takes no path beside a root for one of it", () => {
-    expect(hidePaths("/srv/notes-private/a /srv/notes/../b /srv/my docs/../c", known)).toBe(
+    expect(hidePaths("/srv/notes-private/a /srv/notes/../b /srv/my docs/../c")).toBe(
       `${hidden} ${hidden} ${hidden} docs/../c`,
     );
   });
 });
 
-it("textsIn finds the texts of a call's arguments at any depth", () => {
-  expect([...textsIn({ files: ["/a"], options: { deep: [{ x: "/b" }] }, n: 1, no: null })]).toEqual(["/a", "/b"]);
+it("a caller with files of its own gets every path", () => {
+  expect(textFor({ mayOfferRoots: true }, home, {})("/root/x")).toBe("/root/x");
 });
 
 it("withErrors changes only the texts under error", () => {

@@ -1,6 +1,6 @@
 import { SUBSCRIPTION_ID_META_KEY, type JSONRPCMessage, type Transport } from "@modelcontextprotocol/server";
 import { describe, expect, it } from "vitest";
-import { createListenStreams } from "../../src/server/mcp/listen-streams.ts";
+import { createListenStreams } from "../../src/server/mcp/change-feed.ts";
 
 /** A connection whose messages the test writes itself, and the streams that are seen on it. */
 function connection() {

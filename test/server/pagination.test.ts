@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { afterEach, describe, expect, it } from "vitest";
-import { pageOf } from "../../src/server/mcp/pagination.ts";
+import { pageOf } from "../../src/server/mcp/create-server.ts";
 import { createFakeOrchestrator, smollm } from "../support/fake-orchestrator.ts";
 import { connectMemoryClient, type MemoryClient } from "../support/memory-client.ts";
 

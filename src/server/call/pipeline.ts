@@ -9,10 +9,9 @@ import type { ToolAnswer, ToolContext, ToolDefinition, ToolFiles } from "../../t
 import { type View, type Caller, homeOf, rootsOf } from "./caller.ts";
 import { allowedRoots, foldersOfUris } from "../files/allowed-paths.ts";
 import { createFiles } from "../files/files.ts";
-import { textFor, withErrors } from "../files/hide-paths.ts";
 import { answersTo, askAboutProject, isAnswered, missingInput, notAgreed, question, withAnswers } from "./ask-user.ts";
 import { type Call, type CallOutcome, failureOf, successOf, callEnd } from "./call.ts";
-import { errorDataOf, errorText, wordedFor } from "./error-text.ts";
+import { errorDataOf, errorText, textFor, withErrors, wordedFor } from "./error-text.ts";
 import { callerContext, checkOffered } from "./offered-tools.ts";
 import { type ProgressReporter, createProgressReporter, progressText, detailsKey } from "./progress.ts";
 import { taskAnswer } from "./tasks.ts";

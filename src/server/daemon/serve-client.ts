@@ -3,7 +3,7 @@ import type { RequestId, Transport } from "@modelcontextprotocol/server";
 import { serveStdio } from "@modelcontextprotocol/server/stdio";
 import type { Farewell } from "../../ipc/protocol.ts";
 import { createServer } from "../mcp/create-server.ts";
-import { createListenStreams } from "../mcp/listen-streams.ts";
+import { createListenStreams } from "../mcp/change-feed.ts";
 import { StdioTransport } from "../mcp/stdio-transport.ts";
 import type { Caller } from "../call/caller.ts";
 

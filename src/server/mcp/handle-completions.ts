@@ -8,7 +8,7 @@ import {
 } from "@modelcontextprotocol/server";
 import { profileNames } from "../../orchestrator/config/profiles.ts";
 import { nearestNames } from "../../orchestrator/util/nearest.ts";
-import type { PromptContext } from "../../prompts/definition.ts";
+import type { PromptContext } from "../../prompts/index.ts";
 import { type ResourceContext, variableOf } from "../../resources/definition.ts";
 import { resources } from "../../resources/index.ts";
 import type { Caller } from "../call/caller.ts";

@@ -9,23 +9,21 @@ import {
 } from "@modelcontextprotocol/server";
 import { OrchestratorError } from "../../orchestrator/api/errors.ts";
 import { nearestNames } from "../../orchestrator/util/nearest.ts";
-import type {
-  ListedPrompt,
-  PromptAnswer,
-  PromptArguments,
-  PromptContext,
-  PromptSource,
-} from "../../prompts/definition.ts";
-import { promptSources } from "../../prompts/index.ts";
+import {
+  type ListedPrompt,
+  type PromptAnswer,
+  type PromptArguments,
+  type PromptContext,
+  type PromptSource,
+  promptSources,
+} from "../../prompts/index.ts";
 import { type Caller, homeOf } from "../call/caller.ts";
 import { callerContext } from "../call/offered-tools.ts";
 import { filesOfCaller } from "../call/pipeline.ts";
-import { textFor } from "../files/hide-paths.ts";
 import { answersTo, isAnswered, missingInput, notAgreed, question } from "../call/ask-user.ts";
 import { ProtocolCall } from "../call/call.ts";
-import { icon } from "./create-server.ts";
-import { errorText, protocolData } from "../call/error-text.ts";
-import { pageOf } from "./pagination.ts";
+import { icon, pageOf } from "./create-server.ts";
+import { errorText, protocolData, textFor } from "../call/error-text.ts";
 import { defined } from "../../orchestrator/util/defined.ts";
 
 interface KnownPrompt {

@@ -20,12 +20,10 @@ import {
 import { resources } from "../../resources/index.ts";
 import { type Caller, homeOf } from "../call/caller.ts";
 import { callerContext } from "../call/offered-tools.ts";
-import { textFor } from "../files/hide-paths.ts";
 import { ProtocolCall, viewMimeType } from "../call/call.ts";
 import type { ChangeFeed } from "./change-feed.ts";
-import { icon } from "./create-server.ts";
-import { errorText, protocolData, wordedFor } from "../call/error-text.ts";
-import { pageOf } from "./pagination.ts";
+import { icon, pageOf } from "./create-server.ts";
+import { errorText, protocolData, textFor, wordedFor } from "../call/error-text.ts";
 
 /** `resources/list`, one page: fixed resources, and the members of templates. */
 export async function listResources(

@@ -13,10 +13,9 @@ import type { ToolDefinition } from "../../tools/definition.ts";
 import { tools } from "../../tools/index.ts";
 import { type Caller, homeOf } from "../call/caller.ts";
 import { type Call, ProtocolCall } from "../call/call.ts";
-import { icon } from "./create-server.ts";
+import { icon, pageOf } from "./create-server.ts";
 import { isShell } from "../../orchestrator/api/types.ts";
 import { defaultTools, noSuchTool, offeredTools } from "../call/offered-tools.ts";
-import { pageOf } from "./pagination.ts";
 import { callTool } from "../call/pipeline.ts";
 
 /** `tools/list`: the tools offered to this caller. With unreadable settings: the default tools, whose calls report what is wrong. */
