@@ -4,7 +4,7 @@ import path from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { runFolder, tokenFile } from "../../src/ipc/socket-path.ts";
 import { createLog } from "../../src/orchestrator/api/log.ts";
-import { ensureHome } from "../../src/server/files/home-folder.ts";
+import { ensureHome } from "../../src/server/daemon/run.ts";
 
 let folder = "";
 beforeEach(async () => {

@@ -1,6 +1,8 @@
 import { stat } from "node:fs/promises";
 import path from "node:path";
+import type { Claim } from "../../ipc/claim.ts";
 import { InvalidConfig, OrchestratorError } from "../../orchestrator/api/errors.ts";
+import type { Log } from "../../orchestrator/api/log.ts";
 import { advice } from "../../orchestrator/api/next-step.ts";
 import type { CallerProject } from "../../orchestrator/api/types.ts";
 import type { Flags } from "../../orchestrator/config/flags.ts";
@@ -10,10 +12,38 @@ import { findProjectFolder } from "../files/allowed-paths.ts";
 import { readSummary } from "../mcp/instructions.ts";
 import type { LazyOrchestrator } from "./lazy-orchestrator.ts";
 import type { OpenOrchestrator } from "./open-orchestrator.ts";
-import type { DaemonParts } from "./parts.ts";
+import type { CallLog } from "./call-log.ts";
+import type { serveClient, ServedClient } from "./serve-client.ts";
 import type { View, Caller } from "../call/caller.ts";
 import { defined } from "../../orchestrator/util/defined.ts";
 import { within } from "../../orchestrator/util/timers.ts";
+
+/** What the parts of a daemon share. */
+export interface DaemonParts {
+  /** `OLLM_HOME`, links resolved. */
+  readonly home: string;
+  readonly version: string;
+  /** Version and build. */
+  readonly build: string;
+  readonly isStandalone: boolean;
+  readonly userHome: string;
+  readonly orchestrator: LazyOrchestrator;
+  readonly calls: CallLog;
+  readonly log: Log;
+  /** Loads the SDK with the first client. */
+  readonly serveClient: () => Promise<typeof serveClient>;
+  /** Undefined while the home is being claimed. */
+  readonly claim: () => Claim | undefined;
+  /** Called when this daemon is asked to end, at once or (`handover`) as soon as its work allows. */
+  readonly onAsked: (what: "stop" | "restart" | "handover") => void;
+}
+
+/** One connected client. */
+export interface Client {
+  readonly served: ServedClient;
+  /** ISO 8601. */
+  readonly connectedAt: string;
+}
 
 /** Where a caller comes from. */
 export interface CallerOrigin {

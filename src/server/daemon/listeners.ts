@@ -7,8 +7,7 @@ import { DaemonUnavailable, InvalidRequest } from "../../orchestrator/api/errors
 import { fieldsIn } from "../../orchestrator/util/parse-json.ts";
 import { Dashboard, type KeptSessions } from "../http/dashboard.ts";
 import { type HttpListener, openHttpListener } from "../http/listener.ts";
-import { type CallerOrigin, callerParts, noticesFor } from "./caller-home.ts";
-import type { DaemonParts } from "./parts.ts";
+import { type CallerOrigin, type DaemonParts, callerParts, noticesFor } from "./caller-home.ts";
 import { codeOf, messageOf } from "../../orchestrator/util/message-of.ts";
 
 /** The dashboard's first choice, so that a bookmark stays right; `ollm serve` has 7411. */

@@ -4,9 +4,8 @@ import { DaemonUnavailable, InvalidConfig, OrchestratorError } from "../../orche
 import { createLog, isLogLevel } from "../../orchestrator/api/log.ts";
 import type { Flags } from "../../orchestrator/config/flags.ts";
 import { resolveHome } from "../../orchestrator/config/home.ts";
-import { ensureHome, removeTemporary } from "../files/home-folder.ts";
 import { rotateByCopy } from "./call-log.ts";
-import { errorAtTerminal, redirectConsole, runHome } from "./run.ts";
+import { ensureHome, errorAtTerminal, redirectConsole, removeTemporary, runHome } from "./run.ts";
 import { messageOf } from "../../orchestrator/util/message-of.ts";
 
 /** Fronts and `ollm daemon stop` expect a daemon to exit within three seconds. */

@@ -6,9 +6,8 @@ import { DaemonUnavailable, InvalidConfig } from "../../orchestrator/api/errors.
 import { type Log, createLog, isLogLevel } from "../../orchestrator/api/log.ts";
 import { type Flags, parseFlags } from "../../orchestrator/config/flags.ts";
 import { resolveHome, startFolder } from "../../orchestrator/config/home.ts";
-import { ensureHome, removeTemporary } from "../files/home-folder.ts";
 import { callerParts } from "./caller-home.ts";
-import { errorAtTerminal, redirectConsole, runHome } from "./run.ts";
+import { ensureHome, errorAtTerminal, redirectConsole, removeTemporary, runHome } from "./run.ts";
 import type { Caller } from "../call/caller.ts";
 import { serveClient } from "./serve-client.ts";
 
