@@ -1,9 +1,7 @@
 import { comparison, comparisons, evalEntry, evals } from "./comparison.ts";
-import { decisions, ramStatus } from "./status.ts";
+import { decisions, job, jobs, metrics, ramStatus } from "./status.ts";
 import { type JsonOf, type ResourceDefinition, defineResource } from "./definition.ts";
-import { job, jobs } from "./job.ts";
 import { memories, memoryEntry } from "./memories.ts";
-import { metrics } from "./metrics.ts";
 import { modelDatabase, model, models } from "./models.ts";
 import { profile, profiles, settings, template } from "./settings.ts";
 

@@ -1,6 +1,9 @@
 import { defineResource } from "./definition.ts";
 import { snaked } from "../orchestrator/util/defined.ts";
+import type { Job } from "../orchestrator/api/facade.ts";
+import type { MoneyReport } from "../orchestrator/api/facade-metrics.ts";
 import type { Decision } from "../orchestrator/api/facade-status.ts";
+import type { Progress } from "../orchestrator/api/types.ts";
 
 export const ramStatus = defineResource({
   name: "ram-status",
@@ -55,5 +58,106 @@ function decisionData({ plan, ...decision }: Decision) {
           context_tokens: plan.contextTokens,
           evicted: plan.evict.map(({ name, bytes }) => ({ name, bytes })),
         }),
+  };
+}
+
+export const jobs = defineResource({
+  name: "jobs",
+  title: "Jobs",
+  description: "Background jobs of all clients, newest first, without their texts and results.",
+  uri: "ollm://jobs",
+  isTouchedBy: ({ kind }) => kind === "job",
+  read: async (_variables, { orchestrator }) => ({
+    jobs: orchestrator.jobs.list().map(({ partial: _partial, result: _result, note: _note, ...each }) => jobData(each)),
+  }),
+});
+
+export const job = defineResource({
+  name: "job",
+  title: "Job",
+  description: "Background job: state, progress, the text so far, and the result when it has ended.",
+  uri: "ollm://jobs/{id}",
+  isTouchedBy: (change, { id }) => change.kind === "job" && change.id === id,
+  async read(variables, { orchestrator, caller }) {
+    const { partial, ...found } = await orchestrator.jobs.get(caller, variables["id"] ?? "");
+    return {
+      ...jobData(found),
+      partial_text: partial?.text,
+      partial_answers: partial?.answers,
+      partial_thinking: partial?.thinking === "" ? undefined : partial?.thinking,
+    };
+  },
+  list: async ({ orchestrator }) => orchestrator.jobs.list().map(({ id }) => ({ uri: `ollm://jobs/${id}`, name: id })),
+});
+
+function jobData<Shown extends Pick<Job, "kind" | "progress">>({ kind: _kind, progress, ...shown }: Shown) {
+  return { ...snaked(shown), progress: progress && progressData(progress) };
+}
+
+function progressData(progress: Progress) {
+  return {
+    message: progress.message,
+    completed_bytes: progress.completedBytes,
+    total_bytes: progress.totalBytes,
+    bytes_per_second: progress.bytesPerSecond,
+    completion_tokens: progress.completionTokens,
+  };
+}
+
+const maxDays = 100;
+/** Samples of the memory, as far apart as their number asks. */
+const maxSamples = 300;
+
+export const metrics = defineResource({
+  name: "metrics",
+  title: "Metrics",
+  description:
+    "Requests, times, tokens and errors by model, engine, profile, client, task and day; unloads, memory, advice, and money " +
+    "saved with its rows.",
+  uri: "ollm://metrics",
+  isTouchedBy: ({ kind }) => kind === "metrics",
+  async read(_variables, { orchestrator, caller, worded }) {
+    const [report, money, advice, unused] = await Promise.all([
+      orchestrator.metrics.report(caller),
+      orchestrator.metrics.money(caller),
+      orchestrator.metrics.advice(caller),
+      orchestrator.metrics.unused(caller),
+    ]);
+    return {
+      since: report.since,
+      total: snaked(report.total),
+      by: {
+        model: report.by.model.map(snaked),
+        engine: report.by.engine.map(snaked),
+        profile: report.by.profile.map(snaked),
+        client: report.by.client.map(snaked),
+        task: report.by.task.map(snaked),
+        day: report.by.day.slice(-maxDays).map(snaked),
+      },
+      connections: report.connections,
+      evictions: report.evictions,
+      memory: spread(report.memory, maxSamples).map(snaked),
+      money: moneyData(money),
+      advice: await Promise.all(advice.map(async ({ next, ...found }) => ({ ...found, next: await worded(next) }))),
+      // Not in use in any way, for a day or longer.
+      unused: unused.map(snaked),
+    };
+  },
+});
+
+/** At most so many of them, evenly, with the last. */
+function spread<Item>(items: readonly Item[], most: number): readonly Item[] {
+  const step = Math.ceil(items.length / most);
+  return items.filter((_, index) => (items.length - 1 - index) % step === 0);
+}
+
+function moneyData({ reference, today, month, total, rows, ...report }: MoneyReport) {
+  return {
+    ...report,
+    reference: snaked(reference),
+    today: snaked(today),
+    month: snaked(month),
+    total: snaked(total),
+    rows: rows.map(snaked),
   };
 }
