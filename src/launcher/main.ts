@@ -15,8 +15,7 @@ import { homedir } from "node:os";
 import { delimiter } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { findNode } from "../orchestrator/util/node-executable.ts";
-import { serverArguments } from "./arguments.ts";
-import { isNewEnough, nodeFolders, oldestNode } from "./node-folders.ts";
+import { isNewEnough, nodeFolders, oldestNode, serverArguments } from "./decide.ts";
 
 const command = fileURLToPath(new URL("./dist/cli.mjs", import.meta.url));
 const say = (text: string): void => void process.stderr.write(`ollm: ${text}\n`);

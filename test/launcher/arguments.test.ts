@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { serverArguments } from "../../src/launcher/arguments.ts";
+import { serverArguments } from "../../src/launcher/decide.ts";
 
 const all = () => true;
 

@@ -1,6 +1,6 @@
 import { readFile } from "node:fs/promises";
 import { describe, expect, it } from "vitest";
-import { isNewEnough, nodeFolders, oldestNode } from "../../src/launcher/node-folders.ts";
+import { isNewEnough, nodeFolders, oldestNode } from "../../src/launcher/decide.ts";
 
 const folders = (platform: NodeJS.Platform, listed: Record<string, readonly string[]>, environment = {}) =>
   nodeFolders({
