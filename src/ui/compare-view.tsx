@@ -2,8 +2,7 @@ import { useState } from "preact/hooks";
 import type { ToolAnswers } from "../tools/index.ts";
 import { formatBytes, formatDuration } from "../orchestrator/util/format-bytes.ts";
 import { visibleName, visibleText } from "./format.ts";
-import { Notices, Problem, Waiting, useBusy } from "./view-parts.tsx";
-import { type ViewHost, type ViewState, showView } from "./view-host.ts";
+import { Notices, Problem, type ViewHost, type ViewState, Waiting, showView, useBusy } from "./view-host.tsx";
 
 type Comparison = ToolAnswers["compare"];
 type Answer = Comparison["results"][number];

@@ -2,8 +2,7 @@ import { useState } from "preact/hooks";
 import { counted, formatBytes } from "../orchestrator/util/format-bytes.ts";
 import type { ToolAnswers } from "../tools/index.ts";
 import { visibleName } from "./format.ts";
-import { Notices, Problem, Waiting, useBusy } from "./view-parts.tsx";
-import { type ViewHost, type ViewState, dataOf, showView } from "./view-host.ts";
+import { Notices, Problem, type ViewHost, type ViewState, Waiting, dataOf, showView, useBusy } from "./view-host.tsx";
 
 type Status = ToolAnswers["system_status"];
 

@@ -2,10 +2,12 @@
  * A view's side of MCP Apps (revision 2026-01-26): JSON-RPC with the host by postMessage. By hand, because the protocol's
  * own package is ten times the view.
  */
-import { type ComponentType, h, render } from "preact";
+import { type ComponentChildren, type ComponentType, h, render } from "preact";
+import { useState } from "preact/hooks";
+import { visibleText } from "./format.ts";
 
 /** A tool's answer, as the host passes it on; nothing of it is known to be so. */
-export interface ToolResult {
+interface ToolResult {
   readonly content?: readonly { readonly type: string; readonly text?: string }[];
   readonly structuredContent?: unknown;
   readonly isError?: boolean;
@@ -187,7 +189,7 @@ function because(reason: unknown): string {
 }
 
 /** The text of an error of the host, of a tool, or of this page. */
-export function messageOf(error: unknown): string {
+function messageOf(error: unknown): string {
   const message = typeof error === "object" && error !== null && "message" in error ? error.message : undefined;
   return typeof message === "string" && message !== "" ? message : "The assistant reported an error.";
 }
@@ -198,6 +200,51 @@ export function dataOf({ _meta, structuredContent }: ToolResult): unknown {
 }
 
 /** The text blocks of a tool's answer. */
-export function textOf({ content = [] }: ToolResult): string {
+function textOf({ content = [] }: ToolResult): string {
   return content.map(({ text }) => text ?? "").join("\n");
+}
+
+/** An action of a button: whether it runs, and what went wrong with the last one. */
+export function useBusy() {
+  const [isBusy, setBusy] = useState(false);
+  const [problem, setProblem] = useState<string>();
+  const attempt = async (action: () => Promise<void>): Promise<void> => {
+    setBusy(true);
+    setProblem(undefined);
+    try {
+      await action();
+    } catch (error) {
+      setProblem(messageOf(error));
+    } finally {
+      setBusy(false);
+    }
+  };
+  return { isBusy, problem, attempt: (action: () => Promise<void>) => void attempt(action) };
+}
+
+/** What stands there while, or if, there is no answer that the view can show. */
+export function Waiting(props: {
+  readonly result: ToolResult | undefined;
+  readonly ended: string | undefined;
+  readonly children: ComponentChildren;
+}) {
+  const { result, ended, children } = props;
+  if (result !== undefined)
+    return <p class={result.isError === true ? "problem" : "plain"}>{visibleText(textOf(result))}</p>;
+  return <p role="status">{ended === undefined ? children : visibleText(ended)}</p>;
+}
+
+export function Problem({ text }: { readonly text: string | undefined }) {
+  return <p role="alert">{text !== undefined && <span class="problem">{visibleText(text)}</span>}</p>;
+}
+
+export function Notices({ lines }: { readonly lines: readonly string[] }) {
+  if (lines.length === 0) return null;
+  return (
+    <ul class="notices">
+      {lines.map((line) => (
+        <li key={line}>{visibleText(line)}</li>
+      ))}
+    </ul>
+  );
 }
