@@ -6,16 +6,13 @@ import { Badge, Name } from "./components.tsx";
 import { Values, TextBlock } from "./fields.tsx";
 import { formatCount, formatRate, visibleName, visibleText } from "./format.ts";
 
-export function AnswerColumns({
-  answers,
-  winner,
-  actionsFor,
-}: {
+export function AnswerColumns(props: {
   readonly answers: readonly Answer[];
   readonly winner?: string | undefined;
   /** Buttons under the answer of a model. */
   readonly actionsFor?: (answer: Answer) => ComponentChildren;
 }) {
+  const { answers, winner, actionsFor } = props;
   return (
     <div class="answers">
       {answers.map((answer) => (

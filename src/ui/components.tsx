@@ -8,7 +8,7 @@ import { type Loaded, useAction } from "./data.ts";
 import { visibleName, visibleText } from "./format.ts";
 import { Icon, type IconName } from "./icons.tsx";
 import { CallError, type NextSteps } from "./mcp.ts";
-import { notify } from "./state.ts";
+import { ask, notify } from "./state.ts";
 import { messageOf } from "../orchestrator/util/message-of.ts";
 
 interface Children {
@@ -50,11 +50,8 @@ export function Prose({ text }: { readonly text: string }) {
 }
 
 /** A part of a page under its own heading. */
-export function Card({
-  title,
-  actions,
-  children,
-}: Children & { readonly title: string; readonly actions?: ComponentChildren }) {
+export function Card(props: Children & { readonly title: string; readonly actions?: ComponentChildren }) {
+  const { title, actions, children } = props;
   const id = useId();
   return (
     <section class="card" aria-labelledby={id}>
@@ -81,13 +78,16 @@ interface ButtonProps extends Children {
   /** For screen readers, where the text leaves out its object: `Unload smollm2:135m`. */
   readonly label?: string;
   readonly isDisabled?: boolean;
+  /** Asked before. */
+  readonly question?: Parameters<typeof ask>[0];
   /** Shown as a notice after success. */
   readonly done?: string;
   readonly icon?: IconName;
 }
 
 /** A button that does something; it keeps the focus while it works. */
-export function Button({ onRun, kind = "normal", label, isDisabled = false, done, icon, children }: ButtonProps) {
+export function Button(props: ButtonProps) {
+  const { onRun, kind = "normal", label, isDisabled = false, question, done, icon, children } = props;
   const { isRunning, run } = useAction();
   const isOff = isDisabled || isRunning.value;
   return (
@@ -100,6 +100,7 @@ export function Button({ onRun, kind = "normal", label, isDisabled = false, done
       onClick={() => {
         if (isOff) return;
         void run(async () => {
+          if (question !== undefined && !(await ask(question))) return;
           await onRun();
           if (done !== undefined) notify({ kind: "done", text: done });
         });
@@ -163,13 +164,8 @@ export function Empty({ title, children }: Children & { readonly title: string }
 }
 
 /** Data once it is there; its error if it never was, or above the last data. */
-export function Show<Data>({
-  of,
-  children,
-}: {
-  readonly of: Loaded<Data>;
-  readonly children: (data: Data) => ComponentChildren;
-}) {
+export function Show<Data>(props: { readonly of: Loaded<Data>; readonly children: (data: Data) => ComponentChildren }) {
+  const { of, children } = props;
   const data = of.data.value;
   const error = of.error.value;
   if (data === undefined) return error === undefined ? <Loading /> : <Failure error={error} onRetry={of.reload} />;
@@ -190,15 +186,8 @@ export function Loading() {
 }
 
 /** How far something is; without a total it shows that work continues. */
-export function Progress({
-  label,
-  value,
-  total,
-}: {
-  readonly label: string;
-  readonly value?: number;
-  readonly total?: number;
-}) {
+export function Progress(props: { readonly label: string; readonly value?: number; readonly total?: number }) {
+  const { label, value, total } = props;
   const isKnown = value !== undefined && total !== undefined && total > 0;
   return (
     <progress
@@ -209,12 +198,10 @@ export function Progress({
 }
 
 /** A dialog over the page. Escape, its button and a click beside it close it; the focus returns by itself. */
-export function Dialog({
-  title,
-  onClose,
-  isWide = false,
-  children,
-}: Children & { readonly title: string; readonly onClose: () => void; readonly isWide?: boolean }) {
+export function Dialog(
+  props: Children & { readonly title: string; readonly onClose: () => void; readonly isWide?: boolean },
+) {
+  const { title, onClose, isWide = false, children } = props;
   const dialog = useRef<HTMLDialogElement>(null);
   const id = useId();
   useEffect(() => {
@@ -247,12 +234,7 @@ export function Dialog({
 }
 
 /** A labelled field: `children` is a function of the attributes that its input needs. */
-export function Field({
-  label,
-  hint,
-  problem,
-  children,
-}: {
+export function Field(props: {
   readonly label: string;
   /** What is expected, under the field. */
   readonly hint?: string | undefined;
@@ -264,6 +246,7 @@ export function Field({
     "aria-invalid": boolean;
   }) => ComponentChildren;
 }) {
+  const { label, hint, problem, children } = props;
   const id = useId();
   return (
     <div class="field">
@@ -277,18 +260,15 @@ export function Field({
 }
 
 /** Views of which one is shown; the arrow keys move between them. */
-export function Tabs<Id extends string>({
-  label,
-  tabs,
-  selected,
-  onSelect,
-  children,
-}: Children & {
-  readonly label: string;
-  readonly tabs: readonly { readonly id: Id; readonly title: string }[];
-  readonly selected: Id;
-  readonly onSelect: (id: Id) => void;
-}) {
+export function Tabs<Id extends string>(
+  props: Children & {
+    readonly label: string;
+    readonly tabs: readonly { readonly id: Id; readonly title: string }[];
+    readonly selected: Id;
+    readonly onSelect: (id: Id) => void;
+  },
+) {
+  const { label, tabs, selected, onSelect, children } = props;
   const id = useId();
   const list = useRef<HTMLDivElement>(null);
   const move = (event: KeyboardEvent): void => {

@@ -1,4 +1,4 @@
-import { render } from "preact";
+import { type ComponentType, render } from "preact";
 import {
   start,
   addressOf,
@@ -20,9 +20,49 @@ import { useSignal, useSignalEffect } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
 import { Button, Command, Dialog, Loading, Prose, withNext } from "./components.tsx";
 import { formatSpan } from "./format.ts";
-import { Icon } from "./icons.tsx";
-import { type Page, pages } from "./pages.tsx";
+import { Icon, type IconName } from "./icons.tsx";
+import { Compare } from "./compare.tsx";
+import { Decisions } from "./decisions.tsx";
+import { Engines } from "./engines.tsx";
+import { Evals } from "./evals.tsx";
+import { History } from "./history.tsx";
+import { Models } from "./models.tsx";
+import { Jobs } from "./jobs.tsx";
+import { Memory } from "./memory.tsx";
+import { Overview } from "./overview.tsx";
+import { Profiles } from "./profiles.tsx";
+import { Settings } from "./settings.tsx";
+import { Templates } from "./templates.tsx";
 import { foreignText } from "./session.ts";
+
+/** A page of the dashboard. To add one, write its component in a file of its own and list it here. */
+interface Page {
+  /** Its address: `#/models`; the first page also has the empty one. */
+  readonly id: string;
+  readonly title: string;
+  readonly icon: IconName;
+  /** The key after `g` that opens it. */
+  readonly key: string;
+  readonly View: ComponentType;
+  /** The heading above it in the navigation; absent: that of the page before. */
+  readonly group?: string;
+}
+
+/** In the order of the navigation. On a phone the first three are shown, the rest under "More". */
+const pages: readonly [Page, ...Page[]] = [
+  { id: "overview", title: "Overview", icon: "overview", key: "o", View: Overview, group: "This machine" },
+  { id: "models", title: "Models", icon: "models", key: "m", View: Models },
+  { id: "history", title: "History", icon: "history", key: "h", View: History },
+  { id: "engines", title: "Engines", icon: "engines", key: "e", View: Engines },
+  { id: "jobs", title: "Jobs", icon: "jobs", key: "j", View: Jobs, group: "Work" },
+  { id: "compare", title: "Compare", icon: "compare", key: "c", View: Compare },
+  { id: "evals", title: "Evals", icon: "evals", key: "v", View: Evals },
+  { id: "decisions", title: "Decisions", icon: "decisions", key: "d", View: Decisions },
+  { id: "profiles", title: "Profiles", icon: "profiles", key: "p", View: Profiles },
+  { id: "memory", title: "Memories", icon: "memory", key: "r", View: Memory, group: "Yours" },
+  { id: "templates", title: "Templates", icon: "templates", key: "t", View: Templates },
+  { id: "settings", title: "Settings", icon: "settings", key: "s", View: Settings },
+];
 
 /** Pages in the bar of a phone, beside "More". */
 const barPages = 3;
@@ -115,15 +155,8 @@ function Frame() {
   );
 }
 
-function PageLinks({
-  list,
-  current,
-  onOpen,
-}: {
-  readonly list: readonly Page[];
-  readonly current: Page;
-  readonly onOpen?: () => void;
-}) {
+function PageLinks(props: { readonly list: readonly Page[]; readonly current: Page; readonly onOpen?: () => void }) {
+  const { list, current, onOpen } = props;
   return (
     <ul>
       {list.map((page) => (

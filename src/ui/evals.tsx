@@ -69,26 +69,23 @@ function State({ of: { is_running, ended_at } }: { readonly of: Head }) {
   return ended_at === undefined ? <Badge>interrupted</Badge> : <Badge tone="good">done</Badge>;
 }
 
-function DeleteButton({
-  of: { id, name, is_running },
-  onDeleted,
-}: {
-  readonly of: Head;
-  readonly onDeleted: () => void;
-}) {
+function DeleteButton(props: { readonly of: Head; readonly onDeleted: () => void }) {
+  const {
+    of: { id, name, is_running },
+    onDeleted,
+  } = props;
   if (is_running) return null;
   return (
     <div class="row-actions">
       <Button
         label={`Delete ${name}`}
+        question={{
+          title: "Delete this eval?",
+          text: `The answers of ${visibleName(name)} are deleted; it can't be continued.`,
+          action: "Delete",
+          isDangerous: true,
+        }}
         onRun={async () => {
-          const isSure = await ask({
-            title: "Delete this eval?",
-            text: `The answers of ${visibleName(name)} are deleted; it can't be continued.`,
-            action: "Delete",
-            isDangerous: true,
-          });
-          if (!isSure) return;
           await client.callTool("evaluate_models", { action: "delete", eval_id: id }, { isConfirmed: true });
           onDeleted();
         }}

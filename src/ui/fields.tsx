@@ -58,17 +58,13 @@ export function Fields<Values extends object>({ rows, values, onChange, problem 
   );
 }
 
-function Control({
-  of,
-  value,
-  onValue,
-  problem,
-}: {
+function Control(props: {
   readonly of: Property;
   readonly value: unknown;
   readonly onValue: (value: string | boolean) => void;
   readonly problem: { readonly message: string; readonly line?: number } | undefined;
 }) {
+  const { of, value, onValue, problem } = props;
   const { title, description, type = "string", choices, lines, isCode = false, isReadOnly = false } = of;
   const text = typeof value === "string" ? value : "";
   const area = useRef<HTMLTextAreaElement>(null);
@@ -124,15 +120,7 @@ function Options({ of }: { readonly of: readonly Choice[] }) {
 }
 
 /** A form that is saved: what `onSave` throws stands above its fields, the problem that it returns at one of them. */
-export function Form<Values extends object>({
-  rows,
-  initial,
-  action = "Save",
-  isInline = false,
-  onSave,
-  onCancel,
-  children,
-}: {
+export function Form<Values extends object>(props: {
   readonly rows: Rows<Values>;
   readonly initial: Values;
   readonly action?: string;
@@ -143,6 +131,7 @@ export function Form<Values extends object>({
   /** Between the fields and the buttons. */
   readonly children?: (form: Omit<FieldsProps<Values>, "rows"> & { readonly failure: unknown }) => ComponentChildren;
 }) {
+  const { rows, initial, action = "Save", isInline = false, onSave, onCancel, children } = props;
   const values = useSignal(initial);
   const problem = useSignal<FieldProblem<Values> | undefined>(undefined);
   const failure = useSignal<unknown>(undefined);
@@ -184,15 +173,12 @@ export function Form<Values extends object>({
   );
 }
 
-export function CheckField({
-  label,
-  isChecked,
-  onCheck,
-}: {
+export function CheckField(props: {
   readonly label: string;
   readonly isChecked: boolean;
   readonly onCheck: (isChecked: boolean) => void;
 }) {
+  const { label, isChecked, onCheck } = props;
   const id = useId();
   return (
     <div class="check">
@@ -208,17 +194,13 @@ export function CheckField({
 }
 
 /** A select of a toolbar, labelled for screen readers only: its first choice says what it filters. */
-export function FilterSelect({
-  label,
-  value,
-  choices,
-  onValue,
-}: {
+export function FilterSelect(props: {
   readonly label: string;
   readonly value: string;
   readonly choices: readonly Choice[];
   readonly onValue: (value: string) => void;
 }) {
+  const { label, value, choices, onValue } = props;
   return (
     <select aria-label={label} value={value} onChange={({ currentTarget }) => onValue(currentTarget.value)}>
       <Options of={choices} />

@@ -79,17 +79,13 @@ function LastHour() {
   );
 }
 
-function Choice<Value extends number>({
-  label,
-  options,
-  value,
-  onChoose,
-}: {
+function Choice<Value extends number>(props: {
   readonly label: string;
   readonly options: readonly { readonly title: string; readonly seconds: Value }[];
   readonly value: number;
   readonly onChoose: (value: Value) => void;
 }) {
+  const { label, options, value, onChoose } = props;
   return (
     <fieldset class="segmented">
       <legend class="unseen">{label}</legend>

@@ -5,7 +5,8 @@ import { Badge, Button, Card, Dialog, Empty, Failure, Filter, Name, Progress, Sh
 import { useData } from "./data.ts";
 import { Values, TextBlock, When, isMatch } from "./fields.tsx";
 import { formatCount, visibleName, visibleText } from "./format.ts";
-import { ask, client } from "./state.ts";
+import { cancel } from "./model-actions.ts";
+import { client } from "./state.ts";
 import { Table } from "./table.tsx";
 
 type Job = ResourceData["ollm://jobs"]["jobs"][number];
@@ -98,15 +99,13 @@ function CancelButton({ job: { id, title } }: { readonly job: Pick<Job, "id" | "
   return (
     <Button
       label={`Cancel ${title}`}
-      onRun={async () => {
-        const isSure = await ask({
-          title: "Cancel this job?",
-          text: `${visibleName(title)} stops. What it has done so far is kept where that is possible.`,
-          action: "Cancel the job",
-          isDangerous: true,
-        });
-        if (isSure) await client.callTool("job", { action: "cancel", job_id: id });
+      question={{
+        title: "Cancel this job?",
+        text: `${visibleName(title)} stops. What it has done so far is kept where that is possible.`,
+        action: "Cancel the job",
+        isDangerous: true,
       }}
+      onRun={() => cancel(id)}
     >
       Cancel
     </Button>

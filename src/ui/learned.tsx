@@ -3,10 +3,8 @@ import type { ResourceData } from "../resources/index.ts";
 import { Button, Card, Empty, Name, Show } from "./components.tsx";
 import { useData } from "./data.ts";
 import { visibleName } from "./format.ts";
-import { ask, client } from "./state.ts";
+import { client } from "./state.ts";
 import { Table } from "./table.tsx";
-
-type LearnedRow = ResourceData["ollm://profiles"]["learned"][number];
 
 /** Picks of the user, and what was learned from picks, ratings and outcomes. */
 export function Learned() {
@@ -80,21 +78,25 @@ export function Learned() {
   );
 }
 
-function LearnedTable({ rows, onReset }: { readonly rows: readonly LearnedRow[]; readonly onReset: () => void }) {
-  const reset = async (row?: LearnedRow): Promise<void> => {
-    const what =
-      row === undefined ? "everything that was learned" : `what was learned about ${row.model} for ${row.task}`;
-    const isSure = await ask({
+function LearnedTable({
+  rows,
+  onReset,
+}: {
+  readonly rows: ResourceData["ollm://profiles"]["learned"];
+  readonly onReset: () => void;
+}) {
+  const reset = (what: string, scope: { readonly task?: string; readonly model?: string } = {}) => ({
+    question: {
       title: "Forget what was learned?",
       text: `Routing forgets ${visibleName(what)}. Your picks stay.`,
       action: "Forget it",
       isDangerous: true,
-    });
-    if (!isSure) return;
-    const scope = row === undefined ? {} : { task: row.task, model: row.model };
-    await client.callTool("pick_winner", { action: "reset", ...scope }, { isConfirmed: true });
-    onReset();
-  };
+    },
+    onRun: async () => {
+      await client.callTool("pick_winner", { action: "reset", ...scope }, { isConfirmed: true });
+      onReset();
+    },
+  });
   return (
     <>
       <Table
@@ -108,9 +110,12 @@ function LearnedTable({ rows, onReset }: { readonly rows: readonly LearnedRow[];
           { title: "Answers", isNumber: true, show: ({ answers }) => answers },
           {
             title: "",
-            show: (row) => (
+            show: ({ task, model }) => (
               <div class="row-actions">
-                <Button label={`Reset ${row.model} for ${row.task}`} onRun={async () => reset(row)}>
+                <Button
+                  label={`Reset ${model} for ${task}`}
+                  {...reset(`what was learned about ${model} for ${task}`, { task, model })}
+                >
                   Reset
                 </Button>
               </div>
@@ -119,7 +124,7 @@ function LearnedTable({ rows, onReset }: { readonly rows: readonly LearnedRow[];
         ]}
       />
       <div class="toolbar">
-        <Button kind="danger" onRun={async () => reset()}>
+        <Button kind="danger" {...reset("everything that was learned")}>
           Reset everything learned
         </Button>
       </div>

@@ -6,7 +6,7 @@ import { Badge, Button, Card, Dialog, Empty, Name, Show } from "./components.tsx
 import { useData } from "./data.ts";
 import { Fields, FilterSelect, Form, type Rows, TextBlock, Values, When } from "./fields.tsx";
 import { formatCount, partsOf, visibleName, visibleText } from "./format.ts";
-import { ask, client, notify } from "./state.ts";
+import { client, notify } from "./state.ts";
 
 type Entry = ResourceData["ollm://memory/{key}"];
 type Category = NonNullable<ToolInputs["remember"]["category"]>;
@@ -178,17 +178,14 @@ function DeleteButton({ entryKey }: { readonly entryKey: string }) {
   return (
     <Button
       label={`Delete ${entryKey}`}
-      onRun={async () => {
-        const isSure = await ask({
-          title: "Delete this entry?",
-          text: `${visibleName(entryKey)} is forgotten, also its previous value.`,
-          action: "Delete",
-          isDangerous: true,
-        });
-        if (!isSure) return;
-        await client.callTool("forget", { key: entryKey, confirm: true });
-        notify({ kind: "done", text: `${entryKey} was deleted.` });
+      question={{
+        title: "Delete this entry?",
+        text: `${visibleName(entryKey)} is forgotten, also its previous value.`,
+        action: "Delete",
+        isDangerous: true,
       }}
+      done={`${entryKey} was deleted.`}
+      onRun={async () => void (await client.callTool("forget", { key: entryKey, confirm: true }))}
     >
       Delete
     </Button>

@@ -162,13 +162,11 @@ function ByProfile({ opened }: { readonly opened: Signal<Asked | undefined> }) {
   return <Show of={found}>{({ profiles }) => <ProfileTable profiles={profiles} opened={opened} />}</Show>;
 }
 
-function ProfileTable({
-  profiles,
-  opened,
-}: {
+function ProfileTable(props: {
   readonly profiles: readonly ResourceData["ollm://profiles"]["profiles"][number][];
   readonly opened: Signal<Asked | undefined>;
 }) {
+  const { profiles, opened } = props;
   const query = useSignal("");
   const { answers, isAsking, askAgain } = useAnswers(
     profiles.map(({ name }) => name),

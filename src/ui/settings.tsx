@@ -151,17 +151,13 @@ async function mayChange({ is_guarded }: Pick<Setting, "is_guarded">, text: stri
   });
 }
 
-function SettingForm({
-  setting,
-  onClose,
-  onChanged,
-  hint,
-}: {
+function SettingForm(props: {
   readonly setting: Setting;
   readonly onClose: () => void;
   readonly onChanged: () => void;
   readonly hint: string;
 }) {
+  const { setting, onClose, onChanged, hint } = props;
   const { path, kind } = setting;
   const save = async ({ text }: Record<"text", string>) => {
     const typed = valueOf(kind, text);

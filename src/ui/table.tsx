@@ -11,17 +11,13 @@ export interface Column<Row> {
 const maxNarrow = 4;
 
 /** A table; where it has too little room each row becomes a card. The first column names the row. */
-export function Table<Row>({
-  label,
-  columns,
-  rows,
-  keyOf,
-}: {
+export function Table<Row>(props: {
   readonly label: string;
   readonly columns: readonly Column<Row>[];
   readonly rows: readonly Row[];
   readonly keyOf: (row: Row) => string;
 }) {
+  const { label, columns, rows, keyOf } = props;
   // The roles are written out, because a table that is laid out as cards loses them.
   return (
     <table role="table" aria-label={label} class={columns.length > maxNarrow ? "wide" : undefined}>

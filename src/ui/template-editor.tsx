@@ -4,7 +4,7 @@ import { Fields, Form, type Rows } from "./fields.tsx";
 import { type FieldProblem, visibleName, visibleText } from "./format.ts";
 import { CallError } from "./mcp.ts";
 import { ask, client, notify } from "./state.ts";
-import { type TemplateDraft, type VariableDraft, inputOf, placeOf } from "./template-form.ts";
+import { type TemplateDraft, type VariableDraft, emptyVariable, inputOf, placeOf } from "./template-form.ts";
 import { messageOf } from "../orchestrator/util/message-of.ts";
 
 const rows: Rows<TemplateDraft> = [
@@ -52,15 +52,12 @@ const variableRows: Rows<VariableDraft> = [
 ];
 
 /** A template in a form; what the daemon refuses is shown at its field. */
-export function TemplateEditor({
-  draft: initial,
-  isNew,
-  onClose,
-}: {
+export function TemplateEditor(props: {
   readonly draft: TemplateDraft;
   readonly isNew: boolean;
   readonly onClose: () => void;
 }) {
+  const { draft: initial, isNew, onClose } = props;
   const save = async (draft: TemplateDraft): Promise<FieldProblem<TemplateDraft> | undefined> => {
     const made = inputOf(draft);
     if ("field" in made) return made;
@@ -118,15 +115,12 @@ async function create(
 }
 
 /** What is known of variables beyond their names; those that are only in the text need no row. */
-function VariableFields({
-  variables,
-  onChange,
-  problem,
-}: {
+function VariableFields(props: {
   readonly variables: readonly VariableDraft[];
   readonly onChange: (variables: readonly VariableDraft[]) => void;
   readonly problem: string | undefined;
 }) {
+  const { variables, onChange, problem } = props;
   return (
     <fieldset>
       <legend>Variables</legend>
@@ -152,15 +146,7 @@ function VariableFields({
           </div>
         </Details>
       ))}
-      <Button
-        kind="quiet"
-        onRun={() =>
-          onChange([
-            ...variables,
-            { name: "", description: "", fallback: "", values: "", type: "string", isRequired: true },
-          ])
-        }
-      >
+      <Button kind="quiet" onRun={() => onChange([...variables, emptyVariable])}>
         Add a variable
       </Button>
     </fieldset>

@@ -5,33 +5,20 @@ import { type FieldProblem, partsOf } from "./format.ts";
 import { defined } from "../orchestrator/util/defined.ts";
 import { isRecord, jsonIn } from "../orchestrator/util/parse-json.ts";
 
-/** A variable, its list of values as text with commas. */
-export interface VariableDraft {
-  readonly name: string;
-  readonly description: string;
-  readonly fallback: string;
-  readonly values: string;
-  readonly type: "string" | "number" | "boolean";
-  readonly isRequired: boolean;
-}
+export const emptyVariable = {
+  name: "",
+  description: "",
+  fallback: "",
+  /** Separated by commas. */
+  values: "",
+  type: "string" as "string" | "number" | "boolean",
+  isRequired: true,
+};
 
-/** The content of the fields, as text. */
-export interface TemplateDraft {
-  readonly name: string;
-  readonly description: string;
-  readonly template: string;
-  readonly system: string;
-  readonly model: string;
-  readonly profile: string;
-  readonly temperature: string;
-  readonly topP: string;
-  readonly maxTokens: string;
-  /** Empty, `json` or a JSON Schema. */
-  readonly format: string;
-  readonly variables: readonly VariableDraft[];
-}
+/** A variable, its list of values as text. */
+export type VariableDraft = Readonly<typeof emptyVariable>;
 
-export const emptyDraft: TemplateDraft = {
+export const emptyDraft = {
   name: "",
   description: "",
   template: "",
@@ -41,9 +28,13 @@ export const emptyDraft: TemplateDraft = {
   temperature: "",
   topP: "",
   maxTokens: "",
+  /** Empty, `json` or a JSON Schema. */
   format: "",
-  variables: [],
+  variables: [] as readonly VariableDraft[],
 };
+
+/** The content of the fields, as text. */
+export type TemplateDraft = Readonly<typeof emptyDraft>;
 
 export function draftOf(template: ResourceData["ollm://templates/{name}"]): TemplateDraft {
   const { options = {}, format } = template;

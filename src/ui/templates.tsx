@@ -5,7 +5,7 @@ import { Badge, Button, Card, Dialog, Empty, Failure, Filter, Name, Show } from 
 import { useData } from "./data.ts";
 import { Fields, type Property, TextBlock, Values, isMatch } from "./fields.tsx";
 import { visibleName, visibleText } from "./format.ts";
-import { ask, client, notify } from "./state.ts";
+import { client } from "./state.ts";
 import { TemplateEditor } from "./template-editor.tsx";
 import { type TemplateDraft, draftOf, emptyDraft } from "./template-form.ts";
 import { Table } from "./table.tsx";
@@ -94,15 +94,12 @@ function Origin({ template: { source = "built-in", hides } }: { readonly templat
   );
 }
 
-function OneTemplate({
-  name,
-  onClose,
-  onEdit,
-}: {
+function OneTemplate(props: {
   readonly name: string;
   readonly onClose: () => void;
   readonly onEdit: (draft: TemplateDraft, isKnown: boolean) => void;
 }) {
+  const { name, onClose, onEdit } = props;
   const found = useData(() => client.readResource("ollm://templates/{name}", { name }), ["templates"], name);
   return (
     <Dialog title={visibleName(name)} onClose={onClose}>
@@ -153,16 +150,15 @@ function DeleteButton({ template, onDeleted }: { readonly template: Template; re
   return (
     <Button
       kind="danger"
+      question={{
+        title: "Delete this template?",
+        text: `The file of ${visibleName(name)} is deleted.${hides === undefined ? "" : ` The ${hides} one is used again.`}`,
+        action: "Delete",
+        isDangerous: true,
+      }}
+      done={`${name} was deleted.`}
       onRun={async () => {
-        const isSure = await ask({
-          title: "Delete this template?",
-          text: `The file of ${visibleName(name)} is deleted.${hides === undefined ? "" : ` The ${hides} one is used again.`}`,
-          action: "Delete",
-          isDangerous: true,
-        });
-        if (!isSure) return;
         await client.callTool("delete_template", { name, confirm: true });
-        notify({ kind: "done", text: `${name} was deleted.` });
         onDeleted();
       }}
     >
