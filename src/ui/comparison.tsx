@@ -4,7 +4,7 @@ import { formatBytes, formatDuration, formatAmount } from "../orchestrator/util/
 import type { Answer, Result } from "./compare-form.ts";
 import { Badge, Name } from "./components.tsx";
 import { Values, TextBlock } from "./fields.tsx";
-import { formatCount, formatRate, visibleName, visibleText } from "./format.ts";
+import { formatCount, formatRate, given, visibleName, visibleText } from "./format.ts";
 
 export function AnswerColumns(props: {
   readonly answers: readonly Answer[];
@@ -55,20 +55,16 @@ function Figures({ result }: { readonly result: Result }) {
   return (
     <Values
       rows={[
-        ["Speed", tokens_per_second === undefined ? undefined : `${formatRate(tokens_per_second)} tokens/s`],
-        ["First token", duration(first_token_ms)],
-        ["Total", duration(total_ms)],
-        ["Load", load_ms === 0 ? "was loaded" : duration(load_ms)],
-        ["Tokens", completion_tokens === undefined ? undefined : formatCount(completion_tokens)],
-        ["Memory", memory_bytes === undefined ? undefined : formatBytes(memory_bytes)],
-        ["Cost", cost === undefined ? undefined : formatAmount(cost.amount, cost.currency)],
+        ["Speed", given(tokens_per_second, (speed) => `${formatRate(speed)} tokens/s`)],
+        ["First token", given(first_token_ms, formatDuration)],
+        ["Total", given(total_ms, formatDuration)],
+        ["Load", load_ms === 0 ? "was loaded" : given(load_ms, formatDuration)],
+        ["Tokens", given(completion_tokens, formatCount)],
+        ["Memory", given(memory_bytes, formatBytes)],
+        ["Cost", given(cost, ({ amount, currency }) => formatAmount(amount, currency))],
         ["Cut", result.finish_reason === "length" ? "at the token limit" : undefined],
         ["Note", result.is_contended === true ? "other work ran meanwhile: times are unreliable" : undefined],
       ]}
     />
   );
-}
-
-function duration(milliseconds: number | undefined): string | undefined {
-  return milliseconds === undefined ? undefined : formatDuration(milliseconds);
 }

@@ -4,7 +4,7 @@ import type { ResourceData } from "../resources/index.ts";
 import { Badge, Card, Details, Empty, Filter, Name, Show, type Tone } from "./components.tsx";
 import { useData } from "./data.ts";
 import { Values, FilterSelect, When, isMatch } from "./fields.tsx";
-import { formatCount, visibleName } from "./format.ts";
+import { formatCount, given, visibleName } from "./format.ts";
 import { client } from "./state.ts";
 import { Table } from "./table.tsx";
 
@@ -96,7 +96,7 @@ function reasonOf({ steps, needed_bytes, free_bytes, evicted = [] }: Decision): 
 
 /** The reason, with the calculation on request. */
 function Why({ decision }: { readonly decision: Decision }) {
-  const { steps, engine, needed_bytes, evicted = [] } = decision;
+  const { steps, engine, needed_bytes, free_bytes, context_tokens, evicted = [] } = decision;
   const last = visibleName(reasonOf(decision));
   if (steps.length < 2 && needed_bytes === undefined) return <span class="wrap">{last}</span>;
   return (
@@ -109,18 +109,13 @@ function Why({ decision }: { readonly decision: Decision }) {
       <Values
         rows={[
           ["Engine", <Name text={engine} />],
-          ["Needed", needed_bytes === undefined ? undefined : formatBytes(needed_bytes)],
-          ["Free", decision.free_bytes === undefined ? undefined : formatBytes(decision.free_bytes)],
+          ["Needed", given(needed_bytes, formatBytes)],
+          ["Free", given(free_bytes, formatBytes)],
           ["Estimate", estimateText(decision)],
-          [
-            "Context",
-            decision.context_tokens === undefined ? undefined : `${formatCount(decision.context_tokens)} tokens`,
-          ],
+          ["Context", given(context_tokens, (tokens) => `${formatCount(tokens)} tokens`)],
           [
             "Unloaded for it",
-            evicted.length === 0
-              ? undefined
-              : evicted.map(({ name, bytes }) => `${visibleName(name)} (${formatBytes(bytes)})`).join(", "),
+            evicted.map(({ name, bytes }) => `${visibleName(name)} (${formatBytes(bytes)})`).join(", "),
           ],
         ]}
       />

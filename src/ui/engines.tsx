@@ -3,7 +3,7 @@ import type { ToolAnswers } from "../tools/index.ts";
 import { Badge, Button, Card, Details, Empty, Show, type Tone } from "./components.tsx";
 import { useData } from "./data.ts";
 import { Values } from "./fields.tsx";
-import { formatCount, visibleName } from "./format.ts";
+import { formatCount, given, visibleName } from "./format.ts";
 import { client } from "./state.ts";
 
 type Status = ToolAnswers["system_status"];
@@ -99,7 +99,7 @@ function EngineCard({ engine }: { readonly engine: Status["engines"][number] }) 
       <Values
         rows={[
           ["Where", is_remote === true ? <Badge tone="warning">another machine</Badge> : "this machine"],
-          ["Version", version === undefined ? undefined : visibleName(version)],
+          ["Version", given(version, visibleName)],
           ["Models", formatCount(model_count)],
         ]}
       />

@@ -4,7 +4,7 @@ import type { ResourceData } from "../resources/index.ts";
 import { Badge, Button, Card, Command, Details, Empty, Name, Progress, Show } from "./components.tsx";
 import { useData } from "./data.ts";
 import { TextBlock, Values, When } from "./fields.tsx";
-import { formatCount, formatRate, visibleName, visibleText } from "./format.ts";
+import { formatCount, formatRate, given, visibleName, visibleText } from "./format.ts";
 import { ask, client, notify } from "./state.ts";
 import { Table } from "./table.tsx";
 
@@ -154,28 +154,19 @@ function Rows({ of: { rows } }: { readonly of: Eval }) {
           {
             title: "95 % interval",
             isNumber: true,
-            show: ({ quality }) =>
-              quality === undefined ? "" : `${formatShare(quality.low)} to ${formatShare(quality.high)}`,
+            show: ({ quality }) => given(quality, ({ low, high }) => `${formatShare(low)} to ${formatShare(high)}`),
           },
           { title: "Failed", isNumber: true, show: ({ failed }) => (failed === 0 ? "" : formatCount(failed)) },
           { title: "Seconds", isNumber: true, show: ({ seconds }) => seconds?.toFixed(1) },
-          {
-            title: "Tokens/s",
-            isNumber: true,
-            show: ({ tokens_per_second: speed }) => (speed === undefined ? "" : formatRate(speed)),
-          },
-          {
-            title: "Memory",
-            isNumber: true,
-            show: ({ memory_bytes: bytes }) => (bytes === undefined ? "" : formatBytes(bytes)),
-          },
+          { title: "Tokens/s", isNumber: true, show: (row) => given(row.tokens_per_second, formatRate) },
+          { title: "Memory", isNumber: true, show: (row) => given(row.memory_bytes, formatBytes) },
           ...(hasCost
             ? [
                 {
                   title: "Cost",
                   isNumber: true,
                   show: ({ cost }: Eval["rows"][number]) =>
-                    cost === undefined ? "" : formatAmount(cost.amount, cost.currency),
+                    given(cost, ({ amount, currency }) => formatAmount(amount, currency)),
                 },
               ]
             : []),

@@ -52,6 +52,11 @@ export function formatAgo(iso: string, nowMs: number): string {
   return nowMs - at < 5_000 ? "just now" : `${formatSpan(nowMs - at)} ago`;
 }
 
+/** The text of a value; undefined without one. */
+export function given<Value, Text>(value: Value | undefined, text: (value: Value) => Text): Text | undefined {
+  return value === undefined ? undefined : text(value);
+}
+
 /** A value that its field can't take; `line` is selected. */
 export interface FieldProblem<Values> {
   readonly field: keyof Values;

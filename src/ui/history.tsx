@@ -206,11 +206,7 @@ const dayColumns: readonly Column<Day>[] = [
   { title: "Failed", isNumber: true, show: ({ failed }) => formatCount(failed) },
   { title: "Tokens read", isNumber: true, show: (day) => formatCount(day.prompt_tokens) },
   { title: "Tokens written", isNumber: true, show: (day) => formatCount(day.completion_tokens) },
-  {
-    title: "Tokens/s",
-    isNumber: true,
-    show: (day) => (day.tokens_per_second > 0 ? formatRate(day.tokens_per_second) : ""),
-  },
+  { title: "Tokens/s", isNumber: true, show: (day) => day.tokens_per_second > 0 && formatRate(day.tokens_per_second) },
   {
     title: "Time (p50, p95)",
     isNumber: true,

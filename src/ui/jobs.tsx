@@ -4,7 +4,7 @@ import type { ResourceData } from "../resources/index.ts";
 import { Badge, Button, Card, Dialog, Empty, Failure, Filter, Name, Progress, Show, type Tone } from "./components.tsx";
 import { useData } from "./data.ts";
 import { Values, TextBlock, When, isMatch } from "./fields.tsx";
-import { formatCount, visibleName, visibleText } from "./format.ts";
+import { formatCount, given, visibleName, visibleText } from "./format.ts";
 import { cancel } from "./model-actions.ts";
 import { client } from "./state.ts";
 import { Table } from "./table.tsx";
@@ -132,10 +132,10 @@ function JobDetails({ job }: { readonly job: WholeJob }) {
           ["Id", <code>{visibleName(job.id)}</code>],
           ["Asked by", <Name text={`${job.client} (${job.tool})`} />],
           ["Started", <When iso={job.started_at} />],
-          ["Took", job.ended_at === undefined ? undefined : tookText(job)],
-          ["Now", progress === undefined ? undefined : visibleName(progress.message)],
-          ["Bytes", progress === undefined ? undefined : bytesText(progress)],
-          ["Tokens", progress?.completion_tokens === undefined ? undefined : formatCount(progress.completion_tokens)],
+          ["Took", given(job.ended_at, (end) => formatDuration(Date.parse(end) - Date.parse(job.started_at)))],
+          ["Now", given(progress?.message, visibleName)],
+          ["Bytes", given(progress, bytesText)],
+          ["Tokens", given(progress?.completion_tokens, formatCount)],
         ]}
       />
       {error !== undefined && <Failure error={error} />}
@@ -157,10 +157,6 @@ function JobDetails({ job }: { readonly job: WholeJob }) {
       )}
     </>
   );
-}
-
-function tookText({ started_at, ended_at = "" }: WholeJob): string {
-  return formatDuration(Date.parse(ended_at) - Date.parse(started_at));
 }
 
 function bytesText(progress: NonNullable<WholeJob["progress"]>): string | undefined {

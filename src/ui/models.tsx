@@ -132,11 +132,7 @@ function NoModels({
 
 const columns: readonly Column<Model>[] = [
   { title: "Model", show: (model) => <NameCell model={model} /> },
-  {
-    title: "On disk",
-    isNumber: true,
-    show: ({ size_bytes: bytes }) => (bytes === 0 ? "" : formatBytes(bytes)),
-  },
+  { title: "On disk", isNumber: true, show: ({ size_bytes }) => size_bytes > 0 && formatBytes(size_bytes) },
   { title: "Memory", show: (model) => <MemoryCell model={model} /> },
   { title: "State", show: (model) => <StateCell model={model} /> },
   { title: "Speed, last use", show: (model) => <UseCell model={model} /> },

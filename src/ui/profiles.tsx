@@ -6,7 +6,7 @@ import type { ToolAnswers } from "../tools/index.ts";
 import { Badge, Button, Card, Dialog, Filter, Name, Show, Tabs } from "./components.tsx";
 import { useData } from "./data.ts";
 import { Values, TextBlock, isMatch } from "./fields.tsx";
-import { visibleName } from "./format.ts";
+import { given, visibleName } from "./format.ts";
 import { Learned } from "./learned.tsx";
 import { client, connectionCount, onChange } from "./state.ts";
 import { Table } from "./table.tsx";
@@ -215,9 +215,9 @@ function Ranking({ asked, onClose }: { readonly asked: Asked; readonly onClose: 
               rows={[
                 ["Model", <Name text={`${model} on ${engine}`} />],
                 ["Why", visibleName(reason)],
-                ["Task", route === undefined ? undefined : visibleName(`${route.task}: ${route.because}`)],
-                ["Profile", route === undefined ? undefined : visibleName(route.profile)],
-                ["Served by", route?.fallback === undefined ? undefined : visibleName(route.fallback)],
+                ["Task", given(route, ({ task, because }) => visibleName(`${task}: ${because}`))],
+                ["Profile", given(route?.profile, visibleName)],
+                ["Served by", given(route?.fallback, visibleName)],
               ]}
             />
             {route !== undefined && <Considered route={route} />}

@@ -4,7 +4,7 @@ import type { ToolAnswers } from "../tools/index.ts";
 import { Badge, Button, Card, Dialog, Empty, Failure, Filter, Name, Show } from "./components.tsx";
 import { useData } from "./data.ts";
 import { Fields, type Property, TextBlock, Values, isMatch } from "./fields.tsx";
-import { visibleName, visibleText } from "./format.ts";
+import { given, visibleName, visibleText } from "./format.ts";
 import { client } from "./state.ts";
 import { TemplateEditor } from "./template-editor.tsx";
 import { type TemplateDraft, draftOf, emptyDraft } from "./template-form.ts";
@@ -110,13 +110,10 @@ function OneTemplate(props: {
             <Values
               rows={[
                 ["From", <Origin template={template} />],
-                [
-                  "File",
-                  template.file === undefined ? undefined : <code class="wrap">{visibleName(template.file)}</code>,
-                ],
-                ["Model", template.model === undefined ? undefined : visibleName(template.model)],
-                ["Profile", template.profile === undefined ? undefined : visibleName(template.profile)],
-                ["Format", template.format === undefined ? undefined : visibleName(JSON.stringify(template.format))],
+                ["File", given(template.file, (file) => <code class="wrap">{visibleName(file)}</code>)],
+                ["Model", given(template.model, visibleName)],
+                ["Profile", given(template.profile, visibleName)],
+                ["Format", given(template.format, (format) => visibleName(JSON.stringify(format)))],
               ]}
             />
             {template.system !== undefined && (
