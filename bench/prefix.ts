@@ -185,11 +185,10 @@ function orchestrated(engine: Engine) {
 /** The bodies of a recorded session, as the daemon reads them. */
 async function recordedSession(file: string): Promise<readonly Conversation[]> {
   const found = routeOf(anthropic, "POST", "/v1/messages");
-  if (found?.route.kind !== "chat") throw new Error("Anthropic's API has no messages");
-  const { route, rest } = found;
+  if (found === undefined) throw new Error("Anthropic's API has no messages");
   const lines = (await readFile(file, "utf8")).split("\n").filter((line) => line !== "");
   return lines.map((line) => {
-    const read = route.read(JSON.parse(line), rest);
+    const read = found.route(JSON.parse(line));
     if (typeof read === "function" || read.request.chat === undefined) throw new Error("a line is no conversation");
     const { messages, tools } = read.request.chat;
     return { messages, ...(tools && { tools }) };

@@ -10,10 +10,10 @@ export const anthropic: Door = {
   name: "anthropic",
   streamType: "text/event-stream",
   routes: {
-    "POST /v1/messages": { kind: "chat", read: readChat },
-    "POST /v1/messages/count_tokens": { kind: "answer", answer: countTokens },
-    "GET /v1/models": { kind: "answer", answer: listModels },
-    "GET /v1/models/*": { kind: "answer", answer: describeModel },
+    "POST /v1/messages": readChat,
+    "POST /v1/messages/count_tokens": () => countTokens,
+    "GET /v1/models": () => listModels,
+    "GET /v1/models/*": () => describeModel,
   },
   errorBody,
 };

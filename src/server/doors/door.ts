@@ -76,25 +76,19 @@ export interface AnswerWriter {
 /** A text is sent as it is, an object as JSON; undefined: what was written is the answer. */
 export type DoorAnswer = (call: DoorCall) => Promise<object | string | undefined>;
 
-export type DoorRoute =
-  /** Throws `InvalidRequest`. Without a prompt some protocols ask for something else. */
-  | { readonly kind: "chat"; readonly read: (body: unknown, rest: string) => DoorChat | DoorAnswer }
-  | { readonly kind: "answer"; readonly answer: DoorAnswer };
-
 export interface Door {
   readonly name: DoorName;
-  /** `POST /v1/chat/completions`; one that ends in `/*` has a `rest`. */
-  readonly routes: Readonly<Record<string, DoorRoute>>;
+  /**
+   * `POST /v1/chat/completions`; one that ends in `/*` has a `rest`. Reads what a body asks for: a conversation, or
+   * something else. Throws `InvalidRequest`.
+   */
+  readonly routes: Readonly<Record<string, (body: unknown) => DoorChat | DoorAnswer>>;
   readonly streamType: "text/event-stream" | "application/x-ndjson";
   errorBody(failure: DoorFailure): object;
 }
 
 /** The route of a request, with what follows its path. */
-export function routeOf(
-  { routes }: Door,
-  method: string,
-  path: string,
-): { route: DoorRoute; rest: string } | undefined {
+export function routeOf({ routes }: Door, method: string, path: string) {
   const exact = routes[`${method} ${path}`];
   if (exact !== undefined) return { route: exact, rest: "" };
   for (const [name, route] of Object.entries(routes)) {

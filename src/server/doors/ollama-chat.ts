@@ -243,7 +243,7 @@ function thinkOf(think: boolean | string | undefined): ThinkLevel | undefined {
 const unitSeconds: Readonly<Record<string, number>> = { ns: 1e-9, us: 1e-6, µs: 1e-6, ms: 1e-3, s: 1, m: 60, h: 3_600 };
 
 /** Seconds, or a duration as Go writes it (`1h30m`); -1: for ever. Throws `InvalidRequest`. */
-export function secondsOf(keep: number | string | undefined): number | undefined {
+function secondsOf(keep: number | string | undefined): number | undefined {
   if (keep === undefined || keep === "") return undefined;
   const given = typeof keep === "number" ? keep : durationOf(keep);
   // A short time is no unload.

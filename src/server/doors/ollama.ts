@@ -5,7 +5,7 @@ import type { ListedModel } from "../../orchestrator/api/facade.ts";
 import type { Capability, Progress } from "../../orchestrator/api/types.ts";
 import { defined } from "../../orchestrator/util/defined.ts";
 import { sameModel } from "../../orchestrator/util/model-name.ts";
-import { type Door, type DoorAnswer, type DoorCall, parsed } from "./door.ts";
+import { type Door, type DoorCall, parsed } from "./door.ts";
 import { type BareRequest, type ReadRequest, loading, nanoseconds, readChat, readPrompt } from "./ollama-chat.ts";
 
 /** Programs ask for a version that has what they need: that of the API which is answered here. */
@@ -19,16 +19,18 @@ export const ollama: Door = {
   name: "ollama",
   streamType: "application/x-ndjson",
   routes: {
-    "GET /": answer(async () => "Ollama is running"),
-    "GET /api/version": answer(async ({ version }) => ({ version: apiVersion, ollm: version })),
-    "GET /api/tags": answer(listTags),
-    "GET /api/ps": answer(listLoaded),
-    "POST /api/show": answer(showModel),
-    "POST /api/chat": { kind: "chat", read: (body) => chatOrBare(readChat(body)) },
-    "POST /api/generate": { kind: "chat", read: (body) => chatOrBare(readPrompt(body)) },
-    "POST /api/embed": answer(embed),
-    "POST /api/embeddings": answer(embedOne),
-    "POST /api/pull": answer(pull),
+    "GET /": () => async () => "Ollama is running",
+    "GET /api/version":
+      () =>
+      async ({ version }) => ({ version: apiVersion, ollm: version }),
+    "GET /api/tags": () => listTags,
+    "GET /api/ps": () => listLoaded,
+    "POST /api/show": () => showModel,
+    "POST /api/chat": (body) => chatOrBare(readChat(body)),
+    "POST /api/generate": (body) => chatOrBare(readPrompt(body)),
+    "POST /api/embed": () => embed,
+    "POST /api/embeddings": () => embedOne,
+    "POST /api/pull": () => pull,
   },
   // Programs look for Ollama's words to decide whether to pull, or to ask again without tools.
   errorBody: ({ message, code }) => ({
@@ -38,10 +40,6 @@ export const ollama: Door = {
         : message.replace(/^(\S+) lacks (?=\w+\.)/, '"$1" does not support '),
   }),
 };
-
-function answer(made: DoorAnswer): Door["routes"][string] {
-  return { kind: "answer", answer: made };
-}
 
 function chatOrBare(read: ReadRequest) {
   return "chat" in read ? read.chat : (call: DoorCall) => loadOrUnload(call, read.bare);

@@ -59,7 +59,7 @@ export const content = z
 
 export const schemaObject = z.record(z.string(), z.unknown(), "must be a JSON Schema, as an object");
 /** What is sent for a tool without arguments. */
-export const noArguments = { type: "object", properties: {} } as const;
+const noArguments = { type: "object", properties: {} } as const;
 
 const called = z.object({ name: z.string().min(1), arguments: z.string().transform((json) => json || "{}") });
 const toolCall = z.object({

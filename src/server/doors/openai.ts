@@ -9,11 +9,11 @@ export const openai: Door = {
   name: "openai",
   streamType: "text/event-stream",
   routes: {
-    "POST /v1/chat/completions": { kind: "chat", read: readChat },
-    "POST /v1/responses": { kind: "chat", read: readResponse },
-    "POST /v1/embeddings": { kind: "answer", answer: embed },
-    "GET /v1/models": { kind: "answer", answer: listModels },
-    "GET /v1/models/*": { kind: "answer", answer: describeModel },
+    "POST /v1/chat/completions": readChat,
+    "POST /v1/responses": readResponse,
+    "POST /v1/embeddings": () => embed,
+    "GET /v1/models": () => listModels,
+    "GET /v1/models/*": () => describeModel,
   },
   errorBody,
 };

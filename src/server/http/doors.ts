@@ -39,7 +39,7 @@ const doors: Readonly<Record<DoorName, () => Promise<Door>>> = {
 /** Even a loaded module takes a while to import. */
 const loaded: Partial<Record<DoorName, Door>> = {};
 
-export interface DoorWorld {
+interface DoorWorld {
   readonly parts: Caller;
   readonly settings: () => Settings["http"];
   readonly timers: Timers;
@@ -48,7 +48,7 @@ export interface DoorWorld {
 }
 
 /** One request to a door. */
-export interface DoorRequest {
+interface DoorRequest {
   readonly door: DoorName;
   readonly path: string;
   readonly query: URLSearchParams;
@@ -142,7 +142,7 @@ class Exchange {
         ended = this.#refused({ status: 404, code: "not_found", message: notServed(this.#asked) });
       else {
         const { route, rest } = found;
-        const wanted = route.kind === "chat" ? route.read(body?.value, rest) : route.answer;
+        const wanted = route(body?.value);
         if (typeof wanted !== "function") await this.#chat(orchestrator, caller, wanted);
         else await this.#other({ orchestrator, caller, body: body?.value, rest, version: parts.version }, wanted);
       }
@@ -314,7 +314,7 @@ class Stream {
 }
 
 /** `claude-cli/2.1.197 (external, cli)` → `claude-cli`, `OpenAI/Python 1.3` → `openai-python`. */
-export function clientOf(userAgent: string | undefined): string {
+function clientOf(userAgent: string | undefined): string {
   const [, name = "unknown", version = ""] = /^([\w.-]{1,40})(?:\/([\w.-]{1,40}))?/.exec(userAgent ?? "") ?? [];
   const client = (/^[a-z]/i.test(version) ? `${name}-${version}` : name).toLowerCase();
   // That would be our own shell or page.
@@ -367,7 +367,7 @@ const notAgain: ReadonlySet<string> = new Set(["engine_not_installed", "model_do
 /** Without a server's own word for it. */
 const queueRetrySeconds = 5;
 
-export function doorFailure(error: unknown): DoorFailure {
+function doorFailure(error: unknown): DoorFailure {
   const { code, blames } = faultOf(error);
   if (!(error instanceof OrchestratorError))
     return { status: 500, code, message: "internal error; the log of the daemon has it" };
