@@ -33,7 +33,7 @@ export interface ListedPrompt {
   }[];
 }
 
-export interface PromptText {
+interface PromptText {
   readonly description?: string;
   readonly messages: readonly { readonly role: "user" | "assistant"; readonly text: string }[];
 }

@@ -30,7 +30,7 @@ const formTimeoutMs = 300_000;
 /** Who makes a request, and how it may end. Looked up when asked for: most calls need little of it. */
 export class ProtocolCall {
   readonly #server: Server;
-  readonly #claims: Claims | undefined;
+  readonly #claims: ReturnType<typeof claimsOf>;
   readonly #context: ServerContext;
   #signal: AbortSignal | undefined;
 
@@ -142,13 +142,8 @@ export function callEnd({ reason }: AbortSignal): CallEnd {
   return isDisconnect ? "disconnected" : "cancelled";
 }
 
-interface Claims {
-  readonly clientInfo?: Implementation | undefined;
-  readonly capabilities?: ClientCapabilities | undefined;
-}
-
 /** The client's name and capabilities in a modern request; undefined in the legacy era, where `initialize` has them. */
-function claimsOf(context: ServerContext): Claims | undefined {
+function claimsOf(context: ServerContext) {
   // The SDK's type omits the keys that it has validated.
   const envelope:
     | { [CLIENT_INFO_META_KEY]?: Implementation; [CLIENT_CAPABILITIES_META_KEY]?: ClientCapabilities }

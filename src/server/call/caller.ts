@@ -30,7 +30,7 @@ export interface Caller {
   /** Whether records have the prompt and the answer: `log.prompts`. Absent: never. */
   notesPrompts?(): boolean;
   /** The client's roots as the connection knows them; when absent they are requested each time. */
-  readonly knownRoots?: KnownRoots;
+  readonly knownRoots?: ReturnType<typeof createKnownRoots>;
   /** Hashes of the project contents that this connection's user was asked about; when absent nothing is asked. */
   readonly askedProjects?: Set<string>;
   /** Called at the end of the connection, to drop what was kept for this caller. */
@@ -82,21 +82,16 @@ export function rootsOf(parts: Caller, ask: () => Promise<readonly string[]>): P
   return parts.knownRoots?.get(ask) ?? ask();
 }
 
-/** The roots that a client offers, requested once and again after the client reports a change. */
-interface KnownRoots {
-  /** The known roots, else the answer of `ask`; when that fails, none for a minute. */
-  get(ask: () => Promise<readonly string[]>): Promise<readonly string[]>;
-  /** The roots changed: the next `get` asks again. */
-  forget(): void;
-}
-
 /** Without this, a client that doesn't answer would delay every call. */
 const askAgainMs = 60_000;
 /** Each root costs a look at the disk; clients have a few. */
 const maxRoots = 100;
 
-/** For one connection. `onFailure` is called with the reason when a client fails to list its roots. `now` in milliseconds. */
-export function createKnownRoots(onFailure: (message: string) => void, now: () => number): KnownRoots {
+/**
+ * The roots that the client of one connection offers, requested once and again after it reports a change. `onFailure` is called
+ * with the reason when it fails to list them. `now` in milliseconds.
+ */
+export function createKnownRoots(onFailure: (message: string) => void, now: () => number) {
   let known: Promise<readonly string[]> | undefined;
   let failedAtMs: number | undefined;
 
@@ -112,12 +107,14 @@ export function createKnownRoots(onFailure: (message: string) => void, now: () =
   }
 
   return {
-    get(ask) {
+    /** The known roots, else the answer of `ask`; when that fails, none for a minute. */
+    get(ask: () => Promise<readonly string[]>) {
       if (failedAtMs !== undefined && now() - failedAtMs >= askAgainMs) known = undefined;
       if (known === undefined) failedAtMs = undefined;
       known ??= answer(ask);
       return known;
     },
+    /** The roots changed: the next `get` asks again. */
     forget() {
       known = undefined;
     },

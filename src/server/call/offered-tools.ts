@@ -6,10 +6,10 @@ import type { View, Caller } from "./caller.ts";
 import type { ToolDefinition } from "../../tools/definition.ts";
 
 /** Per home, which is a new object after each change of settings or project. */
-const offers = new WeakMap<object, ToolsOnOffer>();
+const offers = new WeakMap<object, ReturnType<typeof toolsOnOffer>>();
 
 /** The tools offered under these settings, in this project. */
-export function offeredTools(home: Pick<View, "callerSettings" | "project">): ToolsOnOffer {
+export function offeredTools(home: Pick<View, "callerSettings" | "project">): ReturnType<typeof toolsOnOffer> {
   let offer = offers.get(home);
   if (offer === undefined) {
     const { callerSettings, project } = home;
@@ -56,7 +56,7 @@ export function callerContext(
 }
 
 /** For a caller whose settings can't be read: the default set, so that the tools can report what is wrong. */
-export function defaultTools(): ToolsOnOffer {
+export function defaultTools() {
   return toolsOnOffer(tools, [{ sets: ["default"], where: "" }]);
 }
 
@@ -83,17 +83,9 @@ function unknownTool(name: string, advice: string): ProtocolError {
   return new ProtocolError(ProtocolErrorCode.InvalidParams, `Unknown tool "${name}", ${advice}`);
 }
 
-interface ToolsOnOffer {
-  /** In the order of all tools. */
-  readonly names: readonly string[];
-  /** Hidden tools and why: `switched off by tools.disabled in /project/.ollm/project.yaml`. */
-  readonly hidden: ReadonlyMap<string, string>;
-  /** A sentence for each list with unknown names. */
-  readonly warnings: readonly string[];
-}
-
 /**
- * Selects the offered tools. Filters only remove tools, so that their order doesn't matter and a project can't add tools
+ * Selects the offered tools: their `names`, in the order of all tools; those that are `hidden`, and why (`switched off by
+ * tools.disabled in /project/.ollm/project.yaml`); and `warnings`, a sentence for each list with unknown names. Filters only remove tools, so that their order doesn't matter and a project can't add tools
  * that the user has disabled.
  */
 export function toolsOnOffer(
@@ -109,7 +101,7 @@ export function toolsOnOffer(
     /** Tools that this filter may not hide. */
     readonly spared?: readonly string[];
   }[],
-): ToolsOnOffer {
+) {
   const all = definitions.map(({ name }) => name);
   const membersOf = (set: string): readonly string[] => {
     if (set === "all") return all;

@@ -13,7 +13,7 @@ import { answersTo, askAboutProject, isAnswered, missingInput, notAgreed, questi
 import { type Call, type CallOutcome, failureOf, successOf, callEnd } from "./call.ts";
 import { errorDataOf, errorText, textFor, withErrors, wordedFor } from "./error-text.ts";
 import { callerContext, checkOffered } from "./offered-tools.ts";
-import { type ProgressReporter, createProgressReporter, progressText, detailsKey } from "./progress.ts";
+import { createProgressReporter, progressText, detailsKey } from "./progress.ts";
 import { taskAnswer } from "./tasks.ts";
 import { validateInput } from "./validate-input.ts";
 import { defined } from "../../orchestrator/util/defined.ts";
@@ -102,7 +102,7 @@ class ToolRun implements ToolContext {
     readonly facts: Call;
     readonly parts: Caller;
     readonly home: View;
-    readonly progress: ProgressReporter | undefined;
+    readonly progress: ReturnType<typeof createProgressReporter> | undefined;
     readonly timers: Timers;
   }) {
     const { facts, parts, home, timers } = call;

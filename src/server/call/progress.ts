@@ -11,18 +11,6 @@ export interface ProgressNote {
   readonly _meta?: Readonly<Record<string, unknown>>;
 }
 
-/** Reports progress to one call's client. */
-export interface ProgressReporter {
-  report(progress: Progress): void;
-  /**
-   * Sends the text of this work as it is generated, at most every 50 ms, until the returned function is called, which
-   * sends the rest. For clients that requested text.
-   */
-  followText(partial: () => PartialText | undefined): () => void;
-  /** Stops sending; called before the result. */
-  stop(): void;
-}
-
 /** Fast enough for a terminal; each note is a message. */
 const textIntervalMs = 50;
 /** At most four notes a second. */
@@ -39,7 +27,7 @@ export function createProgressReporter(
   send: (note: ProgressNote) => void,
   firstMessage: string,
   timers: Timers = systemTimers,
-): ProgressReporter {
+) {
   let newest: Progress = { message: firstMessage };
   let lastValue = 0;
   let lastSentMs = Number.NEGATIVE_INFINITY;
@@ -58,6 +46,10 @@ export function createProgressReporter(
     cancelTimer = timers.after(heartbeatMs, sendNewest);
   }
 
+  /**
+   * Sends the text of this work as it is generated, at most every 50 ms, until the returned function is called, which
+   * sends the rest. For clients that requested text.
+   */
   function followText(partial: () => PartialText | undefined): () => void {
     const next = createTextDeltas();
     const sendText = (): void => {
@@ -79,7 +71,7 @@ export function createProgressReporter(
 
   return {
     followText,
-    report(progress) {
+    report(progress: Progress): void {
       if (isStopped) return;
       newest = progress;
       const waitMs = lastSentMs + intervalMs - timers.now();
@@ -87,7 +79,8 @@ export function createProgressReporter(
       cancelTimer();
       cancelTimer = timers.after(waitMs, sendNewest);
     },
-    stop() {
+    /** Stops sending; called before the result. */
+    stop(): void {
       isStopped = true;
       cancelTimer();
     },

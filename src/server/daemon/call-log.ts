@@ -6,23 +6,17 @@ import type { Log } from "../../orchestrator/api/log.ts";
 import type { CallRecord } from "../call/caller.ts";
 import { codeOf } from "../../orchestrator/util/message-of.ts";
 
-/** `OLLM_HOME/logs/calls.log`, one line per call. */
-export interface CallLog {
-  note(record: CallRecord): void;
-  /** Resolves when all lines are written, or have failed. */
-  idle(): Promise<void>;
-}
-
-/** Lines have prompts and answers when the record has them; the pipeline decides by the setting. */
-export function createCallLog(home: string, log: Log): CallLog {
+/** `OLLM_HOME/logs/calls.log`, one line per call. Lines have prompts and answers when the record has them; the pipeline decides by the setting. */
+export function createCallLog(home: string, log: Log) {
   const file = callLogFile(home);
   const lines = createRotatingFile(file, (error) => log.warn(`${file} can't be written: ${String(error)}`));
   return {
     // Made when it is written, after the call.
-    note(record) {
+    note(record: CallRecord): void {
       const at = Date.now();
       lines.append(() => callLine(record, new Date(at)));
     },
+    /** Resolves when all lines are written, or have failed. */
     idle: lines.idle,
   };
 }
@@ -54,23 +48,14 @@ function quoted(text: string): string {
   return JSON.stringify(text.length <= maxTextLength ? text : `${text.slice(0, maxTextLength)}…`);
 }
 
-interface RotationLimits {
-  readonly maxBytes: number;
-  /** Older files beside the current one: `calls.1.log` is the newest of them. */
-  readonly keep: number;
-}
-
-const logLimits: RotationLimits = { maxBytes: 5 * 1024 * 1024, keep: 3 };
+/** `keep`: older files beside the current one, of which `calls.1.log` is the newest. */
+const logLimits = { maxBytes: 5 * 1024 * 1024, keep: 3 };
 
 /** Lines appended within this time are written together. */
 const gatherMs = 100;
 
 /** Mode 0600; its folder is made when needed. */
-export function createRotatingFile(
-  file: string,
-  onFailure: (error: unknown) => void,
-  limits: RotationLimits = logLimits,
-) {
+export function createRotatingFile(file: string, onFailure: (error: unknown) => void, limits = logLimits) {
   let waiting: (() => string)[] = [];
   let writing: Promise<void> | undefined;
   let bytes: number | undefined;
@@ -124,7 +109,7 @@ export function createRotatingFile(
  * Rotates a file to which a process appends through its stderr. Its content is copied and the file truncated, because the
  * process would continue to write to a renamed file.
  */
-export async function rotateByCopy(file: string, limits: RotationLimits = logLimits): Promise<void> {
+export async function rotateByCopy(file: string, limits = logLimits): Promise<void> {
   if ((await sizeOf(file)) <= limits.maxBytes) return;
   await shift(file, limits.keep);
   await copyFile(file, numbered(file, 1));

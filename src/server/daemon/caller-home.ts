@@ -12,8 +12,8 @@ import { findProjectFolder } from "../files/allowed-paths.ts";
 import { readSummary } from "../mcp/instructions.ts";
 import type { LazyOrchestrator } from "./lazy-orchestrator.ts";
 import type { OpenOrchestrator } from "./open-orchestrator.ts";
-import type { CallLog } from "./call-log.ts";
-import type { serveClient, ServedClient } from "./serve-client.ts";
+import type { createCallLog } from "./call-log.ts";
+import type { serveClient } from "./serve-client.ts";
 import type { View, Caller } from "../call/caller.ts";
 import { defined } from "../../orchestrator/util/defined.ts";
 import { within } from "../../orchestrator/util/timers.ts";
@@ -28,7 +28,7 @@ export interface DaemonParts {
   readonly isStandalone: boolean;
   readonly userHome: string;
   readonly orchestrator: LazyOrchestrator;
-  readonly calls: CallLog;
+  readonly calls: ReturnType<typeof createCallLog>;
   readonly log: Log;
   /** Loads the SDK with the first client. */
   readonly serveClient: () => Promise<typeof serveClient>;
@@ -40,7 +40,7 @@ export interface DaemonParts {
 
 /** One connected client. */
 export interface Client {
-  readonly served: ServedClient;
+  readonly served: ReturnType<typeof serveClient>;
   /** ISO 8601. */
   readonly connectedAt: string;
 }

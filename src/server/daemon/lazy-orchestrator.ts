@@ -2,7 +2,7 @@ import path from "node:path";
 import { InvalidConfig, OrchestratorError } from "../../orchestrator/api/errors.ts";
 import type { Log } from "../../orchestrator/api/log.ts";
 import type { OpenOrchestrator, OpenOrchestratorOptions } from "./open-orchestrator.ts";
-import { type ConfigWatch, watchConfig } from "./watch.ts";
+import { watchConfig } from "./watch.ts";
 import { messageOf } from "../../orchestrator/util/message-of.ts";
 
 /** The orchestrator of the process, opened when it is first needed. */
@@ -38,7 +38,7 @@ export function createLazyOrchestrator(
   let current: OpenOrchestrator | undefined;
   let failure: string | undefined;
   let isOfProcess = false;
-  let watching: ConfigWatch | undefined;
+  let watching: ReturnType<typeof watchConfig> | undefined;
   let isClosed = false;
 
   async function start(): Promise<OpenOrchestrator> {

@@ -1,5 +1,5 @@
 import type { Readable, Writable } from "node:stream";
-import type { RequestId, Transport } from "@modelcontextprotocol/server";
+import type { Transport } from "@modelcontextprotocol/server";
 import { serveStdio } from "@modelcontextprotocol/server/stdio";
 import type { Farewell } from "../../ipc/protocol.ts";
 import { createServer } from "../mcp/create-server.ts";
@@ -7,22 +7,8 @@ import { createListenStreams } from "../mcp/change-feed.ts";
 import { StdioTransport } from "../mcp/stdio-transport.ts";
 import type { Caller } from "../call/caller.ts";
 
-/** One MCP client on a pair of streams. */
-export interface ServedClient {
-  /** As it introduced itself; undefined before that. */
-  name(): string | undefined;
-  /** Ids of requests without an answer; open listen streams don't count. */
-  unanswered(): readonly RequestId[];
-  /** Stops reading for good: input stays with its sender. */
-  pause(): void;
-  /** Writes a farewell between messages, for fronts. Resolves when it is written, or can't be. */
-  say(farewell: Farewell): Promise<void>;
-  /** Ends running calls as when their client disconnects. */
-  close(): Promise<void>;
-}
-
 /**
- * Serves MCP until either side ends; `onEnd` is called once. `areScriptsAnswered` is that of the stdio transport; a front
+ * One MCP client on a pair of streams: serves MCP until either side ends; `onEnd` is called once. `areScriptsAnswered` is that of the stdio transport; a front
  * keeps its connection as long as its client waits.
  */
 export function serveClient(
@@ -30,7 +16,7 @@ export function serveClient(
   parts: Caller,
   onEnd: () => void,
   { areScriptsAnswered = false } = {},
-): ServedClient {
+) {
   const { input, output } = streams;
   const transport = new StdioTransport(input, output, {
     areScriptsAnswered,
@@ -39,14 +25,19 @@ export function serveClient(
   });
   const connection = serveConnection(parts, transport);
   return {
+    /** As it introduced itself; undefined before that. */
     name: () => transport.clientName(),
+    /** Ids of requests without an answer; open listen streams don't count. */
     unanswered: () => transport.unanswered(),
+    /** Stops reading for good: input stays with its sender. */
     pause: () => transport.stopReading(),
-    say: (farewell) =>
-      new Promise((resolve) => {
+    /** Writes a farewell between messages, for fronts. Resolves when it is written, or can't be. */
+    say: (farewell: Farewell) =>
+      new Promise<void>((resolve) => {
         if (output.destroyed || output.writableEnded) return resolve();
         output.write(`${JSON.stringify(farewell)}\n`, () => resolve());
       }),
+    /** Ends running calls as when their client disconnects. */
     close: () => connection.close(),
   };
 }

@@ -102,17 +102,14 @@ function withWarnings(parts: Caller, log: Log): Caller {
   };
 }
 
-/** Handles arguments that are not the server's flags, and a failed start. */
-interface Program {
-  runProgram(words: readonly string[]): Promise<void>;
-  fail(error: unknown): void;
-}
-
 /**
  * `ollm --standalone` with the server's flags, as clients start it. Other arguments go to the program, which reports them
- * with the nearest valid name.
+ * with the nearest valid name, as does a failed start.
  */
-export async function startStandalone(words: readonly string[], program: () => Promise<Program>): Promise<void> {
+export async function startStandalone(
+  words: readonly string[],
+  program: () => Promise<{ runProgram(words: readonly string[]): Promise<void>; fail(error: unknown): void }>,
+): Promise<void> {
   let flags: Flags;
   try {
     flags = parseFlags(words);

@@ -74,10 +74,6 @@ export function watchBusiness(parts: {
   };
 }
 
-export interface ConfigWatch {
-  stop(): void;
-}
-
 /** Editors write in several steps, each of which is an event. */
 const quietMs = 100;
 /** For files without change events: those on network drives, and links to other folders. */
@@ -92,7 +88,7 @@ export function watchConfig(parts: {
   readonly look: () => Promise<void>;
   readonly isNeeded: () => boolean;
   readonly log: Log;
-}): ConfigWatch {
+}) {
   const { file, log } = parts;
   let soon: NodeJS.Timeout | undefined;
   let watcher: FSWatcher | undefined;

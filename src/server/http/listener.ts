@@ -17,7 +17,6 @@ import { type ListenOptions, limitConnections, listen } from "./listen.ts";
 import {
   type AccessPolicy,
   type Refusal,
-  type TokenKeeper,
   type Verdict,
   accessLists,
   createTokenKeeper,
@@ -112,7 +111,7 @@ export async function openHttpListener(options: HttpListenerOptions): Promise<Ht
   const routes = new Routes(options);
   /** What is being answered, and the dashboard's session that asked. */
   const open = new Map<ServerResponse, string | undefined>();
-  const keeper: TokenKeeper | undefined = options.isWithoutToken
+  const keeper = options.isWithoutToken
     ? undefined
     : createTokenKeeper(home, () => {
         log.info("http: the token was replaced: connections with the old one are closed");

@@ -343,17 +343,11 @@ export function isLoopback(address: string): boolean {
   return plain === "localhost" || plain === "::1" || /^127(\.\d{1,3}){3}$/.test(plain);
 }
 
-export interface TokenKeeper {
-  /** Digest of the file's current token. A stat per request costs microseconds; a watch may miss a change. */
-  current(): AccessPolicy["token"];
-  close(): void;
-}
-
 /** How soon connections with an old token are closed without a request. */
 const pollMs = 1_000;
 
-/** Follows the token file of `home`. Calls `onChange` when its token changes or disappears. */
-export function createTokenKeeper(home: string, onChange: () => void): TokenKeeper {
+/** Follows the token file of `home`: the digest of its current token, by a stat per request. A watch may miss a change. Calls `onChange` when its token changes or disappears. */
+export function createTokenKeeper(home: string, onChange: () => void) {
   const file = httpTokenFile(home);
   let seen: string | undefined;
   let known: AccessPolicy["token"] = "unreadable";

@@ -187,14 +187,8 @@ export async function sendWebResponse(
   }
 }
 
-interface BodyLimits {
-  readonly maxBytes: number;
-  /** Bounds the time, too; absent: the server's `requestTimeout` does. */
-  readonly seconds?: number;
-}
-
-/** The same limit as for a line over stdio. */
-const callBody: BodyLimits = { maxBytes: 4 * 1024 * 1024 };
+/** The same limit as for a line over stdio. `seconds` bounds the time, too; absent: the server's `requestTimeout` does. */
+const callBody: { readonly maxBytes: number; readonly seconds?: number } = { maxBytes: 4 * 1024 * 1024 };
 
 type ReadBody =
   | { readonly kind: "json"; readonly value: unknown; readonly bytes: Buffer }
@@ -207,7 +201,7 @@ export async function readBody(
   request: IncomingMessage,
   response: ServerResponse,
   timers: Timers,
-  { maxBytes, seconds }: BodyLimits = callBody,
+  { maxBytes, seconds } = callBody,
 ): Promise<ReadBody> {
   const limit = maxBytes < 2 ** 20 ? `${maxBytes / 1024} KiB` : `${maxBytes / 2 ** 20} MiB; name files instead`;
   const tooLarge = failed(413, `the body exceeds the limit of ${limit}`);

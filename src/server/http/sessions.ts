@@ -12,12 +12,6 @@ export interface Lease {
   release(): void;
 }
 
-export interface SessionSlots {
-  /** Undefined when all slots are taken by busy sessions. `onExpire` is called at most once, and must release. */
-  take(onExpire: (why: string) => void): Lease | undefined;
-  count(): number;
-}
-
 /**
  * Limits sessions of both kinds and ends unused ones. Only an open exchange (a stream) keeps a session, because its
  * connection is known to be alive:
@@ -37,7 +31,7 @@ export function createSessionSlots(
     readonly graceMs: number;
   },
   timers: Timers,
-): SessionSlots {
+) {
   /** Least recently used first. A busy session has no `giveWay`. */
   const taken = new Map<Lease, { readonly giveWay: (() => void) | undefined }>();
 
@@ -52,7 +46,8 @@ export function createSessionSlots(
 
   return {
     count: () => taken.size,
-    take(onExpire) {
+    /** Undefined when all slots are taken by busy sessions. `onExpire` is called at most once, and must release. */
+    take(onExpire: (why: string) => void): Lease | undefined {
       if (taken.size >= limits.maxSessions && !makeRoom()) return undefined;
       /** Id → count: a client that reuses an id still has several requests running. */
       const pending = new Map<RequestId, number>();

@@ -13,13 +13,13 @@ import type { Caller } from "../call/caller.ts";
 import { createChangeFeed } from "../mcp/change-feed.ts";
 import { errorBody, answerError, commonHeaders, watchReader, type StreamLimits } from "./respond.ts";
 import { isRecord } from "../../orchestrator/util/parse-json.ts";
-import { type Lease, type SessionSlots, observe } from "./sessions.ts";
+import { type Lease, type createSessionSlots, observe } from "./sessions.ts";
 import { messageOf } from "../../orchestrator/util/message-of.ts";
 
 interface SessionParts {
   /** A server for one session; `callerId` is not the session's id, which only its client knows. */
   makeServer(callerId: string): Server;
-  readonly slots: SessionSlots;
+  readonly slots: ReturnType<typeof createSessionSlots>;
   readonly log: Log;
 }
 
@@ -153,20 +153,15 @@ function listenedUris(body: unknown): readonly string[] | undefined {
   return Array.isArray(uris) ? uris.filter((uri) => typeof uri === "string") : [];
 }
 
-interface EventStoreLimits {
-  readonly maxEvents: number;
-  readonly maxBytes: number;
-}
-
 /** Room for a minute of progress of four calls, or a few long answers. */
-const defaultLimits: EventStoreLimits = { maxEvents: 1_000, maxBytes: 2 * 1024 * 1024 };
+const defaultLimits = { maxEvents: 1_000, maxBytes: 2 * 1024 * 1024 };
 
 /**
  * The events sent to one session, so that a client can resume a broken stream (`Last-Event-ID`). The oldest events are
  * dropped first, whatever their stream. The newest is kept even when it exceeds the limit by itself, since it may be the
  * answer that the client reconnects for.
  */
-export function createEventStore(limits: EventStoreLimits = defaultLimits): EventStore {
+export function createEventStore(limits = defaultLimits): EventStore {
   interface Stored {
     readonly number: number;
     readonly stream: string;
@@ -262,7 +257,6 @@ export function createLegacySseRoute({ makeServer, slots, log }: SessionParts, l
         throw failure;
       }
     },
-    knows: (sessionId: string | null) => sessions.has(sessionId ?? ""),
     /** `POST /messages?sessionId=...` with its parsed body. */
     async post(request: IncomingMessage, response: ServerResponse, sessionId: string | null, body: unknown) {
       const session = sessions.get(sessionId ?? "");

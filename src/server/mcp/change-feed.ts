@@ -10,23 +10,13 @@ import { messageOf } from "../../orchestrator/util/message-of.ts";
 
 type Source = Pick<Orchestrator, "onChange" | "watch">;
 
-/** Change events for the clients of one connection, or of one HTTP listener. */
-export interface ChangeFeed {
-  /** Emits events for changes of `uris` until the returned function is called, and polls what must be polled for them. Without URIs: changes of lists only. */
-  watch(uris: readonly string[]): () => void;
-  /** Calls `listener` with every event until the returned function is called, as the SDK's `ServerEventBus` does. */
-  subscribe(listener: (event: ChangeEvent) => void): () => void;
-  /** Listens to an orchestrator that is already open: from here on changes of lists are emitted even without a watch. */
-  attach(source: Source): void;
-  /** Ends every watch; no more events are emitted. */
-  close(): void;
-}
+export type ChangeFeed = ReturnType<typeof createChangeFeed>;
 
 /**
- * The first watch opens the orchestrator, unless `attach` has provided it. Polling lasts only as long as a watch needs it.
+ * Change events for the clients of one connection, or of one HTTP listener. The first watch opens the orchestrator, unless `attach` has provided it. Polling lasts only as long as a watch needs it.
  * A URI may be watched several times. Code is loaded with the first watch, so a connection without one costs nothing.
  */
-export function createChangeFeed(open: () => Promise<Source>, log: Log): ChangeFeed {
+export function createChangeFeed(open: () => Promise<Source>, log: Log) {
   const counts = new Map<string, number>();
   const listeners = new Set<(event: ChangeEvent) => void>();
   const polls = new Map<"memory" | "models", () => void>();
@@ -35,6 +25,7 @@ export function createChangeFeed(open: () => Promise<Source>, log: Log): ChangeF
   let loading: Promise<void> | undefined;
   let isClosed = false;
 
+  /** Listens to an orchestrator that is already open: from here on changes of lists are emitted even without a watch. */
   function attach(source: Source): void {
     if (isClosed || attached !== undefined) return;
     const stop = source.onChange((change) => {
@@ -76,7 +67,11 @@ export function createChangeFeed(open: () => Promise<Source>, log: Log): ChangeF
   }
 
   return {
-    watch(uris) {
+    /**
+     * Emits events for changes of `uris` until the returned function is called, and polls what must be polled for them.
+     * Without URIs: changes of lists only.
+     */
+    watch(uris: readonly string[]) {
       for (const uri of uris) counts.set(uri, (counts.get(uri) ?? 0) + 1);
       if (!isClosed) settle();
       let isOver = false;
@@ -91,12 +86,14 @@ export function createChangeFeed(open: () => Promise<Source>, log: Log): ChangeF
         adjust();
       };
     },
-    subscribe(listener) {
+    /** Calls `listener` with every event until the returned function is called, as the SDK's `ServerEventBus` does. */
+    subscribe(listener: (event: ChangeEvent) => void) {
       const own = (event: ChangeEvent): void => listener(event);
       listeners.add(own);
       return () => void listeners.delete(own);
     },
     attach,
+    /** Ends every watch; no more events are emitted. */
     close() {
       isClosed = true;
       adjust();
@@ -168,14 +165,7 @@ export function createToolWatch<Facts>(
 }
 
 /** The open `subscriptions/listen` streams of one connection, which the SDK does not expose. */
-export interface ListenStreams {
-  /** Wraps the transport, to see streams as they are acknowledged and as they end. */
-  tap(transport: Transport): Transport;
-  /** Calls `opened` with the URIs of each stream, and the function it returned when the stream ends. Replaces an earlier one. */
-  onOpen(opened: (uris: readonly string[]) => () => void): void;
-}
-
-export function createListenStreams(): ListenStreams {
+export function createListenStreams() {
   const open = new Map<RequestId, { readonly uris: readonly string[]; end: () => void }>();
   /** Requested and not acknowledged yet. */
   const opening = new Set<RequestId>();
@@ -218,7 +208,8 @@ export function createListenStreams(): ListenStreams {
   }
 
   return {
-    tap(transport) {
+    /** Wraps the transport, to see streams as they are acknowledged and as they end. */
+    tap(transport: Transport): Transport {
       const tapped: Transport = {
         start() {
           // oxlint-disable unicorn/prefer-add-event-listener -- the SDK's transports have no other way.
@@ -243,7 +234,8 @@ export function createListenStreams(): ListenStreams {
       };
       return tapped;
     },
-    onOpen(opened) {
+    /** Calls `opened` with the URIs of each stream, and the function it returned when the stream ends. Replaces an earlier one. */
+    onOpen(opened: typeof onStream): void {
       onStream = opened;
       for (const stream of open.values()) {
         stream.end();

@@ -15,7 +15,7 @@ import type { Call } from "../call/call.ts";
 import {
   type ChangeEvent,
   type ChangeFeed,
-  type ListenStreams,
+  type createListenStreams,
   createChangeFeed,
   createToolWatch,
 } from "./change-feed.ts";
@@ -29,7 +29,7 @@ const listTtlMs = 300_000;
  * imported statically; tools, resources and the orchestrator are loaded by the first request for them.
  * `listenStreams` are the modern streams of a lasting connection; without them a modern server sends no notifications.
  */
-export function createServer(givenParts: Caller, listenStreams?: ListenStreams): Server {
+export function createServer(givenParts: Caller, listenStreams?: ReturnType<typeof createListenStreams>): Server {
   const hint = { ttlMs: listTtlMs, cacheScope: "private" } as const;
   const server = new CheckedServer(
     { name: "ollm-mcp", title: "ollm: local language models", version: givenParts.version, icons: [serverIcon] },

@@ -25,7 +25,7 @@ interface StdioOptions {
   readonly onEnd?: () => void;
   /** Called with the reason when the connection of a client that does not read is closed. */
   readonly onLost?: (message: string) => void;
-  readonly limits?: SendQueueLimits;
+  readonly limits?: typeof sendQueueLimits;
   /** Limit of running requests; more are rejected. */
   readonly maxPending?: number;
 }
@@ -53,7 +53,7 @@ export class StdioTransport implements Transport {
   /** Requests without an answer, with the tokens of their progress. */
   readonly #pending = new Map<RequestId, ProgressToken | undefined>();
   readonly #piping = createPipingWatch();
-  readonly #queue: SendQueue;
+  readonly #queue: ReturnType<typeof createSendQueue>;
   readonly #lines: ReturnType<typeof createLineSplitter>;
   #clientName: string | undefined;
   #isClosed = false;
@@ -276,30 +276,15 @@ function isPlainMeta(params: object | null | undefined): boolean {
   return isToken && !(RELATED_TASK_META_KEY in meta);
 }
 
-interface SendQueueLimits {
-  /** With this much unread the client is behind: what can wait is held, and its requests are not read. */
-  readonly behindBytes: number;
-  /** With this much unread the connection is closed. */
-  readonly lostBytes: number;
-}
-
-const sendQueueLimits: SendQueueLimits = { behindBytes: 1024 ** 2, lostBytes: 32 * 1024 ** 2 };
-
-/** The outgoing messages of one client, which may be slow to read them. */
-interface SendQueue {
-  /**
-   * Writes a message in one piece. While the client is behind, progress and change notifications are held instead (the
-   * newest per token, one per URI) and sent when it has caught up.
-   */
-  send(message: JSONRPCMessage): void;
-  /** Drops held progress of a call that has ended. */
-  forget(token: ProgressToken): void;
-  /** Whether everything has been written. */
-  isEmpty(): boolean;
-  close(): void;
-}
+/**
+ * With `behindBytes` unread a client is behind: what can wait is held, and its requests are not read. With `lostBytes` its
+ * connection is closed.
+ */
+const sendQueueLimits = { behindBytes: 1024 ** 2, lostBytes: 32 * 1024 ** 2 };
 
 /**
+ * The outgoing messages of one client, which may be slow to read them.
+ *
  * | backlog                | what happens                                                                   |
  * |------------------------|--------------------------------------------------------------------------------|
  * | under `behindBytes`    | every message is written                                                       |
@@ -315,8 +300,8 @@ export function createSendQueue(
     /** Called whenever all writes have completed. */
     readonly onEmpty: () => void;
   },
-  { behindBytes, lostBytes }: SendQueueLimits = sendQueueLimits,
-): SendQueue {
+  { behindBytes, lostBytes } = sendQueueLimits,
+) {
   const held = new Map<string, JSONRPCMessage>();
   let isBehind = false;
   let unwritten = 0;
@@ -354,12 +339,18 @@ export function createSendQueue(
   output.on("drain", onDrain);
 
   return {
-    send(message) {
+    /**
+     * Writes a message in one piece. While the client is behind, progress and change notifications are held instead (the
+     * newest per token, one per URI) and sent when it has caught up.
+     */
+    send(message: JSONRPCMessage): void {
       const key = isBehind ? keyOf(message) : undefined;
       if (key === undefined) write(message);
       else held.set(key, message);
     },
-    forget: (token) => void held.delete(progressKey(token)),
+    /** Drops held progress of a call that has ended. */
+    forget: (token: ProgressToken) => void held.delete(progressKey(token)),
+    /** Whether everything has been written. */
     isEmpty: () => unwritten === 0 && held.size === 0,
     close() {
       output.off("drain", onDrain);

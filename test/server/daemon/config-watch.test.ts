@@ -3,10 +3,10 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { createLog } from "../../../src/orchestrator/api/log.ts";
-import { type ConfigWatch, watchConfig } from "../../../src/server/daemon/watch.ts";
+import { watchConfig } from "../../../src/server/daemon/watch.ts";
 
 let home: string;
-let watching: ConfigWatch | undefined;
+let watching: ReturnType<typeof watchConfig> | undefined;
 let looks = 0;
 beforeEach(async () => {
   home = await mkdtemp(path.join(tmpdir(), "ollm-watch-"));
