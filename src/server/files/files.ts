@@ -265,37 +265,32 @@ function refuseUnlessRegular(name: string, status: { isFile(): boolean; isDirect
   throw new InvalidRequest(`${name} is not a regular file (a pipe, socket or device)`);
 }
 
-interface Also {
-  readonly at: number;
-  readonly bytes: readonly number[];
-}
-const riff = [0x52, 0x49, 0x46, 0x46];
-
-/** File types by their first bytes, as names are unreliable. Signatures: IANA media types, libmagic. */
-const signatures: readonly { readonly type: string; readonly bytes: readonly number[]; readonly also?: Also }[] = [
-  { type: "PNG image", bytes: [0x89, 0x50, 0x4e, 0x47] },
-  { type: "JPEG image", bytes: [0xff, 0xd8, 0xff] },
-  { type: "GIF image", bytes: [0x47, 0x49, 0x46, 0x38] },
-  { type: "WebP image", bytes: riff, also: { at: 8, bytes: [0x57, 0x45, 0x42, 0x50] } },
-  { type: "WAV recording", bytes: riff, also: { at: 8, bytes: [0x57, 0x41, 0x56, 0x45] } },
+/** File types by their first bytes, as names are unreliable; `?` is any byte. Signatures: IANA media types, libmagic. */
+const signatures: readonly (readonly [bytes: string, type: string])[] = [
+  ["\x89PNG", "PNG image"],
+  ["\xff\xd8\xff", "JPEG image"],
+  ["GIF8", "GIF image"],
+  ["RIFF????WEBP", "WebP image"],
+  ["RIFF????WAVE", "WAV recording"],
   // ID3 tags of versions 2.2 to 2.4, then frames of MPEG layer III without a tag.
-  ...[2, 3, 4].map((version) => ({ type: "MP3 recording", bytes: [0x49, 0x44, 0x33, version] })),
-  ...[0xfb, 0xfa, 0xf3, 0xf2].map((frame) => ({ type: "MP3 recording", bytes: [0xff, frame] })),
-  { type: "PDF document", bytes: [0x25, 0x50, 0x44, 0x46, 0x2d] },
-  { type: "ZIP archive (also docx, xlsx, jar)", bytes: [0x50, 0x4b, 0x03, 0x04] },
-  { type: "gzip archive", bytes: [0x1f, 0x8b] },
-  { type: "GGUF model", bytes: [0x47, 0x47, 0x55, 0x46] },
-  { type: "ELF program", bytes: [0x7f, 0x45, 0x4c, 0x46] },
-  { type: "Windows program", bytes: [0x4d, 0x5a, 0x90, 0x00] },
-  { type: "Mach-O program", bytes: [0xcf, 0xfa, 0xed, 0xfe] },
-  { type: "SQLite database", bytes: [0x53, 0x51, 0x4c, 0x69, 0x74, 0x65, 0x20, 0x66] },
+  ...["ID3\x02", "ID3\x03", "ID3\x04", "\xff\xfb", "\xff\xfa", "\xff\xf3", "\xff\xf2"].map(
+    (bytes) => [bytes, "MP3 recording"] as const,
+  ),
+  ["%PDF-", "PDF document"],
+  ["PK\x03\x04", "ZIP archive (also docx, xlsx, jar)"],
+  ["\x1f\x8b", "gzip archive"],
+  ["GGUF", "GGUF model"],
+  ["\x7fELF", "ELF program"],
+  ["MZ\x90\0", "Windows program"],
+  ["\xcf\xfa\xed\xfe", "Mach-O program"],
+  ["SQLite f", "SQLite database"],
 ];
 
 /** The binary type of some content, or undefined when it may be text. */
 export function binaryType(content: Uint8Array): string | undefined {
-  const has = ({ at, bytes }: Also) => bytes.every((byte, index) => content[at + index] === byte);
-  const found = signatures.find(({ bytes, also }) => has({ at: 0, bytes }) && (also === undefined || has(also)));
-  return found?.type;
+  const isLike = (bytes: string) =>
+    bytes.split("").every((byte, index) => byte === "?" || content[index] === byte.charCodeAt(0));
+  return signatures.find(([bytes]) => isLike(bytes))?.[1];
 }
 
 function audioFormat(content: Uint8Array): AudioFormat | undefined {
