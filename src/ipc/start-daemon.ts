@@ -225,40 +225,16 @@ async function wait(ms: number, signal: AbortSignal | undefined): Promise<void> 
 }
 
 /** Variables that the daemon is started with; secrets of the client that starts it are not passed on. */
-const environmentNames: ReadonlySet<string> = new Set([
-  "PATH",
-  "HOME",
-  "USERPROFILE",
-  // temporary folder
-  "TMPDIR",
-  "TMP",
-  "TEMP",
-  // proxy
-  "HTTP_PROXY",
-  "HTTPS_PROXY",
-  "NO_PROXY",
-  "ALL_PROXY",
-  // certificates
-  "NODE_EXTRA_CA_CERTS",
-  "NODE_USE_SYSTEM_CA",
-  "SSL_CERT_FILE",
-  "SSL_CERT_DIR",
-  // without these many programs don't start on Windows
-  "SYSTEMROOT",
-  "SYSTEMDRIVE",
-  "WINDIR",
-  "COMSPEC",
-  "PATHEXT",
-  "APPDATA",
-  "LOCALAPPDATA",
-  "PROGRAMDATA",
-  "PROGRAMFILES",
-  "USERNAME",
-  "HOMEDRIVE",
-  "HOMEPATH",
-  "NUMBER_OF_PROCESSORS",
-  "PROCESSOR_ARCHITECTURE",
-]);
+const environmentNames: ReadonlySet<string> = new Set(
+  // Temporary folder, proxy, certificates.
+  (
+    "PATH HOME USERPROFILE TMPDIR TMP TEMP HTTP_PROXY HTTPS_PROXY NO_PROXY ALL_PROXY " +
+    "NODE_EXTRA_CA_CERTS NODE_USE_SYSTEM_CA SSL_CERT_FILE SSL_CERT_DIR " +
+    // Without these many programs don't start on Windows.
+    "SYSTEMROOT SYSTEMDRIVE WINDIR COMSPEC PATHEXT APPDATA LOCALAPPDATA PROGRAMDATA PROGRAMFILES USERNAME " +
+    "HOMEDRIVE HOMEPATH NUMBER_OF_PROCESSORS PROCESSOR_ARCHITECTURE"
+  ).split(" "),
+);
 
 const prefixes: readonly string[] = ["NPM_CONFIG_", "OLLAMA_", "OLLM_"];
 

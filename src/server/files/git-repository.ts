@@ -27,14 +27,9 @@ export interface Repository {
 
 /** How the work tree's files compare with the index, and how objects are named. */
 const usedSettings: ReadonlyMap<string, RegExp> = new Map([
-  ...[
-    "core.filemode",
-    "core.ignorecase",
-    "core.longpaths",
-    "core.precomposeunicode",
-    "core.symlinks",
-    "core.trustctime",
-  ].map((key): [string, RegExp] => [key, /^(?:true|false|yes|no|on|off|0|1)$/i]),
+  ..."filemode ignorecase longpaths precomposeunicode symlinks trustctime"
+    .split(" ")
+    .map((key): [string, RegExp] => [`core.${key}`, /^(?:true|false|yes|no|on|off|0|1)$/i]),
   ["core.autocrlf", /^(?:true|false|input)$/i],
   ["core.eol", /^(?:lf|crlf|native)$/i],
   ["core.checkstat", /^(?:default|minimal)$/i],

@@ -10,21 +10,12 @@ import { engineHeader, isOnThisMachine } from "../../orchestrator/util/ollama-ho
 import { tokenHeader } from "./policy.ts";
 
 /** Headers of one connection, our own token, and what another ollm says of itself: all others reach the other side as they were sent. */
-const ownHeaders: ReadonlySet<string> = new Set([
-  tokenHeader,
-  engineHeader,
-  "connection",
-  "content-length",
-  "expect",
-  "host",
-  "keep-alive",
-  "proxy-authorization",
-  "proxy-connection",
-  "te",
-  "trailer",
-  "transfer-encoding",
-  "upgrade",
-]);
+const ownHeaders: ReadonlySet<string> = new Set(
+  (
+    `${tokenHeader} ${engineHeader} connection content-length expect host keep-alive proxy-authorization ` +
+    "proxy-connection te trailer transfer-encoding upgrade"
+  ).split(" "),
+);
 
 /** However it is written: what is meant for ollm never passes on. */
 const namesOllm = /^\s*ollm\s*(?:\/|$)/i;
