@@ -153,7 +153,7 @@ export class CallerHome {
     const seenAtMs = this.#now();
     let roots: readonly string[] | undefined;
     const folder = await findProjectFolder(
-      { homeDirectory: this.#origin.userHome, ...workingDirectoryOf(this.#origin) },
+      { homeDirectory: this.#origin.userHome, ...defined({ workingDirectory: this.#origin.workingDirectory }) },
       opened.home,
       async () => (roots = await clientRoots()),
     );
@@ -202,10 +202,6 @@ export class CallerHome {
     };
     return { home, detectsProjects: loaded.detectsProjects };
   }
-}
-
-function workingDirectoryOf({ workingDirectory }: CallerOrigin): { readonly workingDirectory?: string } {
-  return workingDirectory === undefined ? {} : { workingDirectory };
 }
 
 /** Warnings about missing roots. They may be typing errors or unmounted drives, so calls are still served. */

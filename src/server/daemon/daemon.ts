@@ -83,7 +83,7 @@ export class Daemon {
         timeoutMs: handshakeMs,
       });
     } catch (error) {
-      this.#parts.log.debug(`a connection ended in its handshake: ${textOf(error)}`);
+      this.#parts.log.debug(`a connection ended in its handshake: ${messageOf(error)}`);
       return;
     }
     // A front that sees its connection closed waits for the next daemon.
@@ -215,7 +215,7 @@ function originOf(hello: Hello, userHome: string): CallerOrigin {
 }
 
 function refusal(error: unknown): Welcome {
-  if (!(error instanceof OrchestratorError)) return { ok: false, message: `internal error: ${textOf(error)}` };
+  if (!(error instanceof OrchestratorError)) return { ok: false, message: `internal error: ${messageOf(error)}` };
   return {
     ok: false,
     message: error.message,
@@ -241,10 +241,6 @@ async function closeSocket(socket: Socket): Promise<void> {
       () => undefined,
     );
   socket.destroy();
-}
-
-function textOf(error: unknown): string {
-  return messageOf(error);
 }
 
 function stackOf(error: unknown): string {

@@ -1,11 +1,12 @@
 import { readFileSync, renameSync, writeFileSync } from "node:fs";
 import type { Socket } from "node:net";
 import { setTimeout as delay } from "node:timers/promises";
+import * as z from "zod";
 import type { Farewell, Hello, Welcome } from "../../ipc/protocol.ts";
 import { dashboardFile } from "../../ipc/socket-path.ts";
 import { DaemonUnavailable, InvalidRequest } from "../../orchestrator/api/errors.ts";
 import { fieldsIn } from "../../orchestrator/util/parse-json.ts";
-import { Dashboard, type KeptSessions } from "../http/dashboard.ts";
+import { Dashboard } from "../http/dashboard.ts";
 import { type HttpListener, openHttpListener } from "../http/listener.ts";
 import { type CallerOrigin, type DaemonParts, callerParts, noticesFor } from "./caller-home.ts";
 import { codeOf, messageOf } from "../../orchestrator/util/message-of.ts";
@@ -261,31 +262,21 @@ async function whyNot(port: number, error: unknown): Promise<string> {
   }
 }
 
-/** What `run/dashboard.json` keeps. */
-interface Kept {
-  readonly port?: number | undefined;
-  readonly isOpen: boolean;
-  readonly sessions?: KeptSessions | undefined;
-}
+/** What `run/dashboard.json` keeps. A part that others changed counts as absent. */
+const keptForm = z.object({
+  port: z.int().min(1).max(65_535).optional().catch(undefined),
+  isOpen: z.boolean().catch(false),
+  sessions: z
+    .object({ token: z.string(), open: z.array(z.object({ id: z.string(), endsAt: z.number() })).readonly() })
+    .optional()
+    .catch(undefined),
+});
+type Kept = Readonly<z.output<typeof keptForm>>;
 
-/** Nothing, if the file is missing or was changed by others. */
 function readKept(home: string): Kept {
   try {
-    const kept = fieldsIn(readFileSync(dashboardFile(home), "utf8"));
-    const { port, isOpen, sessions } = kept;
-    const isPort = typeof port === "number" && Number.isInteger(port) && port > 0 && port < 65_536;
-    return { ...(isPort && { port }), isOpen: isOpen === true, sessions: sessionsIn(sessions) };
+    return keptForm.parse(JSON.parse(readFileSync(dashboardFile(home), "utf8")));
   } catch {
     return { isOpen: false };
   }
-}
-
-function sessionsIn(value: unknown): KeptSessions | undefined {
-  const { token, open } = (typeof value === "object" ? (value ?? {}) : {}) as Partial<Record<string, unknown>>;
-  if (typeof token !== "string" || !Array.isArray(open)) return undefined;
-  const read = open.flatMap((entry: unknown) => {
-    const { id, endsAt } = (typeof entry === "object" ? (entry ?? {}) : {}) as Partial<Record<string, unknown>>;
-    return typeof id === "string" && typeof endsAt === "number" ? [{ id, endsAt }] : [];
-  });
-  return { token, open: read };
 }
