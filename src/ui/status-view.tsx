@@ -38,6 +38,8 @@ function StatusView({ state, host }: { readonly state: ViewState; readonly host:
   );
 }
 
+const colourOf = (index: number) => ({ background: `var(--model-${(index % 4) + 1})` });
+
 function Memory({ status: { ram, loaded, gpus = [] } }: { readonly status: Status }) {
   const models = loaded.reduce((sum, { bytes }) => sum + bytes, 0);
   const others = Math.max(0, ram.total_bytes - ram.available_bytes - models);
@@ -49,14 +51,14 @@ function Memory({ status: { ram, loaded, gpus = [] } }: { readonly status: Statu
       </h2>
       <div class="bar" aria-hidden="true">
         {loaded.map(({ name, bytes }, index) => (
-          <span key={name} class={`m${index % 4}`} style={share(bytes)} title={visibleName(name)} />
+          <span key={name} style={{ ...share(bytes), ...colourOf(index) }} title={visibleName(name)} />
         ))}
         <span class="others" style={share(others)} />
       </div>
       <ul class="legend">
         {loaded.map(({ name, engine, bytes, is_pinned }, index) => (
           <li key={name}>
-            <span class={`dot m${index % 4}`} /> <b>{visibleName(name)}</b> {formatBytes(bytes)}
+            <span class="dot" style={colourOf(index)} /> <b>{visibleName(name)}</b> {formatBytes(bytes)}
             {is_pinned === true && ", pinned"} <span class="faint">{engine}</span>
           </li>
         ))}
