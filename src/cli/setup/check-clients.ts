@@ -1,6 +1,7 @@
 import { spawn } from "node:child_process";
 import { existsSync } from "node:fs";
 import path from "node:path";
+import { createInterface } from "node:readline";
 import { OrchestratorError } from "../../orchestrator/api/errors.ts";
 import { advice } from "../../orchestrator/api/next-step.ts";
 import { isRecord, jsonIn } from "../../orchestrator/util/parse-json.ts";
@@ -57,11 +58,7 @@ async function checkTarget({ client, file }: ClientTarget): Promise<Check> {
 }
 
 /** Why a client can't start the entry; undefined if it can. */
-function launchProblem(launch: {
-  readonly command: string | undefined;
-  readonly args: readonly string[];
-}): string | undefined {
-  const { command, args } = launch;
+function launchProblem({ command, args }: ReturnType<typeof readLaunch>): string | undefined {
   if (command === undefined) return `the entry "${entryName}" has no command`;
   // A bare name is resolved with the client's own PATH, which is unknown here.
   if (path.isAbsolute(command) && !canExecute(command)) return `${command} does not exist or can't be executed`;
@@ -116,7 +113,8 @@ export async function checkLaunch(
     child.once("error", (error) => reject(`${launch.command} can't be started: ${error.message}`));
     child.once("close", (code, signal) => reject(`it exited early (${signal ?? `exit code ${code ?? "unknown"}`})`));
     let version = "";
-    readLines(child.stdout, (line) => {
+    createInterface({ input: child.stdout }).on("line", (line) => {
+      if (line.trim() === "") return;
       const value = jsonIn(line);
       if (!isRecord(value)) return reject(`it wrote a line that is not JSON-RPC: ${line.slice(0, 200)}`);
       const message: Message = value;
@@ -162,16 +160,6 @@ interface Message {
     readonly serverInfo?: { readonly version?: string };
     readonly tools?: readonly { readonly name?: string }[];
   };
-}
-
-function readLines(stream: NodeJS.ReadableStream, onLine: (line: string) => void): void {
-  let rest = "";
-  stream.setEncoding("utf8");
-  stream.on("data", (text: string) => {
-    const lines = (rest + text).split("\n");
-    rest = lines.pop() ?? "";
-    for (const line of lines) if (line.trim() !== "") onLine(line);
-  });
 }
 
 /** The environment of a program that was started from a dock or a start menu, not from a shell. */

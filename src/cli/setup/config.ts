@@ -149,11 +149,9 @@ export function configPath({ json = false }: { readonly json?: boolean }, io: Co
 }
 
 /** Loads the settings as a server started here would; without the parts that are invalid. */
-async function loadAnyway(io: CommandIo): Promise<{
-  readonly loaded: LoadedSettings;
-  readonly view?: StoredProject;
-  readonly problem?: OrchestratorError;
-}> {
+async function loadAnyway(
+  io: CommandIo,
+): Promise<{ readonly loaded: LoadedSettings; readonly view?: StoredProject; readonly problem?: OrchestratorError }> {
   const home = homeOf(io);
   const { environment, workingDirectory, userHome } = io;
   try {

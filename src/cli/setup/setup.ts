@@ -209,20 +209,11 @@ function undoSetup(
   return removeEntries({ entries, guides }, options, io);
 }
 
-/** The program that entries start. A printed entry names one that exists: the running script until it is copied. */
-function chooseProgram(
-  isOnlyPrinted: boolean,
-  io: CommandIo,
-  world: SetupWorld,
-): {
-  readonly home: string;
-  readonly program: Program;
-  readonly copyFrom: string | undefined;
-  /** Why the running script may be deleted: `a temporary folder`. */
-  readonly risk: string | undefined;
-  /** The entry names a script that may be deleted. */
-  readonly isTemporary: boolean;
-} {
+/**
+ * The program that entries start. A printed entry names one that exists: the running script until it is copied.
+ * `isTemporary`: the entry names a script that may be deleted; `risk` says why: `a temporary folder`.
+ */
+function chooseProgram(isOnlyPrinted: boolean, io: CommandIo, world: SetupWorld) {
   const home = homeOf(io);
   const isDefaultHome = home === resolveHome({}, io.userHome, io.workingDirectory);
   const { script, copyFrom, risk } = lastingScript({ ...world, script: io.script, home });
@@ -230,7 +221,7 @@ function chooseProgram(
   const named = isTemporary ? io.script : script;
   return {
     home,
-    program: { node: lastingNode(io), script: named, ...(!isDefaultHome && { home }) },
+    program: { node: lastingNode(io), script: named, ...(!isDefaultHome && { home }) } satisfies Program,
     copyFrom,
     risk,
     isTemporary,

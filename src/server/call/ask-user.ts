@@ -1,4 +1,4 @@
-import { type InputRequiredResult, inputRequired } from "@modelcontextprotocol/server";
+import { type InputRequiredResult, type PrimitiveSchemaDefinition, inputRequired } from "@modelcontextprotocol/server";
 import { InvalidRequest, type NeededField, type NeedsInput } from "../../orchestrator/api/errors.ts";
 import { approvalIn, projectApproval } from "../../orchestrator/api/facade-templates.ts";
 import { type View, type Caller, homeOf } from "./caller.ts";
@@ -31,30 +31,15 @@ function formOf({ message, fields }: NeedsInput) {
   };
 }
 
-function property(field: NeededField) {
-  const { description, title } = field;
-  const labels = { ...defined({ title }), description };
-  switch (field.type) {
-    case "string":
-      return {
-        type: "string" as const,
-        ...labels,
-        ...(field.enum !== undefined && { enum: [...field.enum] }),
-        ...(typeof field.default === "string" && { default: field.default }),
-      };
-    case "number":
-      return {
-        type: "number" as const,
-        ...labels,
-        ...(typeof field.default === "number" && { default: field.default }),
-      };
-    case "boolean":
-      return {
-        type: "boolean" as const,
-        ...labels,
-        ...(typeof field.default === "boolean" && { default: field.default }),
-      };
-  }
+/** A default of another type than the field's is left out, and so are allowed values of what is no text. */
+function property({ type, title, description, enum: allowed, default: preset }: NeededField) {
+  return {
+    type,
+    ...defined({ title }),
+    description,
+    ...(type === "string" && allowed !== undefined && { enum: [...allowed] }),
+    ...(typeof preset === type && { default: preset }),
+  } as PrimitiveSchemaDefinition;
 }
 
 /**
