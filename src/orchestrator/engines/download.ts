@@ -109,3 +109,23 @@ async function hashStart(wanted: Download, sizeBytes: number, signal: AbortSigna
   }
   return hash;
 }
+
+const SMOOTHING_MS = 3000;
+/** Shorter intervals measure buffers rather than the network. */
+const SAMPLE_MS = 200;
+
+/** Bytes per second, smoothed exponentially with a time constant of 3 s; what was there at the first call doesn't count. */
+export function createSpeedMeter(now: () => number): (completedBytes: number) => number | undefined {
+  let sampled: { readonly bytes: number; readonly atMs: number } | undefined;
+  let bytesPerSecond: number | undefined;
+  return (completedBytes) => {
+    sampled ??= { bytes: completedBytes, atMs: now() };
+    const elapsedMs = now() - sampled.atMs;
+    if (elapsedMs < SAMPLE_MS) return bytesPerSecond;
+    const current = (Math.max(0, completedBytes - sampled.bytes) / elapsedMs) * 1000;
+    const weight = bytesPerSecond === undefined ? 1 : 1 - Math.exp(-elapsedMs / SMOOTHING_MS);
+    bytesPerSecond = Math.round((bytesPerSecond ?? 0) * (1 - weight) + current * weight);
+    sampled = { bytes: completedBytes, atMs: now() };
+    return bytesPerSecond;
+  };
+}

@@ -1,7 +1,7 @@
 import path from "node:path";
 import { randomBytes } from "node:crypto";
 import { type Stats, constants } from "node:fs";
-import { open, realpath, rename, rm, stat, type FileHandle } from "node:fs/promises";
+import { open, realpath, rename, rm, stat, statfs, type FileHandle } from "node:fs/promises";
 import { setTimeout as delay } from "node:timers/promises";
 import { codeOf } from "../util/message-of.ts";
 
@@ -100,6 +100,12 @@ export async function syncFolder(folder: string, platform: NodeJS.Platform): Pro
   } finally {
     await handle.close();
   }
+}
+
+/** Bytes that this user may write to the disk of an existing folder. */
+export async function freeDiskBytes(folder: string): Promise<number> {
+  const { bavail, bsize } = await statfs(folder);
+  return bavail * bsize;
 }
 
 /** Opens a file for reading at once: opening a pipe would wait for its writer. Throws the system's error, or `NotRegular`. */

@@ -10,6 +10,7 @@ import { isOnThisMachine } from "../../util/ollama-host.ts";
 import type { EngineCreation, EngineLibrary, ModelRecipe, PulledModel, Report } from "../engine.ts";
 import { checkAdapter } from "../gguf/compatibility.ts";
 import { controlCall, longCall, type Line } from "./transport.ts";
+import { createSpeedMeter } from "../download.ts";
 import { type OllamaContext, weightsOf } from "./facts.ts";
 import type { Exchange } from "../transport.ts";
 import { defined } from "../../util/defined.ts";
@@ -214,10 +215,8 @@ function unreadable(file: string, cause: unknown): InvalidRequest {
   });
 }
 
-/** Bytes of all layers of one pull: Ollama reports each layer separately. */
-interface PullTotals {
-  readonly layers: ReadonlyMap<string, { readonly completed: number; readonly total: number }>;
-}
+/** Bytes of one pull: Ollama reports each layer separately. */
+type Layers = Map<string, { readonly completed: number; readonly total: number }>;
 
 /** Manifests list about ten. */
 const maxLayers = 1_000;
@@ -226,15 +225,13 @@ const maxPullBytes = 1_000_000_000;
 /** Maximum length of a status in a message. */
 const maxStatusCharacters = 200;
 
-function addLine(totals: PullTotals, line: ProgressResponse): PullTotals {
-  if (!line.digest || !line.total) return totals;
-  const layers = new Map(totals.layers);
+function addLine(layers: Layers, line: ProgressResponse): void {
+  if (!line.digest || !line.total) return;
   if (layers.size >= maxLayers && !layers.has(line.digest))
     throw new PullFailed(`Ollama reported more than ${maxLayers} layers for the model`, {
       next: { step: "changeSetting", setting: "providers.ollama.host" },
     });
   layers.set(line.digest, { completed: line.completed ?? 0, total: line.total });
-  return { layers };
 }
 
 /** Pulls one model; `isInsecure`: over plain HTTP. Ollama keeps the data of a cancelled pull until the server restarts. */
@@ -248,9 +245,9 @@ async function pull(
   const { timeouts, transport } = context;
   const stall = new AbortController();
   const either = AbortSignal.any([signal, stall.signal]);
-  let totals: PullTotals = { layers: new Map() };
+  const layers: Layers = new Map();
   let lastAdvance = "";
-  const speed = createSpeed(context.now);
+  const speed = createSpeedMeter(context.now);
   let timer = setTimeout(() => stall.abort(), timeouts.pullStallMs);
 
   // Ollama repeats its line while nothing arrives, so only changing numbers count as progress.
@@ -276,13 +273,13 @@ async function pull(
     const take = (sent: Line): void => {
       const line = { ...(sent as unknown as ProgressResponse), status: shortStatus(sent["status"]) };
       watch(line);
-      totals = addLine(totals, line);
-      report(progressOf(model, line, totals, speed));
+      addLine(layers, line);
+      report(progressOf(model, line, layers, speed));
     };
     await transport.stream(exchange, { path: "/api/pull", body }, take, either);
   } catch (error) {
     if (!stall.signal.aborted || signal.aborted) throw error;
-    const { completed, total } = sumOf(totals);
+    const { completed, total } = sumOf(layers);
     throw new PullFailed(`the pull of ${model} stalled at ${completed} of ${total} bytes`, {
       next: { step: "resumePull", model },
       cause: error,
@@ -297,8 +294,13 @@ function shortStatus(status: unknown): string {
   return String(status).slice(0, maxStatusCharacters);
 }
 
-function progressOf(model: string, line: ProgressResponse, totals: PullTotals, speed: Speed): Progress {
-  const { completed, total } = sumOf(totals);
+function progressOf(
+  model: string,
+  line: ProgressResponse,
+  layers: Layers,
+  speed: ReturnType<typeof createSpeedMeter>,
+): Progress {
+  const { completed, total } = sumOf(layers);
   if (total === 0) return { message: `${model}: ${line.status}` };
   const bytesPerSecond = speed(completed);
   return {
@@ -309,24 +311,8 @@ function progressOf(model: string, line: ProgressResponse, totals: PullTotals, s
   };
 }
 
-function sumOf({ layers }: PullTotals): { readonly completed: number; readonly total: number } {
-  let completed = 0;
-  let total = 0;
-  for (const layer of layers.values()) {
-    completed += layer.completed;
-    total += layer.total;
-  }
+function sumOf(layers: Layers): { readonly completed: number; readonly total: number } {
+  let [completed, total] = [0, 0];
+  for (const layer of layers.values()) [completed, total] = [completed + layer.completed, total + layer.total];
   return { completed, total };
-}
-
-type Speed = (completedBytes: number) => number | undefined;
-
-/** Measures bytes per second since the start of this pull; data of an earlier pull doesn't count. */
-function createSpeed(now: () => number): Speed {
-  let first: { readonly bytes: number; readonly atMs: number } | undefined;
-  return (bytes) => {
-    first ??= { bytes, atMs: now() };
-    const seconds = (now() - first.atMs) / 1_000;
-    return seconds > 0.2 && bytes > first.bytes ? Math.round((bytes - first.bytes) / seconds) : undefined;
-  };
 }

@@ -6,7 +6,7 @@ import type { Log } from "../../../api/log.ts";
 import { processStartTime } from "../../../storage/process-alive.ts";
 import { replaceFile, readRegularText } from "../../../storage/replace-file.ts";
 import { createMutex } from "../../../util/joined-work.ts";
-import { parseJson } from "../../../util/parse-json.ts";
+import { jsonIn } from "../../../util/parse-json.ts";
 import { codeOf } from "../../../util/message-of.ts";
 
 const identity = z.object({ pid: z.number().int().positive(), startTime: z.string().min(1) });
@@ -34,7 +34,7 @@ export function createChildrenList(folder: string, log: Log) {
       throw error;
     });
     if (text === undefined) return [];
-    const parsed = fileSchema.safeParse(tryJson(text));
+    const parsed = fileSchema.safeParse(jsonIn(text));
     if (parsed.success) return parsed.data.children;
     log.warn(`engine: ${file} is invalid and was renamed to children.json.broken`);
     await rename(file, `${file}.broken`);
@@ -98,14 +98,6 @@ async function kill(child: ListedChild, log: Log): Promise<void> {
   while ((await isRunning(child)) && Date.now() < deadline) await delay(20);
 }
 
-function tryJson(text: string): unknown {
-  try {
-    return parseJson(text);
-  } catch {
-    return undefined;
-  }
-}
-
 export interface ProcessMemory {
   /** Anonymous pages in RAM, which are freed when the process ends. */
   readonly anonymousBytes: number;
@@ -115,16 +107,11 @@ export interface ProcessMemory {
 
 /** Returns the resident memory of a process; undefined on systems other than Linux, or when the process has ended. */
 export async function readProcessMemory(pid: number): Promise<ProcessMemory | undefined> {
-  const status = await readProc(pid, "status");
-  if (status === undefined) return undefined;
+  if (process.platform !== "linux") return undefined;
+  // The process may have ended.
+  const status = await readFile(`/proc/${pid}/status`, "utf8").catch(() => "");
   const kilobytes = (key: string) => Number(new RegExp(`^${key}:\\s+(\\d+) kB$`, "m").exec(status)?.[1] ?? Number.NaN);
   const [anonymous, mapped] = [kilobytes("RssAnon"), kilobytes("RssFile")];
   if (Number.isNaN(anonymous) || Number.isNaN(mapped)) return undefined;
   return { anonymousBytes: anonymous * 1024, mappedBytes: mapped * 1024 };
-}
-
-async function readProc(pid: number, file: string): Promise<string | undefined> {
-  if (process.platform !== "linux") return undefined;
-  // The process may have ended.
-  return readFile(`/proc/${pid}/${file}`, "utf8").catch(() => undefined);
 }

@@ -1,8 +1,9 @@
 import { once } from "node:events";
 import { closeSync, existsSync, openSync, readdirSync } from "node:fs";
-import { mkdir, open, readdir, rename, rm, stat, statfs, utimes } from "node:fs/promises";
+import { mkdir, open, readdir, rename, rm, stat, utimes } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { crc32 } from "node:zlib";
+import { freeDiskBytes } from "../../../storage/replace-file.ts";
 import { messageOf } from "../../../util/message-of.ts";
 import { throwIfAborted } from "./failure.ts";
 import type { ContextSequence, Token } from "./node-llama-cpp.ts";
@@ -325,7 +326,7 @@ async function makeRoom(folder: string, maxBytes: number | undefined, bytes: num
     if (found?.isFile() === true) files.push({ path: join(folder, path), size: found.size, mtimeMs: found.mtimeMs });
   }
   let total = files.reduce((sum, { size }) => sum + size, 0);
-  const limit = maxBytes ?? Math.min(mostBytes, freeShare * (total + (await freeBytes(folder))));
+  const limit = maxBytes ?? Math.min(mostBytes, freeShare * (total + (await freeDiskBytes(folder))));
   for (const { path, size, mtimeMs } of files.toSorted((one, other) => one.mtimeMs - other.mtimeMs)) {
     const isPart = path.endsWith(".part");
     if (isPart ? Date.now() - mtimeMs < abandonedMs : bytes > limit || total + bytes <= limit) continue;
@@ -333,11 +334,6 @@ async function makeRoom(folder: string, maxBytes: number | undefined, bytes: num
     total -= size;
   }
   return limit;
-}
-
-async function freeBytes(folder: string): Promise<number> {
-  const { bavail, bsize } = await statfs(folder);
-  return bavail * bsize;
 }
 
 const warn = (what: string, about: unknown): void =>

@@ -9,10 +9,12 @@ import type { LockedPackage } from "./lock.ts";
 import type { RegistrySettings } from "./registry.ts";
 import { defined } from "../../../util/defined.ts";
 
-/** Timeouts and retries of downloads. */
+/** Timeouts and retries of an installation. */
 export interface Patience extends RetryOptions {
   /** Maximum wait for the first byte and between bytes. */
   readonly stallMs: number;
+  /** Interval of looks at another process's claim; default that of `claimFile`. */
+  readonly pollMs?: number;
 }
 
 /** Next step after a network failure. */

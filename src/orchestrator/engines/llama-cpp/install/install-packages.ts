@@ -3,6 +3,7 @@ import { mkdir, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { Cancelled, LoadFailed, PullFailed } from "../../../api/errors.ts";
+import { crashReasonIn } from "../../out-of-memory.ts";
 import { type DownloadOptions, downloadPackage } from "./download.ts";
 import { type LockedPackage, reportLock } from "./lock.ts";
 import { useOllama } from "./platform.ts";
@@ -170,18 +171,10 @@ export async function runTrial(options: {
     ? `it did not start within ${limitMs / 1000} s`
     : killedBy !== null
       ? `its process was ended by ${killedBy}`
-      : (lastLine(output) ?? (failure instanceof Error ? failure.message : `its process ended with code ${code}`));
+      : (crashReasonIn(output.split("\n")) ??
+        (failure instanceof Error ? failure.message : `its process ended with code ${code}`));
   throw new LoadFailed(`the embedded engine was downloaded but does not run on this machine: ${reason}`, {
     next: useOllama,
     cause: failure ?? output,
   });
-}
-
-/** Returns the message of an uncaught error, else the last line that is neither a stack frame nor Node's version. */
-function lastLine(output: string): string | undefined {
-  const lines = output.split(/\r?\n/).map((line) => line.trim());
-  return (
-    lines.find((line) => /^(?:\w*Error|\w*Exception)\b.*: /.test(line)) ??
-    lines.findLast((line) => line !== "" && !/^at |^Node\.js v/.test(line))
-  );
 }

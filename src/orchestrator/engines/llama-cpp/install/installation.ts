@@ -1,14 +1,15 @@
-import { mkdir, readdir, rm, statfs } from "node:fs/promises";
+import { mkdir, readdir, rm } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { OrchestratorError, PullFailed, throwIfCancelled } from "../../../api/errors.ts";
 import type { Log } from "../../../api/log.ts";
 import { advice } from "../../../api/next-step.ts";
 import type { Progress } from "../../../api/types.ts";
 import { type Claim, claimFile } from "../../../storage/claim.ts";
-import { renameOver } from "../../../storage/replace-file.ts";
+import { freeDiskBytes, renameOver } from "../../../storage/replace-file.ts";
 import { formatBytes } from "../../../util/format-bytes.ts";
+import { defined } from "../../../util/defined.ts";
 import { JoinedWorks } from "../../../util/joined-work.ts";
-import type { EngineInstallation, Report } from "../../engine.ts";
+import type { Report } from "../../engine.ts";
 import { type Patience, checkNetwork } from "./download.ts";
 import { installPackages, runTrial } from "./install-packages.ts";
 import { findEntry, findInstalled, markInstalled } from "./installed.ts";
@@ -27,30 +28,10 @@ interface EngineInstallationOptions {
   readonly log: Log;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
-  readonly patience?: InstallPatience;
+  readonly patience?: Patience;
 }
 
-/** Timeouts and retries of an installation. */
-interface InstallPatience extends Patience {
-  /** Interval of looks at another process's claim. */
-  readonly pollMs: number;
-}
-
-const defaultPatience: InstallPatience = {
-  stallMs: 20_000,
-  retries: 4,
-  initialDelayMs: 300,
-  maxDelayMs: 5_000,
-  pollMs: 250,
-};
-
-/** The embedded engine on disk. */
-interface EngineFiles extends EngineInstallation {
-  /** Absolute path of the installation, which may not exist. */
-  readonly folder: string;
-  /** Absolute path of node-llama-cpp's module, to be imported by file URL; undefined without a complete installation. */
-  modulePath(): Promise<string | undefined>;
-}
+const defaultPatience: Patience = { stallMs: 20_000, retries: 4, initialDelayMs: 300, maxDelayMs: 5_000 };
 
 /** A virus scanner on Windows may hold the files of a new folder for some seconds. */
 const scannedDelaysMs = Array.from({ length: 50 }, () => 200);
@@ -63,13 +44,15 @@ const installLimitMs = 30 * 60_000;
  * `EngineNotInstalled` (no binaries for this system), `PullFailed` (network, checksum, disk), `LoadFailed` (does not run
  * on this machine) and `Cancelled`.
  */
-export function createEngineInstallation(options: EngineInstallationOptions): EngineFiles {
+export function createEngineInstallation(options: EngineInstallationOptions) {
   const folder = join(options.enginesFolder, engineFolderName(options.platform));
   const installing = new JoinedWorks<void, Progress>("installing the embedded engine");
   const install = (report: Report, signal: AbortSignal) =>
     installing.join(folder, (shared, emit) => installUnlessThere(options, folder, emit, shared), signal, report);
   return {
+    /** Absolute path of the installation, which may not exist. */
     folder,
+    /** Absolute path of node-llama-cpp's module, to be imported by file URL; undefined without a complete installation. */
     modulePath: () => findInstalled(folder),
     isInstalled: async () => (await findInstalled(folder)) !== undefined,
     get downloadBytes() {
@@ -102,7 +85,7 @@ async function installUnlessThere(
   try {
     claim = await claimFile(`${beside}lock`, {
       signal,
-      pollMs: (options.patience ?? defaultPatience).pollMs,
+      ...defined({ pollMs: options.patience?.pollMs }),
       onWait() {
         if (!isWaiting) report({ message: "waiting for another process that is installing the embedded engine" });
         isWaiting = true;
@@ -259,22 +242,10 @@ const reserveBytes = 50_000_000;
 
 /** Throws `PullFailed` when the disk of `folder` has less than `bytes` plus a reserve free. */
 async function requireFreeSpace(folder: string, bytes: number): Promise<void> {
-  const freeBytes = await freeBytesAt(folder);
+  const freeBytes = await freeDiskBytes(folder);
   if (freeBytes >= bytes + reserveBytes) return;
   throw new PullFailed(
     `the embedded engine needs ${formatBytes(bytes + reserveBytes)} on the disk of ${folder}; ${formatBytes(freeBytes)} are free`,
     { next: freeSpace },
   );
-}
-
-/** Returns the bytes that this user can write, on the disk of the nearest folder that exists. */
-async function freeBytesAt(folder: string): Promise<number> {
-  try {
-    const { bavail, bsize } = await statfs(folder);
-    return bavail * bsize;
-  } catch (error) {
-    const parent = dirname(folder);
-    if ((error as NodeJS.ErrnoException).code !== "ENOENT" || parent === folder) throw error;
-    return freeBytesAt(parent);
-  }
 }

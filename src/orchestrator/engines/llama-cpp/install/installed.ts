@@ -2,6 +2,7 @@ import { open, readdir, readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
 import * as z from "zod";
 import { LoadFailed } from "../../../api/errors.ts";
+import { replaceFile } from "../../../storage/replace-file.ts";
 import { jsonIn } from "../../../util/parse-json.ts";
 import { reportLock } from "./lock.ts";
 
@@ -67,13 +68,7 @@ export async function markInstalled(folder: string, entry: string, binaryPackage
     }
   }
   const marker = { schemaVersion: 1, entry, files } satisfies z.infer<typeof markerSchema>;
-  const handle = await open(join(folder, markerFile), "w", 0o600);
-  try {
-    await handle.writeFile(`${JSON.stringify(marker, undefined, 1)}\n`);
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
+  await replaceFile(join(folder, markerFile), `${JSON.stringify(marker, undefined, 1)}\n`, { mode: 0o600 });
 }
 
 /** Returns all files below `folder/path`, relative to `folder`, with forward slashes. */

@@ -2,15 +2,8 @@ import { readdir, rm, stat } from "node:fs/promises";
 import path from "node:path";
 import type { Log } from "../../../api/log.ts";
 import type { ModelName } from "../../../util/model-name.ts";
-import {
-  type StoreLayout,
-  blobState,
-  errorCode,
-  errorText,
-  makePrivateFolder,
-  readSmallFile,
-  writeFileDurably,
-} from "./layout.ts";
+import { codeOf, messageOf } from "../../../util/message-of.ts";
+import { type StoreLayout, blobState, makePrivateFolder, readSmallFile, writeFileDurably } from "./layout.ts";
 import { MAX_MANIFEST_BYTES, type Manifest, blobsOf, parseManifest } from "./manifest.ts";
 import type { StoreReader } from "./reader.ts";
 
@@ -45,7 +38,7 @@ export async function commitManifest(
     );
   } catch (error) {
     // The new model is complete; the old blobs are pruned later.
-    log.warn(`store: blobs of the replaced model were not deleted yet: ${errorText(error)}`);
+    log.warn(`store: blobs of the replaced model were not deleted yet: ${messageOf(error)}`);
   }
   return "replaced";
 }
@@ -100,7 +93,7 @@ async function readBlobNames(layout: StoreLayout): Promise<readonly string[]> {
   try {
     return await readdir(layout.blobsFolder);
   } catch (error) {
-    if (errorCode(error) === "ENOENT") return [];
+    if (codeOf(error) === "ENOENT") return [];
     throw error;
   }
 }
@@ -113,8 +106,8 @@ async function removeFile(file: string, log: Log): Promise<number> {
     // The bytes of an imported file are still used under its other name.
     return nlink > 1 ? 0 : size;
   } catch (error) {
-    if (errorCode(error) !== "ENOENT")
-      log.warn(`store: ${file} is no longer needed but can't be deleted: ${errorText(error)}`);
+    if (codeOf(error) !== "ENOENT")
+      log.warn(`store: ${file} is no longer needed but can't be deleted: ${messageOf(error)}`);
     return 0;
   }
 }

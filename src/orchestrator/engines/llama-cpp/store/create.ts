@@ -51,8 +51,7 @@ export async function createModel(
       };
       return commitManifest(own, name, Buffer.from(`${JSON.stringify(manifest)}\n`), options.log);
     });
-    const entry = await own.entry(name);
-    const stored = entry === undefined ? undefined : await own.read(entry);
+    const stored = await own.find(name);
     if (stored === undefined) throw new PullFailed(`${shown} was created but can't be read back from the store`);
     return pulled(stored, { wasAlreadyPresent: outcome === "unchanged" });
   } catch (error) {

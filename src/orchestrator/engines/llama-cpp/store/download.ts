@@ -7,7 +7,8 @@ import { renameOver, syncFolder } from "../../../storage/replace-file.ts";
 import type { RetryOptions } from "../../../util/retry.ts";
 import { type Download, type DownloadEvent, WrongContent, download } from "../../download.ts";
 import { type ByteStream, TransientFault } from "../../http.ts";
-import { type StoreLayout, type WriteAt, errorCode, errorText } from "./layout.ts";
+import { codeOf, messageOf } from "../../../util/message-of.ts";
+import type { StoreLayout, WriteAt } from "./layout.ts";
 import type { Layer } from "./manifest.ts";
 import { defined } from "../../../util/defined.ts";
 
@@ -123,7 +124,7 @@ async function sizeOf(file: string): Promise<number | undefined> {
   try {
     return (await stat(file)).size;
   } catch (error) {
-    if (errorCode(error) === "ENOENT") return undefined;
+    if (codeOf(error) === "ENOENT") return undefined;
     throw error;
   }
 }
@@ -144,45 +145,19 @@ export function asPullError(error: unknown, signal: AbortSignal, model?: string)
       cause: error,
     });
   }
-  const code = errorCode(error);
+  const code = codeOf(error);
   if (code === "ENOSPC" || code === "EDQUOT") {
     const kept = model === undefined ? "" : "; what has arrived is kept";
-    return new PullFailed(`the disk is full: ${errorText(error)}${kept}`, {
+    return new PullFailed(`the disk is full: ${messageOf(error)}${kept}`, {
       next: [advice("free some disk space and try again"), storeElsewhere],
       cause: error,
     });
   }
   if (code !== undefined && !(error instanceof PullFailed)) {
-    return new PullFailed(`a file can't be read or written: ${errorText(error)}`, {
+    return new PullFailed(`a file can't be read or written: ${messageOf(error)}`, {
       next: advice("check the permissions of that file and of the folder store.path"),
       cause: error,
     });
   }
   return error;
-}
-
-const SMOOTHING_MS = 3000;
-/** Shorter intervals measure buffers rather than the network. */
-const SAMPLE_MS = 200;
-
-/** Smooths exponentially with a time constant of 3 s. `startBytes` were present before the transfer. */
-export function createSpeedMeter(
-  now: () => number,
-  startBytes: number,
-): (completedBytes: number) => number | undefined {
-  let sampledAtMs = now();
-  let sampledBytes = startBytes;
-  let bytesPerSecond: number | undefined;
-  return (completedBytes) => {
-    const elapsedMs = now() - sampledAtMs;
-    if (elapsedMs < SAMPLE_MS) return bytesPerSecond;
-    const current = (Math.max(0, completedBytes - sampledBytes) / elapsedMs) * 1000;
-    const weight = 1 - Math.exp(-elapsedMs / SMOOTHING_MS);
-    bytesPerSecond = Math.round(
-      bytesPerSecond === undefined ? current : bytesPerSecond + weight * (current - bytesPerSecond),
-    );
-    sampledAtMs = now();
-    sampledBytes = completedBytes;
-    return bytesPerSecond;
-  };
 }

@@ -11,8 +11,10 @@ import type { PulledModel, Report } from "../../engine.ts";
 import { printedCount, weightCount, fileTypeNames } from "../../gguf/facts.ts";
 import type { GgufHeader } from "../../gguf/header.ts";
 import { IMPORT_PREFIX, commitManifest } from "./commit.ts";
-import { asPullError, createSpeedMeter } from "./download.ts";
-import { type StoreLayout, blobState, errorCode, errorText, makePrivateFolder, writeFileDurably } from "./layout.ts";
+import { createSpeedMeter } from "../../download.ts";
+import { asPullError } from "./download.ts";
+import { codeOf, messageOf } from "../../../util/message-of.ts";
+import { type StoreLayout, blobState, makePrivateFolder, writeFileDurably } from "./layout.ts";
 import { type Layer, MEDIA_TYPES } from "./manifest.ts";
 import type { StoreContext } from "./model-store.ts";
 import { pulled } from "./pull.ts";
@@ -49,7 +51,7 @@ export async function importModel(
     throwIfCancelled(signal, `the import of ${shown}`);
     report({ message: `checking ${path.basename(file)}` });
     const header = await options.inspect?.(file, signal);
-    const before = await context.own.entry(name).then((entry) => entry && context.own.read(entry));
+    const before = await own.find(name);
     await makePrivateFolder(layout.blobsFolder);
     const { digest, sizeBytes } = await linkOrCopy(context, file, temporary, shown, report, signal);
     const config = Buffer.from(`${JSON.stringify(configOfGguf(header, digest))}\n`);
@@ -65,8 +67,7 @@ export async function importModel(
       await writeFileDurably(layout.blobFile(configDigest), config, layout.platform);
       return commitManifest(own, name, Buffer.from(`${JSON.stringify(manifest)}\n`), options.log);
     });
-    const entry = await own.entry(name);
-    const stored = entry === undefined ? undefined : await own.read(entry);
+    const stored = await own.find(name);
     if (stored === undefined) throw new PullFailed(`${shown} was imported but can't be read back from the store`);
     return pulled(stored, {
       wasAlreadyPresent: outcome === "unchanged" && before !== undefined,
@@ -120,7 +121,7 @@ export async function checkSource(givenFile: string): Promise<string> {
 }
 
 function unreadable(file: string, error: unknown): InvalidRequest {
-  const why = errorCode(error) === "ENOENT" ? "there is no such file" : errorText(error);
+  const why = codeOf(error) === "ENOENT" ? "there is no such file" : messageOf(error);
   return new InvalidRequest(`${file} can't be read: ${why}`, { next: useFullPath, cause: error });
 }
 
@@ -164,7 +165,7 @@ export async function linkOrCopy(
       );
     }
   }
-  const speed = createSpeedMeter(now, 0);
+  const speed = createSpeedMeter(now);
   const onBytes = (completedBytes: number) => {
     const bytesPerSecond = speed(completedBytes);
     report({

@@ -6,7 +6,6 @@ import { StoreFailed } from "../../../api/errors.ts";
 import { syncFolder, writeAside, NotRegular, openRegular } from "../../../storage/replace-file.ts";
 import { type ModelName, nameToSegments } from "../../../util/model-name.ts";
 import type { Layer } from "./manifest.ts";
-import { messageOf } from "../../../util/message-of.ts";
 
 /** Paths in one store folder, in Ollama's layout: `blobs/sha256-HEX` and `manifests/HOST/NAMESPACE/MODEL/TAG`. */
 export interface StoreLayout {
@@ -56,17 +55,6 @@ export function ollamaStoreCandidates(
     ...(platform === "linux" ? services : []),
   ];
   return [...new Set(candidates.map((folder) => paths.normalize(folder)))];
-}
-
-/** The system's error code (`ENOENT`); undefined for other errors. */
-export function errorCode(error: unknown): string | undefined {
-  const code = error instanceof Error ? (error as NodeJS.ErrnoException).code : undefined;
-  return typeof code === "string" ? code : undefined;
-}
-
-/** The error's message, without a stack. */
-export function errorText(error: unknown): string {
-  return messageOf(error);
 }
 
 /** Creates a folder that only this user can access. */

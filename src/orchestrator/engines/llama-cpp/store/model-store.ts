@@ -1,4 +1,4 @@
-import { readdir, rmdir, access, constants, rm, statfs } from "node:fs/promises";
+import { readdir, rmdir, access, constants, rm } from "node:fs/promises";
 import path from "node:path";
 import { InvalidConfig, InvalidRequest, StoreFailed, UnknownModel } from "../../../api/errors.ts";
 import type { Log } from "../../../api/log.ts";
@@ -11,6 +11,7 @@ import {
   tryParseModelName,
 } from "../../../util/model-name.ts";
 import { type Mutex, createMutex, JoinedWorks } from "../../../util/joined-work.ts";
+import { freeDiskBytes } from "../../../storage/replace-file.ts";
 import { nearestNames } from "../../../util/nearest.ts";
 import type { ModelRecipe, PulledModel, Report } from "../../engine.ts";
 import type { InspectGguf } from "../../gguf/header.ts";
@@ -18,7 +19,8 @@ import { pruneAbandoned, removeUnreferenced } from "./commit.ts";
 import type { RetryOptions } from "../../../util/retry.ts";
 import type { DownloadEvent } from "../../download.ts";
 import type { HttpGet } from "../../http.ts";
-import { type WriteAt, errorText, readSmallFile, storeLayout, writeAt } from "./layout.ts";
+import { messageOf } from "../../../util/message-of.ts";
+import { type WriteAt, readSmallFile, storeLayout, writeAt } from "./layout.ts";
 import { MAX_MANIFEST_BYTES } from "./manifest.ts";
 import { type StoreReader, type StoredModel, createStoreReader } from "./reader.ts";
 import type { RegistrySettings } from "./registry-client.ts";
@@ -65,8 +67,7 @@ export function createModelStore(options: ModelStoreOptions) {
 
   const findUsable = async (name: ModelName): Promise<StoredModel | undefined> => {
     for (const store of [own, ...foreign]) {
-      const entry = await store.entry(name);
-      const model = entry === undefined ? undefined : await store.read(entry);
+      const model = await store.find(name);
       if (model !== undefined) return model;
     }
     return undefined;
@@ -89,7 +90,7 @@ export function createModelStore(options: ModelStoreOptions) {
   let pruned: Promise<void> | undefined;
   const pruneOnce = () => {
     pruned ??= lock(() => pruneAbandoned(own, dependencies.now(), log)).catch((error: unknown) => {
-      log.warn(`store: abandoned downloads in ${options.folder} were not deleted: ${errorText(error)}`);
+      log.warn(`store: abandoned downloads in ${options.folder} were not deleted: ${messageOf(error)}`);
     });
     return pruned;
   };
@@ -172,7 +173,7 @@ async function removeModel(
       text = (await readSmallFile(manifestFile, MAX_MANIFEST_BYTES)).toString("utf8");
       await rm(manifestFile);
     } catch (error) {
-      throw new StoreFailed(`${shown} can't be deleted: ${errorText(error)}`, {
+      throw new StoreFailed(`${shown} can't be deleted: ${messageOf(error)}`, {
         next: advice(`check the permissions of ${manifestFile} and its folder`),
         cause: error,
       });
@@ -184,7 +185,7 @@ async function removeModel(
       return await removeUnreferenced(own, digests, options.log);
     } catch (error) {
       // The model is deleted; its blobs are pruned later.
-      options.log.warn(`store: blobs of the deleted ${shown} were not deleted yet: ${errorText(error)}`);
+      options.log.warn(`store: blobs of the deleted ${shown} were not deleted yet: ${messageOf(error)}`);
       return 0;
     }
   });
@@ -200,11 +201,6 @@ async function removeModel(
   throw new UnknownModel(`the store has no model ${shown}`, {
     next: nearest === undefined ? { step: "listModels" } : { step: "didYouMean", names: [nearest] },
   });
-}
-
-async function freeDiskBytes(folder: string): Promise<number> {
-  const { bavail, bsize } = await statfs(folder);
-  return bavail * bsize;
 }
 
 /** Everything outside a model store that it uses, and its limits. */

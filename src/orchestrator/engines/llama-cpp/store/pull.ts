@@ -4,12 +4,13 @@ import { advice } from "../../../api/next-step.ts";
 import { formatBytes } from "../../../util/format-bytes.ts";
 import { type ModelName, formatModelName, isCloudName } from "../../../util/model-name.ts";
 import { retrying } from "../../../util/retry.ts";
-import type { DownloadEvent } from "../../download.ts";
+import { type DownloadEvent, createSpeedMeter } from "../../download.ts";
 import type { PulledModel, Report } from "../../engine.ts";
 import { TransientFault } from "../../http.ts";
 import { commitManifest } from "./commit.ts";
-import { asPullError, createSpeedMeter, downloadBlob, partialBytes, storeElsewhere } from "./download.ts";
-import { checkBlob, errorText, makePrivateFolder } from "./layout.ts";
+import { asPullError, downloadBlob, partialBytes, storeElsewhere } from "./download.ts";
+import { messageOf } from "../../../util/message-of.ts";
+import { checkBlob, makePrivateFolder } from "./layout.ts";
 import { type Layer, blobsOf, cloudSteps, parseManifest, unsupportedKind } from "./manifest.ts";
 import type { StoreContext } from "./model-store.ts";
 import { openRegistry } from "./registry-client.ts";
@@ -82,7 +83,7 @@ function readManifest(raw: Buffer, shown: string) {
   try {
     return parseManifest(raw);
   } catch (error) {
-    throw new PullFailed(`the registry's manifest of ${shown} is malformed: ${errorText(error)}`, { cause: error });
+    throw new PullFailed(`the registry's manifest of ${shown} is malformed: ${messageOf(error)}`, { cause: error });
   }
 }
 
@@ -160,7 +161,7 @@ async function download(
       ? `${formatBytes(plan.remainingBytes)} of ${formatBytes(plan.totalBytes)}`
       : formatBytes(plan.totalBytes);
   report({ message: `${shown}: ${rest} to download`, completedBytes: startBytes, totalBytes: plan.totalBytes });
-  const speed = createSpeedMeter(options.now, startBytes);
+  const speed = createSpeedMeter(options.now);
   const say = throttled(options.now, (event: DownloadEvent) => {
     const completedBytes = doneBytes + event.completedBytes;
     const bytesPerSecond = speed(completedBytes);

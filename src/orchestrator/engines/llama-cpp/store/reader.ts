@@ -4,7 +4,8 @@ import path from "node:path";
 import type { Log } from "../../../api/log.ts";
 import type { InstalledModel } from "../../../api/types.ts";
 import { type ModelName, formatModelName, modelKey, nameFromSegments } from "../../../util/model-name.ts";
-import { type StoreLayout, errorCode, errorText, readSmallFile } from "./layout.ts";
+import { codeOf, isMissing, messageOf } from "../../../util/message-of.ts";
+import { type StoreLayout, readSmallFile } from "./layout.ts";
 import {
   MAX_MANIFEST_BYTES,
   MEDIA_TYPES,
@@ -73,7 +74,7 @@ export function createStoreReader(layout: StoreLayout, isReadOnly: boolean, log:
     try {
       return await readFolderStrictly(folder);
     } catch (error) {
-      warnOnce(`models in ${folder} are ignored: ${errorText(error)}`);
+      warnOnce(`models in ${folder} are ignored: ${messageOf(error)}`);
       return [];
     }
   };
@@ -85,8 +86,8 @@ export function createStoreReader(layout: StoreLayout, isReadOnly: boolean, log:
       return parseManifest(await readSmallFile(entry.manifestFile, MAX_MANIFEST_BYTES));
     } catch (error) {
       // Deleted since it was listed.
-      if (errorCode(error) === "ENOENT") return undefined;
-      return warnOnce(`${formatModelName(entry.name)} is ignored: ${entry.manifestFile}: ${errorText(error)}`);
+      if (codeOf(error) === "ENOENT") return undefined;
+      return warnOnce(`${formatModelName(entry.name)} is ignored: ${entry.manifestFile}: ${messageOf(error)}`);
     }
   };
 
@@ -99,8 +100,8 @@ export function createStoreReader(layout: StoreLayout, isReadOnly: boolean, log:
       return await describe(entry, manifest);
     } catch (error) {
       // Deleted while it was read.
-      if (errorCode(error) === "ENOENT") return undefined;
-      return warnOnce(`${formatModelName(entry.name)} is ignored: ${errorText(error)}`);
+      if (codeOf(error) === "ENOENT") return undefined;
+      return warnOnce(`${formatModelName(entry.name)} is ignored: ${messageOf(error)}`);
     }
   };
 
@@ -130,14 +131,20 @@ export function createStoreReader(layout: StoreLayout, isReadOnly: boolean, log:
     };
   };
 
+  /** The entry of that name; preferably in the same case. */
+  const entryOf = async (name: ModelName): Promise<StoreEntry | undefined> => {
+    const same = (await entries()).filter((candidate) => modelKey(candidate.name) === modelKey(name));
+    return same.find((candidate) => formatModelName(candidate.name) === formatModelName(name)) ?? same[0];
+  };
+
   return {
     layout,
-    isReadOnly,
     entries,
-    /** The entry of that name; preferably in the same case. */
-    async entry(name: ModelName): Promise<StoreEntry | undefined> {
-      const same = (await entries()).filter((candidate) => modelKey(candidate.name) === modelKey(name));
-      return same.find((candidate) => formatModelName(candidate.name) === formatModelName(name)) ?? same[0];
+    entry: entryOf,
+    /** The model of that name, as `read` returns it. */
+    async find(name: ModelName): Promise<StoredModel | undefined> {
+      const entry = await entryOf(name);
+      return entry && (await read(entry));
     },
     /** `undefined` (and a log line) when the manifest doesn't parse or its weights are missing. */
     read,
@@ -176,7 +183,7 @@ const readFolderStrictly: ReadFolder = async (folder) => {
   try {
     return await readdir(folder, { withFileTypes: true });
   } catch (error) {
-    if (["ENOENT", "ENOTDIR"].includes(errorCode(error) ?? "")) return [];
+    if (isMissing(error)) return [];
     throw error;
   }
 };
@@ -189,7 +196,7 @@ async function missingBlob(layout: StoreLayout, manifest: Manifest): Promise<str
       const { size } = await stat(file);
       if (size !== blob.size) return `${file} has ${size} bytes instead of ${blob.size}`;
     } catch (error) {
-      return errorCode(error) === "ENOENT" ? `${file} is missing` : `${file}: ${errorText(error)}`;
+      return codeOf(error) === "ENOENT" ? `${file} is missing` : `${file}: ${messageOf(error)}`;
     }
   }
   return undefined;
@@ -202,7 +209,7 @@ async function readSmallBlobs(layout: StoreLayout, manifest: Manifest) {
     try {
       return parse(await readSmallFile(layout.blobFile(digest), MAX_SMALL_BLOB_BYTES));
     } catch (error) {
-      problems.push(`its ${what} can't be read: ${errorText(error)}`);
+      problems.push(`its ${what} can't be read: ${messageOf(error)}`);
       return undefined;
     }
   };
@@ -227,7 +234,7 @@ async function weightsProblem(file: string, manifestStat: Stats, isReadOnly: boo
     await access(file, constants.R_OK);
     return undefined;
   } catch (error) {
-    return `its weights can't be read by this user (${errorCode(error) ?? errorText(error)})`;
+    return `its weights can't be read by this user (${codeOf(error) ?? messageOf(error)})`;
   }
 }
 
