@@ -1,12 +1,14 @@
 import { spawn } from "node:child_process";
 import { setMaxListeners } from "node:events";
 import { stat } from "node:fs/promises";
-import { Cancelled, LoadFailed, throwIfCancelled } from "../../api/errors.ts";
+import { bulkhead } from "cockatiel";
+import { Cancelled, LoadFailed, OrchestratorError, throwIfCancelled } from "../../api/errors.ts";
 import { advice } from "../../api/next-step.ts";
 import { createBoundedMap } from "../../util/bounded-map.ts";
 import { JoinedWorks } from "../../util/joined-work.ts";
 import { crashReasonIn } from "../out-of-memory.ts";
 import type { GgufAnswer, GgufHeader, InspectGguf } from "./header.ts";
+import { within } from "../../util/timers.ts";
 import { codeOf } from "../../util/message-of.ts";
 
 interface GgufInspectorOptions {
@@ -39,31 +41,38 @@ export function createGgufInspector(options: GgufInspectorOptions): InspectGguf 
   const { timeoutMs = 5_000, maxProcesses = 2, maxRememberedCharacters = 4 * 1024 ** 2 } = options;
   const remembered = createBoundedMap<GgufAnswer>(maxRememberedCharacters);
   const readings = new JoinedWorks<GgufHeader>("reading a GGUF header");
-  const admit = createGate(maxProcesses);
+  const processes = bulkhead(maxProcesses, Number.POSITIVE_INFINITY);
 
   return async (file, signal) => {
     throwIfCancelled(signal, `reading ${file}`);
     // One request may list a hundred models with one signal; Node would report a leak at the eleventh listener.
     setMaxListeners(0, signal);
-    const key = await withAbort(identify(file, timeoutMs), signal, file);
+    const key = await identify(file, timeoutMs, signal);
     const known = remembered.get(key);
     if (known !== undefined) return headerIn(known, file);
+    const read = async (shared: AbortSignal) => {
+      // A damaged header stays damaged: it is not read again either.
+      const answer = await readInChild(file, options, timeoutMs, shared);
+      remembered.set(key, answer);
+      return headerIn(answer, file);
+    };
+    const unlimited = Number.POSITIVE_INFINITY;
     return readings.join(
       key,
-      async (shared) => {
-        const leave = await admit(shared);
-        try {
-          // A damaged header stays damaged: it is not read again either.
-          const answer = await readInChild(file, options, timeoutMs, shared);
-          remembered.set(key, answer);
-          return headerIn(answer, file);
-        } finally {
-          leave();
-        }
-      },
+      // A call that waits for a process leaves at once.
+      (shared) =>
+        within(
+          { ms: unlimited, signal: shared },
+          () => processes.execute(() => read(shared), shared),
+          () => cancelled(file, shared),
+        ),
       signal,
     );
   };
+}
+
+function cancelled(file: string, { reason }: AbortSignal): never {
+  throw new Cancelled(`reading ${file} was cancelled`, { cause: reason });
 }
 
 function headerIn(answer: GgufAnswer, file: string): GgufHeader {
@@ -72,14 +81,16 @@ function headerIn(answer: GgufAnswer, file: string): GgufHeader {
 }
 
 /** Returns a key for this version of a file. Throws `LoadFailed` unless it is a regular file: opening a pipe would hang. */
-async function identify(file: string, timeoutMs: number): Promise<string> {
-  const found = await bounded(
-    stat(file, { bigint: true }),
-    timeoutMs,
-    () =>
-      new LoadFailed(`the disk of ${file} did not respond within ${timeoutMs / 1_000} s`, { next: unreadableSteps }),
-  ).catch((error: unknown) => {
-    if (error instanceof LoadFailed) throw error;
+async function identify(file: string, timeoutMs: number, signal: AbortSignal): Promise<string> {
+  const late = (): never => {
+    if (signal.aborted) return cancelled(file, signal);
+    throw new LoadFailed(`the disk of ${file} did not respond within ${timeoutMs / 1_000} s`, {
+      next: unreadableSteps,
+    });
+  };
+  const look = () => stat(file, { bigint: true });
+  const found = await within({ ms: timeoutMs, signal }, look, late).catch((error: unknown) => {
+    if (error instanceof OrchestratorError) throw error;
     if (codeOf(error) === "ENOENT")
       throw new LoadFailed(`${file} doesn't exist`, { next: unreadableSteps, cause: error });
     throw new LoadFailed(`${file} can't be read: ${String(error)}`, { next: unreadableSteps, cause: error });
@@ -139,51 +150,4 @@ function readInChild(
 function reasonIn(text: string): string {
   const reason = crashReasonIn(text.split("\n"));
   return reason === undefined ? "" : `: ${reason}`;
-}
-
-/** Returns a semaphore with `slots` slots, in order of arrival. The function that it resolves with releases the slot. */
-function createGate(slots: number): (signal: AbortSignal) => Promise<() => void> {
-  let taken = 0;
-  const waiting: (() => void)[] = [];
-  const leave = (): void => {
-    const next = waiting.shift();
-    // The slot passes to the next caller directly, so that a new caller can't take it in between.
-    if (next === undefined) taken -= 1;
-    else next();
-  };
-  return async (signal) => {
-    throwIfCancelled(signal, "reading a GGUF header");
-    if (taken < slots) taken += 1;
-    else
-      await new Promise<void>((resolve, reject) => {
-        const enter = (): void => {
-          signal.removeEventListener("abort", giveUp);
-          resolve();
-        };
-        const giveUp = (): void => {
-          waiting.splice(waiting.indexOf(enter), 1);
-          reject(new Cancelled("reading a GGUF header was cancelled"));
-        };
-        waiting.push(enter);
-        signal.addEventListener("abort", giveUp, { once: true });
-      });
-    return leave;
-  };
-}
-
-/** Rejects when the signal aborts, but lets `work` continue: other callers may wait for it. */
-function withAbort<Result>(work: Promise<Result>, signal: AbortSignal, file: string): Promise<Result> {
-  return new Promise((resolve, reject) => {
-    const cancel = (): void => reject(new Cancelled(`reading ${file} was cancelled`, { cause: signal.reason }));
-    if (signal.aborted) cancel();
-    signal.addEventListener("abort", cancel, { once: true });
-    void work.then(resolve, reject).finally(() => signal.removeEventListener("abort", cancel));
-  });
-}
-
-function bounded<Result>(work: Promise<Result>, limitMs: number, late: () => Error): Promise<Result> {
-  return new Promise((resolve, reject) => {
-    const timer = setTimeout(() => reject(late()), limitMs);
-    void work.then(resolve, reject).finally(() => clearTimeout(timer));
-  });
 }

@@ -244,18 +244,8 @@ function deliver(
   const request = pending.get(reply.id);
   if (request === undefined) return;
   if (reply.type === "done") request.done(reply.value);
-  else if (reply.type === "failed") request.fail(new ChildFailure(reply.code, reply.message, countsOf(reply)));
+  else if (reply.type === "failed") request.fail(new ChildFailure(reply.code, reply.message, reply));
   else request.event(reply);
-}
-
-function countsOf({
-  promptTokens,
-  contextTokens,
-}: {
-  readonly promptTokens?: number;
-  readonly contextTokens?: number;
-}) {
-  return promptTokens === undefined || contextTokens === undefined ? {} : { promptTokens, contextTokens };
 }
 
 function forkChild({ entry, nodeExecutable, modulePath, threads, computes = "auto" }: ChildOptions): ChildProcess {

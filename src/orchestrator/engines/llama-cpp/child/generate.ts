@@ -55,10 +55,7 @@ export function createGenerator(parts: GeneratorParts) {
     pause: Pause,
   ): Promise<GenerateDone> {
     throwIfAborted(signal);
-    const rendered = promptOf(model, parts.templateFor, {
-      ...request,
-      hasFormat: hasGrammar(request),
-    });
+    const rendered = promptOf(model, parts.templateFor, { ...request, hasFormat: hasGrammar(request) });
     const { wrapper, tokens: prompt } = rendered;
     const calls = request.tools && new Calls({ ...parts, wrapper }, request.tools, request);
     const grammar = await grammarFor(llama, request.format, calls);
@@ -137,15 +134,9 @@ async function decode(
   signal: AbortSignal,
   pause: Pause,
 ): Promise<
-  Omit<
+  Pick<
     GenerateDone,
-    | "promptTokens"
-    | "cachedPromptTokens"
-    | "restoredPromptTokens"
-    | "recomputedTokens"
-    | "sequences"
-    | "prefillMs"
-    | "decodeMs"
+    "text" | "thinking" | "toolCalls" | "finishReason" | "stopText" | "likelihoods" | "completionTokens"
   > & {
     readonly firstTokenAt: number;
     readonly endedAt: number;

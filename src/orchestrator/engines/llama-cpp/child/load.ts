@@ -15,14 +15,11 @@ import type {
   Llama,
   LlamaModel,
   NodeLlamaCpp,
-  Requirements,
 } from "./node-llama-cpp.ts";
 import {
   type Capacity,
   type ChildEvent,
-  type CountDone,
-  type EmbedDone,
-  type EmbedRequest,
+  type DoneOf,
   type EstimateDone,
   type EstimateRequest,
   type GenerateDone,
@@ -33,23 +30,22 @@ import {
 } from "./protocol.ts";
 import { defined } from "../../../util/defined.ts";
 
-/** The model of this process. */
+/** The model of this process. What it wasn't loaded for is absent. */
 export interface ChildModel {
-  generate(
+  generate?(
     request: GenerateRequest,
     emit: (event: ChildEvent) => void,
     signal: AbortSignal,
     pause: Pause,
   ): Promise<GenerateDone>;
-  embed(request: EmbedRequest, signal: AbortSignal): Promise<EmbedDone>;
+  embed?(inputs: readonly string[], signal: AbortSignal): Promise<DoneOf["embed"]>;
   /** Writes what was read to disk, while `isIdle`. */
-  save(isIdle: () => boolean): Promise<void>;
+  save?(isIdle: () => boolean): Promise<void>;
   /** Gives back the memory of all conversations but the last, if it `isIdle`. */
   shrink?(isIdle: () => boolean): Promise<void>;
-  /** Absent: it writes no answers. */
   readonly capacity?: Capacity;
-  count(text: string): CountDone;
-  countPrompt(request: PromptCountRequest): CountDone;
+  count(text: string): DoneOf["count"];
+  countPrompt(request: PromptCountRequest): DoneOf["count"];
 }
 
 /** Loads a model. Rejects with the library's own error; its log has the reason. `changed`: its capacity may have. */
@@ -84,19 +80,10 @@ export async function loadModel(
 /** Loads a vocabulary without weights, for counting tokens. */
 export async function loadVocabulary(library: NodeLlamaCpp, llama: Llama, file: string): Promise<ChildModel> {
   const model = await llama.loadModel({ modelPath: file, vocabOnly: true });
-  const reject = () => Promise.reject(new ChildFailure("failed", "only the vocabulary is loaded"));
-  return {
-    generate: reject,
-    embed: reject,
-    save: async () => undefined,
-    ...counting(model, createChatTemplates(library, model)),
-  };
+  return counting(model, createChatTemplates(library, model));
 }
 
-function counting(
-  model: LlamaModel,
-  templateFor: ReturnType<typeof createChatTemplates>,
-): Pick<ChildModel, "count" | "countPrompt"> {
+function counting(model: LlamaModel, templateFor: ReturnType<typeof createChatTemplates>): ChildModel {
   return {
     count: (text) => ({ tokens: model.tokenize(text).length }),
     countPrompt: (request) => ({ tokens: promptOf(model, templateFor, request).tokens.length }),
@@ -187,7 +174,6 @@ async function chatModel(
   });
   return {
     generate,
-    embed: () => Promise.reject(new ChildFailure("failed", "loaded for generation, not for embeddings")),
     async save(isIdle) {
       await files.saveAll(isIdle);
       const widths = decodeThreads.widthSpeeds();
@@ -252,9 +238,7 @@ async function embeddingModel(
     createSignal: signal,
   });
   return {
-    generate: () => Promise.reject(new ChildFailure("failed", "loaded for embeddings, not for generation")),
-    save: async () => undefined,
-    embed: (embedRequest, embedSignal) => embedAll(llama, context, request, embedRequest.inputs, embedSignal),
+    embed: (inputs, embedSignal) => embedAll(llama, context, request, inputs, embedSignal),
     ...counting(model, createChatTemplates(library, model)),
   };
 }
@@ -265,7 +249,7 @@ async function embedAll(
   { contextTokens, threads }: LoadRequest,
   inputs: readonly string[],
   signal: AbortSignal,
-): Promise<EmbedDone> {
+): Promise<DoneOf["embed"]> {
   const lengths = inputs.map((input) => context.calculateInputLength(input));
   const longest = Math.max(0, ...lengths);
   // The library's limit: the context must be longer than the input.
@@ -389,4 +373,4 @@ function hasVocabulary({ metadata }: GgufFileInfo): boolean {
   return typeof kind === "string" && kind !== "no_vocab" && kind !== "none";
 }
 
-const sum = ({ cpuRam, gpuVram }: Requirements): number => cpuRam + gpuVram;
+const sum = ({ cpuRam, gpuVram }: { readonly cpuRam: number; readonly gpuVram: number }): number => cpuRam + gpuVram;

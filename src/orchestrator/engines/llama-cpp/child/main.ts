@@ -11,6 +11,7 @@ import { type ChildModel, collectGarbage, estimate, loadModel, loadVocabulary } 
 import { Pause } from "./sequences.ts";
 import type { Llama, NodeLlamaCpp } from "./node-llama-cpp.ts";
 import type { Capacity, ChildControl, ChildEvent, ChildReply, ChildRequest, DoneOf } from "./protocol.ts";
+import { defined } from "../../../util/defined.ts";
 import { messageOf } from "../../../util/message-of.ts";
 
 /**
@@ -128,11 +129,16 @@ async function run(
     model = await loadVocabulary(library, llama, request.file);
     return undefined;
   }
-  if (model === undefined) throw new Error(`${request.type} before load`);
-  if (request.type === "generate") return await model.generate(request, emit, signal, pause);
-  if (request.type === "embed") return await model.embed(request, signal);
-  if (request.type === "count-prompt") return model.countPrompt(request);
-  return model.count(request.text);
+  const done =
+    request.type === "generate"
+      ? model?.generate?.(request, emit, signal, pause)
+      : request.type === "embed"
+        ? model?.embed?.(request.inputs, signal)
+        : request.type === "count-prompt"
+          ? model?.countPrompt(request)
+          : model?.count(request.text);
+  if (done === undefined) throw new Error(`nothing is loaded for ${request.type}`);
+  return await done;
 }
 
 let reported: Capacity = { sequences: 1, together: 1 };
@@ -159,8 +165,7 @@ async function answer(id: number, request: ChildRequest): Promise<void> {
     const failure = error instanceof ChildFailure ? error : new ChildFailure("failed", messageOf(error));
     const { code, promptTokens, contextTokens } = failure;
     const message = failure.message.slice(0, maxMessageCharacters);
-    const counts = promptTokens === undefined || contextTokens === undefined ? {} : { promptTokens, contextTokens };
-    send({ type: "failed", id, code, message, ...counts });
+    send({ type: "failed", id, code, message, ...defined({ promptTokens, contextTokens }) });
   } finally {
     running.delete(id);
     collectLater();
@@ -179,7 +184,7 @@ function collectLater(): void {
   const isIdle = () => running.size === 0;
   const collect = async () => {
     const own = collection;
-    await model?.save(isIdle);
+    await model?.save?.(isIdle);
     if (!isIdle() || collection !== own) return;
     collectGarbage();
     if (model?.capacity !== undefined && model.capacity.sequences > 1)
@@ -200,7 +205,7 @@ async function leave(): Promise<never> {
   if (running.size === 0 && model !== undefined) {
     send({ type: "saving" });
     await shrinking;
-    await model.save(() => true);
+    await model.save?.(() => true);
   }
   process.exit(0);
 }

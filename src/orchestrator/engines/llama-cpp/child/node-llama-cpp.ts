@@ -53,6 +53,8 @@ export interface Grammar {
   readonly trimWhitespaceSuffix: boolean;
 }
 
+type Requirements = { readonly cpuRam: number; readonly gpuVram: number };
+
 export interface GgufInsights {
   /** The last one is the output layer, which is the first on a card. */
   readonly totalLayers: number;
@@ -71,11 +73,6 @@ export interface GgufInsights {
     kvCacheKeyType: number;
     kvCacheValueType: number;
   }): Promise<Requirements>;
-}
-
-export interface Requirements {
-  readonly cpuRam: number;
-  readonly gpuVram: number;
 }
 
 export interface LlamaModel {
@@ -159,7 +156,12 @@ export interface GrammarState {
  * installed.
  */
 export interface SequenceInside extends ContextSequence {
-  readonly context: { readonly totalSequences: number; readonly contextSize: number; readonly _ctx: NativeContext };
+  readonly context: {
+    readonly totalSequences: number;
+    readonly contextSize: number;
+    /** -1: no token. */
+    readonly _ctx: { sampleToken(logits: number, sampler: NativeSampler): Promise<Token | -1> };
+  };
   readonly model: {
     readonly _model: unknown;
     readonly _llama: {
@@ -185,11 +187,6 @@ export interface SequenceInside extends ContextSequence {
     map: (logits: number) => Promise<unknown>,
   ): Promise<unknown>;
   _resolveSamplerConfig(options: object): object;
-}
-
-interface NativeContext {
-  /** -1: no token. */
-  sampleToken(logits: number, sampler: NativeSampler): Promise<Token | -1>;
 }
 
 export interface NativeSampler {
@@ -254,7 +251,10 @@ export type ChatHistoryItem =
   | { readonly type: "user"; readonly text: string }
   | { readonly type: "model"; readonly response: ResponseItem[] };
 
-export type ResponseItem = string | ThoughtSegment | FunctionCallItem;
+export type ResponseItem =
+  | string
+  | { readonly type: "segment"; readonly segmentType: "thought"; readonly ended: boolean; readonly text: string }
+  | FunctionCallItem;
 
 export interface FunctionCallItem {
   readonly type: "functionCall";
@@ -263,13 +263,6 @@ export interface FunctionCallItem {
   result: string;
   /** It is the first one of a message. */
   readonly startsNewChunk?: boolean;
-}
-
-interface ThoughtSegment {
-  readonly type: "segment";
-  readonly segmentType: "thought";
-  readonly ended: boolean;
-  readonly text: string;
 }
 
 interface LlamaChat {

@@ -9,14 +9,12 @@ import type { Generation } from "../../generation.ts";
  */
 export type ChildRequest =
   | LoadRequest
-  | VocabularyRequest
+  /** Loads a vocabulary without weights, for a process that only counts. `file`: absolute path. */
+  | { readonly type: "vocabulary"; readonly file: string }
   | EstimateRequest
   | GenerateRequest
-  | EmbedRequest
-  | {
-      readonly type: "count";
-      readonly text: string;
-    }
+  | { readonly type: "embed"; readonly inputs: readonly string[] }
+  | { readonly type: "count"; readonly text: string }
   | PromptCountRequest;
 
 /**
@@ -142,31 +140,10 @@ export interface GenerateDone
   readonly finishReason: "stop" | "length";
 }
 
-export interface EmbedRequest {
-  readonly type: "embed";
-  readonly inputs: readonly string[];
-}
-
-export interface EmbedDone {
-  readonly vectors: readonly (readonly number[])[];
-  readonly promptTokens: number;
-}
-
-/** Loads a vocabulary without weights, for a process that only counts. */
-interface VocabularyRequest {
-  readonly type: "vocabulary";
-  /** Absolute path. */
-  readonly file: string;
-}
-
 /** Counts the tokens of the prompt that a `generate` would evaluate. */
 export interface PromptCountRequest extends Pick<GenerateRequest, "messages" | "tools" | "think"> {
   readonly type: "count-prompt";
   readonly hasFormat: boolean;
-}
-
-export interface CountDone {
-  readonly tokens: number;
 }
 
 /** A piece of a call, as `GenerationSink.toolCall` has it. */
@@ -181,10 +158,10 @@ export interface DoneOf {
   readonly load: { readonly contextTokens: number };
   readonly estimate: EstimateDone;
   readonly generate: GenerateDone;
-  readonly embed: EmbedDone;
-  readonly count: CountDone;
+  readonly embed: { readonly vectors: readonly (readonly number[])[]; readonly promptTokens: number };
+  readonly count: { readonly tokens: number };
   readonly vocabulary: undefined;
-  readonly "count-prompt": CountDone;
+  readonly "count-prompt": { readonly tokens: number };
 }
 
 export type ChildEvent =
@@ -201,14 +178,6 @@ export type FailureCode =
   | "stalled"
   | "failed";
 
-interface ChildFailureReply {
-  readonly type: "failed";
-  readonly code: FailureCode;
-  readonly message: string;
-  readonly promptTokens?: number;
-  readonly contextTokens?: number;
-}
-
 /** How many answers a process can write at the same time. */
 export interface Capacity {
   /** Conversations in its cache. */
@@ -224,4 +193,11 @@ export type ChildReply =
   | { readonly type: "broken"; readonly message: string }
   | (ChildEvent & { readonly id: number })
   | { readonly type: "done"; readonly id: number; readonly value: unknown }
-  | (ChildFailureReply & { readonly id: number });
+  | {
+      readonly type: "failed";
+      readonly id: number;
+      readonly code: FailureCode;
+      readonly message: string;
+      readonly promptTokens?: number;
+      readonly contextTokens?: number;
+    };
