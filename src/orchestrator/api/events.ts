@@ -38,6 +38,11 @@ type Kind = Event["kind"];
 export type EventOf<Given extends Kind> = Extract<Event, { readonly kind: Given }>;
 export type Emit = (event: Event) => void;
 
+/** For the log of decisions. */
+export function noteDecision(emit: Emit, decision: Omit<Decision, "at">): void {
+  emit({ kind: "decision taken", decision });
+}
+
 /** A request that ended, with everything that was asked of engines for it. */
 export interface EndedRequest {
   readonly client: string;

@@ -8,7 +8,7 @@ import type { Inventory } from "../catalog/inventory.ts";
 import { type LocatedModel, idOf, takesNoMemory } from "../catalog/located-model.ts";
 import type { LoadedModels } from "../residency/loaded.ts";
 import type { Loader } from "../residency/loader.ts";
-import type { LoadOperations } from "../residency/request-queues.ts";
+import type { createLoadOperations } from "../residency/request-queues.ts";
 import type { SpendingLedger } from "../money/spending.ts";
 import type { Plans } from "../residency/plans.ts";
 import type { Embed, EmbedOptions } from "../recall/vector-cache.ts";
@@ -34,7 +34,7 @@ export function createEmbedder(parts: {
   readonly loaded: Pick<LoadedModels, "has">;
   readonly loader: Pick<Loader, "use">;
   readonly plans: Pick<Plans, "of" | "resident">;
-  readonly loads: LoadOperations;
+  readonly loads: ReturnType<typeof createLoadOperations>;
   /** Records what an embedding costs. */
   readonly spending: {
     embedding<Result extends { readonly promptTokens: number }>(

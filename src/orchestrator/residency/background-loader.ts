@@ -7,84 +7,69 @@ import type { Pins } from "./keep-alive.ts";
 import type { Slots } from "./slots.ts";
 import { OrchestratorError } from "../api/errors.ts";
 import { takesNoMemory } from "../catalog/located-model.ts";
-import type { Timers } from "../util/timers.ts";
-import type { Emit } from "../api/events.ts";
-import type { LoadOperations } from "./request-queues.ts";
+import { type Timers, within } from "../util/timers.ts";
+import { type Emit, noteDecision } from "../api/events.ts";
+import type { createLoadOperations } from "./request-queues.ts";
 import type { Plans } from "./plans.ts";
 
-/** Background loads (preloads, lost pins), which evict nothing and install nothing. */
-interface BackgroundLoader {
-  /** Never throws. Without `contextTokens` the model gets the context that a request would give it now. */
-  load(
-    name: string,
-    options: { readonly because: string; readonly contextTokens?: number; readonly engineId?: string },
-    signal: AbortSignal,
-  ): Promise<BackgroundLoadOutcome>;
-}
-
-type BackgroundLoadOutcome =
-  | { readonly isLoaded: true }
-  /** `isWorthAnotherTry`: the engine is unreachable, or the machine is under pressure. */
-  | { readonly isLoaded: false; readonly isWorthAnotherTry: boolean; readonly why: string };
+/**
+ * A background load (preload, lost pin), which evicts nothing and installs nothing. Never throws. Without `contextTokens` the
+ * model gets the context that a request would give it now. `isWorthAnotherTry`: the engine is unreachable, or the machine is
+ * under pressure.
+ */
+type LoadInBackground = (
+  name: string,
+  options: { readonly because: string; readonly contextTokens?: number; readonly engineId?: string },
+  signal: AbortSignal,
+) => Promise<
+  { readonly isLoaded: true } | { readonly isLoaded: false; readonly isWorthAnotherTry: boolean; readonly why: string }
+>;
 
 const background = { caller: "preload", isBackground: true };
 
-export function createBackgroundLoader(parts: {
+export function createLoadInBackground(parts: {
   readonly inventory: Pick<Inventory, "locate" | "recentLists">;
   readonly plans: Pick<Plans, "of">;
-  readonly loads: LoadOperations;
+  readonly loads: ReturnType<typeof createLoadOperations>;
   /** The context that a request would load the model with. Throws what `Inventory.locate` throws. */
   readonly contextTokensOf: (name: string, signal: AbortSignal) => Promise<number>;
   readonly emit: Emit;
-}): BackgroundLoader {
+}): LoadInBackground {
   const { inventory, plans, loads, emit } = parts;
-  return {
-    async load(name, { because, engineId, contextTokens: given }, signal) {
-      const leftOut = (why: string, engine: string, isWorthAnotherTry = false): BackgroundLoadOutcome => {
-        if (!isWorthAnotherTry)
-          emit({ kind: "decision taken", decision: { kind: "preload", model: name, engine, steps: [because, why] } });
-        return { isLoaded: false, isWorthAnotherTry, why };
-      };
-      try {
-        const [located] = await inventory.locate(name, engineId);
-        if (located === undefined || takesNoMemory(located))
-          return leftOut("not loaded: it uses no memory here", engineId ?? "");
-        const { engine, model } = located;
-        const contextTokens = given ?? (await parts.contextTokensOf(name, signal));
-        const plan = await plans.of(located, contextTokens, signal, 0);
-        if (plan.isLoaded) return { isLoaded: true };
-        if (!plan.fits || plan.evict.length > 0) {
-          const what = plan.fits
-            ? `it would evict ${plan.evict.map((each) => each.name).join(", ")}`
-            : "it does not fit now";
-          return leftOut(`not loaded: ${what}`, engine.id);
-        }
-        // The machine is swapping or its CPU is busy: requests go first.
-        if (plan.warnings !== undefined) return leftOut(`not loaded yet: ${plan.warnings.join("; ")}`, engine.id, true);
-        emit({
-          kind: "decision taken",
-          decision: {
-            kind: "preload",
-            model: model.name,
-            engine: engine.id,
-            steps: [because, ...plan.steps],
-            plan,
-          },
-        });
-        await loads.start(located, { contextTokens }, false, background).follow(signal);
-        return { isLoaded: true };
-      } catch (error) {
-        if (!(error instanceof OrchestratorError)) throw error;
-        // An engine whose list could not be read may still hold the model.
-        const lists = await inventory.recentLists();
-        const isUnresponsive = lists.some(
-          ({ engine, message, isUnmentioned = false }) =>
-            (message !== undefined || isUnmentioned) && (engineId ?? engine.id) === engine.id,
-        );
-        const { code, isDown = code === "unknown_model" && isUnresponsive } = error.facts;
-        return leftOut(`not loaded: ${error.message}`, engineId ?? "", isDown);
+  return async (name, { because, engineId, contextTokens: given }, signal) => {
+    const leftOut = (why: string, engine: string, isWorthAnotherTry = false) => {
+      if (!isWorthAnotherTry) noteDecision(emit, { kind: "preload", model: name, engine, steps: [because, why] });
+      return { isLoaded: false, isWorthAnotherTry, why } as const;
+    };
+    try {
+      const [located] = await inventory.locate(name, engineId);
+      if (located === undefined || takesNoMemory(located))
+        return leftOut("not loaded: it uses no memory here", engineId ?? "");
+      const { engine, model } = located;
+      const contextTokens = given ?? (await parts.contextTokensOf(name, signal));
+      const plan = await plans.of(located, contextTokens, signal, 0);
+      if (plan.isLoaded) return { isLoaded: true };
+      if (!plan.fits || plan.evict.length > 0) {
+        const victims = plan.evict.map((each) => each.name).join(", ");
+        return leftOut(`not loaded: ${plan.fits ? `it would evict ${victims}` : "it does not fit now"}`, engine.id);
       }
-    },
+      // The machine is swapping or its CPU is busy: requests go first.
+      if (plan.warnings !== undefined) return leftOut(`not loaded yet: ${plan.warnings.join("; ")}`, engine.id, true);
+      const steps = [because, ...plan.steps];
+      noteDecision(emit, { kind: "preload", model: model.name, engine: engine.id, steps, plan });
+      await loads.start(located, { contextTokens }, false, background).follow(signal);
+      return { isLoaded: true };
+    } catch (error) {
+      if (!(error instanceof OrchestratorError)) throw error;
+      // An engine whose list could not be read may still hold the model.
+      const lists = await inventory.recentLists();
+      const isUnresponsive = lists.some(
+        ({ engine, message, isUnmentioned = false }) =>
+          (message !== undefined || isUnmentioned) && (engineId ?? engine.id) === engine.id,
+      );
+      const { code, isDown = code === "unknown_model" && isUnresponsive } = error.facts;
+      return leftOut(`not loaded: ${error.message}`, engineId ?? "", isDown);
+    }
   };
 }
 
@@ -93,17 +78,17 @@ const againMs = 30_000;
 const tries = 40;
 
 export function createPreload(parts: {
-  readonly backgroundLoader: BackgroundLoader;
+  readonly loadInBackground: LoadInBackground;
   readonly emit: Emit;
   readonly timers: Timers;
   readonly log: Log;
 }) {
-  const { backgroundLoader, emit, timers, log } = parts;
+  const { loadInBackground, emit, timers, log } = parts;
   const because = "listed in model.keepAlive.preload";
 
   async function load(name: string, signal: AbortSignal): Promise<void> {
     for (let left = tries; left > 0 && !signal.aborted; left -= 1) {
-      const outcome = await backgroundLoader.load(name, { because }, signal);
+      const outcome = await loadInBackground(name, { because }, signal);
       if (outcome.isLoaded) return;
       if (!outcome.isWorthAnotherTry || left === 1) {
         log.warn(`preload: ${name}: ${outcome.why}`);
@@ -112,9 +97,14 @@ export function createPreload(parts: {
       if (left === tries) {
         log.info(`preload: ${name}: ${outcome.why}`);
         const steps = [because, outcome.why, `retried every ${againMs / 1_000} s`];
-        emit({ kind: "decision taken", decision: { kind: "preload", model: name, engine: "", steps } });
+        noteDecision(emit, { kind: "preload", model: name, engine: "", steps });
       }
-      await pause(timers, againMs, signal);
+      const never = new Promise<never>(() => undefined);
+      await within(
+        { ms: againMs, signal, timers },
+        () => never,
+        () => undefined,
+      );
     }
   }
 
@@ -128,23 +118,11 @@ export function createPreload(parts: {
     leaveOut(names: readonly string[]) {
       for (const name of names) {
         const steps = [because, "not loaded: safe start after repeated crashes of the daemon"];
-        emit({ kind: "decision taken", decision: { kind: "preload", model: name, engine: "", steps } });
+        noteDecision(emit, { kind: "preload", model: name, engine: "", steps });
       }
       if (names.length > 0) log.warn(`preload: safe start, not loaded: ${names.join(", ")}`);
     },
   };
-}
-
-function pause(timers: Timers, ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    const end = (): void => {
-      cancel();
-      signal.removeEventListener("abort", end);
-      resolve();
-    };
-    const cancel = timers.after(ms, end);
-    signal.addEventListener("abort", end, { once: true });
-  });
 }
 
 interface Pin {
@@ -173,7 +151,7 @@ export function createLostPins(parts: {
   readonly inventory: Inventory;
   readonly slots: Slots;
   readonly pins: Pick<Pins, "isPinned">;
-  readonly backgroundLoader: BackgroundLoader;
+  readonly loadInBackground: LoadInBackground;
   readonly emit: Emit;
   readonly now: () => number;
   readonly log: Log;
@@ -181,27 +159,16 @@ export function createLostPins(parts: {
   const { inventory, slots, pins, emit, now, log } = parts;
   const states = new WeakMap<Engine, EngineState>();
   const stateOf = (engine: Engine): EngineState => {
-    const state = states.get(engine) ?? {
-      wasUnresponsive: false,
-      seen: new Map(),
-      missing: new Map(),
-      restoredAtMs: new Map(),
-    };
+    const nothing = { seen: new Map(), missing: new Map(), restoredAtMs: new Map() };
+    const state = states.get(engine) ?? { wasUnresponsive: false, ...nothing };
     states.set(engine, state);
     return state;
   };
 
   function report(engine: Engine, { name }: Pin, why: string): void {
     stateOf(engine).missing.set(keyOfName(name), { name, why });
-    emit({
-      kind: "decision taken",
-      decision: {
-        kind: "touch",
-        model: name,
-        engine: engine.id,
-        steps: [`${name} is pinned and no longer loaded: ${why}`],
-      },
-    });
+    const steps = [`${name} is pinned and no longer loaded: ${why}`];
+    noteDecision(emit, { kind: "touch", model: name, engine: engine.id, steps });
     log.warn(`pins: ${name} is no longer loaded: ${why}`);
   }
 
@@ -213,7 +180,7 @@ export function createLostPins(parts: {
       return report(engine, pin, `${engine.id} lost it again within ${restoredMs / 60_000} minutes`);
     }
     const because = `${engine.id} was restarted or unloaded all models, and ${pin.name} is pinned`;
-    const outcome = await parts.backgroundLoader.load(pin.name, { because, engineId: engine.id, ...pin }, signal);
+    const outcome = await parts.loadInBackground(pin.name, { because, engineId: engine.id, ...pin }, signal);
     if (outcome.isLoaded) state.restoredAtMs.set(key, now());
     else if (!outcome.isWorthAnotherTry)
       report(engine, pin, `${engine.id} was restarted or unloaded all models; ${outcome.why}`);

@@ -1,5 +1,5 @@
 import { InvalidRequest } from "../api/errors.ts";
-import type { Emit } from "../api/events.ts";
+import { type Emit, noteDecision } from "../api/events.ts";
 import type { Log } from "../api/log.ts";
 import { matchesName, overridesOf } from "../routing/model-overrides.ts";
 import type { Settings } from "../config/schema.ts";
@@ -76,10 +76,7 @@ export class KeepAlive {
     if (own === undefined) return;
     slot.disown();
     const steps = ["unloaded after its answer (keep-alive 0)"];
-    this.#parts.emit({
-      kind: "decision taken",
-      decision: { kind: "expire", model: own.name, engine: engine.id, steps },
-    });
+    noteDecision(this.#parts.emit, { kind: "expire", model: own.name, engine: engine.id, steps });
   }
 
   /** Whether the keep-alive that was sent differs from the one that is configured now. */

@@ -1,18 +1,16 @@
 import { CardFailed, LoadFailed, OrchestratorError, OutOfMemory, throwIfCancelled } from "../api/errors.ts";
 import { advice, type NextStep } from "../api/next-step.ts";
-import type { LoadPlan } from "../api/facade-status.ts";
+import type { LoadPlan, MemoryEstimate } from "../api/facade-status.ts";
 import type { Report, Engine, LoadOptions } from "../engines/engine.ts";
-import type { Estimates } from "./estimates.ts";
-import type { Inventory } from "../catalog/inventory.ts";
 import { type LocatedModel, modelId } from "../catalog/located-model.ts";
 import { formatBytes } from "../util/format-bytes.ts";
-import { largestWithin, lowerContext, smallerContext, RoomMaker } from "./room.ts";
+import { largestOther, lowerContext, smallerContext, RoomMaker } from "./room.ts";
 import type { Plans, LoadAhead } from "./plans.ts";
 import { setImmediate as nextTurn } from "node:timers/promises";
 import type { LoadResult } from "../api/facade.ts";
 import { sameModel } from "../util/model-name.ts";
 import { defined } from "../util/defined.ts";
-import type { Emit } from "../api/events.ts";
+import { noteDecision } from "../api/events.ts";
 import type { KeepAlive, Pins } from "./keep-alive.ts";
 
 interface LoaderParts
@@ -29,12 +27,10 @@ interface LoaderParts
 export class Loader {
   readonly #parts: LoaderParts;
   readonly #rooms: RoomMaker;
-  readonly #retry: LoadRetry;
 
   constructor(parts: LoaderParts) {
     this.#parts = parts;
     this.#rooms = new RoomMaker({ ...parts, quickEstimate: parts.estimates.quick });
-    this.#retry = new LoadRetry({ ...parts, rooms: this.#rooms });
   }
 
   /** Takes a lease if the model is known to be loaded with at least `neededTokens`, without asking its engine. */
@@ -57,26 +53,18 @@ export class Loader {
     signal: AbortSignal,
     ahead?: LoadAhead,
   ): Promise<LoadResult> {
+    const planned = async (known?: LoadAhead): Promise<LoadResult> => {
+      const { plan, lease } = await this.#rooms.makeRoom(located, options.contextTokens, report, signal, known);
+      if (lease === undefined) return await this.#load(located, options, plan, report, signal);
+      return await this.#renew(located, options, plan, report, signal).finally(() => lease.release());
+    };
     try {
-      return await this.#plannedLoad(located, options, report, signal, ahead);
+      return await planned(ahead);
     } catch (error) {
       if (!(error instanceof CardFailed)) throw error;
       report({ message: `${error.message}; loading it on the processor` });
-      return await this.#plannedLoad(located, options, report, signal);
+      return await planned();
     }
-  }
-
-  async #plannedLoad(
-    located: LocatedModel,
-    options: LoadOptions,
-    report: Report,
-    signal: AbortSignal,
-    ahead?: LoadAhead,
-  ): Promise<LoadResult> {
-    const { plan, lease } = await this.#rooms.makeRoom(located, options.contextTokens, report, signal, ahead);
-    return lease === undefined
-      ? await this.#load(located, options, plan, report, signal)
-      : await this.#renew(located, options, plan, report, signal).finally(() => lease.release());
   }
 
   async #renew(
@@ -90,7 +78,7 @@ export class Loader {
     const { keepAliveSeconds: requestedSeconds } = options;
     const sentSeconds =
       requestedSeconds === undefined ? undefined : keepAlive.forLoad(engine, model.name, requestedSeconds);
-    const again = { ...options, contextTokens: plan.contextTokens, ...keepAliveOption(sentSeconds) };
+    const again = { ...options, contextTokens: plan.contextTokens, ...defined({ keepAliveSeconds: sentSeconds }) };
     await engine.residency?.load(model.name, again, report, signal);
     const slot = slots.of(engine, model.name);
     if (sentSeconds !== undefined && slot.ownedLoad !== undefined)
@@ -119,24 +107,19 @@ export class Loader {
       const attempt = async () => {
         startedAtMs = steady();
         const gpuLayers = engine.usesCards === true ? (plan.placement?.layers ?? 0) : undefined;
-        const given = { ...options, ...keepAliveOption(sentSeconds), ...defined({ gpuLayers }) };
+        const given = { ...options, ...defined({ keepAliveSeconds: sentSeconds, gpuLayers }) };
         await engine.residency?.load(name, given, report, signal);
       };
-      await this.#retry.run(located, plan, attempt, report, signal);
+      await this.#attempt(located, plan, attempt, report, signal);
     } catch (error) {
       if (error instanceof OrchestratorError) {
         const { code, isDown } = error.facts;
         const isOfModel = code === "load_failed" || code === "out_of_memory";
         if (isOfModel) await observations.failed(id, error);
         const steps = [error.message];
-        const decision = {
-          kind: code === "card_failed" ? "replan" : "fail",
-          model: name,
-          engine: engine.id,
-          steps,
-          plan,
-        } as const;
-        if (isOfModel || code === "card_failed" || isDown === true) emit({ kind: "decision taken", decision });
+        const kind = code === "card_failed" ? "replan" : "fail";
+        if (isOfModel || kind === "replan" || isDown === true)
+          noteDecision(emit, { kind, model: name, engine: engine.id, steps, plan });
       }
       inventory.forgetResidency(engine);
       slots.at(located).loadFailed();
@@ -183,7 +166,7 @@ export class Loader {
       await this.#evict(engine, name, signal);
       const as = isShared ? ` for ${model.name}, which it also served` : "";
       const steps = [`unloaded on request${as}: ${formatBytes(resident.sizeBytes)} freed`];
-      emit({ kind: "decision taken", decision: { kind: "unload", model: name, engine: engine.id, steps } });
+      noteDecision(emit, { kind: "unload", model: name, engine: engine.id, steps });
       return { bytes: resident.sizeBytes, name };
     });
   }
@@ -198,7 +181,7 @@ export class Loader {
       const { sentSeconds = 0 } = slot.ownedLoad ?? {};
       await this.#evict(engine, name, signal);
       const steps = [`unloaded: idle beyond its keep-alive of ${sentSeconds} s, and ${engine.id} still held it`];
-      emit({ kind: "decision taken", decision: { kind: "expire", model: name, engine: engine.id, steps } });
+      noteDecision(emit, { kind: "expire", model: name, engine: engine.id, steps });
     });
   }
 
@@ -211,54 +194,18 @@ export class Loader {
     slots.forget(id);
   }
 
-  async #evict(engine: Engine, name: string, signal: AbortSignal): Promise<void> {
-    const { inventory, slots } = this.#parts;
-    await this.#rooms.evict({ name, engine: engine.id }, signal).finally(() => {
-      inventory.forgetResidency(engine);
-      slots.emit("changed");
-    });
-  }
-}
-
-function keepAliveOption(seconds: number | undefined): Pick<LoadOptions, "keepAliveSeconds"> {
-  return seconds === undefined ? {} : { keepAliveSeconds: seconds };
-}
-
-/**
- * The prediction was too low by an unknown amount. The size of the failed allocation, if the engine reports it, is a
- * lower bound; errors of more than a quarter have not been observed.
- */
-const shortfallShare = 1 / 4;
-
-interface RetryParts {
-  readonly rooms: Pick<RoomMaker, "evictMore">;
-  readonly plans: Pick<Plans, "state">;
-  readonly emit: Emit;
-  readonly inventory: Pick<Inventory, "recentLists">;
-  readonly estimates: Estimates;
-}
-
-/** The second attempt of a load that ran out of memory. */
-class LoadRetry {
-  readonly #parts: RetryParts;
-
-  constructor(parts: RetryParts) {
-    this.#parts = parts;
-  }
-
   /**
    * Runs `attempt`, a load that room was made for. If the engine still runs out of memory, evicts more and runs it once
    * more. Throws `OutOfMemory`, with what would fit, if nothing more can be evicted or the second attempt failed, and
    * `LoadFailed` if the engine's process was killed while there was enough memory.
    */
-  async run(
+  async #attempt(
     located: LocatedModel,
     made: LoadPlan,
     attempt: () => Promise<unknown>,
     report: Report,
     signal: AbortSignal,
   ): Promise<void> {
-    const { rooms, emit } = this.#parts;
     let evicted: readonly string[] = [];
     for (;;) {
       try {
@@ -270,13 +217,11 @@ class LoadRetry {
         if (freeBytes !== undefined) throw killed(made, freeBytes, error);
         const isSecond = evicted.length > 0;
         const bytes = Math.max(error.allocationBytes ?? 0, made.estimate.predictedBytes * shortfallShare);
-        if (!isSecond) evicted = await rooms.evictMore(located, bytes, report, signal);
+        if (!isSecond) evicted = await this.#rooms.evictMore(located, bytes, report, signal);
         if (isSecond || evicted.length === 0) throw await this.#outOfMemory(located, made, error, evicted, signal);
         const steps = [error.message, ...evicted.map((name) => `unload ${name}`), `load ${made.model} again`];
-        emit({
-          kind: "decision taken",
-          decision: { kind: "replan", model: made.model, engine: made.engine, steps, plan: made },
-        });
+        const { model, engine } = made;
+        noteDecision(this.#parts.emit, { kind: "replan", model, engine, steps, plan: made });
       }
     }
   }
@@ -290,10 +235,11 @@ class LoadRetry {
   ): Promise<OutOfMemory> {
     const { inventory, estimates } = this.#parts;
     const boundBytes = made.estimate.predictedBytes * (1 - shortfallShare);
-    const smaller = largestWithin(await inventory.recentLists(), boundBytes, made.model, estimates.quick);
-    const smallerTokens = await smallerContext(
-      made,
-      async (tokens) => (await estimates.of(located, tokens, signal)).predictedBytes <= boundBytes,
+    const isWithin = ({ predictedBytes }: MemoryEstimate) => predictedBytes <= boundBytes;
+    const lists = await inventory.recentLists();
+    const smaller = largestOther(lists, made.model, (model) => isWithin(estimates.quick(model)));
+    const smallerTokens = await smallerContext(made, async (tokens) =>
+      isWithin(await estimates.of(located, tokens, signal)),
     );
     const predicted = formatBytes(made.estimate.predictedBytes);
     const also = evicted.length === 0 ? "" : `, even after unloading ${evicted.join(", ")}`;
@@ -323,7 +269,21 @@ class LoadRetry {
     const heldBytes = estimate.predictedBytes * (1 + shortfallShare);
     return state.availableBytes > heldBytes + state.bufferBytes ? state.availableBytes : undefined;
   }
+
+  async #evict(engine: Engine, name: string, signal: AbortSignal): Promise<void> {
+    const { inventory, slots } = this.#parts;
+    await this.#rooms.evict({ name, engine: engine.id }, signal).finally(() => {
+      inventory.forgetResidency(engine);
+      slots.emit("changed");
+    });
+  }
 }
+
+/**
+ * The prediction was too low by an unknown amount. The size of the failed allocation, if the engine reports it, is a
+ * lower bound; errors of more than a quarter have not been observed.
+ */
+const shortfallShare = 1 / 4;
 
 function killed({ model, estimate }: LoadPlan, freeBytes: number, error: OutOfMemory): LoadFailed {
   const numbers = `${formatBytes(freeBytes)} available, about ${formatBytes(estimate.predictedBytes)} needed`;

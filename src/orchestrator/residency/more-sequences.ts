@@ -3,7 +3,7 @@ import { freeVram, isFreeFor, isPlentyFor } from "../memory/limits.ts";
 import type { Estimates } from "./estimates.ts";
 import { type LocatedModel, modelId } from "../catalog/located-model.ts";
 import { formatBytes } from "../util/format-bytes.ts";
-import type { Emit } from "../api/events.ts";
+import { type Emit, noteDecision } from "../api/events.ts";
 import type { Plans } from "./plans.ts";
 import type { Permit, QueueRequest, QueueWorld, Running, Waiters } from "./queue-requests.ts";
 import type { Slots } from "./slots.ts";
@@ -180,10 +180,7 @@ export function createMoreSequences(parts: {
       const { key: slot } = slots.at(located);
       const granted = wanted.get(slot);
       if (granted !== undefined && sequences > granted.before) {
-        emit({
-          kind: "decision taken",
-          decision: { kind: "load", model: model.name, engine: engine.id, steps: granted.steps },
-        });
+        noteDecision(emit, { kind: "load", model: model.name, engine: engine.id, steps: granted.steps });
       }
       if (sequences > 1) wanted.delete(slot);
       else if (recomputedTokens > fewTokens && granted === undefined) wanted.set(slot, undefined);

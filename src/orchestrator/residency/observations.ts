@@ -166,9 +166,7 @@ export function withKeptLoadSeconds(
   const nameIn = (key: string) => key.slice(key.indexOf(" ") + 1);
 
   /** The weights and the address that a key refers to now. */
-  function weightsOf(
-    key: string,
-  ): { readonly host: string; readonly name: string; readonly digest: string } | undefined {
+  function weightsOf(key: string) {
     const engine = engineOf(key);
     const host = engine && engineKey(engine);
     if (engine === undefined || host === undefined) return undefined;

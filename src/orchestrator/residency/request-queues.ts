@@ -9,7 +9,7 @@ import type { Observations } from "./observations.ts";
 import type { Inventory } from "../catalog/inventory.ts";
 import { type LocatedModel, modelId, takesNoMemory, idOf } from "../catalog/located-model.ts";
 import type { Timers } from "../util/timers.ts";
-import type { Emit } from "../api/events.ts";
+import { type Emit, noteDecision } from "../api/events.ts";
 import type { EvictionPolicies } from "./eviction-policies.ts";
 import type { Loader } from "./loader.ts";
 import { type MoreSequences, maxSequences } from "./more-sequences.ts";
@@ -187,7 +187,7 @@ function worldOf(parts: RequestQueuesParts): QueueWorld {
     answerMs: (located) => observations.of(idOf(located)).answerMs ?? assumedAnswerMs,
     answered: (id, durationMs) => observations.answered(id, durationMs),
     waits({ engine, model }, why) {
-      emit({ kind: "decision taken", decision: { kind: "wait", model: model.name, engine: engine.id, steps: [why] } });
+      noteDecision(emit, { kind: "wait", model: model.name, engine: engine.id, steps: [why] });
     },
     resident: (located) => plans.resident(located),
     use: (located, neededTokens) => loader.use(located, neededTokens),
@@ -220,21 +220,12 @@ const unloaded: Pick<QueueWorld, "resident" | "use" | "usesOf"> = {
 };
 
 /** Loads as operations, which callers join; each waits for its turn in the queue. */
-export class LoadOperations {
-  readonly #parts: {
-    readonly inventory: Inventory;
-    readonly operations: Operations;
-    readonly queues: Pick<RequestQueues, "load">;
-  };
-
-  constructor(parts: {
-    readonly inventory: Inventory;
-    readonly operations: Operations;
-    readonly queues: Pick<RequestQueues, "load">;
-  }) {
-    this.#parts = parts;
-  }
-
+export function createLoadOperations(parts: {
+  readonly inventory: Inventory;
+  readonly operations: Operations;
+  readonly queues: Pick<RequestQueues, "load">;
+}) {
+  const { inventory, operations, queues } = parts;
   /**
    * Loads the model unless it is loaded with that context; loads of one model are joined. Installs a missing engine
    * first if `mayInstall` (not for a generation: a prompt must not start a 48 MB download). Without `keepAliveSeconds`
@@ -242,14 +233,13 @@ export class LoadOperations {
    * case. Waits for its turn; without a `requester`, ahead of background requests. If an engine lists the model but
    * reports it as unknown (its manifest is damaged), the next of `elsewhere` is tried.
    */
-  start(
+  function start(
     located: LocatedModel,
     options: LoadOptions,
     mayInstall: boolean,
     requester: Requester = { caller: "", isBackground: false },
     elsewhere: readonly LocatedModel[] = [],
   ): Operation<LoadResult> {
-    const { inventory, operations, queues } = this.#parts;
     const { engine, model } = located;
     const id = modelId(engine.id, model.name);
     return operations.start<LoadResult>(
@@ -283,4 +273,6 @@ export class LoadOperations {
       },
     );
   }
+
+  return { start };
 }

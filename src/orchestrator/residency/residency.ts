@@ -1,4 +1,4 @@
-import type { Emit } from "../api/events.ts";
+import { type Emit, noteDecision } from "../api/events.ts";
 import type { Log } from "../api/log.ts";
 import type { Settings } from "../config/schema.ts";
 import type { Engine, ResidentModel } from "../engines/engine.ts";
@@ -7,7 +7,7 @@ import { createEstimates } from "./estimates.ts";
 import type { KeptLearning } from "./kept-learning.ts";
 import type { DocumentFiles } from "../storage/document-files.ts";
 import type { Timers } from "../util/timers.ts";
-import { createBackgroundLoader, createPreload, createLostPins } from "./background-loader.ts";
+import { createLoadInBackground, createPreload, createLostPins } from "./background-loader.ts";
 import { createEvictionPolicies } from "./eviction-policies.ts";
 import { Health, createTokenProbe } from "./health.ts";
 import { KeepAlive, type Pins } from "./keep-alive.ts";
@@ -15,7 +15,7 @@ import { Loader } from "./loader.ts";
 import { createMoreSequences } from "./more-sequences.ts";
 import { createOwnedModelsStore } from "./owned-models-store.ts";
 import { Plans } from "./plans.ts";
-import { LoadOperations, RequestQueues } from "./request-queues.ts";
+import { createLoadOperations, RequestQueues } from "./request-queues.ts";
 import { throwIfCancelled } from "../api/errors.ts";
 import { formatDuration } from "../util/format-bytes.ts";
 import { sameModel } from "../util/model-name.ts";
@@ -66,7 +66,7 @@ export function createResidency(given: ResidencyParts) {
     keepAlive,
     loader,
     queues,
-    loads: new LoadOperations({ ...given, queues }),
+    loads: createLoadOperations({ ...given, queues }),
     sequences,
     health: new Health({ ...given, probe: createTokenProbe(given) }),
     now,
@@ -78,10 +78,10 @@ export function createMaintenance(
   given: ResidencyParts &
     ReturnType<typeof createResidency> & { contextTokensOf(name: string, signal: AbortSignal): Promise<number> },
 ) {
-  const backgroundLoader = createBackgroundLoader(given);
-  const lost = createLostPins({ ...given, backgroundLoader });
+  const loadInBackground = createLoadInBackground(given);
+  const lost = createLostPins({ ...given, loadInBackground });
   const store = createOwnedModelsStore(given);
-  const preload = createPreload({ ...given, backgroundLoader });
+  const preload = createPreload({ ...given, loadInBackground });
   const maintenance = new Maintenance({ ...given, lost, store });
   return {
     /** Takes over the models that an earlier daemon left loaded, then preloads, except in a safe start. Never throws. */
@@ -173,9 +173,7 @@ class Maintenance {
     this.#wasDueAtMs = now() + delayMs;
     this.#cancel = timers.after(delayMs, () => {
       this.#cancel = undefined;
-      this.#polling ??= this.#poll().finally(() => {
-        this.#polling = undefined;
-      });
+      this.#polling ??= this.#poll().finally(() => (this.#polling = undefined));
     });
   }
 
@@ -207,7 +205,7 @@ class Maintenance {
       // Pinned models are reported by `lost`.
       if (!slot.isPinned(name)) {
         const steps = [whyGone(engine.id, sentSeconds, now() - slot.lastActivityMs)];
-        emit({ kind: "decision taken", decision: { kind: "expire", model: name, engine: engine.id, steps } });
+        noteDecision(emit, { kind: "expire", model: name, engine: engine.id, steps });
       }
       slot.disown();
     }
@@ -229,7 +227,7 @@ class Maintenance {
     for (const { name, isLosing } of plan.touch) {
       if (isLosing) {
         const steps = [`${engine.id} would have unloaded ${name}, which is pinned: keep-alive renewed`];
-        emit({ kind: "decision taken", decision: { kind: "touch", model: name, engine: engine.id, steps } });
+        noteDecision(emit, { kind: "touch", model: name, engine: engine.id, steps });
       }
       slots.of(engine, name).renewedAtMs = now();
       await this.#attempt(`touching ${name}`, () => keepAlive.renew(engine, name, signal));

@@ -10,18 +10,18 @@ import type { MemoryVector, SlotView } from "../memory/state.ts";
 import type { Inventory } from "../catalog/inventory.ts";
 import { type LocatedModel, modelId } from "../catalog/located-model.ts";
 import { formatBytes } from "../util/format-bytes.ts";
-import type { Emit } from "../api/events.ts";
+import { type Emit, noteDecision } from "../api/events.ts";
 import type { LoadAhead, Plans } from "./plans.ts";
 import type { ModelSlot } from "./slot.ts";
 import type { Slots } from "./slots.ts";
 import { type NextStep, advice } from "../api/next-step.ts";
 import type { InstalledModel } from "../api/types.ts";
+import { defined } from "../util/defined.ts";
 import { sameModel } from "../util/model-name.ts";
+import { within } from "../util/timers.ts";
 
 /** A loaded model with a lease, or a slot that is loading: its evictions are done and its memory is reserved. */
-type Room =
-  | { readonly plan: LoadPlan; readonly lease: ReturnType<ModelSlot["take"]> }
-  | { readonly plan: LoadPlan; readonly lease: undefined };
+type Room = { readonly plan: LoadPlan; readonly lease: ReturnType<ModelSlot["take"]> | undefined };
 
 interface RoomParts {
   readonly inventory: Inventory;
@@ -82,7 +82,12 @@ export class RoomMaker {
       const times = (seen.get(outcome) ?? 0) + 1;
       seen.set(outcome, times);
       if (times === 2) this.#note(located, "wait", [outcome]);
-      await untilChanged(changed, signal);
+      // Memory freed by another program is not reported.
+      await within(
+        { ms: 2_000, signal },
+        () => changed,
+        () => undefined,
+      );
     }
   }
 
@@ -153,11 +158,8 @@ export class RoomMaker {
     steps: readonly string[],
     made?: LoadPlan,
   ): void {
-    const plan = made === undefined ? {} : { plan: made };
-    this.#parts.emit({
-      kind: "decision taken",
-      decision: { kind, model: model.name, engine: engine.id, steps, ...plan },
-    });
+    const about = { model: model.name, engine: engine.id, steps, ...defined({ plan: made }) };
+    noteDecision(this.#parts.emit, { kind, ...about });
   }
 
   async #evictAll(made: LoadPlan, report: Report, signal: AbortSignal): Promise<void> {
@@ -243,20 +245,6 @@ export class RoomMaker {
   }
 }
 
-/** Waits for the change or the abort, at most 2 s: memory freed by another program is not reported. */
-async function untilChanged(changed: Promise<void>, signal: AbortSignal): Promise<void> {
-  let onAbort: (() => void) | undefined;
-  let timer: NodeJS.Timeout | undefined;
-  const wokenOtherwise = new Promise<void>((resolve) => {
-    onAbort = resolve;
-    signal.addEventListener("abort", onAbort, { once: true });
-    timer = setTimeout(resolve, 2_000);
-  });
-  await Promise.race([changed, wokenOtherwise]);
-  clearTimeout(timer);
-  if (onAbort !== undefined) signal.removeEventListener("abort", onAbort);
-}
-
 /** The memory to reserve for the load, without the buffer. */
 function setAside({ estimate, placement }: LoadPlan): MemoryVector {
   if (placement === undefined) return { ramBytes: loadBytes(estimate) };
@@ -266,17 +254,8 @@ function setAside({ estimate, placement }: LoadPlan): MemoryVector {
 
 type Lists = readonly { readonly models: readonly InstalledModel[] }[];
 
-/** The largest local model other than `except` whose estimated or configured size is at most `bytes`. */
-export function largestWithin(
-  lists: Lists,
-  bytes: number,
-  except: string,
-  estimateOf: Estimates["quick"],
-): InstalledModel | undefined {
-  return largestOther(lists, except, (model) => estimateOf(model).predictedBytes <= bytes);
-}
-
-function largestOther(
+/** The largest local model other than `except` that is small enough. */
+export function largestOther(
   lists: Lists,
   except: string,
   isSmallEnough: (model: InstalledModel) => boolean,
