@@ -1,7 +1,7 @@
 import * as z from "zod";
 import type { ConfiguredModel, Prices } from "../api/cost.ts";
 import { capabilities } from "../api/types.ts";
-import { visibleText } from "./profile-settings.ts";
+import { section, setting, visibleText } from "./profile-settings.ts";
 import { looksLikeKey } from "../util/control-characters.ts";
 import { isOnThisMachine } from "../util/ollama-host.ts";
 import { defined } from "../util/defined.ts";
@@ -32,14 +32,11 @@ export const connectionKeepAliveMs = 30_000;
 
 /** Connections to one server, of every engine that has servers. */
 export const connectionSettings = {
-  connections: z
-    .number()
-    .int()
-    .min(1)
-    .max(1_000)
-    .default(10)
-    .meta({ scope: "daemon" })
-    .describe("Maximum connections to a server for short calls; each answer has its own in addition."),
+  connections: setting(
+    { scope: "daemon" },
+    z.number().int().min(1).max(1_000).default(10),
+    "Maximum connections to a server for short calls; each answer has its own in addition.",
+  ),
 };
 
 /** One server of `providers.openai`. */
@@ -100,10 +97,9 @@ const openAiServer = z
       .describe(
         "Most that its answers may cost in a calendar month (UTC), in the currency of the prices; what could exceed it is not sent.",
       ),
-    limits: z
-      .strictObject({ total: seconds.default(1_800).describe("Seconds of a whole answer.") })
-      .prefault({})
-      .describe("Time limits in seconds."),
+    limits: section({ total: seconds.default(1_800).describe("Seconds of a whole answer.") }).describe(
+      "Time limits in seconds.",
+    ),
     ...connectionSettings,
   })
   .superRefine(checkServer);

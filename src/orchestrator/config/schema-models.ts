@@ -2,7 +2,7 @@ import { samplingShape } from "../api/sampling.ts";
 import * as z from "zod";
 import { OrchestratorError } from "../api/errors.ts";
 import { cacheTypes, tasks } from "../api/types.ts";
-import { profileName, profileSettings, thresholds, visibleText } from "./profile-settings.ts";
+import { profileName, profileSettings, section, setting, thresholds, visibleText } from "./profile-settings.ts";
 import { parseOllamaHost } from "../util/ollama-host.ts";
 import { connectionSettings, openAiServerList } from "./openai-servers.ts";
 
@@ -39,28 +39,26 @@ const request = { scope: "request" } as const;
 
 /** One Ollama server: the first, and each entry of `hosts`. */
 const ollamaServer = {
-  memoryBytes: bytes
-    .optional()
-    .meta(daemon)
-    .describe(
-      "Memory available to this server's models, where that isn't this machine's memory: in a container, a virtual machine or another computer.",
-    ),
-  parallel: count
-    .optional()
-    .meta({ ...daemon, free: "always" })
-    .describe(
-      "OLLAMA_NUM_PARALLEL of the server, which Ollama doesn't report: conversations that each model reserves memory for. Without it 1, Ollama's default, until answers were seen to overlap.",
-    ),
-  cacheType: z
-    .enum(cacheTypes)
-    .default("f16")
-    .meta({ ...daemon, free: "always" })
-    .describe("OLLAMA_KV_CACHE_TYPE of the server: the type of its context cache."),
-  flashAttention: z
-    .boolean()
-    .default(true)
-    .meta({ ...daemon, free: "always" })
-    .describe("OLLAMA_FLASH_ATTENTION of the server; false also where its GPU doesn't support it."),
+  memoryBytes: setting(
+    daemon,
+    bytes.optional(),
+    "Memory available to this server's models, where that isn't this machine's memory: in a container, a virtual machine or another computer.",
+  ),
+  parallel: setting(
+    { ...daemon, free: "always" },
+    count.optional(),
+    "OLLAMA_NUM_PARALLEL of the server, which Ollama doesn't report: conversations that each model reserves memory for. Without it 1, Ollama's default, until answers were seen to overlap.",
+  ),
+  cacheType: setting(
+    { ...daemon, free: "always" },
+    z.enum(cacheTypes).default("f16"),
+    "OLLAMA_KV_CACHE_TYPE of the server: the type of its context cache.",
+  ),
+  flashAttention: setting(
+    { ...daemon, free: "always" },
+    z.boolean().default(true),
+    "OLLAMA_FLASH_ATTENTION of the server; false also where its GPU doesn't support it.",
+  ),
 };
 const ollamaAddress = z.string().min(1).superRefine(isOllamaAddress);
 
@@ -74,197 +72,160 @@ const ownByDefault = Object.fromEntries(
 ) as typeof samplingShape;
 
 export const modelSettings = {
-  model: z
-    .strictObject({
-      default: visibleText
-        .min(1)
-        .optional()
-        .meta({ ...caller, free: "ifLocal" })
-        .describe("Model used when a request names none."),
-      provider: z
-        .enum(["ollama", "llama-cpp"])
-        .optional()
-        .meta({ ...caller, free: "ifLocal" })
-        .describe("Engine that is preferred where several have a model: ollama, llama-cpp."),
-      judge: visibleText
-        .min(1)
-        .optional()
-        .meta(daemon)
-        .describe(
-          "Local model that judges the statements of answers (check: judged), in place of one that was made for it.",
-        ),
-      routing: z
-        .strictObject({
-          enabled: z
-            .boolean()
-            .default(true)
-            .meta({ ...caller, free: "ifLocal" })
-            .describe("Choose a model by task; false always uses model.default."),
-          defaultProfile: z
-            .string()
-            .min(1)
-            .default("general")
-            .meta({ ...caller, free: "ifLocal" })
-            .describe("Profile of prompts that match no other: fast, general, code, creative, or another one's name."),
-          maxSwitchSeconds: z
-            .number()
-            .min(0)
-            .default(10)
-            .meta(caller)
-            .describe(
-              "Longest expected load, in seconds, for a model that suits the task better than a loaded one; beyond it, a loaded model that matches the fallback profile answers.",
-            ),
-          overrides: z
-            .record(visibleText, visibleText.min(1).meta({ free: "ifLocal" }))
-            .default({})
-            .meta(caller)
-            .describe(`Model by task (${tasks.join(", ")}): {code: qwen2.5-coder:7b}.`),
-          learn: z
-            .boolean()
-            .default(true)
-            .meta({ ...caller, free: "ifLocal" })
-            .describe("Learn from picks, ratings and outcomes which models suit a task, and use it."),
-        })
-        .prefault({}),
-      keepAlive: z
-        .strictObject({
-          enabled: z
-            .boolean()
-            .default(true)
-            .meta({ ...daemon, free: "always" })
-            .describe("Manage keep-alive; false leaves it to each engine and pins no models."),
-          models: z
-            .array(visibleText)
-            .default([])
-            .meta({ ...daemonNames, free: "always" })
-            .describe("Patterns of models that stay loaded once they are: neither evicted nor unloaded when idle."),
-          preload: z
-            .array(visibleText.min(1))
-            .default([])
-            .meta({ ...daemonNames, free: "always" })
-            .describe("Models loaded when the daemon starts, as far as they fit without unloading others."),
-          timeout: z
-            .number()
-            .int()
-            .min(-1)
-            .default(900)
-            .meta({ ...daemon, free: "always" })
-            .describe("Seconds that a model stays loaded without use; -1 keeps it loaded."),
-        })
-        .prefault({}),
-    })
-    .prefault({}),
-  profiles: z
-    .record(profileName, profileSettings)
-    .default({})
-    .meta(caller)
-    .describe("Profiles by name, for agents and kinds of work; a built-in one keeps what is left out here."),
-  models: z
-    .record(
-      visibleText.min(1),
-      z.strictObject({
-        options: z
-          .strictObject({
-            ...samplingShape,
-            maxTokens: count.optional().meta({ free: "ifLocal" }).describe("Maximum tokens of one answer."),
-          })
-          .optional(),
-        contextTokens: windowTokens.optional().meta({ free: "always" }).describe("Minimum context window in tokens."),
-        keepAlive: z
-          .number()
-          .int()
-          .min(-1)
-          .optional()
-          .meta({ free: "always" })
-          .describe("Seconds that it stays loaded without use; -1 keeps it loaded."),
-        sizeBytes: bytes.optional().describe("Bytes it needs in memory, in place of all estimates."),
-        maxParallel: count
-          .optional()
-          .meta({ free: "always" })
-          .describe(
-            "Maximum answers at a time; of embedded models eight, by default as many as are no slower together than one by one.",
-          ),
-        system: z.string().optional().describe("System prompt of requests without one."),
-        maxLatencyMs: thresholds.maxLatencyMs,
-        minSuccessRate: thresholds.minSuccessRate,
-      }),
-    )
-    .default({})
-    .meta(caller)
-    .describe("Options by pattern of model names; of several matching patterns the last one wins, option by option."),
-  options: z
-    .strictObject({
-      ...ownByDefault,
-      temperature: z
-        .number()
-        .min(0)
-        .max(2)
-        .default(0.7)
-        .meta({ ...request, free: "always" })
-        .describe(
-          "Sampling temperature: 0 always picks the likeliest token, 2 is the most random. Until you set this, a model with a temperature of its own uses that.",
-        ),
-      maxTokens: count
-        .default(4096)
-        .meta({ ...request, free: "ifLocal" })
-        .describe(
-          "Maximum tokens of one answer. Until you set this, a model with a `num_predict` of its own uses that.",
-        ),
-    })
-    .prefault({}),
-  providers: z
-    .strictObject({
-      ollama: z
-        .strictObject({
-          enabled: z.boolean().default(true).meta(daemon).describe("Use Ollama while its server is running."),
-          host: ollamaAddress.default("http://127.0.0.1:11434").meta(daemon).describe("Address of the Ollama server."),
-          hosts: z
-            .array(z.union([ollamaAddress, z.strictObject({ host: ollamaAddress, ...ollamaServer })]))
-            .default([])
-            .meta(daemonNames)
-            .describe(
-              "Further Ollama servers, the engines ollama-2, ollama-3, ...: addresses, or host with memoryBytes, parallel, cacheType and flashAttention, which mean what they mean of the first. Addresses separated by commas in the variable.",
-            ),
-          ...ollamaServer,
-          ...connectionSettings,
+  model: section({
+    default: setting(
+      { ...caller, free: "ifLocal" },
+      visibleText.min(1).optional(),
+      "Model used when a request names none.",
+    ),
+    provider: setting(
+      { ...caller, free: "ifLocal" },
+      z.enum(["ollama", "llama-cpp"]).optional(),
+      "Engine that is preferred where several have a model: ollama, llama-cpp.",
+    ),
+    judge: setting(
+      daemon,
+      visibleText.min(1).optional(),
+      "Local model that judges the statements of answers (check: judged), in place of one that was made for it.",
+    ),
+    routing: section({
+      enabled: setting(
+        { ...caller, free: "ifLocal" },
+        z.boolean().default(true),
+        "Choose a model by task; false always uses model.default.",
+      ),
+      defaultProfile: setting(
+        { ...caller, free: "ifLocal" },
+        z.string().min(1).default("general"),
+        "Profile of prompts that match no other: fast, general, code, creative, or another one's name.",
+      ),
+      maxSwitchSeconds: setting(
+        caller,
+        z.number().min(0).default(10),
+        "Longest expected load, in seconds, for a model that suits the task better than a loaded one; beyond it, a loaded model that matches the fallback profile answers.",
+      ),
+      overrides: setting(
+        caller,
+        z.record(visibleText, visibleText.min(1).meta({ free: "ifLocal" })).default({}),
+        `Model by task (${tasks.join(", ")}): {code: qwen2.5-coder:7b}.`,
+      ),
+      learn: setting(
+        { ...caller, free: "ifLocal" },
+        z.boolean().default(true),
+        "Learn from picks, ratings and outcomes which models suit a task, and use it.",
+      ),
+    }),
+    keepAlive: section({
+      enabled: setting(
+        { ...daemon, free: "always" },
+        z.boolean().default(true),
+        "Manage keep-alive; false leaves it to each engine and pins no models.",
+      ),
+      models: setting(
+        { ...daemonNames, free: "always" },
+        z.array(visibleText).default([]),
+        "Patterns of models that stay loaded once they are: neither evicted nor unloaded when idle.",
+      ),
+      preload: setting(
+        { ...daemonNames, free: "always" },
+        z.array(visibleText.min(1)).default([]),
+        "Models loaded when the daemon starts, as far as they fit without unloading others.",
+      ),
+      timeout: setting(
+        { ...daemon, free: "always" },
+        z.number().int().min(-1).default(900),
+        "Seconds that a model stays loaded without use; -1 keeps it loaded.",
+      ),
+    }),
+  }),
+  profiles: setting(
+    caller,
+    z.record(profileName, profileSettings).default({}),
+    "Profiles by name, for agents and kinds of work; a built-in one keeps what is left out here.",
+  ),
+  models: setting(
+    caller,
+    z
+      .record(
+        visibleText.min(1),
+        z.strictObject({
           options: z
             .strictObject({
-              numCtx: windowTokens
-                .optional()
-                .meta({ ...request, free: "always" })
-                .describe("Minimum context window in tokens, for every engine; grows with the prompt."),
+              ...samplingShape,
+              maxTokens: setting({ free: "ifLocal" }, count.optional(), "Maximum tokens of one answer."),
             })
-            .prefault({}),
-        })
-        .prefault({}),
-      llamaCpp: z
-        .strictObject({
-          enabled: z.boolean().default(true).meta(daemon).describe("Use the embedded engine (installed on demand)."),
-          threads: z
-            .number()
-            .int()
-            .min(1)
-            .max(1024)
-            .optional()
-            .meta({ ...daemon, free: "always" })
-            .describe("Threads for all embedded models together; by default the number of cores."),
-          backend: z
-            .enum(["cpu", "cuda", "vulkan"])
-            .optional()
-            .meta(daemon)
-            .describe(
-              "What the embedded engine computes with: cpu (on Apple silicon with Metal), or graphics cards by cuda or vulkan, for which other binaries are installed. `ollm setup --engine` sets it; by default cpu.",
-            ),
-        })
-        .prefault({}),
-      openai: openAiServerList
-        .default([])
-        .meta(daemon)
-        .describe(
-          "Servers that speak OpenAI's protocol: clouds, clusters, LM Studio, llama-server. Each is an engine, after the others. JSON in the variable.",
+            .optional(),
+          contextTokens: setting({ free: "always" }, windowTokens.optional(), "Minimum context window in tokens."),
+          keepAlive: setting(
+            { free: "always" },
+            z.number().int().min(-1).optional(),
+            "Seconds that it stays loaded without use; -1 keeps it loaded.",
+          ),
+          sizeBytes: bytes.optional().describe("Bytes it needs in memory, in place of all estimates."),
+          maxParallel: setting(
+            { free: "always" },
+            count.optional(),
+            "Maximum answers at a time; of embedded models eight, by default as many as are no slower together than one by one.",
+          ),
+          system: z.string().optional().describe("System prompt of requests without one."),
+          maxLatencyMs: thresholds.maxLatencyMs,
+          minSuccessRate: thresholds.minSuccessRate,
+        }),
+      )
+      .default({}),
+    "Options by pattern of model names; of several matching patterns the last one wins, option by option.",
+  ),
+  options: section({
+    ...ownByDefault,
+    temperature: setting(
+      { ...request, free: "always" },
+      z.number().min(0).max(2).default(0.7),
+      "Sampling temperature: 0 always picks the likeliest token, 2 is the most random. Until you set this, a model with a temperature of its own uses that.",
+    ),
+    maxTokens: setting(
+      { ...request, free: "ifLocal" },
+      count.default(4096),
+      "Maximum tokens of one answer. Until you set this, a model with a `num_predict` of its own uses that.",
+    ),
+  }),
+  providers: section({
+    ollama: section({
+      enabled: setting(daemon, z.boolean().default(true), "Use Ollama while its server is running."),
+      host: setting(daemon, ollamaAddress.default("http://127.0.0.1:11434"), "Address of the Ollama server."),
+      hosts: setting(
+        daemonNames,
+        z.array(z.union([ollamaAddress, z.strictObject({ host: ollamaAddress, ...ollamaServer })])).default([]),
+        "Further Ollama servers, the engines ollama-2, ollama-3, ...: addresses, or host with memoryBytes, parallel, cacheType and flashAttention, which mean what they mean of the first. Addresses separated by commas in the variable.",
+      ),
+      ...ollamaServer,
+      ...connectionSettings,
+      options: section({
+        numCtx: setting(
+          { ...request, free: "always" },
+          windowTokens.optional(),
+          "Minimum context window in tokens, for every engine; grows with the prompt.",
         ),
-    })
-    .prefault({}),
+      }),
+    }),
+    llamaCpp: section({
+      enabled: setting(daemon, z.boolean().default(true), "Use the embedded engine (installed on demand)."),
+      threads: setting(
+        { ...daemon, free: "always" },
+        z.number().int().min(1).max(1024).optional(),
+        "Threads for all embedded models together; by default the number of cores.",
+      ),
+      backend: setting(
+        daemon,
+        z.enum(["cpu", "cuda", "vulkan"]).optional(),
+        "What the embedded engine computes with: cpu (on Apple silicon with Metal), or graphics cards by cuda or vulkan, for which other binaries are installed. `ollm setup --engine` sets it; by default cpu.",
+      ),
+    }),
+    openai: setting(
+      daemon,
+      openAiServerList.default([]),
+      "Servers that speak OpenAI's protocol: clouds, clusters, LM Studio, llama-server. Each is an engine, after the others. JSON in the variable.",
+    ),
+  }),
 };
 
 /** Reports an address that the engine would reject. */
