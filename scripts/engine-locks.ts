@@ -12,8 +12,7 @@ import { basename, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { createLog } from "../src/orchestrator/api/log.ts";
-import { tarballAddress } from "../src/orchestrator/engines/llama-cpp/install/download.ts";
-import { unpackPackage } from "../src/orchestrator/engines/llama-cpp/install/install-packages.ts";
+import { tarballAddress, unpackPackage } from "../src/orchestrator/engines/llama-cpp/install/install-packages.ts";
 import { type LockedPackage, lockedPackages } from "../src/orchestrator/engines/llama-cpp/install/lock.ts";
 import {
   binaryPackages,

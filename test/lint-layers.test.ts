@@ -77,7 +77,7 @@ const imports: readonly (readonly [string, string, "allowed" | "refused"])[] = [
   ["src/cli/setup/a.ts", "../../orchestrator/storage/replace-file.ts", "allowed"],
   ["src/cli/setup/a.ts", "../../orchestrator/util/ollama-host.ts", "allowed"],
   ["src/cli/setup/a.ts", "../../orchestrator/engines/llama-cpp/store/reader.ts", "allowed"],
-  ["src/cli/setup/a.ts", "../../orchestrator/engines/llama-cpp/install/installed.ts", "allowed"],
+  ["src/cli/setup/a.ts", "../../orchestrator/engines/llama-cpp/install/lock.ts", "allowed"],
   ["src/cli/setup/a.ts", "../../orchestrator/orchestrator.ts", "refused"],
   ["src/cli/setup/a.ts", "../../orchestrator/engines/llama-cpp/store/pull.ts", "refused"],
   ["src/cli/setup/a.ts", "../../orchestrator/engines/ollama/index.ts", "refused"],

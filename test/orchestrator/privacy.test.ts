@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { PrivacyLocked } from "../../src/orchestrator/api/errors.ts";
 import { callerSettings } from "../../src/orchestrator/config/load.ts";
-import { createRemoteLock } from "../../src/orchestrator/catalog/remote-lock.ts";
+import { createRemoteLock } from "../../src/orchestrator/catalog/engine-set.ts";
 import { createFakeEngine, fakeModel, gigabyte } from "../support/fake-engine.ts";
 import { createHandSettings } from "../support/hand-settings.ts";
 import { createTestOrchestrator } from "../support/orchestrator.ts";

@@ -6,7 +6,7 @@ import type { LoadedSettings } from "../../orchestrator/config/load.ts";
 import { readApiKey } from "../../orchestrator/config/api-key.ts";
 import { isOllamaOptional, ollamaServers } from "../../orchestrator/config/ollama-servers.ts";
 import { type OpenAiServer, trustOf } from "../../orchestrator/config/openai-servers.ts";
-import { findInstalled } from "../../orchestrator/engines/llama-cpp/install/installed.ts";
+import { findInstalled } from "../../orchestrator/engines/llama-cpp/install/lock.ts";
 import {
   type PlatformFacts,
   backendNames,

@@ -1,6 +1,18 @@
 import type { Log } from "../api/log.ts";
-import { type Engine, engineKey } from "../engines/engine.ts";
+import {
+  type Engine,
+  engineKey,
+  type EngineCreation,
+  type EngineEmbedding,
+  type EngineLibrary,
+  type EngineResidency,
+  type EngineTokenizer,
+} from "../engines/engine.ts";
 import { messageOf } from "../util/message-of.ts";
+import { AsyncLocalStorage } from "node:async_hooks";
+import { PrivacyLocked } from "../api/errors.ts";
+import type { CallerContext, Privacy } from "../api/types.ts";
+import { allowRemote } from "./located-model.ts";
 
 export function createEngineSet(first: readonly Engine[], log: Log) {
   let current = first;
@@ -85,4 +97,86 @@ export function createExpectedEngines(parts: {
       });
     },
   };
+}
+
+type Guarded = Engine & EngineLibrary & EngineCreation & EngineResidency & EngineEmbedding & EngineTokenizer;
+type Method = {
+  [Key in keyof Guarded]-?: NonNullable<Guarded[Key]> extends (...given: never[]) => unknown ? Key : never;
+}[keyof Guarded];
+
+/** Whether a method of the port, or of its groups, reaches the server. */
+const contacts: ReadonlyMap<PropertyKey, boolean> = new Map<PropertyKey, boolean>(
+  Object.entries({
+    health: true,
+    list: true,
+    describe: true,
+    generate: true,
+    currentLoad: true,
+    loaded: true,
+    load: true,
+    cardFailure: false,
+    unload: true,
+    pull: true,
+    import: true,
+    remove: true,
+    create: true,
+    embed: true,
+    count: true,
+    countPrompt: true,
+    cachesOf: false,
+    answersAtOnce: false,
+    pricesOf: false,
+    isOptional: false,
+    connections: false,
+    close: false,
+    loadShape: false,
+    processOf: false,
+    schedulerBytes: false,
+  } satisfies Record<Method, boolean>),
+);
+
+/** The other groups are those of the embedded engine, which is local. */
+const groups: ReadonlySet<PropertyKey> = new Set("library creation residency embedding tokenizer".split(" "));
+
+/** * Keeps every connection to an engine that is not local closed while `privacy` is `local_only`: prompts, and lists of models and health checks, too. A client may allow what the daemon's own setting doesn't, for the work of its calls. `privacy` is the daemon's own setting at the moment. */
+export function createRemoteLock(privacy: () => Privacy) {
+  const allowing = new AsyncLocalStorage<true>();
+  const guards = new WeakMap<Engine, Engine>();
+  const isClosed = () => privacy() === "local_only" && allowing.getStore() === undefined;
+
+  function guard<Part extends object>(part: Part, refusal: () => PrivacyLocked): Part {
+    return new Proxy(part, {
+      get(target, name) {
+        const value: unknown = Reflect.get(target, name, target);
+        if (typeof value === "function") {
+          return (...given: unknown[]): unknown => {
+            if (!isClosed() || contacts.get(name) === false) return Reflect.apply(value, target, given);
+            if (name !== "health") return Promise.reject(refusal());
+            return Promise.resolve({ isReachable: false, message: refusal().message });
+          };
+        }
+        return groups.has(name) && typeof value === "object" && value !== null ? guard(value, refusal) : value;
+      },
+    });
+  }
+
+  return {
+    /** The engine, each of whose calls fails with `PrivacyLocked` while it is locked; a local one as it is. */
+    guarded(engine: Engine): Engine {
+      if (engine.trust === "local") return engine;
+      const known =
+        guards.get(engine) ?? guard(engine, () => new PrivacyLocked(lockedMessage(engine), { next: allowRemote }));
+      guards.set(engine, known);
+      return known;
+    },
+    /** Whether the engine must not be contacted now. */
+    isLocked: ({ trust }: Engine) => trust === "remote" && isClosed(),
+    /** Runs work for a caller, with all that it starts. */
+    serving: <Result>({ settings }: Pick<CallerContext, "settings">, work: () => Result): Result =>
+      settings.privacy === "allow_remote" && isClosed() ? allowing.run(true, work) : work(),
+  };
+}
+
+export function lockedMessage({ id }: Pick<Engine, "id">): string {
+  return `${id} is not local and was not contacted: privacy is local_only`;
 }

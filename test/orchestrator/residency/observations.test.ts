@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { Cancelled, EngineUnreachable, GenerationFailed, LoadFailed } from "../../../src/orchestrator/api/errors.ts";
 import {
-  type CircuitBreaker,
+  type Breaker,
   type Observations,
   createObservations,
 } from "../../../src/orchestrator/residency/observations.ts";
@@ -70,7 +70,7 @@ describe("the breaker of a model that failed", () => {
     const clock = { nowMs: 0 };
     const observations = createObservations(() => clock.nowMs);
     await observations.failed("a", new EngineUnreachable("refused", { retryAfterMs }));
-    const breaker = observations.of("a").breaker as CircuitBreaker;
+    const breaker = observations.of("a").breaker as Breaker;
     return { clock, breaker, observations };
   }
 

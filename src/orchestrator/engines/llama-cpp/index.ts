@@ -17,7 +17,7 @@ import { ChildFailure } from "./child/failure.ts";
 import { ChildGone, type ChildSession, openChild } from "./child-session.ts";
 import { type ChildrenList, createChildrenList } from "./child/children-list.ts";
 import { ComputeGate } from "./compute-gate.ts";
-import { createComputing } from "./computing.ts";
+import { createComputing, createTokenizer } from "./computing.ts";
 import { createEstimator } from "./estimator.ts";
 import { causeOf, createCards, notInstalled, notInstalledMessage, unknownModel, unsupported } from "./failures.ts";
 import { type Backend, engineVersion } from "./install/platform.ts";
@@ -25,7 +25,6 @@ import { type Loadable, Models } from "./models.ts";
 import { embeddedLoadRules, loadRequestFor, readParameters } from "./prepare-request.ts";
 import type { ModelStore } from "./store/model-store.ts";
 import type { StoredModel } from "./store/reader.ts";
-import { createTokenizer } from "./tokenizer.ts";
 import { defined } from "../../util/defined.ts";
 
 interface LlamaCppOptions {

@@ -10,10 +10,8 @@ import { formatBytes } from "../../../util/format-bytes.ts";
 import { defined } from "../../../util/defined.ts";
 import { JoinedWorks } from "../../../util/joined-work.ts";
 import type { Report } from "../../engine.ts";
-import { type Patience, checkNetwork } from "./download.ts";
-import { installPackages, runTrial } from "./install-packages.ts";
-import { findEntry, findInstalled, markInstalled } from "./installed.ts";
-import { type EngineSize, readEngineLock, readEngineSize } from "./lock.ts";
+import { type Patience, checkNetwork, installPackages, runTrial } from "./install-packages.ts";
+import { findEntry, findInstalled, markInstalled, type EngineSize, readEngineLock, readEngineSize } from "./lock.ts";
 import { type PlatformFacts, binaryPackages, engineFolderName, lockName, requireSupported } from "./platform.ts";
 import { type Environment, createRegistryHttp, readRegistrySettings } from "./registry.ts";
 

@@ -133,7 +133,7 @@ export function createModelStore(options: ModelStoreOptions) {
       if (base === undefined) {
         throw new UnknownModel(`the store has no model ${recipe.base}`, { next: { step: "listModels" } });
       }
-      const { createModel } = await import("./create.ts");
+      const { createModel } = await import("./import.ts");
       return createModel(context, recipe, base, report, signal);
     },
     /** Also deletes blobs that no other own manifest names. Throws `UnknownModel`, `InvalidRequest` (read-only). */
