@@ -1,7 +1,7 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { factsFromHeader } from "../src/orchestrator/engines/gguf/facts.ts";
+import { factsFromHeader } from "../src/orchestrator/engines/gguf/header.ts";
 import { simulatedMargin } from "../src/orchestrator/engines/llama-cpp/estimator.ts";
 import type { LoadShape } from "../src/orchestrator/api/types.ts";
 import { type ComputeCalibration, calibrate, unobserved } from "../src/orchestrator/memory/compute.ts";

@@ -1,5 +1,5 @@
 import { open, stat, truncate } from "node:fs/promises";
-import { tensorTypes } from "../../src/orchestrator/engines/gguf/facts.ts";
+import { tensorTypes } from "../../src/orchestrator/engines/gguf/header.ts";
 
 /** Value types of the GGUF format and their numbers. */
 const valueTypes = {

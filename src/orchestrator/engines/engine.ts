@@ -264,7 +264,7 @@ export interface SimulatedLoad extends LoadShape {
 }
 
 /** What llama.cpp's allocator would reserve; cache and compute are separated by their growth with the context. */
-export interface SimulatedBytes {
+interface SimulatedBytes {
   readonly weightsBytes: number;
   /** Includes recurrent state. */
   readonly cacheBytes: number;

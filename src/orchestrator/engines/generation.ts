@@ -1,4 +1,5 @@
 import type { ChatMessage, SamplingOptions, ToolCall, ToolUse } from "../api/chat.ts";
+import { isRecord } from "../util/parse-json.ts";
 import type { FinishReason, JsonSchema, ThinkLevel } from "../api/types.ts";
 
 /** One chat request to an engine, with all defaults applied. */
@@ -204,6 +205,14 @@ export function countUpTo(value: unknown, most: number): number | undefined {
     ? (value as number)
     : undefined;
 }
+
+/** A JSON object from outside, unchecked: servers send less than they promise. */
+export type Fields = Readonly<Record<string, unknown>>;
+
+export const fieldsOf = (value: unknown): Fields => (isRecord(value) ? value : {});
+export const textIn = (value: unknown): string | undefined =>
+  typeof value === "string" && value !== "" ? value : undefined;
+export const countIn = (value: unknown): number | undefined => countUpTo(value, Number.MAX_SAFE_INTEGER);
 
 /** A longer time is not believed. */
 const maxMilliseconds = 24 * 3_600_000;

@@ -1,7 +1,6 @@
 import { InvalidRequest } from "../../api/errors.ts";
 import { type NextStep, advice } from "../../api/next-step.ts";
-import { weightCount } from "./facts.ts";
-import type { GgufHeader, InspectGguf, TensorMark } from "./header.ts";
+import { weightCount, type GgufHeader, type InspectGguf, type TensorMark } from "./header.ts";
 
 /** The part of a header that rules check. */
 interface Marks {

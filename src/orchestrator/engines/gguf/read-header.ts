@@ -1,5 +1,6 @@
-import { templateFacts, tensorTypes } from "./facts.ts";
 import {
+  templateFacts,
+  tensorTypes,
   type GgufHeader,
   type GgufTensor,
   type TensorSummary,

@@ -11,8 +11,7 @@ import type {
   LoadOptions,
 } from "../engine.ts";
 import { incompatibilityOf } from "../gguf/compatibility.ts";
-import { factsFromHeader } from "../gguf/facts.ts";
-import type { GgufHeader, InspectGguf } from "../gguf/header.ts";
+import { factsFromHeader, type GgufHeader, type InspectGguf } from "../gguf/header.ts";
 import { ChildFailure } from "./child/failure.ts";
 import { ChildGone, type ChildSession, openChild } from "./child-session.ts";
 import { type ChildrenList, createChildrenList } from "./child/children-list.ts";

@@ -7,73 +7,66 @@ import { isCloudName, keyOfName } from "../../util/model-name.ts";
 import type { OllamaHost } from "../../util/ollama-host.ts";
 import { defined } from "../../util/defined.ts";
 import { jsonIn } from "../../util/parse-json.ts";
-import { usedMetadata, type InspectGguf } from "../gguf/header.ts";
-import { tensorTypes } from "../gguf/facts.ts";
+import { usedMetadata, type InspectGguf, tensorTypes } from "../gguf/header.ts";
+import { type Fields, countIn, fieldsOf, textIn } from "../generation.ts";
 import type { AddressGuard } from "../address-guard.ts";
 import { type OllamaTimeouts, controlCall, type OllamaTransport } from "./transport.ts";
 
-/** An unchecked reply: servers send less than the package's types promise. */
-type Reply = Readonly<Record<string, unknown>>;
-
 /** How much of a model's parameters is read. Real ones have about a hundred characters. */
 const maxParameterCharacters = 8 * 1024;
-
-const record = (value: unknown): Reply => (typeof value === "object" && value !== null ? (value as Reply) : {});
-const text = (value: unknown): string | undefined => (typeof value === "string" && value !== "" ? value : undefined);
-const count = (value: unknown): number | undefined => (typeof value === "number" && value >= 0 ? value : undefined);
 
 /** Maximum length of a name or version; longer ones are dropped. */
 const maxNameCharacters = 500;
 
 /** Returns the rows of `/api/tags` or `/api/ps`. Throws `SyntaxError` when the reply is not Ollama's. */
-export function modelsOf(reply: unknown): readonly Reply[] {
-  const models = record(reply)["models"];
+export function modelsOf(reply: unknown): readonly Fields[] {
+  const models = fieldsOf(reply)["models"];
   if (!Array.isArray(models)) throw new SyntaxError("the reply has no list of models");
-  return models.map(record).filter((row) => nameOf(row).length <= maxNameCharacters);
+  return models.map(fieldsOf).filter((row) => nameOf(row).length <= maxNameCharacters);
 }
 
 /** Returns the version from `/api/version`. Throws `SyntaxError` when the reply is not Ollama's. */
 export function versionOf(reply: unknown): string {
-  const version = text(record(reply)["version"]);
+  const version = textIn(fieldsOf(reply)["version"]);
   if (version === undefined || version.length > maxNameCharacters) throw new SyntaxError("the reply has no version");
   return version;
 }
 
-const nameOf = (row: Reply): string => text(row["name"]) ?? text(row["model"]) ?? "";
+const nameOf = (row: Fields): string => textIn(row["name"]) ?? textIn(row["model"]) ?? "";
 
 /** Cloud models are remote on every server. */
-function trustOf(row: Reply, hostTrust: Trust): Trust {
-  const isCloud = text(row["remote_host"]) ?? text(row["remote_model"]) ?? isCloudName(nameOf(row));
+function trustOf(row: Fields, hostTrust: Trust): Trust {
+  const isCloud = textIn(row["remote_host"]) ?? textIn(row["remote_model"]) ?? isCloudName(nameOf(row));
   return isCloud ? "remote" : hostTrust;
 }
 
 /** Converts a row of `/api/tags`. */
-function installedModel(row: Reply, hostTrust: Trust): InstalledModel {
-  const details = record(row["details"]);
+function installedModel(row: Fields, hostTrust: Trust): InstalledModel {
+  const details = fieldsOf(row["details"]);
   const isCloud = trustOf(row, "local") === "remote";
   return defined({
     name: nameOf(row),
-    digest: text(row["digest"]),
-    sizeBytes: isCloud ? 0 : (count(row["size"]) ?? 0),
-    modifiedAt: text(row["modified_at"]),
-    family: text(details["family"]),
-    parameterSize: text(details["parameter_size"]),
-    quantization: text(details["quantization_level"]),
-    contextTokens: count(details["context_length"]),
+    digest: textIn(row["digest"]),
+    sizeBytes: isCloud ? 0 : (countIn(row["size"]) ?? 0),
+    modifiedAt: textIn(row["modified_at"]),
+    family: textIn(details["family"]),
+    parameterSize: textIn(details["parameter_size"]),
+    quantization: textIn(details["quantization_level"]),
+    contextTokens: countIn(details["context_length"]),
     capabilities: listedCapabilities(row["capabilities"]),
     trust: trustOf(row, hostTrust),
   });
 }
 
 /** Converts a row of `/api/ps`. Its sizes are the runner's buffers; the file-mapped part is not reported. */
-export function residentModel(row: Reply): ResidentModel {
+export function residentModel(row: Fields): ResidentModel {
   return defined({
     name: nameOf(row),
-    digest: text(row["digest"]),
-    sizeBytes: count(row["size"]) ?? 0,
-    vramBytes: count(row["size_vram"]) ?? 0,
-    contextTokens: count(row["context_length"]),
-    expiresAt: text(row["expires_at"]),
+    digest: textIn(row["digest"]),
+    sizeBytes: countIn(row["size"]) ?? 0,
+    vramBytes: countIn(row["size_vram"]) ?? 0,
+    contextTokens: countIn(row["context_length"]),
+    expiresAt: textIn(row["expires_at"]),
   });
 }
 
@@ -84,20 +77,20 @@ export function modelFacts(
   installed: InstalledModel | undefined,
   trust: Trust,
 ): ModelFacts {
-  const reply = record(show);
-  const details = record(reply["details"]);
-  const info = record(reply["model_info"]);
-  const metadata = usedMetadata((key) => info[key], text(info["general.architecture"]));
-  const architecture = text(metadata["general.architecture"]);
-  const own = (key: string): number | undefined => count(metadata[`${architecture}.${key}`]);
+  const reply = fieldsOf(show);
+  const details = fieldsOf(reply["details"]);
+  const info = fieldsOf(reply["model_info"]);
+  const metadata = usedMetadata((key) => info[key], textIn(info["general.architecture"]));
+  const architecture = textIn(metadata["general.architecture"]);
+  const own = (key: string): number | undefined => countIn(metadata[`${architecture}.${key}`]);
   const shown = Array.isArray(reply["capabilities"]) ? knownCapabilities(reply["capabilities"]) : undefined;
   return defined({
     name,
     digest: installed?.digest,
     sizeBytes: installed?.sizeBytes ?? 0,
     architecture,
-    parameterSize: text(details["parameter_size"]) ?? installed?.parameterSize,
-    quantization: text(details["quantization_level"]) ?? installed?.quantization,
+    parameterSize: textIn(details["parameter_size"]) ?? installed?.parameterSize,
+    quantization: textIn(details["quantization_level"]) ?? installed?.quantization,
     contextTokens: own("context_length") ?? installed?.contextTokens,
     layerCount: own("block_count"),
     embeddingLength: own("embedding_length"),
@@ -107,20 +100,20 @@ export function modelFacts(
     attachedDigests: attachedTo(show),
     capabilities: shown ?? installed?.capabilities ?? [],
     trust,
-    system: text(reply["system"]),
-    parameters: parametersOf(text(reply["parameters"])),
+    system: textIn(reply["system"]),
+    parameters: parametersOf(textIn(reply["parameters"])),
     metadata: Object.keys(metadata).length > 0 ? metadata : undefined,
   });
 }
 
 /** Returns the digest of the weights: the blob named in the generated Modelfile. */
 export function weightsOf(show: unknown): string | undefined {
-  return /^FROM .*sha256-([0-9a-f]{64})/m.exec(text(record(show)["modelfile"]) ?? "")?.[1];
+  return /^FROM .*sha256-([0-9a-f]{64})/m.exec(textIn(fieldsOf(show)["modelfile"]) ?? "")?.[1];
 }
 
 /** Returns the blobs of the Modelfile's further `FROM` and `ADAPTER` lines. */
 function attachedTo(show: unknown): readonly string[] | undefined {
-  const lines = (text(record(show)["modelfile"]) ?? "").matchAll(/^(?:FROM|ADAPTER) .*sha256-([0-9a-f]{64})/gm);
+  const lines = (textIn(fieldsOf(show)["modelfile"]) ?? "").matchAll(/^(?:FROM|ADAPTER) .*sha256-([0-9a-f]{64})/gm);
   const digests = [...lines].map(([, digest]) => digest ?? "").slice(1);
   return digests.length === 0 ? undefined : digests;
 }
@@ -137,18 +130,18 @@ function knownCapabilities(values: readonly unknown[]): readonly Capability[] {
 
 function vocabularyOf(tensors: unknown): number | undefined {
   if (!Array.isArray(tensors)) return undefined;
-  const embedding = tensors.map(record).find((tensor) => tensor["name"] === "token_embd.weight");
-  return Array.isArray(embedding?.["shape"]) ? count(embedding["shape"][1]) : undefined;
+  const embedding = tensors.map(fieldsOf).find((tensor) => tensor["name"] === "token_embd.weight");
+  return Array.isArray(embedding?.["shape"]) ? countIn(embedding["shape"][1]) : undefined;
 }
 
 /** Returns the bytes of all listed tensors; undefined when one has an unknown type. */
 function tensorBytesOf(tensors: unknown): number | undefined {
   if (!Array.isArray(tensors) || tensors.length === 0) return undefined;
   let bytes = 0;
-  for (const { type, shape } of tensors.map(record)) {
+  for (const { type, shape } of tensors.map(fieldsOf)) {
     const layout = [...tensorTypes.values()].find(({ name }) => name === type);
     if (layout === undefined || !Array.isArray(shape)) return undefined;
-    const numbers = shape.reduce<number>((product, each) => product * (count(each) ?? Number.NaN), 1);
+    const numbers = shape.reduce<number>((product, each) => product * (countIn(each) ?? Number.NaN), 1);
     bytes += (numbers / layout.blockLength) * layout.blockBytes;
   }
   return Number.isFinite(bytes) ? Math.ceil(bytes) : undefined;

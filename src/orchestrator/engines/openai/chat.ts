@@ -11,6 +11,10 @@ import {
   likelihoodsOf,
   millisecondsIn,
   readingMs,
+  type Fields,
+  countIn,
+  fieldsOf,
+  textIn,
 } from "../generation.ts";
 import { FormedCall, ToolCalls, callForm } from "../tool-calls.ts";
 import { CutOff, type Exchange, type LineTaker } from "../transport.ts";
@@ -18,7 +22,7 @@ import { type ChatOptions, type Refused, chatBody, dispensable, thoughtField } f
 import type { ListedModel } from "./dialects.ts";
 import type { OpenAiModels } from "./discovery.ts";
 import { RefusedParameter } from "./errors.ts";
-import { type Fields, type OpenAiOptions, type OpenAiServer, countIn, fieldsOf, longCall, textIn } from "./server.ts";
+import { type OpenAiOptions, type OpenAiServer, longCall } from "./server.ts";
 
 /** One event of the stream: a token with the model's name, the time and its logprobs. */
 const maxTokenBytes = 2_000;

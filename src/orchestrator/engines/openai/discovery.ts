@@ -1,3 +1,4 @@
+import { type Fields, countIn, fieldsOf, textIn } from "../generation.ts";
 import { stat } from "node:fs/promises";
 import { EngineUnreachable, UnknownModel, throwIfCancelled } from "../../api/errors.ts";
 import { advice } from "../../api/next-step.ts";
@@ -6,9 +7,9 @@ import type { Capability, InstalledModel, ModelFacts } from "../../api/types.ts"
 import { JoinedWorks } from "../../util/joined-work.ts";
 import { keyOfName } from "../../util/model-name.ts";
 import { fieldsIn } from "../../util/parse-json.ts";
-import { templateFacts } from "../gguf/facts.ts";
+import { templateFacts } from "../gguf/header.ts";
 import { type ListedModel, contextOf, listedModel, namedModel } from "./dialects.ts";
-import { type Fields, type OpenAiOptions, type OpenAiServer, countIn, fieldsOf, textIn } from "./server.ts";
+import type { OpenAiOptions, OpenAiServer } from "./server.ts";
 import { defined } from "../../util/defined.ts";
 
 type TemplateFacts = ReturnType<typeof templateFacts>;

@@ -4,19 +4,11 @@ import type { Log } from "../../api/log.ts";
 import { advice } from "../../api/next-step.ts";
 import type { Trust } from "../../api/types.ts";
 import { engineHeader, engineId, isOnThisMachine } from "../../util/ollama-host.ts";
-import { isRecord, parseJson } from "../../util/parse-json.ts";
+import { parseJson } from "../../util/parse-json.ts";
 import type { AddressGuard } from "../address-guard.ts";
-import { countUpTo } from "../generation.ts";
+import { type Fields, fieldsOf } from "../generation.ts";
 import { type Attempt, type Exchange, type LineTaker, Transport } from "../transport.ts";
 import { OpenAiErrors } from "./errors.ts";
-
-/** A JSON object from outside, unchecked. */
-export type Fields = Readonly<Record<string, unknown>>;
-
-export const fieldsOf = (value: unknown): Fields => (isRecord(value) ? value : {});
-export const textIn = (value: unknown): string | undefined =>
-  typeof value === "string" && value !== "" ? value : undefined;
-export const countIn = (value: unknown): number | undefined => countUpTo(value, Number.MAX_SAFE_INTEGER);
 
 interface More {
   readonly body?: object;

@@ -1,6 +1,11 @@
 import { describe, expect, test } from "vitest";
-import { factsFromHeader, printedCount, templateFacts } from "../../../../src/orchestrator/engines/gguf/facts.ts";
-import type { GgufHeader, GgufTensor } from "../../../../src/orchestrator/engines/gguf/header.ts";
+import {
+  factsFromHeader,
+  printedCount,
+  templateFacts,
+  type GgufHeader,
+  type GgufTensor,
+} from "../../../../src/orchestrator/engines/gguf/header.ts";
 import { summaryOf } from "../../../support/tensor-summary.ts";
 
 function header(metadata: Record<string, unknown>, change: Partial<GgufHeader> = {}): GgufHeader {

@@ -5,7 +5,7 @@ import { gguf } from "@huggingface/gguf";
 import fc from "fast-check";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { DamagedGguf, type readHeader } from "../../../../src/orchestrator/engines/gguf/read-header.ts";
-import { tensorTypes } from "../../../../src/orchestrator/engines/gguf/facts.ts";
+import { tensorTypes } from "../../../../src/orchestrator/engines/gguf/header.ts";
 import {
   type GgufToWrite,
   type MetadataEntry,

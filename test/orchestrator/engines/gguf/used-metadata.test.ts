@@ -4,8 +4,7 @@ import {
   knownArchitectures,
   ollamaArchitectures,
 } from "../../../../src/orchestrator/engines/gguf/compatibility.ts";
-import { factsFromHeader } from "../../../../src/orchestrator/engines/gguf/facts.ts";
-import { isUsedKey, usedMetadata } from "../../../../src/orchestrator/engines/gguf/header.ts";
+import { factsFromHeader, isUsedKey, usedMetadata } from "../../../../src/orchestrator/engines/gguf/header.ts";
 import { dimensionsOf } from "../../../../src/orchestrator/memory/dimensions.ts";
 import { summaryOf } from "../../../support/tensor-summary.ts";
 

@@ -37,7 +37,7 @@ interface PromptFile {
 }
 
 /** How one request uses the files. */
-export interface PromptUse extends Pick<GenerateRequest, "promptCacheBytes"> {
+interface PromptUse extends Pick<GenerateRequest, "promptCacheBytes"> {
   readonly pause: Pause;
   readonly signal: AbortSignal;
   /** Window of a sequence. */
