@@ -1,7 +1,7 @@
 import { InvalidRequest, type OrchestratorError } from "../api/errors.ts";
 import type { CheckResult } from "../api/facade-answers.ts";
 import type { GenerateRequest } from "../api/facade.ts";
-import { counted } from "../util/format-bytes.ts";
+import { counted, shortened } from "../util/format-bytes.ts";
 import { defined } from "../util/defined.ts";
 import { numeralsOf, tokensOf } from "./notations.ts";
 
@@ -84,15 +84,14 @@ function vote(
   const [text = "", equal, total] = [first?.[0], first?.length ?? 0, samples.length];
   const isAgreed = equal * 2 > total && !isLong(text, keyOf);
   const problem = isAgreed ? undefined : problemOf(isLong(text, keyOf), equal, samples);
-  const dissent = [...others.map((group) => ({ text: shown(group[0] ?? ""), count: group.length })), ...failed];
+  const dissent = [
+    ...others.map((group) => ({ text: shortened(group[0] ?? "", maxShortCharacters), count: group.length })),
+    ...failed,
+  ];
   return {
     text,
     result: { kind: "agree", statements: [], ...defined({ problem }), votes: { equal, total, others: dissent } },
   };
-}
-
-function shown(text: string): string {
-  return text.length > maxShortCharacters ? `${text.slice(0, maxShortCharacters)}…` : text;
 }
 
 function isLong(text: string, keyOf: (text: string) => string): boolean {

@@ -1,6 +1,7 @@
 /** Whether the values of a JSON answer stand in the text that it was made from. Pure. */
 import type { JsonSchema } from "../api/types.ts";
 import { type Token, areCurrencies, isUnit, numeralsOf, tokensOf, unitOf } from "./notations.ts";
+import { isRecord } from "../util/parse-json.ts";
 import { ValueLines, wantedOf } from "./value-lines.ts";
 import { codeFinder, plain, plainNumber, scannedForms, spelledOut } from "./values.ts";
 
@@ -191,14 +192,11 @@ function leavesOf(answer: unknown, schema: JsonSchema | undefined): readonly Lea
   return leaves;
 }
 
-const isSchema = (value: unknown): value is JsonSchema =>
-  typeof value === "object" && value !== null && !Array.isArray(value);
-
 /** What is said about a member or an element. */
 function innerSchemas(schemas: readonly JsonSchema[], key: string, isList: boolean, root: JsonSchema | undefined) {
   return schemas.flatMap(({ properties, additionalProperties, items, prefixItems }) => {
     const first = Array.isArray(prefixItems) ? prefixItems[Number(key)] : undefined;
-    const own = isSchema(properties) && Object.hasOwn(properties, key) ? properties[key] : additionalProperties;
+    const own = isRecord(properties) && Object.hasOwn(properties, key) ? properties[key] : additionalProperties;
     return expanded(isList ? (first ?? items) : own, root);
   });
 }
@@ -210,7 +208,7 @@ function expanded(schema: unknown, root: JsonSchema | undefined): readonly JsonS
   const found: JsonSchema[] = [];
   const waiting: unknown[] = [schema];
   for (let next = waiting.pop(); next !== undefined && found.length < maxSchemas; next = waiting.pop()) {
-    if (!isSchema(next) || found.includes(next)) continue;
+    if (!isRecord(next) || found.includes(next)) continue;
     found.push(next);
     for (const union of ["anyOf", "oneOf", "allOf"])
       if (Array.isArray(next[union])) waiting.push(...(next[union] as unknown[]));
@@ -221,7 +219,7 @@ function expanded(schema: unknown, root: JsonSchema | undefined): readonly JsonS
         .split("/")
         .slice(1)
         .map((step) => step.replaceAll("~1", "/").replaceAll("~0", "~"));
-      waiting.push(steps.reduce<unknown>((at, step) => (isSchema(at) ? at[step] : undefined), root));
+      waiting.push(steps.reduce<unknown>((at, step) => (isRecord(at) ? at[step] : undefined), root));
     }
   }
   return found;

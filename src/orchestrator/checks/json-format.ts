@@ -3,6 +3,7 @@ import { InvalidRequest } from "../api/errors.ts";
 import { advice } from "../api/next-step.ts";
 import type { FinishReason, JsonSchema } from "../api/types.ts";
 import { isRecord, parseJson } from "../util/parse-json.ts";
+import { shortened } from "../util/format-bytes.ts";
 import { messageOf } from "../util/message-of.ts";
 
 /** An answer that should be JSON. */
@@ -251,9 +252,7 @@ function reasonOf(error: unknown): string {
   return error instanceof RangeError ? "its references have no end" : messageOf(error);
 }
 
-function cut(text: string): string {
-  return text.length > maxShownCharacters ? `${text.slice(0, maxShownCharacters)}…` : text;
-}
+const cut = (text: string): string => shortened(text, maxShownCharacters);
 
 /**
  * Engines compile the schema into a grammar and check every token of the answer against it. With an `enum` of 20,000

@@ -7,7 +7,7 @@ import { months } from "./notation-words.ts";
 import { datesOf, hasNumber, numbersOf } from "./values.ts";
 import type { GenerateRequest } from "../api/facade.ts";
 import type { Quoted } from "../generation/ports.ts";
-import { countStatements, evidenceMark } from "../util/format-bytes.ts";
+import { countStatements, evidenceMark, shortened } from "../util/format-bytes.ts";
 import { defined } from "../util/defined.ts";
 
 /** Behind the files, so that all questions about them have the same prefix. */
@@ -229,8 +229,7 @@ export function problemOf(statements: readonly CheckedStatement[]): string | und
   if (missing === undefined && statements.some(isBacked)) return undefined;
   if (missing === undefined) return "the answer states nothing that could be looked for in the files";
   const text = missing.text.replaceAll(/\s+/g, " ");
-  const shown = text.length > shownCharacters ? `${text.slice(0, shownCharacters)}…` : text;
-  return `${countStatements(statements)}: ${shown}`;
+  return `${countStatements(statements)}: ${shortened(text, shownCharacters)}`;
 }
 
 /** The keys of each number and date of a text. The year of a date is a number of its own. */

@@ -6,6 +6,7 @@ import type { KeptLearning, KeptLoad } from "./kept-learning.ts";
 import { LoadFailed, type OrchestratorError } from "../api/errors.ts";
 import type { Generation } from "../engines/generation.ts";
 import { defined } from "../util/defined.ts";
+import { formatWait } from "../util/format-bytes.ts";
 import { CircuitState, ConsecutiveBreaker, circuitBreaker, handleAll } from "cockatiel";
 
 /** Measurements of one model on one engine since the program started. */
@@ -269,7 +270,7 @@ export class Breaker {
     const nowMs = this.#now();
     const mustWaitMs = this.#obeyUntilMs - nowMs;
     return {
-      because: `${this.#because}; tried again in ${wait(this.#untilMs - nowMs)}`,
+      because: `${this.#because}; tried again in ${formatWait(this.#untilMs - nowMs)}`,
       ...(mustWaitMs > 0 && { mustWaitMs }),
     };
   }
@@ -285,10 +286,4 @@ export class Breaker {
     const nowMs = this.#now();
     return nowMs >= this.#failedAtMs && nowMs < untilMs;
   }
-}
-
-/** `20 s`, `15 min`. */
-function wait(ms: number): string {
-  const seconds = Math.ceil(ms / 1_000);
-  return seconds < 120 ? `${seconds} s` : `${Math.ceil(seconds / 60)} min`;
 }

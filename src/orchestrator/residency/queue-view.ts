@@ -7,6 +7,7 @@ import type { QueuedModel, QueueState } from "./decide/queue-order.ts";
 import type { LoadAhead } from "./plans.ts";
 import type { QueuedRequests, QueueRequest, QueueWorld, Running, Waiter, Waiters } from "./queue-requests.ts";
 import { defined } from "../util/defined.ts";
+import { formatWait } from "../util/format-bytes.ts";
 
 /** What a load with `contextTokens` would evict, and the event counts when that was planned. */
 interface SeenPlan extends LoadAhead {
@@ -304,13 +305,7 @@ function lacksRoomBeside({ models }: QueueState, { model: key, priority }: Waite
 function outlook(state: QueueState, waiter: Waiter): string {
   const ahead = countAhead(state, waiter);
   const position = ahead === 0 ? "next in the queue" : `${ahead} ahead`;
-  return `${position}, about ${duration(expectedWaitMs(state, waiter))}`;
-}
-
-/** `40 s`, `3 min`: rounded up. */
-function duration(ms: number): string {
-  const seconds = Math.max(1, Math.ceil(ms / 1_000));
-  return seconds < 120 ? `${seconds} s` : `${Math.ceil(seconds / 60)} min`;
+  return `${position}, about ${formatWait(expectedWaitMs(state, waiter))}`;
 }
 
 /** Why a request waits, for the user; undefined if the wait is momentary, or its load reports progress. */
@@ -372,7 +367,7 @@ export function reportWaits(view: QueueView, state: QueueState): void {
 /** The error for a request that arrives while the queue of its model is full: `ahead` requests wait already. */
 export function queueFull(state: QueueState, { id, located, priority }: QueueRequest, ahead: number): QueueFull {
   const newcomer = { id: "", model: id, priority, turn: Number.MAX_VALUE, arrivedMs: state.nowMs };
-  const wait = duration(expectedWaitMs(state, newcomer));
+  const wait = formatWait(expectedWaitMs(state, newcomer));
   const waiting = ahead === 1 ? "1 request already waits" : `${ahead} requests already wait`;
   return new QueueFull(`${waiting} for ${located.model.name}; one more would wait about ${wait}`, {
     next: stepsRaising("queue.maxWaiting"),
@@ -383,10 +378,10 @@ export function queueFull(state: QueueState, { id, located, priority }: QueueReq
 export function cannotAnswerInTime(state: QueueState, waiter: Waiter): QueueFull {
   const { located, maxWaitMs = 0 } = waiter.request;
   const waitedMs = state.nowMs - waiter.arrivedMs;
-  const waited = waitedMs < 1_000 ? "" : `it waited ${duration(waitedMs)}, and `;
-  const expected = duration(expectedWaitMs(state, waiter));
+  const waited = waitedMs < 1_000 ? "" : `it waited ${formatWait(waitedMs)}, and `;
+  const expected = formatWait(expectedWaitMs(state, waiter));
   return new QueueFull(
-    `${located.model.name} can't start answering within ${duration(maxWaitMs)} (queue.maxWaitMs): ` +
+    `${located.model.name} can't start answering within ${formatWait(maxWaitMs)} (queue.maxWaitMs): ` +
       `${waited}it would take about ${expected}${waited === "" ? "" : " more"}`,
     { next: stepsRaising("queue.maxWaitMs") },
   );

@@ -20,6 +20,17 @@ export function formatDuration(milliseconds: number): string {
   return seconds < 60 ? `${seconds.toFixed(1)} s` : `${Math.round(seconds)} s`;
 }
 
+/** `40 s`, `3 min`: a wait, rounded up. */
+export function formatWait(milliseconds: number): string {
+  const seconds = Math.max(1, Math.ceil(milliseconds / 1_000));
+  return seconds < 120 ? `${seconds} s` : `${Math.ceil(seconds / 60)} min`;
+}
+
+/** A text of at most so many characters, and `…` for what was cut. */
+export function shortened(text: string, mostCharacters: number): string {
+  return text.length > mostCharacters ? `${text.slice(0, mostCharacters)}…` : text;
+}
+
 /** `2026-11-22 17:20` in the local time zone, for people; a text that is no time is returned unchanged. */
 export function localTime(iso: string): string {
   const at = new Date(iso);

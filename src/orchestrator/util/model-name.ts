@@ -1,5 +1,6 @@
 import { InvalidRequest } from "../api/errors.ts";
 import { createBoundedMap } from "./bounded-map.ts";
+import { shortened } from "./format-bytes.ts";
 
 /** A complete model name, split into its parts: `registry.ollama.ai` / `library` / `smollm2` : `135m`. */
 export interface ModelName {
@@ -179,8 +180,7 @@ function partProblem(part: Part, value: string): string | undefined {
 }
 
 function invalidName(text: string, problem: string): InvalidRequest {
-  const shown = text.length > 100 ? `${text.slice(0, 100)}…` : text;
-  return new InvalidRequest(`"${shown}" is not a model name: ${problem}`, {
+  return new InvalidRequest(`"${shortened(text, 100)}" is not a model name: ${problem}`, {
     next: { step: "useModelName" },
   });
 }

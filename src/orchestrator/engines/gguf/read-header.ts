@@ -9,6 +9,7 @@ import {
   longestUsedArray,
   usedMetadata,
 } from "./header.ts";
+import { shortened } from "../../util/format-bytes.ts";
 import { defined } from "../../util/defined.ts";
 
 /** llama.cpp's own limit (`GGML_MAX_NAME`); those for keys and texts are far beyond real files. */
@@ -195,8 +196,7 @@ function skipText(cursor: Cursor, key: string): undefined {
 
 /** Shortens a value from a file for a message. */
 function shown(value: unknown): string {
-  const text = typeof value === "string" ? value : JSON.stringify(value);
-  return text.length <= 100 ? text : `${text.slice(0, 100)}…`;
+  return shortened(typeof value === "string" ? value : JSON.stringify(value), 100);
 }
 
 /** `dataBytes`: from the start of the data to the end of the last tensor, whose padding may be missing. */

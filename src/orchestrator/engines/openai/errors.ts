@@ -9,6 +9,7 @@ import {
   type OrchestratorErrorOptions,
 } from "../../api/errors.ts";
 import { advice, type NextStep } from "../../api/next-step.ts";
+import { shortened } from "../../util/format-bytes.ts";
 import { isRecord, jsonIn } from "../../util/parse-json.ts";
 import { statedTokens } from "../generation.ts";
 import {
@@ -231,7 +232,7 @@ export class OpenAiErrors implements TransportErrors {
     const text = textOf(inner["message"]) || (isRecord(error) ? "" : textOf(error));
     const plain = withoutAddresses(this.redacted(text || (isRecord(parsed) || isPage ? "" : body.trim())));
     return {
-      text: plain.length > maxMessageCharacters ? `${plain.slice(0, maxMessageCharacters)}…` : plain,
+      text: shortened(plain, maxMessageCharacters),
       type: textOf(inner["type"]),
       code: textOf(inner["code"]),
       parameter: this.redacted(textOf(inner["param"])) || undefined,
