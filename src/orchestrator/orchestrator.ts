@@ -51,7 +51,7 @@ function createFacade(
   const { world, settings, lock, calls, closing, operations, jobs } = base;
   const { inventory } = models;
   const { plans, keepAlive, loads } = residency;
-  const { generation, spending, memories, projects, templates, comparisons } = requests;
+  const { generation, spending, memories, projects, templates, comparisons, batches } = requests;
   const { maintenance, library, listing, status, overview, live } = services;
   const create = createModelCreation({ ...models, ...residency });
   /** Tracks a call, so that engines it may use are not closed during it, and applies its caller's privacy. */
@@ -123,6 +123,7 @@ function createFacade(
       compare: (caller, request) => lock.serving(caller, () => comparisons.compare(caller, request)),
       evaluate: counted((caller, request) => comparisons.evaluate(caller, request)),
     },
+    batches,
     metrics: services.metrics,
     live: {
       state: counted((caller, worded) => live.state(caller, worded)),
@@ -139,7 +140,7 @@ function createFacade(
     jobs,
     async resume({ isSafeStart = false, ...answers }) {
       void maintenance.start(isSafeStart);
-      await jobs.restore(library.resume, answers);
+      await jobs.restore({ pull: library.resume, batch: (id) => batches.resume(id) }, answers);
     },
     onChange: watchers.changes.subscribe,
     watch: watchers.changes.watch,

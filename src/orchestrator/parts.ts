@@ -1,6 +1,7 @@
 import { setMaxListeners } from "node:events";
 import { join } from "node:path";
 import { type Emit, createEvents } from "./api/events.ts";
+import { KeptBatches } from "./compare/batches.ts";
 import { createComparisons } from "./compare/comparisons.ts";
 import { callerSettings } from "./config/load.ts";
 import type { Engine } from "./engines/engine.ts";
@@ -192,6 +193,13 @@ export function createRequests(
     projects,
     templates: new CallerTemplates({ folder, log, emit, writeForUser }),
     comparisons: createComparisons({ world: generation, operations, preferences: learning, emit, ...stored }),
+    batches: new KeptBatches({
+      world: generation,
+      operations,
+      serving: base.lock.serving,
+      onBattery: world.probe.onBattery,
+      files: world.jobFiles?.disk,
+    }),
   };
 }
 
@@ -206,7 +214,7 @@ export function createServices(
   const { world, settings, log, probe, timers, engines, lock, calls, closing, operations, jobs, stored } = base;
   const { inventory, loaded, slots, pins, observations } = models;
   const { keepAlive, queues } = residency;
-  const { generation, spending, memories, projects, templates, comparisons } = requests;
+  const { generation, spending, memories, projects, templates, comparisons, batches } = requests;
   const maintenance = createMaintenance({
     ...base,
     ...models,
@@ -270,7 +278,7 @@ export function createServices(
     await operations.close();
     await jobs.settled();
     templates.close();
-    await Promise.all([memories, projects, comparisons, spending].map((part) => part.close()));
+    await Promise.all([memories, projects, comparisons, batches, spending].map((part) => part.close()));
     if (unloadsOwned) await keepAlive.unloadOwned(AbortSignal.timeout(unloadOwnedMs));
     await maintenance.close();
     // After the last unload.

@@ -1,5 +1,5 @@
 import { comparison, comparisons, evalEntry, evals } from "./comparison.ts";
-import { decisions, job, jobs, metrics, ramStatus } from "./status.ts";
+import { decisions, job, jobs, metrics, ramStatus, results } from "./status.ts";
 import { type JsonOf, type ResourceDefinition, defineResource } from "./definition.ts";
 import { memories, memoryEntry } from "./memories.ts";
 import { modelDatabase, model, models } from "./models.ts";
@@ -47,6 +47,7 @@ const definitions = [
   template,
   profile,
   job,
+  results,
   comparison,
   evalEntry,
 ] as const;

@@ -1,5 +1,5 @@
 import { defineResource } from "./definition.ts";
-import { snaked } from "../orchestrator/util/defined.ts";
+import { jsonLines, snaked } from "../orchestrator/util/defined.ts";
 import type { Job } from "../orchestrator/api/facade.ts";
 import type { MoneyReport } from "../orchestrator/api/facade-metrics.ts";
 import type { Decision } from "../orchestrator/api/facade-status.ts";
@@ -88,6 +88,19 @@ export const job = defineResource({
     };
   },
   list: async ({ orchestrator }) => orchestrator.jobs.list().map(({ id }) => ({ uri: `ollm://jobs/${id}`, name: id })),
+});
+
+export const results = defineResource({
+  name: "results",
+  title: "Results of a batch",
+  description:
+    "The answers of a job with for_each, one as JSON a line, in the order of its texts; while it runs, those so far.",
+  uri: "ollm://results/{id}",
+  mimeType: "application/jsonl",
+  isTouchedBy: (change, { id }) => change.kind === "job" && change.id === id,
+  async read({ id = "" }, { orchestrator, caller }) {
+    return jsonLines(await orchestrator.batches.results(caller, id));
+  },
 });
 
 function jobData<Shown extends Pick<Job, "kind" | "progress">>({ kind: _kind, progress, ...shown }: Shown) {

@@ -20,7 +20,11 @@ export interface ToolFiles {
    * The decoded text of each file; `path` is relative to its root. Throws `InvalidRequest` (outside the roots, too large,
    * binary, not a file).
    */
-  readText(paths: readonly string[]): Promise<readonly { readonly path: string; readonly text: string }[]>;
+  readText(
+    paths: readonly string[],
+    /** How many files one pattern may match; default 64. */
+    most?: number,
+  ): Promise<readonly { readonly path: string; readonly text: string }[]>;
   /** Recordings (WAV or MP3, detected by content). Throws `InvalidRequest`. */
   readAudio(paths: readonly string[]): Promise<readonly AudioInput[]>;
   /** The base64 of each image (PNG, JPEG, WebP or GIF, detected by content). Throws `InvalidRequest`. */
@@ -57,9 +61,9 @@ export interface ToolContext {
   readonly files: ToolFiles;
   /**
    * Waits for an operation on behalf of this call: relays its progress to the client and obeys the caller's signal.
-   * If it outlasts the client's time limit, the call detaches from it and returns a job.
+   * If it outlasts the client's time limit, or `isJob`, the call detaches from it and returns a job.
    */
-  follow<Result>(operation: Operation<Result>): Promise<Result>;
+  follow<Result>(operation: Operation<Result>, isJob?: boolean): Promise<Result>;
   /** Reports progress to the client, if it requested that. */
   report(progress: Progress): void;
   /** The answers of the user to a `userOnly` question of this tool; absent without one. */

@@ -6,7 +6,7 @@ import { defined } from "../orchestrator/util/defined.ts";
 export const listTemplates = defineTool({
   name: "list_templates",
   title: "List prompt templates",
-  description: "List prompt templates with their variables, for render_template and route_and_generate.",
+  description: "List prompt templates with their variables, for route_and_generate.",
   effect: "read",
   isIdempotent: true,
   isOpenWorld: false,

@@ -49,6 +49,8 @@ export const renderTemplate = defineTool({
   description:
     "Fill in a prompt template, with the text of files, and return it; generate: have a local model answer it.",
   ...writesByModel,
+  // `template` of route_and_generate is what an assistant needs.
+  set: "extra",
   input: z.strictObject({
     name: z.string().min(1).describe("From list_templates."),
     variables: variablesInput.optional(),

@@ -1,12 +1,9 @@
-import { samplingFrom, samplingInput, samplingOf } from "../orchestrator/api/sampling.ts";
 import * as z from "zod";
-import { InvalidRequest } from "../orchestrator/api/errors.ts";
-import { type Check, checks, splits } from "../orchestrator/api/facade-answers.ts";
-import type { ReadFiles } from "../orchestrator/api/facade-templates.ts";
-import type { GenerateRequest, GenerateResult, RoutePlan } from "../orchestrator/api/facade.ts";
+import type { BatchItem } from "../orchestrator/api/facade-batches.ts";
+import type { GenerateResult, RoutePlan } from "../orchestrator/api/facade.ts";
 import type { CallerContext } from "../orchestrator/api/types.ts";
 import { filesNamedIn } from "../orchestrator/util/file-name.ts";
-import { cachedText, counted, formatAmount, reliabilityLines } from "../orchestrator/util/format-bytes.ts";
+import { batchLines, cachedText, counted, formatAmount, reliabilityLines } from "../orchestrator/util/format-bytes.ts";
 import {
   checkData,
   checkOutput,
@@ -20,60 +17,12 @@ import {
   routeOutput,
 } from "./answer-details.ts";
 import { type ToolContext, defineTool, writesByModel } from "./definition.ts";
-import { keepAliveInput, planData, planOutput, renderPlan } from "./smart-load.ts";
-import { type FilledTemplate, renderedFrom, splitOf } from "./render-template.ts";
-import { asLine, finishReasonOutput, noteLines, notesFor, round, taskNamed } from "./render.ts";
+import { type ForEach, batchAnswer, forEachOutput, openAnswers } from "./for-each.ts";
+import { planData, planOutput, renderPlan } from "./smart-load.ts";
+import { type GenerationInput, filledFrom, generationInput, generationRequest, isGiven } from "./generation-request.ts";
+import type { FilledTemplate } from "./render-template.ts";
+import { asLine, finishReasonOutput, noteLines, notesFor, round } from "./render.ts";
 import { defined } from "../orchestrator/util/defined.ts";
-
-const input = z.strictObject({
-  prompt: z.string().min(1).optional().describe("Needed without template."),
-  system: z.string().optional(),
-  task: z
-    .string()
-    .optional()
-    .describe(
-      "code, debugging, code_review, reasoning, summarization, extraction, translation, question_answering, transcription, creative, fast, general, vision",
-    ),
-  complexity: z.enum(["low", "medium", "high"]).optional(),
-  profile: z.string().optional().describe("ollm://profiles."),
-  model: z.string().min(1).optional().describe("Chosen when absent."),
-  files: z
-    .array(z.string().min(1))
-    .max(64)
-    .optional()
-    .describe("Text files, git:staged, git:diff, git:diff:REF, git:log:N, git:show:REF; they cost no tokens."),
-  images: z.array(z.string().min(1)).max(16).optional().describe("Paths."),
-  audio: z.array(z.string().min(1)).max(4).optional().describe("WAV or MP3."),
-  format: z
-    .union([z.literal("json"), z.record(z.string(), z.unknown())])
-    .optional()
-    .describe('JSON Schema, or "json".'),
-  max_tokens: z.number().int().min(1).optional(),
-  ...samplingInput(true),
-  context_tokens: z.number().int().min(1).optional().describe("Minimum window."),
-  think: z.union([z.boolean(), z.enum(["low", "medium", "high"])]).optional(),
-  keep_alive: keepAliveInput.optional().describe('Seconds or "10m"; 0 unloads then, -1 never.'),
-  privacy: z.enum(["local_only", "allow_remote"]).optional().describe("Only restricts."),
-  use_memory: z.boolean().optional().describe("false: no saved facts."),
-  cache_prompt: z.boolean().optional().describe("false: not kept."),
-  template: z.string().min(1).optional(),
-  variables: z
-    .record(z.string(), z.union([z.string(), z.number(), z.boolean()]))
-    .optional()
-    .describe("By name."),
-  continue_id: z.string().min(1).optional().describe('"new", or an id.'),
-  output_path: z.string().min(1).optional().describe("New file."),
-  check: z
-    .union([z.enum(checks), z.record(z.string(), z.string())])
-    .optional()
-    .describe(
-      "quotes: the lines of files behind statements; judged: by a model, too; agree: of 3 answers; {command: NAME}, {agree: MODEL}.",
-    ),
-  split: z.enum(splits).optional().describe("auto: a long prompt in parts."),
-  grounded: z.boolean().optional().describe("false: keep values not in files."),
-  explain: z.boolean().optional().describe("Add reason, timing."),
-  dry_run: z.boolean().optional().describe("Only choose the model."),
-});
 
 const output = z.object({
   text: z.string().optional(),
@@ -109,6 +58,8 @@ const output = z.object({
   parts: partsReadOutput.optional(),
   query: queryOutput.optional(),
   values: z.object({ where: z.record(z.string(), z.string()), not_judged: z.array(z.string()).optional() }).optional(),
+  for_each: forEachOutput.optional(),
+  results: z.string().optional(),
 });
 
 export const routeAndGenerate = defineTool({
@@ -118,10 +69,11 @@ export const routeAndGenerate = defineTool({
     "Answer a prompt with the best local model that fits, loading it if needed. Hand over summaries, extraction, " +
     "drafts, commit messages and private text; name long inputs in files instead of pasting them.",
   ...writesByModel,
-  input,
+  input: generationInput,
   output,
   async run(request, context) {
     const { orchestrator, caller, follow } = context;
+    if (request.for_each !== undefined) return askForEach(request, request.for_each, context);
     // Before the model runs: an answer that can't be written would be lost.
     const target = request.output_path === undefined ? undefined : await context.files.openOutput(request.output_path);
     const filled = request.template === undefined ? undefined : await filledFrom(request.template, request, context);
@@ -142,7 +94,17 @@ export const routeAndGenerate = defineTool({
   lean: (answered) => (answered.route === undefined ? leanAnswer(answered) : answered),
   render(answered) {
     const { text, output_path, characters, model, finish_reason, tokens_per_second, cost } = answered;
-    const { plan, reason, notes } = answered;
+    const { plan, reason, notes, for_each: batch, results } = answered;
+    if (batch !== undefined) {
+      const written = output_path === undefined ? [] : [`written to ${output_path}`];
+      const lines = [
+        ...batchLines(batch, model).map(asLine),
+        ...noteLines(notes),
+        ...written,
+        `all answers: ${results}`,
+      ].join("\n");
+      return text === undefined ? lines : [text, lines];
+    }
     if (plan !== undefined) {
       const inParts = answered.parts === undefined ? "" : `; to be read in ${counted(answered.parts.total, "part")}`;
       return [`${renderPlan(model, plan)}; ${reason}${inParts}`, ...noteLines(notes), ...routeLines(answered)].join(
@@ -167,7 +129,7 @@ export const routeAndGenerate = defineTool({
 });
 
 type Answer = z.output<typeof output>;
-type Input = z.output<typeof input>;
+type Input = GenerationInput;
 
 /** Without the figures, which only `explain` shows. */
 function leanAnswer(answered: Answer): Readonly<Record<string, unknown>> {
@@ -195,16 +157,12 @@ function conversationLines({ continue_id, conversation_tokens }: Answer): readon
   return [`continue_id "${continue_id}" continues this conversation${tokens}`];
 }
 
-function filesOf({ files: names }: Input, context: Pick<ToolContext, "files">): ReadFiles | undefined {
-  return names === undefined || names.length === 0 ? undefined : () => context.files.readText(names);
-}
-
 /**
  * What the files of a call have to say. A prompt may name files that were not passed, and reading in parts takes long
  * enough for an edit.
  */
 async function fileNotes(
-  { prompt, ...request }: z.output<typeof input>,
+  { prompt, ...request }: Input,
   { parts }: GenerateResult,
   context: ToolContext,
 ): Promise<readonly string[]> {
@@ -228,86 +186,42 @@ async function fileNotes(
   ];
 }
 
-const isGiven = (names: readonly string[] | undefined): boolean => names !== undefined && names.length > 0;
+/** Files that one pattern of a batch may match. */
+const mostFiles = 2000;
 
-/** Fills a template. A prompt without files fills the variable that files would fill, if that has no value. */
-async function filledFrom(template: string, request: Input, context: ToolContext) {
-  const { orchestrator, caller } = context;
-  const { prompt, variables } = request;
-  const readFiles = filesOf(request, context);
-  const first = await renderedFrom(orchestrator, caller, template, variables, readFiles);
-  if (!("needsInput" in first) || prompt === undefined || readFiles !== undefined) return first;
-  const [open] = Object.entries(first.needsInput.fields).find(([, { isFromFiles }]) => isFromFiles === true) ?? [];
-  if (open === undefined) return first;
-  const filled = await renderedFrom(orchestrator, caller, template, { ...variables, [open]: prompt });
-  return "needsInput" in filled ? filled : { ...filled, hasPrompt: true };
-}
-
-/** An object names one thing: `{command: NAME}`. */
-function checkIn(given: NonNullable<Input["check"]>): Check {
-  if (typeof given === "string") return given;
-  const [[kind, name] = [], ...others] = Object.entries(given);
-  if (name !== undefined && others.length === 0) {
-    if (kind === "command") return { command: name };
-    if (kind === "agree") return { agree: name };
+/** Asks about each of many texts. It is a job from its start. */
+async function askForEach(request: Input, { questions, each, of, ...rest }: ForEach, context: ToolContext) {
+  const { orchestrator, caller, files, follow } = context;
+  const write = request.output_path === undefined ? undefined : await openAnswers(request.output_path, context);
+  const { template, prompt } = request;
+  let first: FilledTemplate | undefined;
+  const items: BatchItem[] = [];
+  for (const { text, ...item } of await orchestrator.batches.items(await files.readText(of, mostFiles), each)) {
+    if (template === undefined) items.push({ ...item, ...defined({ text }) });
+    else {
+      const readFiles = () => Promise.resolve([{ path: item.path, text: text ?? "" }]);
+      const filled = await filledFrom(template, request, context, readFiles);
+      if ("needsInput" in filled) return filled;
+      first ??= filled;
+      const own = [filled.text, prompt].filter((part) => part !== undefined).join("\n\n");
+      items.push({ ...item, prompt: own, ...(!filled.hasFiles && defined({ text })) });
+    }
   }
-  throw new InvalidRequest(
-    `check is ${JSON.stringify(given)}; allowed: ${checks.join(", ")}, {command: NAME}, {agree: MODEL}`,
-    { next: { step: "omitArgument", argument: "check" } },
-  );
-}
-
-/** Creates the request; its own arguments override those of its template. */
-async function generationRequest(
-  request: Input,
-  filled: (FilledTemplate & { readonly hasPrompt?: boolean }) | undefined,
-  context: ToolContext,
-): Promise<GenerateRequest> {
-  if (filled === undefined && request.variables !== undefined) {
-    throw new InvalidRequest("variables belong to a template, and none is given", {
-      next: [
-        { step: "setArgument", argument: "template" },
-        { step: "omitArgument", argument: "variables" },
-      ],
-    });
+  const generation = await generationRequest({ ...request, prompt: prompt ?? questions?.[0] }, first, context);
+  if (request.dry_run === true) {
+    const [longest] = items.toSorted((a, b) => (b.text ?? b.prompt ?? "").length - (a.text ?? a.prompt ?? "").length);
+    const { path = "", text } = longest ?? {};
+    const files = text === undefined ? generation.files : [...(generation.files ?? []), { path, text }];
+    const asked = { ...generation, prompt: longest?.prompt ?? generation.prompt, ...defined({ files }) };
+    const plan = planAnswer(caller, await orchestrator.planGeneration(caller, asked));
+    const note = `for the longest of ${counted(items.length, "text")}, ${longest?.name}`;
+    return { data: { ...plan, notes: [note, ...(plan.notes ?? [])] } };
   }
-  const own = filled?.hasPrompt === true ? undefined : request.prompt;
-  const parts = [filled?.text, own].filter((part) => part !== undefined);
-  if (parts.length === 0) {
-    throw new InvalidRequest("prompt is missing", {
-      next: [
-        { step: "setArgument", argument: "prompt" },
-        { step: "setArgument", argument: "template" },
-      ],
-    });
-  }
-  return defined({
-    prompt: parts.join("\n\n"),
-    system: request.system ?? filled?.system,
-    task: taskNamed(request.task),
-    complexity: request.complexity,
-    profile: request.profile ?? filled?.profile,
-    // Models write it for "chosen when absent".
-    model: (request.model?.toLowerCase() === "auto" ? undefined : request.model) ?? filled?.model,
-    // Files that filled the template are in its text.
-    files: filled?.hasFiles === true ? undefined : await filesOf(request, context)?.(),
-    images: request.images?.length ? await context.files.readImages(request.images) : undefined,
-    audio: request.audio?.length ? await context.files.readAudio(request.audio) : undefined,
-    format: request.format ?? filled?.format,
-    maxTokens: request.max_tokens ?? filled?.maxTokens,
-    ...samplingOf(filled ?? {}),
-    ...samplingFrom(request),
-    contextTokens: request.context_tokens,
-    think: request.think,
-    keepAliveSeconds: request.keep_alive,
-    privacy: request.privacy,
-    useMemory: request.use_memory,
-    cachePrompt: request.cache_prompt,
-    continueId: request.continue_id,
-    check: request.check && checkIn(request.check),
-    grounded: request.grounded,
-    split: request.split ?? (filled && splitOf(filled).split),
-  });
+  const batch = { request: generation, items, ...defined({ questions }), ...defined(rest) };
+  const summary = await follow(await orchestrator.batches.start(caller, batch), true);
+  const data = batchAnswer(summary);
+  const written = await write?.(await orchestrator.batches.results(caller, summary.id));
+  return { data: { ...data, ...(written && { output_path: written.path, characters: written.bytes }) } };
 }
 
 function answer(

@@ -224,7 +224,7 @@ describe("a machine under pressure", () => {
     const { engine, time, orchestrator, caller, calm } = busySetup({
       model: { keepAlive: { preload: [small.name] } },
     });
-    await orchestrator.resume({ ofPull: () => ({}), ofError: () => "" });
+    await orchestrator.resume({ ofPull: () => ({}), ofBatch: () => ({}), ofError: () => "" });
     await time.pass(2 * minute);
     expect(engine.calls).toEqual([]);
     expect(orchestrator.decisions(caller()).map(({ kind, steps }) => [kind, steps[1], steps[2]])).toEqual([

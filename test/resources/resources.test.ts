@@ -43,16 +43,12 @@ describe("resources", () => {
         "ollm://models/smollm2%3A135m smollm2:135m",
       ]
     `);
-    expect((await connection.client.listResourceTemplates()).resourceTemplates).toMatchInlineSnapshot(`
+    const { resourceTemplates } = await connection.client.listResourceTemplates();
+    expect(resourceTemplates.every(({ icons }) => icons?.length === 1)).toBe(true);
+    expect(resourceTemplates.map(({ icons: _icons, ...rest }) => rest)).toMatchInlineSnapshot(`
       [
         {
           "description": "One model: facts from its file and from the model database. Names are percent-encoded.",
-          "icons": [
-            {
-              "mimeType": "image/svg+xml",
-              "src": "data:image/svg+xml,%3Csvg%20xmlns='http://www.w3.org/2000/svg'%20viewBox='0%200%2024%2024'%20fill='none'%20stroke='gray'%20stroke-width='2'%3E%3Cpath%20d='M5%206h14M5%2012h14M5%2018h14'/%3E%3C/svg%3E",
-            },
-          ],
           "mimeType": "application/json",
           "name": "model",
           "title": "Model",
@@ -60,12 +56,6 @@ describe("resources", () => {
         },
         {
           "description": "One memory, by its percent-encoded key, with its previous value.",
-          "icons": [
-            {
-              "mimeType": "image/svg+xml",
-              "src": "data:image/svg+xml,%3Csvg%20xmlns='http://www.w3.org/2000/svg'%20viewBox='0%200%2024%2024'%20fill='none'%20stroke='gray'%20stroke-width='2'%3E%3Cpath%20d='M5%206h14M5%2012h14M5%2018h14'/%3E%3C/svg%3E",
-            },
-          ],
           "mimeType": "application/json",
           "name": "memory-entry",
           "title": "Memory",
@@ -73,12 +63,6 @@ describe("resources", () => {
         },
         {
           "description": "One prompt template: text, variables, and settings for its answers.",
-          "icons": [
-            {
-              "mimeType": "image/svg+xml",
-              "src": "data:image/svg+xml,%3Csvg%20xmlns='http://www.w3.org/2000/svg'%20viewBox='0%200%2024%2024'%20fill='none'%20stroke='gray'%20stroke-width='2'%3E%3Cpath%20d='M5%206h14M5%2012h14M5%2018h14'/%3E%3C/svg%3E",
-            },
-          ],
           "mimeType": "application/json",
           "name": "template",
           "title": "Prompt template",
@@ -86,12 +70,6 @@ describe("resources", () => {
         },
         {
           "description": "One profile: its values with their sources, the model that would answer now, and what was learned.",
-          "icons": [
-            {
-              "mimeType": "image/svg+xml",
-              "src": "data:image/svg+xml,%3Csvg%20xmlns='http://www.w3.org/2000/svg'%20viewBox='0%200%2024%2024'%20fill='none'%20stroke='gray'%20stroke-width='2'%3E%3Cpath%20d='M5%206h14M5%2012h14M5%2018h14'/%3E%3C/svg%3E",
-            },
-          ],
           "mimeType": "application/json",
           "name": "profile",
           "title": "Profile",
@@ -99,25 +77,20 @@ describe("resources", () => {
         },
         {
           "description": "Background job: state, progress, the text so far, and the result when it has ended.",
-          "icons": [
-            {
-              "mimeType": "image/svg+xml",
-              "src": "data:image/svg+xml,%3Csvg%20xmlns='http://www.w3.org/2000/svg'%20viewBox='0%200%2024%2024'%20fill='none'%20stroke='gray'%20stroke-width='2'%3E%3Cpath%20d='M5%206h14M5%2012h14M5%2018h14'/%3E%3C/svg%3E",
-            },
-          ],
           "mimeType": "application/json",
           "name": "job",
           "title": "Job",
           "uriTemplate": "ollm://jobs/{id}",
         },
         {
+          "description": "The answers of a job with for_each, one as JSON a line, in the order of its texts; while it runs, those so far.",
+          "mimeType": "application/jsonl",
+          "name": "results",
+          "title": "Results of a batch",
+          "uriTemplate": "ollm://results/{id}",
+        },
+        {
           "description": "Answers of several models to one prompt, with figures, order of execution, judgement and winner.",
-          "icons": [
-            {
-              "mimeType": "image/svg+xml",
-              "src": "data:image/svg+xml,%3Csvg%20xmlns='http://www.w3.org/2000/svg'%20viewBox='0%200%2024%2024'%20fill='none'%20stroke='gray'%20stroke-width='2'%3E%3Cpath%20d='M5%206h14M5%2012h14M5%2018h14'/%3E%3C/svg%3E",
-            },
-          ],
           "mimeType": "application/json",
           "name": "comparison",
           "title": "Comparison",
@@ -125,12 +98,6 @@ describe("resources", () => {
         },
         {
           "description": "How models did on a set of cases: by task quality, time, memory, cost; which is better; what was missed.",
-          "icons": [
-            {
-              "mimeType": "image/svg+xml",
-              "src": "data:image/svg+xml,%3Csvg%20xmlns='http://www.w3.org/2000/svg'%20viewBox='0%200%2024%2024'%20fill='none'%20stroke='gray'%20stroke-width='2'%3E%3Cpath%20d='M5%206h14M5%2012h14M5%2018h14'/%3E%3C/svg%3E",
-            },
-          ],
           "mimeType": "application/json",
           "name": "eval",
           "title": "Eval",

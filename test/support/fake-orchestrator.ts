@@ -309,14 +309,13 @@ export function createFakeOrchestrator(replace: Partial<Orchestrator> = {}): Orc
     wasAlreadyPresent: false,
   };
   const loaded: LoadResult = { model: plan.model, engine: "ollama", loadMs: 812.4, wasLoaded: false, plan };
-
   const note = (method: keyof Orchestrator, caller: CallerContext, request: unknown): void => {
     asked.push([method, request]);
     callers.push(caller);
   };
+  const next = { next: { step: "listModels" } } as const;
   const refuseUnknown = (name: string): void => {
-    if ([qwen.name, smollm.name].includes(name)) return;
-    throw new UnknownModel(`no model ${name}`, { next: { step: "listModels" } });
+    if (qwen.name !== name && smollm.name !== name) throw new UnknownModel(`no model ${name}`, next);
   };
 
   return {
@@ -383,6 +382,7 @@ export function createFakeOrchestrator(replace: Partial<Orchestrator> = {}): Orc
       get: (caller, name) => shownProfile(name, caller),
     },
     decisions: () => [],
+    batches: unused("batches"),
     comparisons: unused("comparisons", { list: async () => [], learned: async () => [], evals: async () => [] }),
     metrics: unused("metrics", { breaches: async () => [] }),
     live: unused("live"),

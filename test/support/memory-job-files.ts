@@ -1,3 +1,4 @@
+import { createMemoryDocumentFiles } from "./memory-document-files.ts";
 import type { JobFiles } from "../../src/orchestrator/jobs/record.ts";
 
 /** The files of jobs in memory; while `failWith` is set, every write fails with it. */
@@ -11,6 +12,7 @@ export function createMemoryJobFiles(): MemoryJobFiles {
   const files: MemoryJobFiles = {
     texts,
     failWith: undefined,
+    disk: createMemoryDocumentFiles(),
     list: async () => [...texts.keys()].filter((id) => !id.endsWith(".broken")),
     removeLeftovers: () => Promise.resolve(),
     async read(id) {

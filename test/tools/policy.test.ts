@@ -12,7 +12,17 @@ import { createFakeOrchestrator, generated } from "../support/fake-orchestrator.
 import { connectMemoryClient } from "../support/memory-client.ts";
 
 /** Files of `src/tools` that define no tool. */
-const helpers = ["answer-details", "definition", "facts", "index", "plan", "render", "tool-sets"];
+const helpers = [
+  "answer-details",
+  "definition",
+  "facts",
+  "for-each",
+  "generation-request",
+  "index",
+  "plan",
+  "render",
+  "tool-sets",
+];
 const tokens = (value: unknown) => encode(typeof value === "string" ? value : JSON.stringify(value)).length;
 
 describe("the list of tools", () => {
@@ -50,7 +60,7 @@ describe("the list of tools", () => {
       }),
     ).toMatchInlineSnapshot(`
       [
-        "route_and_generate(prompt system task complexity profile model files images audio format max_tokens temperature top_p context_tokens think keep_alive privacy use_memory cache_prompt template variables continue_id output_path check split grounded explain dry_run) Answer a prompt with the best local model that fits, loading it if needed. Hand over summaries, extraction, drafts, commit messages and private text; name long inputs in files instead of pasting them.",
+        "route_and_generate(prompt system task complexity profile model files images audio format max_tokens temperature top_p context_tokens think keep_alive privacy use_memory cache_prompt template variables continue_id output_path check split grounded explain dry_run for_each) Answer a prompt with the best local model that fits, loading it if needed. Hand over summaries, extraction, drafts, commit messages and private text; name long inputs in files instead of pasting them.",
         "list_models(query capability engine loaded_only verbose limit) List installed models: size, whether loaded, whether they fit in memory now. Suggests one if there is none.",
         "pull_model(model from engine) Download a model by Ollama name (qwen3:4b-instruct) or hf.co/org/repo:quant; a second call joins or resumes. Installs the embedded engine if there is no other.",
         "smart_load(model context_tokens keep_alive dry_run) Load a model ahead of use, unloading idle ones if needed. dry_run only returns whether it fits and what it would unload. route_and_generate loads by itself.",
@@ -60,7 +70,7 @@ describe("the list of tools", () => {
         "forget(key all category scope confirm) Delete what remember saved: one key, or all of a category or scope (asks the user, or confirm true).",
         "transfer_memories(action format text after force) export: all saved entries, page by page. import: reads such a text; existing keys are overwritten.",
         "render_template(name variables files generate) Fill in a prompt template, with the text of files, and return it; generate: have a local model answer it.",
-        "list_templates(query) List prompt templates with their variables, for render_template and route_and_generate.",
+        "list_templates(query) List prompt templates with their variables, for route_and_generate.",
         "create_template(name template description variables system model profile temperature top_p max_tokens format scope overwrite) Save a prompt template: {name} and {name:default} are variables, {{ and }} are braces.",
         "delete_template(name confirm) Delete a prompt template of the user (asks the user, or confirm true); built-in ones stay.",
         "compare(prompt models system files judge runs max_tokens) Ask 2 to 5 models the same: answers, speed and memory side by side. Then call pick_winner with the user's favourite.",

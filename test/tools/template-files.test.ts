@@ -39,7 +39,7 @@ describe.each(eras)("files for a template (%s)", (era) => {
     await writeFile(join(home, "b.md"), "All of b.");
     const orchestrator = createFakeOrchestrator({ templates });
     ({ asked } = orchestrator);
-    connection = await connectMemoryClient(orchestrator, { era, fileRoots: [home], ...options });
+    connection = await connectMemoryClient(orchestrator, { era, fileRoots: [home], toolSets: ["all"], ...options });
     return connection;
   }
   const variables = { language: "Dutch" };

@@ -97,7 +97,7 @@ export function withRepeatedFiles(words: readonly string[], isFile: (name: strin
   for (let at = 0; at < end; at += 1) {
     const word = words[at] ?? "";
     const isBareEnd = at === words.length - 1 && !/[./\\]/.test(word);
-    const [, given] = /^(-f|--file|--image)(?:$|=)/.exec(word) ?? /^(-f)(?!-)/.exec(word) ?? [];
+    const [, given] = /^(-f|--file|--image|--for-each)(?:$|=)/.exec(word) ?? /^(-f)(?!-)/.exec(word) ?? [];
     if (given !== undefined) {
       flag = given;
       result.push(word);

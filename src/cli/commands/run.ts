@@ -6,6 +6,7 @@ import { advice } from "../../orchestrator/api/next-step.ts";
 import { taskNames } from "../../orchestrator/api/types.ts";
 import { counted, formatBytes } from "../../orchestrator/util/format-bytes.ts";
 import { parseJson } from "../../orchestrator/util/parse-json.ts";
+import { defined } from "../../orchestrator/util/defined.ts";
 import type { ToolInputs } from "../../tools/index.ts";
 import { createAnswerStream } from "../terminal/answer-stream.ts";
 import { show } from "../terminal/table.ts";
@@ -59,6 +60,19 @@ export function addGeneration(program: ShellCommand): void {
     )
     .option("--no-grounded", "with --file and --format: keep values that don't stand in the files")
     .option("--no-memory", "don't add remembered facts to the prompt")
+    .option(
+      "--for-each <path>",
+      "ask about each of these files, and print a summary; patterns in quotes; repeatable",
+      repeated,
+    )
+    .addOption(
+      new Option("--each <unit>", "with --for-each: files, or parts or rows of them").choices(["file", "part", "row"]),
+    )
+    .option("--question <text>", "with --for-each: in place of the prompt; repeatable", repeated)
+    .option("--sample <number>", "with --for-each: only so many, spread over all", wholeNumber(1, 10_000))
+    .option("--limit <number>", "with --for-each: only the first ones", wholeNumber(1, 10_000))
+    .option("--reduce <prompt>", "with --for-each: then ask this about all answers")
+    .option("--when <time>", "with --for-each: now, idle, or hours such as 22:00-06:00")
     .option("--explain", "show which models were considered, and timing")
     .option("--dry-run", "only say which model would answer, and rank the others")
     .addOption(new Option("--verbose", "Ollama's name of --explain").hideHelp().implies({ explain: true }))
@@ -74,6 +88,10 @@ export function addGeneration(program: ShellCommand): void {
       ['ollm run --file report.md "List the risks" -o risks.md', "from a file, to a file"],
       ['ollm run --file report.md --check quotes "List the risks"', "with the line of the file for each statement"],
       ["git diff --staged | ollm run --template commit-message", "use a template"],
+      [
+        "ollm run --for-each 'src/**/*.ts' \"List the exported functions\" -o functions.jsonl",
+        "a prompt for many files",
+      ],
       ["ollm run smollm2:135m", "without a prompt: chat with the model"],
     )
     .does((model: string | undefined, prompt: readonly string[], flags: RunFlags, io: CommandIo) =>
@@ -129,6 +147,13 @@ interface RunFlags {
   readonly dryRun?: boolean;
   readonly json?: boolean;
   readonly output?: string;
+  readonly forEach?: readonly string[];
+  readonly each?: "file" | "part" | "row";
+  readonly question?: readonly string[];
+  readonly sample?: number;
+  readonly limit?: number;
+  readonly reduce?: string;
+  readonly when?: string;
 }
 
 type GenerateInput = ToolInputs["route_and_generate"];
@@ -148,7 +173,8 @@ async function askOnce(words: readonly string[], flags: RunFlags, io: CommandIo)
     return report(error, io);
   }
   let chatModel: string | undefined;
-  const options = { roots: named.roots, noTerminal: missingVariable };
+  const onInterrupt = flags.forEach && "interrupted; the same command continues";
+  const options = { roots: named.roots, noTerminal: missingVariable, ...defined({ onInterrupt }) };
   const exitCode = await withSession(io, options, async (session) => {
     const input = checkedInput(await io.readInput?.(session.signal));
     const split = await splitWords(words, flags, session);
@@ -157,17 +183,14 @@ async function askOnce(words: readonly string[], flags: RunFlags, io: CommandIo)
     const filled = flags.template && input ? await pipedInto(flags.template, given ?? {}, input, session) : undefined;
     const variables = filled === undefined ? given : { ...given, ...filled };
     const prompt = filled === undefined ? withInput(split.prompt, input) : split.prompt;
-    if (prompt === undefined && flags.template === undefined) {
+    if (prompt === undefined && flags.template === undefined && flags.question === undefined) {
       chatModel = io.isTerminal ? split.model : undefined;
       if (chatModel !== undefined) return 0;
       throw noPrompt(split.model);
     }
-    return generate(
-      { ...requestOf(flags, named), model: split.model, prompt, variables },
-      flags,
-      named.output,
-      session,
-    );
+    const request = { ...requestOf(flags, named), model: split.model, prompt, variables };
+    if (request.for_each === undefined || flags.dryRun === true) return generate(request, flags, named.output, session);
+    return (await import("./for-each.ts")).askForEach(request, flags, named.output, session);
   });
   if (chatModel === undefined || exitCode !== 0) return exitCode;
   return (await import("./chat.ts")).chat(chatModel, { system: flags.system }, io);
@@ -203,6 +226,8 @@ function checkedInput(input: string | undefined): string | undefined {
 interface NamedFiles {
   readonly files: readonly string[];
   readonly images: readonly string[];
+  /** Those of `--for-each`. */
+  readonly each: readonly string[];
   /** The folders of the files: naming a file on the command line allows reading it. */
   readonly roots: readonly string[];
   /** A JSON Schema, or `json`. */
@@ -213,13 +238,15 @@ interface NamedFiles {
 async function locateFiles(flags: RunFlags, io: CommandIo): Promise<NamedFiles> {
   const files = await Promise.all((flags.file ?? []).map((file) => located(file, io)));
   const images = await Promise.all((flags.image ?? []).map((file) => located(file, io)));
+  const each = await Promise.all((flags.forEach ?? []).map((file) => located(file, io)));
   const output = flags.output === undefined ? undefined : path.resolve(io.workingDirectory, flags.output);
   if (output !== undefined) await checkTarget(output, io);
   const { format } = flags;
   return {
     files,
     images,
-    roots: await foldersOf([...files, ...images], io),
+    each,
+    roots: await foldersOf([...files, ...images, ...each], io),
     format: format === undefined || format === "json" ? format : await readSchema(format, io),
     output,
   };
@@ -294,8 +321,10 @@ function noModel(first: string, rest: readonly string[], near: readonly string[]
   });
 }
 
-function requestOf(flags: RunFlags, { files, images, format }: NamedFiles): GenerateInput {
+function requestOf(flags: RunFlags, { files, images, each: of, format }: NamedFiles): GenerateInput {
+  const { forEach, each, question: questions, sample, limit, reduce, when } = flags;
   return {
+    for_each: forEach && defined({ of, each, questions, sample, limit, reduce, when }),
     files: files.length === 0 ? undefined : files,
     images: images.length === 0 ? undefined : images,
     format,

@@ -333,7 +333,8 @@ function createSession(
     },
     async read<Uri extends keyof ResourceData>(uri: Uri, ...[value = ""]: ValueOf<Uri>) {
       const address = uri.replace(/\{\w+\}$/, () => encodeURIComponent(value));
-      return JSON.parse(await waited(server.readResource(address, sessionSignal))) as ResourceData[Uri];
+      const text = await waited(server.readResource(address, sessionSignal));
+      return (uri === "ollm://results/{id}" ? text : JSON.parse(text)) as ResourceData[Uri];
     },
     prompt: (name, variables = {}) => waited(server.getPrompt(name, variables, sessionSignal)),
     tools: async () => (await waited(server.listTools(sessionSignal))).map(({ name }) => name),

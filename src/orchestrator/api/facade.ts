@@ -3,6 +3,7 @@ import type { Chat, EmbedRequest, EmbedResult, ToolCall } from "./chat.ts";
 import type { Sampling } from "./sampling.ts";
 import type { Cost } from "./cost.ts";
 import type { Check, CheckResult, GroundedValues, PartsRead, QueriedRows, Split } from "./facade-answers.ts";
+import type { BatchSummary, Batches } from "./facade-batches.ts";
 import type { Comparisons } from "./facade-compare.ts";
 import type { LiveView, Metrics } from "./facade-metrics.ts";
 import type { Projects, Templates } from "./facade-templates.ts";
@@ -346,18 +347,20 @@ export interface Orchestrator {
   readonly projects: Projects;
   readonly profiles: Profiles;
   readonly comparisons: Comparisons;
+  readonly batches: Batches<GenerateRequest>;
   readonly metrics: Metrics;
   /** What happens now, for a page that shows it. */
   readonly live: LiveView;
   readonly settings: SettingsAccess;
   /**
-   * Restores the jobs of earlier daemons of this home and resumes their pulls. Called once, before the first request.
-   * `ofPull` and `ofError` format the result of a pull and an error as the surface does. Starts preloading models in the
+   * Restores the jobs of earlier daemons of this home and resumes their pulls and batches. Called once, before the first
+   * request. `ofPull`, `ofBatch` and `ofError` format results and an error as the surface does. Starts preloading models in the
    * background, unless `isSafeStart`.
    */
   resume(answers: {
     readonly isSafeStart?: boolean;
     readonly ofPull: (result: PullResult) => Readonly<Record<string, unknown>>;
+    readonly ofBatch: (summary: BatchSummary) => Readonly<Record<string, unknown>>;
     readonly ofError: (error: unknown, tool: string) => string;
   }): Promise<void>;
   /** Calls `listener` at every change, coalesced: a few per second and kind. */

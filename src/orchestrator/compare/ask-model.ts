@@ -53,6 +53,7 @@ export async function askOnce(
   const background = {
     ...world,
     isBackground: true,
+    isCompared: true,
     observations: observationsWithoutContention(world.observations, watch),
   };
   // Read in parts, its text would no longer be the same request for all models.

@@ -36,6 +36,8 @@ export interface GenerationWorld extends RouteSource {
   readonly copies: Copies;
   /** Its requests are served after all others. */
   readonly isBackground?: boolean;
+  /** Its answers are made to be compared: nothing is saved by them. */
+  readonly isCompared?: boolean;
   /** Nothing may happen: what would be done is asked. */
   readonly isPlan?: boolean;
   readonly conversations: Conversations;

@@ -2,6 +2,7 @@
  * What the pipeline needs of the rooms around it, and what it hands them: types only. It is the one file of this room that
  * `checks/` and `reading/` import; the wiring hands in what they implement, and loads it with the first request that needs it.
  */
+import type { BatchItem, BatchUnit } from "../api/facade-batches.ts";
 import type { CheckResult, GroundedValues, PartsRead } from "../api/facade-answers.ts";
 import type { ChatMessage } from "../api/chat.ts";
 import type { Cost } from "../api/cost.ts";
@@ -172,4 +173,6 @@ export interface Reader {
   plan(text: LongText): Promise<{ readonly model: ReadingModel; readonly parts: PartsRead }>;
   /** With the question, apart from the text. */
   answer(ask: LongAsk): Promise<Required<ReadAnswer>>;
+  /** Files as the texts of which each is asked about. Throws `InvalidRequest`. */
+  items(files: NonNullable<GenerateRequest["files"]>, unit?: BatchUnit): readonly BatchItem[];
 }

@@ -17,7 +17,7 @@ export class RequestTally {
   decided: Resolved["decided"] | undefined;
   /** Models that failed before one answered. */
   fallbacks = 0;
-  readonly #world: Pick<GenerationWorld, "emit" | "steady" | "isBackground">;
+  readonly #world: Pick<GenerationWorld, "emit" | "steady" | "isCompared">;
   readonly #caller: CallerContext;
   readonly #request: GenerateRequest;
   readonly #startedAtMs: number;
@@ -25,7 +25,7 @@ export class RequestTally {
   #outcomes: NonNullable<EndedRequest["outcomes"]> | undefined;
 
   constructor(
-    world: Pick<GenerationWorld, "emit" | "steady" | "isBackground">,
+    world: Pick<GenerationWorld, "emit" | "steady" | "isCompared">,
     caller: CallerContext,
     request: GenerateRequest,
   ) {
@@ -116,12 +116,11 @@ export class RequestTally {
 
   #end(error?: unknown): void {
     const { files = [], task } = this.#request;
-    const { emit, steady, isBackground } = this.#world;
+    const { emit, steady, isCompared } = this.#world;
     emit({
       kind: "request ended",
       client: this.#caller.client,
-      // Its answers are made to be compared: nothing is saved by them.
-      task: isBackground === true ? "compare" : (this.decided?.task ?? task ?? "general"),
+      task: isCompared === true ? "compare" : (this.decided?.task ?? task ?? "general"),
       // Without a decision a caller may have named anything.
       profile: this.decided?.profile.name ?? "",
       totalMs: steady() - this.#startedAtMs,

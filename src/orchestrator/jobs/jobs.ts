@@ -1,5 +1,6 @@
 import { Cancelled, OrchestratorError, UnknownJob, throwIfCancelled } from "../api/errors.ts";
 import type { Emit } from "../api/events.ts";
+import type { BatchSummary } from "../api/facade-batches.ts";
 import type { Job, Jobs, PullRequest, PullResult } from "../api/facade.ts";
 import type { Log } from "../api/log.ts";
 import type { CallerContext, Operation, Progress } from "../api/types.ts";
@@ -203,13 +204,15 @@ export class KeptJobs implements Jobs {
 
   adopt(caller: CallerContext, { tool, operation, outcome, errorText }: Parameters<Jobs["adopt"]>[1]): Job {
     const before = this.#entries.get(operation.id);
-    if (before !== undefined && before.record.isAwaited !== true) {
+    if (before?.operation !== undefined && before.record.isAwaited !== true) {
       // Two calls waited for one operation: they share one job and the same answer.
       outcome.catch(() => undefined);
       return viewOf(before);
     }
-    const { isAwaited: _awaited, ...record } = before?.record ?? recordOf(operation, tool, caller.client);
-    const entry = before ?? this.#add({ ...record, tool }, operation);
+    // One that has ended began again.
+    const kept = before?.operation === undefined ? undefined : before;
+    const { isAwaited: _awaited, ...record } = kept?.record ?? recordOf(operation, tool, caller.client);
+    const entry = kept ?? this.#add({ ...record, tool }, operation);
     entry.record = { ...record, tool, ...partsIn(operation.progress()) };
     this.#save(entry);
     this.#follow(entry, outcome, errorText);
@@ -286,12 +289,16 @@ export class KeptJobs implements Jobs {
   }
 
   /**
-   * Reads the jobs of earlier daemons. Running pulls are restarted with `startPull` under the same id; other running jobs
-   * have failed. A file that can't be read is set aside.
+   * Reads the jobs of earlier daemons. Running pulls and batches are restarted under the same id; other running jobs have
+   * failed. A file that can't be read is set aside.
    */
   async restore(
-    startPull: (record: { readonly id: string; readonly pull: PullRequest }) => Operation<PullResult>,
+    start: {
+      readonly pull: (record: { readonly id: string; readonly pull: PullRequest }) => Operation<PullResult>;
+      readonly batch: (id: string) => Promise<Operation<BatchSummary>>;
+    },
     answers: {
+      readonly ofBatch: (summary: BatchSummary) => Readonly<Record<string, unknown>>;
       readonly ofPull: (result: PullResult) => Readonly<Record<string, unknown>>;
       readonly ofError: (error: unknown, tool: string) => string;
     },
@@ -307,15 +314,20 @@ export class KeptJobs implements Jobs {
       if (job.state !== "running") {
         entry.bytes = Buffer.byteLength(JSON.stringify(job));
         dropTexts(entry);
-      } else if (job.pull !== undefined) {
+      } else if (job.pull !== undefined || job.kind === "batch") {
         const { pull } = job;
-        const start = async (): Promise<Readonly<Record<string, unknown>>> => {
-          entry.operation = startPull({ id: job.id, pull: present(pull) });
-          entry.operation.detach();
-          return answers.ofPull((await entry.operation.follow(never())) as PullResult);
+        const follow = async <Result>(operation: Operation<Result>): Promise<Result> => {
+          entry.operation = operation;
+          operation.detach();
+          operation.follow(never(), (progress) => this.#progressed(entry, progress)).catch(() => undefined);
+          return operation.follow(never());
         };
+        const restart = async (): Promise<Readonly<Record<string, unknown>>> =>
+          pull === undefined
+            ? answers.ofBatch(await follow(await start.batch(job.id)))
+            : answers.ofPull(await follow(start.pull({ id: job.id, pull: present(pull) })));
         this.#save(entry);
-        this.#follow(entry, start(), (error) => answers.ofError(error, job.tool));
+        this.#follow(entry, restart(), (error) => answers.ofError(error, job.tool));
       } else {
         const error = new OrchestratorError(`the daemon exited while the job was running${partsRead(job)}`, {
           next: { step: "retry" },

@@ -14,7 +14,7 @@ import { defined } from "../util/defined.ts";
 /** Raised when a field changes its meaning. A file with a higher version was written by a newer daemon and is ignored. */
 export const schemaVersion = 1;
 
-const kinds = ["pull", "load", "generate", "unload", "delete", "compare"] as const;
+const kinds = ["pull", "load", "generate", "unload", "delete", "compare", "batch"] as const;
 const states = ["running", "succeeded", "failed", "cancelled"] as const;
 
 /** One job as stored on disk: `jobs/<id>.json`. */
@@ -140,7 +140,7 @@ const fileName = /^([a-z]+-[0-9a-z]+)\.json$/;
 const leftover = /^\.[a-z]+-[0-9a-z]+\.json\.tmp$/;
 
 /** One JSON file per job in `folder`, which is also the folder of `disk`. */
-export function createJobFiles(folder: string, disk: Pick<DocumentFiles, "replace">) {
+export function createJobFiles(folder: string, disk: DocumentFiles) {
   const fileOf = (id: string): string => path.join(folder, `${id}.json`);
   const names = (): Promise<readonly string[]> =>
     readdir(folder).catch((error: unknown) => {
@@ -158,8 +158,13 @@ export function createJobFiles(folder: string, disk: Pick<DocumentFiles, "replac
     read: (id: string) => readRegularText(fileOf(id)),
     /** Atomic; the file is on disk when the promise resolves. */
     write: (id: string, text: string) => disk.replace(path.basename(fileOf(id)), text),
-    /** Does nothing if there is no such file. */
-    remove: (id: string) => rm(fileOf(id), { force: true }),
+    /** With what it left. Does nothing if there is no such file. */
+    async remove(id: string) {
+      const names_ = [`${id}.json`, `${id}.work.json`, `${id}.work.journal`];
+      await Promise.all(names_.map((name) => rm(path.join(folder, name), { force: true })));
+    },
+    /** Of documents beside the records. */
+    disk,
     /** Renames an unreadable file and returns its new name. */
     async setAside(id: string) {
       const broken = `${fileOf(id)}.broken`;

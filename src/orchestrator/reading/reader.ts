@@ -6,6 +6,7 @@ import {
   OrchestratorError,
   PromptTooLong,
 } from "../api/errors.ts";
+import { itemsOf } from "./items.ts";
 import type { PartsProgress, PartsRead } from "../api/facade-answers.ts";
 import type { GenerateResult } from "../api/facade.ts";
 import type { Progress } from "../api/types.ts";
@@ -68,6 +69,8 @@ export const reader: Reader = {
     const result = await new PartsRun(asked, await prepareParts(asked, long)).run();
     return { result, question: long.question };
   },
+
+  items: itemsOf,
 };
 
 class PartsRun {

@@ -27,3 +27,8 @@ export function snaked<Given extends object>(
     ]),
   ) as never;
 }
+
+/** Each as JSON in a line of its own, with the names that outputs have. */
+export function jsonLines(rows: readonly object[]): string {
+  return rows.map((row) => `${JSON.stringify(snaked(row))}\n`).join("");
+}

@@ -128,9 +128,9 @@ class ToolRun implements ToolContext {
 
   readonly report = (step: Progress): void => this.#call.progress?.report(step);
 
-  readonly follow = async <Result>(operation: Operation<Result>): Promise<Result> => {
+  readonly follow = async <Result>(operation: Operation<Result>, isJob?: boolean): Promise<Result> => {
     const { facts, progress } = this.#call;
-    this.#run.followed(operation);
+    this.#run.followed(operation, isJob);
     if (progress === undefined) return operation.follow(this.#run.signal);
     const tellRest = facts.wantsText ? progress.followText(() => operation.partial()) : undefined;
     try {
@@ -264,7 +264,10 @@ export function resultOf(
 ): CallToolResult {
   const rendered = tool.render(data);
   const texts = typeof rendered === "string" ? [rendered] : rendered;
-  const content = texts.map((text) => ({ type: "text" as const, text }));
+  const content: CallToolResult["content"] = texts.map((text) => ({ type: "text" as const, text }));
+  const { result = data } = data as { readonly result?: Data };
+  const { results: uri } = result;
+  if (typeof uri === "string") content.push({ type: "resource_link", uri, name: uri, mimeType: "application/jsonl" });
   if (tool.lean === undefined || facts.wantsDetails) return { content, structuredContent: data };
   const details = tool.view !== undefined && facts.showsViews ? { _meta: { [detailsKey]: data } } : undefined;
   return { content, structuredContent: tool.lean(data), ...details };
@@ -330,10 +333,10 @@ export class DetachableRun {
   }
 
   /** The run waits for this operation now. */
-  followed(operation: Operation<unknown>): void {
+  followed(operation: Operation<unknown>, isJob = this.#isOverdue): void {
     this.#current = operation;
     if (this.#detached !== undefined) operation.detach();
-    else if (this.#isOverdue) this.#detach(operation);
+    else if (isJob) this.#detach(operation);
   }
 
   /** Resolves with the answer, or with the operation to adopt as a job when the run is detached before. */

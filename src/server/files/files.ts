@@ -59,9 +59,9 @@ export function createFiles(access: FileAccess): ToolFiles {
   const notes = new Set<string>();
 
   /** What a name means; lazily, as few names need more than a look. */
-  async function find(name: string): Promise<NamedFiles["files"]> {
+  async function find(name: string, most?: number): Promise<NamedFiles["files"]> {
     const home = access.isConfined === true ? undefined : access.git.homeDirectory;
-    const { files, note } = await (await import("./named-files.ts")).findFiles(name, await roots(), home);
+    const { files, note } = await (await import("./named-files.ts")).findFiles(name, await roots(), home, most);
     if (note !== undefined) notes.add(note);
     return files;
   }
@@ -108,7 +108,7 @@ export function createFiles(access: FileAccess): ToolFiles {
 
   return {
     // One after the other, so that the total limit bounds the memory, too.
-    async readText(names) {
+    async readText(names, most) {
       const texts = [];
       for (const name of names) {
         const gitName = splitGitName(name);
@@ -118,7 +118,7 @@ export function createFiles(access: FileAccess): ToolFiles {
           texts.push({ path: named, text: decodeLines(content) });
           continue;
         }
-        const found = await find(name);
+        const found = await find(name, most);
         for (const file of found) {
           const said = found.length === 1 ? name : file.named;
           const { named, content } = await read(said, file);

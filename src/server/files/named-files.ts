@@ -21,9 +21,6 @@ export interface NamedFiles {
   readonly note?: string;
 }
 
-/** The most that one pattern may match. */
-const maxFiles = 64;
-
 /**
  * Finds what a name means inside the roots: a file under exactly this name; the same in one of the forms in which
  * assistants write names; the files of a pattern; the only file of that name in a folder below. Throws `InvalidRequest`.
@@ -32,6 +29,8 @@ export async function findFiles(
   name: string,
   roots: AllowedRoots,
   homeFolder: string | undefined,
+  /** The most that one pattern may match. */
+  most = 64,
 ): Promise<NamedFiles> {
   if (/^https?:\/\//i.test(name)) {
     throw new InvalidRequest(`${name} is an address: this server fetches nothing`, {
@@ -45,11 +44,11 @@ export async function findFiles(
   if (exact !== undefined) return { files: [exact] };
   const found = spoken.name === name ? undefined : await lookUp(spoken.name, roots);
   if (found !== undefined) return { files: [{ ...found, ...(spoken.lines && { lines: spoken.lines }) }] };
-  if (isPattern(spoken.name)) return matching(name, spoken.name, roots);
+  if (isPattern(spoken.name)) return matching(name, spoken.name, roots, most);
   return below(name, spoken, roots);
 }
 
-async function matching(name: string, pattern: string, roots: AllowedRoots): Promise<NamedFiles> {
+async function matching(name: string, pattern: string, roots: AllowedRoots, most: number): Promise<NamedFiles> {
   const { folder, rest } = splitPattern(pattern);
   if (rest.includes("..")) throw new InvalidRequest(`${name}: a pattern can't have .. after its first wildcard`);
   const alternatives = alternativesOf(rest.join("/")).map((each) => each.split("/"));
@@ -76,8 +75,8 @@ async function matching(name: string, pattern: string, roots: AllowedRoots): Pro
   }
   if (found.size === 0)
     throw new InvalidRequest(`${name} matches no file in ${folder === "" ? roots.folders.join(", ") : folder}`);
-  if (found.size > maxFiles) {
-    throw new InvalidRequest(`${name} matches ${found.size} files; at most ${maxFiles} are read`, {
+  if (found.size > most) {
+    throw new InvalidRequest(`${name} matches ${found.size} files; at most ${most} are read`, {
       next: advice("use a narrower pattern"),
     });
   }

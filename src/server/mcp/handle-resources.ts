@@ -129,8 +129,8 @@ function entryOf(definition: ResourceDefinition) {
 }
 
 /** The MIME type; a view also asks its host for a frame around it and for no other origin. */
-function typeOf({ isView }: ResourceDefinition) {
-  if (isView !== true) return { mimeType: "application/json" };
+function typeOf({ isView, mimeType = "application/json" }: ResourceDefinition) {
+  if (isView !== true) return { mimeType };
   return { mimeType: viewMimeType, _meta: { ui: { csp: {}, prefersBorder: true } } };
 }
 

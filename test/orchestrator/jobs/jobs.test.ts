@@ -1,5 +1,5 @@
 import { setImmediate as nextTurn } from "node:timers/promises";
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, vi } from "vitest";
 import { Cancelled, LoadFailed, UnknownJob } from "../../../src/orchestrator/api/errors.ts";
 import type { Event } from "../../../src/orchestrator/api/events.ts";
 import type { PullResult } from "../../../src/orchestrator/api/facade.ts";
@@ -52,6 +52,7 @@ function setUp(files: MemoryJobFiles = createMemoryJobFiles(), more: { maxBytes?
 
 const restored = {
   ofPull: (result: PullResult) => ({ name: result.name }),
+  ofBatch: () => ({}),
   ofError: (error: unknown, tool: string) => `Error in ${tool}: ${(error as Error).message}`,
 };
 const noPulls = () => {
@@ -211,7 +212,7 @@ describe("jobs of an earlier daemon", () => {
     await first.jobs.wait(first.caller, job.id, { maxWaitMs: 5000 });
     await first.jobs.settled();
     const next = setUp(first.files);
-    await next.jobs.restore(noPulls, restored);
+    await next.jobs.restore({ pull: noPulls, batch: noPulls }, restored);
     expect(next.jobs.list()).toMatchObject([{ id: job.id, state: "succeeded" }]);
     expect(await next.jobs.get(next.caller, job.id)).toMatchObject({ result: { text: "Paris" } });
   });
@@ -226,7 +227,7 @@ describe("jobs of an earlier daemon", () => {
     await closed.operations.close();
     await closed.jobs.settled();
     const next = setUp(killed.files);
-    await next.jobs.restore(noPulls, restored);
+    await next.jobs.restore({ pull: noPulls, batch: noPulls }, restored);
     for (const id of [job.id, other.job.id]) {
       expect(await next.jobs.get(next.caller, id)).toMatchObject({
         state: "failed",
@@ -240,7 +241,7 @@ describe("jobs of an earlier daemon", () => {
     files.texts.set("pull-1", "{half");
     files.texts.set("pull-2", '{"schemaVersion":2}');
     const { jobs, logged } = setUp(files);
-    await jobs.restore(noPulls, restored);
+    await jobs.restore({ pull: noPulls, batch: noPulls }, restored);
     expect(jobs.list()).toEqual([]);
     expect([...files.texts.entries()]).toEqual([
       ["pull-2", '{"schemaVersion":2}'],
@@ -256,7 +257,7 @@ describe("jobs of an earlier daemon", () => {
     first.files.texts.set("generate-0", first.files.texts.get(job.id) ?? "");
     first.files.texts.delete(job.id);
     const next = setUp(first.files);
-    await next.jobs.restore(noPulls, restored);
+    await next.jobs.restore({ pull: noPulls, batch: noPulls }, restored);
     expect(next.jobs.list()).toEqual([]);
     expect(first.files.texts.has("generate-0.broken")).toBe(true);
   });
@@ -350,7 +351,7 @@ describe("a pull", () => {
     await Promise.all([closed, cancelling]);
     await world.jobs.settled();
     const next = setUp(world.files);
-    await next.jobs.restore(noPulls, restored);
+    await next.jobs.restore({ pull: noPulls, batch: noPulls }, restored);
     expect(next.jobs.list()).toMatchObject([{ id: operation.id, state: "cancelled" }]);
   });
 
@@ -364,17 +365,14 @@ describe("a pull", () => {
       await world.jobs.settled();
     }
     const next = setUp(world.files);
-    const asked: unknown[] = [];
     let finish!: (result: PullResult) => void;
-    await next.jobs.restore((kept) => {
-      asked.push(kept);
-      return next.operations.start({ kind: "pull", title: "pull a", id: kept.id }, () => {
-        return new Promise((resolve) => (finish = resolve));
-      });
-    }, restored);
-    expect(asked).toEqual([{ id: operation.id, pull: { model: "a", engine: "ollama" } }]);
+    const spec = { kind: "pull", title: "pull a", id: operation.id } as const;
+    const again = vi.fn((_kept: unknown) =>
+      next.operations.start<PullResult>(spec, () => new Promise((resolve) => (finish = resolve))),
+    );
+    await next.jobs.restore({ pull: again, batch: noPulls }, restored);
+    expect(again.mock.calls).toEqual([[{ id: operation.id, pull: { model: "a", engine: "ollama" } }]]);
     expect(next.jobs.list()).toMatchObject([{ id: operation.id, state: "running" }]);
-    await Promise.resolve();
     finish(pulled);
     expect(await next.jobs.wait(next.caller, operation.id, { maxWaitMs: 5000 })).toMatchObject({
       state: "succeeded",
@@ -382,7 +380,7 @@ describe("a pull", () => {
     });
     await next.jobs.settled();
     const third = setUp(world.files);
-    await third.jobs.restore(noPulls, restored);
+    await third.jobs.restore({ pull: noPulls, batch: noPulls }, restored);
     expect(third.jobs.list()).toMatchObject([{ state: "succeeded" }]);
   });
 
@@ -391,10 +389,11 @@ describe("a pull", () => {
     const { operation } = pull(world);
     await expect.poll(() => world.files.texts.size).toBe(1);
     const next = setUp(world.files);
-    await next.jobs.restore(() => {
-      throw new LoadFailed("no engine ollama any more");
-    }, restored);
-    const job = await next.jobs.wait(next.caller, operation.id, { maxWaitMs: 5000 });
-    expect(job).toMatchObject({ state: "failed", error: expect.stringContaining("no engine ollama any more") });
+    const refused = vi.fn().mockThrow(new LoadFailed("no engine ollama any more"));
+    await next.jobs.restore({ pull: refused, batch: noPulls }, restored);
+    expect(await next.jobs.wait(next.caller, operation.id, { maxWaitMs: 5000 })).toMatchObject({
+      state: "failed",
+      error: expect.stringContaining("no engine ollama any more"),
+    });
   });
 });

@@ -15,7 +15,7 @@ beforeEach(async () => {
 });
 afterEach(() => rm(home, { recursive: true, force: true }));
 
-const answers = { ofPull: pullAnswer, ofError: (error: unknown) => String(error) };
+const answers = { ofPull: pullAnswer, ofBatch: () => ({}), ofError: (error: unknown) => String(error) };
 
 /** A daemon whose engine pulls until the gate opens. */
 function daemon() {

@@ -222,7 +222,11 @@ it("the daemon's end fails the job, and the next daemon names the parts that wer
   const killed = createMemoryJobFiles();
   for (const [id, text] of jobFiles.texts) killed.texts.set(id, text);
   const second = createTestOrchestrator([createReadingEngine().engine], { jobFiles: killed, now: Date.now });
-  await second.orchestrator.resume({ ofPull: () => ({}), ofError: (error) => (error as Error).message });
+  await second.orchestrator.resume({
+    ofPull: () => ({}),
+    ofBatch: () => ({}),
+    ofError: (error) => (error as Error).message,
+  });
   const job = await second.orchestrator.jobs.get(second.caller(), operation.id);
   expect(job.state).toBe("failed");
   expect(job.error).toMatch(

@@ -284,7 +284,7 @@ describe("a model of ours that another program uses", () => {
 });
 
 describe("model.keepAlive.preload", () => {
-  const answers = { ofPull: () => ({}), ofError: () => "" };
+  const answers = { ofPull: () => ({}), ofBatch: () => ({}), ofError: () => "" };
   const preload = [small.name, "missing:7b", other.name];
   const settings = { model: { keepAlive: { preload } } };
 

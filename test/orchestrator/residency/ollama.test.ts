@@ -87,7 +87,7 @@ describe("a model of ours that another program uses", () => {
 describe("model.keepAlive.preload", () => {
   it("skips cloud models", async () => {
     const { orchestrator, caller, fake, resident } = await setup(["big:120b-cloud", "smollm2:135m"]);
-    await orchestrator.resume({ ofPull: () => ({}), ofError: () => "" });
+    await orchestrator.resume({ ofPull: () => ({}), ofBatch: () => ({}), ofError: () => "" });
     await expect.poll(() => resident("smollm2:135m")?.keepAliveSeconds, { timeout: 20_000 }).toBe(900);
     expect(fake.loads).toEqual([{ name: "smollm2:135m", contextTokens: 4096 }]);
     expect(orchestrator.decisions(caller()).at(-1)).toMatchObject({

@@ -9,7 +9,7 @@ import { settle, slowTime, simulateKeepAlive } from "../../support/slow-time.ts"
 
 const small = fakeModel("llama3.2:3b", 2 * gigabyte);
 const minute = 60_000;
-const answers = { ofPull: () => ({}), ofError: () => "" };
+const answers = { ofPull: () => ({}), ofBatch: () => ({}), ofError: () => "" };
 
 function filesInMemory(texts: Map<string, string>) {
   const files = createMemoryDocumentFiles(texts);

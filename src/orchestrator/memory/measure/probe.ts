@@ -22,4 +22,6 @@ export interface MemoryProbe {
   sample(maxAgeMs?: number): Promise<MemorySample>;
   /** Number of physical cores that this process may use, limited by cgroup quota and affinity; at least 1. */
   cores(): number;
+  /** Whether it runs on a battery now; absent: not known. */
+  onBattery?(): Promise<boolean>;
 }

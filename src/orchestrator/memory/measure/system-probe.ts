@@ -26,6 +26,8 @@ interface SystemProbeOptions {
 type Reading = Pick<MemorySample, "totalBytes" | "availableBytes" | "swapTotalBytes" | "swapUsedBytes">;
 
 const cacheMs = 250;
+/** Of the power supply, which takes a program to ask on some systems. */
+const powerMs = 30_000;
 /** Timeout of `mem()` of systeminformation, which starts programs on macOS and Windows. */
 const systemInformationMs = 3000;
 
@@ -103,6 +105,10 @@ export function createSystemProbe(options: SystemProbeOptions = {}): MemoryProbe
   };
 
   let latest: { readonly sample: Promise<MemorySample>; readonly atMs: number } | undefined;
+  const isOut = (found: { readonly hasBattery: boolean; readonly acConnected: boolean }): boolean =>
+    found.hasBattery && !found.acConnected;
+  let power = { isOut: Promise.resolve(false), atMs: Number.NEGATIVE_INFINITY };
+
   return {
     sample(maxAgeMs = cacheMs) {
       // Absolute, so that a clock that was set back doesn't freeze the sample.
@@ -111,6 +117,16 @@ export function createSystemProbe(options: SystemProbeOptions = {}): MemoryProbe
       return latest.sample;
     },
     cores: () => countCores({ platform, architecture, parallelism: system.availableParallelism() }, readFile),
+    async onBattery() {
+      if (Math.abs(now() - power.atMs) > powerMs)
+        power = {
+          isOut: load()
+            .then(({ battery }) => battery())
+            .then(isOut, () => false),
+          atMs: now(),
+        };
+      return power.isOut;
+    },
   };
 }
 
@@ -344,6 +360,7 @@ export function parseNvidiaSmi(text: string): readonly GpuMemory[] {
  * The part of the package `systeminformation` that is used. Sizes of `mem` are in bytes, those of `graphics` in MiB.
  */
 interface SystemInformation {
+  battery(): Promise<{ readonly hasBattery: boolean; readonly acConnected: boolean }>;
   mem(): Promise<{
     readonly total: number;
     readonly available: number;

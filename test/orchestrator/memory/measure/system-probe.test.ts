@@ -25,6 +25,8 @@ interface Fake {
   readonly files?: Record<string, string>;
   readonly mem?: SystemInformation["mem"];
   readonly graphics?: () => Promise<Graphics>;
+  /** Absent: it has no battery. */
+  readonly isOnBattery?: boolean;
   /** Absent: `nvidia-smi` is not installed. */
   readonly nvidiaSmi?: () => Promise<string | undefined>;
 }
@@ -47,6 +49,7 @@ function probeWith(fake: Fake, options: Partial<SystemProbeOptions> = {}) {
     },
     log: createLog("warn", (line) => lines.push(line)),
     systemInformation: async () => ({
+      battery: async () => ({ hasBattery: fake.isOnBattery !== undefined, acConnected: fake.isOnBattery !== true }),
       mem: async () => {
         calls.mem += 1;
         if (fake.mem === undefined) throw new Error("vm_stat is missing");

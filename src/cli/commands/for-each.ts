@@ -1,0 +1,87 @@
+import { writeFile } from "node:fs/promises";
+import { OrchestratorError } from "../../orchestrator/api/errors.ts";
+import { advice } from "../../orchestrator/api/next-step.ts";
+import { oneLine } from "../../orchestrator/util/control-characters.ts";
+import { batchLines } from "../../orchestrator/util/format-bytes.ts";
+import { messageOf } from "../../orchestrator/util/message-of.ts";
+import type { ToolAnswers, ToolInputs } from "../../tools/index.ts";
+import { orPull } from "../terminal/offer-pull.ts";
+import type { Session } from "../terminal/session.ts";
+import { show } from "../terminal/table.ts";
+import { hanging, styled, styledError } from "../terminal/terminal-text.ts";
+
+/** A cancel, while the session has ended already. */
+const cancelMs = 10_000;
+
+/** `ollm run --for-each`: the job's answers on stdout or in `target`, and what they took on stderr. */
+export async function askForEach(
+  request: ToolInputs["route_and_generate"],
+  { json }: { readonly json?: boolean },
+  target: string | undefined,
+  session: Session,
+): Promise<number> {
+  const { io, call, read } = session;
+  const begun = await orPull(session, request.model, () => call("route_and_generate", request));
+  const { job = "" } = begun.structured as { readonly job?: string };
+  const { result, error } = await waitFor(job, session);
+  if (result === undefined)
+    throw new OrchestratorError(error ?? `${job} has no result`, { next: advice("run it again") });
+  const found = result as ToolAnswers["route_and_generate"];
+  const { for_each: batch, text: reduced, notes = [], model } = found;
+  if (batch === undefined) throw new Error(`${job} is no batch`);
+  const lines = await read("ollm://results/{id}", job);
+  if (target !== undefined) {
+    await writeFile(target, lines).catch((cause: unknown) => {
+      throw new OrchestratorError(
+        `${target} could not be written (${messageOf(cause)}); the answers: ollm://results/${job}`,
+        {
+          cause,
+        },
+      );
+    });
+  }
+  show({ ...found, job }, { json }, io, () => {
+    if (reduced !== undefined) return `${reduced.trimEnd()}\n`;
+    return target === undefined
+      ? lines
+          .trimEnd()
+          .split("\n")
+          .map((line) => answerText(line, session))
+          .join("\n")
+      : "";
+  });
+  const said = [
+    ...batchLines({ ...batch, examples: [] }, model),
+    ...notes,
+    target === undefined ? `all answers: ollm://results/${job}` : `all answers: ${target}`,
+  ];
+  for (const line of json === true ? [] : said)
+    io.stderr(`${styledError(hanging("", oneLine(line), { columns: io.errorColumns }), io)}\n`);
+  const { failed, open, doubtful } = batch.counts;
+  const isWhole = failed === undefined && open === undefined;
+  return isWhole ? (doubtful === undefined ? 0 : 3) : 1;
+}
+
+/** Waits for the end of a job; Ctrl-C cancels it. */
+async function waitFor(job: string, { call, signal }: Session): Promise<ToolAnswers["job"]> {
+  try {
+    for (;;) {
+      const { structured } = await call("job", { action: "wait", job_id: job });
+      if (structured.state !== "running") return structured;
+    }
+  } catch (error) {
+    const options = { signal: AbortSignal.timeout(cancelMs), progress: "never" } as const;
+    if (signal.aborted) await call("job", { action: "cancel", job_id: job }, options).catch(() => undefined);
+    throw error;
+  }
+}
+
+/** One answer for a person: what it is about, and what it says. */
+function answerText(line: string, { io }: Session): string {
+  if (line === "") return "";
+  const { item, question, text, why, state } = JSON.parse(line) as Readonly<Record<string, string | undefined>>;
+  const head = styled(oneLine([item, question].filter(Boolean).join(": ")), "bold", io);
+  const said = state === "failed" ? `failed: ${oneLine(why ?? "")}` : (text ?? "").trim();
+  const doubt = state === "doubtful" ? `\n${styled(`(${oneLine(why ?? "")})`, "dim", io)}` : "";
+  return `${head}\n${said}${doubt}\n`;
+}

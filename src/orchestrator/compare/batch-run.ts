@@ -1,0 +1,228 @@
+import { BudgetExceeded, OrchestratorError, throwIfCancelled } from "../api/errors.ts";
+import type { BatchItem } from "../api/facade-batches.ts";
+import type { GenerateRequest, GenerateResult } from "../api/facade.ts";
+import type { CallerContext } from "../api/types.ts";
+import { type GenerationWorld, planGeneration, runGeneration } from "../generation/runner.ts";
+import type { OperationContext } from "../jobs/operations.ts";
+import { defined } from "../util/defined.ts";
+import { counted } from "../util/format-bytes.ts";
+import { jsonIn } from "../util/parse-json.ts";
+import { failureText } from "./ask-model.ts";
+import type { BatchHead, KeptAnswer } from "./batch-store.ts";
+
+/** So many requests in a row that an engine or this machine refuses: what is open stays open. */
+const maxRefusals = 3;
+/** If so many answers fail and none succeeds, the others would, too. */
+const maxFirstFailures = 5;
+/** Prompts at the same time where the engine batches; one place is left to other requests. */
+const maxParallel = 4;
+
+const notStated = "NOT STATED";
+const orNothing = `If the text does not say, answer only: ${notStated}`;
+
+/** One prompt about one item. */
+interface Asked {
+  /** Its place among all prompts. */
+  readonly prompt: number;
+  readonly item: BatchItem;
+  readonly question: string;
+}
+
+interface BatchRunDeps {
+  readonly world: GenerationWorld;
+  readonly caller: CallerContext;
+  readonly head: BatchHead;
+  readonly context: OperationContext;
+  /** Resolves when the answer is on disk. */
+  keep(answer: KeptAnswer): Promise<unknown>;
+  /** Resolves when the next prompt may be asked, and reports what it waits for. */
+  turn(report: (why: string) => void): Promise<void>;
+}
+
+/** The prompts of a batch: all questions about an item in sequence, so that its text is read once. */
+export function promptsOf({ items, questions, request, sample, limit = items.length }: BatchHead) {
+  const first = Math.min(limit, items.length);
+  const count = Math.min(sample ?? first, first);
+  return Array.from({ length: count }, (_, at) => Math.floor((at * first) / count)).map((at) => {
+    const item = items[at];
+    if (item === undefined) throw new Error(`no item ${at}`);
+    const asked = questions ?? [item.prompt ?? request.prompt];
+    return asked.map((question, each): Asked => ({ prompt: at * asked.length + each, item, question }));
+  });
+}
+
+/** Asks what is open. One model answers all, so that it is loaded once; what it fails at, others are asked afterwards. */
+export class BatchRun {
+  readonly #parts: BatchRunDeps;
+  readonly #total: number;
+  #answered: number;
+  #failed = 0;
+  #succeeded = 0;
+  #refusals = 0;
+  readonly #again: Asked[] = [];
+  /** Why the run ended before all was asked. */
+  #stopped: string | undefined;
+
+  constructor(parts: BatchRunDeps, counts: { readonly total: number; readonly answered: number }) {
+    this.#parts = parts;
+    this.#total = counts.total;
+    this.#answered = counts.answered;
+  }
+
+  /** Returns why it ended before all was asked; undefined if all was. */
+  async ask(open: readonly (readonly Asked[])[]): Promise<string | undefined> {
+    const { world, caller } = this.#parts;
+    const all = open.flat();
+    const [longest] = all.toSorted((a, b) => sizeOf(b) - sizeOf(a));
+    if (longest === undefined) return undefined;
+    await this.#turn();
+    const { model, engine, plan, route } = await planGeneration(world, caller, this.#requestFor(longest));
+    const pinned = { model, task: route.task, contextTokens: plan.contextTokens };
+    const places = world.inventory.engines.find(({ id }) => id === engine)?.parallelAnswers ?? 1;
+    const waiting = open.values();
+    const lane = async (): Promise<void> => {
+      for (const questions of waiting) for (const asked of questions) await this.#askOne(asked, pinned, true);
+    };
+    await Promise.all(Array.from({ length: Math.max(1, Math.min(places - 1, maxParallel)) }, lane));
+    for (const asked of this.#again) await this.#askOne(asked, { task: route.task }, false);
+    return this.#stopped;
+  }
+
+  async #askOne(asked: Asked, fixed: Partial<GenerateRequest>, mayRepeat: boolean): Promise<void> {
+    if (this.#stopped !== undefined) return;
+    const { world, caller, context, keep } = this.#parts;
+    await this.#turn();
+    if (this.#stopped !== undefined) return;
+    const startedAtMs = world.steady();
+    try {
+      const request = {
+        ...this.#requestFor(asked),
+        ...fixed,
+      };
+      const result = await runGeneration({ ...world, isBackground: true }, caller, request, this.#silent(asked));
+      this.#refusals = 0;
+      this.#succeeded += 1;
+      this.#answered += 1;
+      await keep({
+        prompt: asked.prompt,
+        ...answerOf(result, asked.item),
+        ms: Math.round(world.steady() - startedAtMs),
+      });
+    } catch (error) {
+      throwIfCancelled(context.signal, "the batch");
+      if (error instanceof OrchestratorError && error.facts.code === "store_failed") throw error;
+      const why = failureText(error, world, context.signal);
+      const { blames, code } =
+        error instanceof OrchestratorError ? error.facts : { blames: "machine", code: "internal" };
+      if (error instanceof BudgetExceeded || code === "privacy_locked") this.#stopped = why;
+      else if (blames === "engine" || blames === "machine") this.#refuse(asked, why, mayRepeat);
+      else if (blames === "model" && mayRepeat) this.#again.push(asked);
+      else await this.#fail(asked, why);
+    }
+  }
+
+  #refuse(asked: Asked, why: string, mayRepeat: boolean): void {
+    this.#refusals += 1;
+    if (mayRepeat) this.#again.push(asked);
+    if (this.#refusals >= maxRefusals || !mayRepeat) this.#stopped = why;
+  }
+
+  async #fail(asked: Asked, why: string): Promise<void> {
+    this.#failed += 1;
+    this.#answered += 1;
+    await this.#parts.keep({ prompt: asked.prompt, state: "failed", why });
+    if (this.#succeeded === 0 && this.#failed >= maxFirstFailures)
+      this.#stopped = `the first ${counted(this.#failed, "answer")} failed: ${why}`;
+  }
+
+  #turn(): Promise<void> {
+    const { context, turn } = this.#parts;
+    return turn((why) => context.report({ message: `${this.#far()}; ${why}` }));
+  }
+
+  #far = (): string => `${this.#answered} of ${counted(this.#total, "answer")}`;
+
+  #requestFor({ item, question }: Asked): GenerateRequest {
+    const { request, questions } = this.#parts.head;
+    const { path, text, firstLine } = item;
+    const isPart = firstLine !== undefined;
+    // Of a whole file a prompt may ask what it does not say in so many words: a summary.
+    const isQuestion = text !== undefined && request.format === undefined && (questions !== undefined || isPart);
+    return {
+      ...request,
+      prompt: isQuestion ? `${question}\n${orNothing}` : question,
+      ...(text !== undefined && { files: [...(request.files ?? []), { path, text }] }),
+    };
+  }
+
+  /** Reports how far the batch is; the texts of answers are not shown while they are made. */
+  #silent({ item }: Asked): OperationContext {
+    const { context } = this.#parts;
+    const nothing = (): void => undefined;
+    return {
+      signal: context.signal,
+      background: AbortSignal.abort(),
+      report: ({ message, model }) =>
+        context.report({ message: `${this.#far()}; ${item.name}: ${message}`, ...defined({ model }) }),
+      addText: nothing,
+      addThinking: nothing,
+      clearText: nothing,
+      setAnswer: nothing,
+    };
+  }
+}
+
+function sizeOf({ item, question }: Asked): number {
+  return (item.text?.length ?? 0) + question.length;
+}
+
+/** What is kept of an answer. */
+export function answerOf(result: GenerateResult, item: BatchItem): Omit<KeptAnswer, "prompt"> {
+  const { text, check, values, notes, finishReason, model, promptTokens, completionTokens } = result;
+  const unchecked = notes.find((note) => note.startsWith("the answer was not checked"));
+  const cut = finishReason === "length" ? "cut at its limit of tokens" : undefined;
+  const why = check?.problem ?? unchecked ?? cut;
+  const quoted =
+    check?.statements.flatMap(({ text: said, where }) => (where === undefined ? [] : [[said, where]])) ?? [];
+  const where = Object.entries({ ...values?.where, ...(Object.fromEntries(quoted) as Record<string, string>) });
+  return {
+    state: isEmpty(text) ? "empty" : why === undefined ? "done" : "doubtful",
+    text,
+    ...defined({ why, promptTokens }),
+    ...(where.length > 0 && { where: Object.fromEntries(where.map(([what, place]) => [what, placed(place, item)])) }),
+    model,
+    completionTokens,
+  };
+}
+
+/** A place in a part of a file as one in the file: its lines are counted from where the part begins. */
+function placed(where: string, { path, firstLine = 1 }: BatchItem): string {
+  if (firstLine === 1) return where;
+  return where
+    .split(", ")
+    .map((place) => {
+      if (!place.startsWith(`${path}:`)) return place;
+      return path + place.slice(path.length).replaceAll(/\d+/g, (line) => String(Number(line) + firstLine - 1));
+    })
+    .join(", ");
+}
+
+/** Whether an answer says that the text does not say, or is JSON without a value. */
+function isEmpty(text: string): boolean {
+  const trimmed = text.trim();
+  if (
+    trimmed === "" ||
+    trimmed
+      .replaceAll(/[^\p{L}\s]/gu, "")
+      .trim()
+      .toUpperCase() === notStated
+  )
+    return true;
+  return /^[[{]/.test(trimmed) && !hasValue(jsonIn(trimmed), true);
+}
+
+function hasValue(value: unknown, isWhole = false): boolean {
+  if (typeof value === "object" && value !== null) return Object.values(value).some((each) => hasValue(each));
+  // What isn't JSON after all is an answer.
+  return isWhole || (value !== null && value !== undefined && value !== "");
+}

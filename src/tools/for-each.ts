@@ -1,0 +1,91 @@
+import * as z from "zod";
+import { type BatchAnswer, type BatchSummary, batchUnits } from "../orchestrator/api/facade-batches.ts";
+import { oneLine } from "../orchestrator/util/control-characters.ts";
+import { defined, jsonLines } from "../orchestrator/util/defined.ts";
+import { counted } from "../orchestrator/util/format-bytes.ts";
+import type { ToolContext } from "./definition.ts";
+
+const shownFailures = 3;
+const exampleCharacters = 80;
+/** Of a sample, which is made to be looked at. */
+const sampleCharacters = 300;
+
+export const forEachInput = z.strictObject({
+  of: z.array(z.string().min(1)).describe("Files, patterns."),
+  each: z.enum(batchUnits).optional(),
+  questions: z.array(z.string().min(1)).max(50).optional().describe("Not prompt."),
+  sample: z.int().min(1).optional().describe("Try so many first."),
+  limit: z.int().min(1).optional(),
+  reduce: z.string().min(1).optional().describe("Prompt about all answers."),
+  when: z.string().optional().describe('idle, "22:00-06:00".'),
+});
+
+export const forEachOutput = z.object({
+  counts: z.record(z.string(), z.number()),
+  failures: z.array(z.string()).optional(),
+  examples: z.array(z.string()).optional(),
+});
+
+export type ForEach = z.output<typeof forEachInput>;
+
+/**
+ * Where answers are written: all of them, one as JSON a line, in a new file; in a folder, named with a slash at its end, each
+ * in a file of its own. Throws `InvalidRequest` before any work is done.
+ */
+export async function openAnswers(name: string, { files }: Pick<ToolContext, "files">) {
+  if (!/[\\/]$/.test(name)) {
+    const file = await files.openOutput(name);
+    return async (answers: readonly BatchAnswer[]) => ({ path: file.path, ...(await file.write(jsonLines(answers))) });
+  }
+  const path = await files.findFolder(name);
+  return async (answers: readonly BatchAnswer[]) => {
+    let bytes = 0;
+    for (const [at, { item, text = "", state }] of answers.entries()) {
+      if (state === "failed") continue;
+      const plain = item.replaceAll(/[^\p{L}\p{N}._-]+/gu, "-");
+      const number = answers.some((each, other) => other < at && each.item === item) ? `-${at}` : "";
+      const file = await files.openOutput(`${path}/${plain}${number}.md`);
+      bytes += (await file.write(text)).bytes;
+    }
+    return { path, bytes };
+  };
+}
+
+/** The answer of `route_and_generate` for a batch. */
+export function batchAnswer(summary: BatchSummary) {
+  const { id, models, asked, counts, kept, seconds, promptTokens, completionTokens, notes, reduced } = summary;
+  const { done, empty, doubtful, failed } = counts;
+  const known = done + empty + doubtful + failed;
+  const positive = (count: number): number | undefined => (count === 0 ? undefined : count);
+  const characters = asked <= 5 ? sampleCharacters : exampleCharacters;
+  return defined({
+    text: reduced,
+    model: models.join(", "),
+    engine: "",
+    reason: `${known} of ${counted(asked, "answer")}`,
+    results: `ollm://results/${id}`,
+    notes: notes.length === 0 ? undefined : [...notes],
+    for_each: defined({
+      counts: defined({
+        asked,
+        done,
+        empty: positive(empty),
+        doubtful: positive(doubtful),
+        failed: positive(failed),
+        open: positive(asked - known),
+        kept: positive(kept),
+        seconds,
+        prompt_tokens: promptTokens,
+        completion_tokens: completionTokens,
+      }),
+      failures: summary.failures.length === 0 ? undefined : summary.failures.slice(0, shownFailures),
+      examples: reduced === undefined ? summary.examples.map((each) => exampleOf(each, characters)) : undefined,
+    }),
+  });
+}
+
+function exampleOf({ item, question, text = "" }: BatchAnswer, characters: number): string {
+  const line = oneLine(text).trim();
+  const said = line.length > characters ? `${line.slice(0, characters - 1)}…` : line;
+  return `${[item, question].filter(Boolean).join(", ")}: ${said}`;
+}
