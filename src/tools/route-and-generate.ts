@@ -191,12 +191,12 @@ const mostFiles = 2000;
 
 /** Asks about each of many texts. It is a job from its start. */
 async function askForEach(request: Input, { questions, each, of, ...rest }: ForEach, context: ToolContext) {
-  const { orchestrator, caller, files, follow } = context;
+  const { orchestrator, caller, follow } = context;
   const write = request.output_path === undefined ? undefined : await openAnswers(request.output_path, context);
   const { template, prompt } = request;
   let first: FilledTemplate | undefined;
   const items: BatchItem[] = [];
-  for (const { text, ...item } of await orchestrator.batches.items(await files.readText(of, mostFiles), each)) {
+  for (const { text, ...item } of await orchestrator.batches.items(await context.files.readText(of, mostFiles), each)) {
     if (template === undefined) items.push({ ...item, ...defined({ text }) });
     else {
       const readFiles = () => Promise.resolve([{ path: item.path, text: text ?? "" }]);
