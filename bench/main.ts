@@ -25,6 +25,7 @@ import { hostile } from "./hostile.ts";
 import { hosts } from "./hosts.ts";
 import { judgement } from "./judgement/judgement.ts";
 import { long } from "./long.ts";
+import { many } from "./many.ts";
 import { memory } from "./memory.ts";
 import { metrics } from "./metrics.ts";
 import { naive } from "./naive.ts";
@@ -63,6 +64,7 @@ const benches: readonly Bench[] = [
   hosts,
   judgement,
   long,
+  many,
   memory,
   metrics,
   naive,

@@ -45,6 +45,7 @@ export class KeptBatches implements Batches<GenerateRequest> {
     const { world, serving } = this.#deps;
     const { request, items, questions, ...how } = asked;
     checkRequest(asked);
+    if (request.model !== undefined) await world.inventory.locate(request.model);
     await waitsFor(how.when, new Date(world.now()), idleMachine);
     const digest = createHash("sha256")
       .update(JSON.stringify([request, items, questions]))
