@@ -184,7 +184,7 @@ const format = {
   required: ["codes"],
 };
 
-/** Facts that nobody could know, between the paragraphs of our own documentation. */
+/** Facts that no model can know, between the paragraphs of our own documentation. */
 async function plantedFacts(call: Caller, root: string, model: string): Promise<readonly Row[]> {
   const pages = (await readdir(join(repository, "docs"))).filter((name) => name.endsWith(".md")).toSorted();
   const texts = await Promise.all(pages.map((name) => readFile(join(repository, "docs", name), "utf8")));
@@ -235,7 +235,7 @@ async function plantedFacts(call: Caller, root: string, model: string): Promise<
       unit: "",
       bar: `≥ ${found.size}`,
     },
-    { what: "codes that nobody planted", value: wrong, unit: "", bar: "" },
+    { what: "codes that were not planted", value: wrong, unit: "", bar: "" },
     { what: "tokens for the assistant", value: tokens, unit: "", bar: `≤ ${bars.tokens}` },
     { what: "tokens of the text", value: countTokens(text), unit: "", bar: "" },
     {

@@ -24,7 +24,7 @@ export interface ResourceDefinition<Data extends object | string = object | stri
   isTouchedBy?(change: Change, variables: Readonly<Record<string, string>>): boolean;
   /** What must be polled while it has subscribers, because it changes without notice. */
   readonly watch?: "memory" | "models";
-  /** Of what `read` returns as text; absent: JSON. */
+  /** The type of what `read` returns as text; absent: JSON. */
   readonly mimeType?: string;
   /** A view of MCP Apps, for the tools that name its URI: `read` returns HTML. Only clients that show views list it. */
   readonly isView?: true;

@@ -7,7 +7,7 @@ import type { ToolContext } from "./definition.ts";
 
 const shownFailures = 3;
 const exampleCharacters = 80;
-/** Of a sample, which is made to be looked at. */
+/** A sample is made to be looked at. */
 const sampleCharacters = 300;
 
 export const forEachInput = z.strictObject({

@@ -14,7 +14,7 @@ export interface BatchItem {
   readonly text?: string;
   /** Where the text begins in its file, if that is not its first line. */
   readonly firstLine?: number;
-  /** Of a template that it filled; absent: that of the request. */
+  /** That of a template which it filled; absent: that of the request. */
   readonly prompt?: string;
 }
 
@@ -63,7 +63,7 @@ export interface BatchSummary {
   readonly kept: number;
   readonly promptTokens: number;
   readonly completionTokens: number;
-  /** Of this run. */
+  /** What this run took. */
   readonly seconds: number;
   /** Why answers failed, the commonest first: `the answer is no JSON (3: a.ts, b.ts, …)`. */
   readonly failures: readonly string[];

@@ -8,7 +8,7 @@ import { openDocument } from "../storage/document.ts";
 import { defined } from "../util/defined.ts";
 import { isRecord } from "../util/parse-json.ts";
 
-/** Of our own making: what it was, it is. */
+/** Written by this program alone: only its kind is checked. */
 const own = <Value>() => z.custom<Value>(isRecord);
 
 const head = z.object({

@@ -1,8 +1,8 @@
 import { InvalidRequest } from "../api/errors.ts";
 
 /**
- * What a batch waits for; undefined: it may go on. `when` is `now`, `idle` (nobody waits for an
- * answer, and no battery is used) or hours of this machine's day, `22:00-06:00`. Throws `InvalidRequest` for anything else.
+ * What a batch waits for; undefined: it may go on. `when` is `now`, `idle` (no other
+ * request runs, and no battery is used) or hours of this machine's day, `22:00-06:00`. Throws `InvalidRequest` for anything else.
  */
 export async function waitsFor(
   when: string | undefined,

@@ -163,7 +163,7 @@ export function createJobFiles(folder: string, disk: DocumentFiles) {
       const names_ = [`${id}.json`, `${id}.work.json`, `${id}.work.journal`];
       await Promise.all(names_.map((name) => rm(path.join(folder, name), { force: true })));
     },
-    /** Of documents beside the records. */
+    /** The folder, for documents beside the records. */
     disk,
     /** Renames an unreadable file and returns its new name. */
     async setAside(id: string) {

@@ -26,7 +26,7 @@ interface SystemProbeOptions {
 type Reading = Pick<MemorySample, "totalBytes" | "availableBytes" | "swapTotalBytes" | "swapUsedBytes">;
 
 const cacheMs = 250;
-/** Of the power supply, which takes a program to ask on some systems. */
+/** The power supply is asked by a program on some systems. */
 const powerMs = 30_000;
 /** Timeout of `mem()` of systeminformation, which starts programs on macOS and Windows. */
 const systemInformationMs = 3000;
