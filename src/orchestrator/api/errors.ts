@@ -1,4 +1,5 @@
 import { type NextStep, type NextSteps, stepsOf } from "./next-step.ts";
+import type { CallerContext, CallerProject } from "./types.ts";
 
 /**
  * Errors that a caller can act on.
@@ -297,6 +298,14 @@ export class Cancelled extends OrchestratorError {
 /** Throws `Cancelled` if the signal is aborted. */
 export function throwIfCancelled(signal: AbortSignal, what: string): void {
   if (signal.aborted) throw new Cancelled(`${what} was cancelled`, { cause: signal.reason });
+}
+
+/** The project of a caller, for what has the scope of a project. Throws `InvalidRequest` when it has none. */
+export function projectOf({ project }: CallerContext): CallerProject {
+  if (project !== undefined) return project;
+  throw new InvalidRequest("scope project needs a project, and this connection has none", {
+    next: [{ step: "omitArgument", argument: "scope" }, { step: "openProject" }],
+  });
 }
 
 /** For `catch`: an error of that class means that there is no value; any other is thrown on. */

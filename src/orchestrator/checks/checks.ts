@@ -104,6 +104,7 @@ const none: NonNullable<Asking["others"]> = {
 };
 
 class Checking implements Judge {
+  readonly stepsAfter = stepsAfterCheck;
   readonly #format: Format | undefined;
   readonly #check: Awaited<ReturnType<typeof checkOf>>;
   readonly #ground: Grounding | undefined;
@@ -182,10 +183,6 @@ class Checking implements Judge {
       // What is wrong with the first answer is more useful.
       return undefined;
     }
-  }
-
-  stepsAfter<Step extends ChainStep>(waiting: readonly Step[], failed: Candidate): readonly Step[] {
-    return stepsAfterCheck(waiting, failed);
   }
 
   spent(answers: readonly Answered[]): Spent | undefined {

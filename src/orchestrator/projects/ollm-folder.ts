@@ -4,6 +4,8 @@ import { type FileHandle, open, readdir, realpath, stat } from "node:fs/promises
 import path from "node:path";
 import { invisible } from "../util/control-characters.ts";
 import { maxProjectBytes } from "./project-file.ts";
+import { readUpTo } from "../storage/replace-file.ts";
+import { isWithin } from "../util/file-name.ts";
 import { codeOf } from "../util/message-of.ts";
 
 /** The folder of a project that contains its settings. */
@@ -172,24 +174,6 @@ export async function readSmall(
   } finally {
     await handle?.close();
   }
-}
-
-/** Whether `file` is inside `folder`; both resolved. */
-export function isWithin(folder: string, file: string): boolean {
-  const relative = path.relative(folder, file);
-  return relative !== "" && !path.isAbsolute(relative) && relative !== ".." && !relative.startsWith(`..${path.sep}`);
-}
-
-/** Undefined when the file is longer than `maxBytes`, whatever size it reports. */
-async function readUpTo(handle: FileHandle, maxBytes: number): Promise<Buffer | undefined> {
-  const buffer = Buffer.alloc(maxBytes + 1);
-  let length = 0;
-  while (length < buffer.length) {
-    const { bytesRead } = await handle.read(buffer, length, Math.min(65_536, buffer.length - length), null);
-    if (bytesRead === 0) return buffer.subarray(0, length);
-    length += bytesRead;
-  }
-  return undefined;
 }
 
 /** The text with U+FFFD for characters that move a cursor, change the writing direction or are invisible. */

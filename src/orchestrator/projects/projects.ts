@@ -1,4 +1,4 @@
-import { mkdir, open } from "node:fs/promises";
+import { mkdir } from "node:fs/promises";
 import path from "node:path";
 import { InvalidRequest, StoreFailed } from "../api/errors.ts";
 import type { Emit } from "../api/events.ts";
@@ -7,15 +7,17 @@ import type { Log } from "../api/log.ts";
 import { advice } from "../api/next-step.ts";
 import type { CallerContext, CallerProject } from "../api/types.ts";
 import type { DocumentFiles } from "../storage/document-files.ts";
+import { writeNew } from "../storage/replace-file.ts";
 import { realFolder } from "../storage/work-tree.ts";
 import { profileNames } from "../config/profiles.ts";
 import { nearestNames } from "../util/nearest.ts";
 import { type Timers, systemTimers } from "../util/timers.ts";
 import { callerProject, noProfile, questionFor, waitingParts } from "./caller-project.ts";
 import { type Detected, type FolderState, createFolderStates, createProjectWatches } from "./folder-state.ts";
-import { type WrittenFile, differsOnlyBy, isWithin, ollmName, projectFileName } from "./ollm-folder.ts";
+import { type WrittenFile, differsOnlyBy, ollmName, projectFileName } from "./ollm-folder.ts";
 import { createTrustStore } from "./trust.ts";
 import { defined } from "../util/defined.ts";
+import { isWithin } from "../util/file-name.ts";
 import { codeOf } from "../util/message-of.ts";
 
 interface ProjectParts {
@@ -251,12 +253,7 @@ async function createFile(folder: string, file: string, text: string): Promise<v
         next: advice("replace the link with a folder"),
       });
     }
-    const handle = await open(file, "wx");
-    try {
-      await handle.writeFile(text);
-    } finally {
-      await handle.close();
-    }
+    await writeNew(file, text);
   } catch (error) {
     if (error instanceof InvalidRequest) throw error;
     const code = codeOf(error) ?? String(error);

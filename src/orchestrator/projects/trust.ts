@@ -4,7 +4,7 @@ import type { HideableTool } from "../api/facade-templates.ts";
 import type { CallerProject, ProjectFile } from "../api/types.ts";
 import type { Log } from "../api/log.ts";
 import type { DocumentFiles } from "../storage/document-files.ts";
-import { type JournaledDocument, openDocument } from "../storage/document.ts";
+import { openDocument, openedOnce } from "../storage/document.ts";
 import { callerProject, waitingParts } from "./caller-project.ts";
 import { readFolder } from "./folder-state.ts";
 
@@ -20,11 +20,8 @@ type Event = z.output<typeof eventSchema>;
 
 /** The user's approvals, by folder and content. Opened by the first use. Without files, approvals last until the process ends. */
 export function createTrustStore(parts: { readonly log: Log; readonly files?: DocumentFiles }) {
-  let opened: Promise<JournaledDocument<State, Event>> | undefined;
-  let problems: readonly string[] = [];
-
-  function open(): Promise<JournaledDocument<State, Event>> {
-    opened ??= openDocument<State, Event>({
+  const document = openedOnce(() =>
+    openDocument<State, Event>({
       ...(parts.files && { files: parts.files }),
       name: "trust",
       schemaVersion: 1,
@@ -33,32 +30,21 @@ export function createTrustStore(parts: { readonly log: Log; readonly files?: Do
       event: eventSchema,
       apply,
       log: parts.log,
-    });
-    opened.then(
-      (document) => {
-        problems = document.problems;
-      },
-      // The next use tries again.
-      () => {
-        opened = undefined;
-      },
-    );
-    return opened;
-  }
-
+    }),
+  );
   return {
     async isApproved(folder: string, wanted: string): Promise<boolean> {
-      const { state: now } = await open();
+      const { state: now } = await document.get();
       return now.approved.some((entry) => entry.folder === folder && entry.digests.includes(wanted));
     },
     /** Resolves when it is on disk. Throws `StoreFailed`. */
     async approve(folder: string, wanted: string) {
-      await (await open()).append({ approve: { folder, digest: wanted } });
+      await (await document.get()).append({ approve: { folder, digest: wanted } });
     },
     /** Files that were set aside, and why. */
-    problems: (): readonly string[] => problems,
+    problems: (): readonly string[] => document.found()?.problems ?? [],
     async close() {
-      await (await opened?.catch(() => undefined))?.close();
+      await (await document.opened()?.catch(() => undefined))?.close();
     },
   };
 }

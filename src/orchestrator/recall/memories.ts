@@ -1,4 +1,4 @@
-import { InvalidRequest, StoreFailed, throwIfCancelled, undefinedIf, UnknownMemory } from "../api/errors.ts";
+import { InvalidRequest, StoreFailed, throwIfCancelled, projectOf, undefinedIf, UnknownMemory } from "../api/errors.ts";
 import type {
   ForgetRequest,
   ExportPage,
@@ -66,7 +66,7 @@ export class StoredMemories implements Memories {
     const { ttlSeconds } = request;
     const asked = ttlSeconds === undefined || ttlSeconds === 0 ? undefined : expiryOf(ttlSeconds, now());
     if (request.isForced !== true) refuseSecret(key, value);
-    const ownFolder = request.scope === "project" ? projectOf(caller) : caller.project?.folder;
+    const ownFolder = request.scope === "project" ? projectOf(caller).folder : caller.project?.folder;
     const store = await this.#open();
     throwIfCancelled(caller.signal, "remember");
     // Without a scope, an existing key keeps its scope.
@@ -312,14 +312,6 @@ function sees(caller: CallerContext, entry: MemoryEntry): boolean {
 
 function passes(entry: MemoryEntry, { category, scope }: Filter): boolean {
   return (category === undefined || entry.category === category) && (scope === undefined || entry.scope === scope);
-}
-
-/** The folder of the caller's project. Throws `InvalidRequest` when it has none. */
-function projectOf(caller: CallerContext): string {
-  if (caller.project !== undefined) return caller.project.folder;
-  throw new InvalidRequest("scope project needs a project, and this connection has none", {
-    next: [{ step: "omitArgument", argument: "scope" }, { step: "openProject" }],
-  });
 }
 
 /**

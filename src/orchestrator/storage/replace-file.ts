@@ -119,6 +119,33 @@ export async function openRegularToAppend(file: string, mode: number): Promise<F
   return checked(file, await open(file, flags, mode));
 }
 
+/** The content of an open file; undefined when it is longer than `maxBytes`, whatever size it reports. */
+export async function readUpTo(handle: FileHandle, maxBytes: number): Promise<Buffer | undefined> {
+  const buffer = Buffer.alloc(maxBytes + 1);
+  let length = 0;
+  while (length < buffer.length) {
+    const { bytesRead } = await handle.read(buffer, length, buffer.length - length, null);
+    if (bytesRead === 0) return buffer.subarray(0, length);
+    length += bytesRead;
+  }
+  return undefined;
+}
+
+/** Writes a file that must not exist yet; resolves when it is on disk. Leaves no incomplete file. */
+export async function writeNew(file: string, text: string, mode?: number): Promise<void> {
+  const handle = await open(file, "wx", mode);
+  try {
+    await handle.writeFile(text);
+    await handle.sync();
+  } catch (error) {
+    // The caller reports the original error.
+    await rm(file, { force: true }).catch(() => undefined);
+    throw error;
+  } finally {
+    await handle.close();
+  }
+}
+
 /** The text of a regular file (UTF-8). Throws like `openRegular`. */
 export async function readRegularText(file: string): Promise<string> {
   const handle = await openRegular(file);

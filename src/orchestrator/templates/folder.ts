@@ -1,11 +1,12 @@
 import { createHash } from "node:crypto";
 import type { BigIntStats } from "node:fs";
-import { lstat, mkdir, open, readdir, realpath, rm, stat } from "node:fs/promises";
-import { basename, dirname, extname, isAbsolute, join, relative, sep } from "node:path";
+import { lstat, mkdir, readdir, realpath, rm, stat } from "node:fs/promises";
+import { basename, dirname, extname, join } from "node:path";
 import { InvalidRequest, StoreFailed } from "../api/errors.ts";
 import { type NextStep, advice } from "../api/next-step.ts";
-import { replaceFile, openRegular } from "../storage/replace-file.ts";
+import { openRegular, readUpTo, replaceFile, writeNew } from "../storage/replace-file.ts";
 import { type TemplateText, maxTemplateBytes, parseTemplate } from "./parse-file.ts";
+import { isInside, isWithin } from "../util/file-name.ts";
 import { codeOf } from "../util/message-of.ts";
 
 /** More files than these are not templates. */
@@ -72,7 +73,7 @@ export function createTemplateFolder(folder: string, inside: string = folder): T
     try {
       const root = await realpath(inside);
       const own = await realpath(folder);
-      if (own !== root && !isWithin(root, own)) {
+      if (!isInside(root, own)) {
         return {
           files: [],
           root,
@@ -127,9 +128,15 @@ function withoutDuplicates(entries: readonly FolderEntry[]): readonly FolderEntr
 }
 
 async function readEntry(file: string, real: string): Promise<KnownFile> {
-  const bytes = await readBounded(real);
-  if (bytes === undefined) return broken(file, tooLarge);
+  const handle = await openRegular(real);
   let text: string;
+  let bytes: Buffer | undefined;
+  try {
+    bytes = await readUpTo(handle, maxTemplateBytes);
+  } finally {
+    await handle.close();
+  }
+  if (bytes === undefined) return broken(file, tooLarge);
   try {
     text = new TextDecoder("utf-8", { fatal: true }).decode(bytes);
   } catch {
@@ -140,23 +147,6 @@ async function readEntry(file: string, real: string): Promise<KnownFile> {
   if ("template" in read) return { content, entry: { file, template: read.template, sha256: content } };
   const problem = read.line === undefined ? `${file} ${read.problem}` : `${file}:${read.line}: ${read.problem}`;
   return { content, entry: { file, problem } };
-}
-
-/** Undefined when the file is too large. */
-async function readBounded(real: string): Promise<Buffer | undefined> {
-  const handle = await openRegular(real);
-  try {
-    const buffer = Buffer.alloc(maxTemplateBytes + 1);
-    let length = 0;
-    while (length < buffer.length) {
-      const { bytesRead } = await handle.read(buffer, length, buffer.length - length, null);
-      if (bytesRead === 0) return buffer.subarray(0, length);
-      length += bytesRead;
-    }
-    return undefined;
-  } finally {
-    await handle.close();
-  }
 }
 
 function broken(file: string, why: string): KnownFile {
@@ -170,11 +160,6 @@ function stampOf({ ino, size, mtimeNs, ctimeNs }: BigIntStats, real: string): st
 /** Excludes editors' own files (`.x.yaml.swp`, `.#x.yaml`). */
 function isTemplateFile(name: string): boolean {
   return /^[^.].*\.ya?ml$/i.test(name);
-}
-
-function isWithin(folder: string, file: string): boolean {
-  const way = relative(folder, file);
-  return way !== "" && !isAbsolute(way) && way !== ".." && !way.startsWith(`..${sep}`);
 }
 
 /** What to do when a template of the same name exists. */
@@ -232,8 +217,7 @@ async function checkInside(folder: string, inside: string): Promise<void> {
     existing = dirname(existing);
     real = await realOf(existing);
   }
-  const way = relative(root, real);
-  if (way === ".." || way.startsWith(`..${sep}`) || isAbsolute(way)) {
+  if (!isInside(root, real)) {
     throw new InvalidRequest(`${existing} is a link out of ${inside}`, {
       next: advice("replace the link with a folder"),
     });
@@ -254,22 +238,7 @@ async function realOf(path: string): Promise<string | undefined> {
     return await realpath(path);
   } catch (error) {
     // A dangling link exists, too: nothing is created behind it.
-    if ((error as NodeJS.ErrnoException).code !== "ENOENT" || (await lstat(path).catch(() => undefined)) !== undefined)
-      throw error;
+    if (codeOf(error) !== "ENOENT" || (await lstat(path).catch(() => undefined)) !== undefined) throw error;
     return undefined;
-  }
-}
-
-async function writeNew(file: string, text: string, mode: number): Promise<void> {
-  const handle = await open(file, "wx", mode);
-  try {
-    await handle.writeFile(text);
-    await handle.sync();
-  } catch (error) {
-    // Removes the incomplete file; the caller reports the original error.
-    await rm(file, { force: true }).catch(() => undefined);
-    throw error;
-  } finally {
-    await handle.close();
   }
 }

@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import { InvalidRequest, UnknownTemplate } from "../api/errors.ts";
+import { InvalidRequest, UnknownTemplate, projectOf } from "../api/errors.ts";
 import type {
   CreateTemplateRequest,
   SavedTemplate,
@@ -261,16 +261,12 @@ function refuseDoubledBraces({ template, system = "" }: CreateTemplateRequest): 
 }
 
 function locationOf(
-  { project }: CallerContext,
+  caller: CallerContext,
   scope: "user" | "project",
   folder: string,
 ): { readonly path: string; readonly inside?: string } {
   if (scope === "user") return { path: folder };
-  if (project === undefined) {
-    throw new InvalidRequest("scope project needs a project, and this connection has none", {
-      next: [{ step: "omitArgument", argument: "scope" }, { step: "openProject" }],
-    });
-  }
+  const project = projectOf(caller);
   return { path: project.templatesFolder ?? join(project.folder, ".ollm", "templates"), inside: project.folder };
 }
 

@@ -111,6 +111,10 @@ export function isInside(folder: string, file: string, platform = nodePath): boo
   return !platform.isAbsolute(relative) && relative !== ".." && !relative.startsWith(`..${platform.sep}`);
 }
 
+/** Whether `file` is inside `folder`, and not the folder itself. */
+export const isWithin = (folder: string, file: string): boolean =>
+  nodePath.relative(folder, file) !== "" && isInside(folder, file);
+
 /** Whether a folder is too broad to be a project: a drive's root, the home folder, or a folder above it. */
 export function isTooBroad(folder: string, homeDirectory: string, platform = nodePath): boolean {
   return platform.parse(folder).root === folder || isInside(folder, homeDirectory, platform);

@@ -314,69 +314,62 @@ export function unusedModels({ nowMs, sinceMs, models }: AdviceFacts): readonly 
 
 export function adviceOf(facts: AdviceFacts): readonly Advice[] {
   return [
-    ...unusedAdvice(unusedModels(facts).filter((model) => model.unusedDays >= unusedDays)),
-    ...facts.models.flatMap(sizeAdvice),
-    ...facts.models.flatMap(contextAdvice),
-    ...facts.connections.flatMap(poolAdvice),
-  ];
+    unusedAdvice(unusedModels(facts).filter((model) => model.unusedDays >= unusedDays)),
+    ...facts.models.map(sizeAdvice),
+    ...facts.models.map(contextAdvice),
+    ...facts.connections.map(poolAdvice),
+  ].filter((each) => each !== undefined);
 }
 
-function unusedAdvice(models: readonly UnusedModel[]): readonly Advice[] {
+function unusedAdvice(models: readonly UnusedModel[]): Advice | undefined {
   const [first] = models;
-  if (first === undefined) return [];
+  if (first === undefined) return undefined;
   const bytes = models.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
   const names = models.slice(0, shownNames).map(({ name }) => oneLine(name));
   const more = models.length > names.length ? [`${models.length - names.length} more`] : [];
   const [was, take] = models.length === 1 ? ["was", "takes"] : ["were", "take"];
-  return [
-    {
-      kind: "unused",
-      subject: first.name,
-      text: `${counted(models.length, "model")} ${was} not used for ${unusedDays} days and ${take} ${formatBytes(bytes)} on disk: ${[...names, ...more].join(", ")}`,
-      next: { step: "tidyModels" },
-      bytes,
-    },
-  ];
+  return {
+    kind: "unused",
+    subject: first.name,
+    text: `${counted(models.length, "model")} ${was} not used for ${unusedDays} days and ${take} ${formatBytes(bytes)} on disk: ${[...names, ...more].join(", ")}`,
+    next: { step: "tidyModels" },
+    bytes,
+  };
 }
 
-function sizeAdvice({ name, sizeBytes, load }: OwnModel): readonly Advice[] {
-  if (load === undefined || load.neededBytes <= load.capacityBytes) return [];
-  return [
-    {
-      kind: "too_large",
-      subject: name,
-      text: `${oneLine(name)} does not fit on this machine, even with nothing else loaded: it needs ${formatBytes(load.neededBytes)}, and models may use ${formatBytes(load.capacityBytes)}`,
-      next: { step: "deleteModel", model: name },
-      bytes: sizeBytes,
-    },
-  ];
+function sizeAdvice({ name, sizeBytes, load }: OwnModel): Advice | undefined {
+  if (load === undefined || load.neededBytes <= load.capacityBytes) return undefined;
+  return {
+    kind: "too_large",
+    subject: name,
+    text: `${oneLine(name)} does not fit on this machine, even with nothing else loaded: it needs ${formatBytes(load.neededBytes)}, and models may use ${formatBytes(load.capacityBytes)}`,
+    next: { step: "deleteModel", model: name },
+    bytes: sizeBytes,
+  };
 }
 
-function contextAdvice({ name, context }: OwnModel): readonly Advice[] {
-  if (context === undefined || context.requests < leastRequests || context.savedBytes < worthwhileBytes) return [];
-  if (context.enoughTokens >= context.tokens) return [];
-  return [
-    {
-      kind: "context",
-      subject: name,
-      text: `${oneLine(name)} is loaded with a context of ${context.tokens} tokens, and its largest of ${counted(context.requests, "request")} took ${context.usedTokens}: ${context.enoughTokens} would free ${formatBytes(context.savedBytes)} of memory`,
-      next: {
-        step: "changeSetting",
-        setting: formatPath(["models", name, "contextTokens"]),
-        to: String(context.enoughTokens),
-      },
+function contextAdvice({ name, context }: OwnModel): Advice | undefined {
+  if (context === undefined || context.requests < leastRequests || context.savedBytes < worthwhileBytes)
+    return undefined;
+  if (context.enoughTokens >= context.tokens) return undefined;
+  return {
+    kind: "context",
+    subject: name,
+    text: `${oneLine(name)} is loaded with a context of ${context.tokens} tokens, and its largest of ${counted(context.requests, "request")} took ${context.usedTokens}: ${context.enoughTokens} would free ${formatBytes(context.savedBytes)} of memory`,
+    next: {
+      step: "changeSetting",
+      setting: formatPath(["models", name, "contextTokens"]),
+      to: String(context.enoughTokens),
     },
-  ];
+  };
 }
 
-function poolAdvice({ engine, limit, most }: AdviceFacts["connections"][number]): readonly Advice[] {
-  if (most <= limit) return [];
-  return [
-    {
-      kind: "pool",
-      subject: engine,
-      text: `${oneLine(engine)} had up to ${most} short calls at once for ${counted(limit, "connection")}: ${most - limit} had to wait`,
-      next: advice("raise the number of connections in the settings of this engine"),
-    },
-  ];
+function poolAdvice({ engine, limit, most }: AdviceFacts["connections"][number]): Advice | undefined {
+  if (most <= limit) return undefined;
+  return {
+    kind: "pool",
+    subject: engine,
+    text: `${oneLine(engine)} had up to ${most} short calls at once for ${counted(limit, "connection")}: ${most - limit} had to wait`,
+    next: advice("raise the number of connections in the settings of this engine"),
+  };
 }
