@@ -6,7 +6,7 @@ import { invisible } from "../util/control-characters.ts";
 import { maxProjectBytes } from "./project-file.ts";
 import { readUpTo } from "../storage/replace-file.ts";
 import { isWithin } from "../util/file-name.ts";
-import { codeOf } from "../util/message-of.ts";
+import { codeOf, isMissing } from "../util/message-of.ts";
 
 /** The folder of a project that contains its settings. */
 export const ollmName = ".ollm";
@@ -122,10 +122,12 @@ async function templateFiles(
     if (!isWithin(project, real)) return { problem: outside };
     return { names: (await readdir(real)).filter(isTemplateName).toSorted() };
   } catch (error) {
-    const code = codeOf(error) ?? String(error);
-    return code === "ENOENT" || code === "ENOTDIR" ? { missing: true } : { problem: `can't be read (${code})` };
+    return notRead(error);
   }
 }
+
+const notRead = (error: unknown): { readonly missing: true } | { readonly problem: string } =>
+  isMissing(error) ? { missing: true } : { problem: `can't be read (${codeOf(error) ?? String(error)})` };
 
 function isTemplateName(name: string): boolean {
   return /\.ya?ml$/i.test(name) && !name.startsWith(".");
@@ -168,9 +170,7 @@ export async function readSmall(
     if (content === undefined) return { problem: `is larger than ${maxBytes} bytes` };
     return { text: content.toString("utf8"), sha256: createHash("sha256").update(content).digest("hex") };
   } catch (error) {
-    const code = codeOf(error);
-    if (code === "ENOENT" || code === "ENOTDIR") return { missing: true };
-    return { problem: `can't be read (${typeof code === "string" ? code : String(error)})` };
+    return notRead(error);
   } finally {
     await handle?.close();
   }

@@ -3,7 +3,7 @@ import { StoreFailed } from "../api/errors.ts";
 import type { HideableTool } from "../api/facade-templates.ts";
 import type { CallerProject, ProjectFile } from "../api/types.ts";
 import type { Log } from "../api/log.ts";
-import type { DocumentFiles } from "../storage/document-files.ts";
+import { type DocumentFiles, readOnlyFiles } from "../storage/document-files.ts";
 import { openDocument, openedOnce } from "../storage/document.ts";
 import { callerProject, waitingParts } from "./caller-project.ts";
 import { readFolder } from "./folder-state.ts";
@@ -80,7 +80,7 @@ export async function readStoredProject(
   const state = await readFolder(folder, rules.profiles, rules.tools);
   const { digest } = state.ollm;
   const isWaiting = digest !== undefined && waitingParts(state) !== undefined;
-  const isApproved = isWaiting && (await approvedIn(readOnly(rules.files), state.folder, digest));
+  const isApproved = isWaiting && (await approvedIn(rules.files, state.folder, digest));
   return {
     project: callerProject(state, { isApproved, detects: rules.detects }),
     written: state.read.settings,
@@ -91,17 +91,13 @@ export async function readStoredProject(
 async function approvedIn(files: DocumentFiles, folder: string, digest: string): Promise<boolean> {
   const quiet = { debug: nothing, info: nothing, warn: nothing };
   try {
-    return await createTrustStore({ log: quiet, files }).isApproved(folder, digest);
+    // Repairs are the daemon's, which may be writing at this moment.
+    const readable = readOnlyFiles(files, "only the daemon writes");
+    return await createTrustStore({ log: quiet, files: readable }).isApproved(folder, digest);
   } catch (error) {
     if (error instanceof StoreFailed) return false;
     throw error;
   }
-}
-
-/** Leaves repairs to the daemon, which may be writing at this moment. */
-function readOnly(files: DocumentFiles): DocumentFiles {
-  const refuse = (): Promise<never> => Promise.reject(new Error("only the daemon writes"));
-  return { ...files, replace: refuse, append: refuse, remove: refuse, setAside: refuse };
 }
 
 function nothing(): void {

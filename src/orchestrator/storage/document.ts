@@ -2,15 +2,9 @@ import * as z from "zod";
 import { StoreFailed } from "../api/errors.ts";
 import { advice } from "../api/next-step.ts";
 import { createMutex } from "../util/joined-work.ts";
+import { messageOf } from "../util/message-of.ts";
 import type { DocumentFiles } from "./document-files.ts";
-import {
-  type DocumentOptions,
-  type JournalLine,
-  type Loaded,
-  journalText,
-  loadDocument,
-  reasonOf,
-} from "./load-document.ts";
+import { type DocumentOptions, type JournalLine, type Loaded, journalText, loadDocument } from "./load-document.ts";
 
 /** A lowdb document with an fsynced journal, which is folded into it from time to time. */
 export interface JournaledDocument<State extends object, Event, Result = void> {
@@ -180,7 +174,7 @@ class DocumentWriter<State extends object, Event, Result> {
   }
 
   #writeFailure(error: unknown): StoreFailed {
-    return new StoreFailed(`nothing was stored: ${this.#options.name} can't be written: ${reasonOf(error)}`, {
+    return new StoreFailed(`nothing was stored: ${this.#options.name} can't be written: ${messageOf(error)}`, {
       next: advice("free some disk space or make the home folder writable, then try again"),
       cause: error,
     });
@@ -219,7 +213,7 @@ class DocumentWriter<State extends object, Event, Result> {
     )
       return;
     this.#fold().catch((error: unknown) =>
-      this.#options.log.warn(`documents: ${this.#journalName} can't be folded: ${reasonOf(error)}`),
+      this.#options.log.warn(`documents: ${this.#journalName} can't be folded: ${messageOf(error)}`),
     );
   }
 
@@ -265,7 +259,7 @@ class DocumentWriter<State extends object, Event, Result> {
       if (this.#journalChars > 0 && this.#loaded.refusal === undefined) await this.#fold();
     } catch (error) {
       // The next start reads the journal.
-      this.#options.log.warn(`documents: ${this.#journalName} can't be folded: ${reasonOf(error)}`);
+      this.#options.log.warn(`documents: ${this.#journalName} can't be folded: ${messageOf(error)}`);
     }
     await this.#files.release(this.#journalName);
   }

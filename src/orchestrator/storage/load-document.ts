@@ -76,7 +76,7 @@ export async function loadDocument<State extends object, Event, Result>(
     try {
       note(`${what}; it was set aside as ${await files.setAside(name, isReplaced)}`);
     } catch (error) {
-      refusal = `${what}, and it can't be set aside: ${reasonOf(error)}`;
+      refusal = `${what}, and it can't be set aside: ${messageOf(error)}`;
       note(refusal);
     }
   }
@@ -109,7 +109,7 @@ export async function loadDocument<State extends object, Event, Result>(
       await files.replace(journalName, journal.intact);
     }
   } catch (error) {
-    refusal = `${journalName} has a damaged end that can't be removed: ${reasonOf(error)}`;
+    refusal = `${journalName} has a damaged end that can't be removed: ${messageOf(error)}`;
     note(refusal);
   }
   return {
@@ -182,15 +182,10 @@ function replay<State extends object, Event, Result>(
 }
 
 function unreadable(name: string, error: unknown): StoreFailed {
-  return new StoreFailed(`${name} can't be read: ${reasonOf(error)}`, {
+  return new StoreFailed(`${name} can't be read: ${messageOf(error)}`, {
     next: advice("make the files of the home folder readable, then try again"),
     cause: error,
   });
-}
-
-/** The message of an error. */
-export function reasonOf(error: unknown): string {
-  return messageOf(error);
 }
 
 /** One line of a journal. */

@@ -6,7 +6,7 @@ import type { Log } from "../../api/log.ts";
 import { StoreFailed } from "../../api/errors.ts";
 import { type JournaledDocument, openedOnce } from "../../storage/document.ts";
 import type { DocumentFiles } from "../../storage/document-files.ts";
-import { reasonOf } from "../../storage/load-document.ts";
+import { messageOf } from "../../util/message-of.ts";
 import { counted } from "../../util/format-bytes.ts";
 import type { Timers } from "../../util/timers.ts";
 import { countMoney, countRequest } from "./counts.ts";
@@ -232,13 +232,13 @@ class MetricsStore {
         await document.append(eventOf(batch)).catch((error: unknown) => {
           // Refused by its schema, as it would be at each further try.
           if (error instanceof StoreFailed) throw error;
-          log.warn(`metrics: the counts of ${batch.hour} are lost: ${reasonOf(error)}`);
+          log.warn(`metrics: the counts of ${batch.hour} are lost: ${messageOf(error)}`);
         });
         written += 1;
       }
       this.#problem = undefined;
     } catch (error) {
-      this.#problem = reasonOf(error);
+      this.#problem = messageOf(error);
       log.warn(`metrics: ${this.#problem}`);
       for (const batch of batches.slice(written)) {
         const later = this.#pending.get(batch.hour);
@@ -255,7 +255,7 @@ class MetricsStore {
   async #histories(): Promise<readonly History[]> {
     this.#count();
     const document = await this.#document.get().catch((error: unknown) => {
-      this.#problem = reasonOf(error);
+      this.#problem = messageOf(error);
       return undefined;
     });
     while (this.#isWriting) await this.#writing;

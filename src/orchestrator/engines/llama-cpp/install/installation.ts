@@ -14,6 +14,7 @@ import { type Patience, checkNetwork, installPackages, runTrial } from "./instal
 import { findEntry, findInstalled, markInstalled, type EngineSize, readEngineLock, readEngineSize } from "./lock.ts";
 import { type PlatformFacts, binaryPackages, engineFolderName, lockName, requireSupported } from "./platform.ts";
 import { type Environment, createRegistryHttp, readRegistrySettings } from "./registry.ts";
+import { codeOf } from "../../../util/message-of.ts";
 
 interface EngineInstallationOptions {
   /** `OLLM_HOME/engines`; created when missing. */
@@ -175,7 +176,7 @@ async function installIntoPlace(
   await markInstalled(tree, entry, binaryPackages[requireSupported(platform)] ?? []);
   // An incomplete engine is in the way.
   await renameOver(folder, `${staging}-replaced`, process.platform, scannedDelaysMs).catch((error: unknown) => {
-    if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
+    if (codeOf(error) !== "ENOENT") throw error;
   });
   await renameOver(tree, folder, process.platform, scannedDelaysMs);
   const seconds = ((now() - startedAtMs) / 1000).toFixed(1);

@@ -8,6 +8,7 @@ import { advice } from "../../../api/next-step.ts";
 import { type HttpClient, createHttpClient } from "../../http.ts";
 import type { PlatformFacts } from "./platform.ts";
 import { defined } from "../../../util/defined.ts";
+import { codeOf, isMissing } from "../../../util/message-of.ts";
 
 /** The registry, proxy and certificates from npm's configuration (`npm help npmrc`, `npm help config`). */
 export interface RegistrySettings {
@@ -61,9 +62,7 @@ async function readNpmrc(file: string, environment: Environment, log: Log): Prom
   try {
     return parseNpmrc(await readFile(file, "utf8"), environment);
   } catch (error) {
-    const code = (error as NodeJS.ErrnoException).code;
-    if (code !== "ENOENT" && code !== "ENOTDIR")
-      log.warn(`engine: npm's configuration ${file} cannot be read (${code})`);
+    if (!isMissing(error)) log.warn(`engine: npm's configuration ${file} cannot be read (${codeOf(error)})`);
     return new Map();
   }
 }
@@ -245,7 +244,7 @@ async function trustedCertificates(settings: RegistrySettings, log: Log): Promis
       extra.push(await readFile(file, "utf8"));
     } catch (error) {
       // Like npm and Node: the installation may work without the file.
-      log.warn(`engine: certificates ${file} cannot be read (${(error as NodeJS.ErrnoException).code})`);
+      log.warn(`engine: certificates ${file} cannot be read (${codeOf(error)})`);
     }
   }
   return extra.length === 0 ? {} : { ca: [...rootCertificates, ...extra] };
