@@ -35,12 +35,12 @@ export type JsonSchema = Readonly<Record<string, unknown>>;
 /** `repetition`: the answer was cut where it began to repeat itself. */
 export type FinishReason = "stop" | "length" | "repetition";
 
-/** The caller and its settings. An argument of every facade method; callers have no other state. */
 /** Whether the client is our shell or dashboard, which act for the user. */
 export function isShell(client: string): boolean {
   return client === "ollm" || client === "ollm-dashboard";
 }
 
+/** The caller and its settings. An argument of every facade method; callers have no other state. */
 export interface CallerContext {
   /** One per connection; identifies callers in queues and logs. */
   readonly id: string;

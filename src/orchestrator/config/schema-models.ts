@@ -62,7 +62,6 @@ const ollamaServer = {
 };
 const ollamaAddress = z.string().min(1).superRefine(isOllamaAddress);
 
-/** Settings of models and engines, a part of the schema in `schema.ts`. */
 /** The options of sampling without a default. */
 const ownByDefault = Object.fromEntries(
   Object.entries(samplingShape).map(([name, number]) => {

@@ -241,8 +241,6 @@ export class Transport {
   }
 }
 
-/** undici's errors for a reply that stops. */
-
 /** The reason of every abort; the exchange translates rejections with it. */
 const exchangeEnded = new Error("the exchange has ended");
 

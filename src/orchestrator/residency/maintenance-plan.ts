@@ -44,9 +44,10 @@ export function touchIntervalMs(timeoutSeconds: number): number {
   return Math.min(longestTouchMs, Math.max(shortestTouchMs, (timeoutSeconds * 1_000) / 3));
 }
 
-/** Which program used a model last, inferred from the expiry that its engine reports. Pure. */
-
-/** What the last poll that found the model idle reported. */
+/**
+ * What the last poll that found the model idle reported: which program used it last is inferred from the expiry that its
+ * engine reports.
+ */
 export interface Sighting {
   /** When its engine would unload it, in milliseconds since the epoch of the engine's clock. */
   readonly expiresAtMs: number;

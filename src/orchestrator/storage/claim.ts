@@ -19,15 +19,6 @@ export interface Claim {
   release(): Promise<void>;
 }
 
-interface ClaimOptions {
-  /** Ends the wait: `claimFile` rejects with its reason or an AbortError. */
-  readonly signal: AbortSignal;
-  /** 250 ms when absent. Work that may take seconds needs at least that: `looksUntilStale` looks must outlast a heartbeat. */
-  readonly pollMs?: number;
-  /** Called at every look at another process's claim. */
-  onWait?(): Promise<void> | void;
-}
-
 const heartbeatMs = 1_000;
 /** A file untouched for this long may have no holder any more, whatever the process list shows: pids are reused. */
 const staleMs = 10_000;
@@ -51,7 +42,17 @@ const busyLimitMs = 10_000;
  * What the claim protects may have been done meanwhile: the caller looks again. Throws the system's error if the folder
  * or the file can't be written; no file is left then.
  */
-export async function claimFile(file: string, options: ClaimOptions): Promise<Claim> {
+export async function claimFile(
+  file: string,
+  options: {
+    /** Ends the wait: `claimFile` rejects with its reason or an AbortError. */
+    readonly signal: AbortSignal;
+    /** 250 ms when absent. Work that may take seconds needs at least that: `looksUntilStale` looks must outlast a heartbeat. */
+    readonly pollMs?: number;
+    /** Called at every look at another process's claim. */
+    onWait?(): Promise<void> | void;
+  },
+): Promise<Claim> {
   const { signal, pollMs = 250 } = options;
   let busyUntil = performance.now() + busyLimitMs;
   let seen = "";

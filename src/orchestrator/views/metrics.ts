@@ -249,7 +249,6 @@ function contextOf(
   };
 }
 
-/** What could be tidied up, with its numbers: pure. */
 /** A model on this machine. */
 interface OwnModel {
   readonly name: string;

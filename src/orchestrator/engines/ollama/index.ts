@@ -63,7 +63,6 @@ export function createOllamaEngine(options: {
   readonly pool?: () => PoolOptions;
   /** Private addresses (`host` or `host:port`) that the server, and registries that it pulls from, may have. */
   readonly allowedHosts?: readonly string[];
-  /** Registries (`host:port`) that the server may pull from over plain HTTP and at private addresses. */
   /** Checks an adapter file before it is uploaded; absent: unchecked. */
   readonly inspect?: InspectGguf;
 }): Engine & Required<Pick<Engine, "connections">> {

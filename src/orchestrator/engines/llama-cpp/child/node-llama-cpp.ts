@@ -98,19 +98,17 @@ export interface LlamaModel {
     failedCreationRemedy: false;
     createSignal?: AbortSignal;
     lora?: { adapters: { filePath: string }[] };
-  }): Promise<LlamaContext>;
+  }): Promise<{
+    readonly contextSize: number;
+    getSequence(): ContextSequence;
+    dispose(): Promise<void>;
+  }>;
   createEmbeddingContext(options: {
     contextSize: number;
     batchSize: number;
     threads: number;
     createSignal?: AbortSignal;
   }): Promise<EmbeddingContext>;
-}
-
-interface LlamaContext {
-  readonly contextSize: number;
-  getSequence(): ContextSequence;
-  dispose(): Promise<void>;
 }
 
 export interface ContextSequence {

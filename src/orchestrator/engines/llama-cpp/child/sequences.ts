@@ -201,16 +201,6 @@ export class Conversations {
   }
 }
 
-/** State of one sequence when a prompt is assigned. */
-interface SequenceState {
-  /** Length of the prefix that it shares with the prompt. */
-  readonly commonTokens: number;
-  /** Tokens in its cache. */
-  readonly heldTokens: number;
-  /** Larger is later; 0 if unused. */
-  readonly lastUse: number;
-}
-
 /** Estimated probability that a conversation continues after another one has taken its sequence. */
 const returnChance = 0.5;
 
@@ -219,7 +209,17 @@ const returnChance = 0.5;
  * it lacks) and later (those that its own conversation loses, if it continues). So conversations that share only the first
  * words of the template don't discard each other's cache. Among equals, the least recently used.
  */
-export function chooseSequence(states: readonly SequenceState[]): number {
+export function chooseSequence(
+  /** Each when a prompt is assigned. */
+  states: readonly {
+    /** Length of the prefix that it shares with the prompt. */
+    readonly commonTokens: number;
+    /** Tokens in its cache. */
+    readonly heldTokens: number;
+    /** Larger is later; 0 if unused. */
+    readonly lastUse: number;
+  }[],
+): number {
   let [chosen, lowestCost, oldestUse] = [-1, Number.POSITIVE_INFINITY, 0];
   states.forEach(({ commonTokens, heldTokens, lastUse }, index) => {
     const cost = returnChance * (heldTokens - commonTokens) - commonTokens;

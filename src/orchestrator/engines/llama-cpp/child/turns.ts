@@ -11,15 +11,6 @@ const rounds = 4;
 /** A batch with fewer tokens of prompts doesn't tell which number of threads reads faster. */
 const measuredTokens = 8;
 
-interface TokenTurn {
-  readonly answer: WritingAnswer;
-  readonly context: unknown;
-  /** Tokens that are computed with it: the end of a prompt, or guesses. */
-  readonly more: number;
-  /** Never rejects. */
-  readonly run: () => Promise<unknown>;
-}
-
 interface PieceTurn {
   readonly context: unknown;
   readonly leftTokens: number;
@@ -80,7 +71,14 @@ export class Turns {
   readonly #reading: Reading;
   readonly #pieceSize: ReturnType<typeof createPieceSize>;
   readonly #answers = new Set<WritingAnswer>();
-  #tokens: TokenTurn[] = [];
+  #tokens: {
+    readonly answer: WritingAnswer;
+    readonly context: unknown;
+    /** Tokens that are computed with it: the end of a prompt, or guesses. */
+    readonly more: number;
+    /** Never rejects. */
+    readonly run: () => Promise<unknown>;
+  }[] = [];
   #pieces: PieceTurn[] = [];
   /** Contexts that had a batch since there was nothing to compute, the last one last. */
   #served: readonly unknown[] = [];
