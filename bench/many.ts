@@ -254,7 +254,8 @@ interface Found {
 
 function codesIn(text: string): readonly { readonly machine?: string | null; readonly code?: string | null }[] {
   try {
-    return (JSON.parse(text) as { codes: readonly { readonly machine: string; readonly code: string }[] }).codes;
+    const { codes } = JSON.parse(text) as { readonly codes?: ReturnType<typeof codesIn> | null };
+    return codes ?? [];
   } catch {
     return [];
   }

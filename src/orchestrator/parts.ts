@@ -197,6 +197,7 @@ export function createRequests(
       world: generation,
       operations,
       serving: base.lock.serving,
+      privacy: () => settings().privacy,
       onBattery: world.probe.onBattery,
       files: world.jobFiles?.disk,
     }),

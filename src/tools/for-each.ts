@@ -26,8 +26,6 @@ export const forEachOutput = z.object({
   examples: z.array(z.string()).optional(),
 });
 
-export type ForEach = z.output<typeof forEachInput>;
-
 /**
  * Where answers are written: all of them, one as JSON a line, in a new file; in a folder, named with a slash at its end, each
  * in a file of its own. Throws `InvalidRequest` before any work is done.

@@ -69,8 +69,6 @@ function filesOf({ files: names }: GenerationInput, context: Pick<ToolContext, "
   return names === undefined || names.length === 0 ? undefined : () => context.files.readText(names);
 }
 
-export const isGiven = (names: readonly string[] | undefined): boolean => names !== undefined && names.length > 0;
-
 /** Fills a template. A prompt without files fills the variable that files would fill, if that has no value. */
 export async function filledFrom(
   template: string,

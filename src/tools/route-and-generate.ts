@@ -17,9 +17,9 @@ import {
   routeOutput,
 } from "./answer-details.ts";
 import { type ToolContext, defineTool, writesByModel } from "./definition.ts";
-import { type ForEach, batchAnswer, forEachOutput, openAnswers } from "./for-each.ts";
+import { batchAnswer, forEachOutput, openAnswers } from "./for-each.ts";
 import { planData, planOutput, renderPlan } from "./smart-load.ts";
-import { type GenerationInput, filledFrom, generationInput, generationRequest, isGiven } from "./generation-request.ts";
+import { type GenerationInput, filledFrom, generationInput, generationRequest } from "./generation-request.ts";
 import type { FilledTemplate } from "./render-template.ts";
 import { asLine, finishReasonOutput, noteLines, notesFor, round } from "./render.ts";
 import { defined } from "../orchestrator/util/defined.ts";
@@ -166,7 +166,7 @@ async function fileNotes(
   { parts }: GenerateResult,
   context: ToolContext,
 ): Promise<readonly string[]> {
-  const isPlain = !isGiven(request.files) && !isGiven(request.images) && !isGiven(request.audio);
+  const isPlain = [request.files, request.images, request.audio].every((names = []) => names.length === 0);
   if (isPlain && request.template === undefined && request.continue_id === undefined) {
     const named = prompt === undefined ? [] : filesNamedIn(prompt);
     const unread = named.length === 0 ? [] : await context.files.existing(named);
@@ -190,7 +190,11 @@ async function fileNotes(
 const mostFiles = 2000;
 
 /** Asks about each of many texts. It is a job from its start. */
-async function askForEach(request: Input, { questions, each, of, ...rest }: ForEach, context: ToolContext) {
+async function askForEach(
+  request: Input,
+  { questions, each, of, ...rest }: NonNullable<Input["for_each"]>,
+  context: ToolContext,
+) {
   const { orchestrator, caller, follow } = context;
   const write = request.output_path === undefined ? undefined : await openAnswers(request.output_path, context);
   const { template, prompt } = request;

@@ -171,7 +171,7 @@ async function askEverything(asking: ProjectClient): Promise<void> {
     ["compare", { prompt, models: ["smollm2", "far"] }],
     ["list_templates", {}],
     ["manage_model", { action: "show", model: "far" }],
-    ["render_template", { name: "classify", variables: { text: "far away", labels: "near, far" }, generate: true }],
+    ["route_and_generate", { template: "classify", variables: { text: "far away", labels: "near, far" } }],
   ];
   for (const [name, input] of calls) await asking.call(name, input).catch(() => undefined);
   for (const uri of ["ollm://models", "ollm://status", "ollm://decisions"])

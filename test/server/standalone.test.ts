@@ -134,7 +134,7 @@ describe("the built server", () => {
     await mkdir(templates, { recursive: true });
     await writeFile(path.join(templates, "own.yaml"), "template: Hi {name}\n");
     await writeFile(path.join(home, "run"), "a file in the way");
-    server = startRaw(environment);
+    server = startRaw({ ...environment, OLLM_TOOLS_SETS: "all" });
     server.send(initialize);
     await server.next();
     const given = { name: "render_template", arguments: { name: "own", variables: { name: "Ann" } } };

@@ -29,7 +29,7 @@ it.each(["legacy", "modern"] as const)(
     const transport = new StdioClientTransport({
       command: process.execPath,
       args: [builtCommand],
-      env: home.environment,
+      env: { ...home.environment, OLLM_TOOLS_SETS: "default,render_template" },
       stderr: "ignore",
     });
     await client.connect(transport);

@@ -4,7 +4,7 @@ import { InvalidRequest, UnknownJob, throwIfCancelled } from "../api/errors.ts";
 import type { BatchAnswer, BatchRequest, BatchSummary, Batches } from "../api/facade-batches.ts";
 import { advice } from "../api/next-step.ts";
 import type { GenerateRequest } from "../api/facade.ts";
-import type { CallerContext, Operation } from "../api/types.ts";
+import type { CallerContext, Operation, Privacy } from "../api/types.ts";
 import { type GenerationWorld, runGeneration } from "../generation/runner.ts";
 import type { OperationContext, Operations } from "../jobs/operations.ts";
 import type { DocumentFiles } from "../storage/document-files.ts";
@@ -24,6 +24,8 @@ interface BatchesDeps {
   readonly operations: Operations;
   readonly files?: DocumentFiles | undefined;
   readonly onBattery?: (() => Promise<boolean>) | undefined;
+  /** That of the settings now: the caller's may be older. */
+  readonly privacy: () => Privacy;
   /** Applies the caller's privacy to the work. */
   readonly serving: <Result>(caller: Pick<CallerContext, "settings">, work: () => Result) => Result;
 }
@@ -74,7 +76,10 @@ export class KeptBatches implements Batches<GenerateRequest> {
   async resume(id: string): Promise<Operation<BatchSummary>> {
     const { head } = (await this.#open(id)).state;
     if (head === undefined) throw textsLost(id);
-    return this.#deps.serving(head.caller, () => this.#run(id, head.caller));
+    const { caller } = head;
+    const isLocal = this.#deps.privacy() === "local_only";
+    const who = isLocal ? { ...caller, settings: { ...caller.settings, privacy: "local_only" as const } } : caller;
+    return this.#deps.serving(who, () => this.#run(id, who));
   }
 
   async results(_caller: CallerContext, id: string): Promise<readonly BatchAnswer[]> {

@@ -10,7 +10,7 @@ import { waitsFor } from "../../../src/orchestrator/compare/batch-when.ts";
 import { createJobFiles } from "../../../src/orchestrator/jobs/record.ts";
 import { itemsOf } from "../../../src/orchestrator/reading/items.ts";
 import { createDocumentFiles } from "../../../src/orchestrator/storage/document-files.ts";
-import { type FakeEngine, createFakeEngine, createGate } from "../../support/fake-engine.ts";
+import { type FakeEngine, createFakeEngine, createGate, fakeModel } from "../../support/fake-engine.ts";
 import { createTestOrchestrator } from "../../support/orchestrator.ts";
 import { coder, small } from "./fixture.ts";
 
@@ -18,7 +18,7 @@ let home: string;
 beforeEach(async () => {
   home = await mkdtemp(path.join(tmpdir(), "ollm-batches-"));
 });
-afterEach(() => rm(home, { recursive: true, force: true }));
+afterEach(() => rm(home, { recursive: true, force: true, maxRetries: 10, retryDelay: 50 }));
 
 const texts = Array.from({ length: 6 }, (_, at) => ({ path: `${at}.txt`, text: `The number is ${at * 11}.` }));
 const batch: BatchRequest<GenerateRequest> = { request: { prompt: "Copy the number." }, items: itemsOf(texts) };
@@ -29,12 +29,17 @@ const copies: FakeEngine["answer"] = ({ messages }) => {
   return Promise.resolve({ text: number });
 };
 
-function daemon(models = [small], answer: FakeEngine["answer"] = copies) {
-  const engine = createFakeEngine("ollama", models);
+function daemon(
+  models = [small],
+  answer: FakeEngine["answer"] = copies,
+  more: Partial<FakeEngine> = {},
+  settings = {},
+) {
+  const engine = Object.assign(createFakeEngine("ollama", models), more);
   engine.answer = answer;
   const folder = path.join(home, "jobs");
   const jobFiles = createJobFiles(folder, createDocumentFiles(folder));
-  const harness = createTestOrchestrator([engine], { jobFiles, now: Date.now });
+  const harness = createTestOrchestrator([engine], { jobFiles, now: Date.now, settings });
   const { batches } = harness.orchestrator;
   const run = async (request: Partial<BatchRequest<GenerateRequest>> = {}): Promise<BatchSummary> => {
     const caller = harness.caller();
@@ -42,7 +47,7 @@ function daemon(models = [small], answer: FakeEngine["answer"] = copies) {
   };
   const results = async (id: string) =>
     (await batches.results(harness.caller(), id)).map(({ item, text }) => [item, text]);
-  return { ...harness, engine, run, results };
+  return { ...harness, engine, jobFiles, run, results };
 }
 
 const all = texts.map(({ path: name }, at) => [name, String(at * 11)]);
@@ -130,10 +135,10 @@ describe("a batch", () => {
     async (how) => {
       const gate = createGate();
       let answered = 0;
-      const first = daemon([small], async (request, signal, ...rest) => {
-        if (answered === 3) await gate.pass(signal as never);
+      const first = daemon([small], async (request, sink, signal) => {
+        if (answered === 3) await gate.pass(signal);
         answered += 1;
-        return copies(request, signal, ...rest);
+        return copies(request, sink, signal);
       });
       const operation = await first.orchestrator.batches.start(first.caller(), batch);
       const outcome = operation.follow(new AbortController().signal).then(() => ({}));
@@ -161,6 +166,32 @@ describe("a batch", () => {
       gate.open();
     },
   );
+
+  it("sends nothing elsewhere after a restart with local_only, though it began without", async () => {
+    const gate = createGate();
+    const elsewhere = [fakeModel("far", 0, { trust: "remote" })];
+    const slow: FakeEngine["answer"] = async (_request, _sink, signal) => {
+      await gate.pass(signal);
+      return { text: "0" };
+    };
+    const first = daemon(elsewhere, slow, { trust: "remote" }, { privacy: "allow_remote" });
+    const operation = await first.orchestrator.batches.start(first.caller(), batch);
+    operation.follow(new AbortController().signal).catch(() => undefined);
+    await gate.entered;
+    const second = daemon(elsewhere, copies, { trust: "remote" }, { privacy: "local_only" });
+    first.orchestrator.jobs.adopt(first.caller(), {
+      tool: "route_and_generate",
+      operation,
+      outcome: operation.follow(new AbortController().signal).then(() => ({})),
+      errorText: String,
+    });
+    await expect.poll(() => second.jobFiles.list()).toEqual([operation.id]);
+    await second.orchestrator.resume({ ofPull: () => ({}), ofBatch: ({ notes }) => ({ notes }), ofError: String });
+    const job = await second.orchestrator.jobs.wait(second.caller(), operation.id, { maxWaitMs: 10_000 });
+    expect(JSON.stringify(job)).toMatch(/local_only|privacy/);
+    expect(asked(second.engine)).toBe(0);
+    await Promise.all([first, second].map(({ orchestrator }) => orchestrator.close()));
+  });
 
   it("asks once more about all answers", async () => {
     const { run } = daemon([small], (request, ...rest) => {
