@@ -215,7 +215,7 @@ export function createServices(
   const { world, settings, log, probe, timers, engines, lock, calls, closing, operations, jobs, stored } = base;
   const { inventory, loaded, slots, pins, observations } = models;
   const { keepAlive, queues } = residency;
-  const { generation, spending, memories, projects, templates, comparisons, batches } = requests;
+  const { generation, spending, memories, projects, templates, comparisons } = requests;
   const maintenance = createMaintenance({
     ...base,
     ...models,
@@ -279,7 +279,7 @@ export function createServices(
     await operations.close();
     await jobs.settled();
     templates.close();
-    await Promise.all([memories, projects, comparisons, batches, spending].map((part) => part.close()));
+    await Promise.all([memories, projects, comparisons, spending].map((part) => part.close()));
     if (unloadsOwned) await keepAlive.unloadOwned(AbortSignal.timeout(unloadOwnedMs));
     await maintenance.close();
     // After the last unload.

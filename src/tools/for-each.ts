@@ -1,5 +1,6 @@
 import * as z from "zod";
 import { type BatchAnswer, type BatchSummary, batchUnits } from "../orchestrator/api/facade-batches.ts";
+import { InvalidRequest } from "../orchestrator/api/errors.ts";
 import { oneLine } from "../orchestrator/util/control-characters.ts";
 import { defined, jsonLines } from "../orchestrator/util/defined.ts";
 import { counted } from "../orchestrator/util/format-bytes.ts";
@@ -33,51 +34,50 @@ export const forEachOutput = z.object({
 export async function openAnswers(name: string, { files }: Pick<ToolContext, "files">) {
   if (!/[\\/]$/.test(name)) {
     const file = await files.openOutput(name);
-    return async (answers: readonly BatchAnswer[]) => ({ path: file.path, ...(await file.write(jsonLines(answers))) });
+    return async (answers: readonly BatchAnswer[]) => {
+      const { bytes } = await file.write(jsonLines(answers));
+      return { path: file.path, bytes, skipped: 0 };
+    };
   }
   const path = await files.findFolder(name);
   return async (answers: readonly BatchAnswer[]) => {
     let bytes = 0;
+    let skipped = 0;
+    const names = new Set<string>();
     for (const [at, { item, text = "", state }] of answers.entries()) {
       if (state === "failed") continue;
-      const plain = item.replaceAll(/[^\p{L}\p{N}._-]+/gu, "-");
-      const number = answers.some((each, other) => other < at && each.item === item) ? `-${at}` : "";
-      const file = await files.openOutput(`${path}/${plain}${number}.md`);
-      bytes += (await file.write(text)).bytes;
+      const plain = item.replaceAll(/[^\p{L}\p{N}._-]+/gu, "-").slice(-60);
+      const file = names.has(plain.toLowerCase()) ? `${plain}-${at}` : plain;
+      names.add(file.toLowerCase());
+      try {
+        bytes += (await (await files.openOutput(`${path}/${file}.md`)).write(text)).bytes;
+      } catch (error) {
+        if (!(error instanceof InvalidRequest)) throw error;
+        skipped += 1;
+      }
     }
-    return { path, bytes };
+    return { path, bytes, skipped };
   };
 }
 
-/** The answer of `route_and_generate` for a batch. */
-export function batchAnswer(summary: BatchSummary) {
-  const { id, models, asked, counts, kept, seconds, promptTokens, completionTokens, notes, reduced } = summary;
-  const { done, empty, doubtful, failed } = counts;
-  const known = done + empty + doubtful + failed;
-  const positive = (count: number): number | undefined => (count === 0 ? undefined : count);
+/** The answer of `route_and_generate` for a batch. One that another daemon continued has no caller who writes its output. */
+export function batchAnswer(summary: BatchSummary, isContinued = true) {
+  const { id, models, counts, failures, examples, reduced, output } = summary;
+  const { asked = 0, open = 0 } = counts;
+  const unwritten = `${output} was not written, because the daemon ended meanwhile; the same call writes it`;
+  const notes = isContinued && output !== undefined ? [...summary.notes, unwritten] : [...summary.notes];
   const characters = asked <= 5 ? sampleCharacters : exampleCharacters;
   return defined({
     text: reduced,
     model: models.join(", "),
     engine: "",
-    reason: `${known} of ${counted(asked, "answer")}`,
+    reason: `${asked - open} of ${counted(asked, "answer")}`,
     results: `ollm://results/${id}`,
-    notes: notes.length === 0 ? undefined : [...notes],
+    notes: notes.length === 0 ? undefined : notes,
     for_each: defined({
-      counts: defined({
-        asked,
-        done,
-        empty: positive(empty),
-        doubtful: positive(doubtful),
-        failed: positive(failed),
-        open: positive(asked - known),
-        kept: positive(kept),
-        seconds,
-        prompt_tokens: promptTokens,
-        completion_tokens: completionTokens,
-      }),
-      failures: summary.failures.length === 0 ? undefined : summary.failures.slice(0, shownFailures),
-      examples: reduced === undefined ? summary.examples.map((each) => exampleOf(each, characters)) : undefined,
+      counts,
+      failures: failures.length === 0 ? undefined : failures.slice(0, shownFailures),
+      examples: reduced === undefined ? examples.map((each) => exampleOf(each, characters)) : undefined,
     }),
   });
 }

@@ -1,9 +1,10 @@
 import * as z from "zod";
+import { InvalidRequest } from "../orchestrator/api/errors.ts";
 import type { BatchItem } from "../orchestrator/api/facade-batches.ts";
 import type { GenerateResult, RoutePlan } from "../orchestrator/api/facade.ts";
 import type { CallerContext } from "../orchestrator/api/types.ts";
 import { filesNamedIn } from "../orchestrator/util/file-name.ts";
-import { batchLines, cachedText, counted, formatAmount, reliabilityLines } from "../orchestrator/util/format-bytes.ts";
+import { cachedText, counted, formatAmount, reliabilityLines } from "../orchestrator/util/format-bytes.ts";
 import {
   checkData,
   checkOutput,
@@ -22,6 +23,7 @@ import { planData, planOutput, renderPlan } from "./smart-load.ts";
 import { type GenerationInput, filledFrom, generationInput, generationRequest } from "./generation-request.ts";
 import type { FilledTemplate } from "./render-template.ts";
 import { asLine, finishReasonOutput, noteLines, notesFor, round } from "./render.ts";
+import { batchLines } from "../orchestrator/util/batch-lines.ts";
 import { defined } from "../orchestrator/util/defined.ts";
 
 const output = z.object({
@@ -198,6 +200,10 @@ async function askForEach(
   const { orchestrator, caller, follow } = context;
   const write = request.output_path === undefined ? undefined : await openAnswers(request.output_path, context);
   const { template, prompt } = request;
+  if (questions !== undefined && (template !== undefined || prompt !== undefined))
+    throw new InvalidRequest("questions stand in place of prompt and template", {
+      next: { step: "omitArgument", argument: template === undefined ? "prompt" : "template" },
+    });
   let first: FilledTemplate | undefined;
   const items: BatchItem[] = [];
   for (const { text, ...item } of await orchestrator.batches.items(await context.files.readText(of, mostFiles), each)) {
@@ -221,11 +227,20 @@ async function askForEach(
     const note = `for the longest of ${counted(items.length, "text")}, ${longest?.name}`;
     return { data: { ...plan, notes: [note, ...(plan.notes ?? [])] } };
   }
-  const batch = { request: generation, items, ...defined({ questions }), ...defined(rest) };
+  const batch = {
+    request: generation,
+    items,
+    ...defined({ questions, output: request.output_path }),
+    ...defined(rest),
+  };
   const summary = await follow(await orchestrator.batches.start(caller, batch), true);
-  const data = batchAnswer(summary);
-  const written = await write?.(await orchestrator.batches.results(caller, summary.id));
-  return { data: { ...data, ...(written && { output_path: written.path, characters: written.bytes }) } };
+  const data = batchAnswer(summary, false);
+  // A file can't be written twice: one that lacks answers would be in the way of all.
+  if (write === undefined || data.for_each.counts["open"] !== undefined) return { data };
+  const { path, bytes, skipped } = await write(await orchestrator.batches.results(caller, summary.id));
+  const more = skipped === 0 ? [] : [`${counted(skipped, "file")} in ${path} left as they were, because they existed`];
+  const notes = [...(data.notes ?? []), ...more];
+  return { data: { ...data, output_path: path, characters: bytes, ...(notes.length > 0 && { notes }) } };
 }
 
 function answer(

@@ -95,6 +95,9 @@ it("writes all answers to a new file, or each to a file of its own in a folder",
   await answered({ for_each: { of: ["a.md", "b.md"] }, output_path: "answers/" });
   expect(await readdir(join(root, "answers"))).toEqual(["a.md.md", "b.md.md"]);
   expect(await readFile(join(root, "answers", "b.md.md"), "utf8")).toBe("It is b.");
+  const { result } = await answered({ for_each: { of: ["a.md", "b.md", "c.md"] }, output_path: "answers/" });
+  expect(result).toMatchObject({ notes: [expect.stringMatching(/^2 files in .*answers left as they were/)] });
+  expect(await readdir(join(root, "answers"))).toEqual(["a.md.md", "b.md.md", "c.md.md"]);
 });
 
 it("asks about all answers, and says which text is the longest before it asks", async () => {
@@ -115,6 +118,7 @@ it.each([
   [{ for_each: { of: [] } }, "there is nothing to ask about"],
   [{ for_each: { of: ["a.md"], each: "row" } }, "a.md has no rows"],
   [{ for_each: { of: ["a.md"] }, output_path: "b.md" }, "b.md"],
+  [{ for_each: { of: ["a.md"], questions: ["Why?"] } }, "questions stand in place of prompt and template"],
   [{ for_each: { of: ["a.md"], when: "later" } }, "allowed: now, idle"],
   [{ for_each: { of: ["a.md"] }, model: "nope" }, "no model nope"],
 ])("refuses %j before it begins", async (input, text) => {

@@ -2,7 +2,7 @@ import { writeFile } from "node:fs/promises";
 import { OrchestratorError } from "../../orchestrator/api/errors.ts";
 import { advice } from "../../orchestrator/api/next-step.ts";
 import { oneLine } from "../../orchestrator/util/control-characters.ts";
-import { batchLines } from "../../orchestrator/util/format-bytes.ts";
+import { batchLines } from "../../orchestrator/util/batch-lines.ts";
 import { messageOf } from "../../orchestrator/util/message-of.ts";
 import type { ToolAnswers, ToolInputs } from "../../tools/index.ts";
 import { orPull } from "../terminal/offer-pull.ts";
@@ -30,31 +30,19 @@ export async function askForEach(
   const { for_each: batch, text: reduced, notes = [], model } = found;
   if (batch === undefined) throw new Error(`${job} is no batch`);
   const lines = await read("ollm://results/{id}", job);
+  const kept = `ollm://results/${job}`;
   if (target !== undefined) {
     await writeFile(target, lines).catch((cause: unknown) => {
-      throw new OrchestratorError(
-        `${target} could not be written (${messageOf(cause)}); the answers: ollm://results/${job}`,
-        {
-          cause,
-        },
-      );
+      const problem = `${target} could not be written (${messageOf(cause)}); all answers: ${kept}`;
+      throw new OrchestratorError(problem, { cause });
     });
   }
+  const shown = lines.split("\n").map((line) => answerText(line, session));
   show({ ...found, job }, { json }, io, () => {
     if (reduced !== undefined) return `${reduced.trimEnd()}\n`;
-    return target === undefined
-      ? lines
-          .trimEnd()
-          .split("\n")
-          .map((line) => answerText(line, session))
-          .join("\n")
-      : "";
+    return target === undefined ? shown.join("\n") : "";
   });
-  const said = [
-    ...batchLines({ ...batch, examples: [] }, model),
-    ...notes,
-    target === undefined ? `all answers: ollm://results/${job}` : `all answers: ${target}`,
-  ];
+  const said = [...batchLines({ ...batch, examples: [] }, model), ...notes, `all answers: ${target ?? kept}`];
   for (const line of json === true ? [] : said)
     io.stderr(`${styledError(hanging("", oneLine(line), { columns: io.errorColumns }), io)}\n`);
   const { failed, open, doubtful } = batch.counts;

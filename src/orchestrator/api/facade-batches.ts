@@ -14,6 +14,8 @@ export interface BatchItem {
   readonly text?: string;
   /** Where the text begins in its file, if that is not its first line. */
   readonly firstLine?: number;
+  /** Its lines are none of the file. */
+  readonly isRow?: true;
   /** That of a template which it filled; absent: that of the request. */
   readonly prompt?: string;
 }
@@ -32,6 +34,8 @@ export interface BatchRequest<Request> {
   readonly reduce?: string;
   /** `now`, `idle`, or hours of the day as `22:00-06:00`. */
   readonly when?: string;
+  /** Where its caller writes the answers. */
+  readonly output?: string;
 }
 
 /** `empty`: the text does not say. `doubtful`: a check found something, or a value does not stand in the text. */
@@ -56,18 +60,15 @@ export interface BatchAnswer {
 export interface BatchSummary {
   readonly id: string;
   readonly models: readonly string[];
-  /** How many answers were asked for, and how many there are of each kind. */
-  readonly asked: number;
-  readonly counts: Readonly<Record<BatchAnswer["state"], number>>;
-  /** Answers of an earlier call, which were not asked for again. */
-  readonly kept: number;
-  readonly promptTokens: number;
-  readonly completionTokens: number;
-  /** What this run took. */
-  readonly seconds: number;
+  /**
+   * `asked` and `done` prompts; where there are any, those of the other states, `open` ones, and `kept` answers of an earlier call.
+   * `seconds` of this run; `prompt_tokens` and `completion_tokens` of all answers.
+   */
+  readonly counts: Readonly<Record<string, number>>;
   /** Why answers failed, the commonest first: `the answer is no JSON (3: a.ts, b.ts, …)`. */
   readonly failures: readonly string[];
   readonly examples: readonly BatchAnswer[];
+  readonly output?: string;
   /** The answer to `reduce`. */
   readonly reduced?: string;
   readonly notes: readonly string[];

@@ -79,12 +79,17 @@ export class BatchRun {
     const { model, engine, plan, route } = await planGeneration(world, caller, this.#requestFor(longest));
     const pinned = { model, task: route.task, contextTokens: plan.contextTokens };
     const places = world.inventory.engines.find(({ id }) => id === engine)?.parallelAnswers ?? 1;
-    const waiting = open.values();
+    const waiting = [...open];
+    const mayGoOn = (): boolean =>
+      this.#stopped === undefined && (this.#succeeded > 0 || this.#again.length < maxFirstFailures);
     const lane = async (): Promise<void> => {
-      for (const questions of waiting) for (const asked of questions) await this.#askOne(asked, pinned, true);
+      while (mayGoOn() && waiting.length > 0)
+        for (const asked of waiting.shift() ?? []) await this.#askOne(asked, pinned, true);
     };
-    await Promise.all(Array.from({ length: Math.max(1, Math.min(places - 1, maxParallel)) }, lane));
-    for (const asked of this.#again) await this.#askOne(asked, { task: route.task }, false);
+    while (this.#stopped === undefined && waiting.length + this.#again.length > 0) {
+      await Promise.all(Array.from({ length: Math.max(1, Math.min(places - 1, maxParallel)) }, lane));
+      for (const asked of this.#again.splice(0)) await this.#askOne(asked, { task: route.task }, false);
+    }
     return this.#stopped;
   }
 
@@ -95,10 +100,7 @@ export class BatchRun {
     if (this.#stopped !== undefined) return;
     const startedAtMs = world.steady();
     try {
-      const request = {
-        ...this.#requestFor(asked),
-        ...fixed,
-      };
+      const request = { ...this.#requestFor(asked), ...fixed };
       const result = await runGeneration({ ...world, isBackground: true }, caller, request, this.#silent(asked));
       this.#refusals = 0;
       this.#succeeded += 1;
@@ -196,7 +198,8 @@ export function answerOf(result: GenerateResult, item: BatchItem): Omit<KeptAnsw
 }
 
 /** A place in a part of a file as one in the file: its lines are counted from where the part begins. */
-function placed(where: string, { path, firstLine = 1 }: BatchItem): string {
+function placed(where: string, { path, firstLine = 1, isRow }: BatchItem): string {
+  if (isRow === true) return path;
   if (firstLine === 1) return where;
   return where
     .split(", ")

@@ -26,6 +26,7 @@ const head = z.object({
   limit: z.number().exactOptional(),
   reduce: z.string().exactOptional(),
   when: z.string().exactOptional(),
+  output: z.string().exactOptional(),
   /** Answers of earlier runs. */
   kept: z.number(),
 });

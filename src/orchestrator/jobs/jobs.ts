@@ -204,13 +204,13 @@ export class KeptJobs implements Jobs {
 
   adopt(caller: CallerContext, { tool, operation, outcome, errorText }: Parameters<Jobs["adopt"]>[1]): Job {
     const before = this.#entries.get(operation.id);
-    if (before?.operation !== undefined && before.record.isAwaited !== true) {
+    if (before?.operation === operation && before.record.isAwaited !== true) {
       // Two calls waited for one operation: they share one job and the same answer.
       outcome.catch(() => undefined);
       return viewOf(before);
     }
     // One that has ended began again.
-    const kept = before?.operation === undefined ? undefined : before;
+    const kept = before?.operation === operation ? before : undefined;
     const { isAwaited: _awaited, ...record } = kept?.record ?? recordOf(operation, tool, caller.client);
     const entry = kept ?? this.#add({ ...record, tool }, operation);
     entry.record = { ...record, tool, ...partsIn(operation.progress()) };

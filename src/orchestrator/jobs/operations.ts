@@ -81,7 +81,8 @@ export function createOperations(now: () => number, emit: Emit): Operations {
     running.set(id, { operation, spec, settled });
     emit({ kind: "operations changed" });
     void settled.then(() => {
-      running.delete(id);
+      // One that was cancelled may have begun again by now.
+      if (running.get(id)?.operation === operation) running.delete(id);
       emit({ kind: "operations changed" });
     });
     return operation;

@@ -152,7 +152,12 @@ export function createJobFiles(folder: string, disk: DocumentFiles) {
     list: async (): Promise<readonly string[]> => (await names()).flatMap((name) => fileName.exec(name)?.[1] ?? []),
     /** Removes temporary files of a killed daemon. Call it before the first write, whose temporary file it would remove. */
     async removeLeftovers() {
-      const left = (await names()).filter((name) => leftover.test(name));
+      const all = await names();
+      const isLeft = (name: string): boolean => {
+        const [, id] = /^([^.]+)\.work\./.exec(name) ?? [];
+        return leftover.test(name) || (id !== undefined && !all.includes(`${id}.json`));
+      };
+      const left = all.filter(isLeft);
       await Promise.all(left.map((name) => rm(path.join(folder, name), { force: true })));
     },
     read: (id: string) => readRegularText(fileOf(id)),

@@ -1,9 +1,9 @@
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdtemp, readFile, readdir, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { Cancelled, EngineUnreachable, GenerationFailed } from "../../../src/orchestrator/api/errors.ts";
-import type { BatchRequest, BatchSummary } from "../../../src/orchestrator/api/facade-batches.ts";
+import type { BatchItem, BatchRequest, BatchSummary } from "../../../src/orchestrator/api/facade-batches.ts";
 import type { GenerateRequest, GenerateResult } from "../../../src/orchestrator/api/facade.ts";
 import { answerOf } from "../../../src/orchestrator/compare/batch-run.ts";
 import { waitsFor } from "../../../src/orchestrator/compare/batch-when.ts";
@@ -58,9 +58,7 @@ describe("a batch", () => {
     const { run, results, engine } = daemon([small, coder]);
     const summary = await run();
     expect(summary).toMatchObject({
-      asked: 6,
-      counts: { done: 6, empty: 0, doubtful: 0, failed: 0 },
-      kept: 0,
+      counts: { asked: 6, done: 6 },
       notes: [],
     });
     expect(summary.models).toHaveLength(1);
@@ -88,9 +86,9 @@ describe("a batch", () => {
 
   it("tries a sample, spread over all, and then asks about the rest only", async () => {
     const { run, engine } = daemon();
-    expect(await run({ sample: 3 })).toMatchObject({ asked: 3, counts: { done: 3 }, kept: 0 });
-    expect(await run({ limit: 4 })).toMatchObject({ asked: 4, counts: { done: 4 }, kept: 2 });
-    expect(await run()).toMatchObject({ asked: 6, counts: { done: 6 }, kept: 5 });
+    expect(await run({ sample: 3 })).toMatchObject({ counts: { asked: 3, done: 3 } });
+    expect(await run({ limit: 4 })).toMatchObject({ counts: { asked: 4, done: 4, kept: 2 } });
+    expect(await run()).toMatchObject({ counts: { asked: 6, done: 6, kept: 5 } });
     expect(asked(engine)).toBe(6);
   });
 
@@ -101,7 +99,7 @@ describe("a batch", () => {
       return copies({ model, messages, ...rest }, ...more);
     });
     const summary = await run({ request: { prompt: "Copy the number.", task: "fast" } });
-    expect(summary.counts).toMatchObject({ done: 6, failed: 0 });
+    expect(summary.counts).toMatchObject({ asked: 6, done: 6 });
     expect(await orchestrator.batches.results(caller(), summary.id)).toHaveLength(6);
   });
 
@@ -113,11 +111,11 @@ describe("a batch", () => {
       return copies(...given);
     });
     const stopped = await run();
-    expect(stopped.counts.done).toBeGreaterThan(0);
-    expect(stopped.counts.done).toBeLessThan(6);
+    expect(stopped.counts["done"]).toBeGreaterThan(0);
+    expect(stopped.counts["done"]).toBeLessThan(6);
     expect(stopped.notes).toEqual([expect.stringMatching(/^stopped: .*; the same call continues$/)]);
     engine.answer = copies;
-    await expect.poll(async () => (await run()).counts.done, { timeout: 20_000, interval: 500 }).toBe(6);
+    await expect.poll(async () => (await run()).counts["done"], { timeout: 20_000, interval: 500 }).toBe(6);
     expect(await results(stopped.id)).toEqual(all);
   });
 
@@ -156,7 +154,7 @@ describe("a batch", () => {
       const second = daemon();
       await second.orchestrator.resume({
         ofPull: () => ({}),
-        ofBatch: ({ asked: count, counts }) => ({ count, done: counts.done }),
+        ofBatch: ({ counts }) => ({ count: counts["asked"], done: counts["done"] }),
         ofError: String,
       });
       const job = await second.orchestrator.jobs.wait(second.caller(), operation.id, { maxWaitMs: 10_000 });
@@ -191,6 +189,64 @@ describe("a batch", () => {
     expect(JSON.stringify(job)).toMatch(/local_only|privacy/);
     expect(asked(second.engine)).toBe(0);
     await Promise.all([first, second].map(({ orchestrator }) => orchestrator.close()));
+  });
+
+  it("has no texts on disk once it has ended, and no document where it was removed with its job", async () => {
+    const { run, jobFiles, orchestrator } = daemon();
+    const { id } = await run();
+    const kept = async (): Promise<string> => {
+      const names = (await readdir(path.join(home, "jobs"))).filter((name) => name.startsWith(id));
+      return (await Promise.all(names.map((name) => readFile(path.join(home, "jobs", name), "utf8")))).join("");
+    };
+    expect(await kept()).toContain('"text":"11"');
+    expect(await kept()).not.toContain("The number is");
+    await jobFiles.remove(id);
+    await orchestrator.close();
+    expect(await kept()).toBe("");
+  });
+
+  it("begins again after a cancel that takes its time, once", async () => {
+    const gate = createGate();
+    let isSlow = true;
+    const { run, orchestrator, caller, engine } = daemon([small], async (...given) => {
+      if (isSlow) await gate.pass();
+      return copies(...given);
+    });
+    const first = await orchestrator.batches.start(caller(), batch);
+    first.follow(new AbortController().signal).catch(() => undefined);
+    await gate.entered;
+    first.cancel();
+    isSlow = false;
+    const again = run();
+    gate.open();
+    expect((await again).counts).toMatchObject({ asked: 6, done: 6 });
+    expect(orchestrator.activity().operations).toEqual([]);
+    expect(asked(engine)).toBeLessThanOrEqual(7);
+  });
+
+  it("refuses to join one that runs with another sample", async () => {
+    const gate = createGate();
+    const { run, orchestrator, caller } = daemon([small], async (...given) => {
+      await gate.pass();
+      return copies(...given);
+    });
+    const first = await orchestrator.batches.start(caller(), { ...batch, sample: 3 });
+    const ended = first.follow(new AbortController().signal);
+    await gate.entered;
+    await expect(run()).rejects.toThrow("is running, about the same texts with another sample");
+    gate.open();
+    expect((await ended).counts).toMatchObject({ asked: 3 });
+  });
+
+  it("keeps its answers where the question about all of them fails", async () => {
+    const { run } = daemon([small], (request, ...rest) => {
+      if (request.messages.at(-1)?.content.includes("Add up") === true) throw new GenerationFailed("it is tired");
+      return copies(request, ...rest);
+    });
+    const { counts, notes, reduced } = await run({ reduce: "Add up." });
+    expect(counts).toMatchObject({ done: 6 });
+    expect(reduced).toBeUndefined();
+    expect(notes).toEqual([expect.stringMatching(/^reduce failed: .*it is tired.*; the same call asks it again$/)]);
   });
 
   it("asks once more about all answers", async () => {
@@ -287,6 +343,14 @@ describe("what is kept of an answer", () => {
       { text: "80", notes: [], finishReason: "stop", model: "a", completionTokens: 1, ...more } as GenerateResult,
       item,
     );
+
+  it("names the row, whose lines are none of the file", () => {
+    const [, row] = itemsOf([{ path: "a.csv", text: "name,age\nAnn,40\nBob,7\n" }]);
+    const values = { where: { "/age": "a.csv: row 2:2" }, notJudged: [] };
+    const result = { text: "{}", notes: [], values, finishReason: "stop", model: "a", completionTokens: 1 };
+    expect(answerOf(result as never, row as BatchItem).where).toEqual({ "/age": "a.csv: row 2" });
+    expect(row?.path).not.toMatch(/\.csv$/);
+  });
 
   it("has places in the file, not in its part", () => {
     const values = {
