@@ -57,7 +57,7 @@ async function runCommand(words: readonly string[]): Promise<void> {
 
 /** The words with `--file` before each file of several. */
 async function withFiles(words: readonly string[], { workingDirectory }: CommandIo): Promise<readonly string[]> {
-  if (!words.some((word) => /^(?:-f|--file|--image)/.test(word))) return words;
+  if (!words.some((word) => /^(?:-f|--file|--image|--for-each)/.test(word))) return words;
   const { isFileIn, withRepeatedFiles } = await import("./commands/prompt-words.ts");
   return withRepeatedFiles(words, (name) => isFileIn(name, workingDirectory));
 }

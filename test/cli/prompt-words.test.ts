@@ -88,6 +88,7 @@ test.each([
   ["run -fapp.py src/util.py Explain", "run -fapp.py -f src/util.py Explain"],
   ["run -f app.py git:staged Explain", "run -f app.py -f git:staged Explain"],
   ["run --image a.png a.png What?", "run --image a.png --image a.png What?"],
+  ["run --for-each app.py src/util.py Explain", "run --for-each app.py --for-each src/util.py Explain"],
   ["run Explain -f app.py src/util.py", "run Explain -f app.py -f src/util.py"],
   ["run -f app.py -- src/util.py", "run -f app.py -- src/util.py"],
   ["run -f app.py is src/util.py like it", "run -f app.py is src/util.py like it"],

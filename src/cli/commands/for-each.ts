@@ -1,6 +1,6 @@
 import { writeFile } from "node:fs/promises";
+import { setTimeout } from "node:timers/promises";
 import { OrchestratorError } from "../../orchestrator/api/errors.ts";
-import { advice } from "../../orchestrator/api/next-step.ts";
 import { oneLine } from "../../orchestrator/util/control-characters.ts";
 import { batchLines } from "../../orchestrator/util/batch-lines.ts";
 import { messageOf } from "../../orchestrator/util/message-of.ts";
@@ -10,9 +10,6 @@ import type { Session } from "../terminal/session.ts";
 import { show } from "../terminal/table.ts";
 import { hanging, styled, styledError } from "../terminal/terminal-text.ts";
 
-/** A cancel, while the session has ended already. */
-const cancelMs = 10_000;
-
 /** `ollm run --for-each`: the job's answers on stdout or in `target`, and what they took on stderr. */
 export async function askForEach(
   request: ToolInputs["route_and_generate"],
@@ -21,14 +18,12 @@ export async function askForEach(
   session: Session,
 ): Promise<number> {
   const { io, call, read } = session;
-  const begun = await orPull(session, request.model, () => call("route_and_generate", request));
+  const begun = await orPull(session, request.model, () => repeated(() => call("route_and_generate", request)));
   const { job = "" } = begun.structured as { readonly job?: string };
   const { result, error } = await waitFor(job, session);
-  if (result === undefined)
-    throw new OrchestratorError(error ?? `${job} has no result`, { next: advice("run it again") });
+  if (result === undefined) throw new OrchestratorError(error ?? `${job} has no result`);
   const found = result as ToolAnswers["route_and_generate"];
-  const { for_each: batch, text: reduced, notes = [], model } = found;
-  if (batch === undefined) throw new Error(`${job} is no batch`);
+  const { for_each: batch = { counts: {} }, text: reduced, notes = [], model } = found;
   const lines = await read("ollm://results/{id}", job);
   const kept = `ollm://results/${job}`;
   if (target !== undefined) {
@@ -37,7 +32,10 @@ export async function askForEach(
       throw new OrchestratorError(problem, { cause });
     });
   }
-  const shown = lines.split("\n").map((line) => answerText(line, session));
+  const shown = lines
+    .trimEnd()
+    .split("\n")
+    .map((line) => answerText(line, session));
   show({ ...found, job }, { json }, io, () => {
     if (reduced !== undefined) return `${reduced.trimEnd()}\n`;
     return target === undefined ? shown.join("\n") : "";
@@ -54,19 +52,31 @@ export async function askForEach(
 async function waitFor(job: string, { call, signal }: Session): Promise<ToolAnswers["job"]> {
   try {
     for (;;) {
-      const { structured } = await call("job", { action: "wait", job_id: job });
+      const { structured } = await repeated(() => call("job", { action: "wait", job_id: job }));
       if (structured.state !== "running") return structured;
     }
   } catch (error) {
-    const options = { signal: AbortSignal.timeout(cancelMs), progress: "never" } as const;
+    // The session has ended already.
+    const options = { signal: AbortSignal.timeout(10_000), progress: "never" } as const;
     if (signal.aborted) await call("job", { action: "cancel", job_id: job }, options).catch(() => undefined);
     throw error;
   }
 }
 
+/** The answer to a call that may be repeated; one that a restart of the daemon cuts is. */
+async function repeated<Answer>(ask: () => Promise<Answer>, tries = 10): Promise<Answer> {
+  try {
+    return await ask();
+  } catch (error) {
+    const isCut = error instanceof OrchestratorError && error.next.some(({ step }) => step === "retry");
+    if (!isCut || tries === 0) throw error;
+    await setTimeout(500);
+    return repeated(ask, tries - 1);
+  }
+}
+
 /** One answer for a person: what it is about, and what it says. */
 function answerText(line: string, { io }: Session): string {
-  if (line === "") return "";
   const { item, question, text, why, state } = JSON.parse(line) as Readonly<Record<string, string | undefined>>;
   const head = styled(oneLine([item, question].filter(Boolean).join(": ")), "bold", io);
   const said = state === "failed" ? `failed: ${oneLine(why ?? "")}` : (text ?? "").trim();

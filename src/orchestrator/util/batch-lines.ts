@@ -1,16 +1,10 @@
 import { formatCount, formatDuration } from "./format-bytes.ts";
 
+type Lists = Partial<Readonly<Record<"failures" | "examples", readonly string[] | undefined>>>;
+
 /** `198 of 200 answered by qwen3:4b in 12 min; 81k tokens read, 9k written` and what is to be known of the rest. */
 export function batchLines(
-  {
-    counts,
-    failures = [],
-    examples = [],
-  }: {
-    readonly counts: Readonly<Record<string, number>>;
-    readonly failures?: readonly string[] | undefined;
-    readonly examples?: readonly string[] | undefined;
-  },
+  { counts, failures = [], examples = [] }: Lists & { readonly counts: Readonly<Record<string, number>> },
   model: string,
 ): readonly string[] {
   const { asked, done, seconds = 0, prompt_tokens = 0, completion_tokens = 0 } = counts;
