@@ -4,6 +4,7 @@ import path from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { claimGenerations } from "../../../src/ipc/claim-record.ts";
 import { isRunning } from "../../support/is-running.ts";
+import { newestClaim } from "../../../src/ipc/claim-record.ts";
 import { makeDaemonHome, type DaemonHome } from "../../support/daemon-home.ts";
 import {
   builtCommand,
@@ -205,10 +206,10 @@ describe("a front", () => {
     const first = await front();
     const { socket, pid } = fixture.claim();
     await rm(socket);
-    await fixture.until(
-      "another socket",
-      () => fixture.claim().socket !== socket && existsSync(fixture.claim().socket),
-    );
+    // For a moment there is no claim.
+    const isElsewhere = (found = newestClaim(fixture.home)): boolean =>
+      found !== undefined && found.socket !== socket && existsSync(found.socket);
+    await fixture.until("another socket", () => isElsewhere());
     const second = await front();
     for (const client of [first, second]) {
       expect((await client.callTool("system_status", {})).isError).not.toBe(true);
