@@ -3,7 +3,7 @@ import { type BatchAnswer, type BatchSummary, batchUnits } from "../orchestrator
 import { InvalidRequest } from "../orchestrator/api/errors.ts";
 import { oneLine } from "../orchestrator/util/control-characters.ts";
 import { defined, jsonLines } from "../orchestrator/util/defined.ts";
-import { counted } from "../orchestrator/util/format-bytes.ts";
+import { counted, shortened } from "../orchestrator/util/format-bytes.ts";
 import type { ToolContext } from "./definition.ts";
 
 const shownFailures = 3;
@@ -83,7 +83,5 @@ export function batchAnswer(summary: BatchSummary, isContinued = true) {
 }
 
 function exampleOf({ item, question, text = "" }: BatchAnswer, characters: number): string {
-  const line = oneLine(text).trim();
-  const said = line.length > characters ? `${line.slice(0, characters - 1)}…` : line;
-  return `${[item, question].filter(Boolean).join(", ")}: ${said}`;
+  return `${[item, question].filter(Boolean).join(", ")}: ${shortened(oneLine(text).trim(), characters)}`;
 }

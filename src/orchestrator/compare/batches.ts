@@ -70,13 +70,8 @@ export class KeptBatches implements Batches<GenerateRequest> {
     };
     const prompts = checkedPrompts(head);
     // One that was cancelled may still have to end.
-    if (
-      operations
-        .running()
-        .find((each) => each.id === id)
-        ?.isAborted() === true
-    )
-      await operations.ended(id);
+    const before = operations.running().find((each) => each.id === id);
+    if (before?.isAborted() === true) await operations.ended(id);
     const kept = await this.#with(id, ({ state }) => {
       const known = lastAnswers(state);
       const isRunning = operations.running().some((each) => each.id === id);
