@@ -17,7 +17,6 @@ import { createOperations } from "./jobs/operations.ts";
 import { createKeptLearning } from "./residency/kept-learning.ts";
 import { withKeptLoadSeconds, type Observations, createObservations } from "./residency/observations.ts";
 import { createMetrics, sampleMemory } from "./views/metrics.ts";
-import { EnginePolls } from "./catalog/engine-polls.ts";
 import { createEngineSet, createExpectedEngines, createRemoteLock } from "./catalog/engine-set.ts";
 import { Inventory } from "./catalog/inventory.ts";
 import { createKnownFacts } from "./catalog/known-facts.ts";
@@ -102,7 +101,7 @@ export function createModels(base: Base) {
   const pins = createPins(settings);
   const slots = new Slots({ now, steady, observations: measured, isPinned: pins.isPinned });
   const facts = createKnownFacts(slots, now);
-  const polls = new EnginePolls({
+  const inventory = new Inventory({
     engines: engines.current,
     now,
     log,
@@ -112,10 +111,12 @@ export function createModels(base: Base) {
     expected: createExpectedEngines({ kept, now }),
     lock,
     events,
+    facts,
+    suggestions: { download: (name) => suggestions.download(name) },
   });
-  const observations = kept === undefined ? measured : withKeptLoadSeconds(measured, { kept, polls });
+  const observations = kept === undefined ? measured : withKeptLoadSeconds(measured, { kept, inventory });
   const suggestions = createSuggestions({
-    polls,
+    inventory,
     observations,
     probe,
     get memory() {
@@ -123,7 +124,6 @@ export function createModels(base: Base) {
     },
     ...defined({ ramBandwidth: world.ramBandwidth }),
   });
-  const inventory = new Inventory({ polls, facts, suggestions, signal });
   const loaded = new LoadedModels({ inventory, slots });
   return { kept, pins, slots, inventory, loaded, suggestions, observations, leaving: engines.leaving };
 }

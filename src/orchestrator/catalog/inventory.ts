@@ -1,7 +1,7 @@
 import type { InstalledModel, ModelFacts } from "../api/types.ts";
 import type { Engine, ResidentModel } from "../engines/engine.ts";
 import { keyOfName, sameModel, taggedNames } from "../util/model-name.ts";
-import { type EnginePolls, freshMs } from "./engine-polls.ts";
+import { EnginePolls, freshMs } from "./engine-polls.ts";
 import type { KnownFacts } from "./known-facts.ts";
 import {
   type Awaitable,
@@ -23,8 +23,7 @@ interface Downloads {
 }
 
 /** Which models there are, where, and what is known about them. */
-export class Inventory {
-  readonly #polls: EnginePolls;
+export class Inventory extends EnginePolls {
   readonly #facts: KnownFacts;
   readonly #suggestions: Downloads;
   readonly #signal: AbortSignal;
@@ -38,69 +37,23 @@ export class Inventory {
   >();
   #unique: { readonly of: readonly EngineModels[]; readonly held: readonly Held[] } | undefined;
 
-  constructor(parts: {
-    readonly polls: EnginePolls;
-    readonly facts: KnownFacts;
-    /** What a pull of a model downloads and needs, for the error about an unknown one. */
-    readonly suggestions: Downloads;
-    /** Aborts background work at close. */
-    readonly signal: AbortSignal;
-  }) {
-    this.#polls = parts.polls;
+  constructor(
+    parts: ConstructorParameters<typeof EnginePolls>[0] & {
+      readonly facts: KnownFacts;
+      /** What a pull of a model downloads and needs, for the error about an unknown one. */
+      readonly suggestions: Downloads;
+    },
+  ) {
+    super(parts);
     this.#facts = parts.facts;
     this.#suggestions = parts.suggestions;
     this.#signal = parts.signal;
   }
 
-  /** The engines that are configured now. */
-  get engines(): readonly Engine[] {
-    return this.#polls.engines;
-  }
-
-  lists(maxAgeMs: number): Promise<readonly EngineModels[]> {
-    return this.#polls.lists(maxAgeMs);
-  }
-
-  recentLists(): Promise<readonly EngineModels[]> {
-    return this.#polls.recentLists();
-  }
-
-  resident(engine: Engine, maxAgeMs: number): Awaitable<readonly ResidentModel[]> {
-    return this.#polls.resident(engine, maxAgeMs);
-  }
-
-  lastList(engine: Engine): readonly InstalledModel[] {
-    return this.#polls.lastList(engine);
-  }
-
-  lastResident(engine: Engine): readonly ResidentModel[] {
-    return this.#polls.lastResident(engine);
-  }
-
-  isExpected(engine: Engine): Promise<boolean> {
-    return this.#polls.isExpected(engine);
-  }
-
-  isUnresponsive(engine: Engine): boolean {
-    return this.#polls.isUnresponsive(engine);
-  }
-
-  setStuck(engine: Engine, why: string | undefined): void {
-    this.#polls.setStuck(engine, why);
-  }
-
-  forget(engine: Engine): void {
-    this.#polls.forget(engine);
-  }
-
-  forgetResidency(engine: Engine, isSaid?: boolean): void {
-    this.#polls.forgetResidency(engine, isSaid);
-  }
-
   /** Drops the cached data of all engines after a pull or a delete: engines may share files. */
-  forgetAll(): void {
+  override forgetAll(): void {
     this.#facts.forgetUnreadable();
-    this.#polls.forgetAll();
+    super.forgetAll();
   }
 
   /**
@@ -121,12 +74,12 @@ export class Inventory {
    * process (`LoadRules.processOf`); the facts needed to find it are requested once.
    */
   residentOf(located: LocatedModel, maxAgeMs: number): Awaitable<ResidentModel | undefined> {
-    return after(this.#polls.resident(located.engine, maxAgeMs), (loaded) => this.#among(loaded, located));
+    return after(this.resident(located.engine, maxAgeMs), (loaded) => this.#among(loaded, located));
   }
 
   #among(loaded: readonly ResidentModel[], located: LocatedModel): Awaitable<ResidentModel | undefined> {
     if (loaded.length === 0) return undefined;
-    const installed = this.#polls.lastList(located.engine);
+    const installed = this.lastList(located.engine);
     let serving = this.#serving.get(loaded);
     if (serving?.installed !== installed) this.#serving.set(loaded, (serving = { installed, of: new Map() }));
     const known = serving.of.get(located.model);
@@ -217,7 +170,7 @@ export class Inventory {
     loaded: readonly ResidentModel[],
   ): Awaitable<ResidentModel | undefined> {
     if (model.digest === undefined) return undefined;
-    const installed = byKey(this.#polls.lastList(engine));
+    const installed = byKey(this.lastList(engine));
     const hasFacts = this.#facts.known({ engine, model }) !== undefined;
     const alike = loaded.flatMap((resident) => {
       const row = installed.get(keyOf(resident));
@@ -254,7 +207,7 @@ export class Inventory {
     const ranked = await Promise.all(
       held.map(async (located) => ({
         located,
-        order: this.#polls.isDown(located.engine) ? 2 : (await this.isLoaded(located, freshMs)) ? 0 : 1,
+        order: this.isDown(located.engine) ? 2 : (await this.isLoaded(located, freshMs)) ? 0 : 1,
       })),
     );
     return ranked.toSorted((a, b) => a.order - b.order).map(({ located }) => located);

@@ -1,5 +1,5 @@
 import { engineKey } from "../engines/engine.ts";
-import type { EnginePolls } from "../catalog/engine-polls.ts";
+import type { Inventory } from "../catalog/inventory.ts";
 import { byKey } from "../catalog/located-model.ts";
 import { keyOfName } from "../util/model-name.ts";
 import type { KeptLearning, KeptLoad } from "./kept-learning.ts";
@@ -145,16 +145,16 @@ export function createObservations(now: () => number): Observations {
  */
 export function withKeptLoadSeconds(
   observations: Observations,
-  parts: { readonly kept: KeptLearning; readonly polls: Pick<EnginePolls, "engines" | "lastList"> },
+  parts: { readonly kept: KeptLearning; readonly inventory: Pick<Inventory, "engines" | "lastList"> },
 ): Observations {
-  const { kept, polls } = parts;
+  const { kept, inventory } = parts;
   /** By the name part of a `modelId`. */
   const before = new Map<string, KeptLoad[]>();
   /** What `of` returned: the same while nothing changes, as without kept load times. */
   const shown = new Map<string, { readonly observed: Observation; readonly completed: Observation }>();
   let restored: Promise<void> | undefined;
 
-  const engineOf = (key: string) => polls.engines.find(({ id }) => key.startsWith(`${id} `));
+  const engineOf = (key: string) => inventory.engines.find(({ id }) => key.startsWith(`${id} `));
   const nameIn = (key: string) => key.slice(key.indexOf(" ") + 1);
 
   /** The weights and the address that a key refers to now. */
@@ -162,7 +162,7 @@ export function withKeptLoadSeconds(
     const engine = engineOf(key);
     const host = engine && engineKey(engine);
     if (engine === undefined || host === undefined) return undefined;
-    const model = byKey(polls.lastList(engine)).get(nameIn(key));
+    const model = byKey(inventory.lastList(engine)).get(nameIn(key));
     if (model?.digest === undefined) return undefined;
     return { host, name: model.name, digest: model.digest };
   }

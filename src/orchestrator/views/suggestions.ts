@@ -16,7 +16,7 @@ import type { Settings } from "../config/schema.ts";
 import type { Engine } from "../engines/engine.ts";
 import type { Observations } from "../residency/observations.ts";
 import type { MemoryProbe, MemorySample } from "../memory/measure/probe.ts";
-import type { EnginePolls } from "../catalog/engine-polls.ts";
+import type { Inventory } from "../catalog/inventory.ts";
 import { idOf } from "../catalog/located-model.ts";
 
 /** Expected decode speed of an installed model, tokens/s; undefined if it may run on a card or another machine. */
@@ -30,14 +30,14 @@ const patienceMs = 2_000;
 
 /** Models to pull, for this machine as it is now. */
 export function createSuggestions(source: {
-  readonly polls: Pick<EnginePolls, "engines" | "lastList">;
+  readonly inventory: Pick<Inventory, "engines" | "lastList">;
   readonly observations: Observations;
   readonly probe: MemoryProbe;
   readonly memory: Settings["memory"];
   /** Effective bandwidth of main memory, bytes per second; undefined if it could not be measured. */
   readonly ramBandwidth?: () => Promise<number | undefined>;
 }) {
-  const { polls, probe } = source;
+  const { inventory, probe } = source;
 
   async function machine(): Promise<SuggestionMachine> {
     const [sample, hasOllama] = await Promise.all([probe.sample(), hasLocalServer()]);
@@ -53,7 +53,7 @@ export function createSuggestions(source: {
 
   /** Whether a server of this machine responds that can pull models, as only Ollama does. */
   async function hasLocalServer(): Promise<boolean> {
-    const local = polls.engines.filter(
+    const local = inventory.engines.filter(
       ({ library, isPrivate, memoryDomain }) => library !== undefined && isPrivate !== true && memoryDomain === "local",
     );
     const healths = await Promise.all(local.map((engine) => engine.health(AbortSignal.timeout(patienceMs))));
@@ -65,9 +65,9 @@ export function createSuggestions(source: {
   /** The best bandwidth that models in main memory reached. */
   function observed(sample: MemorySample): number | undefined {
     const measured: { readonly tokensPerSecond: number; readonly activeBytes: number | undefined }[] = [];
-    for (const engine of polls.engines) {
+    for (const engine of inventory.engines) {
       if (!computesOnProcessor(engine, sample)) continue;
-      for (const model of polls.lastList(engine)) {
+      for (const model of inventory.lastList(engine)) {
         const { tokensPerSecond } = source.observations.of(idOf({ engine, model }));
         if (tokensPerSecond !== undefined) measured.push({ tokensPerSecond, activeBytes: activeBytesOf(model) });
       }

@@ -24,7 +24,7 @@ async function setup(kept: readonly KeptLoad[], address = "http://box", digest =
     createObservations(() => 0),
     {
       kept: learning,
-      polls: { engines: [engine], lastList: (listed) => (listed.id === engine.id ? engine.models : []) },
+      inventory: { engines: [engine], lastList: (listed) => (listed.id === engine.id ? engine.models : []) },
     },
   );
   await observations.ready?.();
