@@ -4,6 +4,7 @@ import { Cancelled, throwIfCancelled, type OrchestratorError, type OrchestratorE
 import type { ConnectionUsage } from "../api/facade-status.ts";
 import type { NextStep, NextSteps } from "../api/next-step.ts";
 import { formatBytes } from "../util/format-bytes.ts";
+import { codeOf } from "../util/message-of.ts";
 import type { AddressGuard } from "./address-guard.ts";
 import { ConnectionPools, type PoolName, type PoolOptions } from "./connection-pools.ts";
 
@@ -54,9 +55,18 @@ export interface TransportErrors {
 /** The connection was closed before the reply was complete. */
 export class CutOff extends Error {}
 
-/** Whether it is the code of a certificate, or of TLS, that was refused. */
-export function isUntrusted(code: string): boolean {
-  return /^(CERT_.*|DEPTH_.*|SELF_SIGNED.*|UNABLE_TO_.*|ERR_TLS.*|ERR_SSL.*|EPROTO)$/.test(code);
+const untrusted = /^(CERT_.*|DEPTH_.*|SELF_SIGNED.*|UNABLE_TO_.*|ERR_TLS.*|ERR_SSL.*|EPROTO)$/;
+
+/** How an exchange failed, and the code of its error, which may be empty; undefined for a defect. */
+export function failureOf(
+  failure: unknown,
+): { readonly kind: "invalid" | "closed" | "untrusted" | "unreachable"; readonly code: string } | undefined {
+  const code = codeOf(failure) ?? "";
+  if (failure instanceof SyntaxError) return { kind: "invalid", code };
+  if (failure instanceof CutOff || /^(ECONNRESET|EPIPE|UND_ERR_SOCKET)$/.test(code)) return { kind: "closed", code };
+  if (untrusted.test(code)) return { kind: "untrusted", code };
+  // Others of Node that begin with ERR_ are defects.
+  return /^(E(?!RR_)[A-Z_]+|UND_ERR_.*|HPE_.*)$/.test(code) ? { kind: "unreachable", code } : undefined;
 }
 
 /** A daemon keeps the environment that it was started with. */
@@ -210,15 +220,12 @@ export class Transport {
         touch();
         const status = reply.statusCode;
         if (!expected.includes(status)) {
-          const text = await beginning(reply.body, maxErrorBytes);
+          const text = await textOf(reply.body, maxErrorBytes);
           throw this.#errors.ofReply({ status, text, headers: reply.headers }, exchange);
         }
-        const tooLong = (limit: string): Error => this.#errors.ofLength(limit, exchange);
         const { maxReplyBytes = defaultReplyBytes } = exchange;
-        return {
-          status,
-          text: () => beginning(bounded(observed(reply.body, touch), maxReplyBytes, tooLong), maxReplyBytes),
-        };
+        const tooLong = (): Error => this.#errors.ofLength(formatBytes(maxReplyBytes), exchange);
+        return { status, text: () => textOf(observed(reply.body, touch), maxReplyBytes, tooLong) };
       });
     } catch (error) {
       if (signal.aborted) throw new Cancelled(`${exchange.what} was cancelled`, { cause: signal.reason });
@@ -345,28 +352,16 @@ async function* observed(stream: AsyncIterable<Uint8Array>, touch: () => void): 
   }
 }
 
-/** Throws when the stream exceeds `maxBytes`. */
-async function* bounded(
-  stream: AsyncIterable<Uint8Array>,
-  maxBytes: number,
-  tooLong: (limit: string) => Error,
-): AsyncGenerator<Uint8Array> {
-  let bytes = 0;
-  for await (const chunk of stream) {
-    bytes += chunk.length;
-    if (bytes > maxBytes) throw tooLong(formatBytes(maxBytes));
-    yield chunk;
-  }
-}
-
-/** Returns at most the first `maxBytes` of a body as text; the connection closes with the exchange. */
-async function beginning(body: AsyncIterable<Uint8Array>, maxBytes: number): Promise<string> {
+/** At most the first `maxBytes` of a body as text, or the error `tooLong`; the connection closes with the exchange. */
+async function textOf(body: AsyncIterable<Uint8Array>, maxBytes: number, tooLong?: () => Error): Promise<string> {
   const chunks: Uint8Array[] = [];
   let bytes = 0;
   for await (const chunk of body) {
     chunks.push(chunk);
     bytes += chunk.length;
-    if (bytes > maxBytes) break;
+    if (bytes <= maxBytes) continue;
+    if (tooLong !== undefined) throw tooLong();
+    break;
   }
   return Buffer.concat(chunks).subarray(0, maxBytes).toString("utf8");
 }

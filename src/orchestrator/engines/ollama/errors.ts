@@ -14,7 +14,7 @@ import {
 } from "../../api/errors.ts";
 import { isRecord, jsonIn } from "../../util/parse-json.ts";
 import { statedTokens } from "../generation.ts";
-import { type Attempt, CutOff, isUntrusted, trustCertificate } from "../transport.ts";
+import { type Attempt, failureOf, trustCertificate } from "../transport.ts";
 import { defined } from "../../util/defined.ts";
 
 /** Maximum length of a foreign text in a message. */
@@ -173,32 +173,34 @@ const isLoadFailure = (text: string): boolean =>
  */
 export function errorOfFailure(failure: unknown, attempt: Attempt, label: string): unknown {
   if (failure instanceof OrchestratorError) return failure;
-  if (failure instanceof SyntaxError)
-    return new attempt.otherwise(`Ollama at ${label} sent an invalid reply while ${attempt.what}`, {
-      next: otherProgramSteps(label),
-      cause: failure,
-    });
-  const code = isRecord(failure) && typeof failure["code"] === "string" ? failure["code"] : "";
-  const isCut = failure instanceof CutOff || /^(ECONNRESET|EPIPE|UND_ERR_SOCKET)$/.test(code);
-  if (isCut)
-    return new ConnectionLost(
-      `Ollama at ${label} closed the connection while ${attempt.what}; it may have been stopped or restarted`,
-      {
-        next: [{ step: "retry" }, advice("start Ollama if it has stopped (`ollama serve`)")],
+  const { kind, code } = failureOf(failure) ?? {};
+  switch (kind) {
+    case "invalid":
+      return new attempt.otherwise(`Ollama at ${label} sent an invalid reply while ${attempt.what}`, {
+        next: otherProgramSteps(label),
         cause: failure,
-      },
-    );
-  if (isUntrusted(code))
-    return new EngineUnreachable(`the certificate of Ollama at ${label} is not trusted (${code})`, {
-      next: trustCertificate,
-      cause: failure,
-    });
-  if (/^(E[A-Z]+|UND_ERR_.*|HPE_.*)$/.test(code))
-    return new EngineUnreachable(`Ollama does not answer at ${label} (${code})`, {
-      next: [advice("start it (`ollama serve`)"), { step: "changeSetting", setting: "providers.ollama.host" }],
-      cause: failure,
-    });
-  return failure;
+      });
+    case "closed":
+      return new ConnectionLost(
+        `Ollama at ${label} closed the connection while ${attempt.what}; it may have been stopped or restarted`,
+        {
+          next: [{ step: "retry" }, advice("start Ollama if it has stopped (`ollama serve`)")],
+          cause: failure,
+        },
+      );
+    case "untrusted":
+      return new EngineUnreachable(`the certificate of Ollama at ${label} is not trusted (${code})`, {
+        next: trustCertificate,
+        cause: failure,
+      });
+    case "unreachable":
+      return new EngineUnreachable(`Ollama does not answer at ${label} (${code})`, {
+        next: [advice("start it (`ollama serve`)"), { step: "changeSetting", setting: "providers.ollama.host" }],
+        cause: failure,
+      });
+    case undefined:
+      return failure;
+  }
 }
 
 /** The reply is longer than `limit` (`4.0 MB`). */

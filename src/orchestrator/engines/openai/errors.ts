@@ -10,15 +10,15 @@ import {
 } from "../../api/errors.ts";
 import { advice, type NextStep } from "../../api/next-step.ts";
 import { shortened } from "../../util/format-bytes.ts";
+import { messageOf } from "../../util/message-of.ts";
 import { isRecord, jsonIn } from "../../util/parse-json.ts";
 import { statedTokens } from "../generation.ts";
 import {
-  CutOff,
   type Attempt,
   type ErrorReply,
   type Headers,
   type TransportErrors,
-  isUntrusted,
+  failureOf,
   trustCertificate,
 } from "../transport.ts";
 
@@ -150,32 +150,34 @@ export class OpenAiErrors implements TransportErrors {
     if (failure instanceof OrchestratorError) return failure;
     const { what } = attempt;
     const isTransient = attempt.isPartial !== true;
-    const code = isRecord(failure) && typeof failure["code"] === "string" ? failure["code"] : "";
-    const message = failure instanceof Error ? this.redacted(failure.message) : "";
-    const cause = new Error(`${code} ${message}`.trim());
-    if (failure instanceof SyntaxError)
-      return new attempt.otherwise(`${this.#id} sent an invalid reply while ${what}`, {
-        next: [{ step: "retry" }, other],
-        cause,
-      });
-    if (failure instanceof CutOff || /^(ECONNRESET|EPIPE|UND_ERR_SOCKET)$/.test(code))
-      return new ConnectionLost(`${this.#id} closed the connection while ${what}`, {
-        isTransient,
-        next: [{ step: "retry" }, other],
-        cause,
-      });
-    if (isUntrusted(code))
-      return new EngineUnreachable(`the certificate of ${this.#host} (${this.#id}) is not trusted (${code})`, {
-        next: [trustCertificate, this.#setting()],
-        cause,
-      });
-    if (/^(E[A-Z_]+|UND_ERR_.*|HPE_.*)$/.test(code))
-      return new EngineUnreachable(`${this.#id} does not answer at ${this.#host} (${code})`, {
-        isTransient,
-        next: [advice("check that the server runs and that this machine reaches it"), this.#setting()],
-        cause,
-      });
-    return failure;
+    const { kind, code = "" } = failureOf(failure) ?? {};
+    const cause = new Error(`${code} ${this.redacted(messageOf(failure))}`.trim());
+    switch (kind) {
+      case "invalid":
+        return new attempt.otherwise(`${this.#id} sent an invalid reply while ${what}`, {
+          next: [{ step: "retry" }, other],
+          cause,
+        });
+      case "closed":
+        return new ConnectionLost(`${this.#id} closed the connection while ${what}`, {
+          isTransient,
+          next: [{ step: "retry" }, other],
+          cause,
+        });
+      case "untrusted":
+        return new EngineUnreachable(`the certificate of ${this.#host} (${this.#id}) is not trusted (${code})`, {
+          next: [trustCertificate, this.#setting()],
+          cause,
+        });
+      case "unreachable":
+        return new EngineUnreachable(`${this.#id} does not answer at ${this.#host} (${code})`, {
+          isTransient,
+          next: [advice("check that the server runs and that this machine reaches it"), this.#setting()],
+          cause,
+        });
+      case undefined:
+        return failure;
+    }
   }
 
   ofLength(limit: string, attempt: Attempt): OrchestratorError {

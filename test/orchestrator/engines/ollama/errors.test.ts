@@ -103,7 +103,7 @@ describe("an error answer of Ollama", () => {
 describe("a failed connection to Ollama", () => {
   const failure = (code: string): Error => Object.assign(new Error(code), { code });
 
-  it.each(["ECONNREFUSED", "ENOTFOUND", "EHOSTUNREACH", "UND_ERR_CONNECT_TIMEOUT"])(
+  it.each(["ECONNREFUSED", "ENOTFOUND", "EAI_AGAIN", "EHOSTUNREACH", "UND_ERR_CONNECT_TIMEOUT"])(
     "%s throws EngineUnreachable with a step that starts Ollama",
     (code) => {
       const error = errorOfFailure(failure(code), attempt, "127.0.0.1:11434");
@@ -135,8 +135,11 @@ describe("a failed connection to Ollama", () => {
     );
   });
 
-  it("an unexpected error is not translated", () => {
-    const defect = new TypeError("undefined is not a function");
+  it.each([
+    new TypeError("undefined is not a function"),
+    // Node says this of a wrong argument, which no server can cause.
+    failure("ERR_INVALID_ARG_TYPE"),
+  ])("an unexpected error is not translated: %s", (defect) => {
     expect(errorOfFailure(defect, attempt, "x")).toBe(defect);
   });
 });

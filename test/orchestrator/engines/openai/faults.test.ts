@@ -10,6 +10,7 @@ import {
   UnsupportedCapability,
   type OrchestratorError,
 } from "../../../../src/orchestrator/api/errors.ts";
+import { OpenAiErrors } from "../../../../src/orchestrator/engines/openai/errors.ts";
 import { createOpenAiEngine } from "../../../../src/orchestrator/engines/openai/index.ts";
 import type { FakeDialect, OpenAiFault } from "../../../support/fake-openai/types.ts";
 import { chatRequest, createRecorder, never, rejection } from "../ollama/fixture.ts";
@@ -338,6 +339,25 @@ describe("the key", () => {
     const error = await rejection(engine.list(never));
     expect(error).toBeInstanceOf(EngineUnreachable);
     expect(allOf(error)).not.toContain("break");
+  });
+});
+
+describe("a failed connection", () => {
+  const ofFailure = (code: string): unknown => {
+    const failure = Object.assign(new Error(code), { code });
+    const translated = new OpenAiErrors("house", "box:1", new Set()).ofFailure(failure, {
+      what: "listing models",
+      otherwise: GenerationFailed,
+    });
+    return translated === failure ? "a defect" : translated;
+  };
+
+  it.each(["ECONNREFUSED", "EAI_AGAIN", "HPE_INVALID_CONSTANT"])("with %s is an unreachable server", (code) => {
+    expect(ofFailure(code)).toBeInstanceOf(EngineUnreachable);
+  });
+
+  it("with a code that only a wrong argument has is a defect", () => {
+    expect(ofFailure("ERR_INVALID_ARG_TYPE")).toBe("a defect");
   });
 });
 
