@@ -120,10 +120,9 @@ function normalEntry(entry: string): string {
 /** `loopback` reaches this machine only, `private` its network only or no single host. */
 export function kindOf(address: string): "public" | "loopback" | "private" {
   const family = isIP(address) === 6 ? "ipv6" : "ipv4";
-  const inner = family === "ipv6" ? innerAddress(address) : undefined;
-  if (inner !== undefined) return kindOf(inner);
-  if (loopback.check(address, family)) return "loopback";
-  return reserved.check(address, family) ? "private" : "public";
+  const withoutZone = address.split("%")[0] ?? address;
+  if (loopback.check(withoutZone, family)) return "loopback";
+  return reserved.check(withoutZone, family) ? "private" : "public";
 }
 
 const loopback = blockList([
@@ -161,36 +160,13 @@ const reserved = blockList([
 
 function blockList(subnets: readonly (readonly [string, number])[]): BlockList {
   const list = new BlockList();
-  for (const [address, prefix] of subnets) list.addSubnet(address, prefix, isIP(address) === 6 ? "ipv6" : "ipv4");
+  for (const [address, prefix] of subnets) {
+    list.addSubnet(address, prefix, isIP(address) === 6 ? "ipv6" : "ipv4");
+    if (isIP(address) === 6) continue;
+    // The same inside IPv6: compatible, translated (NAT64, SIIT), 6to4. Node itself finds mapped ones.
+    for (const start of ["::", "64:ff9b::", "::ffff:0:"]) list.addSubnet(start + address, 96 + prefix, "ipv6");
+    const hex = Buffer.from(address.split(".").map(Number)).toString("hex");
+    list.addSubnet(`2002:${hex.slice(0, 4)}:${hex.slice(4)}::`, 16 + prefix, "ipv6");
+  }
   return list;
-}
-
-/** The IPv4 address inside an IPv6 address: mapped, compatible, translated (NAT64, SIIT), 6to4. */
-function innerAddress(address: string): string | undefined {
-  const plain = address.split("%")[0] ?? address;
-  if (!URL.canParse(`http://[${plain}]`)) return undefined;
-  const groups = groupsOf(new URL(`http://[${plain}]`).hostname.slice(1, -1));
-  const [a = 0, b = 0, c = 0] = groups;
-  const start = groups
-    .slice(0, 6)
-    .map((group) => group.toString(16))
-    .join(":");
-  if (["0:0:0:0:0:ffff", "0:0:0:0:ffff:0", "64:ff9b:0:0:0:0"].includes(start)) return dotted(groups[6], groups[7]);
-  // Not ::1 and ::.
-  if (start === "0:0:0:0:0:0" && (groups[6] ?? 0) > 0) return dotted(groups[6], groups[7]);
-  return a === 0x2002 ? dotted(b, c) : undefined;
-}
-
-/** The eight groups of an IPv6 address in the notation of `URL`: without dots, zeros shortened at most once. */
-function groupsOf(address: string): readonly number[] {
-  const [head = "", tail] = address.split("::");
-  const parse = (text: string) => (text === "" ? [] : text.split(":").map((group) => Number.parseInt(group, 16)));
-  const before = parse(head);
-  if (tail === undefined) return before;
-  const after = parse(tail);
-  return [...before, ...Array.from({ length: 8 - before.length - after.length }, () => 0), ...after];
-}
-
-function dotted(high = 0, low = 0): string {
-  return [high >> 8, high & 255, low >> 8, low & 255].join(".");
 }
