@@ -1,13 +1,5 @@
 import type { Log } from "../api/log.ts";
-import {
-  type Engine,
-  engineKey,
-  type EngineCreation,
-  type EngineEmbedding,
-  type EngineLibrary,
-  type EngineResidency,
-  type EngineTokenizer,
-} from "../engines/engine.ts";
+import { type Engine, engineKey } from "../engines/engine.ts";
 import { messageOf } from "../util/message-of.ts";
 import { AsyncLocalStorage } from "node:async_hooks";
 import { PrivacyLocked } from "../api/errors.ts";
@@ -99,40 +91,11 @@ export function createExpectedEngines(parts: {
   };
 }
 
-type Guarded = Engine & EngineLibrary & EngineCreation & EngineResidency & EngineEmbedding & EngineTokenizer;
-type Method = {
-  [Key in keyof Guarded]-?: NonNullable<Guarded[Key]> extends (...given: never[]) => unknown ? Key : never;
-}[keyof Guarded];
-
-/** Whether a method of the port, or of its groups, reaches the server. */
-const contacts: ReadonlyMap<PropertyKey, boolean> = new Map<PropertyKey, boolean>(
-  Object.entries({
-    health: true,
-    list: true,
-    describe: true,
-    generate: true,
-    currentLoad: true,
-    loaded: true,
-    load: true,
-    cardFailure: false,
-    unload: true,
-    pull: true,
-    import: true,
-    remove: true,
-    create: true,
-    embed: true,
-    count: true,
-    countPrompt: true,
-    cachesOf: false,
-    answersAtOnce: false,
-    pricesOf: false,
-    isOptional: false,
-    connections: false,
-    close: false,
-    loadShape: false,
-    processOf: false,
-    schedulerBytes: false,
-  } satisfies Record<Method, boolean>),
+/** Methods of the port, and of its groups, that don't reach the server. */
+const local: ReadonlySet<PropertyKey> = new Set(
+  "cardFailure cachesOf answersAtOnce pricesOf isOptional connections close loadShape processOf schedulerBytes".split(
+    " ",
+  ),
 );
 
 /** The other groups are those of the embedded engine, which is local. */
@@ -150,7 +113,7 @@ export function createRemoteLock(privacy: () => Privacy) {
         const value: unknown = Reflect.get(target, name, target);
         if (typeof value === "function") {
           return (...given: unknown[]): unknown => {
-            if (!isClosed() || contacts.get(name) === false) return Reflect.apply(value, target, given);
+            if (!isClosed() || local.has(name)) return Reflect.apply(value, target, given);
             if (name !== "health") return Promise.reject(refusal());
             return Promise.resolve({ isReachable: false, message: refusal().message });
           };
