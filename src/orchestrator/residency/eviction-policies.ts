@@ -3,7 +3,13 @@ import type { Observations } from "./observations.ts";
 import { freeBytes } from "../memory/plan.ts";
 import type { MemoryState } from "../memory/state.ts";
 import { modelId } from "../catalog/located-model.ts";
-import { type ModelUse, createEvictionPolicy } from "./decide/eviction-policy.ts";
+import {
+  type ModelUse,
+  expectedLossSeconds,
+  initialPolicy,
+  policyAfter,
+  policyWithout,
+} from "./decide/eviction-policy.ts";
 
 type Engine = Pick<WholeEngine, "id" | "memoryDomain">;
 type Model = Pick<ResidentModel, "name" | "sizeBytes">;
@@ -15,13 +21,10 @@ export function createEvictionPolicies(parts: {
   readonly observations: Pick<Observations, "of">;
   readonly isPinned: (name: string) => boolean;
 }) {
-  const domains = new Map<
-    string,
-    { readonly policy: ReturnType<typeof createEvictionPolicy>; capacityBytes: number }
-  >();
+  const domains = new Map<string, { policy: typeof initialPolicy; capacityBytes: number }>();
   const domainOf = (id: string) => {
     // Uses count before the first measurement, too (of models that an earlier process loaded); they evict nothing.
-    const domain = domains.get(id) ?? { policy: createEvictionPolicy(), capacityBytes: Number.POSITIVE_INFINITY };
+    const domain = domains.get(id) ?? { policy: initialPolicy, capacityBytes: Number.POSITIVE_INFINITY };
     domains.set(id, domain);
     return domain;
   };
@@ -37,7 +40,8 @@ export function createEvictionPolicies(parts: {
     /** A model starts serving a request. Pinned models are ignored: they can't be evicted. */
     served(engine: Engine, model: Model) {
       const use = useOf(engine, model);
-      if (use !== undefined) domainOf(engine.memoryDomain).policy.used(use);
+      const domain = domainOf(engine.memoryDomain);
+      if (use !== undefined) domain.policy = policyAfter(domain.policy, use);
     },
     /** Takes the capacity of the domain from a measured state of its memory. */
     measured(engine: Engine, state: MemoryState) {
@@ -47,13 +51,19 @@ export function createEvictionPolicies(parts: {
     },
     /**
      * The expected cost of losing each model in seconds, by id; undefined before its first request. `next` is the model
-     * that a load is planned for; its size is used if the policy knows none.
+     * that a load is planned for, which counts as used already: what the shadow caches evict for it must be known before
+     * the load evicts. Its size is used if the policy knows none.
      */
-    losses: (engine: Engine, next?: Model): ((id: string) => number | undefined) =>
-      domainOf(engine.memoryDomain).policy.expectedLosses(next === undefined ? undefined : useOf(engine, next)),
+    losses(engine: Engine, next?: Model): (id: string) => number | undefined {
+      const { policy } = domainOf(engine.memoryDomain);
+      const use = next && useOf(engine, next);
+      const sizeBytes = policy.models.get(use?.key ?? "")?.sizeBytes ?? use?.sizeBytes ?? 0;
+      const then = use === undefined ? policy : policyAfter(policy, { ...use, sizeBytes });
+      return (id) => expectedLossSeconds(then, id);
+    },
     /** The name may refer to other weights now. `id` is a `modelId`. */
     forget(id: string) {
-      for (const { policy } of domains.values()) policy.forget(id);
+      for (const domain of domains.values()) domain.policy = policyWithout(domain.policy, id);
     },
   };
 }

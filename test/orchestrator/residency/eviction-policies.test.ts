@@ -44,3 +44,21 @@ it("pinned models are ignored: they can't be evicted", () => {
   serve(engine, "pinned");
   expect(loss(engine, "pinned")).toBeUndefined();
 });
+
+it("the losses for a planned load assume that its model was used already", () => {
+  const { observations, policies } = setup();
+  const model = (name: string) => ({ name, sizeBytes: 8 * GB });
+  const rest = { isOverridden: true, bufferBytes: 0, smallModelBytes: 0, reservedBytes: 0, resident: [] };
+  policies.measured(engine, { availableBytes: 20 * GB, ...rest });
+  for (const name of ["often", "seldom", "next"])
+    observations.loaded(modelId(engine.id, name), name === "seldom" ? 8_000 : 9_000);
+  for (const name of ["often", "often", "seldom", "often"]) policies.served(engine, model(name));
+  const before = policies.losses(engine);
+  const planned = policies.losses(engine, model("next"));
+  // Both fit so far, but only one of them beside the next model.
+  const lossOfHeld = 100 * 8;
+  expect(before(modelId(engine.id, "seldom"))).toBeGreaterThan(lossOfHeld);
+  expect(planned(modelId(engine.id, "seldom"))).toBeLessThan(lossOfHeld);
+  expect(planned(modelId(engine.id, "often"))).toBeGreaterThan(lossOfHeld);
+  expect(before(modelId(engine.id, "next"))).toBeUndefined();
+});

@@ -98,29 +98,6 @@ export function policyWithout(state: PolicyState, key: string): PolicyState {
   return { ...rest, ...(lastKey === undefined || lastKey === key ? {} : { lastKey }), models, shadowCaches };
 }
 
-/** One policy per memory domain. */
-export function createEvictionPolicy() {
-  let state = initialPolicy;
-  return {
-    /** Call once per request, when its model starts serving. Not for pinned models, which can't be evicted. */
-    used: (use: ModelUse) => void (state = policyAfter(state, use)),
-    /**
-     * `expectedLossSeconds` by key. `next`, the model that a load is planned for, counts as used already: what the shadow
-     * caches evict for it must be known before the load evicts. Its size is used if the policy knows none.
-     */
-    expectedLosses(next?: ModelUse): (key: string) => number | undefined {
-      const then =
-        next === undefined
-          ? state
-          : policyAfter(state, { ...next, sizeBytes: state.models.get(next.key)?.sizeBytes ?? next.sizeBytes });
-      return (key) => expectedLossSeconds(then, key);
-    },
-    forget: (key: string) => void (state = policyWithout(state, key)),
-    /** Name of the leading shadow cache. */
-    leader: (): ShadowCache["name"] => state.leader,
-  };
-}
-
 function decayed(model: KnownModel, at: number): number {
   return model.rate * decay ** (at - model.ratedAt);
 }

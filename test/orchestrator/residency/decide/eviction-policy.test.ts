@@ -1,7 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import {
-  createEvictionPolicy,
   initialPolicy,
   policyAfter,
   policyWithout,
@@ -70,21 +69,6 @@ describe("expected loss", () => {
     const first = policyAfter(initialPolicy, { key: "a", sizeBytes: GB, capacityBytes });
     const second = policyAfter(first, { key: "a", sizeBytes: GB, loadSeconds: 42, capacityBytes });
     expect(second.models.get("a")?.loadSeconds).toBe(42);
-  });
-});
-
-describe("the losses for a planned load", () => {
-  it("assume that the planned model was used already", () => {
-    const policy = createEvictionPolicy();
-    const use = (key: string, loadSeconds: number) => ({ key, sizeBytes: 8 * GB, loadSeconds, capacityBytes });
-    for (const key of ["often", "often", "seldom", "often"]) policy.used(use(key, key === "often" ? 9 : 8));
-    const next = use("next", 9);
-    // Both fit so far, but only one of them beside the next model.
-    const lossOfHeld = 100 * 8;
-    expect(policy.expectedLosses()("seldom")).toBeGreaterThan(lossOfHeld);
-    expect(policy.expectedLosses(next)("seldom")).toBeLessThan(lossOfHeld);
-    expect(policy.expectedLosses(next)("often")).toBeGreaterThan(lossOfHeld);
-    expect(policy.expectedLosses()("next")).toBeUndefined();
   });
 });
 
@@ -187,25 +171,6 @@ describe("for all uses", () => {
         for (const { costSeconds } of state.shadowCaches) expect(Number.isFinite(costSeconds)).toBe(true);
         const rates = [...state.models.values()].reduce((sum, { rate }) => sum + rate, 0);
         expect(rates).toBeLessThanOrEqual(1 + 1e-9);
-      }),
-    );
-  });
-
-  it("`createEvictionPolicy` returns the same as `policyAfter`", () => {
-    fc.assert(
-      fc.property(asUses, (uses) => {
-        const policy = createEvictionPolicy();
-        for (const use of uses) policy.used(use);
-        const state = states(uses).at(-1) ?? initialPolicy;
-        for (const key of ["a", "b", "c"])
-          expect(policy.expectedLosses()(key)).toEqual(expectedLossSeconds(state, key));
-        expect(policy.leader()).toBe(state.leader);
-        const next = { key: "a", sizeBytes: state.models.get("a")?.sizeBytes ?? 3, capacityBytes: 10 };
-        for (const key of ["a", "b", "c"])
-          expect(policy.expectedLosses(next)(key)).toEqual(expectedLossSeconds(policyAfter(state, next), key));
-        expect(policy.expectedLosses()("a")).toEqual(expectedLossSeconds(state, "a"));
-        policy.forget("a");
-        expect(policy.expectedLosses()("a")).toBeUndefined();
       }),
     );
   });
