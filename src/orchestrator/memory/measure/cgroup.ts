@@ -1,3 +1,5 @@
+import { defined } from "../../util/defined.ts";
+
 /** Reads a small text file; undefined if it doesn't exist or can't be read. */
 export type ReadText = (file: string) => string | undefined;
 
@@ -26,20 +28,11 @@ export function readCgroupLimits(read: ReadText): {
     ...hierarchyOf("cpu", own, mounts).map((folder) => quotaV1(folder, read)),
   ];
   const limits = memory.filter((group) => group !== undefined);
-  return {
-    ...least(
-      "memoryLimitBytes",
-      limits.map((group) => group.limitBytes),
-    ),
-    ...least(
-      "memoryRoomBytes",
-      limits.map((group) => Math.max(0, group.limitBytes - group.usedBytes)),
-    ),
-    ...least(
-      "cpuQuota",
-      quotas.filter((quota) => quota !== undefined),
-    ),
-  };
+  return defined({
+    memoryLimitBytes: least(limits.map((group) => group.limitBytes)),
+    memoryRoomBytes: least(limits.map((group) => Math.max(0, group.limitBytes - group.usedBytes))),
+    cpuQuota: least(quotas.filter((quota) => quota !== undefined)),
+  });
 }
 
 /** `controller` is empty for the unified hierarchy (version 2). */
@@ -138,6 +131,6 @@ function statOf(text: string | undefined, name: string): number {
   return match === null ? 0 : Number(match[1]);
 }
 
-function least<Name extends string>(name: Name, values: readonly number[]): { readonly [Key in Name]?: number } {
-  return values.length === 0 ? {} : ({ [name]: Math.min(...values) } as { readonly [Key in Name]?: number });
+function least(values: readonly number[]): number | undefined {
+  return values.length === 0 ? undefined : Math.min(...values);
 }

@@ -1,3 +1,4 @@
+import type { Systeminformation } from "systeminformation";
 import { readFileSync, constants } from "node:fs";
 import os from "node:os";
 import { type Log, createLog } from "../../api/log.ts";
@@ -76,16 +77,10 @@ export function createSystemProbe(options: SystemProbeOptions = {}): MemoryProbe
     }
   };
 
-  const readLinux = (): Reading | undefined => {
-    const info = platform === "linux" ? parseMemInfo(readFile("/proc/meminfo") ?? "") : undefined;
-    if (info === undefined) return undefined;
-    const { totalBytes, availableBytes, swapTotalBytes, swapFreeBytes } = info;
-    return { totalBytes, availableBytes, swapTotalBytes, swapUsedBytes: swapTotalBytes - swapFreeBytes };
-  };
-
   const measure = async (isFreshRequired: boolean): Promise<MemorySample> => {
     const cards = await gpus.read(isFreshRequired);
-    const reading = readLinux() ?? (await readByPackage());
+    const reading =
+      (platform === "linux" ? parseMemInfo(readFile("/proc/meminfo") ?? "") : undefined) ?? (await readByPackage());
     const { memoryLimitBytes = Number.POSITIVE_INFINITY, memoryRoomBytes = Number.POSITIVE_INFINITY } =
       platform === "linux" ? readCgroupLimits(readFile) : {};
     return {
@@ -172,7 +167,7 @@ function threadsPerCore(cpuInfo: string | undefined): number {
 }
 
 /** Parses `/proc/meminfo`; undefined if it has no total. */
-function parseMemInfo(text: string) {
+function parseMemInfo(text: string): Reading | undefined {
   const kib = new Map<string, number>();
   for (const match of text.matchAll(/^(\w+):\s+(\d+) kB$/gm)) kib.set(match[1] ?? "", Number(match[2]));
   const bytes = (name: string) => (kib.get(name) ?? 0) * 1024;
@@ -182,7 +177,7 @@ function parseMemInfo(text: string) {
     // Kernels before 3.14 have no MemAvailable.
     availableBytes: kib.has("MemAvailable") ? bytes("MemAvailable") : bytes("MemFree") + bytes("Cached"),
     swapTotalBytes: bytes("SwapTotal"),
-    swapFreeBytes: bytes("SwapFree"),
+    swapUsedBytes: bytes("SwapTotal") - bytes("SwapFree"),
   };
 }
 
@@ -356,27 +351,15 @@ export function parseNvidiaSmi(text: string): readonly GpuMemory[] {
   return cards.slice(0, maxCards);
 }
 
-/**
- * The part of the package `systeminformation` that is used. Sizes of `mem` are in bytes, those of `graphics` in MiB.
- */
+/** The part of the package `systeminformation` that is used. Sizes of `mem` are in bytes, those of `graphics` in MiB. */
 interface SystemInformation {
-  battery(): Promise<{ readonly hasBattery: boolean; readonly acConnected: boolean }>;
-  mem(): Promise<{
-    readonly total: number;
-    readonly available: number;
-    readonly swaptotal: number;
-    readonly swapused: number;
-  }>;
+  battery(): Promise<Pick<Systeminformation.BatteryData, "hasBattery" | "acConnected">>;
+  mem(): Promise<Pick<Systeminformation.MemData, "available" | "swaptotal" | "swapused">>;
   graphics(): Promise<{
-    readonly controllers: readonly {
-      readonly model: string;
-      readonly name?: string;
-      readonly vram: number | null;
-      /** Whether the memory is shared with main memory. */
-      readonly vramDynamic: boolean;
-      readonly memoryTotal?: number;
-      readonly memoryFree?: number;
-    }[];
+    readonly controllers: readonly Pick<
+      Systeminformation.GraphicsControllerData,
+      "model" | "name" | "vram" | "vramDynamic" | "memoryTotal" | "memoryFree"
+    >[];
   }>;
 }
 
