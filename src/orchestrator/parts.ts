@@ -15,7 +15,7 @@ import { SpendingLedger } from "./money/spending.ts";
 import { KeptJobs } from "./jobs/jobs.ts";
 import { createOperations } from "./jobs/operations.ts";
 import { createKeptLearning } from "./residency/kept-learning.ts";
-import { withKeptLoadSeconds, type Observations, createObservations } from "./residency/observations.ts";
+import { type Observations, createObservations } from "./residency/observations.ts";
 import { createMetrics, sampleMemory } from "./views/metrics.ts";
 import { createEngineSet, createExpectedEngines, createRemoteLock } from "./catalog/engine-set.ts";
 import { Inventory } from "./catalog/inventory.ts";
@@ -97,9 +97,12 @@ export function createBase(world: World) {
 export function createModels(base: Base) {
   const { world, now, log, probe, steady, settings, engines, lock, signal, events, stored } = base;
   const kept = stored.files && createKeptLearning({ files: stored.files, log });
-  const measured = createObservations(now);
+  const observations = createObservations(
+    now,
+    kept && { kept, engines: engines.current, lastList: (engine) => inventory.lastList(engine) },
+  );
   const pins = createPins(settings);
-  const slots = new Slots({ now, steady, observations: measured, isPinned: pins.isPinned });
+  const slots = new Slots({ now, steady, observations, isPinned: pins.isPinned });
   const facts = createKnownFacts(slots, now);
   const inventory = new Inventory({
     engines: engines.current,
@@ -114,7 +117,6 @@ export function createModels(base: Base) {
     facts,
     suggestions: { download: (name) => suggestions.download(name) },
   });
-  const observations = kept === undefined ? measured : withKeptLoadSeconds(measured, { kept, inventory });
   const suggestions = createSuggestions({
     inventory,
     observations,

@@ -60,7 +60,7 @@ export async function listCandidates(
   /** Id of the engine to list first. */
   provider?: string,
 ): Promise<readonly LocatedCandidate[]> {
-  await source.observations.ready?.();
+  await source.observations.ready();
   await source.spending.ready();
   const answering = (await source.inventory.recentLists()).filter(({ engine }) => !down.has(engine.id));
   const lists = engineFirst(answering, provider);

@@ -1,4 +1,4 @@
-import { engineKey } from "../engines/engine.ts";
+import { type Engine, engineKey } from "../engines/engine.ts";
 import type { Inventory } from "../catalog/inventory.ts";
 import { byKey } from "../catalog/located-model.ts";
 import { keyOfName } from "../util/model-name.ts";
@@ -36,23 +36,7 @@ export interface Observation {
 /** Further numbers of an answer, as its engine reports them. */
 type AnswerTiming = Partial<Pick<Generation, "firstTokenMs" | "promptTokens" | "cachedPromptTokens" | "prefillMs">>;
 
-export interface Observations {
-  /** Resolves when the observations of earlier processes are read; absent if there are none. */
-  ready?(): Promise<void>;
-  /** The same object until something is observed. */
-  of(key: string): Observation;
-  used(key: string): void;
-  loaded(key: string, loadMs: number): void;
-  generated(key: string, completionTokens: number, decodeMs: number, timing?: AnswerTiming): void;
-  /** Duration of an answer, successful or not. */
-  answered(key: string, durationMs: number): void;
-  /** Opens the breaker. With `LoadFailed`, which is the model's own fault, its status becomes `error`. */
-  failed(key: string, error: OrchestratorError): Promise<void>;
-  /** The name may refer to other weights now: it was pulled, imported or deleted. */
-  forget(key: string): void;
-  /** The id of the engine may refer to another server now. */
-  forgetEngine(engineId: string): void;
-}
+export type Observations = ReturnType<typeof createObservations>;
 
 /** Weight of the newest sample. */
 const smoothing = 0.3;
@@ -66,9 +50,46 @@ const leastTimedTokens = 32;
 
 const nothing: Observation = {};
 
-/** Keyed by `modelId`: a failure of one model doesn't affect others of the same engine. */
-export function createObservations(now: () => number): Observations {
+/**
+ * Keyed by `modelId`: a failure of one model doesn't affect others of the same engine. `earlier`: the load times of earlier
+ * processes, with which those of the same weights at the same address begin.
+ */
+export function createObservations(
+  now: () => number,
+  earlier?: {
+    readonly kept: Pick<KeptLearning, "loads" | "noteLoad">;
+    readonly engines: () => readonly Engine[];
+    readonly lastList: Inventory["lastList"];
+  },
+) {
   const observations = new Map<string, Observation>();
+  /** By the name part of a `modelId`. */
+  const keptLoads = new Map<string, KeptLoad[]>();
+  let restored: Promise<void> | undefined;
+  const engineOf = (key: string) => earlier?.engines().find(({ id }) => key.startsWith(`${id} `));
+  const nameIn = (key: string) => key.slice(key.indexOf(" ") + 1);
+
+  /** The weights and the address that a key refers to now. */
+  function weightsOf(key: string) {
+    const engine = engineOf(key);
+    const host = engine && engineKey(engine);
+    if (earlier === undefined || engine === undefined || host === undefined) return undefined;
+    const model = byKey(earlier.lastList(engine)).get(nameIn(key));
+    return model?.digest === undefined ? undefined : { host, name: model.name, digest: model.digest };
+  }
+
+  function of(key: string): Observation {
+    const observed = observations.get(key) ?? nothing;
+    const isOpen = observed.loadSeconds === undefined && keptLoads.size > 0;
+    const known = isOpen ? keptLoads.get(nameIn(key)) : undefined;
+    const weights = known && weightsOf(key);
+    const load = known?.find(({ host, digest }) => host === weights?.host && digest === weights.digest);
+    if (load === undefined) return observed;
+    const completed = { ...observed, loadSeconds: load.seconds };
+    observations.set(key, completed);
+    return completed;
+  }
+
   const update = (key: string, change: Observation) => {
     observations.set(key, { ...observations.get(key), ...change });
   };
@@ -83,29 +104,28 @@ export function createObservations(now: () => number): Observations {
     const { successRate = 1, outcomes = 0 } = observations.get(key) ?? {};
     return { successRate: (1 - smoothing) * successRate + smoothing * share, outcomes: outcomes + 1 };
   };
-  const smooth = (previous: number | undefined, next: number) =>
-    previous === undefined ? next : (1 - smoothing) * previous + smoothing * next;
-
-  /** A reading that seems quicker counts little if the engine doesn't say what came from its cache. */
-  const promptSpeed = (
-    previous: number | undefined,
-    { promptTokens = 0, cachedPromptTokens, prefillMs = 0 }: AnswerTiming,
-  ): number | undefined => {
-    const tokens = promptTokens - (cachedPromptTokens ?? 0);
-    if (tokens < leastPromptTokens || prefillMs <= 0) return previous;
-    const speed = (tokens * 1000) / prefillMs;
-    const isDoubtful = cachedPromptTokens === undefined && previous !== undefined && speed > previous;
-    return isDoubtful ? (1 - slowSmoothing) * previous + slowSmoothing * speed : smooth(previous, speed);
-  };
 
   return {
-    of: (key) => observations.get(key) ?? nothing,
-    used: (key) => update(key, { lastUsedMs: now() }),
-    loaded(key, loadMs) {
-      const loadSeconds = smooth(observations.get(key)?.loadSeconds, Math.max(0, loadMs) / 1000);
-      observations.set(key, { ...healed(key), loadSeconds, lastUsedMs: now() });
+    /** Resolves when the load times of earlier processes are read. */
+    ready(): Promise<void> {
+      restored ??= (async () => {
+        for (const load of (await earlier?.kept.loads()) ?? []) {
+          const name = keyOfName(load.name);
+          keptLoads.set(name, [...(keptLoads.get(name) ?? []), load]);
+        }
+      })();
+      return restored;
     },
-    generated(key, completionTokens, decodeMs, timing = {}) {
+    /** The same object until something is observed. */
+    of,
+    used: (key: string) => update(key, { lastUsedMs: now() }),
+    loaded(key: string, loadMs: number) {
+      const loadSeconds = smooth(of(key).loadSeconds, Math.max(0, loadMs) / 1000);
+      observations.set(key, { ...healed(key), loadSeconds, lastUsedMs: now() });
+      const weights = weightsOf(key);
+      if (weights !== undefined) earlier?.kept.noteLoad({ ...weights, seconds: loadSeconds });
+    },
+    generated(key: string, completionTokens: number, decodeMs: number, timing: AnswerTiming = {}) {
       const before = healed(key);
       const firstTokenMs =
         timing.firstTokenMs === undefined ? before.firstTokenMs : smooth(before.firstTokenMs, timing.firstTokenMs);
@@ -122,99 +142,51 @@ export function createObservations(now: () => number): Observations {
         observations.set(key, { ...cleared, tokensPerSecond: smooth(cleared.tokensPerSecond, speed) });
       }
     },
-    answered(key, durationMs) {
+    /** Duration of an answer, successful or not. */
+    answered(key: string, durationMs: number) {
       const { answerMs = durationMs } = observations.get(key) ?? {};
       update(key, { answerMs: Math.max(durationMs, (1 - slowSmoothing) * answerMs + slowSmoothing * durationMs) });
     },
-    async failed(key, error) {
+    /** Opens the breaker. With `LoadFailed`, which is the model's own fault, its status becomes `error`. */
+    async failed(key: string, error: OrchestratorError) {
       if (error instanceof LoadFailed) update(key, { error: error.message });
       const { breaker = new Breaker(now) } = observations.get(key) ?? {};
       update(key, { ...outcome(key, 0), breaker });
       await breaker.failed(error);
     },
-    forget: (key) => void observations.delete(key),
-    forgetEngine(engineId) {
+    /** The name may refer to other weights now: it was pulled, imported or deleted. */
+    forget(key: string) {
+      const engine = engineOf(key);
+      const host = engine && engineKey(engine);
+      const kept = keptLoads.get(nameIn(key));
+      if (kept !== undefined)
+        keptLoads.set(
+          nameIn(key),
+          kept.filter((load) => load.host !== host),
+        );
+      observations.delete(key);
+    },
+    /** The id of the engine may refer to another server now. */
+    forgetEngine(engineId: string) {
       for (const key of observations.keys()) if (key.startsWith(`${engineId} `)) observations.delete(key);
     },
   };
 }
 
-/**
- * Observations that start with the load times of earlier processes: until this process has loaded a model, `of` returns
- * the saved load time of the same weights at the same address. `ready` resolves once they are read.
- */
-export function withKeptLoadSeconds(
-  observations: Observations,
-  parts: { readonly kept: KeptLearning; readonly inventory: Pick<Inventory, "engines" | "lastList"> },
-): Observations {
-  const { kept, inventory } = parts;
-  /** By the name part of a `modelId`. */
-  const before = new Map<string, KeptLoad[]>();
-  /** What `of` returned: the same while nothing changes, as without kept load times. */
-  const shown = new Map<string, { readonly observed: Observation; readonly completed: Observation }>();
-  let restored: Promise<void> | undefined;
+function smooth(previous: number | undefined, next: number): number {
+  return previous === undefined ? next : (1 - smoothing) * previous + smoothing * next;
+}
 
-  const engineOf = (key: string) => inventory.engines.find(({ id }) => key.startsWith(`${id} `));
-  const nameIn = (key: string) => key.slice(key.indexOf(" ") + 1);
-
-  /** The weights and the address that a key refers to now. */
-  function weightsOf(key: string) {
-    const engine = engineOf(key);
-    const host = engine && engineKey(engine);
-    if (engine === undefined || host === undefined) return undefined;
-    const model = byKey(inventory.lastList(engine)).get(nameIn(key));
-    if (model?.digest === undefined) return undefined;
-    return { host, name: model.name, digest: model.digest };
-  }
-
-  function keptSeconds(key: string): number | undefined {
-    const known = before.get(nameIn(key));
-    const weights = known && weightsOf(key);
-    return known?.find(({ host, digest }) => host === weights?.host && digest === weights.digest)?.seconds;
-  }
-
-  return {
-    ...observations,
-    ready() {
-      restored ??= (async () => {
-        for (const load of await kept.loads()) {
-          const name = keyOfName(load.name);
-          before.set(name, [...(before.get(name) ?? []), load]);
-        }
-      })();
-      return restored;
-    },
-    of(key) {
-      const observed = observations.of(key);
-      if (observed.loadSeconds !== undefined) return observed;
-      const loadSeconds = before.size === 0 ? undefined : keptSeconds(key);
-      if (loadSeconds === undefined) return observed;
-      const known = shown.get(key);
-      if (known?.observed === observed && known.completed.loadSeconds === loadSeconds) return known.completed;
-      const completed = { ...observed, loadSeconds };
-      shown.set(key, { observed, completed });
-      return completed;
-    },
-    loaded(key, loadMs) {
-      const isFirst = observations.of(key).loadSeconds === undefined;
-      const earlier = isFirst ? keptSeconds(key) : undefined;
-      const blendedMs = earlier === undefined ? loadMs : (1 - smoothing) * earlier * 1_000 + smoothing * loadMs;
-      observations.loaded(key, blendedMs);
-      const { loadSeconds } = observations.of(key);
-      const weights = weightsOf(key);
-      if (weights !== undefined && loadSeconds !== undefined) kept.noteLoad({ ...weights, seconds: loadSeconds });
-    },
-    forget(key) {
-      const engine = engineOf(key);
-      const host = engine && engineKey(engine);
-      const name = nameIn(key);
-      before.set(
-        name,
-        (before.get(name) ?? []).filter((load) => load.host !== host),
-      );
-      observations.forget(key);
-    },
-  };
+/** A reading that seems quicker counts little if the engine doesn't say what came from its cache. */
+function promptSpeed(
+  previous: number | undefined,
+  { promptTokens = 0, cachedPromptTokens, prefillMs = 0 }: AnswerTiming,
+): number | undefined {
+  const tokens = promptTokens - (cachedPromptTokens ?? 0);
+  if (tokens < leastPromptTokens || prefillMs <= 0) return previous;
+  const speed = (tokens * 1000) / prefillMs;
+  const isDoubtful = cachedPromptTokens === undefined && previous !== undefined && speed > previous;
+  return isDoubtful ? (1 - slowSmoothing) * previous + slowSmoothing * speed : smooth(previous, speed);
 }
 
 /** How long other models are preferred after a failure. */

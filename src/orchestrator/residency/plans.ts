@@ -92,7 +92,7 @@ export class Plans {
       (other) => other.memoryDomain === engine.memoryDomain,
     );
     // The losses depend on the load times of earlier processes.
-    await observations.ready?.();
+    await observations.ready();
     const lossOf = policies.losses(engine, loading);
     const sampled = probe.sample(maxAgeMs);
     const [sample, entries] = await Promise.all([

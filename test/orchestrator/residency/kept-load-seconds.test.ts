@@ -1,6 +1,6 @@
 import { expect, it } from "vitest";
 import type { KeptLearning, KeptLoad } from "../../../src/orchestrator/residency/kept-learning.ts";
-import { withKeptLoadSeconds, createObservations } from "../../../src/orchestrator/residency/observations.ts";
+import { createObservations } from "../../../src/orchestrator/residency/observations.ts";
 import { modelId } from "../../../src/orchestrator/catalog/located-model.ts";
 import { createFakeEngine, fakeModel } from "../../support/fake-engine.ts";
 
@@ -20,14 +20,12 @@ async function setup(kept: readonly KeptLoad[], address = "http://box", digest =
   };
   const models = [fakeModel("qwen3:8b", 5e9, { digest })];
   const engine = createFakeEngine(id, models, address === "" ? {} : { address });
-  const observations = withKeptLoadSeconds(
-    createObservations(() => 0),
-    {
-      kept: learning,
-      inventory: { engines: [engine], lastList: (listed) => (listed.id === engine.id ? engine.models : []) },
-    },
-  );
-  await observations.ready?.();
+  const observations = createObservations(() => 0, {
+    kept: learning,
+    engines: () => [engine],
+    lastList: (listed) => (listed.id === engine.id ? engine.models : []),
+  });
+  await observations.ready();
   return { observations, noted };
 }
 
