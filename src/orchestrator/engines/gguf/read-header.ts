@@ -32,19 +32,21 @@ const longestArchitecture = 64;
 const templateKey = "tokenizer.chat_template";
 const alignmentKey = "general.alignment";
 
+type ReadNumber = (bytes: Buffer, at: number) => unknown;
+
 /** Fixed-size value types by number: their size and reader. */
-const numberTypes: Readonly<Record<number, readonly [bytes: number, read: (cursor: Cursor) => unknown]>> = {
-  0: [1, (cursor) => cursor.u8()],
-  1: [1, (cursor) => cursor.i8()],
-  2: [2, (cursor) => cursor.u16()],
-  3: [2, (cursor) => cursor.i16()],
-  4: [4, (cursor) => cursor.u32()],
-  5: [4, (cursor) => cursor.i32()],
-  6: [4, (cursor) => finite(cursor.f32())],
-  7: [1, (cursor) => cursor.u8() !== 0],
-  10: [8, (cursor) => safe(cursor.u64())],
-  11: [8, (cursor) => safe(cursor.i64())],
-  12: [8, (cursor) => finite(cursor.f64())],
+const numberTypes: Readonly<Record<number, readonly [bytes: number, read: ReadNumber]>> = {
+  0: [1, (bytes, at) => bytes.readUInt8(at)],
+  1: [1, (bytes, at) => bytes.readInt8(at)],
+  2: [2, (bytes, at) => bytes.readUInt16LE(at)],
+  3: [2, (bytes, at) => bytes.readInt16LE(at)],
+  4: [4, (bytes, at) => bytes.readUInt32LE(at)],
+  5: [4, (bytes, at) => bytes.readInt32LE(at)],
+  6: [4, (bytes, at) => finite(bytes.readFloatLE(at))],
+  7: [1, (bytes, at) => bytes.readUInt8(at) !== 0],
+  10: [8, (bytes, at) => safe(bytes.readBigUInt64LE(at))],
+  11: [8, (bytes, at) => safe(bytes.readBigInt64LE(at))],
+  12: [8, (bytes, at) => finite(bytes.readDoubleLE(at))],
 };
 const stringType = 8;
 const arrayType = 9;
@@ -187,7 +189,7 @@ function readScalar(cursor: Cursor, type: number, key: string, longestText: numb
   if (number === undefined && type !== stringType)
     throw new DamagedGguf(`it is damaged: key ${shown(key)} has unknown type ${type}`);
   if (longestText === undefined) return number === undefined ? skipText(cursor, key) : cursor.skip(number[0]);
-  return number === undefined ? cursor.text(shown(key), longestText) : number[1](cursor);
+  return number === undefined ? cursor.text(shown(key), longestText) : cursor.number(...number);
 }
 
 function skipText(cursor: Cursor, key: string): undefined {
@@ -311,9 +313,9 @@ function createCursor(source: ByteSource) {
     at += length;
     return offset;
   };
-  const u64 = (): bigint => {
-    const offset = take(8);
-    return window.readBigUInt64LE(offset);
+  const number = (bytes: number, read: ReadNumber): unknown => {
+    const offset = take(bytes);
+    return read(window, offset);
   };
   const count = (what: string, limit: number): number => {
     const offset = take(8);
@@ -333,16 +335,8 @@ function createCursor(source: ByteSource) {
       if (bytes > source.sizeBytes - at) take(bytes);
       at += bytes;
     },
-    u8: () => ((offset) => window.readUInt8(offset))(take(1)),
-    i8: () => ((offset) => window.readInt8(offset))(take(1)),
-    u16: () => ((offset) => window.readUInt16LE(offset))(take(2)),
-    i16: () => ((offset) => window.readInt16LE(offset))(take(2)),
-    u32: () => ((offset) => window.readUInt32LE(offset))(take(4)),
-    i32: () => ((offset) => window.readInt32LE(offset))(take(4)),
-    f32: () => ((offset) => window.readFloatLE(offset))(take(4)),
-    f64: () => ((offset) => window.readDoubleLE(offset))(take(8)),
-    u64,
-    i64: (): bigint => ((offset) => window.readBigInt64LE(offset))(take(8)),
+    number,
+    u32: () => Number(number(4, (bytes, offset) => bytes.readUInt32LE(offset))),
     /** Reads a u64 that is a count, a size or an offset, at most `limit`. */
     count,
     text(what: string, limit: number) {
