@@ -1,5 +1,5 @@
 import type { InstalledModel, ModelFacts } from "../api/types.ts";
-import type { Engine, ResidentModel } from "../engines/engine.ts";
+import { type Engine, type ResidentModel, looksAlike } from "../engines/engine.ts";
 import { keyOfName, sameModel, taggedNames } from "../util/model-name.ts";
 import { EnginePolls, freshMs } from "./engine-polls.ts";
 import type { KnownFacts } from "./known-facts.ts";
@@ -217,8 +217,4 @@ export class Inventory extends EnginePolls {
 /** Without a promise where the value is there: every choice of a model asks about all. */
 function after<Value, Result>(value: Awaitable<Value>, use: (value: Value) => Awaitable<Result>): Awaitable<Result> {
   return value instanceof Promise ? value.then(use) : use(value);
-}
-
-function looksAlike(a: InstalledModel, b: InstalledModel): boolean {
-  return a.family === b.family && a.parameterSize === b.parameterSize && a.quantization === b.quantization;
 }

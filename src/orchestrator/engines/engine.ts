@@ -286,3 +286,10 @@ export interface EngineInstallation {
 export function engineKey({ kind, address }: Pick<Engine, "kind" | "address">): string | undefined {
   return address === undefined ? undefined : `${kind} ${address}`;
 }
+
+/** Whether two models may share weights, judged by the list alone. */
+export function looksAlike(one: InstalledModel, other: InstalledModel): boolean {
+  return (
+    one.family === other.family && one.parameterSize === other.parameterSize && one.quantization === other.quantization
+  );
+}

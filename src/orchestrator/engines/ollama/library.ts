@@ -7,7 +7,14 @@ import { advice } from "../../api/next-step.ts";
 import type { InstalledModel, Progress } from "../../api/types.ts";
 import { registryOf, sameModel } from "../../util/model-name.ts";
 import { isOnThisMachine } from "../../util/ollama-host.ts";
-import type { EngineCreation, EngineLibrary, ModelRecipe, PulledModel, Report } from "../engine.ts";
+import {
+  type EngineCreation,
+  type EngineLibrary,
+  type ModelRecipe,
+  type PulledModel,
+  type Report,
+  looksAlike,
+} from "../engine.ts";
 import { checkAdapter } from "../gguf/compatibility.ts";
 import { controlCall, longCall, type Line } from "./transport.ts";
 import { createSpeedMeter } from "../download.ts";
@@ -145,7 +152,7 @@ export class OllamaLibrary implements EngineLibrary {
 
   /** Bytes that no other name uses. */
   async #ownBytes(target: InstalledModel, all: readonly InstalledModel[], signal: AbortSignal): Promise<number> {
-    const alike = all.filter((other) => other !== target && isAlike(other, target));
+    const alike = all.filter((other) => other !== target && looksAlike(other, target));
     const wanted = alike.length === 0 ? undefined : await this.#weights(target, signal);
     const found = await Promise.all(alike.map((other) => this.#weights(other, signal)));
     const shared = alike.filter((_, index) => wanted !== undefined && found[index] === wanted);
@@ -173,13 +180,6 @@ async function digestOf(file: string, report: Report, signal: AbortSignal) {
     hash.update(chunk);
   }
   return { digest: `sha256:${hash.digest("hex")}`, bytes };
-}
-
-/** Whether two models may share weights, judged by the list alone. */
-function isAlike(one: InstalledModel, other: InstalledModel): boolean {
-  return (
-    one.family === other.family && one.parameterSize === other.parameterSize && one.quantization === other.quantization
-  );
 }
 
 async function sizeOf(file: string): Promise<number> {

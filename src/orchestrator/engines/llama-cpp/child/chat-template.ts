@@ -11,6 +11,7 @@ import type {
   Token,
 } from "./node-llama-cpp.ts";
 import type { ChildMessage } from "./protocol.ts";
+import { jsonIn } from "../../../util/parse-json.ts";
 
 /** Matches templates of models that think or use several channels. */
 const thinkingTemplate = /<\/?think|<\|channel|<seed:think|\[THINK\]|<thought|enable_thinking|reasoning/i;
@@ -139,12 +140,7 @@ function thought(text: string): ResponseItem {
 
 /** A program may send what is no JSON. */
 function paramsOf(text: string): unknown {
-  if (text.trim() === "") return {};
-  try {
-    return JSON.parse(text) as unknown;
-  } catch {
-    return text;
-  }
+  return text.trim() === "" ? {} : (jsonIn(text) ?? text);
 }
 
 /** Wrappers without an option that prevents thinking. */
