@@ -28,7 +28,7 @@ export const dispensable: ReadonlySet<string> = new Set([
   thoughtField,
 ]);
 
-export interface ChatOptions {
+interface ChatOptions {
   readonly serverKind: OpenAiOptions["serverKind"];
   readonly refused: Refused;
   readonly isLlama?: boolean;

@@ -1,5 +1,6 @@
 import { GenerationFailed, UnknownModel } from "../../api/errors.ts";
 import type { JsonSchema } from "../../api/types.ts";
+import type { Engine } from "../engine.ts";
 import { oneLine } from "../../util/control-characters.ts";
 import { defined } from "../../util/defined.ts";
 import { parseJson } from "../../util/parse-json.ts";
@@ -18,7 +19,7 @@ import {
 } from "../generation.ts";
 import { FormedCall, ToolCalls, callForm } from "../tool-calls.ts";
 import { CutOff, type Exchange, type LineTaker } from "../transport.ts";
-import { type ChatOptions, type Refused, chatBody, dispensable, thoughtField } from "./chat-body.ts";
+import { type Refused, chatBody, dispensable, thoughtField } from "./chat-body.ts";
 import type { ListedModel } from "./dialects.ts";
 import type { OpenAiModels } from "./discovery.ts";
 import { RefusedParameter } from "./errors.ts";
@@ -31,44 +32,12 @@ const maxFrameBytes = 1_000_000;
 const maxTokens = 1_000_000;
 
 /** Answers chats with one server, and remembers which parameters each model refuses. */
-export class OpenAiChat {
-  readonly #server: OpenAiServer;
-  readonly #models: OpenAiModels;
-  readonly #options: OpenAiOptions;
-  readonly #refused = new Map<string, Refused>();
+export function createChat(server: OpenAiServer, models: OpenAiModels, options: OpenAiOptions): Engine["generate"] {
+  const { serverKind, log, id, limits, now } = options;
+  const refusals = new Map<string, Refused>();
 
-  constructor(server: OpenAiServer, models: OpenAiModels, options: OpenAiOptions) {
-    this.#server = server;
-    this.#models = models;
-    this.#options = options;
-  }
-
-  async generate(request: GenerationRequest, sink: GenerationSink, signal: AbortSignal): Promise<Generation> {
-    const row = await this.#models.row(request.model, signal);
-    const { serverKind, log, id } = this.#options;
-    const isLlama = row.ownNames !== undefined || row.status !== undefined;
-    // The others call a tool where one is required.
-    const form = isLlama ? callForm(request) : undefined;
-    for (;;) {
-      const refused = this.#refused.get(request.model) ?? new Set<string>();
-      const options: ChatOptions = { serverKind, isLlama, refused, form };
-      const body = chatBody({ ...request, model: row.id }, options);
-      try {
-        return await this.#answer({ row, request, body, sink, form }, signal);
-      } catch (error) {
-        if (error instanceof UnknownModel) this.#models.forget();
-        const parameter = error instanceof RefusedParameter ? refusedPart(error.parameter) : "";
-        if (!dispensable.has(parameter) || refused.has(parameter)) throw error;
-        if (!(parameter in body) && parameter !== thoughtField) throw error;
-        log.info(`${id}: ${request.model} refuses ${parameter}: it is left out`);
-        this.#refused.set(request.model, new Set([...refused, parameter]));
-      }
-    }
-  }
-
-  async #answer(asked: Asked, signal: AbortSignal): Promise<Generation> {
+  async function answerOf(asked: Asked, signal: AbortSignal): Promise<Generation> {
     const { request, body, sink } = asked;
-    const { limits, now } = this.#options;
     const maxReplyBytes = maxFrameBytes + Math.min(request.maxTokens, maxTokens) * maxTokenBytes;
     const call = longCall(`answering with ${request.model}`, request.model, limits.totalMs, maxReplyBytes);
     const exchange: Exchange = {
@@ -77,12 +46,12 @@ export class OpenAiChat {
         return answer.hasText;
       },
     };
-    const answer = new Answer({ ...asked, server: this.#server, exchange, now });
+    const answer = new Answer({ ...asked, server, exchange, now });
     const timers: NodeJS.Timeout[] = [];
     sink.phase("prefill");
     try {
-      await this.#server.stream(exchange, "/chat/completions", body, answer, signal, (fail) => {
-        const after = (ms: number) => setTimeout(() => fail(this.#server.errors.ofTimeout(ms, exchange)), ms);
+      await server.stream(exchange, "/chat/completions", body, answer, signal, (fail) => {
+        const after = (ms: number) => setTimeout(() => fail(server.errors.ofTimeout(ms, exchange)), ms);
         const first = after(limits.firstTokenMs + readingMs(request));
         timers.push(after(limits.totalMs), first);
         answer.onToken = () => {
@@ -97,6 +66,27 @@ export class OpenAiChat {
     }
     return answer.generation();
   }
+
+  return async (request, sink, signal) => {
+    const row = await models.row(request.model, signal);
+    const isLlama = row.ownNames !== undefined || row.status !== undefined;
+    // The others call a tool where one is required.
+    const form = isLlama ? callForm(request) : undefined;
+    for (;;) {
+      const refused = refusals.get(request.model) ?? new Set<string>();
+      const body = chatBody({ ...request, model: row.id }, { serverKind, isLlama, refused, form });
+      try {
+        return await answerOf({ row, request, body, sink, form }, signal);
+      } catch (error) {
+        if (error instanceof UnknownModel) models.forget();
+        const parameter = error instanceof RefusedParameter ? refusedPart(error.parameter) : "";
+        if (!dispensable.has(parameter) || refused.has(parameter)) throw error;
+        if (!(parameter in body) && parameter !== thoughtField) throw error;
+        log.info(`${id}: ${request.model} refuses ${parameter}: it is left out`);
+        refusals.set(request.model, new Set([...refused, parameter]));
+      }
+    }
+  };
 }
 
 interface Asked {

@@ -12,7 +12,7 @@ import { isOnThisMachine } from "../../util/ollama-host.ts";
 import { createAddressGuard } from "../address-guard.ts";
 import type { Engine, EngineEmbedding, EngineHealth, EngineLoad, EngineResidency, ResidentModel } from "../engine.ts";
 import { embeddedTokens, fieldsOf, textIn } from "../generation.ts";
-import { OpenAiChat } from "./chat.ts";
+import { createChat } from "./chat.ts";
 import { OpenAiModels } from "./discovery.ts";
 import { type OpenAiOptions, OpenAiServer, longCall } from "./server.ts";
 import { defined } from "../../util/defined.ts";
@@ -37,8 +37,7 @@ export function createOpenAiEngine(options: OpenAiOptions): Engine {
   const server = new OpenAiServer(options, url, guard);
   const isHere = isOnThisMachine(url);
   const models = new OpenAiModels(server, options, isHere);
-  const chat = new OpenAiChat(server, models, options);
-  const status = new OpenAiStatus(server, models, options);
+  const status = createStatus(server, models, options);
   const residency = createRouterResidency(server, models, options);
   const pricesByModel = new Map(options.models?.map((model) => [model.name, model.prices]));
 
@@ -56,11 +55,11 @@ export function createOpenAiEngine(options: OpenAiOptions): Engine {
     ...defined({ monthlyBudget }),
     ...(options.serverKind === "cluster" ? { replicas: "cluster" } : {}),
     pricesOf: (model) => pricesByModel.get(model) ?? prices,
-    ...(options.serverKind === "cloud" ? {} : { currentLoad: (signal) => status.load(signal) }),
-    health: (signal) => status.health(signal),
+    ...(options.serverKind === "cloud" ? {} : { currentLoad: status.load }),
+    health: status.health,
     list: (signal) => models.list(signal),
     describe: (model, signal) => models.describe(model, signal),
-    generate: (request, sink, signal) => chat.generate(request, sink, signal),
+    generate: createChat(server, models, options),
     /** Known from the list on: only a server in router mode loads and unloads models on request. */
     get residency() {
       return options.serverKind === "local" && models.isRouter ? residency : undefined;
@@ -131,70 +130,61 @@ const runningLine = /^(?:llamacpp:requests_processing|vllm:num_requests_running|
 const waitingLine = /^(?:llamacpp:requests_deferred|vllm:num_requests_waiting|sglang:num_queue_reqs)\b/;
 
 /** Health and load of a server. */
-class OpenAiStatus {
-  readonly #server: OpenAiServer;
-  readonly #models: OpenAiModels;
-  readonly #options: OpenAiOptions;
-  #version: string | undefined;
-  #load: { readonly atMs: number; readonly known: Promise<EngineLoad | undefined>; hasNone: boolean } | undefined;
+function createStatus(server: OpenAiServer, models: OpenAiModels, { id, serverKind, now }: OpenAiOptions) {
+  let knownVersion: string | undefined;
+  let last: { readonly atMs: number; readonly known: Promise<EngineLoad | undefined>; hasNone: boolean } | undefined;
 
-  constructor(server: OpenAiServer, models: OpenAiModels, options: OpenAiOptions) {
-    this.#server = server;
-    this.#models = models;
-    this.#options = options;
-  }
-
-  /** The list answers: what a router says of its health is not believed, it says the same after its workers died. */
-  async health(signal: AbortSignal): Promise<EngineHealth> {
-    const { id } = this.#options;
-    const timeout = AbortSignal.timeout(healthMs);
-    const either = AbortSignal.any([signal, timeout]);
-    try {
-      const rows = await this.#models.rows(either);
-      this.#version ??= await this.#readVersion(rows, either).catch(() => undefined);
-      return { isReachable: true, ...defined({ version: this.#version }) };
-    } catch (error) {
-      const reason = error instanceof OrchestratorError ? error.message : String(error);
-      const message = timeout.aborted ? `${id} sent no list of models for ${healthMs / 1_000} s` : reason;
-      return { isReachable: false, message };
-    }
-  }
-
-  /** Requests of all programs; undefined where the server does not tell. Behind a router it is that of one worker. */
-  async load(signal: AbortSignal): Promise<EngineLoad | undefined> {
-    throwIfCancelled(signal, "asking for the load");
-    const atMs = this.#options.now();
-    const last = this.#load;
-    if (last !== undefined && atMs - last.atMs < (last.hasNone ? noLoadFreshMs : loadFreshMs)) return await last.known;
-    const known = this.#readLoad().then(
-      (load) => {
-        next.hasNone = load === undefined;
-        return load;
-      },
-      () => undefined,
-    );
-    const next = { atMs, known, hasNone: false };
-    this.#load = next;
-    return await known;
-  }
-
-  async #readLoad(): Promise<EngineLoad | undefined> {
+  async function readLoad(): Promise<EngineLoad | undefined> {
     const bound = { kind: "total", ms: loadMs } as const;
     const attempt = { what: "asking for its load", otherwise: EngineUnreachable, bound, maxReplyBytes: maxPageBytes };
-    const page = await this.#server.find("/metrics", attempt, new AbortController().signal, { isOwn: true });
+    const page = await server.find("/metrics", attempt, new AbortController().signal, { isOwn: true });
     const running = sumOf(page ?? "", runningLine);
     const waiting = sumOf(page ?? "", waitingLine);
     return running === undefined || waiting === undefined ? undefined : { running, waiting };
   }
 
-  async #readVersion(rows: readonly ListedModel[], signal: AbortSignal): Promise<string | undefined> {
-    if (this.#options.serverKind === "cloud") return undefined;
+  async function readVersion(rows: readonly ListedModel[], signal: AbortSignal): Promise<string | undefined> {
+    if (serverKind === "cloud") return undefined;
     const isLlama = rows.some(({ ownNames, status }) => ownNames !== undefined || status !== undefined);
     const attempt = { what: "asking for its version", otherwise: EngineUnreachable };
-    const text = await this.#server.find(isLlama ? "/props" : "/version", attempt, signal, { isOwn: true });
+    const text = await server.find(isLlama ? "/props" : "/version", attempt, signal, { isOwn: true });
     const reply = fieldsOf(text === undefined ? undefined : parseJson(text));
     return (textIn(reply["build_info"]) ?? textIn(reply["version"]))?.slice(0, 100);
   }
+
+  return {
+    /** The list answers: what a router says of its health is not believed, it says the same after its workers died. */
+    async health(signal: AbortSignal): Promise<EngineHealth> {
+      const timeout = AbortSignal.timeout(healthMs);
+      const either = AbortSignal.any([signal, timeout]);
+      try {
+        const rows = await models.rows(either);
+        knownVersion ??= await readVersion(rows, either).catch(() => undefined);
+        return { isReachable: true, ...defined({ version: knownVersion }) };
+      } catch (error) {
+        const reason = error instanceof OrchestratorError ? error.message : String(error);
+        const message = timeout.aborted ? `${id} sent no list of models for ${healthMs / 1_000} s` : reason;
+        return { isReachable: false, message };
+      }
+    },
+    /** Requests of all programs; undefined where the server does not tell. Behind a router it is that of one worker. */
+    async load(signal: AbortSignal): Promise<EngineLoad | undefined> {
+      throwIfCancelled(signal, "asking for the load");
+      const atMs = now();
+      if (last !== undefined && atMs - last.atMs < (last.hasNone ? noLoadFreshMs : loadFreshMs))
+        return await last.known;
+      const known = readLoad().then(
+        (load) => {
+          next.hasNone = load === undefined;
+          return load;
+        },
+        () => undefined,
+      );
+      const next = { atMs, known, hasNone: false };
+      last = next;
+      return await known;
+    },
+  };
 }
 
 /** The sum over all labels, such as those of a server's engines; undefined without such a line. */
