@@ -11,6 +11,7 @@ import {
   faded,
   learn,
   nothingLearned,
+  observationSchema,
   qualityStateSchema,
   unlearn,
 } from "./quality-state.ts";
@@ -99,14 +100,11 @@ function learnFading(state: QualityState, observation: Observation, mostAnswers:
   return faded(learn(state, observation), { task, models: scores.map(({ model }) => model), mostAnswers });
 }
 
-/** What ratings and picks taught: those of the user, which count for every client, and those of each other client. */
-interface Feedback {
-  readonly feedback: QualityState;
-  readonly clients: readonly { readonly client: string; readonly learned: QualityState }[];
-}
-
 /** What counts for one client. */
-export function feedbackFor(client: string, { feedback, clients }: Feedback): QualityState {
+export function feedbackFor(
+  client: string,
+  { feedback, clients }: Pick<PreferencesState, "feedback" | "clients">,
+): QualityState {
   return clients.reduce(
     (sum, each) => combined(sum, each.client === client ? each.learned : ofOthers(each.learned)),
     feedback,
@@ -121,13 +119,9 @@ function ofOthers(learned: QualityState): QualityState {
   );
 }
 
+const givenAnswer = z.object({ id: z.string(), model: z.string(), client: z.string(), atMs: z.number() });
 /** An answer that was given. */
-export interface GivenAnswer {
-  readonly id: string;
-  readonly model: string;
-  readonly client: string;
-  readonly atMs: number;
-}
+export type GivenAnswer = z.output<typeof givenAnswer>;
 
 /**
  * The answer that a client rates: of the model's answers of the last hour the newest that isn't rated yet, its own ones
@@ -170,12 +164,6 @@ export function forgotten(state: QualityState, scope: EvidenceScope): QualitySta
 
 const task = z.enum(tasks);
 
-const observationSchema = z.object({
-  task: z.string(),
-  scores: z.array(z.object({ model: z.string(), score: z.number() })).readonly(),
-  weight: z.number(),
-}) satisfies z.ZodType<Observation>;
-
 /** A preference, with what was learned from it, which an undo takes back. */
 const storedPreference = z.object({
   task,
@@ -196,28 +184,6 @@ const storedRating = z.object({
   isForced: z.boolean().exactOptional(),
 }) satisfies z.ZodType<Rating>;
 type StoredRating = z.output<typeof storedRating>;
-
-const givenAnswer = z.object({
-  id: z.string(),
-  model: z.string(),
-  client: z.string(),
-  atMs: z.number(),
-}) satisfies z.ZodType<GivenAnswer>;
-
-export interface PreferencesState extends Feedback {
-  /** Oldest first; the newest of a task is in force. */
-  preferences: z.output<typeof storedPreference>[];
-  /** Those whose answer is known, oldest first. */
-  ratings: StoredRating[];
-  feedback: QualityState;
-  clients: { readonly client: string; readonly learned: QualityState }[];
-  /** What outcomes, judges and ratings without an answer showed. */
-  observed: QualityState;
-  /** Those of the last hour of the process before. */
-  answers: readonly GivenAnswer[];
-  /** The time up to which what was learned has faded. */
-  agedMs?: number;
-}
 
 export const preferenceEvent = z.discriminatedUnion("type", [
   z.object({ type: z.literal("preferred"), preference: storedPreference }),
@@ -243,6 +209,23 @@ export const maxAnswers = 200;
 const maxClients = 20;
 const dayMs = 86_400_000;
 
+export const preferencesSchema = z.object({
+  /** Oldest first; the newest of a task is in force. */
+  preferences: z.array(storedPreference),
+  /** Those whose answer is known, oldest first. */
+  ratings: z.array(storedRating),
+  /** What ratings and picks of the user taught, which count for every client, and those of each other client. */
+  feedback: qualityStateSchema,
+  clients: z.array(z.object({ client: z.string(), learned: qualityStateSchema })),
+  /** What outcomes, judges and ratings without an answer showed. */
+  observed: qualityStateSchema,
+  /** Those of the last hour of the process before. */
+  answers: z.array(givenAnswer).readonly(),
+  /** The time up to which what was learned has faded. */
+  agedMs: z.number().exactOptional(),
+});
+export type PreferencesState = z.output<typeof preferencesSchema>;
+
 export const noPreferences = (): PreferencesState => ({
   preferences: [],
   ratings: [],
@@ -250,16 +233,6 @@ export const noPreferences = (): PreferencesState => ({
   clients: [],
   observed: nothingLearned,
   answers: [],
-});
-
-export const preferencesSchema = z.object({
-  preferences: z.array(storedPreference),
-  ratings: z.array(storedRating),
-  feedback: qualityStateSchema,
-  clients: z.array(z.object({ client: z.string(), learned: qualityStateSchema })),
-  observed: qualityStateSchema,
-  answers: z.array(givenAnswer).readonly(),
-  agedMs: z.number().exactOptional(),
 });
 
 export function applyPreference(state: PreferencesState, given: PreferenceEvent): void {

@@ -1,13 +1,14 @@
 import * as z from "zod";
 
 /** What one request showed of the quality of its answers: all models of a comparison, or the one that answered. */
-export interface Observation {
-  readonly task: string;
+export const observationSchema = z.object({
+  task: z.string(),
   /** From 0 (useless) to 1 (as good as can be). */
-  readonly scores: readonly { readonly model: string; readonly score: number }[];
+  scores: z.array(z.object({ model: z.string(), score: z.number() })).readonly(),
   /** How much it counts, at most 1: 1 for a judgement about the answer, less for a hint such as "it was not cut off". */
-  readonly weight: number;
-}
+  weight: z.number(),
+});
+export type Observation = z.output<typeof observationSchema>;
 
 const weights = z.number().nonnegative();
 
