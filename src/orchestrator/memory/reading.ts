@@ -1,5 +1,6 @@
+import * as z from "zod";
 import type { MemoryEstimate } from "../api/facade-status.ts";
-import type { CacheType, LoadShape } from "../api/types.ts";
+import { type LoadShape, cacheTypes } from "../api/types.ts";
 import { type ComputeObservation, cacheBytes, fullCacheBytes, stateBytes, computeBytes } from "./compute.ts";
 import { defined } from "../util/defined.ts";
 import type { ModelDimensions } from "./dimensions.ts";
@@ -59,28 +60,28 @@ export function canonicalContext(ask: {
   return ask.windowTokens === undefined ? rounded : Math.min(rounded, ask.windowTokens);
 }
 
-/** Identifies a load for learned sizes. */
-export interface LoadKey {
-  /** Engine and address: sizes differ between hosts. */
-  readonly host: string;
-  /** Version of the engine: sizes differ between versions. */
-  readonly version: string;
-  readonly digest: string;
-  readonly contextTokens: number;
-  readonly parallel: number;
-  readonly cacheType: CacheType;
-}
+const byteCount = z.number().min(0);
 
 /** The size that an engine reported for a load. */
-interface LearnedSize {
-  readonly sizeBytes: number;
+export const learnedReading = z.object({
+  /** Engine and address: sizes differ between hosts. */
+  host: z.string(),
+  /** Version of the engine: sizes differ between versions. */
+  version: z.string(),
+  digest: z.string(),
+  contextTokens: z.int().positive(),
+  parallel: z.int().positive(),
+  cacheType: z.enum(cacheTypes),
+  sizeBytes: byteCount,
   /** The part of `sizeBytes` on graphics cards. */
-  readonly vramBytes: number;
-  /** The derived compute buffer, for when the model's metadata is no longer available. */
-  readonly compute?: ComputeObservation;
-}
+  vramBytes: byteCount,
+  /** The derived compute buffer, for when the model's metadata is no longer available. The remaining bytes may be negative. */
+  compute: z.object({ observedBytes: z.number(), batchBytes: byteCount, sequencesBytes: byteCount }).exactOptional(),
+});
+export type LearnedReading = z.output<typeof learnedReading>;
 
-export type LearnedReading = LoadKey & LearnedSize;
+/** Identifies a load for learned sizes. */
+export type LoadKey = Omit<LearnedReading, "sizeBytes" | "vramBytes" | "compute">;
 
 /** The oldest readings are dropped beyond this: enough for a hundred models at several contexts each. */
 export const maxReadings = 512;
@@ -129,7 +130,7 @@ const learnedMargin = 0.01;
  * assigned to the compute buffer, the part that differs between engine builds.
  */
 export function learnedEstimate(
-  { sizeBytes, vramBytes }: LearnedSize,
+  { sizeBytes, vramBytes }: Pick<LearnedReading, "sizeBytes" | "vramBytes">,
   computed: MemoryEstimate | undefined,
 ): MemoryEstimate {
   const base = {

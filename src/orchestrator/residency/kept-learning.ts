@@ -2,54 +2,32 @@ import * as z from "zod";
 import { type JournaledDocument, openDocument } from "../storage/document.ts";
 import type { DocumentFiles } from "../storage/document-files.ts";
 import type { Log } from "../api/log.ts";
-import { cacheTypes } from "../api/types.ts";
-import { type LearnedReading, maxReadings, nameOfLoad } from "../memory/reading.ts";
+import { type LearnedReading, learnedReading, maxReadings, nameOfLoad } from "../memory/reading.ts";
 import { messageOf } from "../util/message-of.ts";
-
-/** The load time of a model on one host. */
-export interface KeptLoad {
-  /** Engine and address. */
-  readonly host: string;
-  readonly name: string;
-  /** Other weights under the same name have another load time. */
-  readonly digest: string;
-  /** Smoothed. */
-  readonly seconds: number;
-}
 
 /** Learned sizes and load times, and the hosts that responded, saved across restarts. */
 export type KeptLearning = ReturnType<typeof createKeptLearning>;
 
-const bytes = z.number().min(0);
-
-const reading = z.object({
-  host: z.string(),
-  version: z.string(),
-  digest: z.string(),
-  contextTokens: z.int().positive(),
-  parallel: z.int().positive(),
-  cacheType: z.enum(cacheTypes),
-  sizeBytes: bytes,
-  vramBytes: bytes,
-  // The remaining bytes may be negative.
-  compute: z.object({ observedBytes: z.number(), batchBytes: bytes, sequencesBytes: bytes }).exactOptional(),
-}) satisfies z.ZodType<LearnedReading>;
-
+/** The load time of a model on one host. */
 const load = z.object({
+  /** Engine and address. */
   host: z.string(),
   name: z.string(),
+  /** Other weights under the same name have another load time. */
   digest: z.string(),
+  /** Smoothed. */
   seconds: z.number().min(0),
-}) satisfies z.ZodType<KeptLoad>;
+});
+export type KeptLoad = z.output<typeof load>;
 
 const event = z.discriminatedUnion("type", [
-  z.object({ type: z.literal("size"), reading }),
+  z.object({ type: z.literal("size"), reading: learnedReading }),
   z.object({ type: z.literal("load"), load }),
   z.object({ type: z.literal("host"), host: z.string() }),
 ]);
 type LearnedEvent = z.output<typeof event>;
 
-const state = z.object({ sizes: z.array(reading), loads: z.array(load), hosts: z.array(z.string()) });
+const state = z.object({ sizes: z.array(learnedReading), loads: z.array(load), hosts: z.array(z.string()) });
 type LearnedState = z.output<typeof state>;
 
 /** Maximum number of load times; the oldest are dropped. */
