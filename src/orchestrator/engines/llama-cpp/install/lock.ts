@@ -22,17 +22,14 @@ export interface LockedPackage {
 }
 
 /** Measured when the locks are created and stored next to them in `size.json`. */
-export interface EngineSize {
-  readonly downloadBytes: number;
-  readonly installedBytes: number;
-}
-
 const sizeSchema = z.object({
   downloadBytes: z.number().int().positive(),
   installedBytes: z.number().int().positive(),
   /** Path of the package → compressed bytes. */
   packages: z.record(z.string(), z.number().int().positive()),
 });
+
+export type EngineSize = Omit<z.output<typeof sizeSchema>, "packages">;
 
 const lockSchema = z.object({
   lockfileVersion: z.literal(3),

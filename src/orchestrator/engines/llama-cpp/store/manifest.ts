@@ -38,10 +38,7 @@ const manifestSchema = z.object({
 /** One blob that a manifest names; `digest` is 64 hex digits. */
 export type Layer = z.output<typeof layerSchema>;
 
-export interface Manifest {
-  readonly config?: Layer | undefined;
-  readonly layers: readonly Layer[];
-}
+export type Manifest = z.output<typeof manifestSchema>;
 
 const configSchema = z.object({
   model_format: z.string().nullish(),
