@@ -126,26 +126,19 @@ export class OllamaTransport {
 }
 
 /** Timeouts in milliseconds. */
-export interface OllamaTimeouts {
+export const defaultTimeouts = {
   /** Total time of a health check. */
-  readonly healthMs: number;
-  /** Total time of a lookup or a deletion. */
-  readonly controlMs: number;
-  /** Time without a byte during a load, prefill or answer. Loading large weights takes minutes. */
-  readonly stallMs: number;
-  /** Time without progress of a download. */
-  readonly pullStallMs: number;
-  /** Time from an unload until its memory is free. */
-  readonly unloadMs: number;
-}
-
-export const defaultTimeouts: OllamaTimeouts = {
   healthMs: 2_000,
+  /** Total time of a lookup or a deletion. */
   controlMs: 10_000,
+  /** Time without a byte during a load, prefill or answer. Loading large weights takes minutes. */
   stallMs: 600_000,
+  /** Time without progress of a download. */
   pullStallMs: 60_000,
+  /** Time from an unload until its memory is free. */
   unloadMs: 30_000,
 };
+export type OllamaTimeouts = Readonly<typeof defaultTimeouts>;
 
 /** A short call on the control pool with a total timeout. */
 export function controlCall(

@@ -1,7 +1,6 @@
 import type { ChatMessage, ToolCall, ToolUse } from "../../../api/chat.ts";
 import type { MemoryEstimate } from "../../../api/facade-status.ts";
-import type { JsonSchema, ThinkLevel } from "../../../api/types.ts";
-import type { Generation } from "../../generation.ts";
+import type { Generation, GenerationRequest, GenerationSink } from "../../generation.ts";
 
 /**
  * Messages between the daemon and one engine process, as JSON over the fork's channel. Every request has an `id` that its
@@ -96,14 +95,13 @@ export interface EstimateDone {
 export type ChildMessage = Omit<ChatMessage, "images" | "audio">;
 
 /** A generation with all defaults applied, including those of the manifest. Its tools may be called. */
-export interface GenerateRequest extends Pick<ToolUse, "tools" | "singleCall"> {
+export interface GenerateRequest extends Pick<
+  GenerationRequest,
+  "tools" | "singleCall" | "format" | "think" | "choices" | "maxTokens"
+> {
   readonly type: "generate";
   readonly messages: readonly ChildMessage[];
   readonly toolChoice?: Exclude<ToolUse["toolChoice"], "none">;
-  readonly format?: "json" | JsonSchema;
-  readonly think?: ThinkLevel;
-  readonly choices?: readonly string[];
-  readonly maxTokens: number;
   readonly sampling: ChildSampling;
   /** For so many conversations at least there is a sequence from now on: there is memory for them. */
   readonly sequences: number;
@@ -146,12 +144,8 @@ export interface PromptCountRequest extends Pick<GenerateRequest, "messages" | "
   readonly hasFormat: boolean;
 }
 
-/** A piece of a call, as `GenerationSink.toolCall` has it. */
-export interface CallDelta {
-  readonly index: number;
-  readonly name?: string;
-  readonly arguments: string;
-}
+/** A piece of a call. */
+export type CallDelta = Parameters<NonNullable<GenerationSink["toolCall"]>>[0];
 
 /** The result of each request. */
 export interface DoneOf {
