@@ -18,27 +18,56 @@ export interface RequestMonitor {
 }
 
 /** Requests that wait for a token, of one engine or one model. */
-interface Watch {
-  waiting: number;
-  /** The longest time to the first token that any of the waiting requests may take. */
-  patienceMs: number;
+class TokenWatch {
+  waiting = 0;
+  /** When progress or a token was seen last. */
   lastSignMs: number;
   /** Without a token for too long. */
   stuck: string | undefined;
-  cancel: (() => void) | undefined;
+  readonly #timers: Timers;
+  readonly #late: (seconds: number) => void;
+  /** The longest time to the first token that any of the waiting requests may take. */
+  #patienceMs = 0;
+  #cancel: (() => void) | undefined;
+
+  /** `late`: called when the patience ends. */
+  constructor(timers: Timers, late: (seconds: number) => void) {
+    this.#timers = timers;
+    this.#late = late;
+    this.lastSignMs = timers.now();
+  }
+
+  begin(ownPatienceMs: number): void {
+    if (this.waiting === 0) {
+      this.lastSignMs = this.#timers.now();
+      this.#patienceMs = 0;
+    }
+    this.waiting += 1;
+    this.#patienceMs = Math.max(this.#patienceMs, ownPatienceMs);
+    this.watch();
+  }
+
+  end(): void {
+    this.waiting -= 1;
+    if (this.waiting === 0) this.cancel();
+  }
+
+  watch(): void {
+    this.cancel();
+    if (this.waiting === 0) return;
+    const leftMs = this.lastSignMs + this.#patienceMs - this.#timers.now();
+    if (leftMs > 0) this.#cancel = this.#timers.after(leftMs, () => this.watch());
+    else this.#late(Math.round(this.#patienceMs / 1_000));
+  }
+
+  cancel(): void {
+    this.#cancel?.();
+    this.#cancel = undefined;
+  }
 }
 
-interface ModelWatch extends Watch {
-  /** Looks again when the patience ends. */
-  watch(): void;
-  /** Produced a token after it was stuck, or its last request has ended. */
-  alive(): void;
-  /** One of its requests has ended. */
-  end(): void;
-}
-
-interface EngineWatch extends Watch {
-  lastProbeMs: number;
+class EngineWatch extends TokenWatch {
+  lastProbeMs = Number.NEGATIVE_INFINITY;
   probing: Promise<void> | undefined;
   cancelAgain: (() => void) | undefined;
 }
@@ -77,7 +106,7 @@ export class Health {
   readonly #parts: HealthParts;
   readonly #engines = new Map<Engine, EngineWatch>();
   /** By the key of the slot. */
-  readonly #models = new Map<string, ModelWatch>();
+  readonly #models = new Map<string, TokenWatch>();
   #isClosed = false;
 
   constructor(parts: HealthParts) {
@@ -87,27 +116,27 @@ export class Health {
   /** A request is sent to a loaded model. */
   begin(engine: Engine, model: string, promptTokens: number): RequestMonitor {
     // Without models in memory here, how long a token takes is unknown.
-    if (engine.residency === undefined) return unwatched;
-    const { timers } = this.#parts;
+    if (engine.residency === undefined || this.#isClosed) return unwatched;
+    const { slots, timers } = this.#parts;
     const begunMs = timers.now();
-    const state = this.#watchOf(engine);
-    if (state.waiting === 0) {
-      state.lastSignMs = begunMs;
-      state.patienceMs = 0;
-    }
-    state.waiting += 1;
-    const ownPatienceMs = patienceMs + promptTokens * patienceMsPerToken;
-    state.patienceMs = Math.max(state.patienceMs, ownPatienceMs);
-    const ofModel = this.#beginModel(engine, model, ownPatienceMs, begunMs);
-    this.#watch(engine, state);
+    const { key } = slots.of(engine, model);
+    const ofEngine = this.#watchOf(engine);
+    const ofModel = this.#models.get(key) ?? this.#createModelWatch(engine, model);
+    this.#models.set(key, ofModel);
+    for (const watch of [ofEngine, ofModel]) watch.begin(patienceMs + promptTokens * patienceMsPerToken);
+    const revive = () => {
+      ofModel.stuck = undefined;
+      slots.of(engine, model).alive();
+      ofModel.watch();
+    };
     let hasToken = false;
     let isOver = false;
     // Called for each token: nothing is looked up.
     const sign = (isToken = true) => {
       hasToken ||= isToken;
-      state.lastSignMs = ofModel.lastSignMs = timers.now();
-      if (state.stuck !== undefined) this.#alive(engine);
-      if (ofModel.stuck !== undefined) ofModel.alive();
+      ofEngine.lastSignMs = ofModel.lastSignMs = timers.now();
+      if (ofEngine.stuck !== undefined) this.#alive(engine);
+      if (ofModel.stuck !== undefined) revive();
     };
     return {
       progress: () => sign(false),
@@ -115,11 +144,12 @@ export class Health {
       end: (error) => {
         if (isOver) return;
         isOver = true;
-        state.waiting -= 1;
+        ofEngine.end();
         ofModel.end();
-        if (state.waiting === 0) this.#watch(engine, state);
+        if (ofModel.waiting === 0) this.#models.delete(key);
+        if (ofModel.waiting === 0 && ofModel.stuck !== undefined) revive();
         // Its process has answered, stopped computing or was ended.
-        if (state.waiting === 0 && engine.isPrivate === true) return this.#setStuck(engine, undefined);
+        if (ofEngine.waiting === 0 && engine.isPrivate === true) return this.#setStuck(engine, undefined);
         // Callers often give up before our own timeout.
         if (error === undefined) return;
         const { code, isDown } = faultOf(error);
@@ -148,73 +178,36 @@ export class Health {
 
   close(): void {
     this.#isClosed = true;
-    for (const { cancel, cancelAgain } of this.#engines.values()) {
-      cancel?.();
-      cancelAgain?.();
-    }
-    for (const { cancel } of this.#models.values()) cancel?.();
+    for (const watch of this.#engines.values()) watch.cancelAgain?.();
+    for (const watch of [...this.#engines.values(), ...this.#models.values()]) watch.cancel();
   }
 
   /** A single process of an engine may hang while the engine still answers for others. */
-  #beginModel(engine: Engine, model: string, ownPatienceMs: number, begunMs: number): ModelWatch {
+  #createModelWatch(engine: Engine, model: string): TokenWatch {
     const { slots, timers } = this.#parts;
-    const { key } = slots.of(engine, model);
-    const known = this.#models.get(key);
-    if (known !== undefined) {
-      known.waiting += 1;
-      known.patienceMs = Math.max(known.patienceMs, ownPatienceMs);
-      if (known.stuck === undefined) known.watch();
-      return known;
-    }
-    const state: ModelWatch = {
-      waiting: 1,
-      patienceMs: ownPatienceMs,
-      lastSignMs: begunMs,
-      stuck: undefined,
-      cancel: undefined,
-      watch() {
-        state.cancel?.();
-        const leftMs = state.lastSignMs + state.patienceMs - timers.now();
-        if (leftMs > 0) state.cancel = timers.after(leftMs, state.watch);
-        else {
-          const seconds = Math.round(state.patienceMs / 1_000);
-          state.stuck = `${model} has produced no token for ${seconds} s on ${engine.id}`;
-          slots.of(engine, model).stalled(state.stuck);
-        }
-      },
-      alive() {
-        state.stuck = undefined;
-        slots.of(engine, model).alive();
-        if (state.waiting > 0) state.watch();
-      },
-      end: () => {
-        state.waiting -= 1;
-        if (state.waiting > 0) return;
-        state.cancel?.();
-        this.#models.delete(key);
-        if (state.stuck !== undefined) state.alive();
-      },
-    };
-    this.#models.set(key, state);
-    state.watch();
-    return state;
+    const watch: TokenWatch = new TokenWatch(timers, (seconds) => {
+      if (watch.stuck !== undefined) return;
+      watch.stuck = `${model} has produced no token for ${seconds} s on ${engine.id}`;
+      slots.of(engine, model).stalled(watch.stuck);
+    });
+    return watch;
   }
 
   #watchOf(engine: Engine): EngineWatch {
     const known = this.#engines.get(engine);
     if (known !== undefined) return known;
-    const created = {
-      waiting: 0,
-      patienceMs: 0,
-      lastSignMs: this.#parts.timers.now(),
-      cancel: undefined,
-      lastProbeMs: Number.NEGATIVE_INFINITY,
-      probing: undefined,
-      stuck: undefined,
-      cancelAgain: undefined,
-    };
-    this.#engines.set(engine, created);
-    return created;
+    const { timers } = this.#parts;
+    const watch: EngineWatch = new EngineWatch(timers, (seconds) => {
+      const orBusy = engine.isPrivate === true ? "" : ", or busy with another program";
+      const why = `${engine.id} responds, but has produced no token for ${seconds} s: it is stuck${orBusy}`;
+      void this.#suspect(engine, why).then(() => {
+        // The next probe is due after another timeout.
+        watch.lastSignMs = timers.now();
+        if (!this.#isClosed) watch.watch();
+      });
+    });
+    this.#engines.set(engine, watch);
+    return watch;
   }
 
   #alive(engine: Engine): void {
@@ -261,26 +254,6 @@ export class Health {
         state.probing = undefined;
       });
     return state.probing;
-  }
-
-  #watch(engine: Engine, state = this.#watchOf(engine)): void {
-    const { timers } = this.#parts;
-    state.cancel?.();
-    state.cancel = undefined;
-    if (state.waiting === 0 || this.#isClosed) return;
-    const leftMs = state.lastSignMs + state.patienceMs - timers.now();
-    if (leftMs > 0) {
-      state.cancel = timers.after(leftMs, () => this.#watch(engine));
-      return;
-    }
-    const seconds = Math.round(state.patienceMs / 1_000);
-    const orBusy = engine.isPrivate === true ? "" : ", or busy with another program";
-    const why = `${engine.id} responds, but has produced no token for ${seconds} s: it is stuck${orBusy}`;
-    void this.#suspect(engine, why).then(() => {
-      // The next probe is due after another timeout.
-      state.lastSignMs = timers.now();
-      this.#watch(engine);
-    });
   }
 }
 
