@@ -45,27 +45,19 @@ export async function importModel(
   const { options, own } = context;
   const { layout } = own;
   const shown = formatModelName(name);
-  const temporary = path.join(layout.blobsFolder, `${IMPORT_PREFIX}${process.pid}-${randomBytes(4).toString("hex")}`);
-  try {
+  return bring(context, signal, async (temporary) => {
     const file = await checkSource(givenFile);
     throwIfCancelled(signal, `the import of ${shown}`);
     report({ message: `checking ${path.basename(file)}` });
     const header = await options.inspect?.(file, signal);
     const before = await own.find(name);
     await makePrivateFolder(layout.blobsFolder);
-    const { digest, sizeBytes } = await linkOrCopy(context, file, temporary, shown, report, signal);
-    const config = Buffer.from(`${JSON.stringify(configOfGguf(header, digest))}\n`);
-    const configDigest = createHash("sha256").update(config).digest("hex");
-    const manifest = {
-      schemaVersion: 2,
-      mediaType: MEDIA_TYPES.manifest,
-      config: { mediaType: MEDIA_TYPES.config, digest: `sha256:${configDigest}`, size: config.length },
-      layers: [{ mediaType: MEDIA_TYPES.model, digest: `sha256:${digest}`, size: sizeBytes }],
-    };
+    const brought = await linkOrCopy(context, file, temporary, shown, report, signal);
+    const weights = { mediaType: MEDIA_TYPES.model, ...brought };
+    const config = `${JSON.stringify(configOfGguf(header, weights.digest))}\n`;
     const outcome = await context.lock(async () => {
-      await storeBlob(layout, temporary, { mediaType: MEDIA_TYPES.model, digest, size: sizeBytes });
-      await writeFileDurably(layout.blobFile(configDigest), config, layout.platform);
-      return commitManifest(own, name, Buffer.from(`${JSON.stringify(manifest)}\n`), options.log);
+      await storeBlob(layout, temporary, weights);
+      return commit(context, name, await writeBlob(context, MEDIA_TYPES.config, config), [weights]);
     });
     const stored = await own.find(name);
     if (stored === undefined) throw new PullFailed(`${shown} was imported but can't be read back from the store`);
@@ -75,11 +67,34 @@ export async function importModel(
         ? { note: `it replaced another ${shown}${before === undefined ? "" : ` of ${formatBytes(before.sizeBytes)}`}` }
         : {}),
     });
+  });
+}
+
+/** `work` may bring a file to `temporary`, which is removed in the end. Throws the errors of a pull. */
+async function bring(
+  { own }: StoreContext,
+  signal: AbortSignal,
+  work: (temporary: string) => Promise<PulledModel>,
+): Promise<PulledModel> {
+  const fileName = `${IMPORT_PREFIX}${process.pid}-${randomBytes(4).toString("hex")}`;
+  const temporary = path.join(own.layout.blobsFolder, fileName);
+  try {
+    return await work(temporary);
   } catch (error) {
     throw asPullError(error, signal);
   } finally {
     await removeTemporary(temporary);
   }
+}
+
+function commit({ own, options }: StoreContext, name: ModelName, config: Layer | undefined, layers: readonly Layer[]) {
+  const manifest = {
+    schemaVersion: 2,
+    mediaType: MEDIA_TYPES.manifest,
+    ...(config && { config: written(config) }),
+    layers: layers.map(written),
+  };
+  return commitManifest(own, name, Buffer.from(`${JSON.stringify(manifest)}\n`), options.log);
 }
 
 /** The real path of a GGUF that is a single file; throws like `importModel`. A hard link to a link would be a link. */
@@ -134,10 +149,7 @@ async function openSource(file: string): Promise<FileHandle> {
   }
 }
 
-interface ImportedFile {
-  readonly digest: string;
-  readonly sizeBytes: number;
-}
+type ImportedFile = Pick<Layer, "digest" | "size">;
 
 /** Links or copies `source` to `target` and hashes it; messages call it `shown`. Throws like `importModel`. */
 async function linkOrCopy(
@@ -177,7 +189,7 @@ async function linkOrCopy(
   };
   const brought = await hashFile(isLinked ? target : source, isLinked ? undefined : target, onBytes, context, signal);
   const after = await stat(source);
-  if (brought.sizeBytes !== before.size || after.size !== before.size || after.mtimeMs !== before.mtimeMs) {
+  if (brought.size !== before.size || after.size !== before.size || after.mtimeMs !== before.mtimeMs) {
     throw new InvalidRequest(`${source} was changed while it was imported`, {
       next: advice("import it when it is complete"),
     });
@@ -226,21 +238,21 @@ async function hashFile(
           throw error;
         });
   try {
-    let sizeBytes = 0;
+    let size = 0;
     onBytes(0);
     for (;;) {
       signal.throwIfAborted();
-      const { bytesRead } = await input.read(buffer, 0, buffer.length, sizeBytes);
+      const { bytesRead } = await input.read(buffer, 0, buffer.length, size);
       if (bytesRead === 0) break;
       const chunk = buffer.subarray(0, bytesRead);
       hash.update(chunk);
-      if (output !== undefined) await options.writeAt(output, chunk, sizeBytes);
-      sizeBytes += bytesRead;
-      if (sizeBytes % REPORT_EVERY_BYTES < bytesRead) onBytes(sizeBytes);
+      if (output !== undefined) await options.writeAt(output, chunk, size);
+      size += bytesRead;
+      if (size % REPORT_EVERY_BYTES < bytesRead) onBytes(size);
     }
-    onBytes(sizeBytes);
+    onBytes(size);
     await output?.sync();
-    return { digest: hash.digest("hex"), sizeBytes };
+    return { digest: hash.digest("hex"), size };
   } finally {
     await Promise.all([input.close(), output?.close()]);
   }
@@ -287,13 +299,12 @@ export async function createModel(
   report: Report,
   signal: AbortSignal,
 ): Promise<PulledModel> {
-  const { own, options } = context;
+  const { own } = context;
   const { layout } = own;
   const name = parseModelName(recipe.name);
   const shown = formatModelName(name);
   throwIfCancelled(signal, `the creation of ${shown}`);
-  const temporary = path.join(layout.blobsFolder, `${IMPORT_PREFIX}${process.pid}-${randomBytes(4).toString("hex")}`);
-  try {
+  return bring(context, signal, async (temporary) => {
     await makePrivateFolder(layout.blobsFolder);
     const adapter =
       recipe.adapterFile === undefined
@@ -302,23 +313,12 @@ export async function createModel(
     const outcome = await context.lock(async () => {
       const before = await ownManifest(context, parseModelName(base.name), base);
       if (adapter !== undefined) await storeBlob(layout, temporary, adapter);
-      const layers = await layersWith(context, before, recipe, base, adapter);
-      const manifest = {
-        schemaVersion: 2,
-        mediaType: MEDIA_TYPES.manifest,
-        ...(before.config === undefined ? {} : { config: written(before.config) }),
-        layers: layers.map(written),
-      };
-      return commitManifest(own, name, Buffer.from(`${JSON.stringify(manifest)}\n`), options.log);
+      return commit(context, name, before.config, await layersWith(context, before, recipe, base, adapter));
     });
     const stored = await own.find(name);
     if (stored === undefined) throw new PullFailed(`${shown} was created but can't be read back from the store`);
     return pulled(stored, { wasAlreadyPresent: outcome === "unchanged" });
-  } catch (error) {
-    throw asPullError(error, signal);
-  } finally {
-    await removeTemporary(temporary);
-  }
+  });
 }
 
 async function ownManifest({ own }: StoreContext, name: ModelName, base: StoredModel): Promise<Manifest> {
@@ -344,8 +344,8 @@ async function importAdapter(
   const file = await checkSource(givenFile);
   const { inspect } = context.options;
   if (inspect !== undefined) await checkAdapter(inspect, file, givenFile, signal);
-  const { digest, sizeBytes } = await linkOrCopy(context, file, temporary, path.basename(file), report, signal);
-  return { mediaType: MEDIA_TYPES.adapter, digest, size: sizeBytes };
+  const brought = await linkOrCopy(context, file, temporary, path.basename(file), report, signal);
+  return { mediaType: MEDIA_TYPES.adapter, ...brought };
 }
 
 /** The base's layers, with those that the recipe changes replaced; writes the blobs of the new ones. */

@@ -40,16 +40,21 @@ export type Layer = z.output<typeof layerSchema>;
 
 export type Manifest = z.output<typeof manifestSchema>;
 
+/** Undefined for what it doesn't state. */
+const stated = z
+  .string()
+  .nullish()
+  .transform((text) => (text === null || text === "" || text === "unknown" ? undefined : text));
 const configSchema = z.object({
-  model_format: z.string().nullish(),
-  model_family: z.string().nullish(),
-  model_type: z.string().nullish(),
-  file_type: z.string().nullish(),
-  remote_host: z.string().nullish(),
+  model_format: stated,
+  model_family: stated,
+  model_type: stated,
+  file_type: stated,
+  remote_host: stated,
 });
 
 /** The content of a config blob; every field is optional. */
-export type ModelConfig = z.output<typeof configSchema>;
+type ModelConfig = z.output<typeof configSchema>;
 
 const parametersSchema = z.record(z.string(), z.unknown());
 
@@ -103,7 +108,7 @@ export function unsupportedKind(
     };
   }
   const weights = layersOf(manifest, MEDIA_TYPES.model);
-  if (weights.length === 0 || (config?.remote_host ?? "") !== "") {
+  if (weights.length === 0 || config?.remote_host !== undefined) {
     return { reason: "it is a cloud model without weights to run here", next: cloudSteps };
   }
   if (weights.length > 1) {

@@ -10,7 +10,6 @@ import {
   MAX_MANIFEST_BYTES,
   MEDIA_TYPES,
   type Manifest,
-  type ModelConfig,
   blobsOf,
   layersOf,
   parseConfig,
@@ -125,9 +124,13 @@ export function createStoreReader(layout: StoreLayout, isReadOnly: boolean, log:
       adapterFiles: layersOf(manifest, MEDIA_TYPES.adapter).map((layer) => layout.blobFile(layer.digest)),
       parameters: small.parameters,
       isReadOnly,
-      ...defined({ system: small.system }),
-      ...labelsOf(small.config),
-      ...defined({ unsupported }),
+      ...defined({
+        system: small.system,
+        family: small.config?.model_family,
+        parameterSize: small.config?.model_type,
+        quantization: small.config?.file_type,
+        unsupported,
+      }),
     };
   };
 
@@ -236,17 +239,4 @@ async function weightsProblem(file: string, manifestStat: Stats, isReadOnly: boo
   } catch (error) {
     return `its weights can't be read by this user (${codeOf(error) ?? messageOf(error)})`;
   }
-}
-
-function labelsOf(config: ModelConfig | undefined): Pick<StoredModel, "family" | "parameterSize" | "quantization"> {
-  const { model_family: family, model_type: parameterSize, file_type: quantization } = config ?? {};
-  return {
-    ...(isStated(family) ? { family } : {}),
-    ...(isStated(parameterSize) ? { parameterSize } : {}),
-    ...(isStated(quantization) ? { quantization } : {}),
-  };
-}
-
-function isStated(label: string | null | undefined): label is string {
-  return label !== undefined && label !== null && label !== "" && label !== "unknown";
 }
