@@ -37,7 +37,7 @@ export interface Resident {
 
 /** Prevents the idle timeout of a model until it is released. */
 interface Use {
-  readonly resident: Resident;
+  readonly resident: Entry;
   /** Duration of the load in this call; 0 when the model was loaded already. */
   readonly loadMs: number;
   release(): void;
@@ -133,16 +133,12 @@ export class Models {
     return this.#entries.get(slotOf(stored));
   }
 
-  findNamed(name: string): Resident | undefined {
-    return this.#named(name);
-  }
-
-  describe(resident: Resident): Promise<ResidentModel> {
-    return this.#describe(resident as Entry);
+  findNamed(name: string): Entry | undefined {
+    return [...this.#entries.values()].find(({ stored }) => sameModel(stored.name, name));
   }
 
   list(): Promise<readonly ResidentModel[]> {
-    return Promise.all([...this.#entries.values(), ...this.#unconfirmed].map((entry) => this.#describe(entry)));
+    return Promise.all([...this.#entries.values(), ...this.#unconfirmed].map((entry) => this.describe(entry)));
   }
 
   /** Also ends a running load. Resolves when the process has ended. */
@@ -166,7 +162,7 @@ export class Models {
   async #load({ stored, header, request }: Loadable, options: LoadOptions, report: Report, signal: AbortSignal) {
     const { name } = stored;
     const slot = slotOf(stored);
-    const previous = this.#entries.get(slot) ?? this.#named(name);
+    const previous = this.#entries.get(slot) ?? this.findNamed(name);
     // Through the gate, so that a request that runs with the smaller context can finish.
     if (previous !== undefined) {
       const place = { process: previous.session, width: () => 1 };
@@ -322,7 +318,7 @@ export class Models {
     if (this.#entries.get(slot) === entry) this.#entries.delete(slot);
   }
 
-  async #describe(entry: Entry): Promise<ResidentModel> {
+  async describe(entry: Entry): Promise<ResidentModel> {
     const { stored, session } = entry;
     const memory = await readProcessMemory(session.pid);
     const { onCards } = entry;
@@ -375,10 +371,6 @@ export class Models {
     }
     const entry = this.#entries.get(slot);
     if (entry !== undefined) await this.#end(entry);
-  }
-
-  #named(name: string): Entry | undefined {
-    return [...this.#entries.values()].find(({ stored }) => sameModel(stored.name, name));
   }
 }
 

@@ -120,15 +120,11 @@ function samplingOf(
  */
 export const batchTokens = 128;
 
-interface LoadParts {
+interface LoadParts
+  extends Pick<LoadRequest, "isEmbedding" | "contextTokens" | "threads">, Partial<Pick<LoadRequest, "gpuLayers">> {
   readonly stored: StoredModel;
   readonly header: GgufHeader;
-  readonly isEmbedding: boolean;
-  readonly contextTokens: number;
-  readonly threads: number;
   readonly backend?: Backend;
-  /** Default: none. */
-  readonly gpuLayers?: number;
   /** For the prompts of all models. */
   readonly promptsFolder: string;
 }

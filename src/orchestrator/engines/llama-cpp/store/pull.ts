@@ -3,13 +3,13 @@ import { PullFailed, throwIfCancelled, Cancelled } from "../../../api/errors.ts"
 import { advice, type NextStep } from "../../../api/next-step.ts";
 import { formatBytes } from "../../../util/format-bytes.ts";
 import { type ModelName, formatModelName, isCloudName } from "../../../util/model-name.ts";
-import { retrying, type RetryOptions } from "../../../util/retry.ts";
+import { retrying } from "../../../util/retry.ts";
 import { type DownloadEvent, createSpeedMeter, type Download, WrongContent, download } from "../../download.ts";
 import type { PulledModel, Report } from "../../engine.ts";
 import { TransientFault, type ByteStream } from "../../http.ts";
 import { commitManifest } from "./commit.ts";
 import { messageOf, codeOf } from "../../../util/message-of.ts";
-import { checkBlob, makePrivateFolder, type StoreLayout, type WriteAt } from "./layout.ts";
+import { checkBlob, makePrivateFolder, type StoreLayout } from "./layout.ts";
 import { type Layer, blobsOf, cloudSteps, parseManifest, unsupportedKind } from "./manifest.ts";
 import type { StoreContext } from "./model-store.ts";
 import { openRegistry } from "./registry-client.ts";
@@ -89,11 +89,6 @@ function readManifest(raw: Buffer, shown: string) {
   }
 }
 
-/** Ollama's copy is used as it is; a second one would cost gigabytes. */
-function isServedByOllama(present: StoredModel): boolean {
-  return present.isReadOnly && present.unsupported === undefined;
-}
-
 /** Downloads what is missing and writes the manifest last, so that only complete models are listed. */
 export async function pullModel(
   context: StoreContext,
@@ -104,7 +99,8 @@ export async function pullModel(
   const shown = formatModelName(name);
   throwIfCancelled(signal, `the pull of ${shown}`);
   const present = await context.findUsable(name);
-  if (present !== undefined && isServedByOllama(present)) {
+  // Ollama's copy is used as it is; a second one would cost gigabytes.
+  if (present?.isReadOnly === true && present.unsupported === undefined) {
     return pulled(present, {
       wasAlreadyPresent: true,
       note: "it is in Ollama's store, from which it is used directly",
@@ -208,10 +204,8 @@ export function pulled(model: StoredModel, extra: Pick<PulledModel, "wasAlreadyP
   return { name: model.name, digest: model.digest, sizeBytes: model.sizeBytes, ...extra };
 }
 
-interface BlobOptions {
+interface BlobOptions extends Pick<StoreContext["options"], "retry" | "writeAt"> {
   readonly layout: StoreLayout;
-  readonly retry: RetryOptions;
-  readonly writeAt: WriteAt;
   /** Name of the model that is pulled, for next steps. */
   readonly model: string;
 }
