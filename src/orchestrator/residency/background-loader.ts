@@ -12,21 +12,15 @@ import { type Emit, noteDecision } from "../api/events.ts";
 import type { createLoadOperations } from "./request-queues.ts";
 import type { Plans } from "./plans.ts";
 
-/**
- * A background load (preload, lost pin), which evicts nothing and installs nothing. Never throws. Without `contextTokens` the
- * model gets the context that a request would give it now. `isWorthAnotherTry`: the engine is unreachable, or the machine is
- * under pressure.
- */
-type LoadInBackground = (
-  name: string,
-  options: { readonly because: string; readonly contextTokens?: number; readonly engineId?: string },
-  signal: AbortSignal,
-) => Promise<
-  { readonly isLoaded: true } | { readonly isLoaded: false; readonly isWorthAnotherTry: boolean; readonly why: string }
->;
+type LoadInBackground = ReturnType<typeof createLoadInBackground>;
 
 const background = { caller: "preload", isBackground: true };
 
+/**
+ * Background loads (preload, lost pin), which evict nothing and install nothing. Never throw. Without `contextTokens` the
+ * model gets the context that a request would give it now. `isWorthAnotherTry`: the engine is unreachable, or the machine is
+ * under pressure.
+ */
 export function createLoadInBackground(parts: {
   readonly inventory: Pick<Inventory, "locate" | "recentLists">;
   readonly plans: Pick<Plans, "of">;
@@ -34,9 +28,14 @@ export function createLoadInBackground(parts: {
   /** The context that a request would load the model with. Throws what `Inventory.locate` throws. */
   readonly contextTokensOf: (name: string, signal: AbortSignal) => Promise<number>;
   readonly emit: Emit;
-}): LoadInBackground {
+}) {
   const { inventory, plans, loads, emit } = parts;
-  return async (name, { because, engineId, contextTokens: given }, signal) => {
+  return async (
+    name: string,
+    options: { readonly because: string; readonly contextTokens?: number; readonly engineId?: string },
+    signal: AbortSignal,
+  ) => {
+    const { because, engineId, contextTokens: given } = options;
     const leftOut = (why: string, engine: string, isWorthAnotherTry = false) => {
       if (!isWorthAnotherTry) noteDecision(emit, { kind: "preload", model: name, engine, steps: [because, why] });
       return { isLoaded: false, isWorthAnotherTry, why } as const;
@@ -48,7 +47,7 @@ export function createLoadInBackground(parts: {
       const { engine, model } = located;
       const contextTokens = given ?? (await parts.contextTokensOf(name, signal));
       const plan = await plans.of(located, contextTokens, signal, 0);
-      if (plan.isLoaded) return { isLoaded: true };
+      if (plan.isLoaded) return { isLoaded: true } as const;
       if (!plan.fits || plan.evict.length > 0) {
         const victims = plan.evict.map((each) => each.name).join(", ");
         return leftOut(`not loaded: ${plan.fits ? `it would evict ${victims}` : "it does not fit now"}`, engine.id);
@@ -58,7 +57,7 @@ export function createLoadInBackground(parts: {
       const steps = [because, ...plan.steps];
       noteDecision(emit, { kind: "preload", model: model.name, engine: engine.id, steps, plan });
       await loads.start(located, { contextTokens }, false, background).follow(signal);
-      return { isLoaded: true };
+      return { isLoaded: true } as const;
     } catch (error) {
       if (!(error instanceof OrchestratorError)) throw error;
       // An engine whose list could not be read may still hold the model.
@@ -99,12 +98,8 @@ export function createPreload(parts: {
         const steps = [because, outcome.why, `retried every ${againMs / 1_000} s`];
         noteDecision(emit, { kind: "preload", model: name, engine: "", steps });
       }
-      const never = new Promise<never>(() => undefined);
-      await within(
-        { ms: againMs, signal, timers },
-        () => never,
-        () => undefined,
-      );
+      const never = () => new Promise<never>(() => undefined);
+      await within({ ms: againMs, signal, timers }, never, () => undefined);
     }
   }
 
