@@ -117,7 +117,7 @@ export interface ToolDefinition<
   readonly view?: string;
   readonly input: Input;
   readonly output: Output;
-  run(input: z.output<Input>, context: ToolContext): Promise<ToolAnswer<z.input<Output>>>;
+  run(input: z.output<Input>, context: ToolContext): Promise<ToolAnswer<ReadonlyDeep<z.input<Output>>>>;
   /**
    * The structured answer for an assistant: what it acts on, since many clients give their model this form and its user pays
    * for it. Our own shell and pages request the whole (`detailsKey`). Absent: everything is worth it.
@@ -128,6 +128,12 @@ export interface ToolDefinition<
    * model, which may be JSON.
    */
   render(output: z.output<Output>): string | readonly string[];
+}
+
+/** A question for a yes: `field` of the input, of which `description` says what true does. */
+export function confirmation(message: string, description: string, field = "confirm") {
+  const fields: NeedsInput["fields"] = { [field]: { type: "boolean", description, isRequired: true } };
+  return { needsInput: { message, fields } };
 }
 
 /** What is true of tools that have a model write. */

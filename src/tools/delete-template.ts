@@ -1,8 +1,6 @@
 import * as z from "zod";
-import { type ToolAnswer, defineTool } from "./definition.ts";
+import { confirmation, defineTool } from "./definition.ts";
 import { defined } from "../orchestrator/util/defined.ts";
-
-const output = z.object({ name: z.string(), file: z.string(), shown_again: z.string().optional() });
 
 export const deleteTemplate = defineTool({
   name: "delete_template",
@@ -13,17 +11,12 @@ export const deleteTemplate = defineTool({
   isOpenWorld: false,
   set: "extra",
   input: z.strictObject({ name: z.string().min(1), confirm: z.boolean().optional() }),
-  output,
-  async run({ name, confirm }, { orchestrator, caller }): Promise<ToolAnswer<z.input<typeof output>>> {
+  output: z.object({ name: z.string(), file: z.string(), shown_again: z.string().optional() }),
+  async run({ name, confirm }, { orchestrator, caller }) {
     const { templates } = orchestrator;
     const found = await templates.get(caller, name);
     if (found.source === "user" && confirm !== true) {
-      return {
-        needsInput: {
-          message: `Delete template ${found.name}?`,
-          fields: { confirm: { type: "boolean", description: `true deletes ${found.file}`, isRequired: true } },
-        },
-      };
+      return confirmation(`Delete template ${found.name}?`, `true deletes ${found.file}`);
     }
     const removed = await templates.remove(caller, found.name);
     return { data: defined({ name: removed.name, file: removed.file, shown_again: removed.hides }) };

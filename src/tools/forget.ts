@@ -1,16 +1,11 @@
 import * as z from "zod";
 import { InvalidRequest } from "../orchestrator/api/errors.ts";
 import { counted } from "../orchestrator/util/format-bytes.ts";
-import { type ToolAnswer, defineTool } from "./definition.ts";
+import { confirmation, defineTool } from "./definition.ts";
 import { defined } from "../orchestrator/util/defined.ts";
 
 /** Number of keys listed in a question or an answer. */
 const shownKeys = 20;
-
-const output = z.object({
-  forgotten: z.array(z.string()).describe("The first 20 keys."),
-  total: z.number(),
-});
 
 export const forget = defineTool({
   name: "forget",
@@ -26,8 +21,8 @@ export const forget = defineTool({
     scope: z.enum(["global", "project"]).optional(),
     confirm: z.boolean().optional(),
   }),
-  output,
-  async run(input, { orchestrator, caller }): Promise<ToolAnswer<z.input<typeof output>>> {
+  output: z.object({ forgotten: z.array(z.string()).describe("The first 20 keys."), total: z.number() }),
+  async run(input, { orchestrator, caller }) {
     const { memories } = orchestrator;
     const { key, all, category, scope, confirm } = input;
     if (key === undefined && all !== true && category === undefined && scope === undefined) {
@@ -43,12 +38,7 @@ export const forget = defineTool({
     // A key is exact; a category or scope may match more than was meant, so always ask.
     const isNamed = key !== undefined && keys.length <= 1;
     if (!isNamed && keys.length > 0 && confirm !== true) {
-      return {
-        needsInput: {
-          message: `Forget ${counted(keys.length, "entry", "entries")} (${shown(keys)})?`,
-          fields: { confirm: { type: "boolean", description: "true deletes them", isRequired: true } },
-        },
-      };
+      return confirmation(`Forget ${counted(keys.length, "entry", "entries")} (${shown(keys)})?`, "true deletes them");
     }
     const forgotten = await memories.forget(caller, request);
     return { data: { forgotten: forgotten.slice(0, shownKeys), total: forgotten.length } };

@@ -4,7 +4,7 @@ import { advice } from "../orchestrator/api/next-step.ts";
 import type { ModelDescription, UnloadedModel } from "../orchestrator/api/facade.ts";
 import { counted, formatBytes } from "../orchestrator/util/format-bytes.ts";
 import { sameModel } from "../orchestrator/util/model-name.ts";
-import { type ToolAnswer, defineTool } from "./definition.ts";
+import { confirmation, defineTool } from "./definition.ts";
 import { asLine } from "./render.ts";
 import { defined } from "../orchestrator/util/defined.ts";
 
@@ -82,7 +82,7 @@ export const manageModel = defineTool({
     adapter: z.string().min(1).optional(),
   }),
   output,
-  async run(input, { orchestrator, caller, files, report }): Promise<ToolAnswer<z.input<typeof output>>> {
+  async run(input, { orchestrator, caller, files, report }) {
     const { action } = input;
     // Unloading needs no confirmation: the model is loaded again on demand.
     if (action === "unload_all") {
@@ -115,14 +115,10 @@ export const manageModel = defineTool({
         const described = confirm === true ? undefined : orchestrator.describeModel(caller, model);
         const existing = (await described?.catch(undefinedIf(UnknownModel)))?.model;
         if (existing !== undefined && sameModel(existing.name, model)) {
-          return {
-            needsInput: {
-              message: `Replace ${existing.name} (${formatBytes(existing.sizeBytes)}, ${existing.engine})?`,
-              fields: {
-                confirm: { type: "boolean", description: "true replaces the model of that name", isRequired: true },
-              },
-            },
-          };
+          return confirmation(
+            `Replace ${existing.name} (${formatBytes(existing.sizeBytes)}, ${existing.engine})?`,
+            "true replaces the model of that name",
+          );
         }
         const { name, engine, sizeBytes } = await orchestrator.createModel(
           caller,
@@ -139,14 +135,10 @@ export const manageModel = defineTool({
       case "delete": {
         const { model: found } = await orchestrator.describeModel(caller, model, true);
         if (input.confirm !== true) {
-          return {
-            needsInput: {
-              message: `Delete ${found.name} (${formatBytes(found.sizeBytes)}, ${found.engine}) from disk?`,
-              fields: {
-                confirm: { type: "boolean", description: "true deletes the model's files", isRequired: true },
-              },
-            },
-          };
+          return confirmation(
+            `Delete ${found.name} (${formatBytes(found.sizeBytes)}, ${found.engine}) from disk?`,
+            "true deletes the model's files",
+          );
         }
         const deleted = await orchestrator.deleteModel(caller, model);
         // Another model, or the imported file (a hard link), has the same weights.

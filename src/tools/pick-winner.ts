@@ -3,7 +3,7 @@ import { InvalidRequest, type NeedsInput } from "../orchestrator/api/errors.ts";
 import type { Comparison, Preference } from "../orchestrator/api/facade-compare.ts";
 import { advice } from "../orchestrator/api/next-step.ts";
 import { type Task, tasks } from "../orchestrator/api/types.ts";
-import { type ToolAnswer, type ToolContext, defineTool } from "./definition.ts";
+import { type ToolAnswer, type ToolContext, confirmation, defineTool } from "./definition.ts";
 import { taskNamed } from "./render.ts";
 import { defined } from "../orchestrator/util/defined.ts";
 
@@ -146,9 +146,7 @@ function whichAnswer(action: string, model: string | undefined, task: Task | und
 }
 
 function mayReset({ task, model = "all models" }: { readonly task?: Task; readonly model?: string }): NeedsInput {
-  return {
-    message: `Forget what was learned about ${model}${task === undefined ? "" : ` for ${task} tasks`}? Picks stay.`,
-    fields: { confirm: { type: "boolean", description: "true forgets it", isRequired: true } },
-    userOnly: advice("ask the user to run `ollm profiles reset`"),
-  };
+  const about = `${model}${task === undefined ? "" : ` for ${task} tasks`}`;
+  const { needsInput } = confirmation(`Forget what was learned about ${about}? Picks stay.`, "true forgets it");
+  return { ...needsInput, userOnly: advice("ask the user to run `ollm profiles reset`") };
 }

@@ -1,17 +1,11 @@
 import * as z from "zod";
 import { isShell } from "../orchestrator/api/types.ts";
-import { type ToolAnswer, defineTool } from "./definition.ts";
+import { confirmation, defineTool } from "./definition.ts";
 import { defined } from "../orchestrator/util/defined.ts";
+import { shortened } from "../orchestrator/util/format-bytes.ts";
 
 /** Characters of the replaced value that are returned. */
 const shownCharacters = 200;
-
-const output = z.object({
-  key: z.string(),
-  replaced: z.string().optional().describe("Previous value."),
-  expires_at: z.string().optional(),
-  similar: z.array(z.string()).optional(),
-});
 
 export const remember = defineTool({
   name: "remember",
@@ -32,30 +26,28 @@ export const remember = defineTool({
     ttl: z.number().optional().describe("Seconds."),
     force: z.boolean().optional().describe("Even if it looks like a secret."),
   }),
-  output,
-  async run(
-    { key, value, category, scope, tags, pinned, ttl, force },
-    { orchestrator, caller },
-  ): Promise<ToolAnswer<z.input<typeof output>>> {
+  output: z.object({
+    key: z.string(),
+    replaced: z.string().optional().describe("Previous value."),
+    expires_at: z.string().optional(),
+    similar: z.array(z.string()).optional(),
+  }),
+  async run({ key, value, category, scope, tags, pinned, ttl, force }, { orchestrator, caller }) {
     // The shell's own words name its option.
     const secret =
       force === true || isShell(caller.client) ? undefined : orchestrator.memories.secretIn({ key, value });
     if (secret !== undefined) {
-      return {
-        needsInput: {
-          message: `The value looks like ${secret}. Local models get saved entries in prompts. Save it anyway?`,
-          fields: { force: { type: "boolean", description: "true saves it", isRequired: true } },
-        },
-      };
+      const message = `The value looks like ${secret}. Local models get saved entries in prompts. Save it anyway?`;
+      return confirmation(message, "true saves it", "force");
     }
     const request = { key, value, category, scope, tags, isPinned: pinned, ttlSeconds: ttl, isForced: force };
     const { entry, isNew, similarKeys } = await orchestrator.memories.remember(caller, defined(request));
     return {
       data: defined({
         key: entry.key,
-        replaced: isNew ? undefined : shortened(entry.previous?.value),
+        replaced: isNew ? undefined : entry.previous && shortened(entry.previous.value, shownCharacters),
         expires_at: entry.expiresAt,
-        similar: similarKeys.length === 0 ? undefined : [...similarKeys],
+        similar: similarKeys.length === 0 ? undefined : similarKeys,
       }),
     };
   },
@@ -68,7 +60,3 @@ export const remember = defineTool({
     return parts.join("; ");
   },
 });
-
-function shortened(text: string | undefined): string | undefined {
-  return text === undefined || text.length <= shownCharacters ? text : `${text.slice(0, shownCharacters)}…`;
-}

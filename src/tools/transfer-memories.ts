@@ -36,7 +36,7 @@ export const transferMemories = defineTool({
       throw new InvalidRequest("import needs a text, as export returns it", { next: { step: "correctArguments" } });
     }
     const { imported, refused } = await memories.import(caller, text, format, defined({ isForced: force }));
-    return { data: defined({ imported, refused: refused.length === 0 ? undefined : [...refused] }) };
+    return { data: defined({ imported, refused: refused.length === 0 ? undefined : refused }) };
   },
   render({ text, next, imported = 0, refused = [] }) {
     if (text !== undefined) return next === undefined ? text : [text, `More: export after ${JSON.stringify(next)}`];

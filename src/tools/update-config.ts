@@ -1,16 +1,10 @@
 import * as z from "zod";
 import { InvalidRequest } from "../orchestrator/api/errors.ts";
 import type { ShownSetting } from "../orchestrator/api/facade-status.ts";
+import type { NextStep } from "../orchestrator/api/next-step.ts";
 import { hideKeys } from "../orchestrator/util/control-characters.ts";
-import { type ToolAnswer, defineTool } from "./definition.ts";
+import { confirmation, defineTool } from "./definition.ts";
 import { defined } from "../orchestrator/util/defined.ts";
-
-const output = z.object({
-  settings: z.array(
-    z.object({ path: z.string(), value: z.unknown().optional(), source: z.string(), scope: z.string() }),
-  ),
-  problem: z.string().optional(),
-});
 
 export const updateConfig = defineTool({
   name: "update_config",
@@ -29,11 +23,16 @@ export const updateConfig = defineTool({
       .union([z.string(), z.number(), z.boolean(), z.array(z.string()), z.record(z.string(), z.unknown())])
       .optional(),
   }),
-  output,
-  async run({ action, path, value }, { orchestrator, caller, answers }): Promise<ToolAnswer<z.input<typeof output>>> {
+  output: z.object({
+    settings: z.array(
+      z.object({ path: z.string(), value: z.unknown().optional(), source: z.string(), scope: z.string() }),
+    ),
+    problem: z.string().optional(),
+  }),
+  async run({ action, path, value }, { orchestrator, caller, answers }) {
     const { settings } = orchestrator;
     const answer = (shown: readonly ShownSetting[]) => ({
-      data: defined({ settings: shown.map((setting) => defined({ ...setting })), problem: settings.problem() }),
+      data: defined({ settings: shown.map(defined), problem: settings.problem() }),
     });
     if (action === "show") return answer(await settings.show(caller, path));
     if (path === undefined) {
@@ -52,14 +51,10 @@ export const updateConfig = defineTool({
     if (why !== undefined && answers?.["confirm"] !== true) {
       const what =
         action === "unset" ? `Remove ${path} from the settings` : `Set ${path} to ${hideKeys(JSON.stringify(value))}`;
-      return {
-        needsInput: {
-          message: `${what}? An assistant requests it, and ${why}.`,
-          fields: { confirm: { type: "boolean", description: "true changes the setting", isRequired: true } },
-          // A text that the assistant read may have caused the request.
-          userOnly: { step: "askUserToSet", setting: path, ...(action === "unset" && { isUnset: true }) },
-        },
-      };
+      const { needsInput } = confirmation(`${what}? An assistant requests it, and ${why}.`, "true changes the setting");
+      // A text that the assistant read may have caused the request.
+      const userOnly: NextStep = { step: "askUserToSet", setting: path, ...(action === "unset" && { isUnset: true }) };
+      return { needsInput: { ...needsInput, userOnly } };
     }
     return answer([action === "set" ? await settings.set(caller, path, value) : await settings.unset(caller, path)]);
   },
