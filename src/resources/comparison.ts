@@ -1,5 +1,5 @@
 import { defineResource } from "./definition.ts";
-import { snaked } from "../orchestrator/util/defined.ts";
+import { snaked, snakedOnly } from "../orchestrator/util/defined.ts";
 import type { Change } from "../orchestrator/api/facade.ts";
 import type { Eval } from "../orchestrator/api/facade-compare.ts";
 
@@ -13,12 +13,9 @@ export const comparisons = defineResource({
   uri: "ollm://comparisons",
   read: async (_variables, { orchestrator, caller }) => ({
     comparisons: (await orchestrator.comparisons.list(caller)).map((each) => ({
-      id: each.id,
-      created_at: each.createdAt,
+      ...snakedOnly(each, ["id", "createdAt", "task", "winner"]),
       prompt: each.prompt.slice(0, shownCharacters),
-      task: each.task,
       models: each.results.map(({ model }) => model),
-      winner: each.winner,
     })),
   }),
 });

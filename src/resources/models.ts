@@ -1,5 +1,5 @@
 import { defineResource } from "./definition.ts";
-import { snaked } from "../orchestrator/util/defined.ts";
+import { snaked, snakedOnly } from "../orchestrator/util/defined.ts";
 import type { ListedModel } from "../orchestrator/api/facade.ts";
 import type { DatabaseEntry } from "../orchestrator/api/facade-route.ts";
 
@@ -24,23 +24,10 @@ export const models = defineResource({
 /** A listed model as resources show it; undefined values are absent from the JSON. */
 function modelData(model: ListedModel, staleSince?: string) {
   return {
-    name: model.name,
-    engine: model.engine,
-    size_bytes: model.sizeBytes,
-    status: model.status,
-    is_loaded: model.isLoaded,
-    is_pinned: model.isPinned,
-    fits: model.fits,
+    ...snakedOnly(model, ["name", "engine", "sizeBytes", "status", "isLoaded", "isPinned", "fits", "error"]),
     is_remote: model.trust === "remote",
-    family: model.family,
-    parameter_size: model.parameterSize,
-    quantization: model.quantization,
-    context_tokens: model.contextTokens,
-    capabilities: model.capabilities,
-    profiles: model.profiles,
-    modified_at: model.modifiedAt,
-    tokens_per_second: model.tokensPerSecond,
-    error: model.error,
+    ...snakedOnly(model, ["family", "parameterSize", "quantization", "contextTokens", "capabilities", "profiles"]),
+    ...snakedOnly(model, ["modifiedAt", "tokensPerSecond"]),
     stale_since: staleSince,
   };
 }
@@ -65,15 +52,9 @@ export const model = defineResource({
     } = await orchestrator.describeModel(caller, variables["name"] ?? "");
     return {
       ...modelData(listed, staleSince),
-      architecture: facts.architecture,
       context_tokens: facts.contextTokens ?? listed.contextTokens,
-      layer_count: facts.layerCount,
-      embedding_length: facts.embeddingLength,
-      vocabulary_size: facts.vocabularySize,
-      capabilities: facts.capabilities,
-      digest: facts.digest,
-      system: facts.system,
-      parameters: facts.parameters,
+      ...snakedOnly(facts, ["architecture", "layerCount", "embeddingLength", "vocabularySize"]),
+      ...snakedOnly(facts, ["capabilities", "digest", "system", "parameters"]),
       database: database && databaseData(database),
     };
   },

@@ -1,5 +1,6 @@
 import { defineResource, type ResourceContext } from "./definition.ts";
 import { samplingArguments } from "../orchestrator/api/sampling.ts";
+import { snakedOnly } from "../orchestrator/util/defined.ts";
 import { OrchestratorError } from "../orchestrator/api/errors.ts";
 import type { LearnedQuality } from "../orchestrator/api/facade-compare.ts";
 import type { ShownProfile } from "../orchestrator/api/facade-route.ts";
@@ -13,22 +14,11 @@ export const settings = defineResource({
   async read(_variables, { orchestrator, caller }) {
     const { settings: access } = orchestrator;
     const shown = await access.show(caller);
-    const rows = shown.map(async ({ path, value, source, scope }) => {
-      const { kind, description, allowed, choices, default: fallback, variable } = access.describe(path);
-      return {
-        path,
-        value,
-        source,
-        scope,
-        kind,
-        description,
-        allowed,
-        choices,
-        default: fallback,
-        variable,
-        is_guarded: (await access.whyAsk(caller, path)) !== undefined,
-      };
-    });
+    const rows = shown.map(async (setting) => ({
+      ...setting,
+      ...access.describe(setting.path),
+      is_guarded: (await access.whyAsk(caller, setting.path)) !== undefined,
+    }));
     return { settings: await Promise.all(rows), problem: access.problem() };
   },
 });
@@ -80,24 +70,13 @@ export const profile = defineResource({
 });
 
 function profileData({ profile: known }: ShownProfile) {
-  const { name, description, models, families, needs, contextTokens, maxTokens, system } = known;
-  const { fallback, maxLatencyMs, minSuccessRate, templates, base, match } = known;
   return {
-    name,
-    description,
-    models,
-    families,
-    needs,
-    min_context_tokens: contextTokens,
+    ...snakedOnly(known, ["name", "description", "models", "families", "needs", "maxTokens", "system", "fallback"]),
+    ...snakedOnly(known, ["maxLatencyMs", "minSuccessRate", "templates"]),
+    min_context_tokens: known.contextTokens,
     ...samplingArguments(known),
-    max_tokens: maxTokens,
-    system,
-    fallback,
-    max_latency_ms: maxLatencyMs,
-    min_success_rate: minSuccessRate,
-    templates,
-    builds_on: base,
-    matches: match ?? "profile",
+    builds_on: known.base,
+    matches: known.match ?? "profile",
   };
 }
 

@@ -1,5 +1,5 @@
 import { defineResource } from "./definition.ts";
-import { jsonLines, snaked } from "../orchestrator/util/defined.ts";
+import { jsonLines, snaked, snakedOnly } from "../orchestrator/util/defined.ts";
 import type { Job } from "../orchestrator/api/facade.ts";
 import type { MoneyReport } from "../orchestrator/api/facade-metrics.ts";
 import type { Decision } from "../orchestrator/api/facade-status.ts";
@@ -15,12 +15,8 @@ export const ramStatus = defineResource({
   async read(_variables, { orchestrator, caller, worded }) {
     const [ram, breaches] = await Promise.all([orchestrator.ramStatus(caller), orchestrator.metrics.breaches()]);
     return {
-      total_bytes: ram.totalBytes,
-      available_bytes: ram.availableBytes,
+      ...snakedOnly(ram, ["totalBytes", "availableBytes", "swapTotalBytes", "swapUsedBytes", "warning", "sampledAt"]),
       loaded_bytes: ram.loaded.reduce((sum, { bytes }) => sum + bytes, 0),
-      swap_total_bytes: ram.swapTotalBytes,
-      swap_used_bytes: ram.swapUsedBytes,
-      warning: ram.warning,
       // Thresholds that are missed now.
       warnings:
         breaches.length === 0
@@ -28,7 +24,6 @@ export const ramStatus = defineResource({
           : await Promise.all(breaches.map(async ({ text, next }) => `${text}. ${await worded(next)}`)),
       gpus: ram.gpus.map(snaked),
       loaded: ram.loaded.map(snaked),
-      sampled_at: ram.sampledAt,
     };
   },
 });
@@ -47,17 +42,11 @@ export const decisions = defineResource({
 function decisionData({ plan, ...decision }: Decision) {
   return {
     ...decision,
-    ...(plan === undefined
-      ? {}
-      : {
-          needed_bytes: plan.neededBytes,
-          free_bytes: plan.freeBytes,
-          predicted_bytes: plan.estimate.predictedBytes,
-          method: plan.estimate.method,
-          margin: plan.estimate.margin,
-          context_tokens: plan.contextTokens,
-          evicted: plan.evict.map(({ name, bytes }) => ({ name, bytes })),
-        }),
+    ...(plan && {
+      ...snakedOnly(plan, ["neededBytes", "freeBytes", "contextTokens"]),
+      ...snakedOnly(plan.estimate, ["predictedBytes", "method", "margin"]),
+      evicted: plan.evict.map(({ name, bytes }) => ({ name, bytes })),
+    }),
   };
 }
 
@@ -108,13 +97,7 @@ function jobData<Shown extends Pick<Job, "kind" | "progress">>({ kind: _kind, pr
 }
 
 function progressData(progress: Progress) {
-  return {
-    message: progress.message,
-    completed_bytes: progress.completedBytes,
-    total_bytes: progress.totalBytes,
-    bytes_per_second: progress.bytesPerSecond,
-    completion_tokens: progress.completionTokens,
-  };
+  return snakedOnly(progress, ["message", "completedBytes", "totalBytes", "bytesPerSecond", "completionTokens"]);
 }
 
 const maxDays = 100;

@@ -5,7 +5,7 @@ import { alignRows, sideBySide } from "../orchestrator/util/columns.ts";
 import { formatBytes, formatDuration, formatCost } from "../orchestrator/util/format-bytes.ts";
 import { defineTool, writesByModel } from "./definition.ts";
 import { notesFor, round } from "./render.ts";
-import { defined } from "../orchestrator/util/defined.ts";
+import { defined, snakedOnly } from "../orchestrator/util/defined.ts";
 
 /** Characters of each answer in the structured form; the resource has the whole answer. */
 const shownCharacters = 2000;
@@ -76,38 +76,30 @@ export const compare = defineTool({
   render: renderComparison,
 });
 
-function comparisonData(caller: CallerContext, comparison: Comparison): z.input<typeof output> {
-  const { judgement } = comparison;
+function comparisonData(caller: CallerContext, { id, task, results, order, judgement, notes }: Comparison) {
   return defined({
-    comparison_id: comparison.id,
-    resource: `ollm://comparisons/${comparison.id}`,
-    task: comparison.task,
-    results: comparison.results.map(resultData),
-    order: comparison.order,
-    judgement: judgement && { ...judgement, ranking: judgement.ranking.map((tied) => [...tied]) },
-    notes: notesFor(caller, comparison.notes),
+    comparison_id: id,
+    resource: `ollm://comparisons/${id}`,
+    task,
+    results: results.map(resultData),
+    order,
+    judgement,
+    notes: notesFor(caller, notes),
   });
 }
 
-function resultData(found: ComparedModel): z.input<typeof result> {
+function resultData(found: ComparedModel) {
   if (found.error !== undefined) return { model: found.model, error: found.error };
   return defined({
-    model: found.model,
+    ...snakedOnly(found, ["model", "completionTokens", "memoryBytes", "isContended"]),
     text: found.text.slice(0, shownCharacters),
     is_cut: found.text.length > shownCharacters ? true : undefined,
-    completion_tokens: found.completionTokens,
-    tokens_per_second: found.tokensPerSecond === undefined ? undefined : round(found.tokensPerSecond),
-    first_token_ms: rounded(found.firstTokenMs),
-    total_ms: rounded(found.totalMs),
-    load_ms: rounded(found.loadMs),
-    memory_bytes: found.memoryBytes,
+    tokens_per_second: round(found.tokensPerSecond),
+    first_token_ms: round(found.firstTokenMs, 0),
+    total_ms: round(found.totalMs, 0),
+    load_ms: round(found.loadMs, 0),
     cost: found.cost && formatCost(found.cost),
-    is_contended: found.isContended,
   });
-}
-
-function rounded(milliseconds: number | undefined): number | undefined {
-  return milliseconds === undefined ? undefined : Math.round(milliseconds);
 }
 
 function renderComparison(comparison: Output): string {

@@ -1,21 +1,12 @@
 import * as z from "zod";
 import { InvalidRequest } from "../orchestrator/api/errors.ts";
-import type { Eval, EvalCase } from "../orchestrator/api/facade-compare.ts";
+import type { Comparisons, Eval, EvalCase } from "../orchestrator/api/facade-compare.ts";
 import { alignRows } from "../orchestrator/util/columns.ts";
 import { isPattern, splitPattern } from "../orchestrator/util/file-name.ts";
 import { formatBytes, formatCost, formatShare } from "../orchestrator/util/format-bytes.ts";
 import { type ToolFiles, defineTool } from "./definition.ts";
 import { notesFor } from "./render.ts";
 import { defined } from "../orchestrator/util/defined.ts";
-
-const output = z.object({
-  eval_id: z.string(),
-  resource: z.string(),
-  answered: z.string().optional(),
-  table: z.string().optional(),
-  verdicts: z.array(z.string()).optional(),
-  notes: z.array(z.string()).optional(),
-});
 
 export const evaluateModels = defineTool({
   name: "evaluate_models",
@@ -39,7 +30,14 @@ export const evaluateModels = defineTool({
     max_tokens: z.int().min(1).optional(),
     eval_id: z.string().optional().describe("To delete."),
   }),
-  output,
+  output: z.object({
+    eval_id: z.string(),
+    resource: z.string(),
+    answered: z.string().optional(),
+    table: z.string().optional(),
+    verdicts: z.array(z.string()).optional(),
+    notes: z.array(z.string()).optional(),
+  }),
   async run({ action, eval_id: id, ...input }, { orchestrator, caller, files, follow }) {
     const { comparisons } = orchestrator;
     if (action === "delete") {
@@ -84,13 +82,8 @@ export const evaluateModels = defineTool({
 async function readCases(
   named: readonly string[],
   files: ToolFiles,
-  comparisons: {
-    readCases(given: Awaited<ReturnType<ToolFiles["readText"]>>): Promise<{
-      readonly cases: readonly EvalCase[];
-      readonly notes: readonly string[];
-    }>;
-  },
-): Promise<{ readonly cases: readonly EvalCase[]; readonly notes: readonly string[] }> {
+  comparisons: Pick<Comparisons, "readCases">,
+): ReturnType<Comparisons["readCases"]> {
   const known = new Map<string, Awaited<ReturnType<ToolFiles["readText"]>>>();
   const texts = [];
   const folders = new Map<string, string>();

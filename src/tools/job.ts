@@ -4,7 +4,7 @@ import type { Job } from "../orchestrator/api/facade.ts";
 import type { Progress } from "../orchestrator/api/types.ts";
 import { defineTool, type ToolContext, type ToolDefinition } from "./definition.ts";
 import { endOf } from "./render.ts";
-import { defined } from "../orchestrator/util/defined.ts";
+import { defined, snakedOnly } from "../orchestrator/util/defined.ts";
 
 /** Characters at the end of a partial text that are shown. */
 const shownCharacters = 2000;
@@ -83,25 +83,23 @@ function listed({ id, state, title, progress }: Job) {
   return defined({ job: id, state, title, message: progress?.message });
 }
 
-function jobData(job: Job): z.input<typeof output> {
-  const { text } = job.partial ?? { text: "" };
+function jobData({ id, state, title, tool, progress, partial, result, error, note }: Job) {
   return defined({
-    job: job.id,
-    state: job.state,
-    title: job.title,
-    tool: job.tool,
-    progress: job.progress && progressData(job.progress),
-    partial_text: text === "" ? undefined : endOf(text, shownCharacters),
-    result: job.result === undefined ? undefined : { ...job.result },
-    error: job.error,
-    note: job.note,
-    next: nextOf(job),
+    job: id,
+    state,
+    title,
+    tool,
+    progress: progress && progressData(progress),
+    partial_text: partial?.text ? endOf(partial.text, shownCharacters) : undefined,
+    result,
+    error,
+    note,
+    next: nextOf(state),
   });
 }
 
 /** The answer to a wait without a result; short, since clients wait again and again. */
-function pollData(job: Job): z.input<typeof output> {
-  const { id, state, title, progress, error, note } = job;
+function pollData({ id, state, title, progress, error, note }: Job) {
   return defined({
     job: id,
     state,
@@ -109,28 +107,23 @@ function pollData(job: Job): z.input<typeof output> {
     progress: progress && progressData(progress),
     error,
     note,
-    next: nextOf(job),
+    next: nextOf(state),
   });
 }
 
 /** Without its text, which may be long and is not what a cancel asks for. */
-function cancelledData(job: Job): z.input<typeof output> {
+function cancelledData(job: Job) {
   const hasText = job.result !== undefined || (job.partial?.text ?? "") !== "";
   const text = hasText ? 'call job with action "status" and this id for its text' : undefined;
-  return { ...pollData(job), ...defined({ title: job.title, next: nextOf(job) ?? text }) };
+  return { ...pollData(job), ...defined({ title: job.title, next: nextOf(job.state) ?? text }) };
 }
 
-function nextOf({ state }: Job): string | undefined {
+function nextOf(state: Job["state"]): string | undefined {
   return state === "running" ? `call job with action "wait" and this id` : undefined;
 }
 
-function progressData({ message, completedBytes, totalBytes, completionTokens }: Progress) {
-  return defined({
-    message,
-    completed_bytes: completedBytes,
-    total_bytes: totalBytes,
-    completion_tokens: completionTokens,
-  });
+function progressData(progress: Progress) {
+  return snakedOnly(progress, ["message", "completedBytes", "totalBytes", "completionTokens"]);
 }
 
 function renderList(jobs: NonNullable<Output["jobs"]>): string {

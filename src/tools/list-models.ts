@@ -4,7 +4,7 @@ import { capabilities as allCapabilities } from "../orchestrator/api/types.ts";
 import { defineTool } from "./definition.ts";
 import { formatBytes } from "../orchestrator/util/format-bytes.ts";
 import { round } from "./render.ts";
-import { defined } from "../orchestrator/util/defined.ts";
+import { defined, snaked, snakedOnly } from "../orchestrator/util/defined.ts";
 
 const fitOutput = z.object({
   predicted_bytes: z.number(),
@@ -62,26 +62,15 @@ export const listModels = defineTool({
     suggestion: z.object({ model: z.string(), reason: z.string() }).optional(),
     unreachable: z.array(z.string()).optional().describe("Engines not responding."),
   }),
-  async run(input, { orchestrator, caller }) {
-    const isVerbose = input.verbose === true;
-    const list = await orchestrator.listModels(
-      caller,
-      defined({
-        query: input.query,
-        capability: input.capability,
-        engine: input.engine,
-        isLoadedOnly: input.loaded_only,
-        isVerbose: input.verbose,
-        limit: input.limit,
-      }),
-    );
+  async run({ loaded_only: isLoadedOnly, verbose: isVerbose = false, ...filter }, { orchestrator, caller }) {
+    const list = await orchestrator.listModels(caller, defined({ ...filter, isLoadedOnly, isVerbose }));
     const { suggestion, unreachable = [] } = list;
     return {
       data: defined({
         models: list.models.map((model) => modelData(model, list, isVerbose)),
         total: list.total,
         suggestion: suggestion && { model: suggestion.name, reason: reasonOf(suggestion) },
-        unreachable: unreachable.length === 0 ? undefined : [...unreachable],
+        unreachable: unreachable.length === 0 ? undefined : unreachable,
       }),
     };
   },
@@ -169,41 +158,21 @@ function isOnOtherMachine(model: z.input<typeof modelOutput>): boolean {
   return model.is_remote === true && model.size_bytes > 0;
 }
 
-function modelData(model: ListedModel, list: ModelList, isVerbose: boolean): z.input<typeof modelOutput> {
+function modelData(model: ListedModel, list: ModelList, isVerbose: boolean) {
   const { fit } = model;
   const isPlain = model.status === "installed" || model.status === "loaded";
   return defined({
-    name: model.name,
-    engine: model.engine,
-    size_bytes: model.sizeBytes,
-    is_loaded: model.isLoaded,
-    is_pinned: model.isPinned,
-    fits: model.fits,
+    ...snakedOnly(model, ["name", "engine", "sizeBytes", "isLoaded", "isPinned", "fits", "error"]),
     status: isVerbose || !isPlain ? model.status : undefined,
     stale_since: list.stale.find(({ engine }) => engine === model.engine)?.since,
-    error: model.error,
     is_remote: model.trust === "remote" ? true : undefined,
     ...(isVerbose && {
-      family: model.family,
-      quantization: model.quantization,
-      parameter_size: model.parameterSize,
-      context_tokens: model.contextTokens,
-      capabilities: model.capabilities && [...model.capabilities],
-      profiles: model.profiles && [...model.profiles],
-      modified_at: model.modifiedAt,
-      last_used_at: model.lastUsedAt,
-      fit: fit && {
-        predicted_bytes: fit.predictedBytes,
-        needed_bytes: fit.neededBytes,
-        free_bytes: fit.freeBytes,
-        method: fit.method,
-        margin: round(fit.margin, 3),
-      },
-      tokens_per_second: model.tokensPerSecond === undefined ? undefined : round(model.tokensPerSecond),
-      prompt_tokens_per_second:
-        model.promptTokensPerSecond === undefined ? undefined : round(model.promptTokensPerSecond),
-      expected_tokens_per_second:
-        model.expectedTokensPerSecond === undefined ? undefined : round(model.expectedTokensPerSecond),
+      ...snakedOnly(model, ["family", "quantization", "parameterSize", "contextTokens", "capabilities", "profiles"]),
+      ...snakedOnly(model, ["modifiedAt", "lastUsedAt"]),
+      fit: fit && { ...snaked(fit), margin: round(fit.margin, 3) },
+      tokens_per_second: round(model.tokensPerSecond),
+      prompt_tokens_per_second: round(model.promptTokensPerSecond),
+      expected_tokens_per_second: round(model.expectedTokensPerSecond),
     }),
   });
 }

@@ -6,7 +6,7 @@ import { counted, formatBytes } from "../orchestrator/util/format-bytes.ts";
 import { sameModel } from "../orchestrator/util/model-name.ts";
 import { confirmation, defineTool } from "./definition.ts";
 import { asLine } from "./render.ts";
-import { defined } from "../orchestrator/util/defined.ts";
+import { defined, snakedOnly } from "../orchestrator/util/defined.ts";
 
 /** Digits of a digest that are shown, as in `ollama list`. */
 const shownDigits = 12;
@@ -192,22 +192,14 @@ function unloadedData({ name, bytes, wasPinned, alsoAnsweredFor }: UnloadedModel
   return defined({ name, bytes, was_pinned: wasPinned ? true : undefined, also_answered_for: alsoAnsweredFor });
 }
 
-function detailsData({ model, facts, database }: ModelDescription): z.input<typeof detailsOutput> {
+function detailsData({ model, facts, database }: ModelDescription) {
   return defined({
-    engine: model.engine,
-    size_bytes: model.sizeBytes,
-    status: model.status,
-    is_pinned: model.isPinned,
-    error: model.error,
-    architecture: facts.architecture,
+    ...snakedOnly(model, ["engine", "sizeBytes", "status", "isPinned", "error"]),
+    ...snakedOnly(facts, ["architecture", "layerCount", "capabilities", "digest", "system"]),
     family: model.family ?? database?.family,
     parameter_size: facts.parameterSize ?? model.parameterSize,
     quantization: facts.quantization ?? model.quantization,
     context_tokens: facts.contextTokens ?? model.contextTokens ?? database?.contextTokens,
-    layer_count: facts.layerCount,
-    capabilities: [...facts.capabilities],
-    profiles: model.profiles?.length ? [...model.profiles] : undefined,
-    digest: facts.digest,
-    system: facts.system,
+    profiles: model.profiles?.length ? model.profiles : undefined,
   });
 }

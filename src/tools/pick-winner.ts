@@ -3,9 +3,9 @@ import { InvalidRequest, type NeedsInput } from "../orchestrator/api/errors.ts";
 import type { Comparison, Preference } from "../orchestrator/api/facade-compare.ts";
 import { advice } from "../orchestrator/api/next-step.ts";
 import { type Task, tasks } from "../orchestrator/api/types.ts";
-import { type ToolAnswer, type ToolContext, confirmation, defineTool } from "./definition.ts";
+import { type ReadonlyDeep, type ToolContext, confirmation, defineTool } from "./definition.ts";
 import { taskNamed } from "./render.ts";
-import { defined } from "../orchestrator/util/defined.ts";
+import { defined, snakedOnly } from "../orchestrator/util/defined.ts";
 
 const choice = z.object({ task: z.string(), model: z.string() });
 const preference = choice.extend({ comparison_id: z.string().optional(), picked_at: z.string() });
@@ -37,20 +37,20 @@ export const pickWinner = defineTool({
     force: z.boolean().optional(),
   }),
   output,
-  async run({ action = "pick", ...given }, context): Promise<ToolAnswer<z.input<typeof output>>> {
+  async run({ action = "pick", ...given }, context) {
     const { comparison_id: id, model: named, answer_id, force } = given;
     const model = named?.trim() === "" ? undefined : named;
     const task = taskNamed(given.task);
     const { caller } = context;
     const { comparisons } = context.orchestrator;
-    const answer = async (done: Partial<z.input<typeof output>>) => ({
-      data: { action, preferences: await held(context), ...done },
+    const answer = async (done: Partial<ReadonlyDeep<z.input<typeof output>>>) => ({
+      data: { action, preferences: (await comparisons.preferences(caller)).map(preferenceData), ...done },
     });
     switch (action) {
       case "list":
         return answer({});
       case "undo":
-        return answer({ undone: choiceData(await undo(context, task)) });
+        return answer({ undone: snakedOnly(await undo(context, task), ["task", "model"]) });
       case "good":
       case "bad": {
         if (model === undefined || task === undefined) return { needsInput: whichAnswer(action, model, task) };
@@ -94,16 +94,8 @@ export const pickWinner = defineTool({
   },
 });
 
-async function held({ orchestrator, caller }: ToolContext): Promise<z.input<typeof preference>[]> {
-  return (await orchestrator.comparisons.preferences(caller)).map(preferenceData);
-}
-
-function choiceData({ task, model }: Preference): z.input<typeof choice> {
-  return { task, model };
-}
-
-function preferenceData({ task, model, comparisonId, pickedAt }: Preference): z.input<typeof preference> {
-  return defined({ task, model, comparison_id: comparisonId, picked_at: pickedAt });
+function preferenceData(picked: Preference) {
+  return snakedOnly(picked, ["task", "model", "comparisonId", "pickedAt"]);
 }
 
 async function newest({ orchestrator, caller }: ToolContext): Promise<Comparison> {

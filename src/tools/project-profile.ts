@@ -3,26 +3,9 @@ import { InvalidRequest } from "../orchestrator/api/errors.ts";
 import type { CallerProject } from "../orchestrator/api/types.ts";
 import { approvalIn, projectApproval } from "../orchestrator/api/facade-templates.ts";
 import { advice } from "../orchestrator/api/next-step.ts";
-import { type ToolAnswer, type ToolContext, defineTool } from "./definition.ts";
+import { type ToolContext, defineTool } from "./definition.ts";
 import { notesFor } from "./render.ts";
-import { defined } from "../orchestrator/util/defined.ts";
-
-const output = z.object({
-  folder: z.string(),
-  kind: z.string().optional(),
-  evidence: z.array(z.string()).optional(),
-  file: z.string().optional(),
-  profile: z.string().optional(),
-  model: z.string().optional(),
-  system_prompt: z.string().optional(),
-  default_profile: z.string().optional(),
-  families: z.array(z.string()).optional(),
-  templates: z.array(z.string()).optional(),
-  enabled: z.array(z.string()).optional(),
-  disabled: z.array(z.string()).optional(),
-  is_trusted: z.boolean().optional(),
-  notes: z.array(z.string()).optional(),
-});
+import { defined, snakedOnly } from "../orchestrator/util/defined.ts";
 
 export const projectProfile = defineTool({
   name: "project_profile",
@@ -37,8 +20,23 @@ export const projectProfile = defineTool({
     profile: z.string().optional().describe("Such as rust or code, or none."),
     folder: z.string().optional(),
   }),
-  output,
-  async run({ action, profile, folder }, context): Promise<ToolAnswer<z.input<typeof output>>> {
+  output: z.object({
+    folder: z.string(),
+    kind: z.string().optional(),
+    evidence: z.array(z.string()).optional(),
+    file: z.string().optional(),
+    profile: z.string().optional(),
+    model: z.string().optional(),
+    system_prompt: z.string().optional(),
+    default_profile: z.string().optional(),
+    families: z.array(z.string()).optional(),
+    templates: z.array(z.string()).optional(),
+    enabled: z.array(z.string()).optional(),
+    disabled: z.array(z.string()).optional(),
+    is_trusted: z.boolean().optional(),
+    notes: z.array(z.string()).optional(),
+  }),
+  async run({ action, profile, folder }, context) {
     const { orchestrator, caller, files } = context;
     switch (action) {
       case "show":
@@ -88,11 +86,7 @@ function noProject(): InvalidRequest {
   });
 }
 
-async function use(
-  context: ToolContext,
-  profile: string | undefined,
-  folder: string | undefined,
-): Promise<ToolAnswer<z.input<typeof output>>> {
+async function use(context: ToolContext, profile: string | undefined, folder: string | undefined) {
   const { orchestrator, caller, files, answers } = context;
   const { projects } = orchestrator;
   const realFolder = folder === undefined ? undefined : await files.findFolder(folder);
@@ -115,26 +109,22 @@ async function use(
 }
 
 /** `context` for all of its settings in force; without it, only what was detected. */
-function shown(project: CallerProject, context?: ToolContext): z.input<typeof output> {
+function shown(project: CallerProject, context?: ToolContext) {
   const { settings, evidence, notes } = project;
   const byDefault = settings.routing?.defaultProfile;
   const name = byDefault ?? settings.profile;
   // A profile of the project that was approved in this call is not among the caller's yet.
   const suited = context?.orchestrator.profiles.list(context.caller).find(({ profile }) => profile.name === name);
   return defined({
-    folder: project.folder,
-    kind: project.kind,
-    evidence: evidence.length > 0 ? [...evidence] : undefined,
-    file: project.file,
+    ...snakedOnly(project, ["folder", "kind", "file"]),
+    evidence: evidence.length > 0 ? evidence : undefined,
     ...(context !== undefined && {
-      profile: settings.profile,
-      model: settings.model,
-      system_prompt: settings.systemPrompt,
+      ...snakedOnly(settings, ["profile", "model", "systemPrompt"]),
       default_profile: byDefault,
-      families: suited && [...suited.profile.families],
-      templates: suited?.profile.templates && [...suited.profile.templates],
-      enabled: settings.tools?.enabled && [...settings.tools.enabled],
-      disabled: settings.tools?.disabled && [...settings.tools.disabled],
+      families: suited?.profile.families,
+      templates: suited?.profile.templates,
+      enabled: settings.tools?.enabled,
+      disabled: settings.tools?.disabled,
       is_trusted: project.isTrusted ? undefined : false,
       notes: notesFor({ project }, notes),
     }),

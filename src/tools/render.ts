@@ -5,9 +5,9 @@ import { type CallerContext, type Task, taskNames } from "../orchestrator/api/ty
 import { nearestNames } from "../orchestrator/util/nearest.ts";
 
 /** Rounds to `decimals`, since digits cost tokens. */
-export function round(value: number, decimals = 1): number {
+export function round<Value extends number | undefined>(value: Value, decimals = 1): Value | number {
   const factor = 10 ** decimals;
-  return Math.round(value * factor) / factor;
+  return value === undefined ? value : Math.round(value * factor) / factor;
 }
 
 /** Why an answer ended; for `repetition` a note has details. */

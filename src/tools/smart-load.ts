@@ -1,7 +1,7 @@
 import * as z from "zod";
 import { formatDuration, formatBytes } from "../orchestrator/util/format-bytes.ts";
 import { defineTool } from "./definition.ts";
-import { defined } from "../orchestrator/util/defined.ts";
+import { defined, snakedOnly } from "../orchestrator/util/defined.ts";
 import type { LoadPlan } from "../orchestrator/api/facade-status.ts";
 import { round } from "./render.ts";
 
@@ -37,19 +37,12 @@ const partsOutput = z.object({
 export function planData(plan: LoadPlan): z.input<typeof planOutput> {
   const { placement, warnings } = plan;
   return defined({
-    fits: plan.fits,
+    ...snakedOnly(plan, ["fits", "neededBytes", "freeBytes", "contextTokens"]),
     predicted_bytes: plan.estimate.predictedBytes,
-    needed_bytes: plan.neededBytes,
-    free_bytes: plan.freeBytes,
-    context_tokens: plan.contextTokens,
     evict: plan.evict.map(({ name, bytes }) => ({ name, bytes })),
-    placement: placement && {
-      ram_bytes: placement.ramBytes,
-      vram_bytes: placement.vramBytes,
-      cards: placement.cards.map(({ name, bytes }) => ({ name, bytes })),
-    },
+    placement: placement && { ...snakedOnly(placement, ["ramBytes", "vramBytes"]), cards: [...placement.cards] },
     steps: [...plan.steps],
-    warnings: warnings === undefined || warnings.length === 0 ? undefined : [...warnings],
+    warnings: warnings?.length ? [...warnings] : undefined,
   });
 }
 
@@ -59,7 +52,7 @@ function estimateData(plan: LoadPlan) {
 }
 
 /** The parts in bytes without empty ones; undefined if the parts are unknown. */
-function partsData({ estimate }: LoadPlan): z.input<typeof partsOutput> | undefined {
+function partsData({ estimate }: LoadPlan) {
   const { parts, processBytes } = estimate;
   if (parts === undefined) return undefined;
   return defined({

@@ -8,7 +8,7 @@ import {
   formatSpending,
 } from "../orchestrator/util/format-bytes.ts";
 import { defineTool } from "./definition.ts";
-import { defined } from "../orchestrator/util/defined.ts";
+import { defined, snakedOnly } from "../orchestrator/util/defined.ts";
 
 /** Number of operations in the text; the rest are counted. */
 const shownOperations = 10;
@@ -73,21 +73,10 @@ export const systemStatus = defineTool({
     const breaches = await Promise.all(status.breaches.map(async ({ text, next }) => `${text}. ${await worded(next)}`));
     return {
       data: defined({
-        version: status.version,
-        home: status.home,
-        privacy: status.privacy,
-        ram: defined({
-          total_bytes: ram.totalBytes,
-          available_bytes: ram.availableBytes,
-          swap_used_bytes: ram.swapUsedBytes,
-          warning: ram.warning,
-        }),
-        gpus: filled(
-          ram.gpus.map((gpu) => defined({ name: gpu.name, total_bytes: gpu.totalBytes, free_bytes: gpu.freeBytes })),
-        ),
-        loaded: ram.loaded.map(({ name, engine, bytes, isPinned }) =>
-          defined({ name, engine, bytes, is_pinned: isPinned }),
-        ),
+        ...snakedOnly(status, ["version", "home", "privacy", "remoteRequests"]),
+        ram: snakedOnly(ram, ["totalBytes", "availableBytes", "swapUsedBytes", "warning"]),
+        gpus: filled(ram.gpus.map((gpu) => snakedOnly(gpu, ["name", "totalBytes", "freeBytes"]))),
+        loaded: ram.loaded.map((model) => snakedOnly(model, ["name", "engine", "bytes", "isPinned"])),
         queue: filled(status.queue.map(({ model, running, waiting }) => ({ model, running, waiting }))),
         operations: filled(
           status.operations.map(({ id, title, message, isJob }) =>
@@ -96,17 +85,13 @@ export const systemStatus = defineTool({
         ),
         engines: status.engines.map((engine) =>
           defined({
-            id: engine.id,
-            health: engine.health,
+            ...snakedOnly(engine, ["id", "health", "version", "modelCount"]),
             is_remote: engine.trust === "remote" ? true : undefined,
-            version: engine.version,
             message:
               [engine.message, ...(engine.spending ?? []).map(formatSpending)].filter(Boolean).join("; ") || undefined,
-            model_count: engine.modelCount,
             connections: engine.connections && connectionNumbers(engine.connections),
           }),
         ),
-        remote_requests: status.remoteRequests,
         savings: status.savings && formatSavings(status.savings),
         warnings: filled([...status.warnings, ...breaches]),
       }),

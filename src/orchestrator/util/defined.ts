@@ -28,6 +28,15 @@ export function snaked<Given extends object>(
   ) as never;
 }
 
+/** The same of some properties. */
+export function snakedOnly<Given extends object, Key extends keyof Given & string>(
+  given: Given,
+  keys: readonly Key[],
+): { readonly [Each in Key as Snake<Each>]: Given[Each] } {
+  const known = keys.filter((key) => given[key] !== undefined);
+  return snaked(Object.fromEntries(known.map((key) => [key, given[key]]))) as never;
+}
+
 /** Each as JSON in a line of its own, with the names that outputs have. */
 export function jsonLines(rows: readonly object[]): string {
   return rows.map((row) => `${JSON.stringify(snaked(row))}\n`).join("");
