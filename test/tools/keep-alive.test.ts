@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { parseKeepAlive } from "../../src/tools/smart-load.ts";
+import { parseKeepAlive } from "../../src/orchestrator/util/format-bytes.ts";
 
 describe("parseKeepAlive", () => {
   it.each([

@@ -6,16 +6,14 @@ import type { GenerateRequest, GenerateResult } from "../../orchestrator/api/fac
 import { advice } from "../../orchestrator/api/next-step.ts";
 import type { ThinkLevel } from "../../orchestrator/api/types.ts";
 import { defined } from "../../orchestrator/util/defined.ts";
+import { parseKeepAlive } from "../../orchestrator/util/format-bytes.ts";
 import { isRecord, parseJson } from "../../orchestrator/util/parse-json.ts";
-import { type AnswerWriter, type DoorChat, parsed } from "./door.ts";
+import { type AnswerWriter, type DoorChat, may, parsed } from "./door.ts";
 
-/** Go's JSON reads null as if the field were absent. */
-const maybe = <Schema extends z.ZodType>(schema: Schema) => schema.nullish().transform((value) => value ?? undefined);
-
-const flag = maybe(z.boolean());
-const text = maybe(z.string());
+const flag = may(z.boolean());
+const text = may(z.string());
 /** Base64; a data: URL is accepted, too. */
-const images = maybe(
+const images = may(
   z.array(
     z
       .string()
@@ -29,13 +27,13 @@ const message = z.object({
   content: text,
   images,
   thinking: text,
-  tool_calls: maybe(
+  tool_calls: may(
     z.array(
       z.object({
         id: text,
         function: z.object({
           name: z.string(),
-          arguments: maybe(z.union([z.record(z.string(), z.unknown()), z.string()])),
+          arguments: may(z.union([z.record(z.string(), z.unknown()), z.string()])),
         }),
       }),
     ),
@@ -49,11 +47,11 @@ const tool = z.object({
   function: z.object({
     name: z.string().min(1),
     description: text,
-    parameters: maybe(z.record(z.string(), z.unknown())),
+    parameters: may(z.record(z.string(), z.unknown())),
   }),
 });
 
-const number = maybe(z.number());
+const number = may(z.number());
 
 /** What is read of `options`; all others are named in the answer's header `ollm-ignored`. */
 const options = z.object({
@@ -61,7 +59,7 @@ const options = z.object({
   top_p: number,
   top_k: number,
   seed: number,
-  stop: maybe(z.union([z.array(z.string()), z.string().transform((one) => [one])])),
+  stop: may(z.union([z.array(z.string()), z.string().transform((one) => [one])])),
   num_predict: number,
   num_ctx: number,
   frequency_penalty: number,
@@ -69,18 +67,18 @@ const options = z.object({
 });
 
 /** What every request that loads a model may say. */
-export const loading = { model: z.string().min(1), keep_alive: maybe(z.union([z.number(), z.string()])) };
+export const loading = { model: z.string().min(1), keep_alive: may(z.union([z.number(), z.string()])) };
 
 const common = {
   ...loading,
   stream: flag,
   format: z.unknown().optional(),
-  think: maybe(z.union([z.boolean(), z.string()])),
-  options: maybe(z.record(z.string(), z.unknown())),
+  think: may(z.union([z.boolean(), z.string()])),
+  options: may(z.record(z.string(), z.unknown())),
   logprobs: flag,
 };
 
-const chatBody = z.object({ ...common, messages: maybe(z.array(message)), tools: maybe(z.array(tool)) });
+const chatBody = z.object({ ...common, messages: may(z.array(message)), tools: may(z.array(tool)) });
 
 const promptBody = z.object({
   ...common,
@@ -90,7 +88,7 @@ const promptBody = z.object({
   suffix: text,
   raw: flag,
   images,
-  context: maybe(z.array(z.unknown())),
+  context: may(z.array(z.unknown())),
 });
 
 /** A request without a prompt: the model is loaded, or with a keep-alive of 0 unloaded. */
@@ -240,26 +238,16 @@ function thinkOf(think: boolean | string | undefined): ThinkLevel | undefined {
   );
 }
 
-const unitSeconds: Readonly<Record<string, number>> = { ns: 1e-9, us: 1e-6, µs: 1e-6, ms: 1e-3, s: 1, m: 60, h: 3_600 };
-
 /** Seconds, or a duration as Go writes it (`1h30m`); -1: for ever. Throws `InvalidRequest`. */
 function secondsOf(keep: number | string | undefined): number | undefined {
   if (keep === undefined || keep === "") return undefined;
-  const given = typeof keep === "number" ? keep : durationOf(keep);
-  // A short time is no unload.
-  return given < 0 ? -1 : Math.ceil(given);
-}
-
-function durationOf(given: string): number {
-  const [, sign, rest = ""] = /^([+-]?)((?:\d+(?:\.\d*)?(?:ns|us|µs|ms|s|m|h))+|0)$/.exec(given.trim()) ?? [];
-  if (rest === "")
-    throw new InvalidRequest(
-      `keep_alive: ${JSON.stringify(given.slice(0, 40))} is no duration such as "10m", and no number of seconds`,
-    );
-  let seconds = 0;
-  for (const [, value, unit = ""] of rest.matchAll(/(\d+(?:\.\d*)?)(ns|us|µs|ms|s|m|h)/g))
-    seconds += Number(value) * (unitSeconds[unit] ?? 0);
-  return sign === "-" ? -seconds : seconds;
+  // To Ollama a text needs a unit, but for 0.
+  const isBare = typeof keep === "string" && /^[+-]?(?!0$)[\d.]+$/.test(keep.trim());
+  const seconds = isBare ? undefined : parseKeepAlive(keep);
+  if (seconds !== undefined) return seconds;
+  throw new InvalidRequest(
+    `keep_alive: ${JSON.stringify(keep).slice(0, 42)} is no duration such as "10m", and no number of seconds`,
+  );
 }
 
 /** Ollama's results of tools name no call: each answers the first open one, of its tool if it names that. */
