@@ -1,6 +1,5 @@
-import { randomUUID } from "node:crypto";
 import type { GenerateResult } from "../../orchestrator/api/facade.ts";
-import type { AnswerWriter, DoorFailure } from "./door.ts";
+import { type AnswerWriter, type DoorFailure, eventOf as event, newId } from "./door.ts";
 
 const errorTypes: Readonly<Record<number, string>> = {
   401: "authentication_error",
@@ -36,7 +35,7 @@ const signature = "ollm";
 export class AnthropicWriter implements AnswerWriter {
   readonly #asked: string;
   readonly #showsThinking: boolean;
-  readonly #id = `msg_${randomUUID().replaceAll("-", "")}`;
+  readonly #id = newId("msg_");
   readonly keepAlive = event("ping");
   /** Blocks begun so far. */
   #blocks = 0;
@@ -144,8 +143,4 @@ function ending({
       output_tokens: completionTokens,
     },
   };
-}
-
-function event(type: string, data: object = {}): string {
-  return `event: ${type}\ndata: ${JSON.stringify({ type, ...data })}\n\n`;
 }

@@ -1,10 +1,22 @@
 import * as z from "zod";
-import type { ChatMessage, ToolChoice, ToolDefinition } from "../../orchestrator/api/chat.ts";
+import type { ChatMessage, ToolChoice } from "../../orchestrator/api/chat.ts";
 import { InvalidRequest, PromptTooLong } from "../../orchestrator/api/errors.ts";
-import { samplingFrom, samplingInput } from "../../orchestrator/api/sampling.ts";
+import { samplingInput } from "../../orchestrator/api/sampling.ts";
 import { defined } from "../../orchestrator/util/defined.ts";
 import { AnthropicWriter, errorBody } from "./anthropic-writer.ts";
-import { type Door, type DoorCall, type DoorChat, may, parsed, typeOf } from "./door.ts";
+import {
+  type Door,
+  type DoorCall,
+  type DoorChat,
+  base64,
+  chatOf,
+  chosenNames,
+  may,
+  parsed,
+  toolOf,
+  typeOf,
+  unread,
+} from "./door.ts";
 
 export const anthropic: Door = {
   name: "anthropic",
@@ -18,16 +30,12 @@ export const anthropic: Door = {
   errorBody,
 };
 
-const base64 = /^[\w+/-]+={0,2}\s*$/;
-
 const text = z.object({ type: z.literal("text"), text: z.string() });
 const image = z.object({
   type: z.literal("image"),
-  source: z.discriminatedUnion(
-    "type",
-    [z.object({ type: z.literal("base64"), data: z.string().regex(base64, "is not base64") })],
-    { error: sourceError("an image", "base64") },
-  ),
+  source: z.discriminatedUnion("type", [z.object({ type: z.literal("base64"), data: base64 })], {
+    error: sourceError("an image", "base64"),
+  }),
 });
 const searchResult = z.object({
   type: z.literal("search_result"),
@@ -131,7 +139,7 @@ function sourceError(what: string, read: string) {
 
 function readChat(given: unknown): DoorChat {
   const read = parsed(body, given);
-  const { model, tools = [], tool_choice: choice, thinking, top_k: topK } = read;
+  const { model, tools = [], tool_choice: choice, thinking } = read;
   const messages = [...read.messages.reduce(addMessage, new Messages(read.system)).all];
   if (messages.at(-1)?.role === "assistant") {
     throw new InvalidRequest(
@@ -139,31 +147,27 @@ function readChat(given: unknown): DoorChat {
     );
   }
   const schema = (read.output_config?.format ?? read.output_format)?.schema;
-  return {
-    model,
-    isStream: read.stream === true,
-    ignored: Object.keys(given as object).filter((name) => !(name in body.shape)),
-    writer: new AnthropicWriter(
-      model,
-      thinking !== undefined && thinking.type !== "disabled" && thinking.display !== "omitted",
-    ),
-    request: {
-      prompt: messages.findLast((each) => each.role === "user" && each.content !== "")?.content ?? "",
-      chat: {
-        messages,
-        sampling: { ...samplingFrom(read), ...defined({ topK, stop: read.stop_sequences }) },
-        ...(tools.length > 0 && { tools: tools.map(toolOf) }),
-        ...(choice !== undefined && toolUse(choice)),
-      },
-      ...defined({ maxTokens: read.max_tokens, format: schema }),
-      // A budget for thoughts is the most that they may take: models that have none need none.
-      ...(thinking?.type === "disabled" && { think: false }),
-    },
+  const chat = {
+    messages,
+    ...(tools.length > 0 && { tools: tools.map((each) => toolOf(each.name, each.description, each.input_schema)) }),
+    ...(choice !== undefined && toolUse(choice)),
   };
-}
-
-function toolOf({ name, description, input_schema: parameters }: z.output<typeof tool>): ToolDefinition {
-  return { name, ...defined({ description }), parameters };
+  const showsThinking = thinking !== undefined && thinking.type !== "disabled" && thinking.display !== "omitted";
+  return chatOf(
+    chat,
+    { ...read, stop: read.stop_sequences },
+    {
+      model,
+      isStream: read.stream === true,
+      ignored: unread(given as object, body),
+      writer: new AnthropicWriter(model, showsThinking),
+      request: {
+        ...defined({ maxTokens: read.max_tokens, format: schema }),
+        // A budget for thoughts is the most that they may take: models that have none need none.
+        ...(thinking?.type === "disabled" && { think: false }),
+      },
+    },
+  );
 }
 
 function toolUse(choice: NonNullable<Body["tool_choice"]>): { toolChoice: ToolChoice; singleCall?: true } {
@@ -255,9 +259,8 @@ async function countTokens({ orchestrator, caller, body: given, named }: DoorCal
 
 async function listModels({ orchestrator, caller }: DoorCall): Promise<object> {
   const { models } = await orchestrator.listModels(caller, { capability: "completion", isInstalledOnly: true });
-  const profiles = orchestrator.profiles.list(caller).map(({ profile }) => `ollm/${profile.name}`);
   const data = [
-    ...["ollm/auto", ...profiles].map((id) => modelInfo(id)),
+    ...chosenNames({ orchestrator, caller }).map((id) => modelInfo(id)),
     ...models.map(({ name, modifiedAt, contextTokens }) => modelInfo(name, modifiedAt, contextTokens)),
   ];
   return { data, has_more: false, first_id: "ollm/auto", last_id: data.at(-1)?.id };

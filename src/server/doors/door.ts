@@ -2,13 +2,16 @@
  * What the doors have in common: each reads the requests of a protocol that programs speak already, and writes answers in
  * it. Pure, except for what a route asks of the orchestrator; `http/doors.ts` serves them.
  */
+import { randomUUID } from "node:crypto";
+import * as z from "zod";
 import type { CallerContext } from "../../orchestrator/api/types.ts";
-import type { EmbedResult } from "../../orchestrator/api/chat.ts";
+import type { Chat, EmbedResult, ToolDefinition } from "../../orchestrator/api/chat.ts";
+import { samplingFrom } from "../../orchestrator/api/sampling.ts";
+import { defined } from "../../orchestrator/util/defined.ts";
 import { InvalidRequest, UnknownModel } from "../../orchestrator/api/errors.ts";
 import type { GenerateRequest, GenerateResult, Orchestrator } from "../../orchestrator/api/facade.ts";
 import { decoded } from "../../orchestrator/util/parse-json.ts";
 import { nearestNames } from "../../orchestrator/util/nearest.ts";
-import type * as z from "zod";
 
 export type DoorName = "openai" | "anthropic" | "ollama";
 
@@ -119,6 +122,48 @@ export const may = <Schema extends z.ZodType>(schema: Schema) =>
     .nullable()
     .transform((given) => given ?? undefined)
     .optional();
+
+export const base64 = z.string().regex(/^[\w+/-]+={0,2}\s*$/, "is not base64");
+export const schemaObject = z.record(z.string(), z.unknown(), "must be a JSON Schema, as an object");
+/** What is sent for a tool without arguments. */
+const noArguments = { type: "object", properties: {} } as const;
+
+export function toolOf(name: string, description?: string, parameters: ToolDefinition["parameters"] = noArguments) {
+  return { name, ...defined({ description }), parameters };
+}
+
+/** A conversation. `options` are called as programs call them. */
+export function chatOf(
+  chat: Omit<Chat, "sampling">,
+  options: Parameters<typeof samplingFrom>[0] & {
+    readonly [Name in "top_k" | "seed" | "frequency_penalty" | "presence_penalty"]?: number | undefined;
+  } & { readonly stop?: readonly string[] | undefined },
+  {
+    request,
+    ...answer
+  }: Omit<DoorChat, "request"> & { readonly request: Omit<DoorChat["request"], "prompt" | "chat"> },
+): DoorChat {
+  const { top_k: topK, frequency_penalty: frequencyPenalty, presence_penalty: presencePenalty, seed, stop } = options;
+  const sampling = { ...samplingFrom(options), ...defined({ topK, seed, frequencyPenalty, presencePenalty, stop }) };
+  // What routing looks at.
+  const prompt = chat.messages.findLast(({ role, content }) => role === "user" && content !== "")?.content ?? "";
+  return { ...answer, request: { prompt, chat: { ...chat, sampling }, ...request } };
+}
+
+/** The fields of a body that are not read. */
+export const unread = (body: object, { shape }: z.ZodObject): readonly string[] =>
+  Object.keys(body).filter((name) => !(name in shape));
+
+/** The names by which a model is chosen. */
+export function chosenNames({ orchestrator, caller }: Pick<DoorCall, "orchestrator" | "caller">): readonly string[] {
+  return ["ollm/auto", ...orchestrator.profiles.list(caller).map(({ profile }) => `ollm/${profile.name}`)];
+}
+
+export const newId = (start: string): string => start + randomUUID().replaceAll("-", "");
+
+/** An event of a stream. */
+export const eventOf = (type: string, data: object = {}): string =>
+  `event: ${type}\ndata: ${JSON.stringify({ type, ...data })}\n\n`;
 
 /** What something unknown says that it is, for messages. */
 export const typeOf = (input: unknown): string =>

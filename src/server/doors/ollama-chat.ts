@@ -1,6 +1,6 @@
 /** Conversations and prompts of Ollama's API: their bodies, and the lines of their answers. */
 import * as z from "zod";
-import type { ChatMessage, SamplingOptions, ToolCall, ToolDefinition } from "../../orchestrator/api/chat.ts";
+import type { ChatMessage, ToolCall } from "../../orchestrator/api/chat.ts";
 import { InvalidRequest } from "../../orchestrator/api/errors.ts";
 import type { GenerateRequest, GenerateResult } from "../../orchestrator/api/facade.ts";
 import { advice } from "../../orchestrator/api/next-step.ts";
@@ -8,7 +8,7 @@ import type { ThinkLevel } from "../../orchestrator/api/types.ts";
 import { defined } from "../../orchestrator/util/defined.ts";
 import { parseKeepAlive } from "../../orchestrator/util/format-bytes.ts";
 import { isRecord, parseJson } from "../../orchestrator/util/parse-json.ts";
-import { type AnswerWriter, type DoorChat, may, parsed } from "./door.ts";
+import { type AnswerWriter, type DoorChat, may, chatOf, parsed, toolOf, unread } from "./door.ts";
 
 const flag = may(z.boolean());
 const text = may(z.string());
@@ -54,7 +54,7 @@ const tool = z.object({
 const number = may(z.number());
 
 /** What is read of `options`; all others are named in the answer's header `ollm-ignored`. */
-const options = z.object({
+const knownOptions = z.object({
   temperature: number,
   top_p: number,
   top_k: number,
@@ -117,14 +117,16 @@ export function readChat(body: unknown): ReadRequest {
       ...(calls && { tool_calls: calls }),
     },
   }));
-  const definitions = tools.map(
-    ({ function: { name, description, parameters = { type: "object", properties: {} } } }): ToolDefinition => ({
-      name,
-      parameters,
-      ...defined({ description }),
-    }),
+  const definitions = tools.map(({ function: { name, description, parameters } }) =>
+    toolOf(name, description, parameters),
   );
-  return { chat: chatOf(read, withCallIds(messages), writer, definitions) };
+  return {
+    chat: conversation(
+      read,
+      { messages: withCallIds(messages), ...(definitions.length > 0 && { tools: definitions }) },
+      writer,
+    ),
+  };
 }
 
 /** `POST /api/generate` */
@@ -143,7 +145,7 @@ export function readPrompt(body: unknown): ReadRequest {
     ...(system === "" ? [] : [{ role: "system", content: system } as const]),
     { role: "user", content: prompt, ...(pictures.length > 0 && { images: pictures }) },
   ];
-  return { chat: chatOf(read, messages, writer, [], read.context === undefined ? [] : ["context"]) };
+  return { chat: conversation(read, { messages }, writer, read.context === undefined ? [] : ["context"]) };
 }
 
 function unsupported(field: string, why: string): InvalidRequest {
@@ -157,59 +159,36 @@ function bareOf({ model, keep_alive: keep, ...read }: Common, part: object): Bar
   return { model, part, ...defined({ contextTokens, keepAliveSeconds: secondsOf(keep) }) };
 }
 
-function chatOf(
+function conversation(
   read: Common,
-  messages: readonly ChatMessage[],
-  writer: AnswerWriter,
-  tools: readonly ToolDefinition[],
+  chat: Parameters<typeof chatOf>[0],
+  writer: Writer,
   ignored: readonly string[] = [],
-): DoorChat {
+) {
   if (read.logprobs === true) throw unsupported("logprobs", "probabilities of tokens are not told");
-  const { sampling, maxTokens, contextTokens, others } = optionsOf(read.options);
-  const request: DoorChat["request"] = {
-    prompt: messages.findLast(({ role }) => role === "user")?.content ?? "",
-    chat: { messages, sampling, ...(tools.length > 0 && { tools }) },
-    ...defined({
+  const { maxTokens, contextTokens, ...options } = optionsOf(read.options);
+  return chatOf(chat, options, {
+    model: read.model,
+    isStream: read.stream ?? true,
+    writer,
+    ignored: [...ignored, ...unread(read.options ?? {}, knownOptions).map((name) => `options.${name}`)],
+    request: defined({
       maxTokens,
       contextTokens,
       format: formatOf(read.format),
       think: thinkOf(read.think),
       keepAliveSeconds: secondsOf(read.keep_alive),
     }),
-  };
-  return {
-    model: read.model,
-    request,
-    isStream: read.stream ?? true,
-    writer,
-    ignored: [...ignored, ...others.map((name) => `options.${name}`)],
-  };
+  });
 }
 
-function optionsOf(given: Record<string, unknown> = {}): {
-  readonly sampling: SamplingOptions;
-  readonly maxTokens?: number;
-  readonly contextTokens?: number;
-  readonly others: readonly string[];
-} {
-  const read = parsed(z.object({ options }), { options: given }).options;
+function optionsOf(given: Record<string, unknown> = {}) {
+  const read = parsed(z.object({ options: knownOptions }), { options: given }).options;
   const { num_predict: predict, num_ctx: context, ...rest } = read;
   const positive = (tokens: number | undefined) =>
     tokens === undefined || tokens < 0 ? undefined : Math.max(1, Math.floor(tokens));
-  return {
-    sampling: defined({
-      temperature: rest.temperature,
-      topP: rest.top_p,
-      topK: rest.top_k,
-      seed: rest.seed,
-      stop: rest.stop,
-      frequencyPenalty: rest.frequency_penalty,
-      presencePenalty: rest.presence_penalty,
-    }),
-    // To Ollama -1 is "until the model ends", and -2 "until the context is full".
-    ...defined({ maxTokens: positive(predict), contextTokens: positive(context) }),
-    others: Object.keys(given).filter((name) => !(name in options.shape)),
-  };
+  // To Ollama -1 is "until the model ends", and -2 "until the context is full".
+  return { ...rest, maxTokens: positive(predict), contextTokens: positive(context) };
 }
 
 function formatOf(format: unknown): GenerateRequest["format"] {

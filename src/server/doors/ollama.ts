@@ -5,7 +5,7 @@ import type { ListedModel } from "../../orchestrator/api/facade.ts";
 import type { Capability, Progress } from "../../orchestrator/api/types.ts";
 import { defined } from "../../orchestrator/util/defined.ts";
 import { sameModel } from "../../orchestrator/util/model-name.ts";
-import { type Door, type DoorCall, parsed } from "./door.ts";
+import { type Door, type DoorCall, chosenNames, parsed } from "./door.ts";
 import { type BareRequest, type ReadRequest, loading, nanoseconds, readChat, readPrompt } from "./ollama-chat.ts";
 
 /** Programs ask for a version that has what they need: that of the API which is answered here. */
@@ -159,19 +159,13 @@ async function pull({ orchestrator, caller, body, named, write }: DoorCall): Pro
 async function listTags({ orchestrator, caller }: DoorCall): Promise<object> {
   const { models } = await orchestrator.listModels(caller, { isInstalledOnly: true, isVerbose: true });
   const all = new Set(models.flatMap(({ capabilities = [] }) => capabilities));
-  const profiles = orchestrator.profiles.list(caller).map(({ profile }) => profile.name);
   return {
     models: [
       ...models.map((model) => ({ ...rowOf(model), capabilities: model.capabilities ?? [] })),
-      ...["auto", ...profiles].map((name) => ({
-        name: `ollm/${name}`,
-        model: `ollm/${name}`,
-        modified_at: unknownTime,
-        size: 0,
-        digest: digestOf(name),
-        details: detailsOf({}),
+      ...chosenNames({ orchestrator, caller }).map((name) => ({
+        ...rowOf({ name }),
         // What those have among which one is chosen.
-        ...(name === "auto" && { capabilities: [...all] }),
+        ...(name === "ollm/auto" && { capabilities: [...all] }),
       })),
     ],
   };

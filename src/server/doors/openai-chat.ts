@@ -1,18 +1,29 @@
-import { randomUUID } from "node:crypto";
 import * as z from "zod";
 import type { ChatMessage, ToolChoice, ToolDefinition, ToolUse } from "../../orchestrator/api/chat.ts";
 import { InvalidRequest } from "../../orchestrator/api/errors.ts";
 import type { GenerateResult } from "../../orchestrator/api/facade.ts";
 import type { ThinkLevel } from "../../orchestrator/api/types.ts";
 import { defined } from "../../orchestrator/util/defined.ts";
-import { type AnswerWriter, type DoorChat, type DoorFailure, may, parsed, typeOf } from "./door.ts";
+import {
+  type AnswerWriter,
+  type DoorChat,
+  type DoorFailure,
+  base64,
+  chatOf,
+  may,
+  newId,
+  parsed,
+  schemaObject,
+  toolOf,
+  typeOf,
+  unread,
+} from "./door.ts";
 
 /** A field that can't be had; what means "no" is accepted. */
 export const refused = (why: string, isNo: (given: unknown) => boolean = (given) => given === false) =>
   may(z.unknown().refine(isNo, { error: why }));
 
 const isEmpty = (given: unknown) => typeof given === "object" && given !== null && Object.keys(given).length === 0;
-const base64 = z.string().regex(/^[\w+/-]+={0,2}\s*$/, "is not base64");
 const image = z
   .string("send the image as a data: URL, in base64: files of a service are not known here")
   .refine((url) => !/^https?:/i.test(url), "nothing is fetched here: send the image as a data: URL, in base64")
@@ -56,10 +67,6 @@ export const content = z
       ...(audio.length > 0 && { audio }),
     };
   });
-
-export const schemaObject = z.record(z.string(), z.unknown(), "must be a JSON Schema, as an object");
-/** What is sent for a tool without arguments. */
-const noArguments = { type: "object", properties: {} } as const;
 
 const called = z.object({ name: z.string().min(1), arguments: z.string().transform((json) => json || "{}") });
 const toolCall = z.object({
@@ -172,48 +179,23 @@ type Body = z.output<typeof body>;
 export function readChat(given: unknown): DoorChat {
   const read = parsed(body, given);
   const { model, stream, tools: defs = [], response_format: form } = read;
-  const { temperature: heat, top_p, top_k, seed, frequency_penalty, presence_penalty, stop } = read;
   const names = new Map<string, string>();
   const messages = read.messages.map((each) => messageOf(each, names));
   const tools = defs.map(({ function: { name, description, parameters } }) => toolOf(name, description, parameters));
   const format = form?.type === "json_schema" ? (form.json_schema.schema ?? "json") : form?.type;
-  return {
+  const use = toolUse(tools, choiceOf(read.tool_choice), read.parallel_tool_calls);
+  return chatOf({ messages, ...use }, read, {
     model,
     isStream: stream === true,
-    ignored: Object.keys(given as object).filter((name) => !(name in body.shape)),
+    ignored: unread(given as object, body),
     writer: new ChatWriter(model, read.stream_options?.include_usage === true),
-    request: {
-      prompt: lastQuestion(messages),
-      chat: {
-        messages,
-        sampling: defined({
-          temperature: heat,
-          topP: top_p,
-          topK: top_k,
-          seed,
-          frequencyPenalty: frequency_penalty,
-          presencePenalty: presence_penalty,
-          stop,
-        }),
-        ...toolUse(tools, choiceOf(read.tool_choice), read.parallel_tool_calls),
-      },
-      ...defined({
-        format: format === "text" ? undefined : format === "json_object" ? "json" : format,
-        maxTokens: read.max_completion_tokens ?? read.max_tokens,
-        think: read.reasoning_effort,
-        cachePrompt: read.cache_prompt,
-      }),
-    },
-  };
-}
-
-/** The text that routing looks at. */
-export function lastQuestion(messages: readonly ChatMessage[]): string {
-  return messages.findLast(({ role, content: said }) => role === "user" && said !== "")?.content ?? "";
-}
-
-export function toolOf(name: string, description?: string, parameters: ToolDefinition["parameters"] = noArguments) {
-  return { name, ...defined({ description }), parameters };
+    request: defined({
+      format: format === "text" ? undefined : format === "json_object" ? "json" : format,
+      maxTokens: read.max_completion_tokens ?? read.max_tokens,
+      think: read.reasoning_effort,
+      cachePrompt: read.cache_prompt,
+    }),
+  });
 }
 
 /** A choice as both APIs may state it: a word, a name, or some of the tools. */
@@ -336,8 +318,6 @@ class ChatWriter implements AnswerWriter {
     return `data: ${this.#start},${JSON.stringify(rest).slice(1)}\n\n`;
   }
 }
-
-export const newId = (start: string): string => start + randomUUID().replaceAll("-", "");
 
 function callsOf({ toolCalls }: GenerateResult) {
   if (toolCalls === undefined || toolCalls.length === 0) return undefined;

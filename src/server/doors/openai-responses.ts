@@ -2,21 +2,8 @@ import * as z from "zod";
 import type { ChatMessage, ToolCall, ToolDefinition } from "../../orchestrator/api/chat.ts";
 import { InvalidRequest } from "../../orchestrator/api/errors.ts";
 import { defined } from "../../orchestrator/util/defined.ts";
-import { type DoorChat, may, parsed, typeOf } from "./door.ts";
-import {
-  type Choice,
-  content,
-  effort,
-  lastQuestion,
-  limit,
-  noLogprobs,
-  refused,
-  schemaObject,
-  temperature,
-  toolOf,
-  toolUse,
-  topP,
-} from "./openai-chat.ts";
+import { type DoorChat, chatOf, may, parsed, schemaObject, toolOf, typeOf, unread } from "./door.ts";
+import { type Choice, content, effort, limit, noLogprobs, refused, temperature, toolUse, topP } from "./openai-chat.ts";
 import { type KnownTool, ResponseWriter } from "./openai-writer.ts";
 
 const call = z.object({ call_id: z.string().min(1), name: z.string().min(1), namespace: may(z.string()) });
@@ -134,7 +121,7 @@ type Body = z.output<typeof body>;
 
 export function readResponse(given: unknown): DoorChat {
   const read = parsed(body, given);
-  const { model, stream, instructions, temperature: heat, top_p, text, reasoning } = read;
+  const { model, stream, instructions, text, reasoning } = read;
   const known = new Map<string, KnownTool>();
   const { tools: all = [] } = read;
   const tools = all.flatMap((each) => toolsOf(each, known));
@@ -146,21 +133,14 @@ export function readResponse(given: unknown): DoorChat {
   const messages = conversation.end();
   const form = text?.format;
   const format = form?.type === "json_schema" ? form.schema : form?.type === "json_object" ? "json" : undefined;
-  return {
+  const use = toolUse(tools, choiceOf(read.tool_choice), read.parallel_tool_calls);
+  return chatOf({ messages, ...use }, read, {
     model,
     isStream: stream === true,
-    ignored: [...Object.keys(given as object).filter((name) => !(name in body.shape)), ...new Set(others)],
+    ignored: [...unread(given as object, body), ...new Set(others)],
     writer: new ResponseWriter(given as object, model, known),
-    request: {
-      prompt: lastQuestion(messages),
-      chat: {
-        messages,
-        sampling: defined({ temperature: heat, topP: top_p }),
-        ...toolUse(tools, choiceOf(read.tool_choice), read.parallel_tool_calls),
-      },
-      ...defined({ format, maxTokens: read.max_output_tokens, think: reasoning?.effort }),
-    },
-  };
+    request: defined({ format, maxTokens: read.max_output_tokens, think: reasoning?.effort }),
+  });
 }
 
 /** Tools of a namespace have its name in front, as models know one list of tools. */

@@ -1,7 +1,7 @@
 import type { ToolCall } from "../../orchestrator/api/chat.ts";
 import type { GenerateResult } from "../../orchestrator/api/facade.ts";
-import type { AnswerWriter, DoorFailure } from "./door.ts";
-import { errorBody, newId, thoughtTokens } from "./openai-chat.ts";
+import { type AnswerWriter, type DoorFailure, eventOf, newId } from "./door.ts";
+import { errorBody, thoughtTokens } from "./openai-chat.ts";
 
 /** A tool under the name that the model calls it by, as the program knows it. */
 export interface KnownTool {
@@ -168,8 +168,7 @@ export class ResponseWriter implements AnswerWriter {
   }
 
   #event(type: string, fields: object): string {
-    const data = JSON.stringify({ type, sequence_number: this.#sequence++, ...fields });
-    return `event: ${type}\ndata: ${data}\n\n`;
+    return eventOf(type, { sequence_number: this.#sequence++, ...fields });
   }
 }
 

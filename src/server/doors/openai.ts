@@ -1,7 +1,7 @@
 import * as z from "zod";
 import { InvalidRequest } from "../../orchestrator/api/errors.ts";
 import { defined } from "../../orchestrator/util/defined.ts";
-import { type Door, type DoorCall, may, parsed } from "./door.ts";
+import { type Door, type DoorCall, chosenNames, may, parsed } from "./door.ts";
 import { errorBody, readChat } from "./openai-chat.ts";
 import { readResponse } from "./openai-responses.ts";
 
@@ -52,8 +52,7 @@ function packed(vector: readonly number[]): string {
 
 async function listModels({ orchestrator, caller, mapped }: DoorCall): Promise<object> {
   const { models } = await orchestrator.listModels(caller, { isInstalledOnly: true });
-  const profiles = orchestrator.profiles.list(caller).map(({ profile }) => `ollm/${profile.name}`);
-  const ours = [...new Set(["ollm/auto", ...profiles, ...mapped])];
+  const ours = [...new Set([...chosenNames({ orchestrator, caller }), ...mapped])];
   return {
     object: "list",
     data: [
