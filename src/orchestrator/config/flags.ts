@@ -28,35 +28,12 @@ export const flagOptions = {
   tools: { type: "string" },
 } as const;
 
-/** The parsed values of `flagOptions` as settings. */
-function flagsOf(values: {
-  readonly root?: readonly string[] | undefined;
-  readonly model?: string | undefined;
-  readonly provider?: string | undefined;
-  readonly host?: string | undefined;
-  readonly temperature?: string | undefined;
-  readonly "max-tokens"?: string | undefined;
-  readonly "context-size"?: string | undefined;
-  readonly tools?: string | undefined;
-}): Flags {
-  return {
-    ...defined({
-      roots: values.root,
-      model: values.model,
-      provider: values.provider,
-      host: values.host,
-      temperature: values.temperature,
-    }),
-    ...(values["max-tokens"] !== undefined && { maxTokens: values["max-tokens"] }),
-    ...(values["context-size"] !== undefined && { contextSize: values["context-size"] }),
-    ...defined({ tools: values.tools }),
-  };
-}
-
 /** Parses the arguments of a stdio server. Throws `InvalidRequest` for an unknown flag. */
 export function parseFlags(words: readonly string[]): Flags {
   try {
-    return flagsOf(parseArgs({ args: [...words], options: flagOptions, strict: true }).values);
+    const { values } = parseArgs({ args: [...words], options: flagOptions, strict: true });
+    const { root: roots, "max-tokens": maxTokens, "context-size": contextSize, standalone: _alone, ...same } = values;
+    return defined({ ...same, roots, maxTokens, contextSize });
   } catch (error) {
     const message = error instanceof Error ? (error.message.split(". ")[0] ?? "") : String(error);
     throw new InvalidRequest(message, { next: { step: "showHelp" }, cause: error });
