@@ -161,9 +161,8 @@ export function createComparisons(parts: ComparisonParts): StoredComparisons {
     learned: ({ client }) => preferences.learned(client),
     reset: (_caller, scope) => preferences.reset(scope),
     ...evals.methods,
-    problems: () => [comparisons.found(), evals.found()].flatMap((opened) => opened?.problems ?? []),
-    close: async () =>
-      void (await Promise.all([comparisons, evals].map(async (each) => (await each.opened())?.close()))),
+    problems: () => [...comparisons.problems(), ...evals.problems()],
+    close: async () => void (await Promise.all([comparisons.close(), evals.close()])),
   };
 }
 

@@ -42,10 +42,8 @@ export function createTrustStore(parts: { readonly log: Log; readonly files?: Do
       await (await document.get()).append({ approve: { folder, digest: wanted } });
     },
     /** Files that were set aside, and why. */
-    problems: (): readonly string[] => document.found()?.problems ?? [],
-    async close() {
-      await (await document.opened()?.catch(() => undefined))?.close();
-    },
+    problems: document.problems,
+    close: document.close,
   };
 }
 

@@ -40,7 +40,9 @@ export async function openDocument<State extends object, Event, Result = void>(
 }
 
 /** Opens a document at first use, and again after a failure. */
-export function openedOnce<Document>(open: () => Promise<Document>) {
+export function openedOnce<Document extends Pick<JournaledDocument<object, unknown>, "problems" | "close">>(
+  open: () => Promise<Document>,
+) {
   let pending: Promise<Document> | undefined;
   let document: Document | undefined;
   return {
@@ -54,8 +56,8 @@ export function openedOnce<Document>(open: () => Promise<Document>) {
       );
       return pending;
     },
-    opened: () => pending,
-    found: () => document,
+    problems: (): readonly string[] => document?.problems ?? [],
+    close: async () => (await pending?.catch(() => undefined))?.close(),
   };
 }
 

@@ -206,7 +206,7 @@ class Preferences {
   }
 
   problems(): readonly string[] {
-    return this.#document.found()?.problems ?? [];
+    return this.#document.problems();
   }
 
   async close(): Promise<void> {
@@ -214,7 +214,7 @@ class Preferences {
     this.#isClosed = true;
     this.#cancelWrite?.();
     await this.#write(recentAnswers(this.#answers, this.#parts.now()));
-    await (await this.#document.opened())?.close();
+    await this.#document.close();
   }
 
   /** Notes which models answered, for ratings. */

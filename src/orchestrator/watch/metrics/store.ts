@@ -146,12 +146,10 @@ class MetricsStore {
   }
 
   problems(): readonly string[] {
-    const { found } = this.#document;
     const { dropped } = this.#parts.events;
-    const problem = this.#problem;
     return [
-      ...(found()?.problems ?? []),
-      ...(problem === undefined ? [] : [`metrics are not saved: ${problem}`]),
+      ...this.#document.problems(),
+      ...(this.#problem === undefined ? [] : [`metrics are not saved: ${this.#problem}`]),
       ...(dropped === 0 ? [] : [`${counted(dropped, "event")} were dropped because too much happened at once`]),
     ];
   }
@@ -161,7 +159,7 @@ class MetricsStore {
     this.#isClosed = true;
     this.#cancelWrite?.();
     await this.#write();
-    await (await this.#document.opened()?.catch(() => undefined))?.close();
+    await this.#document.close();
     this.#breaches.close();
   }
 
