@@ -40,6 +40,10 @@ export const names = ["model", "engine", "profile", "client", "task"] as const;
 export type NameKind = (typeof names)[number];
 export type Names = Readonly<Record<NameKind, string>>;
 
+export function namesOf(nameOf: (kind: NameKind) => string): Names {
+  return Object.fromEntries(names.map((kind) => [kind, nameOf(kind)])) as Names;
+}
+
 /** Counts of requests with the same names. */
 export interface Row {
   readonly names: Names;
@@ -136,22 +140,25 @@ export function mergeSums(into: Counts, from: Counts): void {
 }
 
 export function figuresOf(counts: Counts): Figures {
-  const { timedTokens, decodeMs, lastUsedMs } = counts;
+  const {
+    timedTokens,
+    decodeMs,
+    lastUsedMs,
+    largestTokens: _,
+    errors,
+    queue,
+    load,
+    firstToken,
+    total,
+    ...numbers
+  } = counts;
   return {
-    requests: counts.requests,
-    answered: counts.answered,
-    failed: counts.failed,
-    cancelled: counts.cancelled,
-    errors: { ...counts.errors },
-    fallbacks: counts.fallbacks,
-    queueMs: percentilesOf(counts.queue),
-    loadMs: percentilesOf(counts.load),
-    firstTokenMs: percentilesOf(counts.firstToken),
-    totalMs: percentilesOf(counts.total),
-    promptTokens: counts.promptTokens,
-    cachedPromptTokens: counts.cachedPromptTokens,
-    restoredPromptTokens: counts.restoredPromptTokens,
-    completionTokens: counts.completionTokens,
+    ...numbers,
+    errors: { ...errors },
+    queueMs: percentilesOf(queue),
+    loadMs: percentilesOf(load),
+    firstTokenMs: percentilesOf(firstToken),
+    totalMs: percentilesOf(total),
     tokensPerSecond: decodeMs === 0 ? 0 : (timedTokens * 1000) / decodeMs,
     ...(lastUsedMs === 0 ? {} : { lastUsedAt: new Date(lastUsedMs).toISOString() }),
   };

@@ -12,6 +12,7 @@ import {
   mergeCounts,
   mergeSums,
   names,
+  namesOf,
   sums,
   times,
   histogramOf,
@@ -302,8 +303,7 @@ function batchOf({ hour, rows, money, evictions: evicted, memory }: HistoryEvent
   return {
     hour,
     rows: rows.map(([given, counts]) => {
-      const [model = "", engine = "", profile = "", client = "", task = ""] = given;
-      return { names: { model, engine, profile, client, task }, counts: restored(counts) };
+      return { names: namesOf((kind) => given[names.indexOf(kind)] ?? ""), counts: restored(counts) };
     }),
     money,
     evictions: new Map(evicted),

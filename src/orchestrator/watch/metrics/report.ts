@@ -18,6 +18,7 @@ import {
   figuresOf,
   mergeCounts,
   names,
+  namesOf,
   cumulative,
 } from "./counts.ts";
 import { type Batch, type History, addSample, keyOf, partsOf } from "./history.ts";
@@ -225,21 +226,12 @@ export class RowTable {
     return [...this.#rows.values()];
   }
 
-  of({ model, engine, profile, client, task }: Names): Counts {
-    const key = keyOf(model, engine, profile, client, task);
+  of(given: Names): Counts {
+    const key = keyOf(...names.map((kind) => given[kind]));
     const found = this.#rows.get(key);
     if (found !== undefined) return found.counts;
-    const bounded: Names = {
-      model: this.#bounded("model", model),
-      engine: this.#bounded("engine", engine),
-      profile: this.#bounded("profile", profile),
-      client: this.#bounded("client", client),
-      task: this.#bounded("task", task),
-    };
     const isFull = this.#rows.size >= maxRows;
-    const kept: Names = isFull
-      ? { model: otherName, engine: otherName, profile: otherName, client: otherName, task: otherName }
-      : bounded;
+    const kept = namesOf((kind) => (isFull ? otherName : this.#bounded(kind, given[kind])));
     const keptKey = keyOf(...names.map((kind) => kept[kind]));
     let row = this.#rows.get(keptKey);
     if (row === undefined) this.#rows.set(keptKey, (row = { names: kept, counts: emptyCounts() }));

@@ -287,16 +287,11 @@ function cleaned(request: EndedRequest): EndedRequest {
     attempts.every(({ model, engine }) => isCleanName(model) && isCleanName(engine));
   // Hardly ever anything has to be copied.
   if (isClean) return request;
+  const named = { client: cleanName(client), profile: cleanName(profile), task: cleanName(task) };
   return {
     ...request,
-    client: cleanName(client),
-    profile: cleanName(profile),
-    task: cleanName(task),
-    attempts: attempts.map((attempt) => ({
-      ...attempt,
-      model: cleanName(attempt.model),
-      engine: cleanName(attempt.engine),
-    })),
+    ...named,
+    attempts: attempts.map((each) => ({ ...each, model: cleanName(each.model), engine: cleanName(each.engine) })),
   };
 }
 
