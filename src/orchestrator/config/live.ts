@@ -6,7 +6,7 @@ import type { Flags } from "./flags.ts";
 import { settingPaths } from "./paths.ts";
 import { settingsProblem } from "./problems.ts";
 import { type Settings, settingsSchema } from "./schema.ts";
-import { messageOf } from "../util/message-of.ts";
+import { messageOf, stackOf } from "../util/message-of.ts";
 import { isRecord } from "../util/parse-json.ts";
 
 /** The settings of the daemon. */
@@ -99,7 +99,7 @@ export async function followSettings(
     try {
       listener(loaded.settings);
     } catch (error) {
-      const reason = error instanceof Error ? (error.stack ?? error.message) : String(error);
+      const reason = stackOf(error);
       source.log.warn(`settings: a listener failed: ${reason}`);
     }
   }

@@ -1,7 +1,7 @@
 import type { Event, EventOf, Events } from "../api/events.ts";
 import type { Change } from "../api/facade.ts";
 import type { Log } from "../api/log.ts";
-import { messageOf } from "../util/message-of.ts";
+import { messageOf, stackOf } from "../util/message-of.ts";
 import type { Timers } from "../util/timers.ts";
 
 /** The events that subscribers of resources and the page's stream hear of, and what they read again then. */
@@ -89,7 +89,7 @@ function createSubscriptions({ events, timers, log }: ChangesParts) {
       try {
         listener(change);
       } catch (error) {
-        log.warn(`changes: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
+        log.warn(`changes: ${stackOf(error)}`);
       }
     }
   }

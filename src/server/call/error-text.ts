@@ -9,6 +9,7 @@ import { oneLine } from "../../orchestrator/util/control-characters.ts";
 import { isInside } from "../../orchestrator/util/file-name.ts";
 import { toolFacts } from "../../tools/facts.ts";
 import { isShell } from "../../orchestrator/api/types.ts";
+import { stackOf } from "../../orchestrator/util/message-of.ts";
 
 /**
  * An error as an assistant reads it: message and next steps for our own errors, "internal error" for any other, whose
@@ -23,7 +24,7 @@ export function errorText(error: unknown, what: string, log: Log): string {
     const steps = isOwnWork ? orDoItYourself(next, !(error instanceof PrivacyLocked)) : next;
     return withSteps({ message, next: steps }, toolSteps, "\n");
   }
-  log.warn(`${what}: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
+  log.warn(`${what}: ${stackOf(error)}`);
   const message = `internal error in ${what}; the server's log (stderr) has the details`;
   return withSteps({ message, next: delegates(what) ? orDoItYourself([]) : [] }, toolSteps, "\n");
 }

@@ -9,7 +9,7 @@ import { parseFlags } from "../../orchestrator/config/flags.ts";
 import { type CallerOrigin, type Client, type DaemonParts, callerParts, noticesFor } from "./caller-home.ts";
 import type { Listeners } from "./listeners.ts";
 import type { Business } from "./watch.ts";
-import { messageOf } from "../../orchestrator/util/message-of.ts";
+import { messageOf, stackOf } from "../../orchestrator/util/message-of.ts";
 import { within } from "../../orchestrator/util/timers.ts";
 
 /** More clients than this mean a defect, such as a client that starts servers in a loop. */
@@ -241,8 +241,4 @@ async function closeSocket(socket: Socket): Promise<void> {
       () => undefined,
     );
   socket.destroy();
-}
-
-function stackOf(error: unknown): string {
-  return error instanceof Error ? (error.stack ?? error.message) : String(error);
 }

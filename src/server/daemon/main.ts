@@ -6,7 +6,7 @@ import type { Flags } from "../../orchestrator/config/flags.ts";
 import { resolveHome } from "../../orchestrator/config/home.ts";
 import { rotateByCopy } from "./call-log.ts";
 import { ensureHome, errorAtTerminal, redirectConsole, removeTemporary, runHome } from "./run.ts";
-import { messageOf } from "../../orchestrator/util/message-of.ts";
+import { messageOf, stackOf } from "../../orchestrator/util/message-of.ts";
 
 /** Fronts and `ollm daemon stop` expect a daemon to exit within three seconds. */
 const exitBoundMs = 2_500;
@@ -31,7 +31,7 @@ export async function runDaemon(
     process.exit(1);
   });
   process.on("unhandledRejection", (reason) => {
-    writeLine(`ollm: unhandled: ${reason instanceof Error ? (reason.stack ?? reason.message) : String(reason)}`);
+    writeLine(`ollm: unhandled: ${stackOf(reason)}`);
   });
   const given = process.env["OLLM_LOG_LEVEL"];
   // The start and end of a daemon are logged unless the level is `silent`.

@@ -10,6 +10,7 @@ import { callerParts } from "./caller-home.ts";
 import { ensureHome, errorAtTerminal, redirectConsole, removeTemporary, runHome } from "./run.ts";
 import type { Caller } from "../call/caller.ts";
 import { serveClient } from "./serve-client.ts";
+import { stackOf } from "../../orchestrator/util/message-of.ts";
 
 /** Together with the transport's drain time below the 2 s that clients wait before they kill a server. */
 const exitBoundMs = 1_000;
@@ -31,7 +32,7 @@ async function runStandalone(flags: Flags): Promise<void> {
   const log = createLog(isLogLevel(level) ? level : "warn", writeLine);
   // A defect in one call must not end the others; it is logged.
   process.on("unhandledRejection", (reason) => {
-    log.warn(`unhandled: ${reason instanceof Error ? (reason.stack ?? reason.message) : String(reason)}`);
+    log.warn(`unhandled: ${stackOf(reason)}`);
   });
   const userHome = homedir();
   const environment = process.env;

@@ -35,6 +35,7 @@ import {
 } from "./respond.ts";
 import { createSessionSlots } from "./sessions.ts";
 import { defined } from "../../orchestrator/util/defined.ts";
+import { stackOf } from "../../orchestrator/util/message-of.ts";
 
 const listenerLimits = {
   /** Open sessions over HTTP and SSE. */
@@ -133,7 +134,7 @@ export async function openHttpListener(options: HttpListenerOptions): Promise<Ht
   const connections = limitConnections(server, () => options.limits?.maxConnections ?? listenerLimits.maxConnections);
   const onRequest = (request: IncomingMessage, response: ServerResponse): void => {
     serve(request, response).catch((error: unknown) => {
-      log.warn(`http: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
+      log.warn(`http: ${stackOf(error)}`);
       if (response.headersSent) response.destroy();
       else answerError(request, response, { status: 500, code: -32_603, message: "internal error" });
     });
