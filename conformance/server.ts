@@ -7,7 +7,7 @@ import { homedir } from "node:os";
 import { createLog } from "../src/orchestrator/api/log.ts";
 import { createServer } from "../src/server/mcp/create-server.ts";
 import { openHttpListener } from "../src/server/http/listener.ts";
-import { CallerHome } from "../src/server/daemon/caller-home.ts";
+import { callerHome } from "../src/server/daemon/caller-home.ts";
 import { openOrchestrator } from "../src/server/daemon/open-orchestrator.ts";
 import { version } from "../src/ipc/version.ts";
 import { mountFixtures } from "./fixtures/mount.ts";
@@ -18,8 +18,7 @@ const writeLine = (line: string): void => void process.stderr.write(`${line}\n`)
 const log = createLog("warn", writeLine);
 const opened = await openOrchestrator({ home, environment: process.env, flags: {}, userHome, version, writeLine });
 const orchestrator = { open: () => Promise.resolve(opened), current: () => opened };
-const callerHome = new CallerHome("conformance", { environment: {}, flags: {}, userHome }, orchestrator, Date.now);
-const open = () => callerHome.open();
+const open = callerHome("conformance", { environment: {}, flags: {}, userHome }, orchestrator, Date.now);
 const listener = await openHttpListener({
   bind: "127.0.0.1",
   port: 0,

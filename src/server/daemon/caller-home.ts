@@ -59,17 +59,19 @@ export interface CallerOrigin {
 const freshMs = 1_000;
 
 /**
- * One caller's view of the shared orchestrator: under its own settings, which follow `config.yaml`.
+ * Opens one caller's view of the shared orchestrator: under its own settings, which follow `config.yaml`. Throws
+ * `InvalidConfig` while a variable or flag of the caller is invalid. `now` in milliseconds.
  */
-export class CallerHome {
-  readonly #callerId: string;
-  readonly #origin: CallerOrigin;
-  readonly #orchestrator: Pick<LazyOrchestrator, "open" | "current">;
-  readonly #now: () => number;
-  #known: { readonly home: View; readonly file: unknown; readonly daemon: unknown } | undefined;
-  #lookedAtMs = Number.NEGATIVE_INFINITY;
+export function callerHome(
+  callerId: string,
+  origin: CallerOrigin,
+  orchestrator: Pick<LazyOrchestrator, "open" | "current">,
+  now: () => number,
+): () => Promise<View> {
+  let known: { readonly home: View; readonly file: unknown; readonly daemon: unknown } | undefined;
+  let lookedAtMs = Number.NEGATIVE_INFINITY;
   /** The caller's project folder, searched as rarely as settings are checked. */
-  #lastFolder:
+  let last:
     | {
         readonly folder: string | undefined;
         /** The client's roots; undefined when the working directory sufficed. */
@@ -78,130 +80,110 @@ export class CallerHome {
       }
     | undefined;
 
-  /** `now` in milliseconds. */
-  constructor(
-    callerId: string,
-    origin: CallerOrigin,
-    orchestrator: Pick<LazyOrchestrator, "open" | "current">,
-    now: () => number,
-  ) {
-    this.#callerId = callerId;
-    this.#origin = origin;
-    this.#orchestrator = orchestrator;
-    this.#now = now;
-  }
-
-  /** Throws `InvalidConfig` while a variable or flag of the caller is invalid. */
-  async open(): Promise<View> {
-    const opened = this.#orchestrator.current();
-    if (opened !== undefined && this.#now() - this.#lookedAtMs < freshMs) {
-      const home = this.#current(opened);
-      if (home !== undefined) return home;
-    }
-    return this.#look();
-  }
-
   /** The known home, unless settings changed; while the file is invalid, with its last valid settings. */
-  #current({ live, settings }: OpenOrchestrator): View | undefined {
-    return this.#known?.file === live.file() && this.#known?.daemon === settings ? this.#known?.home : undefined;
+  function current({ live, settings }: OpenOrchestrator): View | undefined {
+    return known?.file === live.file() && known?.daemon === settings ? known?.home : undefined;
   }
 
-  async #look(): Promise<View> {
-    const opened = await this.#orchestrator.open();
-    if (this.#now() - this.#lookedAtMs >= freshMs) {
+  async function look(): Promise<View> {
+    const opened = await orchestrator.open();
+    if (now() - lookedAtMs >= freshMs) {
       await opened.live.look();
-      this.#lookedAtMs = this.#now();
+      lookedAtMs = now();
     }
-    const current = this.#current(opened);
-    if (current !== undefined) return current;
+    const home = current(opened);
+    if (home !== undefined) return home;
     const [file, daemon] = [opened.live.file(), opened.settings];
-    const home = await this.#load(opened, path.join(opened.home, "config.yaml"));
-    this.#known = { home, file, daemon };
-    return home;
+    known = { home: await load(opened), file, daemon };
+    return known.home;
   }
 
-  async #load(opened: OpenOrchestrator, configFile: string): Promise<View> {
-    const { home, detectsProjects } = await this.#loadIn(opened, configFile);
+  async function load(opened: OpenOrchestrator): Promise<View> {
+    const { home, detectsProjects } = await loadIn(opened, origin);
     const { projects } = opened.orchestrator;
     /** The home for the latest project, reused while neither it nor the settings change. */
     let seen: { readonly project: CallerProject; readonly home: View } | undefined;
     return {
       ...home,
       inProject: async (clientRoots) => {
-        const last = this.#lastFolder;
-        const isKnown = last !== undefined && last.roots === undefined && this.#now() - last.seenAtMs < freshMs;
-        const folder = isKnown ? last.folder : await this.#projectFolder(opened, clientRoots);
-        const project = await projects.projectAt(this.#callerId, folder, detectsProjects);
+        const isKnown = last !== undefined && last.roots === undefined && now() - last.seenAtMs < freshMs;
+        const folder = isKnown ? last?.folder : await projectFolder(opened, clientRoots);
+        const project = await projects.projectAt(callerId, folder, detectsProjects);
         if (project === undefined) return home;
         if (seen?.project === project) return seen.home;
-        const loaded = await this.#loadIn(opened, configFile, project);
+        const loaded = await loadIn(opened, origin, project);
         seen = { project, home: loaded.home };
         return loaded.home;
       },
     };
   }
 
-  async #projectFolder(
+  async function projectFolder(
     opened: OpenOrchestrator,
     clientRoots: () => Promise<readonly string[]>,
   ): Promise<string | undefined> {
-    const last = this.#lastFolder;
-    if (last !== undefined && this.#now() - last.seenAtMs < freshMs) {
+    const before = last;
+    if (before !== undefined && now() - before.seenAtMs < freshMs) {
       // Changed roots take effect at once; the list is the same object until the client reports a change.
-      if (last.roots === undefined || last.roots === (await clientRoots())) return last.folder;
+      if (before.roots === undefined || before.roots === (await clientRoots())) return before.folder;
     }
-    const seenAtMs = this.#now();
+    const seenAtMs = now();
     let roots: readonly string[] | undefined;
     const folder = await findProjectFolder(
-      { homeDirectory: this.#origin.userHome, ...defined({ workingDirectory: this.#origin.workingDirectory }) },
+      { homeDirectory: origin.userHome, ...defined({ workingDirectory: origin.workingDirectory }) },
       opened.home,
       async () => (roots = await clientRoots()),
     );
-    this.#lastFolder = { folder, roots, seenAtMs };
+    last = { folder, roots, seenAtMs };
     return folder;
   }
 
-  async #loadIn(
-    opened: OpenOrchestrator,
-    configFile: string,
-    project?: CallerProject,
-  ): Promise<{ readonly home: View; readonly detectsProjects: boolean }> {
-    const { environment, flags, userHome } = this.#origin;
-    const file = opened.live.file();
-    // Loads zod and the schema of all settings, so only when a call needs them.
-    const [{ callerSettingsFrom }, { wholeDisk }] = await Promise.all([
-      import("../../orchestrator/config/load.ts"),
-      import("../../orchestrator/config/schema.ts"),
-    ]);
-    const loaded = await callerSettingsFrom({
-      home: opened.home,
-      environment,
-      flags,
-      daemon: opened.settings,
-      isFixed: opened.live.isFixed,
-      ...(file && { read: file }),
-      ...(project && { project }),
+  return async () => {
+    const opened = orchestrator.current();
+    const isFresh = opened !== undefined && now() - lookedAtMs < freshMs;
+    return (isFresh ? current(opened) : undefined) ?? look();
+  };
+}
+
+async function loadIn(
+  opened: OpenOrchestrator,
+  { environment, flags, userHome, workingDirectory = opened.home }: CallerOrigin,
+  project?: CallerProject,
+): Promise<{ readonly home: View; readonly detectsProjects: boolean }> {
+  const configFile = path.join(opened.home, "config.yaml");
+  const file = opened.live.file();
+  // Loads zod and the schema of all settings, so only when a call needs them.
+  const [{ callerSettingsFrom }, { wholeDisk }] = await Promise.all([
+    import("../../orchestrator/config/load.ts"),
+    import("../../orchestrator/config/schema.ts"),
+  ]);
+  const loaded = await callerSettingsFrom({
+    home: opened.home,
+    environment,
+    flags,
+    daemon: opened.settings,
+    isFixed: opened.live.isFixed,
+    ...(file && { read: file }),
+    ...(project && { project }),
+  });
+  const fileRoots = loaded.fileRoots.map((written) => {
+    const folder = path.resolve(workingDirectory, expandHome(written, userHome));
+    if (!isAccidentalWholeDisk(written, folder)) return folder;
+    const source = loaded.configured.sources.get("files.roots") ?? configFile;
+    throw new InvalidConfig(`${source}: files.roots has ${JSON.stringify(written)}: ${wholeDisk}`, {
+      next: advice("correct the value where it is set"),
     });
-    const base = this.#origin.workingDirectory ?? opened.home;
-    const fileRoots = loaded.fileRoots.map((written) => {
-      const folder = path.resolve(base, expandHome(written, userHome));
-      if (!isAccidentalWholeDisk(written, folder)) return folder;
-      const source = loaded.configured.sources.get("files.roots") ?? configFile;
-      throw new InvalidConfig(`${source}: files.roots has ${JSON.stringify(written)}: ${wholeDisk}`, {
-        next: advice("correct the value where it is set"),
-      });
-    });
-    const home: View = {
-      orchestrator: opened.orchestrator,
-      callerSettings: loaded.settings,
-      fileRoots,
-      warnings: [...loaded.warnings, ...(await missingFolders(fileRoots))],
-      configFile,
-      configured: loaded.configured,
-      ...(project && { project }),
-    };
-    return { home, detectsProjects: loaded.detectsProjects };
-  }
+  });
+  const home: View = {
+    orchestrator: opened.orchestrator,
+    callerSettings: loaded.settings,
+    fileRoots,
+    warnings: [...loaded.warnings, ...(await missingFolders(fileRoots))],
+    configFile,
+    configured: loaded.configured,
+    ...(project && { project }),
+  };
+  return { home, detectsProjects: loaded.detectsProjects };
 }
 
 /** Warnings about missing roots. They may be typing errors or unmounted drives, so calls are still served. */
@@ -224,7 +206,6 @@ export function callerParts(
   id: string,
   origin: CallerOrigin,
 ): Caller {
-  const home = new CallerHome(id, origin, parts.orchestrator, Date.now);
   let hasAnswered = false;
   return {
     version: parts.version,
@@ -234,7 +215,7 @@ export function callerParts(
     mayOfferRoots: origin.workingDirectory !== undefined,
     homeDirectory: origin.userHome,
     installedModels: () => readSummary(path.join(parts.home, summaryFile)),
-    open: () => home.open(),
+    open: callerHome(id, origin, parts.orchestrator, Date.now),
     forget: () => parts.orchestrator.current()?.orchestrator.projects.forgetCaller(id),
     noteAnswered() {
       if (hasAnswered) return;

@@ -51,14 +51,14 @@ async function readPage() {
 /** The dashboard of a home, on all HTTP listeners of its daemon: the page, links to it, its sessions and streams. */
 export class Dashboard {
   readonly #options: DashboardOptions;
-  readonly #codes = new OneTimeCodes(() => performance.now());
-  readonly #sessions: Sessions;
+  readonly #codes = createOneTimeCodes(() => performance.now());
+  readonly #sessions: ReturnType<typeof createSessions>;
   readonly #feed: LiveFeed;
   #page: ReturnType<typeof readPage> | undefined;
 
   constructor(options: DashboardOptions) {
     this.#options = options;
-    this.#sessions = new Sessions(options);
+    this.#sessions = createSessions(options);
     const { parts, log, timers = systemTimers, onPages = () => undefined } = options;
     this.#feed = new LiveFeed({
       log,
@@ -235,42 +235,31 @@ const sessionMs = 24 * 60 * 60_000;
 /** More sessions than these are not open at once: the oldest ends. */
 const maxSessions = 16;
 
-class Sessions {
-  readonly #now: () => number;
-  readonly #onChange: (kept: KeptSessions) => void;
-  #kept: KeptSessions;
+function createSessions({ sessions, now = Date.now, onSessions = () => undefined }: DashboardOptions) {
+  let kept: KeptSessions = sessions ?? { token: "", open: [] };
 
-  constructor({ sessions, now = Date.now, onSessions = () => undefined }: DashboardOptions) {
-    this.#kept = sessions ?? { token: "", open: [] };
-    this.#now = now;
-    this.#onChange = onSessions;
+  function keep(changed: KeptSessions): void {
+    kept = changed;
+    onSessions(kept);
   }
 
-  begin(token: Buffer): string {
-    const id = randomBytes(idLength / 2).toString("hex");
-    const open = this.#kept.open.filter((each) => this.isOpen(each.id, token));
-    this.#keep({
-      token: token.toString("hex"),
-      open: [...open, { id, endsAt: this.#now() + sessionMs }].slice(-maxSessions),
-    });
-    return id;
-  }
-
-  isOpen(id: string, token: AccessPolicy["token"]): boolean {
-    if (typeof token === "string" || this.#kept.token !== token.toString("hex")) return false;
-    const left = (this.#kept.open.find((each) => each.id === id)?.endsAt ?? 0) - this.#now();
+  function isOpen(id: string, token: AccessPolicy["token"]): boolean {
+    if (typeof token === "string" || kept.token !== token.toString("hex")) return false;
+    const left = (kept.open.find((each) => each.id === id)?.endsAt ?? 0) - now();
     // A clock that was set back must not lengthen it.
     return left > 0 && left <= sessionMs;
   }
 
-  end(id: string): void {
-    this.#keep({ ...this.#kept, open: this.#kept.open.filter((each) => each.id !== id) });
-  }
-
-  #keep(kept: KeptSessions): void {
-    this.#kept = kept;
-    this.#onChange(kept);
-  }
+  return {
+    begin(token: Buffer): string {
+      const id = randomBytes(idLength / 2).toString("hex");
+      const open = [...kept.open.filter((each) => isOpen(each.id, token)), { id, endsAt: now() + sessionMs }];
+      keep({ token: token.toString("hex"), open: open.slice(-maxSessions) });
+      return id;
+    },
+    isOpen,
+    end: (id: string) => keep({ ...kept, open: kept.open.filter((each) => each.id !== id) }),
+  };
 }
 
 const lifetimeMs = 5 * 60_000;
@@ -281,33 +270,23 @@ const maxCodes = 8;
  * Codes that are accepted once, within five minutes. Wrong ones aren't counted: 256 bits can't be guessed, and a limit would
  * let any program of this machine lock the user out. `now` is monotonic, in milliseconds.
  */
-export class OneTimeCodes {
-  readonly #now: () => number;
+export function createOneTimeCodes(now: () => number) {
   /** Oldest first. */
-  #alive: readonly { readonly id: string; readonly code: string; readonly endsAtMs: number }[] = [];
-
-  constructor(now: () => number) {
-    this.#now = now;
-  }
-
-  /** `id` names the code, and reveals nothing of it. */
-  make(): { readonly id: string; readonly code: string } {
-    const made = { id: randomBytes(8).toString("hex"), code: randomBytes(32).toString("base64url") };
-    this.#alive = [...this.#alive, { ...made, endsAtMs: this.#now() + lifetimeMs }].slice(-maxCodes);
-    return made;
-  }
-
-  /** The code of that name, unless it was used or has ended. */
-  find(id: string): string | undefined {
-    const now = this.#now();
-    return this.#alive.find((each) => each.id === id && now < each.endsAtMs)?.code;
-  }
-
-  /** Uses a code up; false if another page was faster. */
-  redeem(code: string): boolean {
-    const others = this.#alive.filter((each) => each.code !== code);
-    const isFirst = others.length < this.#alive.length;
-    this.#alive = others;
-    return isFirst;
-  }
+  let alive: readonly { readonly id: string; readonly code: string; readonly endsAtMs: number }[] = [];
+  return {
+    /** `id` names the code, and reveals nothing of it. */
+    make(): { readonly id: string; readonly code: string } {
+      const made = { id: randomBytes(8).toString("hex"), code: randomBytes(32).toString("base64url") };
+      alive = [...alive, { ...made, endsAtMs: now() + lifetimeMs }].slice(-maxCodes);
+      return made;
+    },
+    /** The code of that name, unless it was used or has ended. */
+    find: (id: string): string | undefined => alive.find((each) => each.id === id && now() < each.endsAtMs)?.code,
+    /** Uses a code up; false if another page was faster. */
+    redeem(code: string): boolean {
+      const before = alive.length;
+      alive = alive.filter((each) => each.code !== code);
+      return alive.length < before;
+    },
+  };
 }

@@ -25,6 +25,7 @@ import {
 } from "../doors/door.ts";
 import { tokenHeader } from "./policy.ts";
 import { type StreamLimits, answerBody, answerJson, commonHeaders, readBody, watchReader } from "./respond.ts";
+import { stackOf } from "../../orchestrator/util/message-of.ts";
 
 /** Conversations with images and files; the services that these protocols are of take as much. */
 const bodyLimits = { maxBytes: 32 * 1024 * 1024 };
@@ -206,7 +207,7 @@ class Exchange {
       const headers = { ...headersOf({}, result), ...ignoredHeader(chat) };
       return answerJson(response, 200, JSON.stringify(writer.whole(result)), headers);
     }
-    const stream = new Stream(writer, (bytes, headers) =>
+    const stream = createStream(writer, (bytes, headers) =>
       this.#write(bytes, headers && { ...headers, ...ignoredHeader(chat) }),
     );
     this.#failed = (failure) => this.#write(writer.failed(failure));
@@ -228,8 +229,7 @@ class Exchange {
 
   #fail(error: unknown): void {
     const [failure, { response }] = [doorFailure(error), this.#asked];
-    if (!(error instanceof OrchestratorError))
-      this.#world.parts.log.warn(`door: ${String(error instanceof Error ? error.stack : error)}`);
+    if (!(error instanceof OrchestratorError)) this.#world.parts.log.warn(`door: ${stackOf(error)}`);
     if (!response.headersSent) return refuse(this.#door, this.#asked, failure);
     this.#failed(failure);
     response.end();
@@ -260,57 +260,47 @@ type Write = (bytes: string, headers?: Readonly<Record<string, string>>) => void
 type Seen = Pick<Progress, "model" | "reason" | "queueMs" | "loadMs"> & Pick<GenerateResult, "cost">;
 
 /** One answer as a stream: begun with the first piece of it, or when it takes long. */
-class Stream {
-  readonly #writer: DoorChat["writer"];
-  readonly #write: Write;
-  readonly #timer: NodeJS.Timeout;
-  #seen: Seen = {};
-  readonly #sent = { text: 0, thinking: 0 };
-  #hasBegun = false;
-  #isQuiet = true;
+function createStream(writer: DoorChat["writer"], write: Write) {
+  let seen: Seen = {};
+  const sent = { text: 0, thinking: 0 };
+  let hasBegun = false;
+  let isQuiet = true;
 
-  constructor(writer: DoorChat["writer"], write: Write) {
-    this.#writer = writer;
-    this.#write = write;
-    this.#timer = setInterval(() => {
-      if (this.#isQuiet) this.#send(() => writer.keepAlive);
-      this.#isQuiet = true;
-    }, silentMs);
-    this.#timer.unref();
-  }
-
-  progress(progress: Progress, partial: { readonly text: string; readonly thinking: string } | undefined): void {
-    if (!this.#hasBegun) this.#seen = { ...this.#seen, ...progress };
-    if (partial === undefined) return;
-    this.#piece("thinking", partial.thinking);
-    this.#piece("text", partial.text);
-  }
-
-  finish(result: GenerateResult, asked: string): void {
-    this.#seen = { model: asked, ...this.#seen };
-    this.#piece("thinking", result.thinking ?? "");
-    this.#piece("text", result.text);
-    this.#send(() => this.#writer.end(result));
-  }
-
-  close(): void {
-    clearInterval(this.#timer);
-  }
-
-  #piece(part: "text" | "thinking", whole: string): void {
-    const from = this.#sent[part];
-    if (whole.length <= from) return;
-    this.#sent[part] = whole.length;
-    this.#send(() => this.#writer.delta(part, whole.slice(from)));
-  }
-
-  #send(make: () => string): void {
-    const start = this.#hasBegun ? undefined : this.#writer.begin(this.#seen.model ?? "");
-    this.#hasBegun = true;
+  function send(make: () => string): void {
+    const start = hasBegun ? undefined : writer.begin(seen.model ?? "");
+    hasBegun = true;
     const bytes = make();
-    this.#isQuiet &&= bytes === "";
-    this.#write((start ?? "") + bytes, start === undefined ? undefined : headersOf(this.#seen));
+    isQuiet &&= bytes === "";
+    write((start ?? "") + bytes, start === undefined ? undefined : headersOf(seen));
   }
+
+  function piece(part: "text" | "thinking", whole: string): void {
+    const from = sent[part];
+    if (whole.length <= from) return;
+    sent[part] = whole.length;
+    send(() => writer.delta(part, whole.slice(from)));
+  }
+
+  const timer = setInterval(() => {
+    if (isQuiet) send(() => writer.keepAlive);
+    isQuiet = true;
+  }, silentMs);
+  timer.unref();
+  return {
+    progress(progress: Progress, partial: { readonly text: string; readonly thinking: string } | undefined): void {
+      if (!hasBegun) seen = { ...seen, ...progress };
+      if (partial === undefined) return;
+      piece("thinking", partial.thinking);
+      piece("text", partial.text);
+    },
+    finish(result: GenerateResult, asked: string): void {
+      seen = { model: asked, ...seen };
+      piece("thinking", result.thinking ?? "");
+      piece("text", result.text);
+      send(() => writer.end(result));
+    },
+    close: () => clearInterval(timer),
+  };
 }
 
 /** `claude-cli/2.1.197 (external, cli)` → `claude-cli`, `OpenAI/Python 1.3` → `openai-python`. */

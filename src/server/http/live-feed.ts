@@ -51,7 +51,7 @@ export class LiveFeed {
   open(response: ServerResponse, limits: StreamLimits): void {
     response.writeHead(200, { ...commonHeaders, "content-type": "text/event-stream" });
     response.flushHeaders();
-    const page = new Page(response, limits, (why) => this.#parts.log.warn(`dashboard: a stream was cut: ${why}`));
+    const page = createPage(response, limits, (why) => this.#parts.log.warn(`dashboard: a stream was cut: ${why}`));
     this.#pages.add(page);
     response.once("close", () => this.#closed(page));
     if (response.destroyed) return this.#closed(page);
@@ -149,64 +149,48 @@ export class LiveFeed {
 }
 
 /** One stream. A page that reads slowly gets the newest state when it has read the last one, and no more. */
-class Page {
-  readonly #response: ServerResponse;
-  readonly #watcher: ReturnType<typeof watchReader>;
-  #state: string | undefined;
-  #hasBegun = false;
+function createPage(response: ServerResponse, limits: StreamLimits, onCut: (why: string) => void) {
+  const watcher = watchReader(response, limits, onCut);
+  let newest: string | undefined;
   /** Each once, until they are sent. */
-  readonly #changes = new Set<string>();
-
-  constructor(response: ServerResponse, limits: StreamLimits, onCut: (why: string) => void) {
-    this.#response = response;
-    this.#watcher = watchReader(response, limits, onCut);
-    response.on("drain", () => this.#flush());
-  }
-
-  get hasBegun(): boolean {
-    return this.#hasBegun;
-  }
-
-  begin(history: string): void {
-    this.#hasBegun = true;
-    this.#write(history);
-  }
-
-  send(state: string): void {
-    this.#state = state;
-    this.#flush();
-  }
-
-  change(text: string): void {
-    this.#changes.add(text);
-    if (this.#changes.size > maxChanges) this.#response.destroy();
-    else this.#flush();
-  }
-
-  beat(): void {
-    if (this.#hasRoom()) this.#write(": heartbeat\n\n");
-  }
-
-  close(): void {
-    this.#watcher.close();
-  }
-
-  #flush(): void {
-    if (!this.#hasRoom()) return;
-    const changes = [...this.#changes].map((text) => `event: change\ndata: ${text}\n\n`).join("");
-    const text = `${changes}${this.#state ?? ""}`;
-    this.#changes.clear();
-    this.#state = undefined;
-    if (text !== "") this.#write(text);
-  }
-
+  const changes = new Set<string>();
   /** Nothing is written behind what is unread. */
-  #hasRoom(): boolean {
-    return this.#watcher.hasRoom() && !this.#response.writableNeedDrain;
+  const hasRoom = (): boolean => watcher.hasRoom() && !response.writableNeedDrain;
+
+  function write(text: string): void {
+    response.write(text);
+    watcher.wrote();
   }
 
-  #write(text: string): void {
-    this.#response.write(text);
-    this.#watcher.wrote();
+  function flush(): void {
+    if (!hasRoom()) return;
+    const text = [...changes].map((change) => `event: change\ndata: ${change}\n\n`).join("") + (newest ?? "");
+    changes.clear();
+    newest = undefined;
+    if (text !== "") write(text);
   }
+
+  response.on("drain", flush);
+  return {
+    hasBegun: false,
+    begin(history: string): void {
+      this.hasBegun = true;
+      write(history);
+    },
+    send(state: string): void {
+      newest = state;
+      flush();
+    },
+    change(text: string): void {
+      changes.add(text);
+      if (changes.size > maxChanges) response.destroy();
+      else flush();
+    },
+    beat(): void {
+      if (hasRoom()) write(": heartbeat\n\n");
+    },
+    close: watcher.close,
+  };
 }
+
+type Page = ReturnType<typeof createPage>;

@@ -1,6 +1,6 @@
 import { type IncomingMessage, type Server, type ServerResponse, createServer } from "node:http";
 import { afterEach, describe, expect, it } from "vitest";
-import { OneTimeCodes } from "../../../src/server/http/dashboard.ts";
+import { createOneTimeCodes } from "../../../src/server/http/dashboard.ts";
 import { PageSession } from "../../../src/ui/session.ts";
 import { entryOf, openTab, signIn } from "../../support/page-session.ts";
 import {
@@ -16,7 +16,7 @@ const none = { authorization: undefined };
 
 describe("a one-time code", () => {
   it("is found by its name until it is used, once", () => {
-    const codes = new OneTimeCodes(() => 0);
+    const codes = createOneTimeCodes(() => 0);
     const { id, code } = codes.make();
     expect(code).toMatch(/^[\w-]{43}$/);
     expect([codes.find(id), codes.find("other")]).toEqual([code, undefined]);
@@ -25,7 +25,7 @@ describe("a one-time code", () => {
 
   it("ends after five minutes", () => {
     let now = 0;
-    const codes = new OneTimeCodes(() => now);
+    const codes = createOneTimeCodes(() => now);
     const { id, code } = codes.make();
     now = 5 * 60_000 - 1;
     expect(codes.find(id)).toBe(code);
@@ -34,7 +34,7 @@ describe("a one-time code", () => {
   });
 
   it("is one of at most eight: the oldest ends", () => {
-    const codes = new OneTimeCodes(() => 0);
+    const codes = createOneTimeCodes(() => 0);
     const made = Array.from({ length: 9 }, () => codes.make());
     expect(made.map(({ id, code }) => codes.find(id) === code)).toEqual([
       false,
