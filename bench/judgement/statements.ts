@@ -1,4 +1,4 @@
-import { QuotesCheck } from "../../src/orchestrator/checks/quotes.ts";
+import { judgeQuotes } from "../../src/orchestrator/checks/quotes.ts";
 import type { Bench } from "../bench.ts";
 import { halves, readHalf } from "./sets.ts";
 
@@ -24,7 +24,7 @@ const plain = (text: string): string => text.replaceAll(/\s+/g, " ").trim();
 function said({ file, source, question, statement, quote }: Item, isQuoted: boolean) {
   const files = [{ path: file, text: source }];
   const answer = isQuoted && quote !== "" ? `${statement}\n> ${quote}` : statement;
-  const { text, result } = new QuotesCheck({ prompt: question, files }, { files, question }).judge(answer);
+  const { text, result } = judgeQuotes(answer, false, { files, question });
   const [{ status, where, line = "" } = { status: "not_judged" as const }] = result.statements;
   const lines = source.split("\n");
   const shown = line.split(" | ").map((each) => each.replaceAll("…", ""));

@@ -5,7 +5,7 @@ import type { Answered, Asking, Quoted, Resolved } from "../generation/ports.ts"
 import { type AgreeCheck, agreeCheck } from "./agree.ts";
 import type { CheckThreads } from "./check-threads.ts";
 import { type Commands, namedCommand, runCommand } from "./command.ts";
-import { QuotesCheck, marked, problemOf } from "./quotes.ts";
+import { marked, problemOf, promptForQuotes } from "./quotes.ts";
 import { sameModel } from "../util/model-name.ts";
 import { defined } from "../util/defined.ts";
 
@@ -129,13 +129,12 @@ async function judgedCheck(request: Resolved, quoted: Quoted, place: CheckPlace)
 }
 
 function quotesCheck(request: Resolved, { files = [], question }: Quoted, place: CheckPlace): AnswerCheck {
-  const { prompt, format } = request;
+  const isJson = request.format !== undefined;
   const quoted = { files: files.map(({ path, text }) => ({ path, text })), question };
   return {
-    request: { ...request, prompt: new QuotesCheck(request, quoted).request.prompt },
+    request: { ...request, prompt: promptForQuotes(request) },
     async judge({ text: answer }) {
-      const work = { kind: "quotes", prompt, isJson: format !== undefined, quoted, answer } as const;
-      const end = await place.threads.run(work, place);
+      const end = await place.threads.run({ kind: "quotes", isJson, quoted, answer }, place);
       if ("found" in end) return end.found as Found;
       const problem = `the statements were not looked for in the files: ${end.unfinished}`;
       const result = { kind: "quotes", statements: [], problem } as const;

@@ -6,7 +6,7 @@ import type { JsonSchema } from "../api/types.ts";
 import { JsonFormat, type JsonText } from "./json-format.ts";
 import { type GroundWork, groundedAnswer } from "./grounded.ts";
 import type { Quoted } from "../generation/ports.ts";
-import { QuotesCheck } from "./quotes.ts";
+import { judgeQuotes } from "./quotes.ts";
 import { messageOf } from "../util/message-of.ts";
 
 export type CheckWork =
@@ -16,14 +16,8 @@ export type CheckWork =
   | { readonly kind: "validate"; readonly format: "json" | JsonSchema; readonly answer: JsonText }
   /** `GroundedAnswer` */
   | ({ readonly kind: "values" } & GroundWork)
-  /** What `QuotesCheck.judge` returns. */
-  | {
-      readonly kind: "quotes";
-      readonly prompt: string;
-      readonly isJson: boolean;
-      readonly quoted: Quoted;
-      readonly answer: string;
-    };
+  /** What `judgeQuotes` returns. */
+  | { readonly kind: "quotes"; readonly isJson: boolean; readonly quoted: Quoted; readonly answer: string };
 
 export interface TriedFormat {
   readonly ignoredPatterns: readonly string[];
@@ -46,10 +40,8 @@ function found(work: CheckWork): unknown {
       return new JsonFormat(work.format).validate(work.answer, (sofar) => report({ state: "going on", found: sofar }));
     case "values":
       return groundedAnswer(work);
-    case "quotes": {
-      const { prompt, isJson, quoted, answer } = work;
-      return new QuotesCheck({ prompt, ...(isJson && { format: "json" as const }) }, quoted).judge(answer);
-    }
+    case "quotes":
+      return judgeQuotes(work.answer, work.isJson, work.quoted);
   }
 }
 

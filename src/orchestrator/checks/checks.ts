@@ -91,7 +91,7 @@ export function createJudging(
   return async (given, asking, quoted) => {
     const { checks: commands, model } = settings();
     const place = { others: none, ...asking, threads, commands, judge: model.judge, answers: [] };
-    if (given.chat === undefined) return Checking.of(given, place, quoted);
+    if (given.chat === undefined) return checking(given, place, quoted);
     const { CallCheck } = await import("./tool-calls.ts");
     const check = new CallCheck(given.chat, given.format !== undefined, (schema) => formatOf(schema, place));
     return { request: given, ask: check.ask.bind(check), stepsAfter: stepsAfterCheck, spent: spentOn };
@@ -103,189 +103,172 @@ const none: NonNullable<Asking["others"]> = {
   ask: () => Promise.reject(new InvalidRequest("no other model may be asked")),
 };
 
-class Checking implements Judge {
-  readonly stepsAfter = stepsAfterCheck;
-  readonly #format: Format | undefined;
-  readonly #check: Awaited<ReturnType<typeof checkOf>>;
-  readonly #ground: Grounding | undefined;
-  /** Those of other models than the one that is asked. */
-  readonly #others: readonly Answered[];
+async function checking(
+  given: Resolved,
+  place: CheckPlace,
+  quoted: Quoted = { files: given.files, question: given.prompt },
+): Promise<Judge> {
+  const check = await checkOf(given, quoted, place);
+  const checked = check?.request ?? given;
+  const inText = groundedRequest(checked, quoted);
+  const request = inText?.request ?? checked;
+  const ground = inText && groundingOf(inText, place);
+  const format = request.format === undefined ? undefined : await formatOf(request.format, place);
+  const valid = { format, ground };
+  return {
+    request,
+    stepsAfter: stepsAfterCheck,
+    // With those of other models than the one that is asked.
+    spent: (answers) => spentOn([...answers, ...place.answers]),
+    async ask(model, asked, context) {
+      // What the caller gets is made from it.
+      const silent = { ...context, addText: () => undefined };
+      if (check === undefined)
+        return validAnswer(valid, model, { request: asked, context: ground === undefined ? context : silent });
+      if ("vote" in check) return agreed(valid, check, model, asked, silent);
+      const turn = { request: asked, context: silent };
+      const { answered } = await validAnswer(valid, model, turn);
+      const found = await check.judge(answered.generation, model.name);
+      const once =
+        found.correct === undefined ? undefined : await corrected(valid, check, model, turn, answered, found.correct);
+      return once ?? judged(answered, found);
+    },
+  };
+}
 
-  /** The request as models get it. */
-  readonly request: Resolved;
+/** What answers are held to before their check. */
+interface Valid {
+  readonly format: Format | undefined;
+  readonly ground: Grounding | undefined;
+}
 
-  private constructor(
-    request: Resolved,
-    check: Awaited<ReturnType<typeof checkOf>>,
-    format: Format | undefined,
-    ground: Grounding | undefined,
-    others: readonly Answered[],
-  ) {
-    this.#ground = ground;
-    this.#others = others;
-    this.request = request;
-    this.#check = check;
-    this.#format = format;
+/** The answer once corrected, if it passes then. */
+async function corrected(
+  valid: Valid,
+  check: AnswerCheck,
+  model: JudgedModel,
+  turn: ModelTurn,
+  answered: Answered,
+  problem: string,
+): Promise<Judged | undefined> {
+  const { context } = turn;
+  context.report({ message: `${model.name} ${problem}; asking it to correct that` });
+  try {
+    const wanted = `${problem}\n\nAnswer again, corrected, and nothing else.`;
+    const again = { ...correction(turn, answered.generation.text, wanted), corrects: answered, context };
+    const { answered: second } = await validAnswer(valid, model, again);
+    const found = await check.judge(second.generation, model.name);
+    return found.result.problem === undefined ? judged(second, found) : undefined;
+  } catch (error) {
+    throwIfCancelled(context.signal, "the request");
+    if (!(error instanceof OrchestratorError)) throw error;
+    // What is wrong with the first answer is more useful.
+    return undefined;
   }
+}
 
-  static async of(
-    given: Resolved,
-    place: CheckPlace,
-    quoted: Quoted = { files: given.files, question: given.prompt },
-  ): Promise<Checking> {
-    const check = await checkOf(given, quoted, place);
-    const checked = check?.request ?? given;
-    const inText = groundedRequest(checked, quoted);
-    const request = inText?.request ?? checked;
-    const { format } = request;
-    const ground = inText && groundingOf(inText, place);
-    const validated = format === undefined ? undefined : await formatOf(format, place);
-    return new Checking(request, check, validated, ground, place.answers);
+/** An answer that matches the format. A model whose answer doesn't is shown it with the reason, once. */
+async function validAnswer({ format, ground }: Valid, model: JudgedModel, given: ModelTurn): Promise<Judged> {
+  const { context } = given;
+  const first = await model.ask(given);
+  if (format === undefined) return { answered: first };
+  const validation = await format.validate(first.generation);
+  const found = validation.problem === undefined ? await ground?.(validation.text) : undefined;
+  const problem =
+    validation.problem ?? (found !== undefined && found.missing.length > 0 ? ungroundedProblem(found) : undefined);
+  if (problem === undefined) return noted(format, first, validation, found);
+  context.report({ message: `${model.name} ${problem}; asking it to correct that` });
+  context.clearText();
+  const wanted = `${problem.replace("its JSON", "your JSON")}. Answer again, with the corrected JSON and nothing else.`;
+  const turn = { ...correction(given, first.generation.text, wanted), corrects: first, context };
+  try {
+    const second = await model.ask(turn);
+    const again = await format.validate(second.generation);
+    if (again.problem !== undefined) throw invalid(model.name, again.problem, second);
+    const now = await ground?.(again.text);
+    return count(now) < count(found) ? noted(format, first, validation, found) : noted(format, second, again, now);
+  } catch (error) {
+    throwIfCancelled(context.signal, "the request");
+    // The first one had values that can be kept.
+    if (found !== undefined && error instanceof OrchestratorError) return noted(format, first, validation, found);
+    if (error instanceof PromptTooLong) throw invalid(model.name, problem, first);
+    throw error;
   }
+}
 
-  async ask(model: JudgedModel, request: Resolved, context: ModelTurn["context"]): Promise<Judged> {
-    const check = this.#check;
-    // What the caller gets is made from it.
-    const silent = { ...context, addText: () => undefined };
-    if (check === undefined)
-      return this.#valid(model, { request, context: this.#ground === undefined ? context : silent });
-    if ("vote" in check) return this.#agreed(check, model, request, silent);
-    const turn = { request, context: silent };
-    const { answered } = await this.#valid(model, turn);
-    const found = await check.judge(answered.generation, model.name);
-    const corrected =
-      found.correct === undefined ? undefined : await this.#corrected(check, model, turn, answered, found.correct);
-    return corrected ?? judged(answered, found);
-  }
+function noted(
+  format: Format | undefined,
+  answered: Answered,
+  { text, unchecked }: Validation,
+  found?: GroundedAnswer,
+): Judged {
+  const ignored = format?.ignoredPatterns ?? [];
+  const { where, notJudged } = found ?? {};
+  const not = "the answer was not checked against";
+  const note =
+    unchecked !== undefined
+      ? `${not} the JSON schema: ${unchecked}`
+      : ignored.length > 0
+        ? `${not} patterns that are no regular expressions: ${ignored.join(", ")}`
+        : undefined;
+  return {
+    answered: {
+      ...withText(answered, found?.text ?? text),
+      ...(where && notJudged && { values: { where, notJudged } }),
+      notes: [...answered.notes, ...(found?.notes ?? []), ...(note === undefined ? [] : [note])],
+    },
+    isUnchecked: unchecked !== undefined,
+  };
+}
 
-  /** The answer once corrected, if it passes then. */
-  async #corrected(
-    check: AnswerCheck,
-    model: JudgedModel,
-    turn: ModelTurn,
-    answered: Answered,
-    problem: string,
-  ): Promise<Judged | undefined> {
-    const { context } = turn;
-    context.report({ message: `${model.name} ${problem}; asking it to correct that` });
+/** The majority of several answers. One that fails is no vote for any. */
+async function agreed(
+  { format, ground }: Valid,
+  check: AgreeCheck<Resolved>,
+  model: JudgedModel,
+  request: Resolved,
+  context: ModelTurn["context"],
+): Promise<Judged> {
+  let done = 0;
+  const { keepAliveSeconds, ...kept } = request;
+  const one = async (index: number): Promise<Sample & { readonly answered?: Answered }> => {
+    // Unloaded after the last answer only, or each one would load the model.
+    const isKept = keepAliveSeconds === 0 && !model.isParallel && index < check.answers - 1;
+    // A model's own seed would make all answers equal.
+    const seeded = { ...(isKept ? kept : request), seed: randomInt(2 ** 31) };
     try {
-      const again = correction(
-        turn,
-        answered.generation.text,
-        `${problem}\n\nAnswer again, corrected, and nothing else.`,
-      );
-      const { answered: second } = await this.#valid(model, { ...again, corrects: answered, context });
-      const found = await check.judge(second.generation, model.name);
-      return found.result.problem === undefined ? judged(second, found) : undefined;
+      const answered = await model.ask({ request: seeded, context });
+      const { text, finishReason } = answered.generation;
+      if (format === undefined) return { text, answered, isCut: finishReason === "length" };
+      const validation = await format.validate(answered.generation);
+      const { problem } = validation;
+      if (problem !== undefined) return { failure: invalid(model.name, problem, answered) };
+      return { text: validation.text, answered: noted(format, answered, validation).answered };
     } catch (error) {
       throwIfCancelled(context.signal, "the request");
       if (!(error instanceof OrchestratorError)) throw error;
-      // What is wrong with the first answer is more useful.
-      return undefined;
+      return { failure: error };
+    } finally {
+      done += 1;
+      context.report({ message: `${model.name}: ${done} of ${check.answers} answers` });
     }
-  }
-
-  spent(answers: readonly Answered[]): Spent | undefined {
-    return spentOn([...answers, ...this.#others]);
-  }
-
-  /** An answer that matches the format. A model whose answer doesn't is shown it with the reason, once. */
-  async #valid(model: JudgedModel, given: ModelTurn): Promise<Judged> {
-    const { context } = given;
-    const first = await model.ask(given);
-    const format = this.#format;
-    if (format === undefined) return { answered: first };
-    const validation = await format.validate(first.generation);
-    const found = validation.problem === undefined ? await this.#ground?.(validation.text) : undefined;
-    const problem =
-      validation.problem ?? (found !== undefined && found.missing.length > 0 ? ungroundedProblem(found) : undefined);
-    if (problem === undefined) return this.#noted(first, validation, found);
-    context.report({ message: `${model.name} ${problem}; asking it to correct that` });
-    context.clearText();
-    const wanted = `${problem.replace("its JSON", "your JSON")}. Answer again, with the corrected JSON and nothing else.`;
-    const turn = { ...correction(given, first.generation.text, wanted), corrects: first, context };
-    try {
-      const second = await model.ask(turn);
-      const again = await format.validate(second.generation);
-      if (again.problem !== undefined) throw invalid(model.name, again.problem, second);
-      const now = await this.#ground?.(again.text);
-      return count(now) < count(found) ? this.#noted(first, validation, found) : this.#noted(second, again, now);
-    } catch (error) {
-      throwIfCancelled(context.signal, "the request");
-      // The first one had values that can be kept.
-      if (found !== undefined && error instanceof OrchestratorError) return this.#noted(first, validation, found);
-      if (error instanceof PromptTooLong) throw invalid(model.name, problem, first);
-      throw error;
+  };
+  const samples: Awaited<ReturnType<typeof one>>[] = [];
+  if (model.isParallel) {
+    // All have ended before any error is thrown, so that a cancelled request leaves none behind.
+    const settled = await Promise.allSettled(Array.from({ length: check.answers }, (_, index) => one(index)));
+    for (const each of settled) {
+      if (each.status === "rejected") throw each.reason;
+      samples.push(each.value);
     }
-  }
-
-  #noted(answered: Answered, { text, unchecked }: Validation, found?: GroundedAnswer): Judged {
-    const ignored = this.#format?.ignoredPatterns ?? [];
-    const { where, notJudged } = found ?? {};
-    const noted: Answered = {
-      ...withText(answered, found?.text ?? text),
-      ...(where && notJudged && { values: { where, notJudged } }),
-      notes: [...answered.notes, ...(found?.notes ?? [])],
-    };
-    const not = "the answer was not checked against";
-    const note =
-      unchecked !== undefined
-        ? `${not} the JSON schema: ${unchecked}`
-        : ignored.length > 0
-          ? `${not} patterns that are no regular expressions: ${ignored.join(", ")}`
-          : undefined;
-    const isUnchecked = unchecked !== undefined;
-    return { answered: note === undefined ? noted : { ...noted, notes: [...noted.notes, note] }, isUnchecked };
-  }
-
-  /** The majority of several answers. One that fails is no vote for any. */
-  async #agreed(
-    check: AgreeCheck<Resolved>,
-    model: JudgedModel,
-    request: Resolved,
-    context: ModelTurn["context"],
-  ): Promise<Judged> {
-    let done = 0;
-    const { keepAliveSeconds, ...kept } = request;
-    const one = async (index: number): Promise<Sample & { readonly answered?: Answered }> => {
-      // Unloaded after the last answer only, or each one would load the model.
-      const isKept = keepAliveSeconds === 0 && !model.isParallel && index < check.answers - 1;
-      // A model's own seed would make all answers equal.
-      const seeded = { ...(isKept ? kept : request), seed: randomInt(2 ** 31) };
-      try {
-        const answered = await model.ask({ request: seeded, context });
-        const { text, finishReason } = answered.generation;
-        if (this.#format === undefined) return { text, answered, isCut: finishReason === "length" };
-        const validation = await this.#format.validate(answered.generation);
-        const { problem } = validation;
-        if (problem !== undefined) return { failure: invalid(model.name, problem, answered) };
-        return { text: validation.text, answered: this.#noted(answered, validation).answered };
-      } catch (error) {
-        throwIfCancelled(context.signal, "the request");
-        if (!(error instanceof OrchestratorError)) throw error;
-        return { failure: error };
-      } finally {
-        done += 1;
-        context.report({ message: `${model.name}: ${done} of ${check.answers} answers` });
-      }
-    };
-    const samples: Awaited<ReturnType<typeof one>>[] = [];
-    if (model.isParallel) {
-      // All have ended before any error is thrown, so that a cancelled request leaves none behind.
-      const settled = await Promise.allSettled(Array.from({ length: check.answers }, (_, index) => one(index)));
-      for (const each of settled) {
-        if (each.status === "rejected") throw each.reason;
-        samples.push(each.value);
-      }
-    } else while (samples.length < check.answers) samples.push(await one(samples.length));
-    const { text, result } = check.vote(samples);
-    const chosen = samples.find((sample) => sample.answered !== undefined && sample.text?.trim() === text);
-    const failure = samples.find((sample) => sample.failure !== undefined)?.failure;
-    if (chosen?.answered === undefined)
-      throw failure ?? new CheckFailed(`${model.name} gave empty answers`, { text: "" });
-    const found = await this.#ground?.(text);
-    return { ...this.#noted(chosen.answered, { text }, found), check: result };
-  }
+  } else while (samples.length < check.answers) samples.push(await one(samples.length));
+  const { text, result } = check.vote(samples);
+  const chosen = samples.find((sample) => sample.answered !== undefined && sample.text?.trim() === text);
+  const failure = samples.find((sample) => sample.failure !== undefined)?.failure;
+  if (chosen?.answered === undefined)
+    throw failure ?? new CheckFailed(`${model.name} gave empty answers`, { text: "" });
+  const found = await ground?.(text);
+  return { ...noted(format, chosen.answered, { text }, found), check: result };
 }
 
 function judged(answered: Answered, { text, result, isUnchecked = false, notes = [] }: Found): Judged {

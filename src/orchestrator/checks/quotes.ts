@@ -46,140 +46,132 @@ interface Searched {
  *
  * Another model is asked if something was not found, or nothing was.
  */
-export class QuotesCheck {
-  readonly request: GenerateRequest;
-  readonly #files: NonNullable<GenerateRequest["files"]>;
-  readonly #asked: readonly string[];
+export function judgeQuotes(answer: string, isJson: boolean, { files = [], question }: Quoted) {
+  const asked = keysOf(question);
+  const searched = searchedIn(
+    isJson ? valuesOf(jsonIn(answer)) : statementsOf(answer),
+    files.map(({ text }) => text),
+    asked,
+  );
+  const lines = new Lines(
+    files.map(({ text }) => text),
+    new Set([...asked, ...searched.flatMap(({ keys, values }) => [...keys, ...values.flat()])]),
+  );
+  const paths = files.map(({ path }) => path);
+  const statements = searched.map((each) => checked(each, lines, paths, asked));
+  const result: CheckResult = { kind: "quotes", statements, ...defined({ problem: problemOf(statements) }) };
+  // The answer with what stands behind each statement; JSON stays as it is.
+  return { text: isJson || statements.length === 0 ? answer : marked(statements), result };
+}
 
-  constructor(request: GenerateRequest, { files = [], question }: Quoted) {
-    const { prompt, format } = request;
-    // Values of a JSON answer are looked for as they are.
-    this.request = format === undefined ? { ...request, prompt: `${instruction}\n\n${prompt}` } : request;
-    this.#files = files;
-    this.#asked = keysOf(question);
-  }
+/** The request as models get it. Values of a JSON answer are looked for as they are. */
+export function promptForQuotes({ prompt, format }: Pick<GenerateRequest, "prompt" | "format">): string {
+  return format === undefined ? `${instruction}\n\n${prompt}` : prompt;
+}
 
-  /** The answer with what stands behind each statement; JSON stays as it is. */
-  judge(answer: string): { readonly text: string; readonly result: CheckResult } {
-    const isJson = this.request.format !== undefined;
-    const searched = this.#search(isJson ? valuesOf(jsonIn(answer)) : statementsOf(answer));
-    const lines = new Lines(
-      this.#files.map(({ text }) => text),
-      new Set([...this.#asked, ...searched.flatMap(({ keys, values }) => [...keys, ...values.flat()])]),
-    );
-    const statements = searched.map((each) => this.#checked(each, lines));
-    const problem = problemOf(statements);
-    return {
-      text: isJson || statements.length === 0 ? answer : marked(statements),
-      result: { kind: "quotes", statements, ...defined({ problem }) },
-    };
-  }
-
-  #search(statements: readonly Statement[]): readonly Searched[] {
-    const quotesOf = ({ text, quotes, value = text }: Statement): readonly string[] => [...quotes, value];
-    const { places } = findQuotes(
-      this.#files.map(({ text }) => text),
-      statements.flatMap(quotesOf),
-    );
-    let at = 0;
-    return statements.map((statement) => {
-      const { text, quotes, value } = statement;
-      const found = quotesOf(statement).map((quote) => ({ quote, places: places[at++] ?? [] }));
-      const keys = new Set([text, ...quotes].flatMap(keysOf));
-      return { statement, keys, found, values: value === undefined ? this.#valuesOf(text) : numbersIn(value) };
-    });
-  }
-
-  /** Those that it adds to the question; if there are none, the numbers that it repeats. */
-  #valuesOf(text: string): Searched["values"] {
-    const asked = new Set(this.#asked);
-    const values = [...numbersIn(text), ...namesOf(text).map((name) => [`=${name}`])].slice(0, mostValues);
-    const added = values.filter((keys) => !keys.some((key) => asked.has(key)));
-    return added.length > 0 ? added : numbersIn(text);
-  }
-
-  #checked(searched: Searched, lines: Lines): CheckedStatement {
-    const { statement, keys, values } = searched;
+function searchedIn(statements: readonly Statement[], texts: readonly string[], asked: readonly string[]) {
+  const quotesOf = ({ text, quotes, value = text }: Statement): readonly string[] => [...quotes, value];
+  const { places } = findQuotes(texts, statements.flatMap(quotesOf));
+  let at = 0;
+  return statements.map((statement): Searched => {
     const { text, quotes, value } = statement;
-    const shown = (pieces: readonly number[], about: ReadonlySet<string> = keys) =>
-      pieces.length === 0
-        ? {}
-        : lines.show(
-            this.#files.map(({ path }) => path),
-            pieces,
-            about,
-          );
-    if (value === "") return { text, status: "not_judged" };
-    const scores = this.#scores(searched, lines);
-    const quoted = this.#quoted(searched, lines, scores);
-    if (quoted !== undefined) {
-      return {
-        text,
-        status: value === undefined ? "quoted" : "value_found",
-        ...shown(quoted.pieces, new Set(keysOf(quoted.quote))),
-      };
+    const found = quotesOf(statement).map((quote) => ({ quote, places: places[at++] ?? [] }));
+    const keys = new Set([text, ...quotes].flatMap(keysOf));
+    return { statement, keys, found, values: value === undefined ? valuesIn(text, asked) : numbersIn(value) };
+  });
+}
+
+/** Those that it adds to the question; if there are none, the numbers that it repeats. */
+function valuesIn(text: string, asked: readonly string[]): Searched["values"] {
+  const values = [...numbersIn(text), ...namesOf(text).map((name) => [`=${name}`])].slice(0, mostValues);
+  const added = values.filter((keys) => !keys.some((key) => asked.includes(key)));
+  return added.length > 0 ? added : numbersIn(text);
+}
+
+function checked(
+  searched: Searched,
+  lines: Lines,
+  paths: readonly string[],
+  asked: readonly string[],
+): CheckedStatement {
+  const { statement, keys, values } = searched;
+  const { text, quotes, value } = statement;
+  const shown = (pieces: readonly number[], about: ReadonlySet<string> = keys) =>
+    pieces.length === 0 ? {} : lines.show(paths, pieces, about);
+  if (value === "") return { text, status: "not_judged" };
+  const scores = scoresOf(searched, lines, asked);
+  const quoted = quotedIn(searched, lines, scores, asked);
+  if (quoted !== undefined) {
+    const status = value === undefined ? "quoted" : "value_found";
+    return { text, status, ...shown(quoted.pieces, new Set(keysOf(quoted.quote))) };
+  }
+  const near = nearest(searched, lines, scores);
+  const isFound = values.length > 0 && values.every((own) => own.some((key) => lines.with(key).length > 0));
+  if (isFound) return { text, status: "value_found", ...shown(cover(values, lines, scores, near)) };
+  const isMissing = values.length > 0 || quotes.length > 0 || value !== undefined;
+  return { text, status: isMissing ? "not_found" : "not_judged", ...shown(near) };
+}
+
+/** The line that shares most with the statement, if it shares enough of its words to be about it. */
+function nearest({ keys }: Searched, lines: Lines, scores: Scores): readonly number[] {
+  const [at] = best(scores) ?? [];
+  if (at === undefined) return [];
+  const own = [...keys].filter((key) => !key.startsWith("="));
+  const weightOf = (some: readonly string[]): number => some.reduce((sum, key) => sum + lines.weight(key), 0);
+  const shared = weightOf(own.filter((key) => lines.with(key).includes(at)));
+  return shared > 0 && shared >= leastShared * weightOf(own) ? [at] : [];
+}
+
+/** The lines of the quote that has most to do with the statement. */
+function quotedIn(
+  { statement: { text, quotes, value }, found }: Searched,
+  lines: Lines,
+  scores: Scores,
+  asked: readonly string[],
+) {
+  for (const { quote, places } of found) {
+    // Its own words are its quote only if it gave none.
+    if (quote === text && quotes.length > 0) continue;
+    const [first] = places
+      .map((place) => lines.within(place))
+      .map((pieces) => ({ quote, pieces, score: Math.max(0, ...pieces.map((at) => scores.get(at) ?? 0)) }))
+      .toSorted((one, other) => other.score - one.score);
+    if (first === undefined) continue;
+    if (
+      value !== undefined ||
+      isLongEnough(quote) ||
+      isCell(quote, first.pieces, lines, quote === text ? asked : undefined)
+    )
+      return first;
+  }
+  return undefined;
+}
+
+/** Whether a short quote is a whole line, cell or value; an answer of one word has to stand beside a word of the question. */
+function isCell(
+  quote: string,
+  pieces: readonly number[],
+  lines: Lines,
+  beside: readonly string[] | undefined,
+): boolean {
+  const cells = lines.textOf(pieces).split(/[\n:=|,;\t]|\s{2}/);
+  if (!cells.some((cell) => wordsOf(cell).join(" ") === wordsOf(quote).join(" "))) return false;
+  return beside === undefined || beside.some((key) => pieces.some((at) => lines.with(key).includes(at)));
+}
+
+/** How much each line has to do with the statement, by its words; those of the question count half. */
+function scoresOf({ keys }: Searched, lines: Lines, asked: readonly string[]): Scores {
+  const scores = new Map<number, number>();
+  for (const [own, share] of [
+    [keys, 1],
+    [new Set(asked), 0.5],
+  ] as const) {
+    for (const key of own) {
+      if (key.startsWith("=")) continue;
+      for (const at of lines.with(key)) scores.set(at, (scores.get(at) ?? 0) + share * lines.weight(key));
     }
-    const near = this.#nearest(searched, lines, scores);
-    const isFound = values.length > 0 && values.every((own) => own.some((key) => lines.with(key).length > 0));
-    if (isFound) return { text, status: "value_found", ...shown(cover(values, lines, scores, near)) };
-    const isMissing = values.length > 0 || quotes.length > 0 || value !== undefined;
-    return { text, status: isMissing ? "not_found" : "not_judged", ...shown(near) };
   }
-
-  /** The line that shares most with the statement, if it shares enough of its words to be about it. */
-  #nearest({ keys }: Searched, lines: Lines, scores: Scores): readonly number[] {
-    const [nearest] = best(scores) ?? [];
-    if (nearest === undefined) return [];
-    const own = [...keys].filter((key) => !key.startsWith("="));
-    const weightOf = (some: readonly string[]): number => some.reduce((sum, key) => sum + lines.weight(key), 0);
-    const shared = weightOf(own.filter((key) => lines.with(key).includes(nearest)));
-    return shared > 0 && shared >= leastShared * weightOf(own) ? [nearest] : [];
-  }
-
-  /** The lines of the quote that has most to do with the statement. */
-  #quoted({ statement: { text, quotes, value }, found }: Searched, lines: Lines, scores: Scores) {
-    for (const { quote, places } of found) {
-      // Its own words are its quote only if it gave none.
-      if (quote === text && quotes.length > 0) continue;
-      const candidates = places
-        .map((place) => ({ quote, pieces: lines.within(place) }))
-        .map(({ pieces, ...own }) => ({
-          ...own,
-          pieces,
-          score: Math.max(0, ...pieces.map((at) => scores.get(at) ?? 0)),
-        }))
-        .toSorted((one, other) => other.score - one.score);
-      const [first] = candidates;
-      if (
-        first !== undefined &&
-        (value !== undefined || isLongEnough(quote) || this.#isCell(quote, first.pieces, lines, quote === text))
-      )
-        return first;
-    }
-    return undefined;
-  }
-
-  /** Whether a short quote is a whole line, cell or value; an answer of one word has to stand beside a word of the question. */
-  #isCell(quote: string, pieces: readonly number[], lines: Lines, isAnswer: boolean): boolean {
-    const cells = lines.textOf(pieces).split(/[\n:=|,;\t]|\s{2}/);
-    if (!cells.some((cell) => wordsOf(cell).join(" ") === wordsOf(quote).join(" "))) return false;
-    return !isAnswer || this.#asked.some((key) => pieces.some((at) => lines.with(key).includes(at)));
-  }
-
-  /** How much each line has to do with the statement, by its words; those of the question count half. */
-  #scores({ keys }: Searched, lines: Lines): Scores {
-    const scores = new Map<number, number>();
-    for (const [own, share] of [
-      [keys, 1],
-      [new Set(this.#asked), 0.5],
-    ] as const) {
-      for (const key of own) {
-        if (key.startsWith("=")) continue;
-        for (const at of lines.with(key)) scores.set(at, (scores.get(at) ?? 0) + share * lines.weight(key));
-      }
-    }
-    return scores;
-  }
+  return scores;
 }
 
 /** Each statement with what is known of it. */

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { QuotesCheck } from "../../../src/orchestrator/checks/quotes.ts";
+import { judgeQuotes, promptForQuotes } from "../../../src/orchestrator/checks/quotes.ts";
 
 const invoice = [
   "Harbor Print Works",
@@ -18,27 +18,22 @@ const files = [
   { path: "app.yaml", text: config },
 ];
 
-const check = (prompt: string, more: object = {}) =>
-  new QuotesCheck({ prompt, files, ...more }, { files, question: prompt });
-const judge = (prompt: string, answer: string) => check(prompt).judge(answer);
+const judge = (prompt: string, answer: string) => judgeQuotes(answer, false, { files, question: prompt });
 const counts = (prompt: string, answer: string) => {
   const { statements, problem } = judge(prompt, answer).result;
   return { found: statements.filter(({ where }) => where).length, total: statements.length, ok: problem === undefined };
 };
 const quotesOf = (own: { readonly path: string; readonly text: string }[], question: string, answer: string) =>
-  new QuotesCheck({ prompt: question, files: own }, { files: own, question }).judge(answer);
+  judgeQuotes(answer, false, { files: own, question });
 const due = "When is the invoice due?";
 
 describe("the request", () => {
   it("has the instruction behind the files, before the question", () => {
-    const { request } = check(due);
-    expect(request.files).toBe(files);
-    expect(request.prompt).toMatch(/in quotation marks\.\n\nWhen is the invoice due\?$/);
+    expect(promptForQuotes({ prompt: due })).toMatch(/in quotation marks\.\n\nWhen is the invoice due\?$/);
   });
 
   it("stays as it is with a format", () => {
-    const request = { prompt: due, files, format: { type: "object" } };
-    expect(new QuotesCheck(request, { files, question: due }).request).toBe(request);
+    expect(promptForQuotes({ prompt: due, format: { type: "object" } })).toBe(due);
   });
 });
 
@@ -78,8 +73,8 @@ describe("a statement is quoted, with path, line and what stands there", () => {
       { path: "a.txt", text: "nothing\nvalue 5551234" },
       { path: "b.txt", text: "phone 5551234" },
     ];
-    const own = new QuotesCheck({ prompt: "passages" }, { files: equal, question: "Which phone number?" });
-    expect(own.judge("5551234").result.statements).toMatchObject([{ text: "5551234", where: "b.txt:1" }]);
+    const { result } = judgeQuotes("5551234", false, { files: equal, question: "Which phone number?" });
+    expect(result.statements).toMatchObject([{ text: "5551234", where: "b.txt:1" }]);
   });
 
   it("by a line that says the contrary, which its reader sees", () => {
@@ -212,9 +207,8 @@ describe("an answer", () => {
 });
 
 describe("with a format each value is looked for", () => {
-  const format = { type: "object" };
-  const values = (answer: unknown, prompt = "Extract the fields.") =>
-    check(prompt, { format }).judge(typeof answer === "string" ? answer : JSON.stringify(answer));
+  const values = (answer: unknown, question = "Extract the fields.") =>
+    judgeQuotes(typeof answer === "string" ? answer : JSON.stringify(answer), true, { files, question });
 
   it("and the answer stays as it is", () => {
     const answer = { number: "HPW-2031", due: "2026-04-02", total: 1275, phone: null, note: "" };
@@ -277,7 +271,7 @@ describe("hostile answers", () => {
     );
     fc.assert(
       fc.property(fc.array(piece), fc.boolean(), (pieces, isJson) => {
-        const { result } = check(due, isJson ? { format: "json" } : {}).judge(pieces.join(""));
+        const { result } = judgeQuotes(pieces.join(""), isJson, { files, question: due });
         for (const { where, line } of result.statements) {
           const [path, number] = where?.split(/[:,-]/) ?? [];
           const text = files.find((file) => file.path === path)?.text.split(/\r?\n/);
