@@ -274,22 +274,14 @@ function chainOf(choice: Choice, entries: readonly LocatedCandidate[]): Route["c
   for (const entry of entries) byCandidate.set(entry.candidate, entry);
   return choice.chain.flatMap((link) => {
     const entry = byCandidate.get(link.candidate);
-    return entry === undefined ? [] : new Step(entry, link);
+    if (entry === undefined) return [];
+    return {
+      entry,
+      get reason() {
+        return link.reason;
+      },
+    };
   });
-}
-
-class Step {
-  readonly entry: LocatedCandidate;
-  readonly #link: Choice["chain"][number];
-
-  constructor(entry: LocatedCandidate, link: Choice["chain"][number]) {
-    this.entry = entry;
-    this.#link = link;
-  }
-
-  get reason(): string {
-    return this.#link.reason;
-  }
 }
 
 /** The requested profile, and the one that the chosen model matches instead. */

@@ -20,6 +20,7 @@ import {
   viewOf,
 } from "./record.ts";
 import { defined } from "../util/defined.ts";
+import { messageOf } from "../util/message-of.ts";
 import { systemTimers, within } from "../util/timers.ts";
 
 interface JobsOptions {
@@ -96,7 +97,7 @@ export class KeptJobs implements Jobs {
         // Texts that are on disk are not needed in memory.
         if (entry.record === record) dropTexts(entry);
       } catch (error) {
-        this.#options.log.warn(`jobs: ${record.id} was not saved and will not survive the daemon: ${reason(error)}`);
+        this.#options.log.warn(`jobs: ${record.id} was not saved and will not survive the daemon: ${messageOf(error)}`);
       }
     });
   }
@@ -112,7 +113,7 @@ export class KeptJobs implements Jobs {
       try {
         await files.remove(id);
       } catch (error) {
-        this.#options.log.warn(`jobs: can't remove ${id}: ${reason(error)}`);
+        this.#options.log.warn(`jobs: can't remove ${id}: ${messageOf(error)}`);
       }
     });
   }
@@ -177,7 +178,7 @@ export class KeptJobs implements Jobs {
       if (partial !== undefined) return { ...view, partial };
       return { ...view, note: "the result is lost: its file was changed" };
     } catch (error) {
-      return { ...view, note: `the result can't be read: ${reason(error)}` };
+      return { ...view, note: `the result can't be read: ${messageOf(error)}` };
     }
   }
 
@@ -375,9 +376,4 @@ function never(): AbortSignal {
 
 function present({ model, from, engine }: { model: string; from?: string | undefined; engine: string }): PullRequest {
   return { model, engine, ...defined({ from }) };
-}
-
-function reason(error: unknown): string {
-  if (error instanceof OrchestratorError || error instanceof Error) return error.message;
-  return String(error);
 }
