@@ -1,7 +1,7 @@
 import type { CallerProject, ProfileSettings, ProjectFile } from "../api/types.ts";
-import { isProjectKind, needsNoApproval } from "../config/profiles.ts";
-import type { FolderState } from "./folder-state.ts";
-import { oneLine, quotedName } from "./ollm-folder.ts";
+import { isProjectKind } from "../config/profiles.ts";
+import { type FolderState, askedProfile } from "./folder-state.ts";
+import { oneLine } from "./ollm-folder.ts";
 import { defined } from "../util/defined.ts";
 
 /** The name that `use` takes in place of a kind or profile to switch both off. */
@@ -21,9 +21,10 @@ export function callerProject(
   },
 ): CallerProject {
   const { folder, ollm, read, detected } = state;
-  const parts = waitingParts(state);
-  const isTrusted = parts === undefined || rules.isApproved;
-  const waiting = isTrusted ? undefined : `${folder} sets ${parts}: not used until the user approves the project`;
+  const isTrusted = state.needed === undefined || rules.isApproved;
+  const waiting = isTrusted
+    ? undefined
+    : `${folder} sets ${state.needed}: not used until the user approves the project`;
   const { settings, sources } = settingsOf(state, isTrusted, rules);
   return {
     folder,
@@ -106,31 +107,6 @@ function profileLines([name, { system, ...values }]: readonly [string, ProfileSe
     `Profile ${oneLine(name)}${set}`,
     ...(system === undefined ? [] : [`System prompt of profile ${oneLine(name)}:`, quoted(system)]),
   ];
-}
-
-/** What is waiting for approval, in a few words; undefined when nothing is. */
-export function waitingParts({
-  read: { settings },
-  ollm: { templates },
-  hidden: tools,
-}: Pick<FolderState, "read" | "ollm" | "hidden">): string | undefined {
-  const names = Object.keys(settings.profiles ?? {});
-  const asked = askedProfile(settings);
-  const parts = [
-    ...(settings.systemPrompt === undefined ? [] : ["a system prompt"]),
-    ...(settings.model === undefined ? [] : [`a model (${quotedName(settings.model)})`]),
-    ...(asked === undefined || names.includes(asked) ? [] : [`a profile (${quotedName(asked)})`]),
-    ...(names.length === 0 ? [] : [`profiles (${names.map((name) => quotedName(name)).join(", ")})`]),
-    ...(templates.length === 0 ? [] : [templates.length === 1 ? "a template" : "templates"]),
-  ];
-  if (tools.length > 0) parts.push(`hidden tools (${tools.join(", ")})`);
-  return parts.length === 0 ? undefined : parts.join(", ");
-}
-
-/** The default profile of the project if it needs an approval. */
-function askedProfile({ routing }: ProjectFile): string | undefined {
-  const name = routing?.defaultProfile;
-  return name === undefined || needsNoApproval(name) ? undefined : name;
 }
 
 function quoted(text: string): string {

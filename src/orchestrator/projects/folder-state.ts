@@ -3,11 +3,20 @@ import path from "node:path";
 import type { Log } from "../api/log.ts";
 import type { HideableTool } from "../api/facade-templates.ts";
 import type { ProjectFile, ProjectKind } from "../api/types.ts";
+import { needsNoApproval } from "../config/profiles.ts";
 import { defined } from "../util/defined.ts";
 import { fieldsIn, isRecord } from "../util/parse-json.ts";
 import type { Timers } from "../util/timers.ts";
 import { type FolderWatch, watchFolder } from "../util/watch-folder.ts";
-import { type OllmFolder, ollmName, readOllmFolder, readSmall, stampOfOllm, templatesName } from "./ollm-folder.ts";
+import {
+  type OllmFolder,
+  ollmName,
+  quotedName,
+  readOllmFolder,
+  readSmall,
+  stampOfOllm,
+  templatesName,
+} from "./ollm-folder.ts";
 import { type ReadProjectFile, readProjectFile } from "./project-file.ts";
 
 /** The contents of one folder, read once. */
@@ -19,6 +28,8 @@ export interface FolderState {
   readonly read: ReadProjectFile;
   /** The tools that the project hides and that need an approval to be hidden. */
   readonly hidden: readonly string[];
+  /** What the user must approve, in a few words. */
+  readonly needed?: string;
 }
 
 /**
@@ -42,7 +53,9 @@ export async function readFolder(
           profiles,
           tools?.map(({ name }) => name),
         );
-  return { folder, ollm, read, hidden: hiddenTools(read.settings, tools), ...defined({ detected }) };
+  const hidden = hiddenTools(read.settings, tools);
+  const needed = partsNeeding(read.settings, ollm.templates.length, hidden);
+  return { folder, ollm, read, hidden, ...defined({ detected, needed }) };
 }
 
 function hiddenTools({ tools: lists = {} }: ProjectFile, tools: readonly HideableTool[] = []): readonly string[] {
@@ -51,6 +64,27 @@ function hiddenTools({ tools: lists = {} }: ProjectFile, tools: readonly Hideabl
   return tools
     .filter(({ name, set }) => set === "needed" && (disabled.includes(name) || enabled?.includes(name) === false))
     .map(({ name }) => name);
+}
+
+/** What needs an approval, in a few words; undefined if nothing does. */
+function partsNeeding(settings: ProjectFile, templates: number, tools: readonly string[]): string | undefined {
+  const names = Object.keys(settings.profiles ?? {});
+  const asked = askedProfile(settings);
+  const parts = [
+    ...(settings.systemPrompt === undefined ? [] : ["a system prompt"]),
+    ...(settings.model === undefined ? [] : [`a model (${quotedName(settings.model)})`]),
+    ...(asked === undefined || names.includes(asked) ? [] : [`a profile (${quotedName(asked)})`]),
+    ...(names.length === 0 ? [] : [`profiles (${names.map((name) => quotedName(name)).join(", ")})`]),
+    ...(templates === 0 ? [] : [templates === 1 ? "a template" : "templates"]),
+  ];
+  if (tools.length > 0) parts.push(`hidden tools (${tools.join(", ")})`);
+  return parts.length === 0 ? undefined : parts.join(", ");
+}
+
+/** The default profile of the project if it needs an approval. */
+export function askedProfile({ routing }: ProjectFile): string | undefined {
+  const name = routing?.defaultProfile;
+  return name === undefined || needsNoApproval(name) ? undefined : name;
 }
 
 /** A check costs more than the rest of a call's overhead. */

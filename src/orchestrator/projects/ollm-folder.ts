@@ -6,6 +6,7 @@ import { invisible } from "../util/control-characters.ts";
 import { maxProjectBytes } from "./project-file.ts";
 import { readUpTo } from "../storage/replace-file.ts";
 import { isWithin } from "../util/file-name.ts";
+import { shortened } from "../util/format-bytes.ts";
 import { codeOf, isMissing } from "../util/message-of.ts";
 
 /** The folder of a project that contains its settings. */
@@ -183,6 +184,6 @@ export function oneLine(text: string): string {
 
 /** A name from a project for use in a sentence: shortened, and quoted unless it is plain. */
 export function quotedName(name: string): string {
-  const short = name.length > 80 ? `${name.slice(0, 80)}...` : name;
+  const short = shortened(name, 80);
   return /^[\w.:/@+-]+$/.test(short) ? short : JSON.stringify(oneLine(short));
 }

@@ -12,7 +12,7 @@ import { realFolder } from "../storage/work-tree.ts";
 import { profileNames } from "../config/profiles.ts";
 import { nearestNames } from "../util/nearest.ts";
 import { type Timers, systemTimers } from "../util/timers.ts";
-import { callerProject, noProfile, questionFor, waitingParts } from "./caller-project.ts";
+import { callerProject, noProfile, questionFor } from "./caller-project.ts";
 import { type Detected, type FolderState, createFolderStates, createProjectWatches } from "./folder-state.ts";
 import { type WrittenFile, differsOnlyBy, ollmName, projectFileName } from "./ollm-folder.ts";
 import { createTrustStore } from "./trust.ts";
@@ -33,12 +33,6 @@ interface ProjectParts {
   readonly timers?: Timers;
 }
 
-/** What is made of one state of a folder. */
-interface MadeViews {
-  readonly needsTrust: boolean;
-  readonly views: Map<string, CallerProject>;
-}
-
 export class CallerProjects implements Projects {
   readonly #parts: ProjectParts;
   readonly #states: ReturnType<typeof createFolderStates>;
@@ -46,7 +40,7 @@ export class CallerProjects implements Projects {
   /** A caller's choice, kept until it disconnects. */
   readonly #callers = new Map<string, { readonly folder?: string; readonly profile?: string }>();
   /** One object per state and rules, so that callers can compare by identity. */
-  readonly #made = new WeakMap<FolderState, MadeViews>();
+  readonly #views = new WeakMap<FolderState, Map<string, CallerProject>>();
   readonly #watches: ReturnType<typeof createProjectWatches>;
 
   constructor(parts: ProjectParts) {
@@ -85,7 +79,7 @@ export class CallerProjects implements Projects {
   async trustQuestion(caller: CallerContext): ReturnType<Projects["trustQuestion"]> {
     const state = await this.#freshState(this.#folderOf(caller));
     const { ollm } = state;
-    if (ollm.digest === undefined || !this.#needsTrust(state)) return undefined;
+    if (ollm.digest === undefined || state.needed === undefined) return undefined;
     if (await this.#isApproved(state)) return undefined;
     return { message: questionFor(state), files: filesOf(state), digest: ollm.digest };
   }
@@ -145,20 +139,6 @@ export class CallerProjects implements Projects {
     return this.#approvals.close();
   }
 
-  #madeOf(state: FolderState): MadeViews {
-    let entry = this.#made.get(state);
-    if (entry === undefined) {
-      const isWaiting = waitingParts(state) !== undefined;
-      this.#made.set(state, (entry = { needsTrust: isWaiting, views: new Map() }));
-    }
-    return entry;
-  }
-
-  /** Whether it has settings or templates that the user must approve. */
-  #needsTrust(state: FolderState): boolean {
-    return this.#madeOf(state).needsTrust;
-  }
-
   /** An approval that can't be read counts as absent. */
   async #isApproved({ folder, ollm }: FolderState): Promise<boolean> {
     if (ollm.digest === undefined) return false;
@@ -177,7 +157,7 @@ export class CallerProjects implements Projects {
    */
   async writeForUser(folder: string, write: () => Promise<WrittenFile>): Promise<void> {
     const before = await this.#freshState(folder);
-    const waited = this.#needsTrust(before) && !(await this.#isApproved(before));
+    const waited = before.needed !== undefined && !(await this.#isApproved(before));
     const written = await write();
     const after = await this.#freshState(folder);
     const { digest } = after.ollm;
@@ -195,9 +175,10 @@ export class CallerProjects implements Projects {
   }
 
   async #view(state: FolderState, detects: boolean, used?: string): Promise<CallerProject> {
-    const approved = this.#needsTrust(state) && (await this.#isApproved(state));
+    const approved = state.needed !== undefined && (await this.#isApproved(state));
     const key = `${approved} ${detects} ${used ?? ""}`;
-    const { views } = this.#madeOf(state);
+    const views = this.#views.get(state) ?? new Map<string, CallerProject>();
+    this.#views.set(state, views);
     const known = views.get(key);
     if (known !== undefined) return known;
     const project = callerProject(state, { isApproved: approved, detects, ...defined({ used }) });

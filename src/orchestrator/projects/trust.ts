@@ -5,7 +5,7 @@ import type { CallerProject, ProjectFile } from "../api/types.ts";
 import type { Log } from "../api/log.ts";
 import { type DocumentFiles, readOnlyFiles } from "../storage/document-files.ts";
 import { openDocument, openedOnce } from "../storage/document.ts";
-import { callerProject, waitingParts } from "./caller-project.ts";
+import { callerProject } from "./caller-project.ts";
 import { readFolder } from "./folder-state.ts";
 
 /** Kept per folder: each branch has its own content. */
@@ -41,7 +41,6 @@ export function createTrustStore(parts: { readonly log: Log; readonly files?: Do
     async approve(folder: string, wanted: string) {
       await (await document.get()).append({ approve: { folder, digest: wanted } });
     },
-    /** Files that were set aside, and why. */
     problems: document.problems,
     close: document.close,
   };
@@ -77,7 +76,7 @@ export async function readStoredProject(
 ): Promise<StoredProject> {
   const state = await readFolder(folder, rules.profiles, rules.tools);
   const { digest } = state.ollm;
-  const isWaiting = digest !== undefined && waitingParts(state) !== undefined;
+  const isWaiting = digest !== undefined && state.needed !== undefined;
   const isApproved = isWaiting && (await approvedIn(rules.files, state.folder, digest));
   return {
     project: callerProject(state, { isApproved, detects: rules.detects }),
