@@ -24,7 +24,7 @@ import { composeInjection } from "./inject.ts";
 import { checkImport, exportEntries, pageOf, parseExport } from "./markdown.ts";
 import { type MemoryId, type MemorySearch, createMemorySearch } from "./search.ts";
 import { type MemoryChange, type MemoryEvent, type MemoryStore, openMemoryStore } from "./store.ts";
-import { messageOf } from "../util/message-of.ts";
+import { openedOnce } from "../storage/document.ts";
 import { defined } from "../util/defined.ts";
 import { nearestNames } from "../util/nearest.ts";
 import { type CallerContext, isShell } from "../api/types.ts";
@@ -49,13 +49,12 @@ const relevantLimit = 50;
 export class StoredMemories implements Memories {
   readonly #parts: MemoryParts;
   readonly #search: MemorySearch;
-  #opening: Promise<MemoryStore> | undefined;
-  #opened: MemoryStore | undefined;
-  #failure: string | undefined;
+  readonly #store: ReturnType<typeof openedOnce<MemoryStore>>;
 
   constructor(parts: MemoryParts) {
     this.#parts = parts;
     this.#search = createMemorySearch(parts);
+    this.#store = openedOnce(() => openMemoryStore({ ...parts, search: this.#search }));
   }
 
   async remember(caller: CallerContext, request: RememberRequest): Promise<Remembered> {
@@ -67,7 +66,7 @@ export class StoredMemories implements Memories {
     const asked = ttlSeconds === undefined || ttlSeconds === 0 ? undefined : expiryOf(ttlSeconds, now());
     if (request.isForced !== true) refuseSecret(key, value);
     const ownFolder = request.scope === "project" ? projectOf(caller).folder : caller.project?.folder;
-    const store = await this.#open();
+    const store = await this.#store.get();
     throwIfCancelled(caller.signal, "remember");
     // Without a scope, an existing key keeps its scope.
     const isOfProject =
@@ -102,18 +101,18 @@ export class StoredMemories implements Memories {
         next: { step: "correctArguments" },
       });
     }
-    const store = await this.#open();
+    const store = await this.#store.get();
     const found = await this.#find(caller, store, request);
     store.touch(found.method === "list" ? [] : found.entries);
     return found;
   }
 
   async matching(caller: CallerContext, request: ForgetRequest): Promise<readonly string[]> {
-    return chosen(caller, await this.#open(), request).map(({ key }) => key);
+    return chosen(caller, await this.#store.get(), request).map(({ key }) => key);
   }
 
   async forget(caller: CallerContext, request: ForgetRequest): Promise<readonly string[]> {
-    const store = await this.#open();
+    const store = await this.#store.get();
     const entries = chosen(caller, store, request);
     throwIfCancelled(caller.signal, "forget");
     if (entries.length === 0) return [];
@@ -124,7 +123,7 @@ export class StoredMemories implements Memories {
   }
 
   async export(caller: CallerContext, format: MemoryFormat, page: ExportPage = {}): Promise<Exported> {
-    const store = await this.#open();
+    const store = await this.#store.get();
     // A backup made by the user contains the entries of all projects.
     const entries = isShell(caller.client) ? store.all() : visible(caller, store, {});
     const { from, to, next } = pageOf(entries, page);
@@ -145,7 +144,7 @@ export class StoredMemories implements Memories {
       takesProject: (folder) => isShell(caller.client) || folder === caller.project?.folder,
     });
     if (entries.length === 0) return { imported: 0, refused };
-    const store = await this.#open();
+    const store = await this.#store.get();
     throwIfCancelled(caller.signal, "import");
     await this.#write(store, { type: "import", at: this.#isoNow(), entries: entries.map((entry) => mutable(entry)) });
     return { imported: entries.length, refused };
@@ -163,7 +162,7 @@ export class StoredMemories implements Memories {
     isUsed = true,
   ): Promise<MemoryInjection | undefined> {
     if (maxTokens <= 0) return undefined;
-    const store = await this.#open().catch(noneIfFailed);
+    const store = await this.#store.get().catch(noneIfFailed);
     if (store === undefined) return undefined;
     if (!store.some((entry) => sees(caller, entry))) return undefined;
     const folder = caller.project?.folder;
@@ -198,26 +197,13 @@ export class StoredMemories implements Memories {
 
   /** Files that were set aside, and why. */
   problems(): readonly string[] {
-    return [...(this.#opened?.problems ?? []), ...(this.#failure === undefined ? [] : [this.#failure])];
+    return this.#store.problems();
   }
 
   async close(): Promise<void> {
-    const store = await this.#opening?.catch(() => undefined);
+    // The store's last events change the index.
+    await this.#store.close();
     await this.#search.close();
-    await store?.close();
-  }
-
-  async #open(): Promise<MemoryStore> {
-    this.#opening ??= openMemoryStore({ ...this.#parts, search: this.#search });
-    try {
-      this.#opened = await this.#opening;
-      this.#failure = undefined;
-      return this.#opened;
-    } catch (error) {
-      this.#opening = undefined;
-      this.#failure = messageOf(error);
-      throw error;
-    }
   }
 
   async #write(store: MemoryStore, event: MemoryEvent): Promise<MemoryChange> {

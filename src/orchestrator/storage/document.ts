@@ -45,18 +45,24 @@ export function openedOnce<Document extends Pick<JournaledDocument<object, unkno
 ) {
   let pending: Promise<Document> | undefined;
   let document: Document | undefined;
+  let failure: string | undefined;
   return {
     get(): Promise<Document> {
       pending ??= open().then(
-        (found) => (document = found),
+        (found) => {
+          failure = undefined;
+          return (document = found);
+        },
         (error: unknown) => {
           pending = undefined;
+          failure = messageOf(error);
           throw error;
         },
       );
       return pending;
     },
-    problems: (): readonly string[] => document?.problems ?? [],
+    /** Files that were set aside, and why it could not be opened. */
+    problems: (): readonly string[] => [...(document?.problems ?? []), ...(failure === undefined ? [] : [failure])],
     close: async () => (await pending?.catch(() => undefined))?.close(),
   };
 }

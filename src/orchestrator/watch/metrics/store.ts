@@ -148,7 +148,7 @@ class MetricsStore {
   problems(): readonly string[] {
     const { dropped } = this.#parts.events;
     return [
-      ...this.#document.problems(),
+      ...this.#document.problems().filter((each) => each !== this.#problem),
       ...(this.#problem === undefined ? [] : [`metrics are not saved: ${this.#problem}`]),
       ...(dropped === 0 ? [] : [`${counted(dropped, "event")} were dropped because too much happened at once`]),
     ];
@@ -252,10 +252,7 @@ class MetricsStore {
   /** What is stored, and what isn't yet. */
   async #histories(): Promise<readonly History[]> {
     this.#count();
-    const document = await this.#document.get().catch((error: unknown) => {
-      this.#problem = messageOf(error);
-      return undefined;
-    });
+    const document = await this.#document.get().catch(() => undefined);
     while (this.#isWriting) await this.#writing;
     const waiting = emptyHistory();
     for (const batch of this.#pending.values()) addBatch(waiting, batch);
