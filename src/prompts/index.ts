@@ -2,7 +2,7 @@ import { InvalidRequest, type NeedsInput } from "../orchestrator/api/errors.ts";
 import type { MemoryEntry } from "../orchestrator/api/facade-recall.ts";
 import type { Orchestrator } from "../orchestrator/api/facade.ts";
 import type { CallerContext } from "../orchestrator/api/types.ts";
-import { counted } from "../orchestrator/util/format-bytes.ts";
+import { counted, shortened } from "../orchestrator/util/format-bytes.ts";
 import {
   type ReadFiles,
   type Template,
@@ -131,8 +131,7 @@ async function list(query: string | undefined, { orchestrator, caller }: PromptC
 
 /** One line of JSON, so that a value can't imitate a message. */
 function lineOf({ key, value, category, isPinned }: MemoryEntry): string {
-  const shown = value.length <= maxCharacters ? value : `${value.slice(0, maxCharacters)}…`;
-  return JSON.stringify({ key, value: shown, category, ...(isPinned && { pinned: true }) });
+  return JSON.stringify({ key, value: shortened(value, maxCharacters), category, ...(isPinned && { pinned: true }) });
 }
 
 async function add(

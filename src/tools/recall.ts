@@ -1,6 +1,7 @@
 import * as z from "zod";
 import type { MemoryEntry } from "../orchestrator/api/facade-recall.ts";
 import { defineTool } from "./definition.ts";
+import { shortened } from "../orchestrator/util/format-bytes.ts";
 import { defined } from "../orchestrator/util/defined.ts";
 
 /** An entry in the answers of tools; defaults are left out. */
@@ -22,7 +23,7 @@ const listedCharacters = 2_000;
 function listedEntryData(entry: MemoryEntry) {
   const data = entryData(entry);
   if (data.value.length <= listedCharacters) return data;
-  return { ...data, value: `${data.value.slice(0, listedCharacters)}…`, characters: data.value.length };
+  return { ...data, value: shortened(data.value, listedCharacters), characters: data.value.length };
 }
 
 /** The data of one entry. */

@@ -3,6 +3,7 @@ import type { ShownSetting } from "../api/facade-status.ts";
 import { hideKeys } from "../util/control-characters.ts";
 import { at, findSetting, formatPath, hasParts, parsePath, settingPaths, startsWith } from "./paths.ts";
 import { type Settings, settingsSchema } from "./schema.ts";
+import { shortened } from "../util/format-bytes.ts";
 import { isRecord } from "../util/parse-json.ts";
 
 /**
@@ -107,5 +108,5 @@ export function shownValue(path: readonly string[], value: unknown): string {
   if (value === undefined) return "unset";
   // JSON would write `.nan` and `.inf` as `null`.
   const text = typeof value === "number" ? String(value) : (JSON.stringify(masked(path, value)) ?? "");
-  return text.length > 200 ? `${text.slice(0, 199)}…` : text;
+  return shortened(text, 199);
 }

@@ -4,7 +4,7 @@ import { Cancelled, CheckFailed, GenerationFailed, type OrchestratorError, throw
 import type { CheckResult } from "../api/facade-answers.ts";
 import type { RouteExplanation } from "../api/facade-route.ts";
 import type { OperationContext } from "../jobs/operations.ts";
-import { formatDuration } from "../util/format-bytes.ts";
+import { formatDuration, shortened } from "../util/format-bytes.ts";
 import { keyOfName } from "../util/model-name.ts";
 
 /** How much of an answer an error quotes. */
@@ -35,8 +35,11 @@ export function failureOf(allAttempts: RouteExplanation["attempts"], allFailures
     return new GenerationFailed(message, { next, cause });
   }
   const { text } = unchecked;
-  const shown = text.length > maxShownCharacters ? `${text.slice(0, maxShownCharacters)}…` : text;
-  return new CheckFailed(`${message}; the last answer: ${shown}`, { next, cause: unchecked, text });
+  return new CheckFailed(`${message}; the last answer: ${shortened(text, maxShownCharacters)}`, {
+    next,
+    cause: unchecked,
+    text,
+  });
 }
 
 /** Waits until its server wants to be asked again: nothing else can answer (`shortWaitMs`). */

@@ -3,6 +3,7 @@ import { readFileSync } from "node:fs";
 import { parentPort, workerData } from "node:worker_threads";
 import initSqlJs, { type Database } from "sql.js";
 import { builtFile } from "../util/node-executable.ts";
+import { shortened } from "../util/format-bytes.ts";
 import { messageOf } from "../util/message-of.ts";
 import type { Column, Value } from "./column.ts";
 import { checkedQuery, doubtsOf, missingValues, namedIn, typeProblem, withDays, withTable } from "./query-check.ts";
@@ -111,15 +112,13 @@ function outlineOf({ name, columns, rows, notes }: Table): TableOutline {
         else if (values.size <= maxListed) values.add(value);
       }
       const areAll = values.size <= maxListed;
-      return { ...column, hasEmpty, values: [...values].slice(0, maxListed).map(shortened), areAll };
+      return { ...column, hasEmpty, values: [...values].slice(0, maxListed).map(cut), areAll };
     }),
     notes,
   };
 }
 
-function shortened(value: Value): Value {
-  return typeof value === "string" && value.length > maxCharacters ? `${value.slice(0, maxCharacters)}…` : value;
-}
+const cut = (value: Value): Value => (typeof value === "string" ? shortened(value, maxCharacters) : value);
 
 /** Throws what is wrong with the query, in SQLite's words where it finds it. */
 function run(database: Database, sql: string, tables: readonly Table[], question: string): QueryRows {

@@ -2,7 +2,7 @@ import type { GenerateRequest, GenerateResult } from "../api/facade.ts";
 import { Cancelled, OrchestratorError } from "../api/errors.ts";
 import type { QueriedRows } from "../api/facade-answers.ts";
 import type { Resolved, RowsAsk } from "../generation/ports.ts";
-import { counted } from "../util/format-bytes.ts";
+import { counted, shortened } from "../util/format-bytes.ts";
 import type { Value } from "./column.ts";
 import { PartsTotals } from "./parts.ts";
 import { QueryThread } from "./query-thread.ts";
@@ -273,8 +273,7 @@ function queryOf({ text, columns, rows, total }: QueryRows): QueriedRows {
 const shown = (value: Value): string => String(cut(value) ?? "none").replaceAll(/\s+/g, " ");
 
 function cut(value: Value): Value {
-  const isLong = typeof value === "string" && value.length > maxCellCharacters;
-  return isLong ? `${value.slice(0, maxCellCharacters)}…` : value;
+  return typeof value === "string" ? shortened(value, maxCellCharacters) : value;
 }
 
 /** Longer requests have conditions that no query holds. */

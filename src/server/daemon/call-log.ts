@@ -4,6 +4,7 @@ import { setTimeout as gathering } from "node:timers/promises";
 import { callLogFile } from "../../ipc/socket-path.ts";
 import type { Log } from "../../orchestrator/api/log.ts";
 import type { CallRecord } from "../call/caller.ts";
+import { shortened } from "../../orchestrator/util/format-bytes.ts";
 import { codeOf } from "../../orchestrator/util/message-of.ts";
 
 /** `OLLM_HOME/logs/calls.log`, one line per call. Lines have prompts and answers when the record has them; the pipeline decides by the setting. */
@@ -44,9 +45,7 @@ function word(name: string | undefined): string {
   return clean === "" ? "-" : clean;
 }
 
-function quoted(text: string): string {
-  return JSON.stringify(text.length <= maxTextLength ? text : `${text.slice(0, maxTextLength)}…`);
-}
+const quoted = (text: string): string => JSON.stringify(shortened(text, maxTextLength));
 
 /** `keep`: older files beside the current one, of which `calls.1.log` is the newest. */
 const logLimits = { maxBytes: 5 * 1024 * 1024, keep: 3 };
