@@ -76,7 +76,7 @@ export function createOperations(now: () => number, emit: Emit): Operations {
     if (joined !== undefined) return joined.operation as Operation<Result>;
 
     const id = spec.id ?? `${spec.kind}-${randomUUID().slice(0, 8)}`;
-    const operation = new RunningOperation(id, spec, now, work);
+    const operation = runOperation(id, spec, now, work);
     const { settled } = operation;
     running.set(id, { operation, spec, settled });
     emit({ kind: "operations changed" });
@@ -100,130 +100,76 @@ export function createOperations(now: () => number, emit: Emit): Operations {
   };
 }
 
-class RunningOperation<Result> implements Operation<Result>, RunningFacts {
-  readonly id: string;
-  readonly startedAtMs: number;
-  readonly #now: () => number;
-  readonly #spec: OperationSpec;
-  readonly #work: JoinedWork<Result, Progress>;
-  readonly #background = new AbortController();
-  #state: OperationState = "running";
-  #text = "";
-  #thinking = "";
-  #model: string | undefined;
-  #textSinceMs: number | undefined;
-  #tokens = 0;
-  readonly #answers = new Map<string, string>();
-
-  constructor(
-    id: string,
-    spec: OperationSpec,
-    now: () => number,
-    work: (context: OperationContext) => Promise<Result>,
-  ) {
-    this.id = id;
-    this.startedAtMs = now();
-    this.#now = now;
-    this.#spec = spec;
-    this.#work = new JoinedWork<Result, Progress>(
-      spec.title,
-      (signal, report) => work(this.#context(signal, report)),
-      (reason) => this.#background.signal.aborted || (reason === "disconnected" && spec.kind === "pull"),
-    );
-    this.#work.outcome.then(
-      () => (this.#state = "succeeded"),
-      (error: unknown) => (this.#state = error instanceof Cancelled ? "cancelled" : "failed"),
-    );
-  }
-
-  get kind(): OperationKind {
-    return this.#spec.kind;
-  }
-
-  get title(): string {
-    return this.#spec.title;
-  }
-
-  get client(): string | undefined {
-    return this.#spec.client;
-  }
-
-  get model(): string | undefined {
-    return this.#model;
-  }
-
-  get textSinceMs(): number | undefined {
-    return this.#textSinceMs;
-  }
-
-  /** Resolves when the work has ended in any way. */
-  get settled(): Promise<void> {
-    return this.#work.settled;
-  }
-
-  state(): OperationState {
-    return this.#state;
-  }
-
-  isAborted(): boolean {
-    return this.#work.isAborted;
-  }
-
-  progress(): Progress | undefined {
-    return this.#work.newest;
-  }
-
-  partial(): PartialText | undefined {
-    const [text, thinking] = [this.#text, this.#thinking];
-    if (text === "" && thinking === "" && this.#answers.size === 0) return undefined;
-    const answers = [...this.#answers].map(([model, answer]) => ({ model, text: answer }));
-    return { text, thinking, ...(answers.length > 0 && { answers }) };
-  }
-
-  follow(signal: AbortSignal, onProgress?: (progress: Progress) => void): Promise<Result> {
-    return this.#work.follow(signal, onProgress);
-  }
-
-  detach(): void {
-    this.#background.abort();
-  }
-
-  cancel(): void {
-    this.#work.abort("cancelled");
-  }
+function runOperation<Result>(
+  id: string,
+  { kind, title, client }: OperationSpec,
+  now: () => number,
+  work: (context: OperationContext) => Promise<Result>,
+): Operation<Result> & RunningFacts & Pick<Running, "settled"> {
+  const background = new AbortController();
+  const answers = new Map<string, string>();
+  let state: OperationState = "running";
+  let [text, thinking] = ["", ""];
+  let model: string | undefined;
+  let textSinceMs: number | undefined;
+  let tokens = 0;
 
   /** A plain object: work passes parts of it on. */
-  #context(signal: AbortSignal, report: (progress: Progress) => void): OperationContext {
-    const background = this.#background;
-    return {
-      signal,
-      // Hardly ever read: most answers don't wait.
-      get background() {
-        return background.signal;
-      },
-      report: (progress) => {
-        const { model = this.#model, completionTokens } = progress;
-        this.#model = model;
-        if (completionTokens !== undefined) {
-          // Fewer than before: another answer began.
-          if (completionTokens < this.#tokens) this.#textSinceMs = this.#now();
-          this.#textSinceMs ??= this.#now();
-          this.#tokens = completionTokens;
-        }
-        report(progress);
-      },
-      addText: (delta) => {
-        this.#text += delta;
-      },
-      addThinking: (delta) => {
-        this.#thinking += delta;
-      },
-      hasText: () => this.#text !== "" || this.#thinking !== "",
-      clearText: () => {
-        this.#text = "";
-        this.#thinking = "";
-      },
-      setAnswer: (model, text) => void this.#answers.set(model, text),
-    };
-  }
+  const contextOf = (signal: AbortSignal, report: (progress: Progress) => void): OperationContext => ({
+    signal,
+    // Hardly ever read: most answers don't wait.
+    get background() {
+      return background.signal;
+    },
+    report: (progress) => {
+      const { completionTokens } = progress;
+      ({ model = model } = progress);
+      if (completionTokens !== undefined) {
+        // Fewer than before: another answer began.
+        if (completionTokens < tokens) textSinceMs = now();
+        textSinceMs ??= now();
+        tokens = completionTokens;
+      }
+      report(progress);
+    },
+    addText: (delta) => void (text += delta),
+    addThinking: (delta) => void (thinking += delta),
+    hasText: () => text !== "" || thinking !== "",
+    clearText: () => void ([text, thinking] = ["", ""]),
+    setAnswer: (name, answer) => void answers.set(name, answer),
+  });
+  const running = new JoinedWork<Result, Progress>(
+    title,
+    (signal, report) => work(contextOf(signal, report)),
+    (reason) => background.signal.aborted || (reason === "disconnected" && kind === "pull"),
+  );
+  running.outcome.then(
+    () => (state = "succeeded"),
+    (error: unknown) => (state = error instanceof Cancelled ? "cancelled" : "failed"),
+  );
+  return {
+    id,
+    kind,
+    title,
+    client,
+    startedAtMs: now(),
+    get model() {
+      return model;
+    },
+    get textSinceMs() {
+      return textSinceMs;
+    },
+    settled: running.settled,
+    state: () => state,
+    isAborted: () => running.isAborted,
+    progress: () => running.newest,
+    partial() {
+      if (text === "" && thinking === "" && answers.size === 0) return undefined;
+      const each = [...answers].map(([name, answer]) => ({ model: name, text: answer }));
+      return { text, thinking, ...(each.length > 0 && { answers: each }) };
+    },
+    follow: (signal, onProgress) => running.follow(signal, onProgress),
+    detach: () => background.abort(),
+    cancel: () => running.abort("cancelled"),
+  };
 }

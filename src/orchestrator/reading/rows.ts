@@ -5,7 +5,7 @@ import type { Resolved, RowsAsk } from "../generation/ports.ts";
 import { counted, shortened } from "../util/format-bytes.ts";
 import type { Value } from "./column.ts";
 import { PartsTotals } from "./parts.ts";
-import { QueryThread } from "./query-thread.ts";
+import { type QueryThread, openQueryThread } from "./query-thread.ts";
 import type { QueryRows, TableOutline } from "./query-worker.ts";
 import type { Task } from "../api/types.ts";
 import { fold } from "../recall/text-index.ts";
@@ -97,7 +97,7 @@ export async function queryRequest(request: Resolved, signal: AbortSignal): Prom
 async function openedFor(request: Resolved, signal: AbortSignal) {
   const { files = [], decided, prompt } = request;
   if (!asksOfRows(request, decided.task)) return undefined;
-  const opened = await QueryThread.open(files, signal, prompt);
+  const opened = await openQueryThread(files, signal, prompt);
   const isJson = files.some(({ path }) => /\.json$/i.test(path));
   return "problem" in opened && isJson ? undefined : opened;
 }
@@ -134,7 +134,7 @@ async function writtenQuery(
     const found = sql === undefined ? { problem: "it wrote no query" } : await thread.run(sql);
     const problem = problemIn(found);
     if (problem === undefined && !("problem" in found)) return { found, by };
-    if (attempt > 0 || !thread.isOpen) {
+    if (attempt > 0 || !thread.isOpen()) {
       if (!("problem" in found) && !isWorse(found, first?.found)) return { found, by };
       return first ?? { problem: "problem" in found ? `${by.model}: ${found.problem}` : "" };
     }

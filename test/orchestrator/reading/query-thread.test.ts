@@ -1,11 +1,11 @@
 import { describe, expect, it, onTestFinished } from "vitest";
 import { Cancelled } from "../../../src/orchestrator/api/errors.ts";
 import { checkedQuery } from "../../../src/orchestrator/reading/query-check.ts";
-import { QueryThread } from "../../../src/orchestrator/reading/query-thread.ts";
+import { openQueryThread, type QueryThread } from "../../../src/orchestrator/reading/query-thread.ts";
 import { queryIn } from "../../../src/orchestrator/reading/rows.ts";
 
 async function opened(text: string, path = "t.csv", signal = new AbortController().signal): Promise<QueryThread> {
-  const thread = await QueryThread.open([{ path, text }], signal);
+  const thread = await openQueryThread([{ path, text }], signal);
   if ("problem" in thread) throw new Error(thread.problem);
   onTestFinished(() => thread.close());
   return thread;
@@ -78,7 +78,7 @@ describe("a query", () => {
   it("that has no end is ended after its time", async () => {
     const thread = await opened(expenses);
     expect(await thread.run(endless, 300)).toEqual({ problem: "it takes longer than 300 ms" });
-    expect(thread.isOpen).toBe(false);
+    expect(thread.isOpen()).toBe(false);
     expect(await thread.run("SELECT 1 FROM t")).toEqual({ problem: "the query before it had no end" });
   });
 
@@ -90,7 +90,7 @@ describe("a query", () => {
 
   it("can't be run on files without rows", async () => {
     const signal = new AbortController().signal;
-    expect(await QueryThread.open([{ path: "a.csv", text: "\n" }], signal)).toEqual({ problem: "a.csv has no rows" });
+    expect(await openQueryThread([{ path: "a.csv", text: "\n" }], signal)).toEqual({ problem: "a.csv has no rows" });
   });
 });
 
