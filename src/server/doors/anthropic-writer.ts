@@ -32,91 +32,81 @@ export function errorBody({ status, message: because, headers, tokens }: DoorFai
 /** Thoughts are signed by those who can check it later; programs only look whether there is one. */
 const signature = "ollm";
 
-export class AnthropicWriter implements AnswerWriter {
-  readonly #asked: string;
-  readonly #showsThinking: boolean;
-  readonly #id = newId("msg_");
-  readonly keepAlive = event("ping");
+/** Programs that don't ask for thoughts take the first block for the answer. */
+export function anthropicWriter(asked: string, showsThinking: boolean): AnswerWriter {
+  const id = newId("msg_");
+  const keepAlive = event("ping");
   /** Blocks begun so far. */
-  #blocks = 0;
-  #open: "text" | "thinking" | undefined;
-
-  /** Programs that don't ask for thoughts take the first block for the answer. */
-  constructor(model: string, showsThinking: boolean) {
-    this.#asked = model;
-    this.#showsThinking = showsThinking;
-  }
-
-  begin(model: string): string {
-    const usage = { input_tokens: 0, output_tokens: 0, cache_read_input_tokens: null, cache_creation_input_tokens: 0 };
-    const start = { ...this.#message(model), content: [], stop_reason: null, stop_sequence: null, usage };
-    return event("message_start", { message: start }) + this.keepAlive;
-  }
-
-  delta(part: "text" | "thinking", delta: string): string {
-    if (part === "thinking" && !this.#showsThinking) return "";
-    let before = "";
-    if (this.#open !== part) {
-      before = this.#close() + this.#start(part === "text" ? { type: part, text: "" } : emptyThinking);
-      this.#open = part;
-    }
-    return before + this.#add(part === "text" ? { type: "text_delta", text: delta } : thought(delta));
-  }
-
-  end(result: GenerateResult): string {
-    let events = this.#close();
-    for (const { id, name, arguments: json } of result.toolCalls ?? []) {
-      events += this.#start({ type: "tool_use", id, name, input: {} });
-      events += this.#add({ type: "input_json_delta", partial_json: json }) + this.#stop();
-    }
-    const { usage, ...delta } = ending(result);
-    return events + event("message_delta", { delta, usage }) + event("message_stop");
-  }
-
-  failed(failure: DoorFailure): string {
-    return event("error", errorBody(failure));
-  }
-
-  whole(result: GenerateResult): object {
-    const { text: answer, thinking = "", toolCalls = [] } = result;
-    return {
-      ...this.#message(result.model),
-      content: [
-        ...(this.#showsThinking && thinking !== "" ? [{ ...emptyThinking, thinking, signature }] : []),
-        ...(answer === "" ? [] : [{ type: "text", text: answer }]),
-        ...toolCalls.map(({ id, name, arguments: json }) => ({ type: "tool_use", id, name, input: JSON.parse(json) })),
-      ],
-      ...ending(result),
-    };
-  }
-
-  #message(model: string): object {
-    return { id: this.#id, type: "message", role: "assistant", model: model === "" ? this.#asked : model };
-  }
-
-  #close(): string {
-    const open = this.#open;
-    this.#open = undefined;
-    if (open === undefined) return "";
-    return (open === "thinking" ? this.#add({ type: "signature_delta", signature }) : "") + this.#stop();
-  }
-
-  #start(block: object): string {
-    this.#blocks += 1;
-    return this.#event("content_block_start", { content_block: block });
-  }
-
-  #add(delta: object): string {
-    return this.#event("content_block_delta", { delta });
-  }
-
-  #stop(): string {
-    return this.#event("content_block_stop", {});
-  }
-
-  #event(type: string, what: object): string {
-    return event(type, { index: this.#blocks - 1, ...what });
-  }
+  let blocks = 0;
+  let open: "text" | "thinking" | undefined;
+  const message = (model: string): object => ({
+    id,
+    type: "message",
+    role: "assistant",
+    model: model === "" ? asked : model,
+  });
+  const ofBlock = (type: string, what: object): string => event(type, { index: blocks - 1, ...what });
+  const start = (block: object): string => {
+    blocks += 1;
+    return ofBlock("content_block_start", { content_block: block });
+  };
+  const add = (delta: object): string => ofBlock("content_block_delta", { delta });
+  const stop = (): string => ofBlock("content_block_stop", {});
+  const close = (): string => {
+    const closed = open;
+    open = undefined;
+    if (closed === undefined) return "";
+    return (closed === "thinking" ? add({ type: "signature_delta", signature }) : "") + stop();
+  };
+  return {
+    keepAlive,
+    begin: (model) => {
+      const usage = {
+        input_tokens: 0,
+        output_tokens: 0,
+        cache_read_input_tokens: null,
+        cache_creation_input_tokens: 0,
+      };
+      const begun = { ...message(model), content: [], stop_reason: null, stop_sequence: null, usage };
+      return event("message_start", { message: begun }) + keepAlive;
+    },
+    delta: (part, delta) => {
+      if (part === "thinking" && !showsThinking) return "";
+      let before = "";
+      if (open !== part) {
+        before = close() + start(part === "text" ? { type: part, text: "" } : emptyThinking);
+        open = part;
+      }
+      return before + add(part === "text" ? { type: "text_delta", text: delta } : thought(delta));
+    },
+    end: (result) => {
+      let events = close();
+      for (const { id: call, name, arguments: json } of result.toolCalls ?? []) {
+        events += start({ type: "tool_use", id: call, name, input: {} });
+        events += add({ type: "input_json_delta", partial_json: json }) + stop();
+      }
+      const { usage, ...delta } = ending(result);
+      return events + event("message_delta", { delta, usage }) + event("message_stop");
+    },
+    failed: (failure) => event("error", errorBody(failure)),
+    whole: (result) => {
+      const { text: answer, thinking = "", toolCalls = [] } = result;
+      return {
+        ...message(result.model),
+        content: [
+          ...(showsThinking && thinking !== "" ? [{ ...emptyThinking, thinking, signature }] : []),
+          ...(answer === "" ? [] : [{ type: "text", text: answer }]),
+          ...toolCalls.map((call) => ({
+            type: "tool_use",
+            id: call.id,
+            name: call.name,
+            input: JSON.parse(call.arguments),
+          })),
+        ],
+        ...ending(result),
+      };
+    },
+  };
 }
 
 const emptyThinking = { type: "thinking", thinking: "", signature: "" };

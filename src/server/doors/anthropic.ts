@@ -3,7 +3,7 @@ import type { ChatMessage, ToolChoice } from "../../orchestrator/api/chat.ts";
 import { InvalidRequest, PromptTooLong } from "../../orchestrator/api/errors.ts";
 import { samplingInput } from "../../orchestrator/api/sampling.ts";
 import { defined } from "../../orchestrator/util/defined.ts";
-import { AnthropicWriter, errorBody } from "./anthropic-writer.ts";
+import { anthropicWriter, errorBody } from "./anthropic-writer.ts";
 import {
   type Door,
   type DoorCall,
@@ -140,7 +140,9 @@ function sourceError(what: string, read: string) {
 function readChat(given: unknown): DoorChat {
   const read = parsed(body, given);
   const { model, tools = [], tool_choice: choice, thinking } = read;
-  const messages = [...read.messages.reduce(addMessage, new Messages(read.system)).all];
+  const named = new Map<string, string>();
+  const messages: ChatMessage[] = read.messages.flatMap((each, at) => messagesOf(each, at, named));
+  if (read.system?.length) messages.unshift({ role: "system", ...said(read.system) });
   if (messages.at(-1)?.role === "assistant") {
     throw new InvalidRequest(
       "messages: the last one must be the user's; the beginning of an answer can't be given here",
@@ -160,7 +162,7 @@ function readChat(given: unknown): DoorChat {
       model,
       isStream: read.stream === true,
       ignored: unread(given as object, body),
-      writer: new AnthropicWriter(model, showsThinking),
+      writer: anthropicWriter(model, showsThinking),
       request: {
         ...defined({ maxTokens: read.max_tokens, format: schema }),
         // A budget for thoughts is the most that they may take: models that have none need none.
@@ -176,52 +178,43 @@ function toolUse(choice: NonNullable<Body["tool_choice"]>): { toolChoice: ToolCh
   return { toolChoice, ...(type !== "none" && choice.disable_parallel_tool_use === true && { singleCall: true }) };
 }
 
-/** A conversation as it is read. */
-class Messages {
-  readonly all: ChatMessage[] = [];
-  /** By id of their call. */
-  readonly tools = new Map<string, string>();
-
-  constructor(system: Body["system"] = []) {
-    if (system.length > 0) this.all.push({ role: "system", ...said(system) });
-  }
-}
-
-function addMessage(messages: Messages, given: Body["messages"][number], at: number): Messages {
-  const { all, tools } = messages;
-  if (given.role === "system") all.push({ role: "system", ...said(given.content) });
-  else if (given.role === "assistant") {
+/** `tools` are those of the calls so far, by id. */
+function messagesOf(given: Body["messages"][number], at: number, tools: Map<string, string>): ChatMessage[] {
+  if (given.role === "system") return [{ role: "system", ...said(given.content) }];
+  if (given.role === "assistant") {
     const calls = given.content.flatMap((block) => (block.type === "tool_use" ? block : []));
     const thinking = given.content.flatMap((block) => (block.type === "thinking" ? block.thinking : []));
     for (const { id, name } of calls) tools.set(id, name);
-    all.push({
-      role: "assistant",
-      ...said(given.content),
-      ...(thinking.length > 0 && { thinking: thinking.join("\n\n") }),
-      ...(calls.length > 0 && {
-        toolCalls: calls.map(({ id, name, input }) => ({ id, name, arguments: JSON.stringify(input) })),
-      }),
-    });
-  } else {
-    const images: string[] = [];
-    for (const block of given.content) {
-      if (block.type !== "tool_result") continue;
-      const toolName = tools.get(block.tool_use_id);
-      if (toolName === undefined) {
-        throw new InvalidRequest(
-          `messages.${at}.content: no tool_use before it has the id ${JSON.stringify(block.tool_use_id)}`,
-        );
-      }
-      const result = said(block.content ?? []);
-      images.push(...(result.images ?? []));
-      const failed = block.is_error === true ? "Error: " : "";
-      all.push({ role: "tool", content: failed + result.content, toolCallId: block.tool_use_id, toolName });
-    }
-    const own = given.content.filter((block) => block.type !== "tool_result");
-    // Templates show no images of a tool's result: they follow it.
-    const shown = said(own, images);
-    if (own.length > 0 || images.length > 0 || given.content.length === 0) all.push({ role: "user", ...shown });
+    return [
+      {
+        role: "assistant",
+        ...said(given.content),
+        ...(thinking.length > 0 && { thinking: thinking.join("\n\n") }),
+        ...(calls.length > 0 && {
+          toolCalls: calls.map(({ id, name, input }) => ({ id, name, arguments: JSON.stringify(input) })),
+        }),
+      },
+    ];
   }
+  const messages: ChatMessage[] = [];
+  const images: string[] = [];
+  for (const block of given.content) {
+    if (block.type !== "tool_result") continue;
+    const toolName = tools.get(block.tool_use_id);
+    if (toolName === undefined) {
+      throw new InvalidRequest(
+        `messages.${at}.content: no tool_use before it has the id ${JSON.stringify(block.tool_use_id)}`,
+      );
+    }
+    const result = said(block.content ?? []);
+    images.push(...(result.images ?? []));
+    const failed = block.is_error === true ? "Error: " : "";
+    messages.push({ role: "tool", content: failed + result.content, toolCallId: block.tool_use_id, toolName });
+  }
+  const own = given.content.filter((block) => block.type !== "tool_result");
+  // Templates show no images of a tool's result: they follow it.
+  if (own.length > 0 || messages.length === 0 || images.length > 0)
+    messages.push({ role: "user", ...said(own, images) });
   return messages;
 }
 

@@ -109,7 +109,7 @@ export function readChat(body: unknown): ReadRequest {
   const read = parsed(chatBody, body);
   const { messages = [], tools = [] } = read;
   if (messages.length === 0) return { bare: bareOf(read, emptyMessage) };
-  const writer = new Writer(read.model, (part, delta, calls) => ({
+  const writer = writerOf(read.model, (part, delta, calls) => ({
     message: {
       role: "assistant",
       content: part === "text" ? delta : "",
@@ -137,7 +137,7 @@ export function readPrompt(body: unknown): ReadRequest {
   if (template !== "") throw unsupported("template", "the model's own template is used");
   if (suffix !== "") throw unsupported("suffix", "text is not inserted here");
   if (prompt === "") return { bare: bareOf(read, { response: "" }) };
-  const writer = new Writer(read.model, (part, delta) => ({
+  const writer = writerOf(read.model, (part, delta) => ({
     response: part === "text" ? delta : "",
     ...(part === "thinking" && { thinking: delta }),
   }));
@@ -162,7 +162,7 @@ function bareOf({ model, keep_alive: keep, ...read }: Common, part: object): Bar
 function conversation(
   read: Common,
   chat: Parameters<typeof chatOf>[0],
-  writer: Writer,
+  writer: AnswerWriter,
   ignored: readonly string[] = [],
 ) {
   if (read.logprobs === true) throw unsupported("logprobs", "probabilities of tokens are not told");
@@ -256,62 +256,37 @@ function withCallIds(messages: readonly z.output<typeof message>[]): readonly Ch
 type Line = (part: "text" | "thinking", delta: string, calls?: readonly object[]) => object;
 
 /** Ollama's lines: one for each piece, and a last one with counts and times. */
-class Writer implements AnswerWriter {
-  readonly #asked: string;
-  readonly #line: Line;
-  #model: string;
-
-  constructor(asked: string, line: Line) {
-    this.#asked = asked;
-    this.#model = asked;
-    this.#line = line;
-  }
-
-  begin(model: string): string {
-    this.#answeredBy(model);
-    return "";
-  }
-
-  delta(part: "text" | "thinking", delta: string): string {
-    return this.#write({ ...this.#line(part, delta), done: false });
-  }
-
-  end(result: GenerateResult): string {
-    const { toolCalls = [] } = result;
-    const calls =
-      toolCalls.length === 0 ? "" : this.#write({ ...this.#line("text", "", callsOf(toolCalls)), done: false });
-    return calls + this.#write({ ...this.#line("text", ""), ...endOf(result) });
-  }
-
-  failed({ message: error }: { readonly message: string }): string {
-    return `${JSON.stringify({ error })}\n`;
-  }
-
-  /** No blank line: Python's client reads each as JSON. */
-  get keepAlive(): string {
-    return this.delta("text", "");
-  }
-
-  whole(result: GenerateResult): object {
-    this.#answeredBy(result.model);
-    const { text: answer, thinking, toolCalls = [] } = result;
-    const line = this.#line("text", answer, toolCalls.length === 0 ? undefined : callsOf(toolCalls));
-    const thought = thinking === undefined ? {} : this.#line("thinking", thinking);
-    return { ...this.#head(), ...merged(thought, line), ...endOf(result) };
-  }
-
+function writerOf(asked: string, lineOf: Line): AnswerWriter {
+  let answering = asked;
   /** A model's own name is told as it was asked for. */
-  #answeredBy(model: string): void {
-    if (model !== "" && this.#asked.startsWith("ollm/")) this.#model = model;
-  }
-
-  #head(): object {
-    return { model: this.#model, created_at: new Date().toISOString() };
-  }
-
-  #write(line: object): string {
-    return `${JSON.stringify({ ...this.#head(), ...line })}\n`;
-  }
+  const answeredBy = (model: string): void => {
+    if (model !== "" && asked.startsWith("ollm/")) answering = model;
+  };
+  const head = (): object => ({ model: answering, created_at: new Date().toISOString() });
+  const write = (line: object): string => `${JSON.stringify({ ...head(), ...line })}\n`;
+  const piece = (...said: Parameters<Line>): string => write({ ...lineOf(...said), done: false });
+  return {
+    begin: (model) => {
+      answeredBy(model);
+      return "";
+    },
+    delta: (part, delta) => piece(part, delta),
+    end: (result) => {
+      const calls = callsOf(result);
+      return (calls === undefined ? "" : piece("text", "", calls)) + write({ ...lineOf("text", ""), ...endOf(result) });
+    },
+    failed: ({ message: error }) => `${JSON.stringify({ error })}\n`,
+    /** No blank line: Python's client reads each as JSON. */
+    get keepAlive() {
+      return piece("text", "");
+    },
+    whole: (result) => {
+      answeredBy(result.model);
+      const { text: answer, thinking } = result;
+      const thought = thinking === undefined ? {} : lineOf("thinking", thinking);
+      return { ...head(), ...merged(thought, lineOf("text", answer, callsOf(result))), ...endOf(result) };
+    },
+  };
 }
 
 /** `second` over `first`, and so their messages. */
@@ -320,8 +295,9 @@ function merged(first: object, second: object): object {
   return { ...first, ...second, ...(one && other && { message: { ...one, ...other } }) };
 }
 
-function callsOf(calls: readonly ToolCall[]): readonly object[] {
-  return calls.map(({ id, name, arguments: given }, index) => ({
+function callsOf({ toolCalls = [] }: GenerateResult): readonly object[] | undefined {
+  if (toolCalls.length === 0) return undefined;
+  return toolCalls.map(({ id, name, arguments: given }, index) => ({
     id,
     function: { index, name, arguments: parseJson(given) },
   }));

@@ -188,7 +188,7 @@ export function readChat(given: unknown): DoorChat {
     model,
     isStream: stream === true,
     ignored: unread(given as object, body),
-    writer: new ChatWriter(model, read.stream_options?.include_usage === true),
+    writer: chatWriter(model, read.stream_options?.include_usage === true),
     request: defined({
       format: format === "text" ? undefined : format === "json_object" ? "json" : format,
       maxTokens: read.max_completion_tokens ?? read.max_tokens,
@@ -242,81 +242,49 @@ function messageOf(given: Body["messages"][number], names: Map<string, string>):
   };
 }
 
-class ChatWriter implements AnswerWriter {
-  readonly keepAlive = ": still working\n\n";
-  readonly #head = { id: newId("chatcmpl-"), created: Math.floor(Date.now() / 1_000) };
-  readonly #hasUsage: boolean;
-  #model: string;
+function chatWriter(asked: string, hasUsage: boolean): AnswerWriter {
+  const head = { id: newId("chatcmpl-"), created: Math.floor(Date.now() / 1_000) };
   /** The beginning of each chunk. */
-  #start = "";
-
-  constructor(model: string, hasUsage: boolean) {
-    this.#model = model;
-    this.#hasUsage = hasUsage;
-  }
-
-  begin(model: string): string {
-    this.#name(model === "" ? this.#model : model);
-    return this.#piece({ role: "assistant", content: "" });
-  }
-
-  delta(kind: "text" | "thinking", delta: string): string {
-    return this.#piece(kind === "text" ? { content: delta } : { reasoning_content: delta });
-  }
-
-  end(result: GenerateResult): string {
-    this.#name(result.model);
-    const calls = callsOf(result);
-    const tool_calls = calls?.map((call, index) => ({ index, ...call }));
-    return [
-      tool_calls === undefined ? "" : this.#piece({ tool_calls }),
-      this.#piece({}, finishOf(result)),
-      this.#hasUsage ? this.#chunk({ choices: [], usage: usageOf(result) }) : "",
-      "data: [DONE]\n\n",
-    ].join("");
-  }
-
-  failed(failure: DoorFailure): string {
-    return `data: ${JSON.stringify(errorBody(failure))}\n\n`;
-  }
-
-  whole(result: GenerateResult): object {
-    const { text: said, thinking, model } = result;
-    const calls = callsOf(result);
-    return {
-      ...this.#head,
-      object: "chat.completion",
-      model,
-      choices: [
-        {
-          index: 0,
-          message: {
-            role: "assistant",
-            content: said === "" && calls !== undefined ? null : said,
-            refusal: null,
-            ...defined({ reasoning_content: thinking, tool_calls: calls }),
-          },
-          logprobs: null,
-          finish_reason: finishOf(result),
-        },
-      ],
-      usage: usageOf(result),
-    };
-  }
-
-  #piece(delta: object, finish: string | null = null): string {
+  let start = "";
+  const name = (model: string): void => {
+    start = JSON.stringify({ ...head, object: "chat.completion.chunk", model }).slice(0, -1);
+  };
+  const chunk = (rest: object): string => `data: ${start},${JSON.stringify(rest).slice(1)}\n\n`;
+  const piece = (delta: object, finish: string | null = null): string => {
     const choices = [{ index: 0, delta, logprobs: null, finish_reason: finish }];
-    return this.#chunk({ choices, ...(this.#hasUsage && { usage: null }) });
-  }
-
-  #name(model: string): void {
-    this.#model = model;
-    this.#start = JSON.stringify({ ...this.#head, object: "chat.completion.chunk", model }).slice(0, -1);
-  }
-
-  #chunk(rest: object): string {
-    return `data: ${this.#start},${JSON.stringify(rest).slice(1)}\n\n`;
-  }
+    return chunk({ choices, ...(hasUsage && { usage: null }) });
+  };
+  return {
+    keepAlive: ": still working\n\n",
+    begin: (model) => {
+      name(model === "" ? asked : model);
+      return piece({ role: "assistant", content: "" });
+    },
+    delta: (kind, delta) => piece(kind === "text" ? { content: delta } : { reasoning_content: delta }),
+    end: (result) => {
+      name(result.model);
+      const tool_calls = callsOf(result)?.map((call, index) => ({ index, ...call }));
+      return [
+        tool_calls === undefined ? "" : piece({ tool_calls }),
+        piece({}, finishOf(result)),
+        hasUsage ? chunk({ choices: [], usage: usageOf(result) }) : "",
+        "data: [DONE]\n\n",
+      ].join("");
+    },
+    failed: (failure) => `data: ${JSON.stringify(errorBody(failure))}\n\n`,
+    whole: (result) => {
+      const { text: said, thinking, model } = result;
+      const calls = callsOf(result);
+      const answer = {
+        role: "assistant",
+        content: said === "" && calls !== undefined ? null : said,
+        refusal: null,
+        ...defined({ reasoning_content: thinking, tool_calls: calls }),
+      };
+      const choices = [{ index: 0, message: answer, logprobs: null, finish_reason: finishOf(result) }];
+      return { ...head, object: "chat.completion", model, choices, usage: usageOf(result) };
+    },
+  };
 }
 
 function callsOf({ toolCalls }: GenerateResult) {

@@ -4,7 +4,7 @@ import { InvalidRequest } from "../../orchestrator/api/errors.ts";
 import { defined } from "../../orchestrator/util/defined.ts";
 import { type DoorChat, chatOf, may, parsed, schemaObject, toolOf, typeOf, unread } from "./door.ts";
 import { type Choice, content, effort, limit, noLogprobs, refused, temperature, toolUse, topP } from "./openai-chat.ts";
-import { type KnownTool, ResponseWriter } from "./openai-writer.ts";
+import { type KnownTool, responseWriter } from "./openai-writer.ts";
 
 const call = z.object({ call_id: z.string().min(1), name: z.string().min(1), namespace: may(z.string()) });
 const output = z.object({ call_id: z.string().min(1), output: content });
@@ -138,7 +138,7 @@ export function readResponse(given: unknown): DoorChat {
     model,
     isStream: stream === true,
     ignored: [...unread(given as object, body), ...new Set(others)],
-    writer: new ResponseWriter(given as object, model, known),
+    writer: responseWriter(given as Readonly<Record<string, unknown>>, model, known),
     request: defined({ format, maxTokens: read.max_output_tokens, think: reasoning?.effort }),
   });
 }
