@@ -28,112 +28,79 @@ const rootsTimeoutMs = 2_000;
 const formTimeoutMs = 300_000;
 
 /** Who makes a request, and how it may end. Looked up when asked for: most calls need little of it. */
-export class ProtocolCall {
-  readonly #server: Server;
-  readonly #claims: ReturnType<typeof claimsOf>;
-  readonly #context: ServerContext;
-  #signal: AbortSignal | undefined;
-
-  constructor(server: Server, context: ServerContext) {
-    this.#server = server;
-    this.#context = context;
-    this.#claims = claimsOf(context);
-  }
-
-  /** As the client introduced itself, or `unknown`. */
-  get client(): string {
-    return this.#claims?.clientInfo?.name ?? this.#server.getClientVersion()?.name ?? "unknown";
-  }
-
-  /** Aborts with a `CallEnd` as its reason. */
-  get signal(): AbortSignal {
-    if (this.#signal !== undefined) return this.#signal;
-    const { requestSignal } = this;
-    const controller = new AbortController();
-    const end = (): void => controller.abort(callEnd(requestSignal));
-    if (requestSignal.aborted) end();
-    else requestSignal.addEventListener("abort", end, { once: true });
-    return (this.#signal = controller.signal);
-  }
-
-  /** The protocol's own signal: `callEnd` tells why it was aborted. */
-  get requestSignal(): AbortSignal {
-    return this.#context.mcpReq.signal;
-  }
-
-  /** The request is of revision 2026-07-28 or later. */
-  get isModern(): boolean {
-    return this.#claims !== undefined;
-  }
-
-  /** The client accepts a protocol task as the answer; never in the legacy era. */
-  get takesTasks(): boolean {
-    return takesTasks(this.#claims?.capabilities);
-  }
-
-  /** The caller wants errors as data (`next-steps/render.ts`). */
-  get wantsErrorData(): boolean {
-    return this.#context.mcpReq._meta?.[errorKey] === true;
-  }
-
-  /** The caller wants the whole structured answer (`detailsKey`). */
-  get wantsDetails(): boolean {
-    return this.#context.mcpReq._meta?.[detailsKey] === true;
-  }
-
-  /** The client shows views (MCP Apps) of our kind. */
-  get showsViews(): boolean {
-    const capabilities = this.isModern ? this.#claims?.capabilities : this.#server.getClientCapabilities();
-    const mimeTypes = capabilities?.extensions?.[viewsExtension]?.["mimeTypes"];
-    return Array.isArray(mimeTypes) && mimeTypes.includes(viewMimeType);
-  }
-
-  /** Requests the URIs of the client's roots; empty when it offers none. */
-  async clientRoots(): Promise<readonly string[]> {
-    // The modern era deprecates roots and requests them differently: there only the working directory counts.
-    if (this.isModern || this.#server.getClientCapabilities()?.roots === undefined) return [];
-    // Not with the call's own signal: other calls may be waiting for the same answer.
-    const { roots } = await this.#server.listRoots(undefined, { timeout: rootsTimeoutMs });
-    return roots.map(({ uri }) => uri);
-  }
-
-  /** The client wants the answer's text in progress notifications while it is generated. */
-  get wantsText(): boolean {
-    return this.#context.mcpReq._meta?.[streamKey] === true;
-  }
-
-  /** The client can show its user a form. */
-  get canAsk(): boolean {
-    return canShowForms(this.isModern ? this.#claims?.capabilities : this.#server.getClientCapabilities());
-  }
-
-  /** Answers in a retried request; untrusted. */
-  get inputResponses(): Readonly<Record<string, unknown>> | undefined {
-    return this.#context.mcpReq.inputResponses;
-  }
-
-  /** Notifies the client of progress; undefined when it did not request it. */
-  get notifyProgress(): ((note: ProgressNote) => void) | undefined {
-    const { _meta, notify } = this.#context.mcpReq;
-    const progressToken = _meta?.progressToken;
-    if (progressToken === undefined) return undefined;
-    return (note) => {
-      // When the connection is gone its close ends the call, and progress is dropped.
-      notify({ method: "notifications/progress", params: { ...note, progressToken } }).catch(() => undefined);
-    };
-  }
-
-  /** Shows the user a form (`formOf`) within the call; rejects when the client can't. Undefined in the modern era. */
-  get askNow(): ((form: Record<string, unknown>) => Promise<unknown>) | undefined {
-    if (this.isModern) return undefined;
-    const { mcpReq } = this.#context;
-    return (form) =>
-      mcpReq.send({ method: "elicitation/create", params: form }, { signal: mcpReq.signal, timeout: formTimeoutMs });
-  }
+export function protocolCall(server: Server, context: ServerContext) {
+  const claims = claimsOf(context);
+  const { mcpReq } = context;
+  const capabilities = () => (claims === undefined ? server.getClientCapabilities() : claims.capabilities);
+  let signal: AbortSignal | undefined;
+  return {
+    /** As the client introduced itself, or `unknown`. */
+    get client(): string {
+      return claims?.clientInfo?.name ?? server.getClientVersion()?.name ?? "unknown";
+    },
+    /** Aborts with a `CallEnd` as its reason. */
+    get signal(): AbortSignal {
+      if (signal !== undefined) return signal;
+      const controller = new AbortController();
+      const end = (): void => controller.abort(callEnd(mcpReq.signal));
+      if (mcpReq.signal.aborted) end();
+      else mcpReq.signal.addEventListener("abort", end, { once: true });
+      return (signal = controller.signal);
+    },
+    /** The protocol's own signal: `callEnd` tells why it was aborted. */
+    requestSignal: mcpReq.signal,
+    /** The request is of revision 2026-07-28 or later. */
+    isModern: claims !== undefined,
+    /** The client accepts a protocol task as the answer; never in the legacy era. */
+    takesTasks: takesTasks(claims?.capabilities),
+    /** The caller wants errors as data (`next-steps/render.ts`). */
+    wantsErrorData: mcpReq._meta?.[errorKey] === true,
+    /** The caller wants the whole structured answer (`detailsKey`). */
+    wantsDetails: mcpReq._meta?.[detailsKey] === true,
+    /** The client wants the answer's text in progress notifications while it is generated. */
+    wantsText: mcpReq._meta?.[streamKey] === true,
+    /** The client shows views (MCP Apps) of our kind. */
+    get showsViews(): boolean {
+      const mimeTypes = capabilities()?.extensions?.[viewsExtension]?.["mimeTypes"];
+      return Array.isArray(mimeTypes) && mimeTypes.includes(viewMimeType);
+    },
+    /** Requests the URIs of the client's roots; empty when it offers none. */
+    clientRoots: async (): Promise<readonly string[]> => {
+      // The modern era deprecates roots and requests them differently: there only the working directory counts.
+      if (claims !== undefined || capabilities()?.roots === undefined) return [];
+      // Not with the call's own signal: other calls may be waiting for the same answer.
+      const { roots } = await server.listRoots(undefined, { timeout: rootsTimeoutMs });
+      return roots.map(({ uri }) => uri);
+    },
+    /** The client can show its user a form. */
+    get canAsk(): boolean {
+      return canShowForms(capabilities());
+    },
+    /** Answers in a retried request; untrusted. */
+    inputResponses: mcpReq.inputResponses,
+    /** Notifies the client of progress; undefined when it did not request it. */
+    get notifyProgress(): ((note: ProgressNote) => void) | undefined {
+      const progressToken = mcpReq._meta?.progressToken;
+      if (progressToken === undefined) return undefined;
+      return (note) => {
+        // When the connection is gone its close ends the call, and progress is dropped.
+        mcpReq.notify({ method: "notifications/progress", params: { ...note, progressToken } }).catch(() => undefined);
+      };
+    },
+    /** Shows the user a form (`formOf`) within the call; rejects when the client can't. Undefined in the modern era. */
+    askNow:
+      claims === undefined
+        ? (form: Record<string, unknown>): Promise<unknown> =>
+            mcpReq.send(
+              { method: "elicitation/create", params: form },
+              { signal: mcpReq.signal, timeout: formTimeoutMs },
+            )
+        : undefined,
+  };
 }
 
 /** One request, with everything that the pipeline needs of the protocol. */
-export type Call = Pick<ProtocolCall, keyof ProtocolCall>;
+export type Call = Readonly<ReturnType<typeof protocolCall>>;
 
 /** Why a request's signal was aborted. */
 export function callEnd({ reason }: AbortSignal): CallEnd {

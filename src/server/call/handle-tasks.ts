@@ -12,7 +12,7 @@ import type { Job } from "../../orchestrator/api/facade.ts";
 import { tools } from "../../tools/index.ts";
 import type { Caller } from "./caller.ts";
 import { callerContext } from "./offered-tools.ts";
-import { type Call, ProtocolCall } from "./call.ts";
+import { type Call, protocolCall } from "./call.ts";
 import { resultOf } from "./pipeline.ts";
 import { type TaskMethod, taskOf, tasksExtension } from "./tasks.ts";
 
@@ -27,7 +27,7 @@ export async function handleTask(
   context: ServerContext,
   parts: Caller,
 ): Promise<Result> {
-  const facts = new ProtocolCall(server, context);
+  const facts = protocolCall(server, context);
   if (!facts.isModern) throw new ProtocolError(ProtocolErrorCode.MethodNotFound, "Method not found");
   if (!facts.takesTasks) {
     throw new MissingRequiredClientCapabilityError({ requiredCapabilities: { extensions: { [tasksExtension]: {} } } });

@@ -1,8 +1,7 @@
-import { isShell, type CallerContext, type Operation, type Progress } from "../../orchestrator/api/types.ts";
+import { isShell, type Operation } from "../../orchestrator/api/types.ts";
 import { type CallToolResult, type InputRequiredResult, ProtocolError } from "@modelcontextprotocol/server";
 import { errorKey } from "../../next-steps/render.ts";
 import type { Job } from "../../orchestrator/api/facade.ts";
-import type { NextSteps } from "../../orchestrator/api/next-step.ts";
 import { hideKeys } from "../../orchestrator/util/control-characters.ts";
 import { type Timers, systemTimers } from "../../orchestrator/util/timers.ts";
 import type { ToolAnswer, ToolContext, ToolDefinition, ToolFiles } from "../../tools/definition.ts";
@@ -52,9 +51,8 @@ export async function callTool(
       }
       opened = asking.home;
     }
-    const run = new ToolRun({ tool, given, facts, parts, home: opened, progress, timers });
-    const result = await run.result(input);
-    ended = run.outcome;
+    const { result, outcome } = await runTool({ tool, given, facts, parts, home: opened, progress, timers }, input);
+    ended = outcome;
     return result;
   } catch (error) {
     ended = failureOf(error);
@@ -83,123 +81,105 @@ export async function callTool(
   }
 }
 
-/** A tool at work for one call: its context, and what becomes of its answer. */
-class ToolRun implements ToolContext {
-  readonly orchestrator: View["orchestrator"];
-  readonly caller: CallerContext;
-  readonly patienceMs?: number;
-  /** The user's answers to a question that only the user may answer. */
-  answers?: Readonly<Record<string, unknown>>;
-  /** Known when `result` has resolved. */
-  outcome: CallOutcome = { outcome: "ok" };
-  readonly #call: ConstructorParameters<typeof ToolRun>[0];
-  readonly #run: DetachableRun;
-  #files: ToolFiles | undefined;
+interface ToolCall {
+  readonly tool: ToolDefinition;
+  readonly given: unknown;
+  readonly facts: Call;
+  readonly parts: Caller;
+  readonly home: View;
+  readonly progress: ReturnType<typeof createProgressReporter> | undefined;
+  readonly timers: Timers;
+}
 
-  constructor(call: {
-    readonly tool: ToolDefinition;
-    readonly given: unknown;
-    readonly facts: Call;
-    readonly parts: Caller;
-    readonly home: View;
-    readonly progress: ReturnType<typeof createProgressReporter> | undefined;
-    readonly timers: Timers;
-  }) {
-    const { facts, parts, home, timers } = call;
-    const patience = patienceMs({
-      client: facts.client,
-      hasProgressToken: call.progress !== undefined,
-      configuredSeconds: home.callerSettings.jobs.patience,
-    });
-    this.#call = call;
-    this.#run = new DetachableRun({ signal: facts.requestSignal, afterMs: patience, timers });
-    this.orchestrator = home.orchestrator;
-    this.caller = callerContext({ client: facts.client, signal: this.#run.signal }, parts, home);
-    if (patience !== undefined) this.patienceMs = patience;
-  }
+/** A context whose `answers` are those of the user to a question that only the user may answer. */
+type Context = ToolContext & { answers?: Readonly<Record<string, unknown>> };
 
-  get files(): ToolFiles {
-    const { facts, parts, home } = this.#call;
-    const { signal } = this.caller;
-    return (this.#files ??= filesOfCaller({ clientRoots: () => facts.clientRoots(), signal }, parts, home));
-  }
-
-  readonly worded = (next: NextSteps): Promise<string> => wordedFor(this.#call.facts.client, next);
-
-  readonly report = (step: Progress): void => this.#call.progress?.report(step);
-
-  readonly follow = async <Result>(operation: Operation<Result>, isJob?: boolean): Promise<Result> => {
-    const { facts, progress } = this.#call;
-    this.#run.followed(operation, isJob);
-    if (progress === undefined) return operation.follow(this.#run.signal);
-    const tellRest = facts.wantsText ? progress.followText(() => operation.partial()) : undefined;
-    try {
-      return await operation.follow(this.#run.signal, (step) => progress.report(step));
-    } finally {
-      tellRest?.();
-    }
-  };
-
-  async result(input: Record<string, unknown>): Promise<CallResult> {
-    const { tool, parts } = this.#call;
-    try {
-      const answer = this.#answer(input);
-      // A detached call continues as a background job.
-      const ended = await this.#run.ended(answer);
-      if ("detached" in ended) return this.#asJob(ended.detached, answer);
-      if ("needsInput" in ended.answer) {
-        this.outcome = { outcome: "asked" };
-        return question(ended.answer.needsInput);
+/** Lets a tool work for one call, and tells how that ended. */
+async function runTool(
+  call: ToolCall,
+  input: Record<string, unknown>,
+): Promise<{ readonly result: CallResult; readonly outcome: CallOutcome }> {
+  const { tool, given, facts, parts, home, progress, timers } = call;
+  const { client } = facts;
+  const afterMs = patienceMs({
+    client,
+    hasProgressToken: progress !== undefined,
+    configuredSeconds: home.callerSettings.jobs.patience,
+  });
+  const run = detachableRun({ signal: facts.requestSignal, afterMs, timers });
+  const { signal } = run;
+  let files: ToolFiles | undefined;
+  const context: Context = {
+    orchestrator: home.orchestrator,
+    caller: callerContext({ client, signal }, parts, home),
+    ...defined({ patienceMs: afterMs }),
+    get files() {
+      return (files ??= filesOfCaller({ clientRoots: () => facts.clientRoots(), signal }, parts, home));
+    },
+    worded: (next) => wordedFor(client, next),
+    report: (step) => progress?.report(step),
+    follow: async (operation, isJob) => {
+      run.followed(operation, isJob);
+      if (progress === undefined) return operation.follow(signal);
+      const tellRest = facts.wantsText ? progress.followText(() => operation.partial()) : undefined;
+      try {
+        return await operation.follow(signal, (step) => progress.report(step));
+      } finally {
+        tellRest?.();
       }
-      const { data: own } = ended.answer;
-      const data = parts.mayOfferRoots ? own : (withErrors(own, this.#shown()) as Data);
-      this.outcome = successOf(data);
-      return resultOf(tool, data, this.#call.facts);
-    } finally {
-      this.#run.end();
-    }
+    },
+  };
+  try {
+    const answer = answerOf(call, context, input);
+    // A detached call continues as a background job.
+    const ended = await run.ended(answer);
+    if ("detached" in ended)
+      return { result: asJob(call, context, ended.detached, answer), outcome: { outcome: "job" } };
+    if ("needsInput" in ended.answer)
+      return { result: question(ended.answer.needsInput), outcome: { outcome: "asked" } };
+    const { data: own } = ended.answer;
+    const data = parts.mayOfferRoots ? own : (withErrors(own, textFor(parts, home, given)) as Data);
+    return { result: resultOf(tool, data, facts), outcome: successOf(data) };
+  } finally {
+    run.end();
   }
+}
 
-  /** Runs the tool. One that needs input runs again with the user's answers, or returns its question. */
-  async #answer(input: Readonly<Record<string, unknown>>): Promise<Answer> {
-    const { tool, facts, given } = this.#call;
-    const first = await tool.run(input, this);
-    if (!("needsInput" in first)) return first;
-    const { needsInput: needs } = first;
-    if (!facts.canAsk) throw missingInput(needs);
-    const answers = answersTo(needs, facts.inputResponses);
-    if (answers === undefined) return { needsInput: needs };
-    // The answers are validated as strictly as the arguments were.
-    const isUserOnly = needs.userOnly !== undefined;
-    const raw = rawObject(given);
-    const parsed = validateInput(tool, isUserOnly ? raw : withAnswers(raw, needs, answers));
-    if (isUserOnly) this.answers = answers;
-    const again = await tool.run(parsed, this);
-    if (!("needsInput" in again)) return again;
-    if (isAnswered(again.needsInput, answers)) throw notAgreed(needs.message);
-    // A question that only the user may answer may have changed since: then the answers belong to another question.
-    if (!isUserOnly && isAnswered(again.needsInput, needs.fields)) throw missingInput(again.needsInput);
-    return again;
-  }
+/** Runs the tool. One that needs input runs again with the user's answers, or returns its question. */
+async function answerOf({ tool, facts, given }: ToolCall, context: Context, input: Data): Promise<Answer> {
+  const first = await tool.run(input, context);
+  if (!("needsInput" in first)) return first;
+  const { needsInput: needs } = first;
+  if (!facts.canAsk) throw missingInput(needs);
+  const answers = answersTo(needs, facts.inputResponses);
+  if (answers === undefined) return { needsInput: needs };
+  // The answers are validated as strictly as the arguments were.
+  const isUserOnly = needs.userOnly !== undefined;
+  const raw = rawObject(given);
+  const parsed = validateInput(tool, isUserOnly ? raw : withAnswers(raw, needs, answers));
+  if (isUserOnly) context.answers = answers;
+  const again = await tool.run(parsed, context);
+  if (!("needsInput" in again)) return again;
+  if (isAnswered(again.needsInput, answers)) throw notAgreed(needs.message);
+  // A question that only the user may answer may have changed since: then the answers belong to another question.
+  if (!isUserOnly && isAnswered(again.needsInput, needs.fields)) throw missingInput(again.needsInput);
+  return again;
+}
 
-  #asJob(operation: Operation<unknown>, answer: Promise<Answer>): CallResult {
-    const { tool, facts, parts } = this.#call;
-    const { jobs } = this.orchestrator;
-    const shown = this.#shown();
-    const job = jobs.adopt(this.caller, {
-      tool: tool.name,
-      operation,
-      outcome: answer.then((given) => finalData(given)),
-      errorText: (error) => shown(errorText(error, tool.name, parts.log)),
-    });
-    this.outcome = { outcome: "job" };
-    return facts.takesTasks ? taskAnswer(job, jobs.keepHours) : jobAnswer(job);
-  }
-
-  #shown(): (text: string) => string {
-    const { parts, home, given } = this.#call;
-    return textFor(parts, home, given);
-  }
+function asJob(
+  { tool, facts, parts, home, given }: ToolCall,
+  { caller, orchestrator: { jobs } }: Context,
+  operation: Operation<unknown>,
+  answer: Promise<Answer>,
+): CallResult {
+  const shown = textFor(parts, home, given);
+  const job = jobs.adopt(caller, {
+    tool: tool.name,
+    operation,
+    outcome: answer.then((each) => finalData(each)),
+    errorText: (error) => shown(errorText(error, tool.name, parts.log)),
+  });
+  return facts.takesTasks ? taskAnswer(job, jobs.keepHours) : jobAnswer(job);
 }
 
 function rawObject(value: unknown): object {
@@ -300,72 +280,60 @@ export function filesOfCaller(
  * (undefined: never) and it waits for an operation, or when the client disconnects during a pull, which continues
  * regardless. Any other end of the call ends the run.
  */
-export class DetachableRun {
-  readonly #call: AbortSignal;
-  readonly #own = new AbortController();
-  readonly #stopClock: (() => void) | undefined;
-  #current: Operation<unknown> | undefined;
-  #isOverdue = false;
-  #detached: Operation<unknown> | undefined;
-  #onDetached: ((operation: Operation<unknown>) => void) | undefined;
-
-  /** `signal` is the request's own. */
-  constructor(options: {
-    readonly signal: AbortSignal;
-    readonly afterMs: number | undefined;
-    readonly timers: Timers;
-  }) {
-    const { signal, afterMs, timers } = options;
-    this.#call = signal;
-    if (afterMs !== undefined) {
-      this.#stopClock = timers.after(afterMs, () => {
-        this.#isOverdue = true;
-        if (this.#current !== undefined && !this.#own.signal.aborted) this.#detach(this.#current);
-      });
-    }
-    signal.addEventListener("abort", this.#onAbort, { once: true });
-    if (signal.aborted) this.#onAbort();
-  }
-
-  /** The run's own: aborts, with a `CallEnd`, with the call while attached, and never once detached. */
-  get signal(): AbortSignal {
-    return this.#own.signal;
-  }
-
-  /** The run waits for this operation now. */
-  followed(operation: Operation<unknown>, isJob = this.#isOverdue): void {
-    this.#current = operation;
-    if (this.#detached !== undefined) operation.detach();
-    else if (isJob) this.#detach(operation);
-  }
-
-  /** Resolves with the answer, or with the operation to adopt as a job when the run is detached before. */
-  ended<Given>(
-    answer: Promise<Given>,
-  ): Promise<{ readonly answer: Given } | { readonly detached: Operation<unknown> }> {
-    return new Promise((resolve, reject) => {
-      this.#onDetached = (detached) => resolve({ detached });
-      if (this.#detached !== undefined) resolve({ detached: this.#detached });
-      answer.then((given) => resolve({ answer: given }), reject);
-    });
-  }
-
-  /** The call is answered: stops the clock. */
-  end(): void {
-    this.#stopClock?.();
-    if (this.#detached === undefined) this.#call.removeEventListener("abort", this.#onAbort);
-  }
-
-  #detach(operation: Operation<unknown>): void {
-    this.#detached = operation;
-    this.#call.removeEventListener("abort", this.#onAbort);
-    this.#onDetached?.(operation);
-  }
-
-  readonly #onAbort = (): void => {
-    const end = callEnd(this.#call);
-    if (end === "disconnected" && this.#current?.kind === "pull") this.#detach(this.#current);
-    else this.#own.abort(end);
+export function detachableRun(options: {
+  /** The request's own. */
+  readonly signal: AbortSignal;
+  readonly afterMs: number | undefined;
+  readonly timers: Timers;
+}) {
+  const { signal: call, afterMs, timers } = options;
+  const own = new AbortController();
+  let current: Operation<unknown> | undefined;
+  let isOverdue = false;
+  let detached: Operation<unknown> | undefined;
+  let onDetached: ((operation: Operation<unknown>) => void) | undefined;
+  const detach = (operation: Operation<unknown>): void => {
+    detached = operation;
+    call.removeEventListener("abort", onAbort);
+    onDetached?.(operation);
+  };
+  const onAbort = (): void => {
+    const end = callEnd(call);
+    if (end === "disconnected" && current?.kind === "pull") detach(current);
+    else own.abort(end);
+  };
+  const stopClock =
+    afterMs === undefined
+      ? undefined
+      : timers.after(afterMs, () => {
+          isOverdue = true;
+          if (current !== undefined && !own.signal.aborted) detach(current);
+        });
+  call.addEventListener("abort", onAbort, { once: true });
+  if (call.aborted) onAbort();
+  return {
+    /** The run's own: aborts, with a `CallEnd`, with the call while attached, and never once detached. */
+    signal: own.signal,
+    /** The run waits for this operation now. */
+    followed: (operation: Operation<unknown>, isJob = isOverdue): void => {
+      current = operation;
+      if (detached !== undefined) operation.detach();
+      else if (isJob) detach(operation);
+    },
+    /** Resolves with the answer, or with the operation to adopt as a job when the run is detached before. */
+    ended: <Given>(
+      answer: Promise<Given>,
+    ): Promise<{ readonly answer: Given } | { readonly detached: Operation<unknown> }> =>
+      new Promise((resolve, reject) => {
+        onDetached = (operation) => resolve({ detached: operation });
+        if (detached !== undefined) onDetached(detached);
+        answer.then((given) => resolve({ answer: given }), reject);
+      }),
+    /** The call is answered: stops the clock. */
+    end: (): void => {
+      stopClock?.();
+      if (detached === undefined) call.removeEventListener("abort", onAbort);
+    },
   };
 }
 

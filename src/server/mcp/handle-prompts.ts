@@ -21,7 +21,7 @@ import { type Caller, homeOf } from "../call/caller.ts";
 import { callerContext } from "../call/offered-tools.ts";
 import { filesOfCaller } from "../call/pipeline.ts";
 import { answersTo, isAnswered, missingInput, notAgreed, question } from "../call/ask-user.ts";
-import { ProtocolCall } from "../call/call.ts";
+import { protocolCall } from "../call/call.ts";
 import { icon, pageOf } from "./create-server.ts";
 import { errorText, protocolData, textFor } from "../call/error-text.ts";
 import { defined } from "../../orchestrator/util/defined.ts";
@@ -57,7 +57,7 @@ export async function getPrompt(
   const { source, prompt } = await findPrompt(params.name, asking, parts);
   // Clients send an empty text for an argument that their user left out.
   const given = Object.fromEntries(Object.entries(params.arguments ?? {}).filter(([, value]) => value !== ""));
-  const { canAsk, inputResponses } = new ProtocolCall(server, context);
+  const { canAsk, inputResponses } = protocolCall(server, context);
   try {
     const first = await source.get(prompt.name, given, asking);
     if (!("needsInput" in first)) return resultOf(first);
@@ -92,7 +92,7 @@ export async function valuesOfPrompt(
 
 /** The orchestrator, the caller and its files for a prompt. */
 export async function promptContext(server: Server, context: ServerContext, parts: Caller): Promise<PromptContext> {
-  const facts = new ProtocolCall(server, context);
+  const facts = protocolCall(server, context);
   const home = await homeOf(parts, facts);
   const files = filesOfCaller(facts, parts, home);
   return {

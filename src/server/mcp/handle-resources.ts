@@ -20,7 +20,7 @@ import {
 import { resources } from "../../resources/index.ts";
 import { type Caller, homeOf } from "../call/caller.ts";
 import { callerContext } from "../call/offered-tools.ts";
-import { ProtocolCall, viewMimeType } from "../call/call.ts";
+import { protocolCall, viewMimeType } from "../call/call.ts";
 import type { ChangeFeed } from "./change-feed.ts";
 import { icon, pageOf } from "./create-server.ts";
 import { errorText, protocolData, textFor, wordedFor } from "../call/error-text.ts";
@@ -32,7 +32,7 @@ export async function listResources(
   parts: Caller,
   cursor?: string,
 ): Promise<ListResourcesResult> {
-  const { showsViews } = new ProtocolCall(server, context);
+  const { showsViews } = protocolCall(server, context);
   const entries = resources
     .filter((definition) => !isTemplate(definition) && (showsViews || definition.isView !== true))
     .map((definition) => entryOf(definition));
@@ -101,7 +101,7 @@ async function checkResource(server: Server, context: ServerContext, uri: string
 
 /** The orchestrator and the caller for a resource. */
 export async function resourceContext(server: Server, context: ServerContext, parts: Caller): Promise<ResourceContext> {
-  const facts = new ProtocolCall(server, context);
+  const facts = protocolCall(server, context);
   const home = await homeOf(parts, facts);
   const worded = (next: NextSteps): Promise<string> => wordedFor(facts.client, next);
   return { orchestrator: home.orchestrator, caller: callerContext(facts, parts, home), worded, readPage };

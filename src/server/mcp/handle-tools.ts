@@ -12,7 +12,7 @@ import { OrchestratorError } from "../../orchestrator/api/errors.ts";
 import type { ToolDefinition } from "../../tools/definition.ts";
 import { tools } from "../../tools/index.ts";
 import { type Caller, homeOf } from "../call/caller.ts";
-import { type Call, ProtocolCall } from "../call/call.ts";
+import { type Call, protocolCall } from "../call/call.ts";
 import { icon, pageOf } from "./create-server.ts";
 import { isShell } from "../../orchestrator/api/types.ts";
 import { defaultTools, noSuchTool, offeredTools } from "../call/offered-tools.ts";
@@ -26,7 +26,7 @@ export async function listTools(
   cursor?: string,
   onListed?: (names: readonly string[], facts: Call) => void,
 ): Promise<ListToolsResult> {
-  const facts = new ProtocolCall(server, context);
+  const facts = protocolCall(server, context);
   const names = await offeredNames(parts, facts);
   onListed?.(names, facts);
   const offered = tools.filter(({ name }) => names.includes(name));
@@ -72,8 +72,8 @@ export async function handleCall(
   parts: Caller,
 ): Promise<CallToolResult | InputRequiredResult> {
   const tool = tools.find(({ name }) => name === params.name);
-  if (tool === undefined) throw noSuchTool(params.name, await offeredNames(parts, new ProtocolCall(server, context)));
-  return callTool(tool, params.arguments, new ProtocolCall(server, context), parts);
+  if (tool === undefined) throw noSuchTool(params.name, await offeredNames(parts, protocolCall(server, context)));
+  return callTool(tool, params.arguments, protocolCall(server, context), parts);
 }
 
 const icons = {
