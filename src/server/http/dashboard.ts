@@ -9,7 +9,7 @@ import { type Timers, systemTimers } from "../../orchestrator/util/timers.ts";
 import { builtFile } from "../../orchestrator/util/node-executable.ts";
 import type { Caller } from "../call/caller.ts";
 import { wordedFor } from "../call/error-text.ts";
-import { LiveFeed } from "./live-feed.ts";
+import { createLiveFeed } from "./live-feed.ts";
 import { type AccessPolicy, digestOf } from "./policy.ts";
 import { type StreamLimits, answerError, answerJson, commonHeaders, watchReader } from "./respond.ts";
 
@@ -53,14 +53,14 @@ export class Dashboard {
   readonly #options: DashboardOptions;
   readonly #codes = createOneTimeCodes(() => performance.now());
   readonly #sessions: ReturnType<typeof createSessions>;
-  readonly #feed: LiveFeed;
+  readonly #feed: ReturnType<typeof createLiveFeed>;
   #page: ReturnType<typeof readPage> | undefined;
 
   constructor(options: DashboardOptions) {
     this.#options = options;
     this.#sessions = createSessions(options);
     const { parts, log, timers = systemTimers, onPages = () => undefined } = options;
-    this.#feed = new LiveFeed({
+    this.#feed = createLiveFeed({
       log,
       timers,
       onPages,
@@ -75,7 +75,7 @@ export class Dashboard {
 
   /** Open pages. */
   get pages(): number {
-    return this.#feed.pages;
+    return this.#feed.pages();
   }
 
   /** A link that works once. `url` is the listener's. The code is in the fragment, which browsers send nowhere. */

@@ -109,7 +109,7 @@ export async function openHttpListener(options: HttpListenerOptions): Promise<Ht
   const { warning } = ensureHttpToken(home);
   if (warning !== undefined) log.warn(warning);
 
-  const routes = new Routes(options);
+  const routes = createRoutes(options);
   /** What is being answered, and the dashboard's session that asked. */
   const open = new Map<ServerResponse, string | undefined>();
   const keeper = options.isWithoutToken
@@ -256,112 +256,93 @@ function createAccessLists(address: string, port: number, settings: () => Settin
 }
 
 /** Answers the requests that `judge` lets through, in the protocol era of each. */
-class Routes {
-  readonly #options: HttpListenerOptions;
-  readonly #limits: StreamLimits;
-  readonly #timers: Timers;
-  readonly #streamable: ReturnType<typeof createStreamableRoute>;
-  readonly #sse: ReturnType<typeof createLegacySseRoute>;
-  readonly #subscriptions: ReturnType<typeof createStatelessSubscriptions>;
-  readonly #modern: ReturnType<typeof createMcpHandler>;
+function createRoutes(options: HttpListenerOptions) {
+  const { log, settings, doors, partsFor, makeServer = createServer, timers = systemTimers } = options;
+  const limits = options.streamLimits ?? streamLimits;
+  const { maxSessions, idleMs } = { ...listenerLimits, ...options.limits };
+  const slots = createSessionSlots({ maxSessions, idleMs, graceMs: options.graceMs ?? defaultGraceMs }, timers);
+  const sessionParts = { makeServer: (callerId: string) => makeServer(partsFor(callerId)), slots, log };
+  const streamable = createStreamableRoute(sessionParts);
+  const sse = createLegacySseRoute(sessionParts, limits);
+  const dashboard = options.dashboard ?? new Dashboard({ ...options, parts: partsFor("dashboard") });
+  const stateless = partsFor("http");
+  const subscriptions = createStatelessSubscriptions(stateless);
+  const modern = createMcpHandler(() => makeServer(stateless), {
+    legacy: "reject",
+    maxSubscriptions: maxSessions,
+    onerror: (error) => log.debug(`http: ${error.message}`),
+    bus: subscriptions.bus,
+  });
   /** What the dashboard's pages are sent is of this listener, and worthless once that has closed. */
-  readonly #key = randomBytes(32);
-  readonly dashboard: Dashboard;
-  #answerDoor: typeof answerDoor | undefined;
+  const key = randomBytes(32);
+  let answer: typeof answerDoor | undefined;
   /** All programs at the doors share its settings. */
-  #door: Caller | undefined;
+  let door: Caller | undefined;
+  const closeSessions = () => Promise.all([streamable.closeAll(), sse.closeAll()]);
 
-  constructor(options: HttpListenerOptions) {
-    const { log, makeServer = createServer } = options;
-    this.#options = options;
-    this.#limits = options.streamLimits ?? streamLimits;
-    this.#timers = options.timers ?? systemTimers;
-    const { maxSessions, idleMs } = { ...listenerLimits, ...options.limits };
-    const slots = createSessionSlots({ maxSessions, idleMs, graceMs: options.graceMs ?? defaultGraceMs }, this.#timers);
-    const sessionParts = { makeServer: (callerId: string) => makeServer(options.partsFor(callerId)), slots, log };
-    this.#streamable = createStreamableRoute(sessionParts);
-    this.#sse = createLegacySseRoute(sessionParts, this.#limits);
-    this.dashboard = options.dashboard ?? new Dashboard({ ...options, parts: options.partsFor("dashboard") });
-    const stateless = options.partsFor("http");
-    this.#subscriptions = createStatelessSubscriptions(stateless);
-    this.#modern = createMcpHandler(() => makeServer(stateless), {
-      legacy: "reject",
-      maxSubscriptions: maxSessions,
-      onerror: (error) => log.debug(`http: ${error.message}`),
-      bus: this.#subscriptions.bus,
-    });
-  }
-
-  /** `url` is the listener's. */
-  async answer(
-    { route, path, query, session, door }: Extract<Verdict, { kind: "route" }>,
-    request: IncomingMessage,
-    response: ServerResponse,
-    url: string,
-  ): Promise<void> {
-    if (route === "health") {
-      const problems = this.#options.problems?.() ?? [];
-      const health = { ok: true, version: this.#options.version, ...(problems.length > 0 && { problems }) };
-      answerJson(response, 200, JSON.stringify(health));
-      return;
-    }
-    if (route === "metrics") {
-      const { answerMetrics } = await import("./prometheus.ts");
-      return answerMetrics(this.#options.partsFor("metrics"), response);
-    }
-    if (door !== undefined) {
-      // Once: even a loaded module takes a while to import.
-      this.#answerDoor ??= (await import("./doors.ts")).answerDoor;
-      const { settings, doors } = this.#options;
-      const world = {
-        parts: (this.#door ??= this.#options.partsFor("door")),
-        // A program that `ollm launch` started is to be answered here alone.
-        settings: doors === undefined ? settings : () => ({ ...settings(), upstreams: {} }),
-        timers: this.#timers,
-        limits: this.#limits,
-        hasToken: this.#options.isWithoutToken !== true,
-      };
-      return this.#answerDoor(world, { door, path, query, request, response });
-    }
-    if (route === "sse") return this.#sse.open(request, response);
-    if (route === "dashboard") return this.dashboard.answerPage(request, response, this.#limits);
-    if (route === "events") return this.dashboard.openStream(response, this.#limits);
-    if (route === "session" && request.method === "DELETE") return this.dashboard.signOut(request, response, session);
-    let body: unknown;
-    if (request.method === "POST") {
-      const read = await readBody(request, response, this.#timers, route === "session" ? sessionBody : undefined);
-      if (read.kind === "gone") return;
-      if (read.kind === "failed") return answerError(request, response, read);
-      body = read.value;
-    }
-    if (route === "messages") return this.#sse.post(request, response, query.get("sessionId"), body);
-    if (route === "session") return this.dashboard.shake(request, response, body, this.#key);
-    const abort = new AbortController();
-    response.once("close", () => abort.abort());
-    const asked = webRequest(request, url, abort.signal);
-    const isLegacy = await isLegacyRequest(asked, body);
-    if (!isLegacy) this.#subscriptions.follow(body, response);
-    const answer = isLegacy
-      ? await this.#streamable.handle(asked, body, response)
-      : await this.#modern.fetch(asked, { parsedBody: body });
-    await sendWebResponse(answer, response, this.#limits, (why) =>
-      this.#options.log.warn(`http: a stream was cut: ${why}`),
-    );
-  }
-
-  /** The dashboard's session whose bearer this is, at this listener. */
-  sessionOf(bearer: string, token: AccessPolicy["token"]): string | undefined {
-    return this.dashboard.sessionOf(bearer, token, this.#key);
-  }
-
-  async closeSessions(): Promise<void> {
-    await Promise.all([this.#streamable.closeAll(), this.#sse.closeAll()]);
-  }
-
-  async close(): Promise<void> {
-    this.#subscriptions.close();
-    await Promise.all([this.closeSessions(), this.#modern.close()]);
-  }
+  return {
+    dashboard,
+    /** `url` is the listener's. */
+    async answer(
+      { route, path, query, session, door: asked }: Extract<Verdict, { kind: "route" }>,
+      request: IncomingMessage,
+      response: ServerResponse,
+      url: string,
+    ): Promise<void> {
+      if (route === "health") {
+        const problems = options.problems?.() ?? [];
+        const health = { ok: true, version: options.version, ...(problems.length > 0 && { problems }) };
+        answerJson(response, 200, JSON.stringify(health));
+        return;
+      }
+      if (route === "metrics") {
+        const { answerMetrics } = await import("./prometheus.ts");
+        return answerMetrics(partsFor("metrics"), response);
+      }
+      if (asked !== undefined) {
+        // Once: even a loaded module takes a while to import.
+        answer ??= (await import("./doors.ts")).answerDoor;
+        const world = {
+          parts: (door ??= partsFor("door")),
+          // A program that `ollm launch` started is to be answered here alone.
+          settings: doors === undefined ? settings : () => ({ ...settings(), upstreams: {} }),
+          timers,
+          limits,
+          hasToken: options.isWithoutToken !== true,
+        };
+        return answer(world, { door: asked, path, query, request, response });
+      }
+      if (route === "sse") return sse.open(request, response);
+      if (route === "dashboard") return dashboard.answerPage(request, response, limits);
+      if (route === "events") return dashboard.openStream(response, limits);
+      if (route === "session" && request.method === "DELETE") return dashboard.signOut(request, response, session);
+      let body: unknown;
+      if (request.method === "POST") {
+        const read = await readBody(request, response, timers, route === "session" ? sessionBody : undefined);
+        if (read.kind === "gone") return;
+        if (read.kind === "failed") return answerError(request, response, read);
+        body = read.value;
+      }
+      if (route === "messages") return sse.post(request, response, query.get("sessionId"), body);
+      if (route === "session") return dashboard.shake(request, response, body, key);
+      const abort = new AbortController();
+      response.once("close", () => abort.abort());
+      const sent = webRequest(request, url, abort.signal);
+      const isLegacy = await isLegacyRequest(sent, body);
+      if (!isLegacy) subscriptions.follow(body, response);
+      const answered = isLegacy
+        ? await streamable.handle(sent, body, response)
+        : await modern.fetch(sent, { parsedBody: body });
+      await sendWebResponse(answered, response, limits, (why) => log.warn(`http: a stream was cut: ${why}`));
+    },
+    /** The dashboard's session whose bearer this is, at this listener. */
+    sessionOf: (bearer: string, token: AccessPolicy["token"]) => dashboard.sessionOf(bearer, token, key),
+    closeSessions,
+    async close(): Promise<void> {
+      subscriptions.close();
+      await Promise.all([closeSessions(), modern.close()]);
+    },
+  };
 }
 
 /** Sets the CORS headers; called only for origins on the list. */

@@ -31,50 +31,27 @@ const maxChanges = 100;
  * The event streams of all pages, from the orchestrator's events: one state serves all pages, and is made only while there
  * are any. Events: `history` and `state` at once, then `state` and `change`.
  */
-export class LiveFeed {
-  readonly #parts: FeedParts;
-  readonly #pages = new Set<Page>();
+export function createLiveFeed({ open, timers, log, onPages }: FeedParts) {
+  const pages = new Set<Page>();
   /** The newest state, as an event. */
-  #state: string | undefined;
-  #stop: (() => void) | undefined;
+  let newest: string | undefined;
+  let stop: (() => void) | undefined;
   /** Known once the orchestrator is open. */
-  #history: (() => LiveHistory) | undefined;
+  let history: (() => LiveHistory) | undefined;
 
-  constructor(parts: FeedParts) {
-    this.#parts = parts;
+  /** A page gets the history once, first. */
+  function begin(page: Page): void {
+    if (history === undefined || page.hasBegun) return;
+    page.begin(`event: history\ndata: ${JSON.stringify(history())}\n\n`);
   }
 
-  get pages(): number {
-    return this.#pages.size;
-  }
-
-  open(response: ServerResponse, limits: StreamLimits): void {
-    response.writeHead(200, { ...commonHeaders, "content-type": "text/event-stream" });
-    response.flushHeaders();
-    const page = createPage(response, limits, (why) => this.#parts.log.warn(`dashboard: a stream was cut: ${why}`));
-    this.#pages.add(page);
-    response.once("close", () => this.#closed(page));
-    if (response.destroyed) return this.#closed(page);
-    this.#begin(page);
-    if (this.#state !== undefined) page.send(this.#state);
-    if (this.#stop !== undefined) return;
-    this.#parts.onPages(true);
-    this.#stop = this.#start();
-  }
-
-  #closed(page: Page): void {
-    if (!this.#pages.delete(page)) return;
-    page.close();
-    if (this.#pages.size > 0) return;
-    this.#stop?.();
-    this.#stop = undefined;
-    this.#state = undefined;
-    this.#parts.onPages(false);
+  function tell(change: Change): void {
+    const text = JSON.stringify(change);
+    for (const page of pages) page.change(text);
   }
 
   /** Makes a state after each event and each tick, until the returned function is called. */
-  #start(): () => void {
-    const { log, open, timers } = this.#parts;
+  function start(): () => void {
     const ends: (() => void)[] = [];
     let isStopped = false;
     let isMaking = false;
@@ -101,21 +78,21 @@ export class LiveFeed {
         if (isStopped) return;
         if (ends.length === 0) {
           // Other programs load and unload models, too.
-          ends.push(
-            orchestrator.onChange(this.#tell),
-            orchestrator.live.onChange(changed),
-            orchestrator.watch("memory"),
-          );
-          this.#history = () => orchestrator.live.history();
+          ends.push(orchestrator.onChange(tell), orchestrator.live.onChange(changed), orchestrator.watch("memory"));
+          history = () => orchestrator.live.history();
         }
         const state = await stateOf();
         if (isStopped) return;
-        this.#show(state);
+        newest = `event: state\ndata: ${JSON.stringify(state)}\n\n`;
+        for (const page of pages) {
+          begin(page);
+          page.send(newest);
+        }
         if (state.operations.length > 0) pauseMs = busyMs;
       } catch (error) {
         log.debug(`dashboard: ${messageOf(error)}`);
         // Proxies and browsers drop silent streams.
-        for (const page of this.#pages) page.beat();
+        for (const page of pages) page.beat();
       }
       isMaking = false;
       if (!isStopped) later(isDue ? leastMs : pauseMs);
@@ -128,24 +105,32 @@ export class LiveFeed {
     };
   }
 
-  readonly #tell = (change: Change): void => {
-    const text = JSON.stringify(change);
-    for (const page of this.#pages) page.change(text);
+  function closed(page: Page): void {
+    if (!pages.delete(page)) return;
+    page.close();
+    if (pages.size > 0) return;
+    stop?.();
+    stop = undefined;
+    newest = undefined;
+    onPages(false);
+  }
+
+  return {
+    pages: () => pages.size,
+    open(response: ServerResponse, limits: StreamLimits): void {
+      response.writeHead(200, { ...commonHeaders, "content-type": "text/event-stream" });
+      response.flushHeaders();
+      const page = createPage(response, limits, (why) => log.warn(`dashboard: a stream was cut: ${why}`));
+      pages.add(page);
+      response.once("close", () => closed(page));
+      if (response.destroyed) return closed(page);
+      begin(page);
+      if (newest !== undefined) page.send(newest);
+      if (stop !== undefined) return;
+      onPages(true);
+      stop = start();
+    },
   };
-
-  /** A page gets the history once, first. */
-  #begin(page: Page): void {
-    if (this.#history === undefined || page.hasBegun) return;
-    page.begin(`event: history\ndata: ${JSON.stringify(this.#history())}\n\n`);
-  }
-
-  #show(state: LiveState): void {
-    this.#state = `event: state\ndata: ${JSON.stringify(state)}\n\n`;
-    for (const page of this.#pages) {
-      this.#begin(page);
-      page.send(this.#state);
-    }
-  }
 }
 
 /** One stream. A page that reads slowly gets the newest state when it has read the last one, and no more. */
