@@ -2,7 +2,7 @@ import { createMemoryDocumentFiles } from "../test/support/memory-document-files
 import type { CallerContext } from "../src/orchestrator/api/types.ts";
 import type { Answered } from "../src/orchestrator/generation/ports.ts";
 import type { LocatedCandidate } from "../src/orchestrator/generation/candidates.ts";
-import { RequestTally } from "../src/orchestrator/generation/tally.ts";
+import { requestTally } from "../src/orchestrator/generation/tally.ts";
 import { createEvents } from "../src/orchestrator/api/events.ts";
 import { watchMetrics } from "../src/orchestrator/watch/metrics/store.ts";
 import type { Bench } from "./bench.ts";
@@ -63,7 +63,7 @@ later: what follows a moment later for each request, off the way of any call: co
       await run(() => run(work));
       times.empty.push(performance.now() - startMs);
       startMs = performance.now();
-      const tally = new RequestTally(world, caller, request);
+      const tally = requestTally(world, caller, request);
       await tally.count(() => tally.attempt(entry, work), signal);
       times.counted.push(performance.now() - startMs);
       if (number % together !== together - 1) continue;

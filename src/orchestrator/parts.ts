@@ -5,7 +5,7 @@ import { KeptBatches } from "./compare/batches.ts";
 import { createComparisons } from "./compare/comparisons.ts";
 import { callerSettings } from "./config/load.ts";
 import type { Engine } from "./engines/engine.ts";
-import { ChatHomes } from "./generation/chat-prefix.ts";
+import { createChatHomes } from "./generation/chat-prefix.ts";
 import { createConversations } from "./generation/conversations.ts";
 import { createCopies } from "./generation/copies.ts";
 import { loadTarget } from "./generation/budget.ts";
@@ -144,7 +144,7 @@ export function createRequests(
   const embed: typeof embedder = (...asked) => calls.count(embedder(...asked));
   const memories = new StoredMemories({ now, log, emit, ...remembered, embed });
   let judging: Judging | undefined;
-  const chats = new ChatHomes();
+  const chats = createChatHomes();
   const generation: GenerationWorld = {
     ...residency,
     spending,

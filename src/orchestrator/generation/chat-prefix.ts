@@ -33,33 +33,32 @@ interface ChatHome {
 const maxChats = 256;
 
 /** Which model answered each conversation that programs send, by its beginning; in memory only. */
-export class ChatHomes {
+export function createChatHomes() {
   /** By digest, the least recently answered first. */
-  readonly #homes = new Map<string, ChatHome>();
-
+  const homes = new Map<string, ChatHome>();
   /** Answered in this turn of the event loop: an agent's beginning is long, and its digest must not delay the answer. */
-  #answered: (readonly [Chat, ChatHome])[] = [];
-
-  of(chat: Chat): ChatHome | undefined {
-    this.#keep();
-    return this.#homes.get(beginningOf(chat));
-  }
-
-  answered(chat: Chat, { model, engine }: ChatHome): void {
-    if (this.#answered.length === 0) setImmediate(() => this.#keep());
-    this.#answered.push([chat, { model, engine }]);
-  }
-
-  #keep(): void {
-    for (const [chat, home] of this.#answered.splice(0)) {
+  const fresh: (readonly [Chat, ChatHome])[] = [];
+  const keep = (): void => {
+    for (const [chat, home] of fresh.splice(0)) {
       const key = beginningOf(chat);
-      this.#homes.delete(key);
-      this.#homes.set(key, home);
-      const [oldest] = this.#homes.keys();
-      if (this.#homes.size > maxChats && oldest !== undefined) this.#homes.delete(oldest);
+      homes.delete(key);
+      homes.set(key, home);
+      const [oldest] = homes.keys();
+      if (homes.size > maxChats && oldest !== undefined) homes.delete(oldest);
     }
-  }
+  };
+  return {
+    of(chat: Chat): ChatHome | undefined {
+      keep();
+      return homes.get(beginningOf(chat));
+    },
+    answered(chat: Chat, { model, engine }: ChatHome): void {
+      if (fresh.length === 0) setImmediate(keep);
+      fresh.push([chat, { model, engine }]);
+    },
+  };
 }
+export type ChatHomes = ReturnType<typeof createChatHomes>;
 
 /** Asked for several times in the course of a request. */
 const beginnings = new WeakMap<Chat, string>();

@@ -14,7 +14,7 @@ import { unseen } from "./bounded-answer.ts";
 import type { ResolvedForModel } from "../routing/model-overrides.ts";
 import { type Resolved, originsOf, resolve } from "./resolve.ts";
 import { profileOf } from "./route.ts";
-import { RequestTally } from "./tally.ts";
+import { requestTally } from "./tally.ts";
 import { defined } from "../util/defined.ts";
 
 export type { GenerationWorld } from "./attempt.ts";
@@ -29,7 +29,7 @@ export function runGeneration(
   request: GenerateRequest,
   context: OperationContext,
 ): Promise<GenerateResult> {
-  const tally = new RequestTally(world, caller, request);
+  const tally = requestTally(world, caller, request);
   const { continueId } = request;
   const given = { world, caller, context, tally };
   return tally.count(
@@ -95,7 +95,7 @@ export async function planGeneration(
     request: resolve(request, caller, thread),
     thread,
     context: { ...unseen, signal, background: signal },
-    tally: new RequestTally(world, caller, request),
+    tally: requestTally(world, caller, request),
   };
   const planned = await queried(asked);
   const { route, entry, reason, options, plan, promptTokens, notes, parts } = await planFromChain(planned).then(

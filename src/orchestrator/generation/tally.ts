@@ -12,125 +12,108 @@ import { defined } from "../util/defined.ts";
 type Charge = NonNullable<EndedAttempt["charge"]>;
 
 /** Collects what is asked of engines for one request, and says it once when the request ends. */
-export class RequestTally {
-  /** Its task and profile, once they are known. */
-  decided: Resolved["decided"] | undefined;
-  /** Models that failed before one answered. */
-  fallbacks = 0;
-  readonly #world: Pick<GenerationWorld, "emit" | "steady" | "isCompared">;
-  readonly #caller: CallerContext;
-  readonly #request: GenerateRequest;
-  readonly #startedAtMs: number;
-  readonly #attempts: EndedAttempt[] = [];
-  #outcomes: NonNullable<EndedRequest["outcomes"]> | undefined;
+export function requestTally(
+  { emit, steady, isCompared = false }: Pick<GenerationWorld, "emit" | "steady" | "isCompared">,
+  { client }: CallerContext,
+  { files = [], task }: GenerateRequest,
+) {
+  const startedAtMs = steady();
+  let attempts: EndedAttempt[] = [];
+  let outcomes: NonNullable<EndedRequest["outcomes"]> | undefined;
+  const known: {
+    /** Its task and profile, once they are known. */
+    decided: Resolved["decided"] | undefined;
+    /** Models that failed before one answered. */
+    fallbacks: number;
+  } = { decided: undefined, fallbacks: 0 };
 
-  constructor(
-    world: Pick<GenerationWorld, "emit" | "steady" | "isCompared">,
-    caller: CallerContext,
-    request: GenerateRequest,
-  ) {
-    this.#world = world;
-    this.#caller = caller;
-    this.#request = request;
-    this.#startedAtMs = world.steady();
-  }
-
-  /** Runs the request, and says how it ended. `signal` aborts it. */
-  async count<Result>(work: () => Promise<Result>, signal: AbortSignal): Promise<Result> {
-    try {
-      const result = await work();
-      this.#end();
-      return result;
-    } catch (error) {
-      // Whatever an abort made fail, it is a cancelled request.
-      this.#end(signal.aborted ? new Cancelled("the request was cancelled", { cause: error }) : error);
-      throw error;
-    }
-  }
-
-  /** Runs one request to an engine. `work` hands over what it cost if it fails. */
-  async attempt(
-    { located: { engine, model }, candidate }: LocatedCandidate,
-    work: (charge: (charge: Charge) => void) => Promise<Answered>,
-  ): Promise<Answered> {
-    const { steady } = this.#world;
-    const startedAtMs = steady();
-    const where = { model: model.name, engine: engine.id, isLocal: candidate.trust === "local" };
-    let charge: Charge | undefined;
-    try {
-      const answered = await work(({ amount, currency, tokens }) => {
-        charge = { amount: amount + (charge?.amount ?? 0), currency, tokens: tokens + (charge?.tokens ?? 0) };
-      });
-      const { generation, queueMs, loadMs, cost } = answered;
-      const { promptTokens = 0, cachedPromptTokens = 0, completionTokens, decodeMs, firstTokenMs } = generation;
-      const { restoredPromptTokens } = generation;
-      if (cost !== undefined) charge = { ...cost, tokens: promptTokens + completionTokens };
-      this.#attempts.push({
-        totalMs: steady() - startedAtMs,
-        ...where,
-        promptTokens,
-        cachedPromptTokens,
-        ...(restoredPromptTokens && { restoredPromptTokens }),
-        completionTokens,
-        decodeMs,
-        firstTokenMs,
-        queueMs,
-        loadMs,
-        ...(charge && { charge }),
-      });
-      return answered;
-    } catch (error) {
-      this.#attempts.push({
-        totalMs: steady() - startedAtMs,
-        ...where,
-        error: faultOf(error),
-        ...(charge && { charge }),
-      });
-      throw error;
-    }
-  }
-
-  /** Runs a request of a check to another model: it is counted before the answer that it is about. */
-  async beside<Result>(work: () => Promise<Result>): Promise<Result> {
-    const { decided, fallbacks } = this;
-    const [outcomes, own] = [this.#outcomes, this.#attempts.splice(0)];
-    try {
-      return await work();
-    } finally {
-      this.#attempts.push(...own);
-      this.#outcomes = outcomes;
-      Object.assign(this, { decided, fallbacks });
-    }
-  }
-
-  /** The last answer did not pass its check. */
-  fail(error: unknown): void {
-    const last = this.#attempts.pop();
-    if (last !== undefined) this.#attempts.push({ ...last, error: faultOf(error) });
-  }
-
-  /** What can be learned about a model. */
-  learn(task: Task, model: string, outcome: Outcome): void {
-    this.#outcomes = [...(this.#outcomes ?? []), { task, model, outcome }];
-  }
-
-  #end(error?: unknown): void {
-    const { files = [], task } = this.#request;
-    const { emit, steady, isCompared } = this.#world;
+  function end(error?: unknown): void {
+    const { decided, fallbacks } = known;
     emit({
       kind: "request ended",
-      client: this.#caller.client,
-      task: isCompared === true ? "compare" : (this.decided?.task ?? task ?? "general"),
+      client,
+      task: isCompared ? "compare" : (decided?.task ?? task ?? "general"),
       // Without a decision a caller may have named anything.
-      profile: this.decided?.profile.name ?? "",
-      totalMs: steady() - this.#startedAtMs,
-      fallbacks: this.fallbacks,
-      attempts: this.#attempts,
+      profile: decided?.profile.name ?? "",
+      totalMs: steady() - startedAtMs,
+      fallbacks,
+      attempts,
       fileTokens: error === undefined ? files.reduce((tokens, { text }) => tokens + estimateTokens(text), 0) : 0,
-      ...defined({ outcomes: this.#outcomes, error: error === undefined ? undefined : faultOf(error) }),
+      ...defined({ outcomes, error: error === undefined ? undefined : faultOf(error) }),
     });
   }
+
+  return Object.assign(known, {
+    /** Runs the request, and says how it ended. `signal` aborts it. */
+    async count<Result>(work: () => Promise<Result>, signal: AbortSignal): Promise<Result> {
+      try {
+        const result = await work();
+        end();
+        return result;
+      } catch (error) {
+        // Whatever an abort made fail, it is a cancelled request.
+        end(signal.aborted ? new Cancelled("the request was cancelled", { cause: error }) : error);
+        throw error;
+      }
+    },
+    /** Runs one request to an engine. `work` hands over what it cost if it fails. */
+    async attempt(
+      { located: { engine, model }, candidate }: LocatedCandidate,
+      work: (charge: (charge: Charge) => void) => Promise<Answered>,
+    ): Promise<Answered> {
+      const begunAtMs = steady();
+      const where = { model: model.name, engine: engine.id, isLocal: candidate.trust === "local" };
+      let charge: Charge | undefined;
+      const ended = (how: Partial<EndedAttempt>): void =>
+        void attempts.push({ totalMs: steady() - begunAtMs, ...where, ...how, ...defined({ charge }) });
+      try {
+        const answered = await work(({ amount, currency, tokens }) => {
+          charge = { amount: amount + (charge?.amount ?? 0), currency, tokens: tokens + (charge?.tokens ?? 0) };
+        });
+        const { generation, queueMs, loadMs, cost } = answered;
+        const { promptTokens = 0, cachedPromptTokens = 0, completionTokens, decodeMs, firstTokenMs } = generation;
+        const { restoredPromptTokens } = generation;
+        if (cost !== undefined) charge = { ...cost, tokens: promptTokens + completionTokens };
+        ended({
+          promptTokens,
+          cachedPromptTokens,
+          ...(restoredPromptTokens && { restoredPromptTokens }),
+          completionTokens,
+          decodeMs,
+          firstTokenMs,
+          queueMs,
+          loadMs,
+        });
+        return answered;
+      } catch (error) {
+        ended({ error: faultOf(error) });
+        throw error;
+      }
+    },
+    /** Runs a request of a check to another model: it is counted before the answer that it is about. */
+    async beside<Result>(work: () => Promise<Result>): Promise<Result> {
+      const before = { ...known, attempts, outcomes };
+      attempts = [];
+      try {
+        return await work();
+      } finally {
+        attempts.push(...before.attempts);
+        ({ outcomes } = before);
+        Object.assign(known, { decided: before.decided, fallbacks: before.fallbacks });
+      }
+    },
+    /** The last answer did not pass its check. */
+    fail(error: unknown): void {
+      const last = attempts.pop();
+      if (last !== undefined) attempts.push({ ...last, error: faultOf(error) });
+    },
+    /** What can be learned about a model. */
+    learn(of: Task, model: string, outcome: Outcome): void {
+      outcomes = [...(outcomes ?? []), { task: of, model, outcome }];
+    },
+  });
 }
+export type RequestTally = ReturnType<typeof requestTally>;
 
 /** The outcome of an answer that was given; undefined if it shows nothing. */
 export function outcomeOf(

@@ -141,75 +141,60 @@ export function groupsOf(notes: readonly PartNotes[], maxTokens: number): readon
 /** Notes beyond these are counted. */
 const maxNotes = 5;
 
-/** Sums of the requests that one answer took. */
-export class PartsTotals {
-  readonly #results: GenerateResult[] = [];
-
-  add(result: GenerateResult): void {
-    this.#results.push(result);
-  }
-
-  get last(): GenerateResult | undefined {
-    return this.#results.at(-1);
-  }
-
-  /** The last answer with the tokens, times, costs and attempts of all requests. */
-  of(last: GenerateResult): GenerateResult {
-    const sum = (amount: (result: GenerateResult) => number | undefined) =>
-      this.#results.reduce((total, result) => total + (amount(result) ?? 0), 0);
-    const isKnown = (amount: (result: GenerateResult) => number | undefined) =>
-      this.#results.some((result) => amount(result) !== undefined);
-    const [cost] = this.#costs();
-    const cached = ({ cachedPromptTokens }: GenerateResult) => cachedPromptTokens;
-    return {
-      ...last,
-      promptTokens: sum(({ promptTokens }) => promptTokens),
-      ...(isKnown(cached) ? { cachedPromptTokens: sum(cached) } : {}),
-      completionTokens: sum(({ completionTokens }) => completionTokens),
-      ...defined({ cost }),
-      timing: {
-        queueMs: sum(({ timing }) => timing.queueMs),
-        loadMs: sum(({ timing }) => timing.loadMs),
-        firstTokenMs: last.timing.firstTokenMs,
+/** The last answer with the tokens, times, costs and attempts of all `results` that it took. */
+export function totalOf(results: readonly GenerateResult[], last: GenerateResult): GenerateResult {
+  const sum = (amount: (result: GenerateResult) => number | undefined) =>
+    results.reduce((total, result) => total + (amount(result) ?? 0), 0);
+  const cached = ({ cachedPromptTokens }: GenerateResult) => cachedPromptTokens;
+  const isCached = results.some((result) => cached(result) !== undefined);
+  const [cost] = costsOf(results);
+  return {
+    ...last,
+    promptTokens: sum(({ promptTokens }) => promptTokens),
+    ...(isCached && { cachedPromptTokens: sum(cached) }),
+    completionTokens: sum(({ completionTokens }) => completionTokens),
+    ...defined({ cost }),
+    timing: {
+      queueMs: sum(({ timing }) => timing.queueMs),
+      loadMs: sum(({ timing }) => timing.loadMs),
+      firstTokenMs: last.timing.firstTokenMs,
+    },
+    // Its list of models is made only if it is read.
+    route: Object.defineProperties(
+      {},
+      {
+        ...Object.getOwnPropertyDescriptors(last.route),
+        attempts: { value: grouped(results.flatMap(({ route }) => route.attempts)), enumerable: true },
       },
-      // Its list of models is made only if it is read.
-      route: Object.defineProperties(
-        {},
-        {
-          ...Object.getOwnPropertyDescriptors(last.route),
-          attempts: { value: grouped(this.#results.flatMap(({ route }) => route.attempts)), enumerable: true },
-        },
-      ) as GenerateResult["route"],
-    };
-  }
+    ) as GenerateResult["route"],
+  };
+}
 
-  /** Those of all requests, each once. */
-  notes(): readonly string[] {
-    const all = [
-      ...new Set(this.#results.flatMap(({ notes }) => notes)),
-      ...this.#costs()
-        .slice(1)
-        .map(({ amount, currency }) => `other requests cost ${formatAmount(amount, currency)}`),
-    ];
-    const more = all.length - maxNotes;
-    return more <= 1 ? all : [...all.slice(0, maxNotes), `${counted(more, "note")} more`];
-  }
+/** The notes of all, each once. */
+export function notesOf(results: readonly GenerateResult[]): readonly string[] {
+  const others = costsOf(results).slice(1);
+  const all = [
+    ...new Set(results.flatMap(({ notes }) => notes)),
+    ...others.map(({ amount, currency }) => `other requests cost ${formatAmount(amount, currency)}`),
+  ];
+  const more = all.length - maxNotes;
+  return more <= 1 ? all : [...all.slice(0, maxNotes), `${counted(more, "note")} more`];
+}
 
-  /** By currency. */
-  #costs(): readonly Cost[] {
-    const costs = new Map<string, Cost>();
-    for (const { cost } of this.#results) {
-      if (cost === undefined) continue;
-      const before = costs.get(cost.currency);
-      costs.set(cost.currency, {
-        ...cost,
-        ...before,
-        amount: cost.amount + (before?.amount ?? 0),
-        ...(cost.isEstimated === true ? { isEstimated: true } : {}),
-      });
-    }
-    return [...costs.values()];
+/** By currency. */
+function costsOf(results: readonly GenerateResult[]): readonly Cost[] {
+  const costs = new Map<string, Cost>();
+  for (const { cost } of results) {
+    if (cost === undefined) continue;
+    const before = costs.get(cost.currency);
+    costs.set(cost.currency, {
+      ...cost,
+      ...before,
+      amount: cost.amount + (before?.amount ?? 0),
+      ...(cost.isEstimated === true && { isEstimated: true }),
+    });
   }
+  return [...costs.values()];
 }
 
 /** Equal attempts once, with their number. */

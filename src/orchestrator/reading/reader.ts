@@ -17,7 +17,8 @@ import type { Resolved, LongAsk, Reader } from "../generation/ports.ts";
 import {
   type PartNotes,
   type PreparedParts,
-  PartsTotals,
+  notesOf,
+  totalOf,
   answeringPrompt,
   groupsOf,
   joiningPrompt,
@@ -54,8 +55,8 @@ export const reader: Reader = {
     const note = `no query answers this, so a model read the rows and may have miscounted (${failure})`;
     ask.context.report({ message: note });
     const { result, ...rest } = await read();
-    totals.add(result);
-    return { ...rest, result: { ...totals.of(result), notes: [note, ...totals.notes()] } };
+    totals.push(result);
+    return { ...rest, result: { ...totalOf(totals, result), notes: [note, ...notesOf(totals)] } };
   },
 
   async plan(text) {
@@ -76,7 +77,7 @@ export const reader: Reader = {
 class PartsRun {
   readonly #asked: LongAsk;
   readonly #prepared: PreparedParts;
-  readonly #totals = new PartsTotals();
+  readonly #totals: GenerateResult[] = [];
   readonly #startedAtMs: number;
   /** Names of the parts that were read. */
   #done: readonly string[] = [];
@@ -122,9 +123,9 @@ class PartsRun {
       ...(this.#missing.length === 0 ? {} : { missing: this.#missing }),
     };
     return {
-      ...this.#totals.of(result),
+      ...totalOf(this.#totals, result),
       ...(result.model === model.entry.located.model.name ? { reason: model.reason } : {}),
-      notes: [...(place === undefined ? [] : [notInPlace]), ...this.#totals.notes(), ...notes],
+      notes: [...(place === undefined ? [] : [notInPlace]), ...notesOf(this.#totals), ...notes],
       totalMs: this.#asked.steady() - this.#startedAtMs,
       parts,
     };
@@ -136,7 +137,7 @@ class PartsRun {
     const report = (progress: Progress) => this.#report(progress.message, progress);
     try {
       const place = await answerOnePlace({ ...this.#asked, context: { ...context, report } }, this.#prepared);
-      if (place?.isFound === false) this.#totals.add(place.result);
+      if (place?.isFound === false) this.#totals.push(place.result);
       return place;
     } catch (error) {
       failureIn(error, context.signal);
@@ -248,7 +249,7 @@ class PartsRun {
         setAnswer: () => undefined,
       },
     });
-    this.#totals.add(result);
+    this.#totals.push(result);
     this.#model = result.model;
     if (result.text.trim() === "" && result.finishReason === "length") {
       throw new GenerationFailed(`${result.model} reached ${counted(maxTokens, "token")} before it wrote any notes`);
@@ -316,7 +317,7 @@ class PartsRun {
           quoted: { files: this.#prepared.long.sources, question: this.#prepared.long.question },
           context: reporting,
         });
-        this.#totals.add(result);
+        this.#totals.push(result);
         return result;
       } catch (error) {
         const failure = failureIn(error, this.#asked.context.signal);
@@ -329,7 +330,7 @@ class PartsRun {
 
   /** The notes themselves, which took long to get, or were paid for. Throws the failure where they can't be the answer. */
   #notesInstead(notes: readonly PartNotes[], failure: OrchestratorError): GenerateResult {
-    const last = this.#totals.last;
+    const last = this.#totals.at(-1);
     if (last === undefined || notes.length === 0 || failure instanceof CheckFailed) throw failure;
     if (this.#asked.request.format !== undefined) throw failure;
     const text = notes.map(({ name, text: noted }) => `## ${name}\n${noted.trim()}`).join("\n\n");

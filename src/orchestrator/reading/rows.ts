@@ -4,7 +4,7 @@ import type { QueriedRows } from "../api/facade-answers.ts";
 import type { Resolved, RowsAsk } from "../generation/ports.ts";
 import { counted, shortened } from "../util/format-bytes.ts";
 import type { Value } from "./column.ts";
-import { PartsTotals } from "./parts.ts";
+import { notesOf, totalOf } from "./parts.ts";
 import { type QueryThread, openQueryThread } from "./query-thread.ts";
 import type { QueryRows, TableOutline } from "./query-worker.ts";
 import type { Task } from "../api/types.ts";
@@ -32,13 +32,13 @@ const maxCellCharacters = 200;
 export async function answerFromRows(
   ask: RowsAsk,
 ): Promise<
-  { readonly result: GenerateResult } | { readonly failure: string; readonly totals: PartsTotals } | undefined
+  { readonly result: GenerateResult } | { readonly failure: string; readonly totals: GenerateResult[] } | undefined
 > {
   const { request, context, steady } = ask;
   const startedAtMs = steady();
   const thread = await openedFor(request, context.signal);
   if (thread === undefined) return undefined;
-  const totals = new PartsTotals();
+  const totals: GenerateResult[] = [];
   if ("problem" in thread) return { failure: thread.problem, totals };
   try {
     const { tables } = thread;
@@ -61,10 +61,10 @@ export async function answerFromRows(
         ? [`the query gives ${found.total} rows; the answer is made from the first ${wordedRows}`]
         : []),
       ...notApplied(request),
-      ...totals.notes(),
+      ...notesOf(totals),
       ...tables.flatMap((table) => table.notes),
     ];
-    return { result: { ...totals.of(result), notes, totalMs: steady() - startedAtMs, query } };
+    return { result: { ...totalOf(totals, result), notes, totalMs: steady() - startedAtMs, query } };
   } catch (error) {
     if (context.signal.aborted || error instanceof Cancelled || !(error instanceof OrchestratorError)) throw error;
     return { failure: error.message, totals };
@@ -119,7 +119,7 @@ interface Written {
 async function writtenQuery(
   { request, context, write }: RowsAsk,
   thread: QueryThread,
-  totals: PartsTotals,
+  totals: GenerateResult[],
 ): Promise<Written | { readonly problem: string }> {
   let prompt = queryPrompt(request.prompt, thread.tables);
   let first: Written | undefined;
@@ -129,7 +129,7 @@ async function writtenQuery(
       // Nothing is shown before it is known to be an answer.
       context: { ...context, addText: () => undefined, addThinking: () => undefined, setAnswer: () => undefined },
     });
-    totals.add(by);
+    totals.push(by);
     const sql = queryIn(by.text);
     const found = sql === undefined ? { problem: "it wrote no query" } : await thread.run(sql);
     const problem = problemIn(found);
@@ -237,7 +237,7 @@ function directAnswer({ columns, rows: [row = []], total }: QueryRows): string |
     : row.map((value, at) => `${columns[at]}: ${shown(value)}`).join(", ");
 }
 
-async function wordedAnswer({ request, context, answer }: RowsAsk, found: QueryRows, totals: PartsTotals) {
+async function wordedAnswer({ request, context, answer }: RowsAsk, found: QueryRows, totals: GenerateResult[]) {
   // What a query worked out stands in no file.
   const { files: _files, grounded: _grounded, check, ...kept } = request;
   const rest = check !== undefined && isCommand(check) ? { ...kept, check } : kept;
@@ -254,7 +254,7 @@ async function wordedAnswer({ request, context, answer }: RowsAsk, found: QueryR
     request.prompt.trim(),
   ].join("\n\n");
   const result = await answer({ request: { ...rest, prompt, split: "none" }, context });
-  totals.add(result);
+  totals.push(result);
   return result;
 }
 

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import type { Chat } from "../../../src/orchestrator/api/chat.ts";
-import { ChatHomes, steadyMessages } from "../../../src/orchestrator/generation/chat-prefix.ts";
+import { createChatHomes, steadyMessages } from "../../../src/orchestrator/generation/chat-prefix.ts";
 import { chooseCopy, chooseReplica } from "../../../src/orchestrator/generation/copies.ts";
 
 const chatOf = (system: string, user = "hi", movesDates = false): Chat => ({
@@ -35,7 +35,7 @@ test.each([
 });
 
 test("a conversation is known again by its beginning, on another day and with other headers", () => {
-  const homes = new ChatHomes();
+  const homes = createChatHomes();
   const turn = (cch: string, day: string, user = "fix the bug"): Chat => {
     const chat = chatOf(`x-anthropic-billing-header: cch=${cch};\nBe brief.\nToday's date: ${day}`, user);
     return { ...chat, messages: [...chat.messages, { role: "assistant", content: cch }] };
