@@ -1,5 +1,6 @@
 import * as z from "zod";
-import { formatBytes, formatDuration, parseKeepAlive } from "../orchestrator/util/format-bytes.ts";
+import { formatBytes, formatDuration } from "../orchestrator/util/format-bytes.ts";
+import { parseKeepAlive } from "../orchestrator/util/ollama-host.ts";
 import { defineTool } from "./definition.ts";
 import { defined, snakedOnly } from "../orchestrator/util/defined.ts";
 import type { LoadPlan } from "../orchestrator/api/facade-status.ts";

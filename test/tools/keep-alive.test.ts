@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { parseKeepAlive } from "../../src/orchestrator/util/format-bytes.ts";
+import { parseKeepAlive } from "../../src/orchestrator/util/ollama-host.ts";
 
 describe("parseKeepAlive", () => {
   it.each([

@@ -26,29 +26,6 @@ export function formatWait(milliseconds: number): string {
   return seconds < 120 ? `${seconds} s` : `${Math.ceil(seconds / 60)} min`;
 }
 
-const unitSeconds: Readonly<Record<string, number>> = { ns: 1e-9, us: 1e-6, µs: 1e-6, ms: 1e-3, s: 1, m: 60, h: 3600 };
-
-/**
- * Seconds of a keep-alive as Ollama takes it: a number of seconds, or a Go duration (`10m`, `1h30m`, `-1`).
- * Fractions round up, so that `500ms` is not "unload at once"; anything negative is -1 (never unload).
- * Undefined if the text is not a duration.
- */
-export function parseKeepAlive(value: number | string): number | undefined {
-  const seconds = typeof value === "number" ? value : durationSeconds(value.trim());
-  if (seconds === undefined || !Number.isFinite(seconds)) return undefined;
-  return seconds < 0 ? -1 : Math.ceil(seconds);
-}
-
-function durationSeconds(text: string): number | undefined {
-  if (/^[+-]?\d+(\.\d+)?$/.test(text)) return Number(text);
-  const [, sign, parts] = /^([+-]?)((?:\d+(?:\.\d*)?(?:ns|us|µs|ms|s|m|h))+)$/.exec(text) ?? [];
-  if (parts === undefined) return undefined;
-  let seconds = 0;
-  for (const [, amount, unit = ""] of parts.matchAll(/(\d+(?:\.\d*)?)(ns|us|µs|ms|s|m|h)/g))
-    seconds += Number(amount) * (unitSeconds[unit] ?? Number.NaN);
-  return sign === "-" ? -seconds : seconds;
-}
-
 /** A text of at most so many characters, and `…` for what was cut. */
 export function shortened(text: string, mostCharacters: number): string {
   return text.length > mostCharacters ? `${text.slice(0, mostCharacters)}…` : text;

@@ -6,7 +6,7 @@ import type { GenerateRequest, GenerateResult } from "../../orchestrator/api/fac
 import { advice } from "../../orchestrator/api/next-step.ts";
 import type { ThinkLevel } from "../../orchestrator/api/types.ts";
 import { defined } from "../../orchestrator/util/defined.ts";
-import { parseKeepAlive } from "../../orchestrator/util/format-bytes.ts";
+import { parseKeepAlive } from "../../orchestrator/util/ollama-host.ts";
 import { isRecord, parseJson } from "../../orchestrator/util/parse-json.ts";
 import { type AnswerWriter, type DoorChat, may, chatOf, parsed, toolOf, unread } from "./door.ts";
 
@@ -100,7 +100,7 @@ export interface BareRequest {
   readonly part: object;
 }
 
-export type ReadRequest = { readonly chat: DoorChat } | { readonly bare: BareRequest };
+type ReadRequest = { readonly chat: DoorChat } | { readonly bare: BareRequest };
 
 const emptyMessage = { message: { role: "assistant", content: "" } };
 
