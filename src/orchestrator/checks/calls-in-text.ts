@@ -3,7 +3,7 @@ import type { JsonSchema } from "../api/types.ts";
 import { isRecord, jsonIn } from "../util/parse-json.ts";
 
 /** A call as a model wrote it: the arguments may be no JSON. */
-export type WrittenCall = Pick<ToolCall, "name" | "arguments">;
+type WrittenCall = Pick<ToolCall, "name" | "arguments">;
 
 /** What stands at a place of a text: calls up to `end`, no call, or too little to tell. */
 type Look = { readonly end: number; readonly calls: readonly WrittenCall[] } | "none" | "more";

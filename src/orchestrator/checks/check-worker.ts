@@ -4,7 +4,7 @@ import { InvalidRequest } from "../api/errors.ts";
 import type { NextStep } from "../api/next-step.ts";
 import type { JsonSchema } from "../api/types.ts";
 import { JsonFormat, type JsonText } from "./json-format.ts";
-import { type GroundWork, groundedAnswer } from "./grounded.ts";
+import { groundedAnswer } from "./grounded.ts";
 import type { Quoted } from "../generation/ports.ts";
 import { judgeQuotes } from "./quotes.ts";
 import { messageOf } from "../util/message-of.ts";
@@ -15,7 +15,7 @@ export type CheckWork =
   /** `Validation`, also before the end. */
   | { readonly kind: "validate"; readonly format: "json" | JsonSchema; readonly answer: JsonText }
   /** `GroundedAnswer` */
-  | ({ readonly kind: "values" } & GroundWork)
+  | ({ readonly kind: "values" } & Parameters<typeof groundedAnswer>[0])
   /** What `judgeQuotes` returns. */
   | { readonly kind: "quotes"; readonly isJson: boolean; readonly quoted: Quoted; readonly answer: string };
 

@@ -272,8 +272,8 @@ async function agreed(
 }
 
 function judged(answered: Answered, { text, result, isUnchecked = false, notes = [] }: Found): Judged {
-  const noted = { ...withText(answered, text), notes: [...answered.notes, ...notes] };
-  return { answered: noted, check: result, isUnchecked };
+  const told = { ...withText(answered, text), notes: [...answered.notes, ...notes] };
+  return { answered: told, check: result, isUnchecked };
 }
 
 /**

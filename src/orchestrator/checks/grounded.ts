@@ -83,7 +83,7 @@ function nullable(schema: unknown, isMember = false): unknown {
 }
 
 /** What a thread looks for. */
-export interface GroundWork {
+interface GroundWork {
   readonly format: "json" | JsonSchema;
   readonly texts: readonly GroundText[];
   readonly question: GroundQuestion;

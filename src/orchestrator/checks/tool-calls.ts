@@ -5,7 +5,7 @@ import { advice } from "../api/next-step.ts";
 import type { Answered, Judge, Judged, JudgedModel, ModelTurn } from "../generation/ports.ts";
 import { counted } from "../util/format-bytes.ts";
 import { isRecord, parseJson } from "../util/parse-json.ts";
-import { CallsInText, type WrittenCall } from "./calls-in-text.ts";
+import { CallsInText } from "./calls-in-text.ts";
 import type { JsonText, Validation } from "./json-format.ts";
 
 /** What an answer lacks, as a predicate of the model, and for each of its calls what the model is told. */
@@ -94,7 +94,7 @@ export class CallCheck implements Pick<Judge, "ask"> {
     whole.add(text);
     whole.end(finishReason === "stop");
     // A server that knows calls may leave them in the text as well.
-    const isNew = (call: WrittenCall) =>
+    const isNew = (call: Omit<ToolCall, "id">) =>
       !toolCalls.some(({ name, arguments: json }) => name === call.name && sameJson(json, call.arguments));
     const written = whole.calls.filter(isNew).map((call) => ({ id: newCallId(), ...call }));
     if (whole.calls.length === 0) return answered;

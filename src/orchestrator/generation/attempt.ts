@@ -20,7 +20,7 @@ import { type PromptSize, narrowed, requestBudget, sizePrompt } from "./budget.t
 import type { LocatedCandidate } from "./candidates.ts";
 import type { Answered, Judging, Reader } from "./ports.ts";
 import type { Conversations } from "./conversations.ts";
-import { type ChatHomes, steadyMessages } from "./chat-prefix.ts";
+import { type createChatHomes, steadyMessages } from "./chat-prefix.ts";
 import type { Copies } from "./copies.ts";
 import { buildMessages, ownDefaults } from "./prompt.ts";
 import { type ResolvedForModel, forModel } from "../routing/model-overrides.ts";
@@ -42,7 +42,7 @@ export interface GenerationWorld extends RouteSource {
   readonly isPlan?: boolean;
   readonly conversations: Conversations;
   /** Where the conversations of programs were answered. */
-  readonly chats: ChatHomes;
+  readonly chats: ReturnType<typeof createChatHomes>;
   /** Monotonic milliseconds, for durations. */
   readonly steady: () => number;
   /** Remembered entries for this prompt. */

@@ -18,7 +18,7 @@ import { untriedReplicas } from "./copies.ts";
 import type { Answered, Asking, Judge, Quoted, Spent, ModelTurn } from "./ports.ts";
 import type { Resolved } from "./resolve.ts";
 import { type Route, chooseRoute, shortWaitMs, unlessRefused } from "./route.ts";
-import { type RequestTally, outcomeOf } from "./tally.ts";
+import { type requestTally, outcomeOf } from "./tally.ts";
 
 export interface Run {
   readonly world: GenerationWorld;
@@ -30,7 +30,7 @@ export interface Run {
   readonly lastModel?: string | undefined;
   readonly context: OperationContext;
   /** Belongs to the request that this is, or is a part of. */
-  readonly tally: RequestTally;
+  readonly tally: ReturnType<typeof requestTally>;
   /** For the check of quotes, if the request has parts of the files, or notes on them, in its prompt. */
   readonly quoted?: Quoted | undefined;
 }

@@ -58,7 +58,6 @@ export function createChatHomes() {
     },
   };
 }
-export type ChatHomes = ReturnType<typeof createChatHomes>;
 
 /** Asked for several times in the course of a request. */
 const beginnings = new WeakMap<Chat, string>();

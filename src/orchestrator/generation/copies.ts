@@ -6,7 +6,7 @@ import type { Inventory } from "../catalog/inventory.ts";
 import { type LocatedModel, isCopy, takesNoMemory, idOf } from "../catalog/located-model.ts";
 import { assumedAnswerMs, assumedBytesPerMs, maxParallelOf } from "../residency/request-queues.ts";
 import type { Permit } from "../residency/queue-requests.ts";
-import type { ChatHomes } from "./chat-prefix.ts";
+import type { createChatHomes } from "./chat-prefix.ts";
 import type { CandidateSource, LocatedCandidate } from "./candidates.ts";
 import type { Resolved } from "./resolve.ts";
 
@@ -33,7 +33,10 @@ export interface Copies {
 const copyKeepAliveSeconds = 60;
 
 /** `models` returns the current settings. */
-export function createCopies(models: () => Settings["models"], chats: Pick<ChatHomes, "of">): Copies {
+export function createCopies(
+  models: () => Settings["models"],
+  chats: Pick<ReturnType<typeof createChatHomes>, "of">,
+): Copies {
   const assigned = new Map<string, number>();
   /** The last report of each replica, and the requests that it had been assigned then. */
   const reported = new WeakMap<Engine, { readonly load: EngineLoad; readonly own: number }>();

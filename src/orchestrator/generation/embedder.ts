@@ -11,7 +11,7 @@ import type { Loader } from "../residency/loader.ts";
 import type { createLoadOperations } from "../residency/request-queues.ts";
 import type { SpendingLedger } from "../money/spending.ts";
 import type { Plans } from "../residency/plans.ts";
-import type { Embed, EmbedOptions } from "../recall/vector-cache.ts";
+import type { Embed } from "../recall/vector-cache.ts";
 import { estimateTokens } from "../routing/tokens.ts";
 import { defined } from "../util/defined.ts";
 import { messageOf } from "../util/message-of.ts";
@@ -71,7 +71,7 @@ export function createEmbedder(parts: {
     }
   }
 
-  async function choose(options: EmbedOptions | undefined, signal: AbortSignal): Promise<LocatedModel | undefined> {
+  async function choose(options: Parameters<Embed>[2], signal: AbortSignal): Promise<LocatedModel | undefined> {
     const models = await embeddingModels(signal);
     const preferred = models.find((located) => nameOf(located) === options?.model);
     const loaded = await Promise.all(models.map(async (located) => memory.has(located, 60_000)));

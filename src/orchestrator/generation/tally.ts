@@ -113,7 +113,6 @@ export function requestTally(
     },
   });
 }
-export type RequestTally = ReturnType<typeof requestTally>;
 
 /** The outcome of an answer that was given; undefined if it shows nothing. */
 export function outcomeOf(

@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { Cancelled } from "../api/errors.ts";
 import type { Emit } from "../api/events.ts";
-import type { Operation, OperationKind, OperationState, PartialText, Progress } from "../api/types.ts";
+import type { Operation, OperationKind, OperationState, Progress } from "../api/types.ts";
 import { JoinedWork } from "../util/joined-work.ts";
 
 /** The reporting functions and the abort signal of an operation's work. */

@@ -277,7 +277,7 @@ interface FolderListing {
   readonly sources?: readonly string[];
 }
 
-export interface Detected {
+interface Detected {
   readonly kind: ProjectKind;
   /** The signs of that kind, strongest first: `workspaces in package.json`. */
   readonly evidence: readonly string[];

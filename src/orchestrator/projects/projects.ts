@@ -13,7 +13,7 @@ import { profileNames } from "../config/profiles.ts";
 import { nearestNames } from "../util/nearest.ts";
 import { type Timers, systemTimers } from "../util/timers.ts";
 import { callerProject, noProfile, questionFor } from "./caller-project.ts";
-import { type Detected, type FolderState, createFolderStates, createProjectWatches } from "./folder-state.ts";
+import { type FolderState, createFolderStates, createProjectWatches } from "./folder-state.ts";
 import { type WrittenFile, differsOnlyBy, ollmName, projectFileName } from "./ollm-folder.ts";
 import { createTrustStore } from "./trust.ts";
 import { defined } from "../util/defined.ts";
@@ -249,7 +249,7 @@ async function createFile(folder: string, file: string, text: string): Promise<v
 }
 
 /** The text of a new `.ollm/project.yaml`: sets the detected profile and has all other settings as comments. */
-function initText(profile: string, detected: Detected | undefined): string {
+function initText(profile: string, detected: FolderState["detected"]): string {
   const because = detected === undefined ? "" : `  # found: ${detected.evidence.slice(0, 3).join(", ")}`;
   return `# Settings of ollm for requests from this folder. They override OLLM_HOME/config.yaml; OLLM_* variables, flags and
 # the inputs of a request override them. After cloning the project, users are asked once before model, systemPrompt, profiles

@@ -141,7 +141,7 @@ export function groupsOf(notes: readonly PartNotes[], maxTokens: number): readon
 /** Notes beyond these are counted. */
 const maxNotes = 5;
 
-/** The last answer with the tokens, times, costs and attempts of all `results` that it took. */
+/** The last answer with the notes, tokens, times, costs and attempts of all `results` that it took. */
 export function totalOf(results: readonly GenerateResult[], last: GenerateResult): GenerateResult {
   const sum = (amount: (result: GenerateResult) => number | undefined) =>
     results.reduce((total, result) => total + (amount(result) ?? 0), 0);
@@ -150,6 +150,7 @@ export function totalOf(results: readonly GenerateResult[], last: GenerateResult
   const [cost] = costsOf(results);
   return {
     ...last,
+    notes: notesOf(results),
     promptTokens: sum(({ promptTokens }) => promptTokens),
     ...(isCached && { cachedPromptTokens: sum(cached) }),
     completionTokens: sum(({ completionTokens }) => completionTokens),
@@ -171,7 +172,7 @@ export function totalOf(results: readonly GenerateResult[], last: GenerateResult
 }
 
 /** The notes of all, each once. */
-export function notesOf(results: readonly GenerateResult[]): readonly string[] {
+function notesOf(results: readonly GenerateResult[]): readonly string[] {
   const others = costsOf(results).slice(1);
   const all = [
     ...new Set(results.flatMap(({ notes }) => notes)),

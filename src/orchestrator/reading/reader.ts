@@ -17,7 +17,6 @@ import type { Resolved, LongAsk, Reader } from "../generation/ports.ts";
 import {
   type PartNotes,
   type PreparedParts,
-  notesOf,
   totalOf,
   answeringPrompt,
   groupsOf,
@@ -56,7 +55,8 @@ export const reader: Reader = {
     ask.context.report({ message: note });
     const { result, ...rest } = await read();
     totals.push(result);
-    return { ...rest, result: { ...totalOf(totals, result), notes: [note, ...notesOf(totals)] } };
+    const total = totalOf(totals, result);
+    return { ...rest, result: { ...total, notes: [note, ...total.notes] } };
   },
 
   async plan(text) {
@@ -122,10 +122,11 @@ class PartsRun {
       ...(missed === 0 ? {} : { share: Math.round((1 - missed) * 1_000) / 1_000 }),
       ...(this.#missing.length === 0 ? {} : { missing: this.#missing }),
     };
+    const total = totalOf(this.#totals, result);
     return {
-      ...totalOf(this.#totals, result),
+      ...total,
       ...(result.model === model.entry.located.model.name ? { reason: model.reason } : {}),
-      notes: [...(place === undefined ? [] : [notInPlace]), ...notesOf(this.#totals), ...notes],
+      notes: [...(place === undefined ? [] : [notInPlace]), ...total.notes, ...notes],
       totalMs: this.#asked.steady() - this.#startedAtMs,
       parts,
     };

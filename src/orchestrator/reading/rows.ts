@@ -4,7 +4,7 @@ import type { QueriedRows } from "../api/facade-answers.ts";
 import type { Resolved, RowsAsk } from "../generation/ports.ts";
 import { counted, shortened } from "../util/format-bytes.ts";
 import type { Value } from "./column.ts";
-import { notesOf, totalOf } from "./parts.ts";
+import { totalOf } from "./parts.ts";
 import { type QueryThread, openQueryThread } from "./query-thread.ts";
 import type { QueryRows, TableOutline } from "./query-worker.ts";
 import type { Task } from "../api/types.ts";
@@ -55,16 +55,17 @@ export async function answerFromRows(
     // The model wrote a query; what was asked is another task.
     const { task, because } = request.decided;
     const result = worded ?? { ...by, text: direct ?? "", route: { ...by.route, task, because } };
+    const total = totalOf(totals, result);
     const notes = [
       ...(found.doubts.length === 0 ? [] : [`the query may not ask what you meant: ${found.doubts.join("; ")}`]),
       ...(worded !== undefined && found.total > wordedRows
         ? [`the query gives ${found.total} rows; the answer is made from the first ${wordedRows}`]
         : []),
       ...notApplied(request),
-      ...notesOf(totals),
+      ...total.notes,
       ...tables.flatMap((table) => table.notes),
     ];
-    return { result: { ...totalOf(totals, result), notes, totalMs: steady() - startedAtMs, query } };
+    return { result: { ...total, notes, totalMs: steady() - startedAtMs, query } };
   } catch (error) {
     if (context.signal.aborted || error instanceof Cancelled || !(error instanceof OrchestratorError)) throw error;
     return { failure: error.message, totals };

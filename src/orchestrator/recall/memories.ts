@@ -23,7 +23,7 @@ import { checkValue, expiryOf, findSecret, idOf, normaliseKey, normaliseTags } f
 import { composeInjection } from "./inject.ts";
 import { checkImport, exportEntries, pageOf, parseExport } from "./markdown.ts";
 import { type MemoryId, type MemorySearch, createMemorySearch } from "./search.ts";
-import { type MemoryChange, type MemoryEvent, type MemoryStore, openMemoryStore } from "./store.ts";
+import { type MemoryStore, openMemoryStore } from "./store.ts";
 import { openedOnce } from "../storage/document.ts";
 import { defined } from "../util/defined.ts";
 import { nearestNames } from "../util/nearest.ts";
@@ -206,7 +206,7 @@ export class StoredMemories implements Memories {
     await this.#search.close();
   }
 
-  async #write(store: MemoryStore, event: MemoryEvent): Promise<MemoryChange> {
+  async #write(store: MemoryStore, event: Parameters<MemoryStore["write"]>[0]): ReturnType<MemoryStore["write"]> {
     const change = await store.write(event);
     if (change.put.length + change.removed.length > 0) {
       this.#parts.emit({ kind: "memories changed", isListChanged: change.isListChanged });

@@ -157,7 +157,7 @@ const memoryEventSchema = z.discriminatedUnion("type", [
   z.object({ type: z.literal("access"), places: z.array(scopedKey.extend({ count: z.int().positive() })) }),
   z.object({ type: z.literal("import"), at: z.iso.datetime(), entries: z.array(entrySchema) }),
 ]);
-export type MemoryEvent = z.infer<typeof memoryEventSchema>;
+type MemoryEvent = z.infer<typeof memoryEventSchema>;
 const memoryStateSchema: z.ZodType<MemoryState> = z
   .object({ entries: z.array(entrySchema) })
   .transform(({ entries }) => ({
@@ -165,7 +165,7 @@ const memoryStateSchema: z.ZodType<MemoryState> = z
   }));
 
 /** The effect of an event. */
-export interface MemoryChange {
+interface MemoryChange {
   readonly put: readonly MemoryEntry[];
   readonly removed: readonly MemoryId[];
   /** Whether entries were added or removed, not just changed. */

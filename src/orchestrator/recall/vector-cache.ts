@@ -96,7 +96,7 @@ function lineOf([hash, direction]: readonly [string, Direction]): string {
 }
 
 /** How to embed texts: some models treat queries and documents differently. */
-export interface EmbedOptions {
+interface EmbedOptions {
   readonly kind: "query" | "document";
   /** Preferred while it is available, so that the vectors compare with earlier ones. */
   readonly model?: string;

@@ -4,7 +4,7 @@ import { advice } from "../api/next-step.ts";
 import { createMutex } from "../util/joined-work.ts";
 import { messageOf } from "../util/message-of.ts";
 import type { DocumentFiles } from "./document-files.ts";
-import { type DocumentOptions, type JournalLine, type Loaded, journalText, loadDocument } from "./load-document.ts";
+import { type DocumentOptions, type Loaded, journalText, loadDocument } from "./load-document.ts";
 
 /** A lowdb document with an fsynced journal, which is folded into it from time to time. */
 export interface JournaledDocument<State extends object, Event, Result = void> {
@@ -189,7 +189,7 @@ class DocumentWriter<State extends object, Event, Result> {
   }
 
   async #writeBatch(batch: readonly Waiting<Event, Result>[]): Promise<void> {
-    const lines = batch.map(({ event }, index): JournalLine<Event> => ({
+    const lines = batch.map(({ event }, index) => ({
       sequence: this.#sequence + 1 + index,
       event,
     }));

@@ -189,7 +189,7 @@ function unreadable(name: string, error: unknown): StoreFailed {
 }
 
 /** One line of a journal. */
-export interface JournalLine<Event> {
+interface JournalLine<Event> {
   /** Increases across folds, so that events that the document has already are skipped when reading the journal. */
   readonly sequence: number;
   readonly event: Event;

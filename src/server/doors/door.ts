@@ -27,7 +27,7 @@ export interface DoorFailure {
 }
 
 /** What the program's name of a model means here. */
-export type NamedModel = Pick<GenerateRequest, "model" | "profile">;
+type NamedModel = Pick<GenerateRequest, "model" | "profile">;
 
 /** A request to a route that is not a conversation. */
 export interface DoorCall {
@@ -77,7 +77,7 @@ export interface AnswerWriter {
 }
 
 /** A text is sent as it is, an object as JSON; undefined: what was written is the answer. */
-export type DoorAnswer = (call: DoorCall) => Promise<object | string | undefined>;
+type DoorAnswer = (call: DoorCall) => Promise<object | string | undefined>;
 
 export interface Door {
   readonly name: DoorName;

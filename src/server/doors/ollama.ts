@@ -6,7 +6,7 @@ import type { Capability, Progress } from "../../orchestrator/api/types.ts";
 import { defined } from "../../orchestrator/util/defined.ts";
 import { sameModel } from "../../orchestrator/util/model-name.ts";
 import { type Door, type DoorCall, chosenNames, parsed } from "./door.ts";
-import { type BareRequest, type ReadRequest, loading, nanoseconds, readChat, readPrompt } from "./ollama-chat.ts";
+import { type BareRequest, loading, nanoseconds, readChat, readPrompt } from "./ollama-chat.ts";
 
 /** Programs ask for a version that has what they need: that of the API which is answered here. */
 const apiVersion = "0.33.0";
@@ -41,7 +41,7 @@ export const ollama: Door = {
   }),
 };
 
-function chatOrBare(read: ReadRequest) {
+function chatOrBare(read: ReturnType<typeof readChat>) {
   return "chat" in read ? read.chat : (call: DoorCall) => loadOrUnload(call, read.bare);
 }
 

@@ -199,10 +199,7 @@ export function readChat(given: unknown): DoorChat {
 }
 
 /** A choice as both APIs may state it: a word, a name, or some of the tools. */
-export type Choice =
-  | ToolChoice
-  | { readonly mode: "auto" | "required"; readonly allowed: readonly string[] }
-  | undefined;
+type Choice = ToolChoice | { readonly mode: "auto" | "required"; readonly allowed: readonly string[] } | undefined;
 
 /** Throws `InvalidRequest` for a choice of a tool that the request doesn't have. */
 export function toolUse(all: readonly ToolDefinition[], given: Choice, isParallel: boolean | undefined): ToolUse {

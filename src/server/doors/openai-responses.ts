@@ -3,7 +3,7 @@ import type { ChatMessage, ToolCall, ToolDefinition } from "../../orchestrator/a
 import { InvalidRequest } from "../../orchestrator/api/errors.ts";
 import { defined } from "../../orchestrator/util/defined.ts";
 import { type DoorChat, chatOf, may, parsed, schemaObject, toolOf, typeOf, unread } from "./door.ts";
-import { type Choice, content, effort, limit, noLogprobs, refused, temperature, toolUse, topP } from "./openai-chat.ts";
+import { content, effort, limit, noLogprobs, refused, temperature, toolUse, topP } from "./openai-chat.ts";
 import { type KnownTool, responseWriter } from "./openai-writer.ts";
 
 const call = z.object({ call_id: z.string().min(1), name: z.string().min(1), namespace: may(z.string()) });
@@ -173,7 +173,7 @@ function inputOf({
   return { type: "object", properties: { input: { type: "string", ...grammar } }, required: ["input"] };
 }
 
-function choiceOf(given: Body["tool_choice"]): Choice {
+function choiceOf(given: Body["tool_choice"]): Parameters<typeof toolUse>[1] {
   if (typeof given !== "object") return given;
   if (given.type !== "allowed_tools") return { name: flatName(given.name, given.namespace) };
   return { mode: given.mode, allowed: given.tools.map(({ name, namespace }) => flatName(name, namespace)) };

@@ -18,8 +18,6 @@ import {
   type DoorChat,
   type DoorFailure,
   type DoorName,
-  type DoorAnswer,
-  type NamedModel,
   modelOf,
   routeOf,
 } from "../doors/door.ts";
@@ -164,7 +162,7 @@ class Exchange {
 
   async #other(
     given: Pick<DoorCall, "orchestrator" | "caller" | "body" | "rest" | "version">,
-    route: DoorAnswer,
+    route: Exclude<ReturnType<Found["route"]>, DoorChat>,
   ): Promise<void> {
     const { query, response } = this.#asked;
     this.#failed = (failure) => this.#write(`${JSON.stringify(this.#door.errorBody(failure))}\n`);
@@ -183,7 +181,10 @@ class Exchange {
     else answerJson(response, 200, answer === undefined ? "" : JSON.stringify(answer), headersOf(seen));
   }
 
-  #named({ orchestrator, caller }: Pick<DoorCall, "orchestrator" | "caller">, name: string): NamedModel {
+  #named(
+    { orchestrator, caller }: Pick<DoorCall, "orchestrator" | "caller">,
+    name: string,
+  ): ReturnType<DoorCall["named"]> {
     const names = Object.entries(this.#world.settings().modelNames);
     const [, mapped = name] = names.findLast(([pattern]) => matchesName(pattern, name)) ?? [];
     return modelOf(mapped, () => orchestrator.profiles.list(caller).map(({ profile }) => profile.name));

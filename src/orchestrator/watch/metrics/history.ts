@@ -287,7 +287,7 @@ const event = z.object({
   evictions: evictions,
   memory: sample.exactOptional(),
 });
-export type HistoryEvent = z.output<typeof event>;
+type HistoryEvent = z.output<typeof event>;
 
 export function eventOf({ hour, rows, money, evictions: evicted, memory }: Batch): HistoryEvent {
   return {

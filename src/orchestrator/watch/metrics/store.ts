@@ -4,14 +4,14 @@ import type { EndedRequest, Events, EventOf } from "../../api/events.ts";
 import type { Counters, MemorySample, MetricsReport } from "../../api/facade-metrics.ts";
 import type { Log } from "../../api/log.ts";
 import { StoreFailed } from "../../api/errors.ts";
-import { type JournaledDocument, openedOnce } from "../../storage/document.ts";
+import { openedOnce } from "../../storage/document.ts";
 import type { DocumentFiles } from "../../storage/document-files.ts";
 import { messageOf } from "../../util/message-of.ts";
 import { counted } from "../../util/format-bytes.ts";
 import type { Timers } from "../../util/timers.ts";
 import { countMoney, countRequest } from "./counts.ts";
 import { Breaches } from "./breaches.ts";
-import { type History, type HistoryEvent, addBatch, emptyHistory, eventOf, openHistory } from "./history.ts";
+import { type History, addBatch, emptyHistory, eventOf, openHistory } from "./history.ts";
 import { PendingBatch, RowTable, countersOf, modelsOf, reportOf } from "./report.ts";
 
 /** After a request: those that end together are counted, and written, together. A crash loses no more of the money. */
@@ -49,7 +49,7 @@ interface MetricsParts extends Omit<ConstructorParameters<typeof Breaches>[0], "
 class MetricsStore {
   readonly #parts: MetricsParts;
   readonly #breaches: Breaches;
-  readonly #document: ReturnType<typeof openedOnce<JournaledDocument<History, HistoryEvent>>>;
+  readonly #document: ReturnType<typeof openedOnce<Awaited<ReturnType<typeof openHistory>>>>;
   #noted: EndedRequest[] = [];
   /** By hour, what isn't written yet. */
   readonly #pending = new Map<string, PendingBatch>();
