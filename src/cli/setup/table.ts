@@ -59,19 +59,141 @@ const plain = ({ command, args, env }: Launch): Readonly<Record<string, unknown>
 });
 const typed = (launch: Launch): Readonly<Record<string, unknown>> => ({ type: "stdio", ...plain(launch) });
 
+type Places = ReturnType<typeof placesOn>;
+
+/** What most clients share. */
+const usual = { format: "jsonc", container: "mcpServers", entry: plain } as const;
+
+const clients: readonly (Omit<Client, "locations"> & { locations(places: Places): Client["locations"] })[] = [
+  {
+    ...usual,
+    id: "claude-desktop",
+    name: "Claude Desktop",
+    format: "json",
+    locations({ appData, claudePackages, inFolder, join, local, macApp }) {
+      const guide: GuidePlace = { kind: "paste", where: '"Instructions for Claude" in its settings' };
+      return [
+        // A Windows app package has its own copy of %APPDATA%.
+        ...claudePackages.map((name) => ({
+          file: join(local, "Packages", name, "LocalCache", "Roaming", "Claude", "claude_desktop_config.json"),
+          signs: [join(local, "Packages", name)],
+          guide,
+        })),
+        inFolder(join(appData, "Claude"), "claude_desktop_config.json", guide, macApp("Claude")),
+      ];
+    },
+    restart: "Quit Claude Desktop completely and start it again.",
+  },
+  {
+    ...usual,
+    id: "claude-code",
+    name: "Claude Code",
+    format: "json",
+    locations({ inFolder, inHome, skill, variable }) {
+      const folder = variable("CLAUDE_CONFIG_DIR");
+      if (folder !== undefined) return [inFolder(folder, ".claude.json", skill(folder))];
+      const file = inHome(".claude.json");
+      return [{ file, signs: [file, inHome(".claude")], guide: skill(inHome(".claude")) }];
+    },
+    entry: typed,
+    restart: "Start a new Claude Code session; /mcp lists the server.",
+  },
+  {
+    ...usual,
+    id: "cursor",
+    name: "Cursor",
+    locations: ({ inFolder, inHome, macApp, skill }) => [
+      inFolder(inHome(".cursor"), "mcp.json", skill(inHome(".cursor")), macApp("Cursor")),
+    ],
+    restart: "Restart Cursor, or switch the server on in its MCP settings.",
+  },
+  {
+    ...usual,
+    id: "vscode",
+    name: "VS Code",
+    container: "servers",
+    locations: ({ appData, inFolder, inHome, join, macApp }) =>
+      ["", " - Insiders"].map((edition) => {
+        // Shared by all profiles and by VS Code Insiders.
+        const file = inHome(".copilot", "instructions", "ollm.instructions.md");
+        const signs = macApp(`Visual Studio Code${edition}`);
+        return inFolder(join(appData, `Code${edition}`, "User"), "mcp.json", { kind: "instructions", file }, signs);
+      }),
+    entry: typed,
+    restart: 'Run "MCP: List Servers" in VS Code and start ollm; it asks once whether you trust it.',
+  },
+  {
+    id: "codex",
+    name: "Codex",
+    format: "toml",
+    container: "mcp_servers",
+    locations({ inFolder, inHome, join, section, variable }) {
+      const folder = variable("CODEX_HOME") ?? inHome(".codex");
+      const guide = { ...section(folder, "AGENTS.md"), override: join(folder, "AGENTS.override.md") };
+      return [inFolder(folder, "config.toml", guide)];
+    },
+    // The defaults of 10 s and 60 s are too short for a first start on a cold disk and for slow models.
+    entry: ({ command, args, env }) => {
+      return { command, args, startup_timeout_sec: 30, tool_timeout_sec: 600, ...defined({ env }) };
+    },
+    restart: "Start a new Codex session; /mcp lists the server.",
+  },
+  {
+    // Without `source`, which older versions required and newer ones remove.
+    ...usual,
+    id: "zed",
+    name: "Zed",
+    container: "context_servers",
+    locations({ configOf, inFolder, macApp, section }) {
+      const folder = configOf("zed", "Zed");
+      return [inFolder(folder, "settings.json", section(folder, "AGENTS.md"), macApp("Zed"))];
+    },
+    restart: "Zed reads it at once; its agent settings show the server.",
+  },
+  {
+    ...usual,
+    id: "windsurf",
+    name: "Windsurf (Devin Desktop)",
+    locations({ configOf, inFolder, inHome, join, macApp, section }) {
+      const [devin, older] = [configOf("devin"), inHome(".codeium", "windsurf")];
+      const rules = { ...section(join(older, "memories"), "global_rules.md"), maxCharacters: 6_000 };
+      // The editor was renamed in 2026; older versions read the second file.
+      return [
+        inFolder(devin, "mcp_config.json", section(devin, "AGENTS.md")),
+        inFolder(older, "mcp_config.json", rules, macApp("Windsurf")),
+      ];
+    },
+    restart: "Restart it, or press Refresh in its MCP settings.",
+  },
+  {
+    ...usual,
+    id: "lm-studio",
+    name: "LM Studio",
+    locations({ inFolder, lmStudio, macApp }) {
+      const guide: GuidePlace = { kind: "paste", where: "the system prompt of a chat or a preset" };
+      return [inFolder(lmStudio, "mcp.json", guide, macApp("LM Studio"))];
+    },
+    restart: "LM Studio reads it at once; switch ollm on in the Program tab.",
+  },
+  {
+    ...usual,
+    id: "gemini",
+    name: "Gemini CLI",
+    locations: ({ inFolder, inHome, section }) => [
+      inFolder(inHome(".gemini"), "settings.json", section(inHome(".gemini"), "GEMINI.md")),
+    ],
+    restart: "Start a new Gemini CLI session; /mcp lists the server.",
+  },
+];
+
 /** Every client that setup supports, with its files on the given machine. Reads nothing. */
 export function clientTable(facts: ClientFacts): readonly Client[] {
   const places = placesOn(facts);
-  return [claudeDesktop, claudeCode, cursor, vsCode, codex, zed, windsurf, lmStudio, gemini].map((client) =>
-    client(places),
-  );
+  return clients.map((client) => ({ ...client, locations: client.locations(places) }));
 }
 
-type Places = ReturnType<typeof placesOn>;
-
 /** The folders of a machine, and how paths are made of them. */
-function placesOn(facts: ClientFacts) {
-  const { platform, userHome, environment } = facts;
+function placesOn({ platform, userHome, environment, ...facts }: ClientFacts) {
   const { join } = platform === "win32" ? path.win32 : path.posix;
   const isMac = platform === "darwin";
   const isWindows = platform === "win32";
@@ -84,12 +206,11 @@ function placesOn(facts: ClientFacts) {
   const roaming = variable("APPDATA") ?? inHome("AppData", "Roaming");
   const dotConfig = (isMac ? undefined : variable("XDG_CONFIG_HOME")) ?? inHome(".config");
   return {
-    facts,
-    isWindows,
-    roaming,
+    claudePackages: isWindows ? (facts.claudePackages ?? []) : [],
+    lmStudio: facts.lmStudioHome ?? inHome(".lmstudio"),
     local: variable("LOCALAPPDATA") ?? inHome("AppData", "Local"),
-    /** For programs that follow the XDG rules on Unix, including macOS. */
-    dotConfig,
+    /** The folder of a program that follows the XDG rules on Unix, including macOS. */
+    configOf: (name: string, onWindows = name) => (isWindows ? join(roaming, onWindows) : join(dotConfig, name)),
     /** Electron's `appData`. */
     appData: isWindows ? roaming : isMac ? inHome("Library", "Application Support") : dotConfig,
     join,
@@ -103,176 +224,6 @@ function placesOn(facts: ClientFacts) {
     }),
     // The name of the folder has to be that in the skill's front matter.
     skill: (folder: string): GuidePlace => ({ kind: "skill", file: join(folder, "skills", "ollm", "SKILL.md") }),
-    section: (folder: string, file: string): GuidePlace => ({ kind: "section", file: join(folder, file) }),
-  };
-}
-
-function claudeDesktop({ appData, facts, inFolder, isWindows, join, local, macApp }: Places): Client {
-  const settings: GuidePlace = { kind: "paste", where: '"Instructions for Claude" in its settings' };
-  return {
-    id: "claude-desktop",
-    name: "Claude Desktop",
-    format: "json",
-    container: "mcpServers",
-    locations: [
-      // A Windows app package has its own copy of %APPDATA%.
-      ...(isWindows ? (facts.claudePackages ?? []) : []).map((name) => ({
-        file: join(local, "Packages", name, "LocalCache", "Roaming", "Claude", "claude_desktop_config.json"),
-        signs: [join(local, "Packages", name)],
-        guide: settings,
-      })),
-      inFolder(join(appData, "Claude"), "claude_desktop_config.json", settings, macApp("Claude")),
-    ],
-    entry: plain,
-    restart: "Quit Claude Desktop completely and start it again.",
-  };
-}
-
-function claudeCode({ inFolder, inHome, skill, variable }: Places): Client {
-  const claudeConfig = variable("CLAUDE_CONFIG_DIR");
-  return {
-    id: "claude-code",
-    name: "Claude Code",
-    format: "json",
-    container: "mcpServers",
-    locations: [
-      claudeConfig === undefined
-        ? {
-            file: inHome(".claude.json"),
-            signs: [inHome(".claude.json"), inHome(".claude")],
-            guide: skill(inHome(".claude")),
-          }
-        : inFolder(claudeConfig, ".claude.json", skill(claudeConfig)),
-    ],
-    entry: typed,
-    restart: "Start a new Claude Code session; /mcp lists the server.",
-  };
-}
-
-function cursor({ inFolder, inHome, macApp, skill }: Places): Client {
-  return {
-    id: "cursor",
-    name: "Cursor",
-    format: "jsonc",
-    container: "mcpServers",
-    locations: [inFolder(inHome(".cursor"), "mcp.json", skill(inHome(".cursor")), macApp("Cursor"))],
-    entry: plain,
-    restart: "Restart Cursor, or switch the server on in its MCP settings.",
-  };
-}
-
-function vsCode({ appData, inFolder, inHome, join, macApp }: Places): Client {
-  // Shared by all profiles and by VS Code Insiders.
-  const copilot: GuidePlace = {
-    kind: "instructions",
-    file: inHome(".copilot", "instructions", "ollm.instructions.md"),
-  };
-  return {
-    id: "vscode",
-    name: "VS Code",
-    format: "jsonc",
-    container: "servers",
-    locations: [
-      inFolder(join(appData, "Code", "User"), "mcp.json", copilot, macApp("Visual Studio Code")),
-      inFolder(join(appData, "Code - Insiders", "User"), "mcp.json", copilot, macApp("Visual Studio Code - Insiders")),
-    ],
-    entry: typed,
-    restart: 'Run "MCP: List Servers" in VS Code and start ollm; it asks once whether you trust it.',
-  };
-}
-
-function codex({ inFolder, inHome, join, variable }: Places): Client {
-  const folder = variable("CODEX_HOME") ?? inHome(".codex");
-  return {
-    id: "codex",
-    name: "Codex",
-    format: "toml",
-    container: "mcp_servers",
-    locations: [
-      inFolder(folder, "config.toml", {
-        kind: "section",
-        file: join(folder, "AGENTS.md"),
-        override: join(folder, "AGENTS.override.md"),
-      }),
-    ],
-    // The defaults of 10 s and 60 s are too short for a first start on a cold disk and for slow models.
-    entry: ({ command, args, env }) => ({
-      command,
-      args,
-      startup_timeout_sec: 30,
-      tool_timeout_sec: 600,
-      ...defined({ env }),
-    }),
-    restart: "Start a new Codex session; /mcp lists the server.",
-  };
-}
-
-function zed({ dotConfig, inFolder, isWindows, join, macApp, roaming, section }: Places): Client {
-  const folder = isWindows ? join(roaming, "Zed") : join(dotConfig, "zed");
-  return {
-    id: "zed",
-    name: "Zed",
-    format: "jsonc",
-    container: "context_servers",
-    locations: [inFolder(folder, "settings.json", section(folder, "AGENTS.md"), macApp("Zed"))],
-    // Without `source`, which older versions required and newer ones remove.
-    entry: plain,
-    restart: "Zed reads it at once; its agent settings show the server.",
-  };
-}
-
-function windsurf({ dotConfig, inFolder, inHome, isWindows, join, macApp, roaming, section }: Places): Client {
-  const devin = isWindows ? join(roaming, "devin") : join(dotConfig, "devin");
-  const older = inHome(".codeium", "windsurf");
-  return {
-    id: "windsurf",
-    name: "Windsurf (Devin Desktop)",
-    format: "jsonc",
-    container: "mcpServers",
-    locations: [
-      // The editor was renamed in 2026; older versions read the second file.
-      inFolder(devin, "mcp_config.json", section(devin, "AGENTS.md")),
-      inFolder(
-        older,
-        "mcp_config.json",
-        { kind: "section", file: join(older, "memories", "global_rules.md"), maxCharacters: 6_000 },
-        macApp("Windsurf"),
-      ),
-    ],
-    entry: plain,
-    restart: "Restart it, or press Refresh in its MCP settings.",
-  };
-}
-
-function lmStudio({ facts, inFolder, inHome, macApp }: Places): Client {
-  const folder = facts.lmStudioHome ?? inHome(".lmstudio");
-  return {
-    id: "lm-studio",
-    name: "LM Studio",
-    format: "jsonc",
-    container: "mcpServers",
-    locations: [
-      inFolder(
-        folder,
-        "mcp.json",
-        { kind: "paste", where: "the system prompt of a chat or a preset" },
-        macApp("LM Studio"),
-      ),
-    ],
-    entry: plain,
-    restart: "LM Studio reads it at once; switch ollm on in the Program tab.",
-  };
-}
-
-function gemini({ inFolder, inHome, section }: Places): Client {
-  const folder = inHome(".gemini");
-  return {
-    id: "gemini",
-    name: "Gemini CLI",
-    format: "jsonc",
-    container: "mcpServers",
-    locations: [inFolder(folder, "settings.json", section(folder, "GEMINI.md"))],
-    entry: plain,
-    restart: "Start a new Gemini CLI session; /mcp lists the server.",
+    section: (folder: string, file: string) => ({ kind: "section" as const, file: join(folder, file) }),
   };
 }
