@@ -32,6 +32,11 @@ export class ShellCommand extends Command {
     return this.action((...given) => this.#run((io) => work(...([...given.slice(0, -1), io] as never[]))));
   }
 
+  /** Like `does`, for what is in a file that is loaded when the command runs. */
+  loads(work: () => Promise<(...given: never[]) => Promise<number>>): this {
+    return this.does(async (...given) => (await work())(...given));
+  }
+
   /** Adds `--json`; `shape` names the fields of the value: `models[{name ...}], total`. */
   json(shape: string): this {
     return this.option("--json", `print one JSON value: ${shape}`);

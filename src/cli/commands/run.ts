@@ -109,9 +109,7 @@ export function addGeneration(program: ShellCommand): void {
       ["ollm chat", "Ctrl-C stops an answer, twice exits"],
       ["ollm chat smollm2:135m < questions.txt", "one question per line"],
     )
-    .does(async (model: string | undefined, flags: ChatFlags, io: CommandIo) =>
-      (await import("./chat.ts")).chat(model, flags, io),
-    );
+    .loads(async () => (await import("./chat.ts")).chat);
 }
 
 /** Options of `ollm chat`. */

@@ -1,6 +1,5 @@
 import type { CommandIo } from "../terminal/io.ts";
 import { type CommandOptions, Option } from "commander";
-import type { LogOptions } from "./daemon.ts";
 import { type ShellCommand, type JsonOption, wholeNumber } from "./options.ts";
 
 /** `ollm dashboard`. */
@@ -11,7 +10,7 @@ export function addDashboard(program: ShellCommand): void {
     .summary("open the dashboard in your browser")
     .description("print a link to the dashboard and open it in your browser; the link works once, within 5 minutes")
     .option("--json", "print one JSON line, and open nothing: url")
-    .does(async (options: JsonOption, io: CommandIo) => (await import("./serve.ts")).dashboard(options, io))
+    .loads(async () => (await import("./serve.ts")).dashboard)
     .examples(["ollm dashboard", "memory, requests, models, jobs and settings in your browser"]);
 }
 
@@ -46,7 +45,7 @@ export function addServe(program: ShellCommand): void {
     .command("rotate")
     .description("create a new token; the old token stops working and its connections are closed")
     .option("--json", "print one JSON line: token_file")
-    .does(async (options: JsonOption, io: CommandIo) => (await import("./serve.ts")).rotateToken(options, io));
+    .loads(async () => (await import("./serve.ts")).rotateToken);
   for (const each of [token, rotate]) each.examples(["ollm token rotate", "the old token stops working"]);
 }
 
@@ -63,26 +62,26 @@ export function addDaemon(program: ShellCommand): void {
   daemon
     .command("start")
     .description("start the daemon (assistants start it on demand)")
-    .does(async (options: JsonOption, io: CommandIo) => (await import("./daemon.ts")).daemonStart(options, io))
+    .loads(async () => (await import("./daemon.ts")).daemonStart)
     .json("running, pid, version")
     .examples(["ollm daemon start", "start it ahead of use"]);
   daemon
     .command("stop")
     .description("stop the daemon; the next call of an assistant starts it again")
-    .does(async (options: JsonOption, io: CommandIo) => (await import("./daemon.ts")).daemonStop(options, io))
+    .loads(async () => (await import("./daemon.ts")).daemonStop)
     .json("running, pid of the stopped daemon")
     .examples(["ollm daemon stop", "unloads all models"]);
   daemon
     .command("restart")
     .description("restart the daemon with this program's version and environment")
-    .does(async (options: JsonOption, io: CommandIo) => (await import("./daemon.ts")).daemonRestart(options, io))
+    .loads(async () => (await import("./daemon.ts")).daemonRestart)
     .json("running, pid, version")
     .examples(["ollm daemon restart", "clients stay connected"]);
   daemon
     .command("status")
     .description("show whether the daemon runs, its clients and loaded models; starts nothing")
     .option("--json", "print one JSON object: running, pid, version, socket, clients, loaded, ...")
-    .does(async (options: JsonOption, io: CommandIo) => (await import("./daemon.ts")).daemonStatus(options, io))
+    .loads(async () => (await import("./daemon.ts")).daemonStatus)
     .examples(["ollm daemon status --json", "as JSON"]);
   addLogs(daemon);
   addLogs(program, { hidden: true });
@@ -95,6 +94,6 @@ function addLogs(parent: ShellCommand, options: CommandOptions = {}): void {
     .description("show the daemon's log and its calls; prompts only if log.prompts is set")
     .addOption(new Option("-n, --lines <number>", "number of lines").default(50).argParser(wholeNumber(0, 1_000_000)))
     .option("-f, --follow", "show new lines until interrupted")
-    .does(async (given: LogOptions, io: CommandIo) => (await import("./daemon.ts")).daemonLogs(given, io))
+    .loads(async () => (await import("./daemon.ts")).daemonLogs)
     .examples(["ollm daemon logs --follow", "show new lines as they are written"]);
 }

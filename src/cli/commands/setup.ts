@@ -1,7 +1,5 @@
 import type { CommandIo } from "../terminal/io.ts";
 import { Argument } from "commander";
-import type { SetupOptions } from "../setup/setup.ts";
-import type { AgentsOptions } from "../setup/agents.ts";
 import type { UninstallOptions } from "../setup/uninstall.ts";
 import type { Shell } from "./complete.ts";
 import type { JsonOption, ShellCommand } from "./options.ts";
@@ -28,7 +26,7 @@ export function addSetUp(program: ShellCommand): void {
     .option("--undo", "remove ollm from the assistants; with --guide, remove only the guide")
     .option("-y, --yes", "don't ask; updates a guide, but adds none")
     .addHelpText("after", "\nExit code 2 if it has to ask but there is no terminal: use --yes.")
-    .does(async (options: SetupOptions, io: CommandIo) => (await import("../setup/setup.ts")).setup(options, io))
+    .loads(async () => (await import("../setup/setup.ts")).setup)
     .examples(
       ["ollm setup", "asks before each change"],
       ["ollm setup --client cursor --root ~/notes --yes", "one assistant and one folder, without asking"],
@@ -40,9 +38,7 @@ export function addSetUp(program: ShellCommand): void {
     .description("check the installation and suggest fixes")
     .option("--json", "print one JSON object: ok, checks[{name, status, message, hint}]")
     .addHelpText("after", "\nExit code 1 if a check fails, 0 with warnings only. Starts and changes nothing.")
-    .does(async (options: JsonOption, io: CommandIo) =>
-      (await import("../setup/doctor.ts")).doctor({ json: options.json === true }, io),
-    )
+    .loads(async () => (await import("../setup/doctor.ts")).doctor)
     .examples(["ollm doctor", "run all checks"]);
   program
     .command("uninstall")
@@ -84,18 +80,14 @@ export function addAgents(program: ShellCommand): void {
       "after",
       "\nThey run here only in sessions that are sent to the address of ollm serve: docs/agents.md\nExit code 2 if it has to ask but there is no terminal: use --yes.",
     )
-    .does(async (options: AgentsOptions, io: CommandIo) =>
-      (await import("../setup/agents.ts")).installAgents(options, io),
-    )
+    .loads(async () => (await import("../setup/agents.ts")).installAgents)
     .examples(["ollm agents install", "asks before it writes"], ["ollm agents install --print", "only show the files"]);
   agents
     .command("remove")
     .description("delete the agent files that install wrote, unless they were edited; shows them first")
     .option("--print", "show the changes without making them")
     .option("-y, --yes", "don't ask")
-    .does(async (options: AgentsOptions, io: CommandIo) =>
-      (await import("../setup/agents.ts")).removeAgents(options, io),
-    )
+    .loads(async () => (await import("../setup/agents.ts")).removeAgents)
     .examples(["ollm agents remove", "asks before it deletes"]);
 }
 
@@ -114,18 +106,14 @@ export function addConfig(program: ShellCommand): void {
     .json("settings[{path, value, source, scope}], problem")
     .examples(["ollm config show", "all settings"], ["ollm config show memory", "one section"])
     .addHelpText("after", "Exit code 1 if the file is invalid: the error and the defaults are shown.\n")
-    .does(async (path: string | undefined, options: JsonOption, io: CommandIo) =>
-      (await import("../setup/config.ts")).configShow(path, options, io),
-    );
+    .loads(async () => (await import("../setup/config.ts")).configShow);
   config
     .command("get")
     .argument("<setting>", "a setting")
     .description("print one value; exit code 1 if it is not set")
     .json("path, value, source, scope")
     .examples(["ollm config get options.temperature", "0.7, unless you set it"])
-    .does(async (path: string, options: JsonOption, io: CommandIo) =>
-      (await import("../setup/config.ts")).configGet(path, options, io),
-    );
+    .loads(async () => (await import("../setup/config.ts")).configGet);
   config
     .command("set")
     .argument("<setting>", "a setting")
@@ -137,9 +125,7 @@ export function addConfig(program: ShellCommand): void {
       ["ollm config set files.roots ~/notes,~/work", "a list"],
       [`ollm config set "models['qwen*'].contextTokens" 16384`, "for models by pattern"],
     )
-    .does(async (path: string, value: string, options: JsonOption, io: CommandIo) =>
-      (await import("../setup/config.ts")).configSet(path, value, options, io),
-    );
+    .loads(async () => (await import("../setup/config.ts")).configSet);
   config
     .command("unset")
     .argument("<setting>", "a setting, or a section")
@@ -160,15 +146,13 @@ export function addConfig(program: ShellCommand): void {
     .description("check a file and report errors with their lines")
     .json("file, valid, problem")
     .examples(["ollm config validate other.yaml", "check another file"])
-    .does(async (file: string | undefined, options: JsonOption, io: CommandIo) =>
-      (await import("../setup/config.ts")).configValidate(file, options, io),
-    );
+    .loads(async () => (await import("../setup/config.ts")).configValidate);
   config
     .command("path")
     .description("print the path of the file, even if it does not exist")
     .json("file, exists")
     .examples(["ollm config path", "the path and nothing else"])
-    .does(async (options: JsonOption, io: CommandIo) => (await import("../setup/config.ts")).configPath(options, io));
+    .loads(async () => (await import("../setup/config.ts")).configPath);
 }
 
 /** `ollm completion`. */

@@ -53,7 +53,7 @@ const checkersWithoutHome: Readonly<Record<string, Checker>> = {
 };
 
 /** `ollm doctor`: runs all checks; starts and changes nothing. Returns 1 if a check fails. */
-export async function doctor(options: { readonly json: boolean }, io: CommandIo): Promise<number> {
+export async function doctor(options: { readonly json?: boolean }, io: CommandIo): Promise<number> {
   const home = resolveHome(io.environment, io.userHome, io.workingDirectory);
   const isTrusted = homeProblem(home, { closes: false, isWhole: true }) === undefined;
   const checks = await whileWaiting("checking ...", io, async () => {
@@ -61,7 +61,7 @@ export async function doctor(options: { readonly json: boolean }, io: CommandIo)
     return runChecks(isTrusted ? checkers : checkersWithoutHome, world, boundMs);
   });
   const ok = checks.every(({ status }) => status !== "fail");
-  io.stdout(options.json ? `${jsonText({ ok, checks })}\n` : report(checks, io));
+  io.stdout(options.json === true ? `${jsonText({ ok, checks })}\n` : report(checks, io));
   return ok ? 0 : 1;
 }
 
