@@ -9,10 +9,10 @@ import type { ResourceData } from "../../resources/index.ts";
 import type { ToolAnswers, ToolInputs } from "../../tools/index.ts";
 import type { CommandIo } from "../terminal/io.ts";
 import { createLiveColumns } from "../terminal/progress-line.ts";
-import { type Session, report, withSession } from "../terminal/session.ts";
+import { type Session, withSession } from "../terminal/session.ts";
 import { type Column, renderTable, show } from "../terminal/table.ts";
 import { styled } from "../terminal/terminal-text.ts";
-import { foldersOf, located, meaningsIn, withInput } from "./prompt-words.ts";
+import { locatedAll, meaningsIn, withInput } from "./prompt-words.ts";
 import { type ShellCommand, type JsonOption, repeated, wholeNumber } from "./options.ts";
 
 /** `ollm compare` and `ollm winners`, in the group of the commands that ask models. */
@@ -107,14 +107,7 @@ async function compare(
   },
   io: CommandIo,
 ): Promise<number> {
-  let files: readonly string[];
-  let roots: readonly string[];
-  try {
-    files = await Promise.all((flags.file ?? []).map((file) => located(file, io)));
-    roots = await foldersOf(files, io);
-  } catch (error) {
-    return report(error, io);
-  }
+  const { files, roots } = await locatedAll(flags.file, io);
   return withSession(io, { roots }, async (session) => {
     const input = await io.readInput?.(session.signal);
     const words = [first, ...others];

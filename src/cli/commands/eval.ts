@@ -5,7 +5,7 @@ import { oneLine } from "../../orchestrator/util/control-characters.ts";
 import { counted, formatBytes, formatCost, formatShare, localTime } from "../../orchestrator/util/format-bytes.ts";
 import type { ResourceData } from "../../resources/index.ts";
 import { agree, type CommandIo } from "../terminal/io.ts";
-import { type Session, report, showRead, withSession } from "../terminal/session.ts";
+import { type Session, showRead, withSession } from "../terminal/session.ts";
 import { type Column, renderTable, show } from "../terminal/table.ts";
 import { cutTo, styled } from "../terminal/terminal-text.ts";
 import { type ShellCommand, type JsonOption, numberBetween, wholeNumber } from "./options.ts";
@@ -71,15 +71,8 @@ export function addEval(program: ShellCommand): void {
 
 /** Asks the models; while they answer, the progress line says how many answers there are. */
 async function evaluate(named: readonly string[], flags: Flags, io: CommandIo): Promise<number> {
-  let cases: readonly string[];
-  let roots: readonly string[];
-  try {
-    const files = await Promise.all(named.map(async (name) => filesOf(await located(name, io))));
-    cases = files.flat();
-    roots = await foldersOf(cases, io);
-  } catch (error) {
-    return report(error, io);
-  }
+  const cases = (await Promise.all(named.map(async (name) => filesOf(await located(name, io))))).flat();
+  const roots = await foldersOf(cases, io);
   return withSession(io, { roots, onInterrupt: "interrupted; the same command continues" }, async (session) => {
     const { fromRatings: from_ratings, models, judge, budget, maxTokens: max_tokens } = flags;
     const asked = { cases, from_ratings, models, judge, budget, max_tokens };

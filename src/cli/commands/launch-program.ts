@@ -6,7 +6,6 @@ import path from "node:path";
 import { httpTokenFile } from "../../ipc/socket-path.ts";
 import { OrchestratorError } from "../../orchestrator/api/errors.ts";
 import { type CommandIo, homeOf } from "../terminal/io.ts";
-import { report } from "../terminal/session.ts";
 
 /** What a program is started with. */
 interface Target {
@@ -270,8 +269,6 @@ export async function runProgram(
         },
       }).catch(reject);
     });
-  } catch (error) {
-    return report(error, io);
   } finally {
     ended.abort();
     await rm(folder, { recursive: true, force: true });

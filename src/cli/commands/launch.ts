@@ -6,7 +6,7 @@ import { formatBytes } from "../../orchestrator/util/format-bytes.ts";
 import { sameModel } from "../../orchestrator/util/model-name.ts";
 import type { ToolAnswers } from "../../tools/index.ts";
 import type { CommandIo } from "../terminal/io.ts";
-import { type Session, report, withSession } from "../terminal/session.ts";
+import { type Session, withSession } from "../terminal/session.ts";
 import { hanging } from "../terminal/terminal-text.ts";
 import { type Program, type ProgramName, launchPrograms, printed, programAt, runProgram } from "./launch-program.ts";
 import type { ShellCommand } from "./options.ts";
@@ -40,12 +40,9 @@ async function launchProgram(
   const program: Program = launchPrograms[name];
   const found = programAt(name, program, io);
   if (found === undefined && print !== true) {
-    return report(
-      new OrchestratorError(`${program.title} is not installed: there is no ${name} in the folders of PATH`, {
-        next: advice(`install it: npm install -g ${program.package}`),
-      }),
-      io,
-    );
+    throw new OrchestratorError(`${program.title} is not installed: there is no ${name} in the folders of PATH`, {
+      next: advice(`install it: npm install -g ${program.package}`),
+    });
   }
   let chosen: Chosen | undefined;
   const code = await withSession(io, {}, async (session) => {

@@ -10,7 +10,7 @@ import { formatDuration, localTime } from "../../orchestrator/util/format-bytes.
 import { fieldsIn } from "../../orchestrator/util/parse-json.ts";
 import type { ToolAnswers, ToolInputs } from "../../tools/index.ts";
 import { type CommandIo, homeOf } from "../terminal/io.ts";
-import { report, showCall } from "../terminal/session.ts";
+import { showCall } from "../terminal/session.ts";
 import { defined } from "../../orchestrator/util/defined.ts";
 import type { ShellCommand } from "./options.ts";
 
@@ -158,13 +158,8 @@ interface Flags {
 
 /** `ollm good` and `ollm bad`: of the last answer of this shell, or of any answer of a model to a kind of task. */
 async function rate(rating: Rating, flags: Flags, io: CommandIo): Promise<number> {
-  let answer: Partial<ShellAnswer>;
-  try {
-    const isNamed = flags.task !== undefined && flags.model !== undefined;
-    answer = isNamed ? {} : await (await ShellAnswers.of(io)).last(rating, flags.force);
-  } catch (error) {
-    return report(error, io);
-  }
+  const isNamed = flags.task !== undefined && flags.model !== undefined;
+  const answer: Partial<ShellAnswer> = isNamed ? {} : await (await ShellAnswers.of(io)).last(rating, flags.force);
   // A given task or model corrects that of the answer.
   const rated = { ...answer, task: flags.task ?? answer.task, model: flags.model ?? answer.model };
   const input = { ...inputOf(rating, rated), force: flags.force };

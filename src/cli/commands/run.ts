@@ -12,7 +12,7 @@ import { createAnswerStream } from "../terminal/answer-stream.ts";
 import { show } from "../terminal/table.ts";
 import type { CommandIo } from "../terminal/io.ts";
 import { orPull } from "../terminal/offer-pull.ts";
-import { type Session, report, withSession } from "../terminal/session.ts";
+import { type Session, withSession } from "../terminal/session.ts";
 import { hanging } from "../terminal/terminal-text.ts";
 import { foldersOf, isFileIn, located, meaningsIn, notesOnFiles, unreadable, withInput } from "./prompt-words.ts";
 import { ShellAnswers } from "./rate.ts";
@@ -161,15 +161,10 @@ const unreliableExit = 3;
 
 /** `ollm run [model] prompt...`: streams the answer to stdout, or writes it to a file. Only a model, in a terminal, opens a chat. */
 async function askOnce(words: readonly string[], flags: RunFlags, io: CommandIo): Promise<number> {
-  let named: NamedFiles;
-  try {
-    const isBare = words.length === 0 && flags.model === undefined && flags.template === undefined;
-    // At a terminal there is no input to wait for, so the daemon isn't needed either.
-    if (isBare && io.isTerminal) throw noPrompt(undefined);
-    named = await locateFiles(flags, io);
-  } catch (error) {
-    return report(error, io);
-  }
+  const isBare = words.length === 0 && flags.model === undefined && flags.template === undefined;
+  // At a terminal there is no input to wait for, so the daemon isn't needed either.
+  if (isBare && io.isTerminal) throw noPrompt(undefined);
+  const named = await locateFiles(flags, io);
   let chatModel: string | undefined;
   const onInterrupt = flags.forEach && "interrupted; the same command continues";
   const options = { roots: named.roots, noTerminal: missingVariable, ...defined({ onInterrupt }) };

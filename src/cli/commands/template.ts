@@ -8,11 +8,11 @@ import type { ResourceData } from "../../resources/index.ts";
 import { oneLine } from "../../orchestrator/util/control-characters.ts";
 import type { ToolAnswers } from "../../tools/index.ts";
 import { type CommandIo, inTerminal } from "../terminal/io.ts";
-import { type Session, report, showCall, showRead, withSession } from "../terminal/session.ts";
+import { type Session, showCall, showRead, withSession } from "../terminal/session.ts";
 import { type Column, renderTable, show } from "../terminal/table.ts";
 import { styled, styledError } from "../terminal/terminal-text.ts";
 import { ShellAnswers } from "./rate.ts";
-import { foldersOf, located } from "./prompt-words.ts";
+import { locatedAll } from "./prompt-words.ts";
 import { notesOn } from "./run-notes.ts";
 import { type ShellCommand, type JsonOption, repeated } from "./options.ts";
 import { codeOf } from "../../orchestrator/util/message-of.ts";
@@ -127,14 +127,7 @@ async function renderTemplate(
   },
   io: CommandIo,
 ): Promise<number> {
-  let files: readonly string[];
-  let roots: readonly string[];
-  try {
-    files = await Promise.all((flags.file ?? []).map((file) => located(file, io)));
-    roots = await foldersOf(files, io);
-  } catch (error) {
-    return report(error, io);
-  }
+  const { files, roots } = await locatedAll(flags.file, io);
   return withSession(io, { noTerminal: missingVariable, roots }, async (session) => {
     const given = variablesOf(flags.var ?? []);
     const piped = await io.readInput?.(session.signal);

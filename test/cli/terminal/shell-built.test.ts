@@ -1,3 +1,4 @@
+import { report } from "../../../src/cli/terminal/session.ts";
 import { execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdir, readFile, writeFile } from "node:fs/promises";
@@ -161,7 +162,8 @@ describe("run", () => {
   it("starts no daemon for a call without words at a terminal", async () => {
     await useOwn();
     const io = home().io();
-    expect(await runCommand({ ...io, isTerminal: true }, "run")).toBe(2);
+    const error: unknown = await runCommand({ ...io, isTerminal: true }, "run").catch((thrown: unknown) => thrown);
+    expect(report(error, io)).toBe(2);
     expect(io.err.join("")).toContain("or run `ollm chat` in a terminal to chat");
     expect(() => home().claim()).toThrow("no daemon claimed");
   });

@@ -2,6 +2,7 @@ import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { makeDaemonHome, type DaemonHome } from "../../support/daemon-home.ts";
+import { report } from "../../../src/cli/terminal/session.ts";
 import { runCommand } from "./built-shell.ts";
 
 let home: DaemonHome;
@@ -15,7 +16,8 @@ type Io = ReturnType<DaemonHome["io"]>;
 /** What a command printed; `piped` stands on its stdin. */
 async function ran(work: (io: Io) => Promise<number>, piped?: string) {
   const io = home.io();
-  const code = await work(piped === undefined ? io : { ...io, readInput: async () => piped });
+  const given = piped === undefined ? io : { ...io, readInput: async () => piped };
+  const code = await work(given).catch((error: unknown) => report(error, io));
   return { code, out: io.out.join(""), err: io.err.join("") };
 }
 
