@@ -19,7 +19,7 @@ import { ShellAnswers } from "./rate.ts";
 import { missingVariable, pipedInto, variablesOf } from "./template.ts";
 import { type Generated, isUnreliable, noteLines, renderDryRun } from "./run-notes.ts";
 import { messageOf } from "../../orchestrator/util/message-of.ts";
-import { type ShellCommand, checkOf, numberBetween, repeated, wholeNumber } from "./options.ts";
+import { type JsonOption, type ShellCommand, checkOf, numberBetween, repeated, wholeNumber } from "./options.ts";
 
 /** `ollm run` and `ollm chat`. */
 export function addGeneration(program: ShellCommand): void {
@@ -121,38 +121,27 @@ export interface ChatFlags {
 }
 
 /** Options of `ollm run`. */
-interface RunFlags {
-  readonly model?: string;
-  readonly file?: readonly string[];
-  readonly image?: readonly string[];
-  readonly system?: string;
-  readonly task?: NonNullable<GenerateInput["task"]>;
-  readonly profile?: string;
-  readonly template?: string;
-  readonly var?: readonly string[];
-  /** `json`, a JSON Schema, or a file with one. */
-  readonly format?: string;
-  readonly maxTokens?: number;
-  readonly temperature?: number;
-  readonly contextSize?: number;
-  readonly think?: boolean;
-  readonly check?: GenerateInput["check"];
-  readonly split?: GenerateInput["split"];
-  readonly grounded?: boolean;
-  /** False with `--no-memory`. */
-  readonly memory?: boolean;
-  readonly explain?: boolean;
-  readonly dryRun?: boolean;
-  readonly json?: boolean;
-  readonly output?: string;
-  readonly forEach?: readonly string[];
-  readonly each?: "file" | "part" | "row";
-  readonly question?: readonly string[];
-  readonly sample?: number;
-  readonly limit?: number;
-  readonly reduce?: string;
-  readonly when?: string;
-}
+type RunFlags = Pick<
+  GenerateInput,
+  "model" | "system" | "task" | "profile" | "template" | "temperature" | "think" | "check" | "split" | "explain"
+> &
+  Pick<NonNullable<GenerateInput["for_each"]>, "each" | "sample" | "limit" | "reduce" | "when"> &
+  JsonOption & {
+    readonly file?: readonly string[];
+    readonly image?: readonly string[];
+    readonly var?: readonly string[];
+    /** `json`, a JSON Schema, or a file with one. */
+    readonly format?: string;
+    readonly maxTokens?: number;
+    readonly contextSize?: number;
+    readonly grounded?: boolean;
+    /** False with `--no-memory`. */
+    readonly memory?: boolean;
+    readonly dryRun?: boolean;
+    readonly output?: string;
+    readonly forEach?: readonly string[];
+    readonly question?: readonly string[];
+  };
 
 type GenerateInput = ToolInputs["route_and_generate"];
 
@@ -216,31 +205,21 @@ function checkedInput(input: string | undefined): string | undefined {
   });
 }
 
-interface NamedFiles {
-  readonly files: readonly string[];
-  readonly images: readonly string[];
-  /** Those of `--for-each`. */
-  readonly each: readonly string[];
-  /** The folders of the files: naming a file on the command line allows reading it. */
-  readonly roots: readonly string[];
-  /** A JSON Schema, or `json`. */
-  readonly format: GenerateInput["format"];
-  readonly output: string | undefined;
-}
-
-async function locateFiles(flags: RunFlags, io: CommandIo): Promise<NamedFiles> {
+/** The files with their folders: naming a file on the command line allows reading it. */
+async function locateFiles(flags: RunFlags, io: CommandIo) {
   const files = await Promise.all((flags.file ?? []).map((file) => located(file, io)));
   const images = await Promise.all((flags.image ?? []).map((file) => located(file, io)));
   const each = await Promise.all((flags.forEach ?? []).map((file) => located(file, io)));
   const output = flags.output === undefined ? undefined : path.resolve(io.workingDirectory, flags.output);
   if (output !== undefined) await checkTarget(output, io);
-  const { format } = flags;
+  const given = flags.format;
+  const format: GenerateInput["format"] = given === undefined || given === "json" ? given : await readSchema(given, io);
   return {
     files,
     images,
     each,
     roots: await foldersOf([...files, ...images, ...each], io),
-    format: format === undefined || format === "json" ? format : await readSchema(format, io),
+    format,
     output,
   };
 }
@@ -314,26 +293,20 @@ function noModel(first: string, rest: readonly string[], near: readonly string[]
   });
 }
 
-function requestOf(flags: RunFlags, { files, images, each: of, format }: NamedFiles): GenerateInput {
+function requestOf(flags: RunFlags, named: Awaited<ReturnType<typeof locateFiles>>): GenerateInput {
   const { forEach, each, question: questions, sample, limit, reduce, when } = flags;
+  const { system, task, profile, template, temperature, think, check, split, explain } = flags;
+  const same = { system, task, profile, template, temperature, think, check, split, explain };
   return {
-    for_each: forEach && defined({ of, each, questions, sample, limit, reduce, when }),
-    files: files.length === 0 ? undefined : files,
-    images: images.length === 0 ? undefined : images,
-    format,
-    system: flags.system,
-    task: flags.task,
-    profile: flags.profile,
-    template: flags.template,
+    ...same,
+    for_each: forEach && defined({ of: named.each, each, questions, sample, limit, reduce, when }),
+    files: named.files.length === 0 ? undefined : named.files,
+    images: named.images.length === 0 ? undefined : named.images,
+    format: named.format,
     max_tokens: flags.maxTokens,
-    temperature: flags.temperature,
     context_tokens: flags.contextSize,
-    think: flags.think,
     use_memory: flags.memory === false ? false : undefined,
-    check: flags.check,
-    split: flags.split,
     grounded: flags.grounded === false ? false : undefined,
-    explain: flags.explain,
     dry_run: flags.dryRun,
   };
 }
