@@ -1,5 +1,6 @@
-import { open, readFile, stat } from "node:fs/promises";
+import { open, stat } from "node:fs/promises";
 import path from "node:path";
+import { setTimeout as pause } from "node:timers/promises";
 import { type ClaimRecord, newestClaim } from "../../ipc/claim-record.ts";
 import { DaemonUnreachable, connectDaemon, introductionMs, probeClaim } from "../../ipc/handshake.ts";
 import type { DaemonStatus, Hello, Welcome } from "../../ipc/protocol.ts";
@@ -189,7 +190,7 @@ async function ask(
       socket.destroy();
     }
   } catch (error) {
-    if (isAbsence(error)) return undefined;
+    if (error instanceof DaemonUnreachable && ["absent", "dead", "gone"].includes(error.reason)) return undefined;
     throw error;
   }
 }
@@ -198,23 +199,14 @@ async function ask(
 async function isThere(home: string, claim: ClaimRecord): Promise<boolean> {
   const newest = newestClaim(home);
   if (newest === undefined || newest.generation !== claim.generation || newest.ended === true) return false;
-  const state = await stateOf(home, claim);
-  // A daemon that is stopping does not respond.
-  return state === "alive" || state === "silent" || state === "closed";
-}
-
-async function stateOf(home: string, claim: ClaimRecord): Promise<"alive" | DaemonUnreachable["reason"]> {
   try {
     await probeClaim(home, claim, introductionMs);
-    return "alive";
+    return true;
   } catch (error) {
     if (!(error instanceof DaemonUnreachable)) throw error;
-    return error.reason;
+    // A daemon that is stopping does not respond.
+    return error.reason === "silent" || error.reason === "closed";
   }
-}
-
-function isAbsence(error: unknown): boolean {
-  return error instanceof DaemonUnreachable && ["absent", "dead", "gone"].includes(error.reason);
 }
 
 function refused(welcome: Extract<Welcome, { ok: false }>, io: CommandIo): number {
@@ -237,12 +229,12 @@ const followMs = 300;
 export async function daemonLogs(options: LogOptions, io: CommandIo): Promise<number> {
   const home = homeOf(io);
   const files = [daemonLogFile(home), callLogFile(home)];
-  const read = await Promise.all(files.map(readWhole));
+  const read = await Promise.all(files.map((file) => readFrom(file, 0)));
   const lines = inOrder(read.map(({ text }) => text)).slice(-(options.lines ?? defaultLines));
   if (lines.length > 0) io.stdout(`${lines.map(withLocalTime).join("\n")}\n`);
   else if (options.follow !== true) io.stderr(`ollm: no log entries in ${files.join(" and ")}\n`);
   if (options.follow === true) {
-    const ends = read.map(({ bytes }) => bytes);
+    const ends = read.map(({ end }) => end);
     await follow(files, ends, io, options.signal ?? interrupted());
   }
   return 0;
@@ -268,16 +260,6 @@ function withLocalTime(line: string): string {
   return line.replace(/^\d{4}-\d\d-\d\dT[\d:.]+Z/, (at) => new Date(at).toLocaleString("sv"));
 }
 
-async function readWhole(file: string): Promise<{ readonly text: string; readonly bytes: number }> {
-  try {
-    const text = await readFile(file);
-    return { text: text.toString("utf8"), bytes: text.length };
-  } catch (error) {
-    if (isMissing(error)) return { text: "", bytes: 0 };
-    throw error;
-  }
-}
-
 async function follow(files: readonly string[], from: number[], io: CommandIo, signal: AbortSignal): Promise<void> {
   while (!signal.aborted) {
     const added: string[] = [];
@@ -288,7 +270,7 @@ async function follow(files: readonly string[], from: number[], io: CommandIo, s
     }
     const lines = inOrder(added);
     if (lines.length > 0) io.stdout(`${lines.map(withLocalTime).join("\n")}\n`);
-    await pause(followMs, signal);
+    await pause(followMs, undefined, { signal }).catch(() => undefined);
   }
 }
 
@@ -318,17 +300,4 @@ function interrupted(): AbortSignal {
   process.once("SIGINT", () => controller.abort());
   process.once("SIGTERM", () => controller.abort());
   return controller.signal;
-}
-
-/** Resolves after `ms`, or when the signal aborts. */
-function pause(ms: number, signal?: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    const end = (): void => {
-      clearTimeout(timer);
-      signal?.removeEventListener("abort", end);
-      resolve();
-    };
-    const timer = setTimeout(end, ms);
-    signal?.addEventListener("abort", end, { once: true });
-  });
 }
