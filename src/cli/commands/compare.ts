@@ -224,8 +224,7 @@ const columns: readonly Column<ResultData>[] = [
 ];
 
 function duration(milliseconds: number | undefined): string {
-  if (milliseconds === undefined) return "";
-  return formatDuration(milliseconds);
+  return milliseconds === undefined ? "" : formatDuration(milliseconds);
 }
 
 /** Asks for the best model; without a terminal, shows the command to pick it. */

@@ -82,6 +82,7 @@ export async function holdListener({
 }): Promise<number> {
   const { say, signal } = asked;
   const request: ListenerRequest = { ...daemonRequest(io, say), ...asked };
+  const aborted = new Promise<undefined>((resolve) => signal.addEventListener("abort", () => resolve(undefined)));
   try {
     let lease = await leaseListener(request);
     opened(lease);
@@ -89,7 +90,7 @@ export async function holdListener({
     let attempts = 0;
     for (;;) {
       const openedAt = performance.now();
-      const reason = await endOf(lease, signal);
+      const reason = signal.aborted ? undefined : await Promise.race([lease.ended, aborted]);
       if (reason === undefined) {
         await lease.release();
         return 0;
@@ -118,21 +119,6 @@ export async function holdListener({
   } catch (error) {
     if (signal.aborted) return 0;
     throw error;
-  }
-}
-
-/** Why the lease ended; undefined if `signal` aborted. */
-async function endOf(lease: ListenerLease, signal: AbortSignal): Promise<string | undefined> {
-  if (signal.aborted) return undefined;
-  let onAbort = (): void => undefined;
-  const aborted = new Promise<undefined>((resolve) => {
-    onAbort = () => resolve(undefined);
-    signal.addEventListener("abort", onAbort);
-  });
-  try {
-    return await Promise.race([lease.ended, aborted]);
-  } finally {
-    signal.removeEventListener("abort", onAbort);
   }
 }
 

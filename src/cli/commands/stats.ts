@@ -206,13 +206,7 @@ function moneyTable(key: "task" | "client", { rows, currency }: Money, day: stri
       order: sum(""),
     };
   });
-  const columns: readonly Column<{
-    readonly name: string;
-    readonly tokens: number;
-    readonly today: string;
-    readonly month: string;
-    readonly total: string;
-  }>[] = [
+  const columns: readonly Column<(typeof lines)[number]>[] = [
     { title: key.toUpperCase(), text: ({ name }) => name },
     { title: "LOCAL TOKENS", text: ({ tokens }) => formatCount(tokens), isNumber: true, isExtra: 2 },
     { title: "TODAY", text: ({ today }) => today, isNumber: true, isExtra: 1 },

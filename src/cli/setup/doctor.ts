@@ -44,13 +44,7 @@ const checkers: Readonly<Record<string, Checker>> = {
 };
 
 /** The checks that read nothing in the home. */
-const checkersWithoutHome: Readonly<Record<string, Checker>> = {
-  node: checkNode,
-  home: checkHome,
-  disk: checkDisk,
-  memory: checkMemory,
-  clients: checkClients,
-};
+const withoutHome: ReadonlySet<string> = new Set(["node", "home", "disk", "memory", "clients"]);
 
 /** `ollm doctor`: runs all checks; starts and changes nothing. Returns 1 if a check fails. */
 export async function doctor(options: { readonly json?: boolean }, io: CommandIo): Promise<number> {
@@ -58,7 +52,8 @@ export async function doctor(options: { readonly json?: boolean }, io: CommandIo
   const isTrusted = homeProblem(home, { closes: false, isWhole: true }) === undefined;
   const checks = await whileWaiting("checking ...", io, async () => {
     const world = await realWorld(home, isTrusted, io);
-    return runChecks(isTrusted ? checkers : checkersWithoutHome, world, boundMs);
+    const run = Object.entries(checkers).filter(([name]) => isTrusted || withoutHome.has(name));
+    return runChecks(Object.fromEntries(run), world, boundMs);
   });
   const ok = checks.every(({ status }) => status !== "fail");
   io.stdout(options.json === true ? `${jsonText({ ok, checks })}\n` : report(checks, io));
