@@ -1,4 +1,5 @@
-import { type StreamEvent, eventsOf } from "./event-stream.ts";
+import type { EventSourceMessage } from "eventsource-parser";
+import { eventsOf } from "./event-stream.ts";
 import type { Entry } from "./session.ts";
 
 export type Connection =
@@ -22,7 +23,7 @@ interface LiveParts {
   /** Resolves after a time, or at once when `signal` aborts. */
   readonly wait: (milliseconds: number, signal: AbortSignal) => Promise<void>;
   readonly onConnection: (connection: Connection) => void;
-  readonly onEvent: (event: StreamEvent) => void;
+  readonly onEvent: (event: EventSourceMessage) => void;
   /** Called when the session has ended; the stream has, too. */
   readonly onRefused: () => void;
 }

@@ -1,8 +1,8 @@
 /** The state of the page, in signals; and what keeps it current: the session, the live stream, the calls. */
 import { effect, signal } from "@preact/signals";
+import type { EventSourceMessage } from "eventsource-parser";
 import type { LiveHistory, LiveState } from "../orchestrator/api/facade-metrics.ts";
 import type { Change } from "../orchestrator/api/facade.ts";
-import type { StreamEvent } from "./event-stream.ts";
 import { type Connection, LiveStream } from "./live.ts";
 import { CallError, McpClient, type NextSteps } from "./mcp.ts";
 import { PageSession, type Session, linkIn } from "./session.ts";
@@ -78,7 +78,7 @@ export function onChange(listener: (change: Change) => void): () => void {
   return () => changeListeners.delete(listener);
 }
 
-function received({ event, data }: StreamEvent): void {
+function received({ event, data }: EventSourceMessage): void {
   const parsed: unknown = JSON.parse(data);
   if (event === "state") {
     const state = parsed as LiveState;
