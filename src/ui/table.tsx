@@ -20,34 +20,36 @@ export function Table<Row>(props: {
   const { label, columns, rows, keyOf } = props;
   // The roles are written out, because a table that is laid out as cards loses them.
   return (
-    <table role="table" aria-label={label} class={columns.length > maxNarrow ? "wide" : undefined}>
-      <thead role="rowgroup">
-        <tr role="row">
-          {columns.map(({ title, isNumber }) => (
-            <th key={title} role="columnheader" scope="col" class={isNumber === true ? "number" : undefined}>
-              {title === "" ? <span class="unseen">Actions</span> : title}
-            </th>
-          ))}
-        </tr>
-      </thead>
-      <tbody role="rowgroup">
-        {rows.map((row) => (
-          <tr key={keyOf(row)} role="row">
-            {columns.map(({ title, show, isNumber }, at) => {
-              const attributes = { class: isNumber === true ? "number" : undefined, "data-label": title };
-              return at === 0 ? (
-                <th key={title} role="rowheader" scope="row" {...attributes}>
-                  {show(row)}
-                </th>
-              ) : (
-                <td key={title} role="cell" {...attributes}>
-                  {show(row)}
-                </td>
-              );
-            })}
+    <div class={columns.length > maxNarrow ? "table wide" : "table"}>
+      <table role="table" aria-label={label}>
+        <thead role="rowgroup">
+          <tr role="row">
+            {columns.map(({ title, isNumber }) => (
+              <th key={title} role="columnheader" scope="col" class={isNumber === true ? "number" : undefined}>
+                {title === "" ? <span class="unseen">Actions</span> : title}
+              </th>
+            ))}
           </tr>
-        ))}
-      </tbody>
-    </table>
+        </thead>
+        <tbody role="rowgroup">
+          {rows.map((row) => (
+            <tr key={keyOf(row)} role="row">
+              {columns.map(({ title, show, isNumber }, at) => {
+                const attributes = { class: isNumber === true ? "number" : undefined, "data-label": title };
+                return at === 0 ? (
+                  <th key={title} role="rowheader" scope="row" {...attributes}>
+                    {show(row)}
+                  </th>
+                ) : (
+                  <td key={title} role="cell" {...attributes}>
+                    {show(row)}
+                  </td>
+                );
+              })}
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </div>
   );
 }
