@@ -156,12 +156,15 @@ function GpuLine({ name, totalBytes, freeBytes }: LiveState["memory"]["gpus"][nu
         <span class="figure muted">{formatBytes(totalBytes)}</span>
       ) : (
         <>
-          <meter
+          <div
+            class="meter"
+            role="meter"
             aria-label={`Used memory of ${visibleName(name)}`}
-            min={0}
-            max={totalBytes}
-            value={totalBytes - freeBytes}
-          />
+            aria-valuemax={totalBytes}
+            aria-valuenow={totalBytes - freeBytes}
+          >
+            <div style={{ width: `${(100 * (totalBytes - freeBytes)) / totalBytes}%` }} />
+          </div>
           <span class="figure muted">
             {formatBytes(freeBytes)} free of {formatBytes(totalBytes)}
           </span>
