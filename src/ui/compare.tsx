@@ -8,7 +8,7 @@ import { useData } from "./data.ts";
 import { CheckField, Fields, When } from "./fields.tsx";
 import { visibleName, visibleText } from "./format.ts";
 import { CallError } from "./mcp.ts";
-import { client, live, notify, onChange } from "./state.ts";
+import { client, live, notify } from "./state.ts";
 import { Table } from "./table.tsx";
 
 type Comparison = ResourceData["ollm://comparisons/{id}"];
@@ -173,13 +173,12 @@ async function start(input: ToolInputs["compare"]): Promise<void> {
     if (own !== undefined && running.value?.id === undefined) change({ id: own.id });
   });
   try {
-    const answer = await client.callTool("compare", input, {
+    // The page waits as long as it takes: its calls become no jobs.
+    const { comparison_id } = await client.callTool("compare", input, {
       signal: end.signal,
       onProgress: ({ message }) => change({ message }),
     });
-    const { job } = answer as { readonly job?: string };
-    if (job !== undefined) change({ id: job });
-    shown.value = job === undefined ? answer.comparison_id : await ended(job, end.signal);
+    shown.value = comparison_id;
   } catch (error) {
     if (!(error instanceof CallError && error.kind === "aborted")) failed.value = error;
   } finally {
@@ -189,37 +188,6 @@ async function start(input: ToolInputs["compare"]): Promise<void> {
       listAge.value += 1;
     });
   }
-}
-
-/** The comparison of a job, once it has ended. Rejects with its error. */
-async function ended(id: string, signalled: AbortSignal): Promise<string> {
-  return new Promise((resolve, reject) => {
-    const look = async (): Promise<void> => {
-      const job = await client.readResource("ollm://jobs/{id}", { id });
-      if (job.state === "running") return;
-      finish();
-      if (job.state === "succeeded") resolve(id);
-      else
-        reject(
-          new CallError(job.state === "cancelled" ? "aborted" : "failed", job.error ?? "The comparison was cancelled."),
-        );
-    };
-    const fail = (error: unknown): void => {
-      finish();
-      reject(error instanceof Error ? error : new Error(String(error)));
-    };
-    const endChanges = onChange((change) => {
-      if (change.kind === "job" && change.id === id) look().catch(fail);
-    });
-    const finish = (): void => {
-      endChanges();
-      signalled.removeEventListener("abort", cancel);
-    };
-    // The call has let go of it: closing the request would not end it.
-    const cancel = (): void => void client.callTool("job", { action: "cancel", job_id: id }).catch(fail);
-    signalled.addEventListener("abort", cancel);
-    look().catch(fail);
-  });
 }
 
 function Running({ run }: { readonly run: Run }) {
