@@ -267,6 +267,12 @@ function QuestionDialog() {
   );
 }
 
+const otherKeys = [
+  ["Filter the list", "/"],
+  ["These shortcuts", "?"],
+  ["Close a dialog", "Esc"],
+] as const;
+
 function Shortcuts({ onClose }: { readonly onClose: () => void }) {
   return (
     <Dialog title="Keyboard shortcuts" onClose={onClose}>
@@ -279,24 +285,14 @@ function Shortcuts({ onClose }: { readonly onClose: () => void }) {
             </dd>
           </div>
         ))}
-        <div>
-          <dt>Filter the list</dt>
-          <dd>
-            <kbd>/</kbd>
-          </dd>
-        </div>
-        <div>
-          <dt>These shortcuts</dt>
-          <dd>
-            <kbd>?</kbd>
-          </dd>
-        </div>
-        <div>
-          <dt>Close a dialog</dt>
-          <dd>
-            <kbd>Esc</kbd>
-          </dd>
-        </div>
+        {otherKeys.map(([title, key]) => (
+          <div key={key}>
+            <dt>{title}</dt>
+            <dd>
+              <kbd>{key}</kbd>
+            </dd>
+          </div>
+        ))}
       </dl>
       <label class="check">
         <input

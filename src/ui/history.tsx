@@ -41,7 +41,20 @@ function LastHour() {
   const { seconds } = columns;
   return (
     <>
-      <Choice label="Time shown" options={ranges} value={range.value} onChoose={(value) => (range.value = value)} />
+      <fieldset class="segmented">
+        <legend class="unseen">Time shown</legend>
+        {ranges.map(({ title, seconds: length }) => (
+          <label key={title}>
+            <input
+              type="radio"
+              name="Time shown"
+              checked={length === range.value}
+              onChange={() => (range.value = length)}
+            />
+            <span>{title}</span>
+          </label>
+        ))}
+      </fieldset>
       <Chart
         title="Memory"
         kind="areas"
@@ -76,26 +89,6 @@ function LastHour() {
         />
       </div>
     </>
-  );
-}
-
-function Choice<Value extends number>(props: {
-  readonly label: string;
-  readonly options: readonly { readonly title: string; readonly seconds: Value }[];
-  readonly value: number;
-  readonly onChoose: (value: Value) => void;
-}) {
-  const { label, options, value, onChoose } = props;
-  return (
-    <fieldset class="segmented">
-      <legend class="unseen">{label}</legend>
-      {options.map(({ title, seconds }) => (
-        <label key={title}>
-          <input type="radio" name={label} checked={seconds === value} onChange={() => onChoose(seconds)} />
-          <span>{title}</span>
-        </label>
-      ))}
-    </fieldset>
   );
 }
 

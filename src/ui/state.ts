@@ -260,13 +260,8 @@ async function open(): Promise<void> {
 }
 
 async function wait(milliseconds: number, signalled: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    const timer = setTimeout(resolve, milliseconds);
-    signalled.addEventListener("abort", () => {
-      clearTimeout(timer);
-      resolve();
-    });
-  });
+  const ended = AbortSignal.any([signalled, AbortSignal.timeout(milliseconds)]);
+  return new Promise((resolve) => ended.addEventListener("abort", () => resolve()));
 }
 
 const endedText =
