@@ -1,5 +1,4 @@
 import { type Signal, useSignal } from "@preact/signals";
-import { useEffect } from "preact/hooks";
 import type { ResourceData } from "../resources/index.ts";
 import { tasks } from "../orchestrator/api/types.ts";
 import type { ToolAnswers } from "../tools/index.ts";
@@ -8,7 +7,7 @@ import { useData } from "./data.ts";
 import { Values, TextBlock, isMatch } from "./fields.tsx";
 import { given, visibleName } from "./format.ts";
 import { Learned } from "./learned.tsx";
-import { client, connectionCount, onChange } from "./state.ts";
+import { client } from "./state.ts";
 import { Table } from "./table.tsx";
 import { messageOf } from "../orchestrator/util/message-of.ts";
 import { defined } from "../orchestrator/util/defined.ts";
@@ -68,41 +67,27 @@ const atOnce = 3;
 /** Asks for each name, a few at a time; again after changes that may lead to another model, and on request. */
 function useAnswers(names: readonly string[], askedOf: (name: string) => Asked) {
   const answers = useSignal<ReadonlyMap<string, Answering>>(new Map());
-  const round = useSignal(0);
   const isAsking = useSignal(false);
-  const { value: asked } = round;
-  const { value: connected } = connectionCount;
-  useEffect(() => {
-    const end = new AbortController();
-    const rest = [...names];
-    const work = async (): Promise<void> => {
-      for (let name = rest.shift(); name !== undefined && !end.signal.aborted; name = rest.shift()) {
-        const found = await dryRun(askedOf(name)).then(
-          (plan): Answering => ({ plan }),
-          (error: unknown): Answering => ({ problem: messageOf(error) }),
-        );
-        if (!end.signal.aborted) answers.value = new Map([...answers.value, [name, found]]);
-      }
-    };
-    isAsking.value = true;
-    void Promise.all(Array.from({ length: atOnce }, work)).then(() => {
-      if (!end.signal.aborted) isAsking.value = false;
-    });
-    return () => end.abort();
-  }, [names.join("\n"), asked, connected]);
-  useEffect(() => {
-    let timer: ReturnType<typeof setTimeout> | undefined;
-    const end = onChange(({ kind }) => {
-      if (kind !== "decisions" && kind !== "tools" && kind !== "models") return;
-      clearTimeout(timer);
-      timer = setTimeout(() => (round.value += 1), 1_000);
-    });
-    return () => {
-      clearTimeout(timer);
-      end();
-    };
-  }, []);
-  return { answers: answers.value, isAsking: isAsking.value, askAgain: () => void (round.value += 1) };
+  const { reload } = useData(
+    async () => {
+      isAsking.value = true;
+      const rest = [...names];
+      const work = async (): Promise<void> => {
+        for (let name = rest.shift(); name !== undefined; name = rest.shift()) {
+          const found = await dryRun(askedOf(name)).then(
+            (plan): Answering => ({ plan }),
+            (error: unknown): Answering => ({ problem: messageOf(error) }),
+          );
+          answers.value = new Map([...answers.value, [name, found]]);
+        }
+      };
+      await Promise.all(Array.from({ length: atOnce }, work));
+      isAsking.value = false;
+    },
+    ["decisions", "tools", "models"],
+    names.join("\n"),
+  );
+  return { answers: answers.value, isAsking: isAsking.value, askAgain: reload };
 }
 
 function AskAgain({ isAsking, onRun }: { readonly isAsking: boolean; readonly onRun: () => void }) {
