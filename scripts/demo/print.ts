@@ -12,10 +12,9 @@ export function progressLine(
   output: Pick<NodeJS.WriteStream, "write" | "isTTY" | "columns"> = process.stdout,
 ): ProgressLine {
   return createProgressLine({
-    write: (text) => output.write(terminalText(text)),
-    isTTY: output.isTTY,
-    get columns() {
-      return output.columns;
+    stderr: (text) => void output.write(terminalText(text)),
+    get errorColumns() {
+      return output.isTTY ? output.columns || widest : undefined;
     },
   });
 }

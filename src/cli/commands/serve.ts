@@ -11,7 +11,7 @@ import { commandSteps } from "../../next-steps/commands.ts";
 import { DaemonUnavailable, OrchestratorError } from "../../orchestrator/api/errors.ts";
 import { jsonText } from "../../orchestrator/util/control-characters.ts";
 import { type CommandIo, homeOf } from "../terminal/io.ts";
-import { progressLineOf, untilFirstSign } from "../terminal/progress-line.ts";
+import { createProgressLine, untilFirstSign } from "../terminal/progress-line.ts";
 import { errorText } from "../terminal/terminal-text.ts";
 import type { JsonOption } from "./options.ts";
 import { spawn } from "node:child_process";
@@ -42,7 +42,7 @@ export async function serve(options: ServeOptions, io: CommandIo): Promise<numbe
   const onSignal = (): void => interrupt.abort();
   process.on("SIGTERM", onSignal);
   process.on("SIGINT", onSignal);
-  const line = progressLineOf(io);
+  const line = createProgressLine(io);
   const { bind, port, isWithoutToken } = options;
   try {
     line.wait("waiting for the daemon ...", untilFirstSign());
@@ -273,7 +273,7 @@ export async function rotateToken({ json = false }: JsonOption, io: CommandIo): 
 
 /** `ollm dashboard`: prints a link that works once, and opens it in a desktop's browser. */
 export async function dashboard({ json = false }: JsonOption, io: CommandIo): Promise<number> {
-  const line = progressLineOf(io);
+  const line = createProgressLine(io);
   const say = (text: string): void => line.above(`ollm: ${text}\n`);
   line.wait("waiting for the daemon ...", untilFirstSign());
   const url = await linkFrom(daemonRequest(io, say)).finally(() => line.clear());

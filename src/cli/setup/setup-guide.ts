@@ -8,7 +8,7 @@ import { allowedFolders } from "./launch.ts";
 import { type AddPlan, writeChange } from "./plan.ts";
 import type { Client } from "./table.ts";
 import { type CommandIo, isYes } from "../terminal/io.ts";
-import { progressLineOf } from "../terminal/progress-line.ts";
+import { createProgressLine } from "../terminal/progress-line.ts";
 import { exitCodeOf, failureText, hanging } from "../terminal/terminal-text.ts";
 import { commandSteps } from "../../next-steps/commands.ts";
 import { withSteps } from "../../next-steps/render.ts";
@@ -231,7 +231,7 @@ async function install(engine: EmbeddedEngine, backend: Backend | undefined, io:
   const onSignal = (): void => interrupt.abort();
   process.once("SIGINT", onSignal);
   process.once("SIGTERM", onSignal);
-  const line = progressLineOf(io);
+  const line = createProgressLine(io);
   try {
     await engine.install(line.show, interrupt.signal, backend);
     line.clear();

@@ -4,14 +4,6 @@ import type { TextNote } from "../../server/daemon/client.ts";
 import type { CommandIo } from "./io.ts";
 import { control, cutTo } from "./terminal-text.ts";
 
-/** The output for progress: stderr. */
-interface ProgressOutput {
-  /** Passes through `terminalText`. */
-  write(text: string): unknown;
-  readonly isTTY?: boolean;
-  readonly columns?: number;
-}
-
 /** `, 12 of 98 MB`, `, 9.3 MB/s`, `11.8 MB of 48.1 MB`, `12 tokens`. */
 const figures = /(, )?(\d[\d.]*( [kMG]B)? of )?\d[\d.]* (bytes|kB|MB|GB|tokens?)\b(\/s)?/g;
 
@@ -36,8 +28,13 @@ export type ProgressLine = ReturnType<typeof createProgressLine>;
  * Shows progress on stderr: in a terminal one line, rewritten in place, with a bar and the remaining time, or a spinner
  * where the fraction is not known; else a line for every ten percent.
  */
-export function createProgressLine(output: ProgressOutput, now: () => number = () => performance.now()) {
-  const isTerminal = output.isTTY === true;
+export function createProgressLine(
+  io: Pick<CommandIo, "stderr" | "errorColumns">,
+  now: () => number = () => performance.now(),
+) {
+  const isTerminal = io.errorColumns !== undefined;
+  /** The last cell would wrap. */
+  const widthOf = (): number => (io.errorColumns ?? 80) - 1;
   let shown = "";
   let lastTenth = -1;
   let seen: readonly { readonly atMs: number; readonly fraction: number }[] = [];
@@ -66,8 +63,8 @@ export function createProgressLine(output: ProgressOutput, now: () => number = (
   }
 
   function draw(text: string): void {
-    const line = cutTo(text, widthOf(output));
-    output.write(`${control("G")}${line}${" ".repeat(Math.max(0, cellsOf(shown) - cellsOf(line)))}`);
+    const line = cutTo(text, widthOf());
+    io.stderr(`${control("G")}${line}${" ".repeat(Math.max(0, cellsOf(shown) - cellsOf(line)))}`);
     shown = line;
   }
 
@@ -87,18 +84,18 @@ export function createProgressLine(output: ProgressOutput, now: () => number = (
       if (work === shown && tenth === lastTenth) return;
       shown = work;
       lastTenth = tenth;
-      output.write(`${message}\n`);
+      io.stderr(`${message}\n`);
       return;
     }
     if (fraction === undefined) return spin(message);
-    const width = widthOf(output);
+    const width = widthOf();
     draw(withBar(figured(message, remaining(fraction), width), fraction, width));
   }
 
   function clear(): void {
     stop();
     if (!isTerminal || shown === "") return;
-    output.write(`${control("G")}${" ".repeat(cellsOf(shown))}${control("G")}`);
+    io.stderr(`${control("G")}${" ".repeat(cellsOf(shown))}${control("G")}`);
     shown = "";
     clearedMs = now();
   }
@@ -118,7 +115,7 @@ export function createProgressLine(output: ProgressOutput, now: () => number = (
       const isSpinning = spinner !== undefined;
       const message = shown.slice(2);
       clear();
-      output.write(text);
+      io.stderr(text);
       if (isSpinning) spin(message);
     },
   };
@@ -135,29 +132,13 @@ export async function whileWaiting<Value>(
   io: Pick<CommandIo, "stderr" | "errorColumns">,
   work: (line: ProgressLine) => Promise<Value>,
 ): Promise<Value> {
-  const line = progressLineOf(io);
+  const line = createProgressLine(io);
   line.wait(message, untilFirstSign());
   try {
     return await work(line);
   } finally {
     line.clear();
   }
-}
-
-/** The progress line on the stderr of a command. */
-export function progressLineOf(io: Pick<CommandIo, "stderr" | "errorColumns">): ProgressLine {
-  return createProgressLine({
-    write: io.stderr,
-    isTTY: io.errorColumns !== undefined,
-    get columns() {
-      return io.errorColumns ?? 80;
-    },
-  });
-}
-
-/** Some terminals (a pty without a window, CI) report a width of 0. The last cell would wrap. */
-function widthOf(output: ProgressOutput): number {
-  return (output.columns || 80) - 1;
 }
 
 /** `8 s`, `3 min`, `1 h 20 min`. */

@@ -7,7 +7,7 @@ import type { ResourceData } from "../../resources/index.ts";
 import type { Answers, Question, ServerClient, TextNote } from "../../server/daemon/client.ts";
 import type { ToolAnswers, ToolInputs, ToolName } from "../../tools/index.ts";
 import { type CommandIo, askAtTerminal, declined, noTerminal } from "./io.ts";
-import { type ProgressLine, progressLineOf, untilFirstSign } from "./progress-line.ts";
+import { type ProgressLine, createProgressLine, untilFirstSign } from "./progress-line.ts";
 import { show } from "./table.ts";
 import { errorText, exitCodeOf, hanging, hintLine } from "./terminal-text.ts";
 import { oneLine } from "../../orchestrator/util/control-characters.ts";
@@ -107,7 +107,7 @@ export async function withSession(
   if (io.session !== undefined) return (await work(io.session)) ?? 0;
   const interrupt = new AbortController();
   let isUnread = false;
-  const line = progressLineOf(io);
+  const line = createProgressLine(io);
   const onSignal = (): void => {
     if (interrupt.signal.aborted) {
       line.clear();
