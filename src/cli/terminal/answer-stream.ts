@@ -66,148 +66,106 @@ export function createAnswerStream(io: CommandIo) {
   };
 }
 
-/** The kind of a line by its beginning, as Markdown has it. */
-type LineKind =
-  /** `prefix` (indentation and the mark of a list or quote) is written as it is, and following lines are indented by it. */
-  { readonly kind: "text"; readonly prefix: string } | { readonly kind: "verbatim" } | { readonly kind: "unknown" };
-
 const tabCells = 8;
 /** A line may break before these: their scripts have no spaces between words. */
-const breakable = /^[\p{Script=Han}\p{Script=Hiragana}\p{Script=Katakana}]/u;
+const breakable = String.raw`[\p{Script=Han}\p{Script=Hiragana}\p{Script=Katakana}]`;
 const listMark = /^(?:[-*+•]|\d{1,3}[.)])[ \t]+(?=\S)/u;
 const openListMark = /^(?:[-*+•]|\d{1,3}[.)]?)[ \t]*$/u;
 const fenceMark = /^(`{3,}|~{3,})/;
 
+/** A word with the blanks before it. */
+const token = new RegExp(String.raw`([ \t]*)([^ \t](?:(?!${breakable})[^ \t])*)`, "gu");
+
 /**
- * Wraps at words to `columns` cells, which is asked anew for each word. Following lines of a list item, a quote or an
+ * Wraps at words to `columns` cells, which is asked anew for each line. Following lines of a list item, a quote or an
  * indented line are indented to its text. Lines of code blocks and tables, and words that are wider than the terminal,
  * are not touched.
  */
 export function createWrapStream(columns: () => number) {
-  /** The beginning of a line whose kind is not known yet; undefined behind it. */
-  let head: string | undefined = "";
-  let isVerbatim = false;
-  /** The line so far, in case that it ends a code block. */
+  /** The line of the text so far, and how much of its layout is written. */
   let line = "";
+  let written = 0;
+  let width = columns();
   let fence: string | undefined;
   let isInList = false;
-  let indent = 0;
-  /** Cells that are written on the current line. */
-  let column = 0;
-  let blanks = "";
-  let word = "";
-  /** The current word is wider than the terminal and is written as it comes. */
-  let isEndless = false;
-  let out = "";
 
-  function write(text: string, cells: number): void {
-    out += text;
-    column += cells;
-    // The terminal wraps by itself.
-    if (column > columns()) column = ((column - 1) % columns()) + 1;
-  }
-
-  function writeWord(): void {
-    if (word === "") return;
-    // The last cell is left free: some terminals wrap there at once.
-    const width = columns() - 1;
-    const cells = cellsOf(word);
-    const gap = gapCells(blanks, column);
-    if (column > indent && column + gap + cells > width) {
-      out += `\n${" ".repeat(indent)}`;
-      column = indent;
-    } else write(blanks, gap);
-    write(word, cells);
-    blanks = "";
-    word = "";
-  }
-
-  function beginLine(kind: Exclude<LineKind, { kind: "unknown" }>, text: string): void {
-    head = undefined;
-    isVerbatim = kind.kind === "verbatim";
-    if (kind.kind === "verbatim") return void (out += text);
-    const cells = gapCells(kind.prefix, 0);
-    indent = cells <= columns() / 2 ? cells : 0;
-    write(kind.prefix, cells);
-    for (const character of text.slice(kind.prefix.length)) take(character);
-  }
-
-  function take(character: string): void {
-    if (character === " " || character === "\t") {
-      writeWord();
-      isEndless = false;
-      blanks += character;
-      return;
+  /** The layout of the line, as far as nothing that follows can change it; all of it at its end. */
+  function layout(isWhole: boolean): string {
+    const kind = kindOf(line, fence !== undefined, isInList);
+    if (kind === "verbatim") return line;
+    if (kind === "unknown" && !isWhole) return "";
+    const prefix = kind === "unknown" ? "" : kind.prefix;
+    let text = prefix;
+    let column = gapCells(prefix, 0);
+    const indent = column <= width / 2 ? column : 0;
+    for (const { 0: all, 1: blanks = "", 2: word = "", index } of line.slice(prefix.length).matchAll(token)) {
+      const cells = cellsOf(word);
+      // One that is wider than the terminal is written as it comes.
+      if (!isWhole && cells < width && prefix.length + index + all.length === line.length) break;
+      const gap = gapCells(blanks, column);
+      // The last cell is left free: some terminals wrap there at once.
+      const isBroken = column > indent && column + gap + cells > width - 1;
+      text += (isBroken ? `\n${" ".repeat(indent)}` : blanks) + word;
+      column = (isBroken ? indent : column + gap) + cells;
+      // The terminal wraps by itself.
+      if (column > width) column = ((column - 1) % width) + 1;
     }
-    if (isEndless) return write(character, cellsOf(character));
-    if (breakable.test(character)) writeWord();
-    word += character;
-    if (word.length >= columns() && cellsOf(word) >= columns()) {
-      writeWord();
-      isEndless = true;
-    }
+    return text;
+  }
+
+  function take(part: string, isWhole: boolean): string {
+    if (line === "") width = columns();
+    line += part;
+    const text = layout(isWhole);
+    const more = text.slice(written);
+    written = text.length;
+    return more;
   }
 
   function endLine(): void {
-    if (head !== undefined && head !== "") beginLine(settled(kindOf(head, fence !== undefined, isInList)), head);
-    writeWord();
     const [mark] = fenceMark.exec(line.trimStart()) ?? [];
     if (fence === undefined) fence = mark;
     else if (mark?.startsWith(fence) === true && line.trim() === mark) fence = undefined;
     if (fence === undefined && line.trim() !== "") isInList = isListLine(line, isInList);
-    out += "\n";
-    [head, isVerbatim, line, blanks, isEndless, column, indent] = ["", false, "", "", false, 0, 0];
-  }
-
-  function next(character: string): void {
-    if (character === "\n") return endLine();
-    line += character;
-    if (isVerbatim) out += character;
-    else if (head === undefined) take(character);
-    else {
-      head += character;
-      const kind = kindOf(head, fence !== undefined, isInList);
-      if (kind.kind !== "unknown") beginLine(kind, head);
-    }
-  }
-
-  function written(): string {
-    const text = out;
-    out = "";
-    return text;
+    line = "";
+    written = 0;
   }
 
   return {
     push(piece: string) {
-      for (const character of withoutControls(piece)) next(character);
-      return written();
+      const [last = "", ...whole] = withoutControls(piece).split("\n").toReversed();
+      const lines = whole.toReversed().map((part) => {
+        const text = take(part, true);
+        endLine();
+        return `${text}\n`;
+      });
+      return lines.join("") + take(last, false);
     },
     /** The rest of the held text. */
-    flush() {
-      if (head !== undefined && head !== "") beginLine(settled(kindOf(head, fence !== undefined, isInList)), head);
-      writeWord();
-      return written();
-    },
+    flush: () => take("", true),
   };
 }
 
-function kindOf(head: string, isCode: boolean, isInList: boolean): LineKind {
-  if (isCode) return { kind: "verbatim" };
+/**
+ * The kind of a line by its beginning, as Markdown has it. `prefix` (indentation and the mark of a list or quote) is written
+ * as it is, and following lines are indented by it.
+ */
+function kindOf(
+  head: string,
+  isCode: boolean,
+  isInList: boolean,
+): "verbatim" | "unknown" | { readonly prefix: string } {
+  if (isCode) return "verbatim";
   const [lead = ""] = /^[ \t]*/.exec(head) ?? [];
   const rest = head.slice(lead.length);
   if (rest === "" || /^(?:`{1,2}|~{1,2})$/.test(rest) || openListMark.test(rest) || /^>[> ]*$/.test(rest)) {
-    return { kind: "unknown" };
+    return "unknown";
   }
-  if (rest.startsWith("|") || fenceMark.test(rest)) return { kind: "verbatim" };
+  if (rest.startsWith("|") || fenceMark.test(rest)) return "verbatim";
   const [mark = ""] = listMark.exec(rest) ?? /^>[> ]*(?=[^> ])/.exec(rest) ?? [];
   // A code block by its indentation.
-  if (mark === "" && !isInList && gapCells(lead, 0) >= 4) return { kind: "verbatim" };
-  return { kind: "text", prefix: lead + mark };
-}
-
-/** The kind of a line that has ended. */
-function settled(kind: LineKind): Exclude<LineKind, { kind: "unknown" }> {
-  return kind.kind === "unknown" ? { kind: "text", prefix: "" } : kind;
+  if (mark === "" && !isInList && gapCells(lead, 0) >= 4) return "verbatim";
+  return { prefix: lead + mark };
 }
 
 /** Indented lines behind an item of a list belong to it. */
