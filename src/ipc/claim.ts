@@ -31,16 +31,7 @@ interface ClaimOptions {
 }
 
 /** The right to serve a home as its daemon. */
-export interface Claim {
-  /** The content of the file; replaced when the claim is healed. */
-  readonly record: ClaimRecord;
-  /** Notes that a request was answered: if this process is killed, the next one starts without delay. */
-  markAnswered(): void;
-  /** Stops listening and marks the claim as ended, so that the next start counts no death. Idempotent. */
-  release(): void;
-  /** Called once if the home has a newer daemon or is gone; `reason` is a sentence. This process must stop using it. */
-  onLost(listener: LostListener): void;
-}
+export type Claim = ReturnType<typeof keepClaim>;
 
 type LostListener = (reason: string, how: "newer" | "gone") => void;
 
@@ -177,7 +168,7 @@ async function tryClaim(
   return undefined;
 }
 
-function keepClaim(home: string, first: ClaimRecord, options: ClaimOptions): Claim {
+function keepClaim(home: string, first: ClaimRecord, options: ClaimOptions) {
   let record = first;
   let isOver = false;
   let isHealing = false;
@@ -241,9 +232,11 @@ function keepClaim(home: string, first: ClaimRecord, options: ClaimOptions): Cla
   timer.unref();
 
   return {
+    /** The content of the file; replaced when the claim is healed. */
     get record() {
       return record;
     },
+    /** Notes that a request was answered: if this process is killed, the next one starts without delay. */
     markAnswered() {
       if (isOver || record.hasAnswered === true) return;
       record = { ...record, hasAnswered: true };
@@ -253,12 +246,14 @@ function keepClaim(home: string, first: ClaimRecord, options: ClaimOptions): Cla
         // A full disk: the next start may be delayed.
       }
     },
+    /** Stops listening and marks the claim as ended, so that the next start counts no death. Idempotent. */
     release() {
       if (isOver) return;
       end();
       markEnded(home, record);
     },
-    onLost(added) {
+    /** Called once if the home has a newer daemon or is gone; `reason` is a sentence. This process must stop using it. */
+    onLost(added: LostListener) {
       listener = added;
       if (lost !== undefined) added(...lost);
     },

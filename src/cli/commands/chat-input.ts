@@ -3,22 +3,7 @@ import { Writable } from "node:stream";
 import { terminalText } from "../terminal/terminal-text.ts";
 
 /** The lines that the user types in a chat. */
-export interface ChatInput {
-  /**
-   * The next message: a line, pasted lines, or the text between two `"""`. Undefined at the end: Ctrl-D, Ctrl-C twice,
-   * end of the piped input.
-   */
-  next(prompt: string): Promise<string | undefined>;
-  /** A message that a command asks for; undefined also after Ctrl-C. */
-  nextOf(prompt: string): Promise<string | undefined>;
-  /** Asks a question and resolves to a trimmed line; "" at the end of the input or after Ctrl-C. */
-  ask(question: string): Promise<string>;
-  /** Runs `work` without reading; Ctrl-C calls `onInterrupt`, a second one ends the chat. */
-  during<Value>(onInterrupt: () => void, work: () => Promise<Value>): Promise<Value>;
-  /** The chat ends after the current message. */
-  hasLeft(): boolean;
-  close(): void;
-}
+export type ChatInput = Pick<TypedChatInput, "next" | "nextOf" | "ask" | "during" | "hasLeft" | "close">;
 
 interface ChatStreams {
   readonly input: NodeJS.ReadableStream;
@@ -33,7 +18,7 @@ const fence = '"""';
 const pasteMs = 15;
 
 /** One readline for the whole chat: text typed during an answer is kept, and not echoed. */
-export class TypedChatInput implements ChatInput {
+export class TypedChatInput {
   readonly #streams: ChatStreams;
   readonly #lines: Interface;
   readonly #onResize: () => void;
@@ -84,6 +69,10 @@ export class TypedChatInput implements ChatInput {
     this.#lines.on("SIGINT", () => this.#interrupted());
   }
 
+  /**
+   * The next message: a line, pasted lines, or the text between two `"""`. Undefined at the end: Ctrl-D, Ctrl-C twice,
+   * end of the piped input.
+   */
   async next(prompt: string): Promise<string | undefined> {
     const first = await this.#nextLine(prompt);
     if (first === undefined) return undefined;
@@ -91,6 +80,7 @@ export class TypedChatInput implements ChatInput {
     return (await this.#whole(first)) ?? "";
   }
 
+  /** A message that a command asks for; undefined also after Ctrl-C. */
   nextOf(prompt: string): Promise<string | undefined> {
     return this.#asking(async () => {
       const first = await this.#nextLine(prompt);
@@ -98,6 +88,7 @@ export class TypedChatInput implements ChatInput {
     });
   }
 
+  /** Asks a question and resolves to a trimmed line; "" at the end of the input or after Ctrl-C. */
   async ask(question: string): Promise<string> {
     const wasMuted = this.#isMuted;
     this.#isMuted = false;
@@ -108,6 +99,7 @@ export class TypedChatInput implements ChatInput {
     }
   }
 
+  /** Runs `work` without reading; Ctrl-C calls `interrupted`, a second one ends the chat. */
   async during<Value>(interrupted: () => void, work: () => Promise<Value>): Promise<Value> {
     this.#isMuted = true;
     this.#interrupts = 0;
@@ -121,6 +113,7 @@ export class TypedChatInput implements ChatInput {
     }
   }
 
+  /** The chat ends after the current message. */
   hasLeft(): boolean {
     return this.#isLeaving || (this.#isClosed && this.#waiting.length === 0);
   }

@@ -19,22 +19,18 @@ export interface RescueOptions extends Pick<
   readonly isForShell?: boolean;
 }
 
-/** What a front needs when no daemon answers; in a file of its own, because most starts find a daemon. */
-export interface Rescue {
+export type Rescue = typeof rescue;
+
+/**
+ * What a front needs when no daemon answers; in a file of its own, because most starts find a daemon. An object, so that
+ * tests can pass another one to the front.
+ */
+export const rescue = {
   /**
    * Why no daemon can ever use this home: it can't be written, or sockets can't be created. Creates what is missing;
    * throws like `requireTrustedHome`.
    */
-  whyUnusable(home: string): Promise<string | undefined>;
-  /** Resolves when a daemon answers, ours or another process's. Throws `DaemonUnavailable` that names the log. */
-  start(options: RescueOptions): Promise<void>;
-  /** The error with its next steps: for a terminal, for a client, and for one whose call hands over work. */
-  textsOf(error: ErrorData): { readonly terminal: string; readonly client: string; readonly delegation: string };
-}
-
-/** The only implementation; an object, so that tests can pass another one to the front. */
-export const rescue: Rescue = {
-  async whyUnusable(home) {
+  async whyUnusable(home: string): Promise<string | undefined> {
     try {
       const folder = ensureRunFolder(home);
       accessSync(folder, constants.R_OK | constants.W_OK | constants.X_OK);
@@ -52,14 +48,16 @@ export const rescue: Rescue = {
     }
   },
 
-  async start(options) {
+  /** Resolves when a daemon answers, ours or another process's. Throws `DaemonUnavailable` that names the log. */
+  async start(options: RescueOptions): Promise<void> {
     const isForShell = options.isForShell === true;
     if (!isForShell) options.say(`no daemon is running for ${options.home}; starting one`);
     const { pid, version } = await startDaemon({ ...options, flags: daemonFlags(options.words) });
     if (!isForShell) options.say(`connected to the daemon (pid ${pid}, version ${version})`);
   },
 
-  textsOf: (error) => ({
+  /** The error with its next steps: for a terminal, for a client, and for one whose call hands over work. */
+  textsOf: (error: ErrorData) => ({
     terminal: withSteps(error, commandSteps, "\n  "),
     client: withSteps(error, toolSteps, ". "),
     delegation: withSteps({ ...error, next: orDoItYourself(error.next) }, toolSteps, ". "),

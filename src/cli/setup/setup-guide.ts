@@ -300,25 +300,9 @@ type EngineState =
   /** `reason`: no binaries for this system, or disabled. */
   | { readonly kind: "impossible"; readonly reason: string };
 
-/** The embedded engine of a home, for installing it without a model. */
-export interface EmbeddedEngine {
-  /** Without `backend`: what the settings name. */
-  look(backend?: Backend): Promise<EngineState>;
-  /** A card that the settings say nothing about. */
-  card(): Promise<Card | undefined>;
-  /** Keeps the choice in the settings. */
-  choose(backend: Backend): Promise<void>;
-  /**
-   * Downloads and tests the engine unless it is installed. Works without a daemon; waits if one is installing it at the
-   * same time. Throws `OrchestratorError`, and `Cancelled` if `signal` aborts.
-   */
-  install(
-    report: (message: string, fraction: number | undefined) => void,
-    signal: AbortSignal,
-    backend?: Backend,
-  ): Promise<void>;
-}
+export type EmbeddedEngine = ReturnType<typeof createEmbeddedEngine>;
 
+/** The embedded engine of a home, for installing it without a model. */
 export function createEmbeddedEngine(from: {
   readonly home: string;
   /** `dist/cli.mjs`; the lockfiles of the engine are in the same folder. */
@@ -329,7 +313,7 @@ export function createEmbeddedEngine(from: {
   readonly say: (line: string) => void;
   /** Names of the graphics cards. */
   readonly cards: () => Promise<readonly string[]>;
-}): EmbeddedEngine {
+}) {
   const { home, environment } = from;
   const lockFolder = path.join(path.dirname(from.script), "engine-lock");
   const settings = async () => (await loadSettings({ home, environment, flags: {} })).settings.providers.llamaCpp;
@@ -347,7 +331,8 @@ export function createEmbeddedEngine(from: {
     return { platform, installation, enabled };
   };
   return {
-    async look(backend) {
+    /** Without `backend`: what the settings name. */
+    async look(backend?: Backend): Promise<EngineState> {
       try {
         const { platform, installation, enabled } = await of(backend);
         if (await installation.isInstalled()) return { kind: "installed" };
@@ -360,15 +345,26 @@ export function createEmbeddedEngine(from: {
         return { kind: "impossible", reason: withSteps(error, commandSteps, ". ") };
       }
     },
-    async card() {
+    /** A card that the settings say nothing about. */
+    async card(): Promise<Card | undefined> {
       // Where there are no binaries for one, none is looked for.
       if (lockName(currentPlatform("vulkan")) === undefined) return undefined;
       const kept = await settings().catch(() => undefined);
       if (kept === undefined || !kept.enabled || kept.backend !== undefined) return undefined;
       return cardFor(await from.cards(), currentPlatform(), environment);
     },
-    choose: async (backend) => void (await changeConfig(home, "providers.llamaCpp.backend", backend)),
-    async install(report, signal, backend) {
+    /** Keeps the choice in the settings. */
+    choose: async (backend: Backend): Promise<void> =>
+      void (await changeConfig(home, "providers.llamaCpp.backend", backend)),
+    /**
+     * Downloads and tests the engine unless it is installed. Works without a daemon; waits if one is installing it at the
+     * same time. Throws `OrchestratorError`, and `Cancelled` if `signal` aborts.
+     */
+    async install(
+      report: (message: string, fraction: number | undefined) => void,
+      signal: AbortSignal,
+      backend?: Backend,
+    ): Promise<void> {
       const { installation } = await of(backend);
       await installation.install(({ message, completedBytes, totalBytes }) => {
         const isKnown = completedBytes !== undefined && totalBytes !== undefined && totalBytes > 0;

@@ -42,29 +42,20 @@ export interface SetupOptions {
   readonly guide?: boolean | undefined;
 }
 
-/** The parts that tests replace. */
-interface SetupWorld {
-  now(): Date;
-  /** Starts an entry as its client would. */
-  check(launch: Launch): Promise<LaunchCheck>;
-  /** Version and build; names the copy of the program that clients start. */
-  readonly build: string;
-  engine(program: Program, home: string): EmbeddedEngine;
-  /** Offers a first model; asks only if `mayAsk`. `program` is how ollm is called. Resolves to whether there is one. */
-  firstModel(asks: { readonly mayAsk: boolean; readonly program: string }): Promise<boolean>;
-  /** Programs in these folders may be deleted soon. */
-  readonly temporaryFolders: readonly string[];
-}
+type SetupWorld = ReturnType<typeof realWorld>;
 
 type Change = Extract<AddPlan, { kind: "change" }>;
 
-function realWorld(io: CommandIo): SetupWorld {
+/** The parts that tests replace. */
+function realWorld(io: CommandIo) {
   const folders = io.platform === "win32" ? [tmpdir()] : [tmpdir(), "/tmp", "/var/tmp"];
   return {
     now: () => new Date(),
-    check: (launch) => checkLaunch(launch, io),
+    /** Starts an entry as its client would. */
+    check: (launch: Launch) => checkLaunch(launch, io),
+    /** Version and build; names the copy of the program that clients start. */
     build,
-    engine: ({ node }, home) =>
+    engine: ({ node }: Program, home: string): EmbeddedEngine =>
       createEmbeddedEngine({
         home,
         node,
@@ -73,8 +64,10 @@ function realWorld(io: CommandIo): SetupWorld {
         say: (line) => io.stderr(`${line}\n`),
         cards: cardNames,
       }),
-    firstModel: (asks) => suggestFirstModel(asks, io),
-    temporaryFolders: [...folders, ...folders.flatMap(realFolder)],
+    /** Offers a first model; asks only if `mayAsk`. `program` is how ollm is called. Resolves to whether there is one. */
+    firstModel: (asks: Parameters<typeof suggestFirstModel>[0]) => suggestFirstModel(asks, io),
+    /** Programs in these folders may be deleted soon. */
+    temporaryFolders: [...folders, ...folders.flatMap(realFolder)] as readonly string[],
   };
 }
 
