@@ -10,6 +10,8 @@ export function isNewEnough(version: string): boolean {
   return major > oldestMajor || (major === oldestMajor && minor >= oldestMinor);
 }
 
+const byNumber = new Intl.Collator("en", { numeric: true }).compare;
+
 /**
  * Folders in which version managers (nvm, fnm, Volta, mise, asdf, scoop, Nix) install Node, which are not on the PATH of
  * a program started from a desktop. Of several versions the newest comes first. `list` returns a folder's entries, none
@@ -27,7 +29,7 @@ export function nodeFolders(machine: {
     machine
       .list(folder)
       .filter((name) => /^v?\d+(\.\d+)*$/.test(name))
-      .toSorted((a, b) => compareVersions(b, a))
+      .toSorted((a, b) => byNumber(b.replace(/^v/, ""), a.replace(/^v/, "")))
       .map((name) => join(folder, name, ...below));
 
   if (platform === "win32") {
@@ -53,15 +55,6 @@ export function nodeFolders(machine: {
     join(userHome, ".nix-profile", "bin"),
     "/run/current-system/sw/bin",
   ];
-}
-
-function compareVersions(a: string, b: string): number {
-  const [left, right] = [a, b].map((name) => name.replace(/^v/, "").split(".").map(Number)) as [number[], number[]];
-  for (let index = 0; index < Math.max(left.length, right.length); index += 1) {
-    const difference = (left[index] ?? 0) - (right[index] ?? 0);
-    if (difference !== 0) return difference;
-  }
-  return 0;
 }
 
 /** In the manifest, precedes the folders that the user chose. */
