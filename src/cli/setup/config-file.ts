@@ -1,4 +1,4 @@
-import { type Stats, constants } from "node:fs";
+import { constants } from "node:fs";
 import { chmod, copyFile, lstat, mkdir, readFile, readdir, readlink, realpath, rm, stat } from "node:fs/promises";
 import path from "node:path";
 import { createTwoFilesPatch } from "diff";
@@ -33,7 +33,10 @@ const byteOrderMark = "\uFEFF";
 /** Reads a file; a missing one has an empty text. Throws `InvalidRequest` if it can't be used. */
 export async function readConfigFile(name: string): Promise<ConfigFile> {
   const real = await followLinks(name);
-  const facts = await factsOf(real, name);
+  const unread = (error: unknown): never => {
+    throw unusable(name, error);
+  };
+  const facts = await stat(real).catch((error: unknown) => (isMissing(error) ? undefined : unread(error)));
   if (facts === undefined) return { name, real, bytes: undefined, text: "", hasByteOrderMark: false };
   if (facts.isDirectory()) throw new InvalidRequest(`${name} is a folder, not a file`);
   if (!facts.isFile()) throw new InvalidRequest(`${name} is not a regular file`);
@@ -42,7 +45,7 @@ export async function readConfigFile(name: string): Promise<ConfigFile> {
       next: advice("check what was written there"),
     });
   }
-  const bytes = await reading(name, () => readFile(real));
+  const bytes = await readFile(real).catch(unread);
   let text: string;
   try {
     text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
@@ -170,26 +173,8 @@ async function followLinks(name: string): Promise<string> {
   throw new InvalidRequest(`${name} is a circular link`);
 }
 
-async function factsOf(real: string, name: string): Promise<Stats | undefined> {
-  try {
-    return await stat(real);
-  } catch (error) {
-    if (isMissing(error)) return undefined;
-    throw unusable(name, error);
-  }
-}
-
-async function reading<T>(name: string, work: () => Promise<T>): Promise<T> {
-  try {
-    return await work();
-  } catch (error) {
-    throw error instanceof InvalidRequest ? error : unusable(name, error);
-  }
-}
-
 function unusable(name: string, error: unknown): InvalidRequest {
-  const reason = messageOf(error);
-  return new InvalidRequest(`${name} can't be used: ${reason}`, { cause: error });
+  return new InvalidRequest(`${name} can't be used: ${messageOf(error)}`, { cause: error });
 }
 
 interface LinePosition {
