@@ -21,34 +21,17 @@ export const build: string = typeof OLLM_BUILD === "string" ? OLLM_BUILD : `${ve
 export function isUpgrade(own: string, theirs: string, isStarting: boolean): boolean {
   const [ownVersion = "", ownBuild = ""] = own.split("+");
   const [theirVersion = "", theirBuild = ""] = theirs.split("+");
-  const order = compareVersions(ownVersion, theirVersion);
+  const order = ownVersion === theirVersion ? 0 : compareVersions(ownVersion, theirVersion);
   if (order !== 0) return order > 0;
   return isStarting && ownBuild !== theirBuild && ownBuild !== "source" && theirBuild !== "source";
 }
 
 /** Compares by Semantic Versioning 2.0.0: negative when `a` precedes `b`. */
 function compareVersions(a: string, b: string): number {
-  const [aCore = "", ...aPre] = a.split("-");
-  const [bCore = "", ...bPre] = b.split("-");
-  const core = compareParts(aCore, bCore);
-  if (core !== 0) return core;
-  const [aTail, bTail] = [aPre.join("-"), bPre.join("-")];
+  const { compare } = new Intl.Collator("en", { numeric: true });
+  const [aCore = "", aTail = ""] = a.split(/-(.*)/);
+  const [bCore = "", bTail = ""] = b.split(/-(.*)/);
   // A pre-release precedes its release.
-  if (aTail === "" || bTail === "") return Number(aTail === "") - Number(bTail === "");
-  return compareParts(aTail, bTail);
-}
-
-function compareParts(a: string, b: string): number {
-  const [aParts, bParts] = [a.split("."), b.split(".")];
-  for (let at = 0; at < Math.max(aParts.length, bParts.length); at++) {
-    const [left, right] = [aParts[at], bParts[at]];
-    if (left === right) continue;
-    if (left === undefined) return -1;
-    if (right === undefined) return 1;
-    const [isLeftNumber, isRightNumber] = [/^\d+$/.test(left), /^\d+$/.test(right)];
-    if (isLeftNumber && isRightNumber) return Number(left) - Number(right);
-    if (isLeftNumber !== isRightNumber) return isLeftNumber ? -1 : 1;
-    return left < right ? -1 : 1;
-  }
-  return 0;
+  if (aTail === "" || bTail === "") return compare(aCore, bCore) || Number(aTail === "") - Number(bTail === "");
+  return compare(aCore, bCore) || compare(aTail, bTail);
 }
