@@ -1,13 +1,10 @@
-import type { ToolAnswers } from "../../tools/index.ts";
-import type { CommandIo } from "../terminal/io.ts";
-import { renderTable } from "../terminal/table.ts";
 import path from "node:path";
 import { readTemplate, listTemplates } from "./template.ts";
 import { DaemonUnavailable, InvalidRequest, OrchestratorError } from "../../orchestrator/api/errors.ts";
 import { advice } from "../../orchestrator/api/next-step.ts";
 import { nearestNames } from "../../orchestrator/util/nearest.ts";
 import { compareAndShow, pick, promptAndModels } from "./compare.ts";
-import { addMemory, forgetMemory } from "./memory.ts";
+import { addMemory, forgetMemory, listMemory, searchMemory } from "./memory.ts";
 import { listModels } from "./models.ts";
 import { renderProject, renderWritten } from "./project.ts";
 import { rateInChat } from "./rate.ts";
@@ -184,14 +181,14 @@ function unquoted(text: string): string {
   return double ?? single ?? text;
 }
 
-async function memory(rest: string, { perform, data, io }: ChatContext): Promise<void> {
+async function memory(rest: string, { perform }: ChatContext): Promise<void> {
   const [action, more] = firstWord(rest);
   const [key, behind] = firstKey(more);
   const value = unquoted(behind);
   switch (action) {
     case "":
     case "list":
-      return io.stdout(renderMemories(await data("recall", more === "" ? {} : { query: more }), io));
+      return perform((chat) => (more === "" ? listMemory({}, chat) : searchMemory([more], {}, chat)));
     case "add":
       if (value === "") {
         throw new InvalidRequest("/memory add needs a key and a value", {
@@ -337,18 +334,4 @@ async function splitFiles(
   if (known.some((variable) => variable.name === "files")) return { variables };
   const names = files.split(",").filter((file) => file !== "");
   return { variables: others, files: names.map((file) => path.resolve(session.io.workingDirectory, file)) };
-}
-
-/** Memories as `/memory list` of a chat prints them. */
-function renderMemories({ entries, total }: ToolAnswers["recall"], io: CommandIo): string {
-  if (entries.length === 0) return "No memories.\n";
-  const table = renderTable(
-    entries,
-    [
-      { title: "KEY", text: ({ key }) => key },
-      { title: "VALUE", text: ({ value }) => value },
-    ],
-    io,
-  );
-  return `${table}${total > entries.length ? `${entries.length} of ${total}; search with /memory list WORDS\n` : ""}`;
 }

@@ -114,7 +114,7 @@ const columns: readonly Column<Entry | FoundEntry>[] = [
 ];
 
 /** `ollm memory list`: the newest entries. */
-function listMemory(options: JsonOption, io: CommandIo): Promise<number> {
+export function listMemory(options: JsonOption, io: CommandIo): Promise<number> {
   return showRead(["ollm://memory"], options, io, (listing) => {
     if (listing.entries.length === 0) return "No memories.\n";
     return `${renderTable(listing.entries, columns, io)}${restOf(listing, "ollm memory export prints all", io)}`;
@@ -122,7 +122,7 @@ function listMemory(options: JsonOption, io: CommandIo): Promise<number> {
 }
 
 /** `ollm memory search WORDS`. The exit code is 1 if nothing matches, as in grep. */
-function searchMemory(
+export function searchMemory(
   words: readonly string[],
   options: Pick<AddFlags, "category" | "json"> & { readonly limit?: number },
   io: CommandIo,

@@ -209,7 +209,7 @@ describe("chat without a terminal", () => {
   it("asks before it deletes all memories, even if there is one", async () => {
     const { stdout, stderr } = await ollm(["chat"], "/memory add pet Rex\n/memory clear\n/memory list\n");
     expect(stderr).toContain("Forget 1 entry (pet)?");
-    expect(stdout).toMatch(/^pet +Rex$/m);
+    expect(stdout).toMatch(/^pet +Rex +fact /m);
   });
 
   it("suggests the nearest command, continues, and exits with the code of the last error", async () => {
