@@ -171,9 +171,9 @@ const hostile: Check = [
           const { page } = opened;
           await page.getByText("onerror=").filter({ visible: true }).first().waitFor();
           await onEachPage(opened, async (id) => {
-            // What opens is opened: details and tabs, and the first of the buttons that show more.
+            // What opens is opened: details and views, and the first of the buttons that show more.
             for (const summary of await page.locator("main summary").all()) await summary.click();
-            for (const tab of await page.getByRole("tab").all()) await tab.click();
+            for (const view of await page.locator(".segmented label").all()) await view.click();
             assert.equal(
               await page.locator("main :is(img, iframe, script)").count(),
               0,

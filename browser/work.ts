@@ -179,7 +179,7 @@ const routing: Check = [
       await dialog.getByRole("heading", { name: "Ranking" }).waitFor();
       await dialog.getByText(realModel).first().waitFor();
       await page.keyboard.press("Escape");
-      await page.getByRole("tab", { name: "Learned preferences" }).click();
+      await page.getByText("Learned preferences").click();
       await press(page, /^Reset everything learned/);
       await agree(page, "Forget what was learned?", "Forget it");
       await page.getByText("Nothing was learned yet.").waitFor();

@@ -259,56 +259,24 @@ export function Field(props: {
   );
 }
 
-/** Views of which one is shown; the arrow keys move between them. */
-export function Tabs<Id extends string>(
-  props: Children & {
-    readonly label: string;
-    readonly tabs: readonly { readonly id: Id; readonly title: string }[];
-    readonly selected: Id;
-    readonly onSelect: (id: Id) => void;
-  },
-) {
-  const { label, tabs, selected, onSelect, children } = props;
-  const id = useId();
-  const list = useRef<HTMLDivElement>(null);
-  const move = (event: KeyboardEvent): void => {
-    const at = tabs.findIndex((tab) => tab.id === selected);
-    const steps: Readonly<Record<string, number>> = {
-      ArrowRight: at + 1,
-      ArrowLeft: at - 1 + tabs.length,
-      Home: 0,
-      End: tabs.length - 1,
-    };
-    const to = steps[event.key];
-    const next = to === undefined ? undefined : tabs[to % tabs.length];
-    if (next === undefined) return;
-    event.preventDefault();
-    onSelect(next.id);
-    list.current?.querySelector<HTMLElement>(`[data-tab="${CSS.escape(next.id)}"]`)?.focus();
-  };
+/** Choices of which one holds, side by side; the browser's radio buttons have the arrow keys. */
+export function Choice<Id extends string | number>(props: {
+  readonly label: string;
+  readonly options: readonly { readonly id: Id; readonly title: string }[];
+  readonly chosen: Id;
+  readonly onChoose: (id: Id) => void;
+}) {
+  const { label, options, chosen, onChoose } = props;
   return (
-    <>
-      <div class="tabs" role="tablist" aria-label={label} ref={list} onKeyDown={move}>
-        {tabs.map((tab) => (
-          <button
-            key={tab.id}
-            type="button"
-            role="tab"
-            id={`${id}-${tab.id}`}
-            data-tab={tab.id}
-            aria-selected={tab.id === selected}
-            aria-controls={`${id}-panel`}
-            tabIndex={tab.id === selected ? 0 : -1}
-            onClick={() => onSelect(tab.id)}
-          >
-            {tab.title}
-          </button>
-        ))}
-      </div>
-      <div role="tabpanel" id={`${id}-panel`} aria-labelledby={`${id}-${selected}`}>
-        {children}
-      </div>
-    </>
+    <fieldset class="segmented">
+      <legend class="unseen">{label}</legend>
+      {options.map(({ id, title }) => (
+        <label key={title}>
+          <input type="radio" name={label} checked={id === chosen} onChange={() => onChoose(id)} />
+          <span>{title}</span>
+        </label>
+      ))}
+    </fieldset>
   );
 }
 

@@ -2,7 +2,7 @@ import { useComputed, useSignal } from "@preact/signals";
 import { counted, formatBytes, formatDuration } from "../orchestrator/util/format-bytes.ts";
 import type { ResourceData } from "../resources/index.ts";
 import { Chart } from "./chart.tsx";
-import { Card, Details, Empty, Name, Prose, Show } from "./components.tsx";
+import { Card, Choice, Details, Empty, Name, Prose, Show } from "./components.tsx";
 import { useData } from "./data.ts";
 import { formatCount, formatRate, formatTokens } from "./format.ts";
 import { client, now, samples } from "./state.ts";
@@ -29,32 +29,20 @@ export function History() {
   );
 }
 
+/** By their seconds. */
 const ranges = [
-  { title: "5 minutes", seconds: 300 },
-  { title: "15 minutes", seconds: 900 },
-  { title: "Hour", seconds: 3_600 },
+  { title: "5 minutes", id: 300 },
+  { title: "15 minutes", id: 900 },
+  { title: "Hour", id: 3_600 },
 ] as const;
 
 function LastHour() {
-  const range = useSignal<number>(ranges[0].seconds);
+  const range = useSignal<number>(ranges[0].id);
   const columns = useComputed(() => samples.columns(now.value, range.value)).value;
   const { seconds } = columns;
   return (
     <>
-      <fieldset class="segmented">
-        <legend class="unseen">Time shown</legend>
-        {ranges.map(({ title, seconds: length }) => (
-          <label key={title}>
-            <input
-              type="radio"
-              name="Time shown"
-              checked={length === range.value}
-              onChange={() => (range.value = length)}
-            />
-            <span>{title}</span>
-          </label>
-        ))}
-      </fieldset>
+      <Choice label="Time shown" options={ranges} chosen={range.value} onChoose={(id) => (range.value = id)} />
       <Chart
         title="Memory"
         kind="areas"

@@ -2,7 +2,7 @@ import { type Signal, useSignal } from "@preact/signals";
 import type { ResourceData } from "../resources/index.ts";
 import { tasks } from "../orchestrator/api/types.ts";
 import type { ToolAnswers } from "../tools/index.ts";
-import { Badge, Button, Card, Dialog, Filter, Name, Show, Tabs } from "./components.tsx";
+import { Badge, Button, Card, Choice, Dialog, Filter, Name, Show } from "./components.tsx";
 import { useData } from "./data.ts";
 import { Values, TextBlock, isMatch } from "./fields.tsx";
 import { given, visibleName } from "./format.ts";
@@ -39,11 +39,10 @@ export function Profiles() {
         Each request is routed by its task or profile. This page asks the router what it would do with a short prompt
         now: nothing is loaded or generated.
       </p>
-      <Tabs label="Profiles" tabs={views} selected={view.value} onSelect={(id) => (view.value = id)}>
-        {view.value === "tasks" && <ByTask opened={opened} />}
-        {view.value === "profiles" && <ByProfile opened={opened} />}
-        {view.value === "learned" && <Learned />}
-      </Tabs>
+      <Choice label="Shown" options={views} chosen={view.value} onChoose={(id) => (view.value = id)} />
+      {view.value === "tasks" && <ByTask opened={opened} />}
+      {view.value === "profiles" && <ByProfile opened={opened} />}
+      {view.value === "learned" && <Learned />}
       {opened.value !== undefined && <Ranking asked={opened.value} onClose={() => (opened.value = undefined)} />}
     </>
   );
