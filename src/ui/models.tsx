@@ -4,9 +4,9 @@ import type { ToolAnswers } from "../tools/index.ts";
 import { Badge, Button, Card, Empty, Facts, Field, Filter, Name, Show } from "./components.tsx";
 import { useData } from "./data.ts";
 import { isMatch } from "./fields.tsx";
-import { formatAgo, formatRate, visibleName, visibleText } from "./format.ts";
+import { formatAgo, formatRate, visibleName } from "./format.ts";
 import { load, pull, remove, setPinned, unload } from "./model-actions.ts";
-import { FailedPulls, OperationLine } from "./overview.tsx";
+import { FailedPulls, NoModels, OperationLine } from "./overview.tsx";
 import { client, live, now } from "./state.ts";
 import { type Column, Table } from "./table.tsx";
 
@@ -104,27 +104,6 @@ function Installed({ list }: { readonly list: ModelList }) {
         <Empty title={`No model matches "${visibleName(filter.value)}"`} />
       ) : (
         <Table label="Models" columns={columns} rows={shown} keyOf={({ engine, name }) => `${engine} ${name}`} />
-      )}
-    </Card>
-  );
-}
-
-function NoModels({
-  suggestion,
-  unreachable,
-}: Pick<ModelList, "suggestion"> & { readonly unreachable: readonly string[] }) {
-  return (
-    <Card title="No models yet">
-      {unreachable.map((engine) => (
-        <p key={engine}>{visibleName(engine)}</p>
-      ))}
-      {suggestion !== undefined && (
-        <Empty title={`${visibleName(suggestion.model)} fits this machine`}>
-          <p class="lines">{visibleText(suggestion.reason)}</p>
-          <Button kind="primary" onRun={() => pull(suggestion.model)}>
-            Pull {visibleName(suggestion.model)}
-          </Button>
-        </Empty>
       )}
     </Card>
   );

@@ -1,4 +1,5 @@
 import { useSignal } from "@preact/signals";
+import type { ComponentChildren } from "preact";
 import type { LiveOperation, LiveState } from "../orchestrator/api/facade-metrics.ts";
 import { counted, formatBytes, formatAmount } from "../orchestrator/util/format-bytes.ts";
 import {
@@ -17,13 +18,14 @@ import {
   Show,
 } from "./components.tsx";
 import { useData } from "./data.ts";
-import { formatCount, formatRate, formatSpan, visibleName } from "./format.ts";
+import { formatCount, formatRate, formatSpan, visibleName, visibleText } from "./format.ts";
 import { Icon } from "./icons.tsx";
 import { MemoryCard } from "./memory-card.tsx";
 import { cancel, failedPulls, forgetPull, pull } from "./model-actions.ts";
 import { client, live, now } from "./state.ts";
 import { defined } from "../orchestrator/util/defined.ts";
 import type { ResourceData } from "../resources/index.ts";
+import type { ToolAnswers } from "../tools/index.ts";
 import { type Column, Table } from "./table.tsx";
 
 /** What happens now. */
@@ -70,22 +72,34 @@ function FirstSteps() {
   const { data } = useData(() => client.callTool("list_models", { limit: 1 }), ["models"]);
   const { suggestion, total = 0, unreachable = [] } = data.value ?? {};
   if (data.value === undefined || total > 0 || suggestion === undefined) return null;
-  const [reason, ...others] = suggestion.reason.split("\n");
   return (
-    <Card title="No model yet">
-      <Empty title={`${suggestion.model} fits this machine`}>
-        <p>{visibleName(reason ?? "")}</p>
-        {unreachable.map((engine) => (
-          <p key={engine}>{visibleName(engine)}</p>
-        ))}
-        <Button kind="primary" onRun={() => pull(suggestion.model)}>
-          Pull {visibleName(suggestion.model)}
-        </Button>
-        {others.map((line) => (
-          <p key={line}>{visibleName(line)}</p>
-        ))}
-        <a href="#/models">Pull another model</a>
-      </Empty>
+    <NoModels suggestion={suggestion} unreachable={unreachable}>
+      <a href="#/models">Pull another model</a>
+    </NoModels>
+  );
+}
+
+/** The model that fits this machine, where there is none. */
+export function NoModels(props: {
+  readonly suggestion: ToolAnswers["list_models"]["suggestion"];
+  readonly unreachable: readonly string[];
+  readonly children?: ComponentChildren;
+}) {
+  const { suggestion, unreachable, children } = props;
+  return (
+    <Card title="No models yet">
+      {unreachable.map((engine) => (
+        <p key={engine}>{visibleName(engine)}</p>
+      ))}
+      {suggestion !== undefined && (
+        <Empty title={`${visibleName(suggestion.model)} fits this machine`}>
+          <p class="lines">{visibleText(suggestion.reason)}</p>
+          <Button kind="primary" onRun={() => pull(suggestion.model)}>
+            Pull {visibleName(suggestion.model)}
+          </Button>
+          {children}
+        </Empty>
+      )}
     </Card>
   );
 }
