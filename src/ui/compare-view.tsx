@@ -154,15 +154,8 @@ function Column(props: {
   );
 }
 
-function figures({
-  tokens_per_second,
-  completion_tokens,
-  first_token_ms,
-  total_ms,
-  load_ms,
-  memory_bytes,
-  cost,
-}: Answer) {
+function figures(answer: Answer) {
+  const { tokens_per_second, completion_tokens, first_token_ms, total_ms, load_ms, memory_bytes, cost } = answer;
   return [
     tokens_per_second !== undefined && `${tokens_per_second.toFixed(1)} tokens/s`,
     completion_tokens !== undefined && `${completion_tokens} tokens`,

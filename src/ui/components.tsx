@@ -1,5 +1,5 @@
 /** What all pages are made of. Everything that the daemon sends is text: no component takes HTML. */
-import { type ReadonlySignal, useSignal } from "@preact/signals";
+import type { ReadonlySignal, Signal } from "@preact/signals";
 import type { ComponentChildren } from "preact";
 import { useEffect, useId, useRef } from "preact/hooks";
 import { commandSteps } from "../next-steps/commands.ts";
@@ -299,9 +299,8 @@ export function Announce({ text }: { readonly text: string | ReadonlySignal<stri
   );
 }
 
-/** A field that filters a list; `/` moves the focus here. */
-export function Filter({ label, onFilter }: { readonly label: string; readonly onFilter: (text: string) => void }) {
-  const text = useSignal("");
+/** A field that filters a list by `query`; `/` moves the focus here. */
+export function Filter({ label, query }: { readonly label: string; readonly query: Signal<string> }) {
   return (
     <input
       type="search"
@@ -309,11 +308,8 @@ export function Filter({ label, onFilter }: { readonly label: string; readonly o
       data-filter
       aria-label={label}
       placeholder={label}
-      value={text.value}
-      onInput={({ currentTarget }) => {
-        text.value = currentTarget.value;
-        onFilter(currentTarget.value);
-      }}
+      value={query.value}
+      onInput={({ currentTarget }) => (query.value = currentTarget.value)}
     />
   );
 }

@@ -19,6 +19,7 @@ import {
 import { useSignal, useSignalEffect } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
 import { Button, Command, Dialog, Loading, Prose, withNext } from "./components.tsx";
+import { CheckField } from "./fields.tsx";
 import { formatSpan } from "./format.ts";
 import { Icon, type IconName } from "./icons.tsx";
 import { Compare } from "./compare.tsx";
@@ -294,14 +295,11 @@ function Shortcuts({ onClose }: { readonly onClose: () => void }) {
           </div>
         ))}
       </dl>
-      <label class="check">
-        <input
-          type="checkbox"
-          checked={hasShortcuts.value}
-          onChange={({ currentTarget }) => (hasShortcuts.value = currentTarget.checked)}
-        />
-        Shortcuts are on
-      </label>
+      <CheckField
+        label="Shortcuts are on"
+        isChecked={hasShortcuts.value}
+        onCheck={(isOn) => (hasShortcuts.value = isOn)}
+      />
     </Dialog>
   );
 }

@@ -44,7 +44,7 @@ export function Decisions() {
         return (
           <Card title="Loads and unloads, newest first" actions={<p class="muted">{countText(shown, decisions)}</p>}>
             <div class="toolbar">
-              <Filter label="Filter by model or engine" onFilter={(text) => (query.value = text)} />
+              <Filter label="Filter by model or engine" query={query} />
               <FilterSelect
                 label="Kind of decision"
                 value={kind.value}

@@ -1,7 +1,7 @@
 /** Forms, and the small parts that several pages show. */
 import { useSignal } from "@preact/signals";
 import type { ComponentChildren } from "preact";
-import { useEffect, useId, useRef } from "preact/hooks";
+import { useEffect, useRef } from "preact/hooks";
 import { localTime } from "../orchestrator/util/format-bytes.ts";
 import { Button, Failure, Field } from "./components.tsx";
 import { type FieldProblem, formatAgo, lineRange, visibleName, visibleText } from "./format.ts";
@@ -179,17 +179,11 @@ export function CheckField(props: {
   readonly onCheck: (isChecked: boolean) => void;
 }) {
   const { label, isChecked, onCheck } = props;
-  const id = useId();
   return (
-    <div class="check">
-      <input
-        id={id}
-        type="checkbox"
-        checked={isChecked}
-        onChange={({ currentTarget }) => onCheck(currentTarget.checked)}
-      />
-      <label for={id}>{label}</label>
-    </div>
+    <label class="check">
+      <input type="checkbox" checked={isChecked} onChange={({ currentTarget }) => onCheck(currentTarget.checked)} />
+      {label}
+    </label>
   );
 }
 

@@ -42,7 +42,7 @@ export function Jobs() {
           return (
             <Card title="Jobs, newest first">
               <div class="toolbar">
-                <Filter label="Filter jobs" onFilter={(text) => (query.value = text)} />
+                <Filter label="Filter jobs" query={query} />
               </div>
               <Table
                 label="Jobs"

@@ -91,10 +91,7 @@ function Installed({ list }: { readonly list: ModelList }) {
     isMatch(filter.value, name, engine, family, ...capabilities),
   );
   return (
-    <Card
-      title={counted(total, "model")}
-      actions={<Filter label="Filter models" onFilter={(text) => (filter.value = text)} />}
-    >
+    <Card title={counted(total, "model")} actions={<Filter label="Filter models" query={filter} />}>
       {unreachable.map((engine) => (
         <p key={engine} class="problem">
           {visibleName(engine)}

@@ -160,7 +160,7 @@ function ProfileTable(props: {
   return (
     <Card title="What would answer now, by profile" actions={<AskAgain isAsking={isAsking} onRun={askAgain} />}>
       <div class="toolbar">
-        <Filter label="Filter profiles" onFilter={(text) => (query.value = text)} />
+        <Filter label="Filter profiles" query={query} />
         <a href="#/settings">Change profiles in the settings</a>
       </div>
       <Table

@@ -37,7 +37,7 @@ export function Settings() {
           <>
             {problem !== undefined && <Failure error={problem} />}
             <div class="toolbar">
-              <Filter label="Search settings" onFilter={(text) => (query.value = text)} />
+              <Filter label="Search settings" query={query} />
               <CheckField
                 label="Changed settings only"
                 isChecked={isChanged.value}

@@ -47,7 +47,7 @@ export function Templates() {
             ) : (
               <>
                 <div class="toolbar">
-                  <Filter label="Filter templates" onFilter={(text) => (query.value = text)} />
+                  <Filter label="Filter templates" query={query} />
                 </div>
                 <Table
                   label="Templates"
