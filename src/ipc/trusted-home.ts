@@ -13,19 +13,7 @@ interface PathFacts {
 }
 
 /** The current user and the file system; tests replace it. */
-interface HomeSystem {
-  readonly uid: number;
-  readonly gid: number;
-  /** In a user namespace (rootless containers, sandboxes) root's files outside it show this owner. */
-  readonly unmappedRootUid: number | undefined;
-  /** Without following a link; undefined where nothing exists or is visible. */
-  look(path: string): PathFacts | undefined;
-  /** Undefined where it can't be read. */
-  readLink(path: string): string | undefined;
-  list(folder: string): readonly string[];
-  /** Makes the folder accessible for its owner only. Throws where modes can't be changed. */
-  close(folder: string): void;
-}
+type HomeSystem = NonNullable<ReturnType<typeof realSystem>>;
 
 interface TrustOptions {
   /** Checks every file that we created, as for a home that others can enter; otherwise only its own and those in `run/`. */
@@ -241,15 +229,17 @@ function octal(mode: number): string {
 }
 
 /** Undefined on Windows. */
-function realSystem(): HomeSystem | undefined {
+function realSystem() {
   const uid = process.geteuid?.();
   const gid = process.getegid?.();
   if (process.platform === "win32" || uid === undefined || gid === undefined) return undefined;
   return {
     uid,
     gid,
+    /** In a user namespace (rootless containers, sandboxes) root's files outside it show this owner. */
     unmappedRootUid: unmappedRoot(),
-    look(path) {
+    /** Without following a link; undefined where nothing exists or is visible. */
+    look(path: string): PathFacts | undefined {
       try {
         const stats = lstatSync(path);
         const kind = stats.isDirectory() ? "folder" : stats.isSymbolicLink() ? "link" : "other";
@@ -258,21 +248,23 @@ function realSystem(): HomeSystem | undefined {
         return undefined;
       }
     },
-    readLink(path) {
+    /** Undefined where it can't be read. */
+    readLink(path: string): string | undefined {
       try {
         return readlinkSync(path);
       } catch {
         return undefined;
       }
     },
-    list(folder) {
+    list(folder: string): readonly string[] {
       try {
         return readdirSync(folder);
       } catch {
         return [];
       }
     },
-    close: (folder) => chmodSync(folder, 0o700),
+    /** Makes the folder accessible for its owner only. Throws where modes can't be changed. */
+    close: (folder: string): void => chmodSync(folder, 0o700),
   };
 }
 
