@@ -9,8 +9,8 @@ export type Generated = ToolAnswers["route_and_generate"];
 /** Notes on an answer for stderr: always what differs from the request; the summary in a terminal or with `--explain`. */
 export function noteLines(answer: Generated, isExplained: boolean, io: CommandIo): string {
   const lines = [
-    ...notesOn(answer, "--max-tokens sets the limit").map((text): NoteLine => ({ text })),
-    ...(isExplained ? explanation(answer) : io.errorColumns === undefined ? [] : [{ text: summary(answer) }]),
+    ...notesOn(answer, "--max-tokens sets the limit"),
+    ...(isExplained ? explanation(answer) : io.errorColumns === undefined ? [] : [summary(answer)]),
   ];
   return lines
     .map((line) => hangingLine(line, io.errorColumns))
@@ -47,29 +47,21 @@ function profileText({ profile, fallback }: NonNullable<Generated["route"]>): st
   return `profile ${profile}${fallback === undefined ? "" : `, served by ${fallback}`}`;
 }
 
-interface NoteLine {
-  readonly text: string;
-  readonly isNested?: boolean;
-}
-
-function explanation(answer: Generated): readonly NoteLine[] {
+function explanation(answer: Generated): readonly string[] {
   const { route, timing, memory_used } = answer;
   return [
-    { text: summary(answer) },
+    summary(answer),
     ...(route === undefined ? [] : routeLines(route)),
-    ...(route?.attempts ?? []).map(({ model, outcome }) => nested(`tried ${model}: ${outcome}`)),
+    ...(route?.attempts ?? []).map(({ model, outcome }) => `  tried ${model}: ${outcome}`),
     ...(timing === undefined
       ? []
       : [
-          {
-            text:
-              `queued ${formatDuration(timing.queue_ms)}, loaded in ${formatDuration(timing.load_ms)}, ` +
-              `first token after ${formatDuration(timing.first_token_ms)}${timing.cached === undefined ? "" : `; ${timing.cached}`}`,
-          },
+          `queued ${formatDuration(timing.queue_ms)}, loaded in ${formatDuration(timing.load_ms)}, ` +
+            `first token after ${formatDuration(timing.first_token_ms)}${timing.cached === undefined ? "" : `; ${timing.cached}`}`,
         ]),
     ...(memory_used === undefined
       ? []
-      : [{ text: `memories in the prompt: ${memory_used.keys.join(", ")} (${counted(memory_used.tokens, "token")})` }]),
+      : [`memories in the prompt: ${memory_used.keys.join(", ")} (${counted(memory_used.tokens, "token")})`]),
   ];
 }
 
@@ -78,8 +70,8 @@ export function renderDryRun({ model, engine, reason, plan, notes = [], route }:
   const unloaded = (plan?.evict ?? []).map(({ name }) => name);
   const unloads = unloaded.length === 0 ? "" : `; it would unload ${unloaded.join(", ")}`;
   const lines = [
-    { text: `${model} on ${engine} would answer: ${reason}${unloads}` },
-    ...notes.map((text) => ({ text })),
+    `${model} on ${engine} would answer: ${reason}${unloads}`,
+    ...notes,
     ...(route === undefined ? [] : routeLines(route)),
   ];
   return lines.map((line) => `${hangingLine(line, io.columns)}\n`).join("");
@@ -88,28 +80,23 @@ export function renderDryRun({ model, engine, reason, plan, notes = [], route }:
 /** Number of models that are listed; `--json` has all. */
 const listedModels = 8;
 
-function routeLines(route: NonNullable<Generated["route"]>): readonly NoteLine[] {
+function routeLines(route: NonNullable<Generated["route"]>): readonly string[] {
   const { considered, options = [] } = route;
   const more = considered.length - listedModels;
   return [
-    { text: `task ${route.task}: ${route.because}; ${profileText(route)}` },
+    `task ${route.task}: ${route.because}; ${profileText(route)}`,
     ...considered.slice(0, listedModels).map(({ model, engine, rejected, expected_seconds, terms = "" }, index) => {
       const isElsewhere = considered.some((other) => other.model === model && other.engine !== engine);
       const name = isElsewhere ? `${model} on ${engine}` : model;
-      if (rejected !== undefined) return nested(`${name}: ${rejected}`);
-      return nested(
-        `${index + 1}. ${name}${expected_seconds === undefined ? "" : `: ${expected_seconds} s, ${terms}`}`,
-      );
+      if (rejected !== undefined) return `  ${name}: ${rejected}`;
+      return `  ${index + 1}. ${name}${expected_seconds === undefined ? "" : `: ${expected_seconds} s, ${terms}`}`;
     }),
-    ...(more > 0 ? [nested(`${more} more, which --json lists`)] : []),
-    ...(options.length > 0 ? [{ text: `options: ${options.join(", ")}` }] : []),
+    ...(more > 0 ? [`  ${more} more, which --json lists`] : []),
+    ...(options.length > 0 ? [`options: ${options.join(", ")}`] : []),
   ];
 }
 
-function hangingLine({ text, isNested }: NoteLine, columns: number | undefined): string {
-  return hanging(isNested === true ? "  " : "", text, { columns });
-}
-
-function nested(text: string): NoteLine {
-  return { text, isNested: true };
+/** Wrapped; a line that belongs to the one before it begins with two spaces. */
+function hangingLine(line: string, columns: number | undefined): string {
+  return hanging(line.startsWith("  ") ? "  " : "", line.trimStart(), { columns });
 }
