@@ -148,21 +148,11 @@ export async function daemonStatus({ json = false }: JsonOption, io: CommandIo):
 }
 
 function describe(status: DaemonStatus): string {
-  const {
-    pid,
-    version,
-    startedAt,
-    isStandalone,
-    clients,
-    listeners,
-    loaded,
-    jobs,
-    problems = [],
-    settingsProblem,
-  } = status;
+  const { clients, listeners, loaded, jobs, problems = [], settingsProblem } = status;
+  const since = `since ${localTime(status.startedAt)}${status.isStandalone ? ", standalone" : ""}`;
   const models = loaded.map(({ name, engine, bytes }) => `${name} (${engine}, ${formatBytes(bytes)})`);
   const facts: readonly (readonly [name: string, value: string])[] = [
-    ["running", `pid ${pid}, version ${version}, since ${localTime(startedAt)}${isStandalone ? ", standalone" : ""}`],
+    ["running", `pid ${status.pid}, version ${status.version}, ${since}`],
     ["home", status.home],
     ["socket", status.socket],
     ["clients", clients.map(({ client }) => client).join(", ") || "none"],
