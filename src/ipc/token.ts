@@ -8,9 +8,13 @@ import { defined } from "../orchestrator/util/defined.ts";
 
 /** The home's token; undefined when there is none, when it can't be read, or when the file contains no valid token. */
 export function readToken(home: string): string | undefined {
+  return tokenIn(tokenFile(home), /^[0-9a-f]{64}$/);
+}
+
+function tokenIn(file: string, valid: RegExp): string | undefined {
   try {
-    const text = readOwnFile(tokenFile(home)).trim();
-    return /^[0-9a-f]{64}$/.test(text) ? text : undefined;
+    const text = readOwnFile(file).trim();
+    return valid.test(text) ? text : undefined;
   } catch {
     return undefined;
   }
@@ -28,9 +32,7 @@ export function ensureToken(home: string): string {
   const made = readToken(home);
   if (made !== undefined) return made;
   readOwnFile(file);
-  const temporary = `${file}.${randomHex(6)}.new`;
-  writeFileSync(temporary, `${token}\n`, { mode: 0o600, flag: "wx" });
-  renameSync(temporary, file);
+  replace(file, token);
   const final = readToken(home);
   if (final === undefined) throw new Error(`${file} can't be read`);
   return final;
@@ -40,12 +42,7 @@ const deleteIt = advice("delete it: the next start creates another");
 
 /** The bearer token of HTTP callers, 32 random bytes in base64url; undefined when there is no valid one. */
 export function readHttpToken(home: string): string | undefined {
-  try {
-    const text = readOwnFile(httpTokenFile(home)).trim();
-    return /^[\w-]{32,512}$/.test(text) ? text : undefined;
-  } catch {
-    return undefined;
-  }
+  return tokenIn(httpTokenFile(home), /^[\w-]{32,512}$/);
 }
 
 /**
@@ -69,8 +66,12 @@ export function ensureHttpToken(home: string): { readonly token: string; readonl
 /** Replaces the token in one step. HTTP listeners notice and close what was opened with the old one. */
 export function rotateHttpToken(home: string): string {
   ensureRunFolder(home);
-  const file = httpTokenFile(home);
   const token = newToken();
+  replace(httpTokenFile(home), token);
+  return token;
+}
+
+function replace(file: string, token: string): void {
   const temporary = `${file}.${randomHex(6)}.new`;
   try {
     writeFileSync(temporary, `${token}\n`, { mode: 0o600, flag: "wx" });
@@ -78,7 +79,6 @@ export function rotateHttpToken(home: string): string {
   } finally {
     rmSync(temporary, { force: true });
   }
-  return token;
 }
 
 function newToken(): string {
