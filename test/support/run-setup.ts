@@ -74,7 +74,7 @@ export async function runSetup(home: string, options: SetupOptions, given: Setup
     now: () => new Date("2026-11-21T10:30:00.000Z"),
     check: async (launch) => {
       output.checked.push(launch);
-      return given.check?.(launch) ?? { ok: true, version: "1", tools: ["a", "b"], tookMs: 12 };
+      return given.check?.(launch) ?? { ok: true, tools: ["a", "b"], tookMs: 12 };
     },
     build: given.build ?? "1.0.0+abc",
     engine: (): EmbeddedEngine => ({

@@ -70,7 +70,7 @@ function launchProblem({ command, args }: ReturnType<typeof readLaunch>): string
 
 /** The result of starting ollm as a client would. */
 export type LaunchCheck =
-  | { readonly ok: true; readonly version: string; readonly tools: readonly string[]; readonly tookMs: number }
+  | { readonly ok: true; readonly tools: readonly string[]; readonly tookMs: number }
   | { readonly ok: false; readonly reason: string };
 
 /** A cold start, including that of the daemon, takes two or three seconds. */
@@ -112,7 +112,6 @@ export async function checkLaunch(
     bound = setTimeout(() => reject(`no response within ${timeoutMs / 1000} s`), timeoutMs);
     child.once("error", (error) => reject(`${launch.command} can't be started: ${error.message}`));
     child.once("close", (code, signal) => reject(`it exited early (${signal ?? `exit code ${code ?? "unknown"}`})`));
-    let version = "";
     createInterface({ input: child.stdout }).on("line", (line) => {
       if (line.trim() === "") return;
       const value = jsonIn(line);
@@ -120,14 +119,13 @@ export async function checkLaunch(
       const message: Message = value;
       if (message.error !== undefined) return reject(`it returned an error: ${message.error.message ?? ""}`);
       if (message.id === 1) {
-        version = message.result?.serverInfo?.version ?? "";
         send({ jsonrpc: "2.0", method: "notifications/initialized" });
         send({ jsonrpc: "2.0", id: 2, method: "tools/list" });
       }
       if (message.id === 2) {
         const tools = (message.result?.tools ?? []).flatMap(({ name }) => (name === undefined ? [] : [name]));
         if (tools.length === 0) return reject("it lists no tools");
-        resolve({ ok: true, version, tools, tookMs: Math.round(performance.now() - started) });
+        resolve({ ok: true, tools, tookMs: Math.round(performance.now() - started) });
       }
     });
   });
@@ -157,7 +155,6 @@ interface Message {
   readonly id?: number;
   readonly error?: { readonly message?: string };
   readonly result?: {
-    readonly serverInfo?: { readonly version?: string };
     readonly tools?: readonly { readonly name?: string }[];
   };
 }
