@@ -12,7 +12,7 @@ import { createLiveColumns } from "../terminal/progress-line.ts";
 import { type Session, withSession } from "../terminal/session.ts";
 import { type Column, renderTable, show } from "../terminal/table.ts";
 import { styled } from "../terminal/terminal-text.ts";
-import { locatedAll, meaningsIn, withInput } from "./prompt-words.ts";
+import { foldersOf, located, meaningsIn, withInput } from "./prompt-words.ts";
 import { type ShellCommand, type JsonOption, repeated, wholeNumber } from "./options.ts";
 
 /** `ollm compare` and `ollm winners`, in the group of the commands that ask models. */
@@ -107,7 +107,8 @@ async function compare(
   },
   io: CommandIo,
 ): Promise<number> {
-  const { files, roots } = await locatedAll(flags.file, io);
+  const files = await Promise.all((flags.file ?? []).map((file) => located(file, io)));
+  const roots = await foldersOf(files, io);
   return withSession(io, { roots }, async (session) => {
     const input = await io.readInput?.(session.signal);
     const words = [first, ...others];

@@ -175,12 +175,6 @@ export async function located(file: string, io: CommandIo): Promise<string> {
   }
 }
 
-/** `located` for each of these files, and their folders: naming a file on the command line allows reading it. */
-export async function locatedAll(names: readonly string[] = [], io: CommandIo) {
-  const files = await Promise.all(names.map((name) => located(name, io)));
-  return { files, roots: await foldersOf(files, io) };
-}
-
 /** A file under a name as assistants write it, or a pattern of files: an absolute name that the daemon understands. */
 async function locatedAs(file: string, { workingDirectory, userHome }: CommandIo): Promise<string | undefined> {
   const { name, lines } = spokenName(file, userHome);

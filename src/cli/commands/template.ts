@@ -12,7 +12,7 @@ import { type Session, showCall, showRead, withSession } from "../terminal/sessi
 import { type Column, renderTable, show } from "../terminal/table.ts";
 import { styled, styledError } from "../terminal/terminal-text.ts";
 import { ShellAnswers } from "./rate.ts";
-import { locatedAll } from "./prompt-words.ts";
+import { foldersOf, located } from "./prompt-words.ts";
 import { notesOn } from "./run-notes.ts";
 import { type ShellCommand, type JsonOption, repeated } from "./options.ts";
 import { codeOf } from "../../orchestrator/util/message-of.ts";
@@ -127,7 +127,8 @@ async function renderTemplate(
   },
   io: CommandIo,
 ): Promise<number> {
-  const { files, roots } = await locatedAll(flags.file, io);
+  const files = await Promise.all((flags.file ?? []).map((file) => located(file, io)));
+  const roots = await foldersOf(files, io);
   return withSession(io, { noTerminal: missingVariable, roots }, async (session) => {
     const given = variablesOf(flags.var ?? []);
     const piped = await io.readInput?.(session.signal);
