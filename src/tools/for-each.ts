@@ -62,13 +62,13 @@ export async function openAnswers(name: string, { files }: Pick<ToolContext, "fi
 
 /** The answer of `route_and_generate` for a batch. One that another daemon continued has no caller who writes its output. */
 export function batchAnswer(summary: BatchSummary, isContinued = true) {
-  const { id, models, counts, failures, examples, reduced, output } = summary;
+  const { id, models, counts, failures, examples, text, outputs } = summary;
   const { asked = 0, open = 0 } = counts;
-  const unwritten = `${output} was not written, because the daemon ended meanwhile; the same call writes it`;
-  const notes = isContinued && output !== undefined ? [...summary.notes, unwritten] : [...summary.notes];
+  const unwritten = `${outputs.join(", ")} was not written, because the daemon ended meanwhile; the same call writes it`;
+  const notes = isContinued && outputs.length > 0 ? [...summary.notes, unwritten] : [...summary.notes];
   const characters = asked <= 5 ? sampleCharacters : exampleCharacters;
   return defined({
-    text: reduced,
+    text,
     model: models.join(", "),
     engine: "",
     reason: `${asked - open} of ${counted(asked, "answer")}`,
@@ -77,7 +77,7 @@ export function batchAnswer(summary: BatchSummary, isContinued = true) {
     for_each: defined({
       counts,
       failures: failures.length === 0 ? undefined : failures.slice(0, shownFailures),
-      examples: reduced === undefined ? examples.map((each) => exampleOf(each, characters)) : undefined,
+      examples: text === undefined ? examples.map((each) => exampleOf(each, characters)) : undefined,
     }),
   });
 }

@@ -1,6 +1,4 @@
 import * as z from "zod";
-import { InvalidRequest } from "../orchestrator/api/errors.ts";
-import type { BatchItem } from "../orchestrator/api/facade-batches.ts";
 import type { GenerateResult, RoutePlan } from "../orchestrator/api/facade.ts";
 import type { CallerContext } from "../orchestrator/api/types.ts";
 import { filesNamedIn } from "../orchestrator/util/file-name.ts";
@@ -18,10 +16,10 @@ import {
   routeOutput,
 } from "./answer-details.ts";
 import { type ToolContext, defineTool, writesByModel } from "./definition.ts";
+import { reduceStep, stepFrom } from "./batch-step.ts";
 import { batchAnswer, forEachOutput, openAnswers } from "./for-each.ts";
 import { planData, planOutput, renderPlan } from "./smart-load.ts";
 import { type GenerationInput, filledFrom, generationInput, generationRequest } from "./generation-request.ts";
-import type { FilledTemplate } from "./render-template.ts";
 import { asLine, finishReasonOutput, noteLines, notesFor, round } from "./render.ts";
 import { batchLines } from "../orchestrator/util/batch-lines.ts";
 import { defined } from "../orchestrator/util/defined.ts";
@@ -75,7 +73,7 @@ export const routeAndGenerate = defineTool({
   output,
   async run(request, context) {
     const { orchestrator, caller, follow } = context;
-    if (request.for_each !== undefined) return askForEach(request, request.for_each, context);
+    if (request.for_each !== undefined) return askForEach(request, request.for_each.reduce, context);
     // Before the model runs: an answer that can't be written would be lost.
     const target = request.output_path === undefined ? undefined : await context.files.openOutput(request.output_path);
     const filled = request.template === undefined ? undefined : await filledFrom(request.template, request, context);
@@ -188,56 +186,34 @@ async function fileNotes(
   ];
 }
 
-/** Files that one pattern of a batch may match. */
-const mostFiles = 2000;
-
 /** Asks about each of many texts. It is a job from its start. */
-async function askForEach(
-  request: Input,
-  { questions, each, of, ...rest }: NonNullable<Input["for_each"]>,
-  context: ToolContext,
-) {
+async function askForEach(request: Input, reduce: string | undefined, context: ToolContext) {
   const { orchestrator, caller, follow } = context;
   const write = request.output_path === undefined ? undefined : await openAnswers(request.output_path, context);
-  const { template, prompt } = request;
-  if (questions !== undefined && (template !== undefined || prompt !== undefined))
-    throw new InvalidRequest("questions stand in place of prompt and template", {
-      next: { step: "omitArgument", argument: template === undefined ? "prompt" : "template" },
-    });
-  let first: FilledTemplate | undefined;
-  const items: BatchItem[] = [];
-  for (const { text, ...item } of await orchestrator.batches.items(await context.files.readText(of, mostFiles), each)) {
-    if (template === undefined) items.push({ ...item, ...defined({ text }) });
-    else {
-      const readFiles = () => Promise.resolve([{ path: item.path, text: text ?? "" }]);
-      const filled = await filledFrom(template, request, context, readFiles);
-      if ("needsInput" in filled) return filled;
-      first ??= filled;
-      const own = [filled.text, prompt].filter((part) => part !== undefined).join("\n\n");
-      items.push({ ...item, prompt: own, ...(!filled.hasFiles && defined({ text })) });
-    }
-  }
-  const generation = await generationRequest({ ...request, prompt: prompt ?? questions?.[0] }, first, context);
+  const step = await stepFrom("each", request, context);
+  if ("needsInput" in step) return step;
   if (request.dry_run === true) {
+    const { items, request: asked } = step;
     const [longest] = items.toSorted((a, b) => (b.text ?? b.prompt ?? "").length - (a.text ?? a.prompt ?? "").length);
     const { path = "", text } = longest ?? {};
-    const files = text === undefined ? generation.files : [...(generation.files ?? []), { path, text }];
-    const asked = { ...generation, prompt: longest?.prompt ?? generation.prompt, ...defined({ files }) };
-    const plan = planAnswer(caller, await orchestrator.planGeneration(caller, asked));
+    const files = text === undefined ? asked.files : [...(asked.files ?? []), { path, text }];
+    const prompt = longest?.prompt ?? asked.prompt;
+    const plan = planAnswer(
+      caller,
+      await orchestrator.planGeneration(caller, { ...asked, prompt, ...defined({ files }) }),
+    );
     const note = `for the longest of ${counted(items.length, "text")}, ${longest?.name}`;
     return { data: { ...plan, notes: [note, ...(plan.notes ?? [])] } };
   }
-  const batch = {
-    request: generation,
-    items,
-    ...defined({ questions, output: request.output_path }),
-    ...defined(rest),
-  };
-  const summary = await follow(await orchestrator.batches.start(caller, batch), true);
+  const steps = [step, ...(reduce === undefined ? [] : [reduceStep(reduce, step)])];
+  const summary = await follow(await orchestrator.batches.start(caller, { steps }), true);
   const data = batchAnswer(summary, false);
   // A file can't be written twice: one that lacks answers would be in the way of all.
-  if (write === undefined || data.for_each.counts["open"] !== undefined) return { data };
-  const { path, bytes, skipped } = await write(await orchestrator.batches.results(caller, summary.id));
+  if (write === undefined || data.for_each?.counts["open"] !== undefined) return { data };
+  const answers = (await orchestrator.batches.results(caller, summary.id)).filter(
+    ({ step: of = "each" }) => of === "each",
+  );
+  const { path, bytes, skipped } = await write(answers);
   const more = skipped === 0 ? [] : [`${counted(skipped, "file")} in ${path} left as they were, because they existed`];
   const notes = [...(data.notes ?? []), ...more];
   return { data: { ...data, output_path: path, characters: bytes, ...(notes.length > 0 && { notes }) } };

@@ -15,7 +15,7 @@ beforeEach(async () => {
   engine.answer = ({ messages }) => {
     const text = messages.at(-1)?.content ?? "";
     return Promise.resolve({
-      text: text.includes("answers.md") ? "All three." : `It is ${/This is (\w)/.exec(text)?.[1]}.`,
+      text: text.includes("each.md") ? "All three." : `It is ${/This is (\w)/.exec(text)?.[1]}.`,
     });
   };
   const { orchestrator } = createTestOrchestrator([engine], { now: Date.now });

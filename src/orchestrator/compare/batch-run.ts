@@ -8,7 +8,7 @@ import { defined } from "../util/defined.ts";
 import { counted } from "../util/format-bytes.ts";
 import { jsonIn } from "../util/parse-json.ts";
 import { failureText } from "./ask-model.ts";
-import type { BatchHead, KeptAnswer } from "./batch-store.ts";
+import type { KeptAnswer, KeptStep } from "./batch-store.ts";
 
 /** So many requests in a row that an engine or this machine refuses: what is open stays open. */
 const maxRefusals = 3;
@@ -16,6 +16,7 @@ const maxRefusals = 3;
 const maxFirstFailures = 5;
 /** Prompts at the same time where the engine batches; one place is left to other requests. */
 const maxParallel = 4;
+const retryTemperature = 0.6;
 
 const notStated = "NOT STATED";
 const orNothing = `If the text does not say, answer only: ${notStated}`;
@@ -26,12 +27,14 @@ interface Asked {
   readonly prompt: number;
   readonly item: BatchItem;
   readonly question: string;
+  /** It has an answer, with doubts. */
+  readonly hasAnswer?: true;
 }
 
 interface BatchRunDeps {
   readonly world: GenerationWorld;
   readonly caller: CallerContext;
-  readonly head: BatchHead;
+  readonly step: KeptStep;
   readonly context: OperationContext;
   /** Resolves when the answer is on disk. */
   keep(answer: KeptAnswer): Promise<unknown>;
@@ -39,8 +42,8 @@ interface BatchRunDeps {
   turn(report: (why: string) => void): Promise<void>;
 }
 
-/** The prompts of a batch: all questions about an item in sequence, so that its text is read once. */
-export function promptsOf({ items, questions, request, sample, limit = items.length }: BatchHead) {
+/** The prompts of a step: all questions about an item in sequence, so that its text is read once. */
+export function promptsOf({ items, questions, request, sample, limit = items.length }: KeptStep) {
   const first = Math.min(limit, items.length);
   const count = Math.min(sample ?? first, first);
   return Array.from({ length: count }, (_, at) => Math.floor((at * first) / count)).map((at) => {
@@ -71,12 +74,12 @@ export class BatchRun {
 
   /** Returns why it ended before all was asked; undefined if all was. */
   async ask(open: readonly (readonly Asked[])[]): Promise<string | undefined> {
-    const { world, caller } = this.#parts;
+    const { world, caller, step } = this.#parts;
     const all = open.flat();
     const [longest] = all.toSorted((a, b) => sizeOf(b) - sizeOf(a));
     if (longest === undefined) return undefined;
     await this.#turn();
-    const { model, engine, plan, route } = await planGeneration(world, caller, this.#requestFor(longest));
+    const { model, engine, plan, route } = await planGeneration(world, caller, requestFor(step, longest));
     const pinned = { model, task: route.task, contextTokens: plan.contextTokens };
     const places = world.inventory.engines.find(({ id }) => id === engine)?.parallelAnswers ?? 1;
     const waiting = [...open];
@@ -88,39 +91,55 @@ export class BatchRun {
     };
     while (this.#stopped === undefined && waiting.length + this.#again.length > 0) {
       await Promise.all(Array.from({ length: Math.max(1, Math.min(places - 1, maxParallel)) }, lane));
-      for (const asked of this.#again.splice(0)) await this.#askOne(asked, { task: route.task }, false);
+      // The same model once more, which must be able to say something else; or any model of the chain.
+      const temperature = Math.max(retryTemperature, step.request.temperature ?? 0);
+      const again = step.onFail === "retry" ? { ...pinned, temperature } : { task: route.task };
+      for (const asked of this.#again.splice(0)) await this.#askOne(asked, again, false);
     }
     return this.#stopped;
   }
 
   async #askOne(asked: Asked, fixed: Partial<GenerateRequest>, mayRepeat: boolean): Promise<void> {
     if (this.#stopped !== undefined) return;
-    const { world, caller, context, keep } = this.#parts;
+    const { world, caller, context, step } = this.#parts;
     await this.#turn();
     if (this.#stopped !== undefined) return;
     const startedAtMs = world.steady();
     try {
-      const request = { ...this.#requestFor(asked), ...fixed };
+      const request = { ...requestFor(step, asked), ...fixed };
       const result = await runGeneration({ ...world, isBackground: true }, caller, request, this.#silent(asked));
       this.#refusals = 0;
-      this.#succeeded += 1;
-      this.#answered += 1;
-      await keep({
-        prompt: asked.prompt,
-        ...answerOf(result, asked.item),
-        ms: Math.round(world.steady() - startedAtMs),
-      });
+      const answer = answerOf(result, asked.item);
+      if (asked.hasAnswer !== true) {
+        this.#succeeded += 1;
+        this.#answered += 1;
+      } else if (answer.state !== "done") return;
+      await this.#keep(asked, { ...answer, ms: Math.round(world.steady() - startedAtMs) });
+      if (answer.state !== "doubtful" || step.onFail === undefined) return;
+      if (!this.#goesOn) this.#stopped = answer.why;
+      else if (mayRepeat) this.#again.push({ ...asked, hasAnswer: true });
     } catch (error) {
       throwIfCancelled(context.signal, "the batch");
       if (error instanceof OrchestratorError && error.facts.code === "store_failed") throw error;
       const why = failureText(error, world, context.signal);
       const { blames, code } =
         error instanceof OrchestratorError ? error.facts : { blames: "machine", code: "internal" };
+      if (asked.hasAnswer === true) return;
       if (error instanceof BudgetExceeded || code === "privacy_locked") this.#stopped = why;
       else if (blames === "engine" || blames === "machine") this.#refuse(asked, why, mayRepeat);
-      else if (blames === "model" && mayRepeat) this.#again.push(asked);
+      else if (blames === "model" && mayRepeat && this.#goesOn) this.#again.push(asked);
       else await this.#fail(asked, why);
     }
+  }
+
+  /** Whether what failed goes on with the next prompt. */
+  get #goesOn(): boolean {
+    const { onFail = "next model" } = this.#parts.step;
+    return onFail === "retry" || onFail === "next model";
+  }
+
+  #keep({ prompt, item }: Asked, answer: Omit<KeptAnswer, "step" | "prompt" | "item">): Promise<unknown> {
+    return this.#parts.keep({ step: this.#parts.step.name, prompt, item: item.name, ...answer });
   }
 
   #refuse(asked: Asked, why: string, mayRepeat: boolean): void {
@@ -132,8 +151,9 @@ export class BatchRun {
   async #fail(asked: Asked, why: string): Promise<void> {
     this.#failed += 1;
     this.#answered += 1;
-    await this.#parts.keep({ prompt: asked.prompt, state: "failed", why });
-    if (this.#succeeded === 0 && this.#failed >= maxFirstFailures)
+    await this.#keep(asked, { state: "failed", why });
+    if (!this.#goesOn) this.#stopped = why;
+    else if (this.#succeeded === 0 && this.#failed >= maxFirstFailures)
       this.#stopped = `the first ${counted(this.#failed, "answer")} failed: ${why}`;
   }
 
@@ -143,19 +163,6 @@ export class BatchRun {
   }
 
   #far = (): string => `${this.#answered} of ${counted(this.#total, "answer")}`;
-
-  #requestFor({ item, question }: Asked): GenerateRequest {
-    const { request, questions } = this.#parts.head;
-    const { path, text, firstLine } = item;
-    const isPart = firstLine !== undefined;
-    // Of a whole file a prompt may ask what it does not say in so many words: a summary.
-    const isQuestion = text !== undefined && request.format === undefined && (questions !== undefined || isPart);
-    return {
-      ...request,
-      prompt: isQuestion ? `${question}\n${orNothing}` : question,
-      ...(text !== undefined && { files: [...(request.files ?? []), { path, text }] }),
-    };
-  }
 
   /** Reports how far the batch is; the texts of answers are not shown while they are made. */
   #silent({ item }: Asked): OperationContext {
@@ -174,12 +181,24 @@ export class BatchRun {
   }
 }
 
-function sizeOf({ item, question }: Asked): number {
+export function sizeOf({ item, question }: Asked): number {
   return (item.text?.length ?? 0) + question.length;
 }
 
+export function requestFor({ request, questions }: KeptStep, { item, question }: Asked): GenerateRequest {
+  const { path, text, firstLine } = item;
+  const isPart = firstLine !== undefined;
+  // Of a whole file a prompt may ask what it does not say in so many words: a summary.
+  const isQuestion = text !== undefined && request.format === undefined && (questions !== undefined || isPart);
+  return {
+    ...request,
+    prompt: isQuestion ? `${question}\n${orNothing}` : question,
+    ...(text !== undefined && { files: [...(request.files ?? []), { path, text }] }),
+  };
+}
+
 /** What is kept of an answer. */
-export function answerOf(result: GenerateResult, item: BatchItem): Omit<KeptAnswer, "prompt"> {
+export function answerOf(result: GenerateResult, item: BatchItem): Omit<KeptAnswer, "step" | "prompt" | "item"> {
   const { text, check, values, notes, finishReason, model, promptTokens, completionTokens } = result;
   const unchecked = notes.find((note) => note.startsWith("the answer was not checked"));
   const cut = finishReason === "length" ? "cut at its limit of tokens" : undefined;

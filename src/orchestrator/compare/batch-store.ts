@@ -1,5 +1,5 @@
 import * as z from "zod";
-import { type BatchAnswer, type BatchItem, batchStates } from "../api/facade-batches.ts";
+import { type BatchAnswer, type BatchItem, batchStates, failureWays } from "../api/facade-batches.ts";
 import type { GenerateRequest } from "../api/facade.ts";
 import type { Log } from "../api/log.ts";
 import type { CallerContext } from "../api/types.ts";
@@ -11,29 +11,42 @@ import { isRecord } from "../util/parse-json.ts";
 /** Written by this program alone: only its kind is checked. */
 const own = <Value>() => z.custom<Value>(isRecord);
 
+const step = z.object({
+  name: z.string(),
+  request: own<GenerateRequest>(),
+  /** Without their texts once it has ended. */
+  items: z.array(own<BatchItem>()),
+  over: z.string().exactOptional(),
+  input: z.array(z.string()).exactOptional(),
+  questions: z.array(z.string()).exactOptional(),
+  sample: z.number().exactOptional(),
+  limit: z.number().exactOptional(),
+  when: z.string().exactOptional(),
+  onFail: z.enum(failureWays).exactOptional(),
+  output: z.string().exactOptional(),
+});
+
 const head = z.object({
   createdAt: z.iso.datetime(),
   /** For people: `ask 200 texts`. */
   title: z.string(),
+  pipeline: z.string().exactOptional(),
   endedAt: z.iso.datetime().exactOptional(),
-  request: own<GenerateRequest>(),
   /** Who asks, for a daemon that continues it. */
   caller: own<Omit<CallerContext, "signal" | "configured" | "warnings">>(),
-  /** Without their texts once it has ended. */
-  items: z.array(own<BatchItem>()),
-  questions: z.array(z.string()).exactOptional(),
-  sample: z.number().exactOptional(),
-  limit: z.number().exactOptional(),
-  reduce: z.string().exactOptional(),
-  when: z.string().exactOptional(),
-  output: z.string().exactOptional(),
+  /** In the order in which they run. */
+  steps: z.array(step),
+  skip: z.array(z.string()).exactOptional(),
   /** Answers of earlier runs. */
   kept: z.number(),
 });
 
-/** `prompt`: its place among the prompts, those of an item in sequence. */
+/** `prompt`: its place among the prompts of its step, those of an item in sequence. */
 const answer = z.object({
+  step: z.string(),
   prompt: z.int().min(0),
+  /** The name of what it is about. */
+  item: z.string(),
   state: z.enum(batchStates),
   text: z.string().exactOptional(),
   why: z.string().exactOptional(),
@@ -44,14 +57,21 @@ const answer = z.object({
   ms: z.number().exactOptional(),
 });
 
-const state = z.object({ head: head.exactOptional(), answers: z.array(answer) });
+const state = z.object({
+  head: head.exactOptional(),
+  /** Of what each step was asked, which may depend on earlier ones. */
+  asked: z.record(z.string(), z.string()),
+  answers: z.array(answer),
+});
 const event = z.discriminatedUnion("type", [
   z.object({ type: z.literal("started"), head }),
+  z.object({ type: z.literal("asked"), step: z.string(), digest: z.string() }),
   z.object({ type: z.literal("answered"), answer }),
   z.object({ type: z.literal("ended"), at: z.iso.datetime() }),
 ]);
 
 export type BatchHead = z.output<typeof head>;
+export type KeptStep = z.output<typeof step>;
 export type KeptAnswer = z.output<typeof answer>;
 type State = z.output<typeof state>;
 
@@ -59,38 +79,46 @@ type State = z.output<typeof state>;
 export function openBatch(id: string, log: Log, files: DocumentFiles | undefined) {
   return openDocument<State, z.output<typeof event>>({
     name: `${id}.work`,
-    schemaVersion: 1,
-    empty: () => ({ answers: [] }),
+    schemaVersion: 2,
+    empty: () => ({ asked: {}, answers: [] }),
     state,
     event,
     apply(kept, next) {
       if (next.type === "started") kept.head = next.head;
       else if (next.type === "answered") kept.answers.push(next.answer);
-      else if (kept.head !== undefined) {
-        const items = kept.head.items.map(({ text: _text, prompt: _prompt, ...item }) => item);
-        kept.head = { ...kept.head, items, endedAt: next.at };
+      else if (next.type === "asked") {
+        if (kept.asked[next.step] === next.digest) return;
+        kept.asked[next.step] = next.digest;
+        kept.answers = kept.answers.filter(({ step: of }) => of !== next.step);
+      } else if (kept.head !== undefined) {
+        const steps = kept.head.steps.map((each) => ({
+          ...each,
+          items: each.items.map(({ text: _text, prompt: _prompt, ...item }) => item),
+        }));
+        kept.head = { ...kept.head, steps, endedAt: next.at };
       }
     },
-    snapshot: ({ answers, ...rest }) => ({ ...rest, answers: [...answers] }),
+    snapshot: ({ answers, asked, ...rest }) => ({ ...rest, asked: { ...asked }, answers: [...answers] }),
     log,
     ...defined({ files }),
   });
 }
 
-/** The last answer to each prompt, by its place. */
-export function lastAnswers({ answers }: Pick<State, "answers">): ReadonlyMap<number, KeptAnswer> {
-  return new Map(answers.map((each) => [each.prompt, each]));
+/** The last answer to each prompt of a step, by its place. */
+export function lastAnswers({ answers }: Pick<State, "answers">, of: string): ReadonlyMap<number, KeptAnswer> {
+  const own = answers.filter(({ step: name }) => name === of).map((each) => [each.prompt, each] as const);
+  return new Map(own.toSorted(([a], [b]) => a - b));
 }
 
-/** Answers for people and programs, in the order of the items. */
+/** Answers for people and programs, step by step, in the order of the items. */
 export function shownAnswers({ head: kept, answers }: State): readonly BatchAnswer[] {
-  const { items = [], questions = [] } = kept ?? {};
-  const each = Math.max(1, questions.length);
-  return [...lastAnswers({ answers }).values()]
-    .toSorted((a, b) => a.prompt - b.prompt)
-    .map(({ prompt, ...rest }) => ({
-      item: items[Math.floor(prompt / each)]?.name ?? "",
-      ...defined({ question: questions[prompt % each] }),
+  const { steps = [] } = kept ?? {};
+  return steps.flatMap(({ name, questions = [] }) =>
+    [...lastAnswers({ answers }, name).values()].map(({ prompt, step: of, item, ...rest }) => ({
+      ...(steps.length > 1 && { step: of }),
+      item,
+      ...defined({ question: questions[prompt % Math.max(1, questions.length)] }),
       ...rest,
-    }));
+    })),
+  );
 }

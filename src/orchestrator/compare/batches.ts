@@ -1,22 +1,24 @@
 import { createHash } from "node:crypto";
 import { setTimeout } from "node:timers/promises";
 import { InvalidRequest, UnknownJob, throwIfCancelled } from "../api/errors.ts";
-import type { BatchAnswer, BatchRequest, BatchSummary, Batches } from "../api/facade-batches.ts";
+import type { BatchAnswer, BatchRequest, BatchSummary, Batches, PlannedStep } from "../api/facade-batches.ts";
 import { advice } from "../api/next-step.ts";
 import type { GenerateRequest } from "../api/facade.ts";
 import type { CallerContext, Operation, Privacy } from "../api/types.ts";
-import { type GenerationWorld, runGeneration } from "../generation/runner.ts";
+import type { GenerationWorld } from "../generation/runner.ts";
 import type { OperationContext, Operations } from "../jobs/operations.ts";
 import type { DocumentFiles } from "../storage/document-files.ts";
 import { defined } from "../util/defined.ts";
 import { counted } from "../util/format-bytes.ts";
 import { createMutex } from "../util/joined-work.ts";
+import { placeholdersIn } from "../util/placeholders.ts";
 import { failureText } from "./ask-model.ts";
+import { checkedPrompts, checkedSteps, plannedSteps } from "./batch-plan.ts";
 import { BatchRun, promptsOf } from "./batch-run.ts";
-import { type BatchHead, type KeptAnswer, lastAnswers, openBatch, shownAnswers } from "./batch-store.ts";
+import { failureOf, stepNow, valueOf } from "./batch-steps.ts";
+import { type BatchHead, type KeptAnswer, type KeptStep, lastAnswers, openBatch, shownAnswers } from "./batch-store.ts";
 import { waitsFor } from "./batch-when.ts";
 
-const maxPrompts = 10_000;
 const examples = 3;
 /** How often a batch that waits looks whether it may go on. */
 const lookMs = 2_000;
@@ -50,39 +52,59 @@ export class KeptBatches implements Batches<GenerateRequest> {
 
   async start(caller: CallerContext, asked: BatchRequest<GenerateRequest>): Promise<Operation<BatchSummary>> {
     const { world, operations, serving } = this.#deps;
-    const { request, items, questions, ...how } = asked;
-    if (request.model !== undefined) await world.inventory.locate(request.model);
-    await waitsFor(how.when, new Date(world.now()), idleMachine);
-    const digest = createHash("sha256")
-      .update(JSON.stringify([request, items, questions]))
-      .digest("hex");
-    const id = `batch-${digest.slice(0, 12)}`;
+    const { pipeline, skip } = asked;
+    const written = checkedSteps(asked);
+    for (const { request, when } of written) {
+      if (request.model !== undefined) await world.inventory.locate(request.model);
+      if (when !== undefined && placeholdersIn(when).found.length === 0)
+        await waitsFor(when, new Date(world.now()), idleMachine);
+    }
+    const planned = written.length === 1 ? undefined : await this.#planned(caller, written);
+    const steps = planned?.map(({ step }) => step) ?? written;
+    // The texts of one prompt tell batches apart, and how many of them are asked doesn't; of a pipeline everything does.
+    const [{ request, items, questions }] = written as [KeptStep];
+    const told = pipeline === undefined ? [request, items, questions] : [pipeline, written];
+    const id = `batch-${digestOf(told).slice(0, 12)}`;
     const { signal: _signal, configured: _configured, warnings: _warnings, ...own } = caller;
     const head: BatchHead = {
       createdAt: new Date(world.now()).toISOString(),
       title: titleOf(asked),
-      request,
-      items: [...items],
       caller: own,
-      ...defined({ questions: questions && [...questions] }),
-      ...how,
+      steps: [...steps],
+      ...defined({ pipeline, skip: skip && [...skip] }),
       kept: 0,
     };
-    const prompts = checkedPrompts(head);
     // One that was cancelled may still have to end.
     const before = operations.running().find((each) => each.id === id);
     if (before?.isAborted() === true) await operations.ended(id);
     const kept = await this.#with(id, ({ state }) => {
-      const known = lastAnswers(state);
       const isRunning = operations.running().some((each) => each.id === id);
       if (isRunning && state.head !== undefined && JSON.stringify(howOf(state.head)) !== JSON.stringify(howOf(head))) {
-        throw new InvalidRequest(`${id} is running, about the same texts with another sample, limit, reduce or when`, {
+        throw new InvalidRequest(`${id} is running, with another sample, limit, reduce, when or skip`, {
           next: advice("wait for it, or cancel it"),
         });
       }
-      return Promise.resolve(prompts.filter((each) => isAnswered(known, each)).length);
+      const counts = steps.map((step) => {
+        const known = lastAnswers(state, step.name);
+        const prompts =
+          step.over === undefined
+            ? promptsOf(step)
+                .flat()
+                .map(({ prompt }) => prompt)
+            : [...known.keys()];
+        return prompts.filter((prompt) => isAnswered(step, known, prompt)).length;
+      });
+      return Promise.resolve(counts.reduce((sum, count) => sum + count, 0));
     });
     return serving(caller, () => this.#run(id, caller, { ...head, kept }));
+  }
+
+  async plan(caller: CallerContext, asked: BatchRequest<GenerateRequest>): Promise<readonly PlannedStep[]> {
+    return (await this.#planned(caller, checkedSteps(asked))).map(({ planned }) => planned);
+  }
+
+  #planned(caller: CallerContext, steps: readonly KeptStep[]): ReturnType<typeof plannedSteps> {
+    return this.#deps.serving(caller, () => plannedSteps(this.#deps.world, caller, steps));
   }
 
   /** Continues a batch of an earlier daemon, for the caller who began it. Throws `UnknownJob`. */
@@ -124,7 +146,7 @@ export class KeptBatches implements Batches<GenerateRequest> {
     }
   }
 
-  /** Asks what is open of a batch, then about all answers. */
+  /** Takes one step after the other, and asks what is open of each. */
   #run(id: string, who: BatchHead["caller"], started?: BatchHead): Operation<BatchSummary> {
     const { world, operations } = this.#deps;
     const spec = { kind: "batch", title: started?.title ?? id, id, key: id, client: who.client } as const;
@@ -135,39 +157,72 @@ export class KeptBatches implements Batches<GenerateRequest> {
         const { head } = document.state;
         if (head === undefined) throw textsLost(id);
         const startedAtMs = world.steady();
-        const prompts = promptsOf(head);
-        const all = new Set(prompts.flat().map(({ prompt }) => prompt));
-        const known = lastAnswers(document.state);
-        // One that has ended has no texts any more.
-        const open = prompts
-          .map((each) => (head.endedAt === undefined ? each.filter((asked) => !isAnswered(known, asked)) : []))
-          .filter((each) => each.length > 0);
-        const run = new BatchRun(
-          {
-            world,
-            caller,
-            head,
-            context,
-            keep: (answer) => document.append({ type: "answered", answer }),
-            turn: (report) => this.#turn(head.when, id, context, report),
-          },
-          { total: all.size, answered: all.size - open.flat().length },
-        );
-        const stopped = await run.ask(open);
-        const answers = [...lastAnswers(document.state).values()].filter(({ prompt }) => all.has(prompt));
-        const shown = shownAnswers({ head, answers });
-        const { reduced, failure } = stopped === undefined ? await this.#reduced(head, shown, caller, context) : {};
+        const ran: StepRun[] = [];
+        const answersOf = (name: string): readonly KeptAnswer[] =>
+          ran.find(({ step }) => step.name === name)?.answers ?? [];
+        for (const step of head.steps) {
+          const now = stepNow(step, answersOf);
+          const isLeft = head.skip?.includes(step.name) === true;
+          if (isLeft || "skipped" in now) {
+            const answers = isLeft ? [...lastAnswers(document.state, step.name).values()] : [];
+            ran.push({ step, asked: 0, answers, skipped: "skipped" in now ? now.skipped : "as asked" });
+            continue;
+          }
+          const { request, items, questions, name } = now;
+          if (head.endedAt === undefined)
+            await document.append({ type: "asked", step: name, digest: digestOf([request, items, questions]) });
+          const asked = await this.#askStep(document, now, { id, head, caller, context });
+          ran.push({ step: now, ...asked });
+          if (asked.stopped !== undefined) break;
+        }
         await document.append({ type: "ended", at: new Date(world.now()).toISOString() });
-        const notes = [
-          ...(stopped === undefined ? [] : [`stopped: ${stopped}; the same call continues`]),
-          ...(failure === undefined ? [] : [`reduce failed: ${failure}; the same call asks it again`]),
-        ];
-        const seconds = Math.round((world.steady() - startedAtMs) / 1000);
-        const { output } = head;
-        const counts = { asked: all.size, kept: head.kept, seconds };
-        return { id, ...summaryOf(answers, shown, counts), notes, ...defined({ reduced, output }) };
+        return summaryOf(id, head, ran, Math.round((world.steady() - startedAtMs) / 1000));
       }),
     );
+  }
+
+  async #askStep(
+    document: BatchDocument,
+    step: KeptStep,
+    { id, head, caller, context }: { id: string; head: BatchHead; caller: CallerContext; context: OperationContext },
+  ): Promise<Omit<StepRun, "step">> {
+    const prompts = checkedPrompts(step);
+    const all = new Set(prompts.flat().map(({ prompt }) => prompt));
+    const known = lastAnswers(document.state, step.name);
+    // One that has ended has no texts any more.
+    const open = prompts
+      .map((each) => (head.endedAt === undefined ? each.filter(({ prompt }) => !isAnswered(step, known, prompt)) : []))
+      .filter((each) => each.length > 0);
+    const named: OperationContext =
+      head.steps.length === 1
+        ? context
+        : {
+            ...context,
+            report: ({ message, ...rest }) => context.report({ message: `${step.name}: ${message}`, ...rest }),
+          };
+    const run = new BatchRun(
+      {
+        world: this.#deps.world,
+        caller,
+        step,
+        context: named,
+        keep: (answer) => document.append({ type: "answered", answer }),
+        turn: (report) => this.#turn(step.when, id, named, report),
+      },
+      { total: all.size, answered: all.size - open.flat().length },
+    );
+    let stopped: string | undefined;
+    try {
+      stopped = await run.ask(open);
+    } catch (error) {
+      if (head.steps.length === 1) throw error;
+      throwIfCancelled(context.signal, "the batch");
+      stopped = failureText(error, this.#deps.world, context.signal);
+    }
+    const answers = [...lastAnswers(document.state, step.name).values()].filter(({ prompt }) => all.has(prompt));
+    // What builds on nothing is not asked; a batch about many texts says itself what failed.
+    stopped ??= head.pipeline === undefined && step === head.steps[0] ? undefined : failureOf(answers);
+    return { asked: all.size, answers, ...defined({ stopped }) };
   }
 
   /** Resolves when the next prompt may be asked. */
@@ -187,89 +242,95 @@ export class KeptBatches implements Batches<GenerateRequest> {
       await setTimeout(lookMs, undefined, { signal, ref: false }).catch(() => throwIfCancelled(signal, "the batch"));
     }
   }
+}
 
-  /** The answer to `reduce`, which is asked about all answers. */
-  async #reduced(
-    { request, reduce: prompt }: BatchHead,
-    answers: readonly BatchAnswer[],
-    caller: CallerContext,
-    context: OperationContext,
-  ): Promise<{ readonly reduced?: string; readonly failure?: string }> {
-    if (prompt === undefined) return {};
-    const texts = answers
-      .filter(({ state }) => state === "done" || state === "doubtful")
-      .map(({ item, question, text = "" }) => `## ${[item, question].filter(Boolean).join(": ")}\n${text.trim()}`);
-    if (texts.length === 0) return { failure: "no text has an answer" };
-    const { model, system, privacy, maxTokens } = request;
-    const asked = { prompt, ...defined({ model, system, privacy, maxTokens }), useMemory: false };
-    const files = [{ path: "answers.md", text: texts.join("\n\n") }];
-    const world = { ...this.#deps.world, isBackground: true };
-    try {
-      return { reduced: (await runGeneration(world, caller, { ...asked, files }, context)).text };
-    } catch (error) {
-      throwIfCancelled(context.signal, "the batch");
-      return { failure: failureText(error, world, context.signal) };
-    }
-  }
+/** What came of a step. */
+interface StepRun {
+  readonly step: KeptStep;
+  readonly asked: number;
+  readonly answers: readonly KeptAnswer[];
+  /** Why it is the last one. */
+  readonly stopped?: string;
+  readonly skipped?: string;
 }
 
 const idleMachine = { isBusy: () => false, onBattery: () => Promise.resolve(false) };
 
-function isAnswered(known: ReadonlyMap<number, KeptAnswer>, { prompt }: { readonly prompt: number }): boolean {
-  return (known.get(prompt)?.state ?? "failed") !== "failed";
+function isAnswered({ onFail }: KeptStep, known: ReadonlyMap<number, KeptAnswer>, prompt: number): boolean {
+  const { state = "failed" } = known.get(prompt) ?? {};
+  return state !== "failed" && !(state === "doubtful" && (onFail === "stop" || onFail === "ask"));
 }
 
 function textsLost(id: string): UnknownJob {
   return new UnknownJob(`the texts of ${id} are lost`, { next: { step: "retry" } });
 }
 
-/** All prompts of a batch. Throws `InvalidRequest` for none, and too many. */
-function checkedPrompts(head: BatchHead): ReturnType<typeof promptsOf>[number] {
-  const prompts = promptsOf(head).flat();
-  if (prompts.length === 0)
-    throw new InvalidRequest("there is nothing to ask about", { next: advice("name other files") });
-  if (prompts.length > maxPrompts) {
-    throw new InvalidRequest(`${counted(prompts.length, "prompt")} in one batch; at most ${maxPrompts} are asked`, {
-      next: advice("limit it, or name fewer files"),
-    });
-  }
-  if (head.request.continueId === undefined) return prompts;
-  throw new InvalidRequest("the answers of a batch are no conversation", {
-    next: advice("leave out the conversation"),
-  });
+function digestOf(value: unknown): string {
+  return createHash("sha256").update(JSON.stringify(value)).digest("hex");
 }
 
 /** What may differ between calls about the same texts. */
-function howOf({ sample, limit, reduce, when = "now" }: BatchHead): readonly unknown[] {
-  return [sample, limit, reduce, when];
+function howOf({ pipeline, steps: [first, ...rest], skip }: BatchHead): readonly unknown[] {
+  return pipeline === undefined ? [first?.sample, first?.limit, first?.when ?? "now", rest] : [skip];
 }
 
-function titleOf({ items, questions = [] }: BatchRequest<GenerateRequest>): string {
+function titleOf({ pipeline, steps: [first] }: BatchRequest<GenerateRequest>): string {
+  if (pipeline !== undefined) return `run pipeline ${pipeline}`;
+  const { items = [], questions = [] } = first ?? {};
   const asked = questions.length > 1 ? `${questions.length} questions about each of ` : "";
   return `ask ${asked}${counted(items.length, "text")}`;
 }
 
-function summaryOf(
-  answers: readonly KeptAnswer[],
-  shown: readonly BatchAnswer[],
-  { asked, kept, seconds }: Readonly<Record<"asked" | "kept" | "seconds", number>>,
-): Pick<BatchSummary, "models" | "counts" | "failures" | "examples"> {
+function summaryOf(id: string, head: BatchHead, ran: readonly StepRun[], seconds: number): BatchSummary {
+  const { pipeline, kept, steps } = head;
+  const shown = pipeline === undefined ? ran.slice(0, 1) : ran;
+  const answers = shown.flatMap((each) => each.answers);
   const failures = new Map<string, string[]>();
-  for (const { state, why = "", item } of shown)
+  for (const { state, why = "", item } of answers)
     if (state === "failed") failures.set(why, [...(failures.get(why) ?? []), item]);
-  const sum = (of: "promptTokens" | "completionTokens") => answers.reduce((all, each) => all + (each[of] ?? 0), 0);
-  const of = (state: BatchAnswer["state"]) => shown.filter((each) => each.state === state);
-  const rest = { empty: of("empty").length, doubtful: of("doubtful").length, failed: of("failed").length };
-  const good = of("done");
-  const some = Object.entries({ ...rest, open: asked - shown.length, kept }).filter(([, count]) => count > 0);
-  const tokens = { prompt_tokens: sum("promptTokens"), completion_tokens: sum("completionTokens") };
-  const step = Math.max(1, Math.floor(good.length / examples));
+  const good = shownAnswers({ head: { ...head, steps: shown.map(({ step }) => step) }, asked: {}, answers }).filter(
+    ({ state }) => state === "done",
+  );
+  const share = Math.max(1, Math.floor(good.length / examples));
+  const last = pipeline === undefined ? ran[1] : ran.findLast((each) => each.skipped === undefined);
+  const stopped = ran.find((each) => each.stopped !== undefined);
+  const at = steps.length === 1 ? "" : ` at ${stopped?.step.name}`;
+  const asks = stopped?.step.onFail === "ask" ? stopped.step.name : undefined;
   return {
-    models: [...new Set(answers.flatMap(({ model }) => model ?? []))],
-    counts: { asked, done: good.length, ...Object.fromEntries(some), seconds, ...tokens },
+    id,
+    models: [...new Set(ran.flatMap((each) => each.answers.flatMap(({ model }) => model ?? [])))],
+    counts: { ...countsOf(shown, kept), seconds },
+    steps: ran.map((each) => ({
+      step: each.step.name,
+      counts: countsOf([each], 0),
+      ...defined({ skipped: each.skipped }),
+    })),
     failures: [...failures]
       .toSorted(([, a], [, b]) => b.length - a.length)
       .map(([why, [first = "", ...more]]) => `${why} (${first}${more.length === 0 ? "" : ` and ${more.length} more`})`),
-    examples: good.filter((_, at) => at % step === 0).slice(0, examples),
+    examples: good.filter((_, place) => place % share === 0).slice(0, examples),
+    outputs: steps.flatMap(({ output }) => output ?? []),
+    notes: [
+      ...(stopped === undefined ? [] : [`stopped${at}: ${stopped.stopped}; the same call continues`]),
+      ...ran.flatMap(({ step, skipped }) => (skipped === undefined ? [] : [`${step.name} was skipped: ${skipped}`])),
+    ],
+    ...defined({
+      pipeline,
+      asks,
+      text: stopped === undefined && last !== undefined ? valueOf(last.answers) : undefined,
+    }),
   };
+}
+
+function countsOf(ran: readonly StepRun[], kept: number): Readonly<Record<string, number>> {
+  const answers = ran.flatMap((each) => each.answers);
+  const asked = ran.reduce((sum, each) => sum + each.asked, 0);
+  const of = (state: KeptAnswer["state"]): number => answers.filter((each) => each.state === state).length;
+  const sum = (of_: "promptTokens" | "completionTokens") => answers.reduce((all, each) => all + (each[of_] ?? 0), 0);
+  const rest = { empty: of("empty"), doubtful: of("doubtful"), failed: of("failed") };
+  const some = Object.entries({ ...rest, open: Math.max(0, asked - answers.length), kept }).filter(
+    ([, count]) => count > 0,
+  );
+  const tokens = { prompt_tokens: sum("promptTokens"), completion_tokens: sum("completionTokens") };
+  return { asked, done: of("done"), ...Object.fromEntries(some), ...tokens };
 }

@@ -3,10 +3,11 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { Cancelled, EngineUnreachable, GenerationFailed } from "../../../src/orchestrator/api/errors.ts";
-import type { BatchItem, BatchRequest, BatchSummary } from "../../../src/orchestrator/api/facade-batches.ts";
+import type { BatchItem, BatchRequest, BatchStep, BatchSummary } from "../../../src/orchestrator/api/facade-batches.ts";
 import type { GenerateRequest, GenerateResult } from "../../../src/orchestrator/api/facade.ts";
 import { answerOf } from "../../../src/orchestrator/compare/batch-run.ts";
 import { waitsFor } from "../../../src/orchestrator/compare/batch-when.ts";
+import { stepMark } from "../../../src/orchestrator/util/placeholders.ts";
 import { createJobFiles } from "../../../src/orchestrator/jobs/record.ts";
 import { itemsOf } from "../../../src/orchestrator/reading/items.ts";
 import { createDocumentFiles } from "../../../src/orchestrator/storage/document-files.ts";
@@ -21,7 +22,18 @@ beforeEach(async () => {
 afterEach(() => rm(home, { recursive: true, force: true, maxRetries: 10, retryDelay: 50 }));
 
 const texts = Array.from({ length: 6 }, (_, at) => ({ path: `${at}.txt`, text: `The number is ${at * 11}.` }));
-const batch: BatchRequest<GenerateRequest> = { request: { prompt: "Copy the number." }, items: itemsOf(texts) };
+const step: BatchStep<GenerateRequest> = {
+  name: "each",
+  request: { prompt: "Copy the number." },
+  items: itemsOf(texts),
+};
+const batch: BatchRequest<GenerateRequest> = { steps: [step] };
+const addUp = {
+  name: "reduce",
+  request: { prompt: "Add up." },
+  items: [{ name: "reduce", path: "reduce" }],
+  input: [stepMark("each")],
+};
 
 /** Answers with the number of the text. */
 const copies: FakeEngine["answer"] = ({ messages }) => {
@@ -41,9 +53,9 @@ function daemon(
   const jobFiles = createJobFiles(folder, createDocumentFiles(folder));
   const harness = createTestOrchestrator([engine], { jobFiles, now: Date.now, settings });
   const { batches } = harness.orchestrator;
-  const run = async (request: Partial<BatchRequest<GenerateRequest>> = {}): Promise<BatchSummary> => {
+  const run = async (given: Partial<typeof step> = {}, ...more: readonly (typeof step)[]): Promise<BatchSummary> => {
     const caller = harness.caller();
-    return (await batches.start(caller, { ...batch, ...request })).follow(caller.signal);
+    return (await batches.start(caller, { steps: [{ ...step, ...given }, ...more] })).follow(caller.signal);
   };
   const results = async (id: string) =>
     (await batches.results(harness.caller(), id)).map(({ item, text }) => [item, text]);
@@ -230,10 +242,10 @@ describe("a batch", () => {
       await gate.pass();
       return copies(...given);
     });
-    const first = await orchestrator.batches.start(caller(), { ...batch, sample: 3 });
+    const first = await orchestrator.batches.start(caller(), { steps: [{ ...step, sample: 3 }] });
     const ended = first.follow(new AbortController().signal);
     await gate.entered;
-    await expect(run()).rejects.toThrow("is running, about the same texts with another sample");
+    await expect(run()).rejects.toThrow("is running, with another sample");
     gate.open();
     expect((await ended).counts).toMatchObject({ asked: 3 });
   });
@@ -243,10 +255,10 @@ describe("a batch", () => {
       if (request.messages.at(-1)?.content.includes("Add up") === true) throw new GenerationFailed("it is tired");
       return copies(request, ...rest);
     });
-    const { counts, notes, reduced } = await run({ reduce: "Add up." });
-    expect(counts).toMatchObject({ done: 6 });
-    expect(reduced).toBeUndefined();
-    expect(notes).toEqual([expect.stringMatching(/^reduce failed: .*it is tired.*; the same call asks it again$/)]);
+    const { counts, notes, text } = await run({}, addUp);
+    expect(counts).toMatchObject({ asked: 6, done: 6 });
+    expect(text).toBeUndefined();
+    expect(notes).toEqual([expect.stringMatching(/^stopped at reduce: .*it is tired.*; the same call continues$/)]);
   });
 
   it("asks once more about all answers", async () => {
@@ -257,7 +269,7 @@ describe("a batch", () => {
         text: [...text.matchAll(/## (\d)\.txt\n(\d+)/g)].map(([, , number]) => number).join("+"),
       });
     });
-    expect((await run({ reduce: "Add up." })).reduced).toBe("0+11+22+33+44+55");
+    expect((await run({}, addUp)).text).toBe("0+11+22+33+44+55");
   });
 
   it("refuses what it can't ask", async () => {
