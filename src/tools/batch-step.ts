@@ -13,16 +13,13 @@ const mostFiles = 2000;
 /** A step without `for_each` is one prompt. Throws `InvalidRequest`. */
 export async function stepFrom(
   name: string,
-  request: GenerationInput,
+  request: Omit<GenerationInput, "for_each"> & {
+    readonly for_each?: Partial<NonNullable<GenerationInput["for_each"]>> | undefined;
+  },
   context: ToolContext,
 ): Promise<BatchStep<GenerateRequest> | { readonly needsInput: NeedsInput }> {
   const { template, prompt, output_path: output } = request;
-  const {
-    of,
-    each,
-    reduce: _reduce,
-    ...how
-  }: Partial<NonNullable<GenerationInput["for_each"]>> = request.for_each ?? {};
+  const { for_each: { of, each, reduce: _reduce, ...how } = {}, ...asked } = request;
   const { questions } = how;
   if (questions !== undefined && (template !== undefined || prompt !== undefined))
     throw new InvalidRequest("questions stand in place of prompt and template", {
@@ -31,7 +28,7 @@ export async function stepFrom(
   let first: FilledTemplate | undefined;
   const items: BatchItem[] = [];
   if (of === undefined) {
-    const filled = template === undefined ? undefined : await filledFrom(template, request, context);
+    const filled = template === undefined ? undefined : await filledFrom(template, asked, context);
     if (filled !== undefined && "needsInput" in filled) return filled;
     first = filled;
     items.push({ name, path: name });
@@ -40,7 +37,7 @@ export async function stepFrom(
       if (template === undefined) items.push({ ...item, ...defined({ text }) });
       else {
         const readFiles = () => Promise.resolve([{ path: item.path, text: text ?? "" }]);
-        const filled = await filledFrom(template, request, context, readFiles);
+        const filled = await filledFrom(template, asked, context, readFiles);
         if ("needsInput" in filled) return filled;
         first ??= filled;
         const own = [filled.text, prompt].filter((part) => part !== undefined).join("\n\n");
@@ -48,8 +45,8 @@ export async function stepFrom(
       }
     }
   }
-  const asked = await generationRequest({ ...request, prompt: prompt ?? questions?.[0] }, first, context);
-  return { name, request: asked, items, ...defined({ ...how, output }) };
+  const prepared = await generationRequest({ ...asked, prompt: prompt ?? questions?.[0] }, first, context);
+  return { name, request: prepared, items, ...defined({ ...how, output }) };
 }
 
 async function itemsOf(

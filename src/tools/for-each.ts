@@ -62,10 +62,9 @@ export async function openAnswers(name: string, { files }: Pick<ToolContext, "fi
 
 /** The answer of `route_and_generate` for a batch. One that another daemon continued has no caller who writes its output. */
 export function batchAnswer(summary: BatchSummary, isContinued = true) {
-  const { id, models, counts, failures, examples, text, outputs } = summary;
+  const { id, models, counts, failures, examples, text } = summary;
   const { asked = 0, open = 0 } = counts;
-  const unwritten = `${outputs.join(", ")} was not written, because the daemon ended meanwhile; the same call writes it`;
-  const notes = isContinued && outputs.length > 0 ? [...summary.notes, unwritten] : [...summary.notes];
+  const notes = notesOf(summary, isContinued);
   const characters = asked <= 5 ? sampleCharacters : exampleCharacters;
   return defined({
     text,
@@ -80,6 +79,31 @@ export function batchAnswer(summary: BatchSummary, isContinued = true) {
       examples: text === undefined ? examples.map((each) => exampleOf(each, characters)) : undefined,
     }),
   });
+}
+
+/** The answer of `run_pipeline`. */
+export function pipelineAnswer(summary: BatchSummary, isContinued = true) {
+  const { id, models, failures, text, steps, asks } = summary;
+  const notes = notesOf(summary, isContinued);
+  return defined({
+    text,
+    model: models.join(", "),
+    steps: steps.map((step) => ({ ...step })),
+    failures: failures.length === 0 ? undefined : failures.slice(0, shownFailures),
+    asks,
+    results: `ollm://results/${id}`,
+    notes: notes.length === 0 ? undefined : notes,
+  });
+}
+
+/** The answer of a job that another daemon continued. */
+export function continuedAnswer(summary: BatchSummary): Readonly<Record<string, unknown>> {
+  return summary.pipeline === undefined ? batchAnswer(summary) : pipelineAnswer(summary);
+}
+
+function notesOf({ outputs, notes }: BatchSummary, isContinued: boolean): string[] {
+  const unwritten = `${outputs.join(", ")} was not written, because the daemon ended meanwhile; the same call writes it`;
+  return isContinued && outputs.length > 0 ? [...notes, unwritten] : [...notes];
 }
 
 function exampleOf({ item, question, text = "" }: BatchAnswer, characters: number): string {

@@ -16,6 +16,7 @@ import { recall } from "./recall.ts";
 import { remember } from "./remember.ts";
 import { renderTemplate } from "./render-template.ts";
 import { routeAndGenerate } from "./route-and-generate.ts";
+import { runPipeline } from "./run-pipeline.ts";
 import { smartLoad } from "./smart-load.ts";
 import { systemStatus } from "./system-status.ts";
 import { transferMemories } from "./transfer-memories.ts";
@@ -42,6 +43,7 @@ const definitions = [
   systemStatus,
   updateConfig,
   evaluateModels,
+  runPipeline,
 ] as const;
 
 /** Every tool, in the order of `tools/list`. */

@@ -27,6 +27,7 @@ export function fakeTemplates(templates: readonly Template[] = [greet]): Templat
   };
   return {
     list: async () => ({ templates, problems: [] }),
+    pipelines: async () => ({ templates: [], problems: [] }),
     get,
     async render(caller, name, variables) {
       const template = await get(caller, name);

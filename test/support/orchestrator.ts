@@ -41,6 +41,7 @@ export function createTestOrchestrator(
     readonly sample?: () => Partial<MemorySample>;
     readonly ramBandwidth?: World["ramBandwidth"];
     readonly checkWorker?: string;
+    readonly templatesFolder?: string;
   } = {},
 ): TestOrchestrator {
   const totalBytes = options.memoryBytes ?? 32 * gigabyte;
@@ -72,6 +73,7 @@ export function createTestOrchestrator(
     home: "/home/test/.ollm",
     settings: options.live ?? fixedSettings(settings),
     ...(options.ramBandwidth === undefined ? {} : { ramBandwidth: options.ramBandwidth }),
+    ...(options.templatesFolder === undefined ? {} : { templatesFolder: options.templatesFolder }),
     ...(options.steady === undefined ? {} : { steady: options.steady }),
     ...(options.timers === undefined ? {} : { timers: options.timers }),
     ...(options.random === undefined ? {} : { random: options.random }),

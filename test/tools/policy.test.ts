@@ -14,11 +14,13 @@ import { connectMemoryClient } from "../support/memory-client.ts";
 /** Files of `src/tools` that define no tool. */
 const helpers = [
   "answer-details",
+  "batch-step",
   "definition",
   "facts",
   "for-each",
   "generation-request",
   "index",
+  "pipeline-file",
   "plan",
   "render",
   "tool-sets",
@@ -80,6 +82,7 @@ describe("the list of tools", () => {
         "system_status() Memory and swap of this machine, models in memory, queue, engines and warnings. Use it when a call fails or is slow.",
         "update_config(action path value) show: settings, values and their sources. set, unset: change config.yaml, in effect at once; asks the user about those that do more than tune local models.",
         "evaluate_models(action cases from_ratings models judge budget max_tokens eval_id) Which model for the user's work: asks each model each case of files ({prompt, expected} a line) and shows quality with its interval, speed, memory and cost. Repeat the call to continue one that was interrupted.",
+        "run_pipeline(pipeline inputs skip dry_run goal) Run a pipeline of prompts with local models as a job: a name (without one, all are listed), a YAML file, or YAML with steps. Each step takes what route_and_generate takes, files, and what earlier steps gave.",
       ]
     `);
   });

@@ -49,7 +49,7 @@ export async function askForEach(
 }
 
 /** Waits for the end of a job; Ctrl-C cancels it. */
-async function waitFor(job: string, { call, signal }: Session): Promise<ToolAnswers["job"]> {
+export async function waitFor(job: string, { call, signal }: Session): Promise<ToolAnswers["job"]> {
   try {
     for (;;) {
       const { structured } = await repeated(() => call("job", { action: "wait", job_id: job }));
@@ -64,7 +64,7 @@ async function waitFor(job: string, { call, signal }: Session): Promise<ToolAnsw
 }
 
 /** The answer to a call that may be repeated; one that a restart of the daemon cuts is. */
-async function repeated<Answer>(ask: () => Promise<Answer>, tries = 10): Promise<Answer> {
+export async function repeated<Answer>(ask: () => Promise<Answer>, tries = 10): Promise<Answer> {
   try {
     return await ask();
   } catch (error) {

@@ -12,6 +12,7 @@ import { addLaunch } from "./launch.ts";
 import { addMemories } from "./memory.ts";
 import { addModels, addRemoval } from "./models.ts";
 import { ShellCommand, commandNamed, emptyName, type JsonOption, type Run, helpText, usageText } from "./options.ts";
+import { addPipelines } from "./pipeline.ts";
 import { addProfiles } from "./profiles.ts";
 import { addProject } from "./project.ts";
 import { addPull } from "./pull.ts";
@@ -85,6 +86,7 @@ export function createCommands(run: Run): Command {
   addStatus(program);
   addMemories(program);
   addTemplates(program);
+  addPipelines(program);
   addProject(program);
   addProfiles(program);
   addSetUp(program);

@@ -78,6 +78,8 @@ export interface CreateTemplateRequest extends Pick<
 /** Prompt templates: built-in, the user's, and those of a trusted project. */
 export interface Templates {
   list(caller: CallerContext): Promise<TemplateList>;
+  /** Pipelines of the user and of a trusted project, as templates whose text is their YAML. */
+  pipelines(caller: CallerContext): Promise<TemplateList>;
   /** Throws `UnknownTemplate` with the nearest name. */
   get(caller: CallerContext, name: string): Promise<Template>;
   /**

@@ -293,7 +293,8 @@ export interface CallerProject {
   readonly settings: ProjectFile;
   /** `.ollm/templates`, trusted or not; absent if the folder does not exist. */
   readonly templatesFolder?: string;
-  /** The approved templates with the sha256 (hex) of their content; absent if they are not approved. */
+  readonly pipelinesFolder?: string;
+  /** The approved templates and pipelines with the sha256 (hex) of their content; absent if they are not approved. */
   readonly templates?: readonly { readonly file: string; readonly sha256: string }[];
   /** The profile is that of the detected kind; the user has chosen none. */
   readonly isProfileDetected?: true;

@@ -59,7 +59,7 @@ const answer = z.object({
 
 const state = z.object({
   head: head.exactOptional(),
-  /** Of what each step was asked, which may depend on earlier ones. */
+  /** What each step was asked (a digest), which may depend on earlier ones. */
   asked: z.record(z.string(), z.string()),
   answers: z.array(answer),
 });
@@ -106,8 +106,8 @@ export function openBatch(id: string, log: Log, files: DocumentFiles | undefined
 
 /** The last answer to each prompt of a step, by its place. */
 export function lastAnswers({ answers }: Pick<State, "answers">, of: string): ReadonlyMap<number, KeptAnswer> {
-  const own = answers.filter(({ step: name }) => name === of).map((each) => [each.prompt, each] as const);
-  return new Map(own.toSorted(([a], [b]) => a - b));
+  const found = answers.filter(({ step: name }) => name === of).map((each) => [each.prompt, each] as const);
+  return new Map(found.toSorted(([a], [b]) => a - b));
 }
 
 /** Answers for people and programs, step by step, in the order of the items. */

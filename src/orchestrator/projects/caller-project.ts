@@ -1,7 +1,7 @@
 import type { CallerProject, ProfileSettings, ProjectFile } from "../api/types.ts";
 import { isProjectKind } from "../config/profiles.ts";
 import { type FolderState, askedProfile } from "./folder-state.ts";
-import { oneLine } from "./ollm-folder.ts";
+import { type OllmFolder, oneLine, promptFolders } from "./ollm-folder.ts";
 import { defined } from "../util/defined.ts";
 
 /** The name that `use` takes in place of a kind or profile to switch both off. */
@@ -37,7 +37,7 @@ export function callerProject(
       settings.profile !== undefined &&
       ollm.file === undefined && { isProfileDetected: true }),
     sources,
-    ...defined({ templatesFolder: ollm.templatesFolder }),
+    ...defined({ templatesFolder: ollm.templatesFolder, pipelinesFolder: ollm.pipelinesFolder }),
     ...(isTrusted && { templates: ollm.templates.map(({ path: file, sha256 }) => ({ file, sha256 })) }),
     ...(waiting !== undefined && { waiting, ...defined({ waitingDigest: ollm.digest }) }),
     notes: [...ollm.notes, ...read.notes, ...(waiting === undefined ? [] : [waiting])],
@@ -84,8 +84,6 @@ const maxListed = 12;
 export function questionFor({ folder, read: { settings }, ollm: { templates }, hidden: tools }: FolderState): string {
   const { model, systemPrompt } = settings;
   const profile = askedProfile(settings);
-  const names = templates.slice(0, maxListed).map(({ name }) => oneLine(name));
-  const more = templates.length - names.length;
   return [
     `The project ${oneLine(folder)} has settings that need your approval. Approve them only if you trust their source.`,
     ...(model === undefined ? [] : [`Model: ${oneLine(model)}`]),
@@ -93,11 +91,21 @@ export function questionFor({ folder, read: { settings }, ollm: { templates }, h
     ...(profile === undefined ? [] : [`Profile of all requests: ${oneLine(profile)}`]),
     ...Object.entries(settings.profiles ?? {}).flatMap(profileLines),
     ...(tools.length === 0 ? [] : [`Tools hidden from assistants: ${tools.join(", ")}`]),
-    ...(names.length === 0
-      ? []
-      : [`Templates (prompts, in .ollm/templates): ${names.join(", ")}${more > 0 ? ` and ${more} more` : ""}`]),
+    ...promptLines("Templates (prompts, in .ollm/templates)", templates, "templates"),
+    ...promptLines("Pipelines (prompts in steps, in .ollm/pipelines)", templates, "pipelines"),
     "Use them?",
   ].join("\n");
+}
+
+function promptLines(
+  what: string,
+  all: OllmFolder["templates"],
+  of: (typeof promptFolders)[number],
+): readonly string[] {
+  const names = all.filter(({ kind }) => kind === of).map(({ name }) => oneLine(name));
+  if (names.length === 0) return [];
+  const more = names.length - maxListed;
+  return [`${what}: ${names.slice(0, maxListed).join(", ")}${more > 0 ? ` and ${more} more` : ""}`];
 }
 
 /** A profile with all that it sets; system prompts are quoted like that of the project. */

@@ -11,11 +11,11 @@ import { type FolderWatch, watchFolder } from "../util/watch-folder.ts";
 import {
   type OllmFolder,
   ollmName,
+  promptFolders,
   quotedName,
   readOllmFolder,
   readSmall,
   stampOfOllm,
-  templatesName,
 } from "./ollm-folder.ts";
 import { type ReadProjectFile, readProjectFile } from "./project-file.ts";
 
@@ -54,7 +54,7 @@ export async function readFolder(
           tools?.map(({ name }) => name),
         );
   const hidden = hiddenTools(read.settings, tools);
-  const needed = partsNeeding(read.settings, ollm.templates.length, hidden);
+  const needed = partsNeeding(read.settings, ollm.templates, hidden);
   return { folder, ollm, read, hidden, ...defined({ detected, needed }) };
 }
 
@@ -67,7 +67,11 @@ function hiddenTools({ tools: lists = {} }: ProjectFile, tools: readonly Hideabl
 }
 
 /** What needs an approval, in a few words; undefined if nothing does. */
-function partsNeeding(settings: ProjectFile, templates: number, tools: readonly string[]): string | undefined {
+function partsNeeding(
+  settings: ProjectFile,
+  templates: OllmFolder["templates"],
+  tools: readonly string[],
+): string | undefined {
   const names = Object.keys(settings.profiles ?? {});
   const asked = askedProfile(settings);
   const parts = [
@@ -75,7 +79,10 @@ function partsNeeding(settings: ProjectFile, templates: number, tools: readonly 
     ...(settings.model === undefined ? [] : [`a model (${quotedName(settings.model)})`]),
     ...(asked === undefined || names.includes(asked) ? [] : [`a profile (${quotedName(asked)})`]),
     ...(names.length === 0 ? [] : [`profiles (${names.map((name) => quotedName(name)).join(", ")})`]),
-    ...(templates === 0 ? [] : [templates === 1 ? "a template" : "templates"]),
+    ...promptFolders.flatMap((of) => {
+      const { length } = templates.filter(({ kind }) => kind === of);
+      return length === 0 ? [] : [length === 1 ? `a ${of.slice(0, -1)}` : of];
+    }),
   ];
   if (tools.length > 0) parts.push(`hidden tools (${tools.join(", ")})`);
   return parts.length === 0 ? undefined : parts.join(", ");
@@ -186,11 +193,11 @@ export function createProjectWatches(parts: {
     watch(folder: string) {
       if (isClosed || watches.has(folder)) return;
       const own = path.join(folder, ollmName);
-      const both = [own, path.join(own, templatesName)].map((each) =>
+      const all = [own, ...promptFolders.map((each) => path.join(own, each))].map((each) =>
         watchFolder({ folder: each, onChange: () => parts.onChange(folder), timers, log }),
       );
-      watches.set(folder, both);
-      for (const watch of both) void watch.adjust();
+      watches.set(folder, all);
+      for (const watch of all) void watch.adjust();
       const [oldest] = watches.keys();
       if (watches.size <= maxWatches || oldest === undefined) return;
       for (const watch of watches.get(oldest) ?? []) watch.close();

@@ -12,8 +12,8 @@ import { codeOf, isMissing } from "../util/message-of.ts";
 /** The folder of a project that contains its settings. */
 export const ollmName = ".ollm";
 export const projectFileName = "project.yaml";
-/** The folder in it that contains templates. */
-export const templatesName = "templates";
+/** The folders in it that contain prompts. */
+export const promptFolders = ["templates", "pipelines"] as const;
 /** Templates beyond these are not read, and so never approved. */
 const maxTemplates = 500;
 const maxTemplateBytes = 256 * 1024;
@@ -26,7 +26,14 @@ export interface OllmFolder {
   readonly file?: { readonly path: string; readonly text: string };
   /** `.ollm/templates`, absolute. */
   readonly templatesFolder?: string;
-  readonly templates: readonly { readonly path: string; readonly name: string; readonly sha256: string }[];
+  readonly pipelinesFolder?: string;
+  /** The files of both. */
+  readonly templates: readonly {
+    readonly path: string;
+    readonly kind: (typeof promptFolders)[number];
+    readonly name: string;
+    readonly sha256: string;
+  }[];
   /** sha256 (hex) of all names and content hashes; undefined when there is nothing to approve. */
   readonly digest?: string;
   /** What is not used, and why: one sentence each. */
@@ -47,28 +54,33 @@ export async function readOllmFolder(folder: string): Promise<OllmFolder> {
   const read = await readSmall(file, folder, maxProjectBytes);
   if ("problem" in read) notes.push(`${file} ${read.problem}; it is not used`);
 
-  const templatesFolder = path.join(own, templatesName);
-  const found = await templateFiles(templatesFolder, folder);
-  if ("problem" in found) notes.push(`${templatesFolder} ${found.problem}; it is not used`);
-  const names = "names" in found ? found.names : [];
-  if (names.length > maxTemplates) {
-    notes.push(`${templatesFolder} contains ${names.length} templates; only the first ${maxTemplates} are used`);
-  }
   const templates = [];
-  for (const name of names.slice(0, maxTemplates)) {
-    const template = path.join(templatesFolder, name);
-    const content = await readSmall(template, folder, maxTemplateBytes);
-    if ("text" in content) templates.push({ path: template, name, sha256: content.sha256 });
-    else if ("problem" in content) {
-      unread += 1;
-      if (unread <= maxUnread) notes.push(`${oneLine(template)} ${content.problem}; it is not used`);
+  const folders: Partial<Record<`${(typeof promptFolders)[number]}Folder`, string>> = {};
+  for (const kind of promptFolders) {
+    const inside = path.join(own, kind);
+    const found = await templateFiles(inside, folder);
+    if ("problem" in found) notes.push(`${inside} ${found.problem}; it is not used`);
+    if (!("names" in found)) continue;
+    const { names } = found;
+    folders[`${kind}Folder`] = inside;
+    if (names.length > maxTemplates) {
+      notes.push(`${inside} contains ${names.length} ${kind}; only the first ${maxTemplates} are used`);
+    }
+    for (const name of names.slice(0, maxTemplates)) {
+      const template = path.join(inside, name);
+      const content = await readSmall(template, folder, maxTemplateBytes);
+      if ("text" in content) templates.push({ path: template, kind, name, sha256: content.sha256 });
+      else if ("problem" in content) {
+        unread += 1;
+        if (unread <= maxUnread) notes.push(`${oneLine(template)} ${content.problem}; it is not used`);
+      }
     }
   }
-  if (unread > maxUnread) notes.push(`${unread - maxUnread} more files in ${templatesFolder} are not used`);
+  if (unread > maxUnread) notes.push(`${unread - maxUnread} more files in ${own} are not used`);
   const project = "text" in read ? read : undefined;
   return {
     ...(project && { file: { path: file, text: project.text } }),
-    ...("names" in found && { templatesFolder }),
+    ...folders,
     templates,
     ...((project || templates.length > 0) && { digest: digestOf(project?.sha256, templates) }),
     notes,
@@ -96,22 +108,26 @@ export function differsOnlyBy({ file, text }: WrittenFile, before: OllmFolder, a
 /** A text that changes whenever the files that `readOllmFolder` reads do. */
 export async function stampOfOllm(folder: string): Promise<string> {
   const own = path.join(folder, ollmName);
-  const templatesFolder = path.join(own, templatesName);
-  const names = await readdir(templatesFolder).catch(() => []);
-  const paths = [own, path.join(own, projectFileName), templatesFolder];
-  const templates = names
-    .filter(isTemplateName)
-    .toSorted()
-    .slice(0, maxTemplates + 1);
+  const inside = promptFolders.map((kind) => path.join(own, kind));
+  const files = await Promise.all(
+    inside.map(async (each) =>
+      (await readdir(each).catch(() => []))
+        .filter(isTemplateName)
+        .toSorted()
+        .slice(0, maxTemplates + 1)
+        .map((name) => path.join(each, name)),
+    ),
+  );
+  const paths = [own, path.join(own, projectFileName), ...inside, ...files.flat()];
   const stamps = await Promise.all(
-    [...paths, ...templates.map((name) => path.join(templatesFolder, name))].map(async (file) => {
+    paths.map(async (file) => {
       const found = await stat(file, { bigint: true }).catch(() => undefined);
       // Not a folder's times, which change with every file in it.
       if (found === undefined) return "-";
       return found.isDirectory() ? `${found.ino}` : `${found.mtimeNs} ${found.ctimeNs} ${found.size} ${found.ino}`;
     }),
   );
-  return [...stamps, ...templates].join("\n");
+  return [...stamps, ...files.flat()].join("\n");
 }
 
 async function templateFiles(
@@ -139,7 +155,7 @@ function sha256Of(text: string): string {
 }
 
 function digestOf(project: string | undefined, templates: OllmFolder["templates"]): string {
-  const parts = templates.map(({ name, sha256 }) => [`${templatesName}/${name}`, sha256]);
+  const parts = templates.map(({ kind, name, sha256 }) => [`${kind}/${name}`, sha256]);
   const all = project === undefined ? parts : [[projectFileName, project], ...parts];
   return createHash("sha256").update(JSON.stringify(all)).digest("hex");
 }

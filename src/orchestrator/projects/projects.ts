@@ -280,7 +280,7 @@ profile: ${profile}${because}
 # routing:
 #   defaultProfile: code
 
-# Templates of the project are next to this file: .ollm/templates/NAME.yaml
+# Templates and pipelines of the project are next to this file: .ollm/templates/NAME.yaml, .ollm/pipelines/NAME.yaml
 `;
 }
 

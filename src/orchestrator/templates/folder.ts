@@ -40,7 +40,11 @@ export interface TemplateFolder {
 }
 
 /** `inside`: a folder that links may not lead out of; by default `folder` itself. */
-export function createTemplateFolder(folder: string, inside: string = folder): TemplateFolder {
+export function createTemplateFolder(
+  folder: string,
+  inside: string = folder,
+  parse: typeof parseTemplate = parseTemplate,
+): TemplateFolder {
   let known = new Map<string, KnownFile>();
   let lastFolderProblem: string | undefined;
   let isFirst = true;
@@ -56,7 +60,7 @@ export function createTemplateFolder(folder: string, inside: string = folder): T
       if (before?.stamp === stamp) return before;
       if (facts.size > maxTemplateBytes) return broken(file, tooLarge);
       const isSettled = Date.now() - Number(facts.mtimeMs) > stepMs;
-      return { ...(await readEntry(file, real)), ...(isSettled && { stamp }) };
+      return { ...(await readEntry(file, real, parse)), ...(isSettled && { stamp }) };
     } catch (error) {
       const code = codeOf(error);
       if (code === "ENOENT") return broken(file, "is a link to a missing file: remove or correct it");
@@ -127,7 +131,7 @@ function withoutDuplicates(entries: readonly FolderEntry[]): readonly FolderEntr
   });
 }
 
-async function readEntry(file: string, real: string): Promise<KnownFile> {
+async function readEntry(file: string, real: string, parse: typeof parseTemplate): Promise<KnownFile> {
   const handle = await openRegular(real);
   let text: string;
   let bytes: Buffer | undefined;
@@ -143,7 +147,7 @@ async function readEntry(file: string, real: string): Promise<KnownFile> {
     return broken(file, "is not UTF-8: save it as UTF-8");
   }
   const content = createHash("sha256").update(bytes).digest("hex");
-  const read = await parseTemplate(text, basename(file, extname(file)));
+  const read = await parse(text, basename(file, extname(file)));
   if ("template" in read) return { content, entry: { file, template: read.template, sha256: content } };
   const problem = read.line === undefined ? `${file} ${read.problem}` : `${file}:${read.line}: ${read.problem}`;
   return { content, entry: { file, problem } };

@@ -127,6 +127,17 @@ export async function parseTemplate(
   return { problem, line: isLiteral && textLine !== undefined ? line + textLine : line };
 }
 
+/** A pipeline as a template whose text is its YAML, which is read where its steps are known. */
+export function pipelineText(name: string, text: string): { readonly template: TemplateText } {
+  return { template: { name, description: "", template: text, variables: [] } };
+}
+
+export function parsePipeline(text: string, name: string): ReturnType<typeof parseTemplate> {
+  const problem = nameProblem(name);
+  const wrong = problem === undefined ? undefined : { problem: `name ${JSON.stringify(name)} ${problem}` };
+  return Promise.resolve(wrong ?? pipelineText(name, text));
+}
+
 function problemOfIssue(issue: z.core.$ZodIssue | undefined, data: object): Problem {
   if (issue === undefined) return { problem: "is not a template", path: [] };
   const field = issue.path.map(String).join(".");

@@ -1,4 +1,4 @@
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { InvalidRequest, UnknownTemplate, projectOf } from "../api/errors.ts";
 import type {
   CreateTemplateRequest,
@@ -15,6 +15,7 @@ import { createMutex } from "../util/joined-work.ts";
 import { profileNames } from "../config/profiles.ts";
 import { nearestNames } from "../util/nearest.ts";
 import { openVariable } from "../util/open-variable.ts";
+import { yamlOf } from "../util/parse-yaml.ts";
 import { systemTimers } from "../util/timers.ts";
 import { type FolderWatch, watchFolder } from "../util/watch-folder.ts";
 
@@ -25,7 +26,15 @@ import {
   renameOrOverwrite,
   writeTemplate,
 } from "./folder.ts";
-import { type TemplateFile, builtInTemplates, nameProblem, parseTemplate } from "./parse-file.ts";
+import {
+  type TemplateFile,
+  builtInTemplates,
+  nameProblem,
+  parsePipeline,
+  parseTemplate,
+  pipelineText,
+} from "./parse-file.ts";
+import builtInPipelines from "./built-in-pipelines.json" with { type: "json" };
 import { doubledHole, filesValue, fill, piecesOf, valuesOf } from "./render.ts";
 
 interface TemplateParts {
@@ -60,13 +69,31 @@ export class CallerTemplates implements Templates {
     this.#parts = parts;
   }
 
-  async list({ project }: CallerContext): Promise<TemplateList> {
-    const known = new Map<string, Template>(
-      (this.#builtIn ??= builtInTemplates()).map((template) => [template.name, template]),
+  list(caller: CallerContext): Promise<TemplateList> {
+    const { templatesFolder } = caller.project ?? {};
+    return this.#list(caller, "templates", templatesFolder, (this.#builtIn ??= builtInTemplates()));
+  }
+
+  async pipelines(caller: CallerContext): Promise<TemplateList> {
+    const builtIn = await Promise.all(
+      builtInPipelines.map(async ({ name, ...pipeline }): Promise<Template> => {
+        const { template } = pipelineText(name, await yamlOf(pipeline));
+        return { ...template, source: "built-in" };
+      }),
     );
+    return this.#list(caller, "pipelines", caller.project?.pipelinesFolder, builtIn);
+  }
+
+  async #list(
+    { project }: CallerContext,
+    kind: "templates" | "pipelines",
+    projectFolder: string | undefined,
+    builtIn: readonly Template[],
+  ): Promise<TemplateList> {
+    const known = new Map<string, Template>(builtIn.map((template) => [template.name, template]));
     const problems: string[] = [];
     const add = async (path: string, source: "user" | "project", inside?: string): Promise<void> => {
-      for (const entry of await this.#read(path, inside)) {
+      for (const entry of await this.#read(path, inside, kind === "templates" ? parseTemplate : parsePipeline)) {
         if ("problem" in entry) {
           problems.push(entry.problem);
           continue;
@@ -80,10 +107,10 @@ export class CallerTemplates implements Templates {
         known.set(template.name, { ...template, source, file, ...(hidden !== undefined && { hides: hidden.source }) });
       }
     };
-    await add(this.#parts.folder, "user");
-    const waiting = waitingTemplates(project);
+    await add(kind === "templates" ? this.#parts.folder : join(dirname(this.#parts.folder), kind), "user");
+    const waiting = waitingPrompts(project, kind, projectFolder);
     if (waiting !== undefined) problems.push(waiting);
-    else if (project?.templatesFolder !== undefined) await add(project.templatesFolder, "project", project.folder);
+    else if (projectFolder !== undefined) await add(projectFolder, "project", project?.folder);
     const templates = [...known.values()].toSorted((a, b) => (a.name < b.name ? -1 : 1));
     return { templates, problems };
   }
@@ -98,7 +125,7 @@ export class CallerTemplates implements Templates {
     const near = nearestNames(name, names, 3);
     const broken = problems.find((problem) => /[^/\\]+(?=\.ya?ml\b)/i.exec(problem)?.[0] === name);
     // It may be one of the project's.
-    const waiting = waitingTemplates(caller.project);
+    const waiting = waitingPrompts(caller.project, "templates", caller.project?.templatesFolder);
     const why = broken ?? waiting;
     throw new UnknownTemplate(`there is no template ${JSON.stringify(name)}${why === undefined ? "" : `: ${why}`}`, {
       next: [
@@ -179,7 +206,7 @@ export class CallerTemplates implements Templates {
     }
     refuseDoubledBraces(request);
     const { path, inside } = locationOf(caller, scope, this.#parts.folder);
-    const text = await templateYaml(fileOf(request));
+    const text = await yamlOf(fileOf(request));
     const parsed = await parseTemplate(text, name);
     if ("problem" in parsed) {
       throw new InvalidRequest(`the template ${parsed.problem}`, { next: { step: "correctArguments" } });
@@ -211,9 +238,9 @@ export class CallerTemplates implements Templates {
     if (!this.#isClosed) this.#parts.emit({ kind: "templates changed" });
   }
 
-  #open(path: string, inside?: string): KnownFolder {
+  #open(path: string, inside: string | undefined, parse: typeof parseTemplate): KnownFolder {
     const known = this.#folders.get(path);
-    const files = known?.files ?? createTemplateFolder(path, inside);
+    const files = known?.files ?? createTemplateFolder(path, inside, parse);
     const watch =
       known?.watch ??
       watchFolder({
@@ -233,8 +260,8 @@ export class CallerTemplates implements Templates {
     return { files, watch };
   }
 
-  async #read(path: string, inside?: string) {
-    const { files, watch } = this.#open(path, inside);
+  async #read(path: string, inside?: string, parse = parseTemplate) {
+    const { files, watch } = this.#open(path, inside, parse);
     if (!this.#isClosed) await watch.adjust();
     const { entries, isChanged } = await files.read();
     // Where the system doesn't report changes, this read finds them.
@@ -270,10 +297,14 @@ function locationOf(
   return { path: project.templatesFolder ?? join(project.folder, ".ollm", "templates"), inside: project.folder };
 }
 
-/** The problem of a project's templates that wait for approval. */
-function waitingTemplates(project: CallerContext["project"]): string | undefined {
-  if (project?.templatesFolder === undefined || project.isTrusted) return undefined;
-  return `the templates in ${project.templatesFolder} are not used until the user approves the project`;
+/** The problem of a project's templates or pipelines that wait for approval. */
+function waitingPrompts(
+  project: CallerContext["project"],
+  kind: string,
+  folder: string | undefined,
+): string | undefined {
+  if (folder === undefined || project?.isTrusted === true) return undefined;
+  return `the ${kind} in ${folder} are not used until the user approves the project`;
 }
 
 /** The content of the template's file, without absent fields. */
@@ -294,10 +325,4 @@ function fileOf(request: CreateTemplateRequest): TemplateFile {
 /** Whether the user approved exactly these bytes. */
 function isApproved(project: CallerContext["project"], file: string, sha256: string): boolean {
   return project?.templates?.some((approved) => approved.file === file && approved.sha256 === sha256) === true;
-}
-
-/** A template as YAML, with its texts as literal blocks. Parsing it gives the same template. */
-async function templateYaml(file: TemplateFile): Promise<string> {
-  const { stringify } = await import("yaml");
-  return stringify(file, { lineWidth: 0, blockQuote: "literal", aliasDuplicateObjects: false });
 }

@@ -89,6 +89,25 @@ export async function parseYaml(
   }
 }
 
+/** The line, from 1, of the node at a path of parsed YAML, or of the nearest one around it. */
+export async function lineAt(
+  { document, lines }: Extract<ParsedYaml, { readonly value: unknown }>,
+  path: readonly PropertyKey[],
+): Promise<number | undefined> {
+  const { isNode } = await import("yaml");
+  for (let { length } = path; length > 0; length -= 1) {
+    const node = document.getIn(path.slice(0, length), true);
+    if (isNode(node) && node.range) return lines.linePos(node.range[0]).line;
+  }
+  return undefined;
+}
+
+/** A value as YAML, with its texts as literal blocks. Parsing it gives the same value. */
+export async function yamlOf(value: object): Promise<string> {
+  const { stringify } = await import("yaml");
+  return stringify(value, { lineWidth: 0, blockQuote: "literal", aliasDuplicateObjects: false });
+}
+
 function reasonOf(error: unknown): string {
   if (error instanceof ReferenceError) return "has too many aliases (*name)";
   if (error instanceof TypeError) return "has an alias (*name) inside its own anchor";

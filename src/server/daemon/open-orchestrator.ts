@@ -18,7 +18,7 @@ import { createSystemProbe } from "../../orchestrator/memory/measure/system-prob
 import { createOrchestrator } from "../../orchestrator/orchestrator.ts";
 import { createDocumentFiles, readOnlyFiles } from "../../orchestrator/storage/document-files.ts";
 import { tools } from "../../tools/index.ts";
-import { batchAnswer } from "../../tools/for-each.ts";
+import { continuedAnswer } from "../../tools/for-each.ts";
 import { pullAnswer } from "../../tools/pull-model.ts";
 import { errorText } from "../call/error-text.ts";
 import { builtFile } from "../../orchestrator/util/node-executable.ts";
@@ -177,7 +177,7 @@ export function resumeJobs(orchestrator: Orchestrator, log: Log, isSafeStart: bo
   return orchestrator.resume({
     isSafeStart,
     ofPull: pullAnswer,
-    ofBatch: batchAnswer,
+    ofBatch: continuedAnswer,
     ofError: (error, tool) => errorText(error, tool, log),
   });
 }

@@ -53,9 +53,9 @@ function daemon(
   const jobFiles = createJobFiles(folder, createDocumentFiles(folder));
   const harness = createTestOrchestrator([engine], { jobFiles, now: Date.now, settings });
   const { batches } = harness.orchestrator;
-  const run = async (given: Partial<typeof step> = {}, ...more: readonly (typeof step)[]): Promise<BatchSummary> => {
+  const run = async (given: Partial<typeof step> = {}, ...after: readonly (typeof step)[]): Promise<BatchSummary> => {
     const caller = harness.caller();
-    return (await batches.start(caller, { steps: [{ ...step, ...given }, ...more] })).follow(caller.signal);
+    return (await batches.start(caller, { steps: [{ ...step, ...given }, ...after] })).follow(caller.signal);
   };
   const results = async (id: string) =>
     (await batches.results(harness.caller(), id)).map(({ item, text }) => [item, text]);

@@ -61,6 +61,7 @@ export function prepareRequest(stored: StoredModel, request: GenerationRequest):
     ...(prompt.tools !== undefined && toolChoice !== "none" && { toolChoice }),
     maxTokens: request.maxTokens,
     sequences: request.sequences ?? 1,
+    ...(request.background?.aborted === true && { isBehind: true }),
     sampling: samplingOf(stored.parameters, request, format !== undefined),
   };
 }

@@ -151,6 +151,7 @@ async function decode(
   begin();
   pause.resumed = begin;
   pause.isHeld = isHeldAnswer(request);
+  pause.isBehind = request.isBehind === true;
   // What is computed in one batch differs in its last bits from what isn't.
   pause.mostGuesses = request.sampling.mostGuesses ?? (pause.isHeld ? 0 : Number.POSITIVE_INFINITY);
   if (request.choices !== undefined) return chosen(parts, request.choices, prompt, emit, pause);
@@ -346,7 +347,7 @@ export function createPrefill(options: {
       await pause.pass();
       // Beside others it would be a gap in their answers.
       if (mayLeave && tokens.length - start < batchTokens && turns.isOnly(pause)) break;
-      const piece = await turns.piece(sequence.context, tokens.length - start, lastAt, read);
+      const piece = await turns.piece(sequence.context, tokens.length - start, lastAt, read, pause.isBehind);
       [start, computedMs, lastAt] = [start + piece.tokens, computedMs + piece.ms, performance.now()];
       progressed();
     }

@@ -105,6 +105,8 @@ export interface GenerateRequest extends Pick<
   readonly sampling: ChildSampling;
   /** For so many conversations at least there is a sequence from now on: there is memory for them. */
   readonly sequences: number;
+  /** It was in the background from its start: others may come at any time, and wait for a piece of its prompt at most. */
+  readonly isBehind?: true;
   /** Limit of all prompts on disk; absent: a share of what is free. 0: this one is neither looked for nor written. */
   readonly promptCacheBytes?: number;
 }

@@ -292,6 +292,8 @@ export class Pause implements WritingAnswer {
   resumed: () => void = () => undefined;
   /** As `WritingAnswer`. */
   isHeld = false;
+  /** As `GenerateRequest`. */
+  isBehind = false;
   /** How many guesses may be computed with a token. */
   mostGuesses = 0;
 

@@ -6,6 +6,8 @@ import type { createThreadContest, DecodeThreads } from "./threads.ts";
  * 32 tokens as for 64 (135M, two cores: 430 ms).
  */
 const gapMs = 200;
+/** As long takes a batch of prompts in the background alone: what comes meanwhile waits for its end. */
+const behindMs = 60;
 /** One of so many batches reads of the prompt that has waited longest for its next piece, the others of the shortest. */
 const rounds = 4;
 /** A batch with fewer tokens of prompts doesn't tell which number of threads reads faster. */
@@ -15,6 +17,8 @@ interface PieceTurn {
   readonly context: unknown;
   readonly leftTokens: number;
   readonly since: number;
+  /** Others may come at any time, and go first. */
+  readonly isBehind: boolean;
   /** Reads so many tokens and returns how many it has read; never rejects. */
   readonly run: (tokens: number) => Promise<number>;
 }
@@ -70,6 +74,7 @@ export class Turns {
   readonly #threads: Pick<DecodeThreads, "begin" | "beforeToken">;
   readonly #reading: Reading;
   readonly #pieceSize: ReturnType<typeof createPieceSize>;
+  readonly #behindSize: ReturnType<typeof createPieceSize>;
   readonly #answers = new Set<WritingAnswer>();
   #tokens: {
     readonly answer: WritingAnswer;
@@ -90,6 +95,7 @@ export class Turns {
     this.#threads = threads;
     this.#reading = reading;
     this.#pieceSize = createPieceSize(reading.batchTokens);
+    this.#behindSize = createPieceSize(reading.batchTokens);
   }
 
   /** Whether nothing is computed but this answer. */
@@ -115,6 +121,7 @@ export class Turns {
     leftTokens: number,
     since: number,
     read: (tokens: number) => Promise<number>,
+    isBehind = false,
   ): Promise<{ readonly tokens: number; readonly ms: number }> {
     return new Promise((resolve, reject) => {
       const run = async (count: number) => {
@@ -128,7 +135,7 @@ export class Turns {
           return 0;
         }
       };
-      this.#pieces.push({ context, leftTokens, since, run });
+      this.#pieces.push({ context, leftTokens, since, isBehind, run });
       this.#start();
     });
   }
@@ -186,13 +193,17 @@ export class Turns {
     if (read >= measuredTokens) contest.measured(threads, read / Math.max(ms, 0.01));
     // At least half of the time is for prompts.
     const aimMs = Math.max(gapMs, 2 * this.#stepMs);
-    if (this.#answers.size > 0) this.#pieceSize.measured(read, ms, aimMs, this.#reading.batchTokens - step.length);
+    const most = this.#reading.batchTokens - step.length;
+    if (this.#answers.size > 0) this.#pieceSize.measured(read, ms, aimMs, most);
+    else if (pieces.every(({ piece }) => piece.isBehind)) this.#behindSize.measured(read, ms, behindMs, most);
   }
 
-  /** Whole batches while no answer is written. */
+  /** Whole batches while no answer is written, and who waits for them is not in the background. */
   #takePieces(context: unknown, beside: number) {
     const { batchTokens } = this.#reading;
-    const most = this.#answers.size > 0 ? Math.min(this.#pieceSize.tokens, batchTokens - beside) : batchTokens;
+    const isBehind = this.#pieces.every((piece) => piece.context !== context || piece.isBehind);
+    const widest = isBehind ? this.#behindSize.tokens : batchTokens;
+    const most = Math.min(this.#answers.size > 0 ? this.#pieceSize.tokens : widest, batchTokens - beside);
     let left = Math.max(1, most);
     const taken: { readonly piece: PieceTurn; readonly tokens: number }[] = [];
     for (const piece of inOrder(

@@ -117,6 +117,28 @@ describe("turns", () => {
     await read("P", 300);
     expect(sizes).toEqual([128, 128, 44]);
   });
+  it("read small pieces of a prompt in the background, until one that isn't comes", async () => {
+    const { turns } = recorder();
+    const sizes: number[] = [];
+    // 4 ms a token.
+    const piece = (left: number, isBehind: boolean) =>
+      turns.piece(
+        sizes,
+        left,
+        0,
+        async (count) => {
+          sizes.push(count);
+          await new Promise((resolve) => setTimeout(resolve, 4 * count));
+          return count;
+        },
+        isBehind,
+      );
+    for (let round = 0; round < 6; round += 1) await piece(5_000, true);
+    expect(Math.max(...sizes)).toBeLessThanOrEqual(32);
+    sizes.length = 0;
+    await Promise.all([piece(5_000, true), piece(100, false)]);
+    expect(sizes).toEqual([100, 28]);
+  });
   it("read several prompts in one batch, as far as it reaches", async () => {
     const { steps, sizes, read } = recorder();
     await Promise.all([read("P", 100), read("Q", 20), read("R", 50)]);

@@ -1,0 +1,163 @@
+import { mkdir, writeFile } from "node:fs/promises";
+import { dirname, join, resolve } from "node:path";
+import { InvalidRequest, OrchestratorError } from "../../orchestrator/api/errors.ts";
+import { advice } from "../../orchestrator/api/next-step.ts";
+import { oneLine } from "../../orchestrator/util/control-characters.ts";
+import { codeOf, messageOf } from "../../orchestrator/util/message-of.ts";
+import type { ToolAnswers, ToolInputs } from "../../tools/index.ts";
+import { type CommandIo, homeOf, isYes } from "../terminal/io.ts";
+import { orPull } from "../terminal/offer-pull.ts";
+import { type Session, showCall, withSession } from "../terminal/session.ts";
+import { type Column, renderTable, show } from "../terminal/table.ts";
+import { hanging, styledError } from "../terminal/terminal-text.ts";
+import { repeated as repeatedCall, waitFor } from "./for-each.ts";
+import { type JsonOption, type ShellCommand, repeated } from "./options.ts";
+import { missingVariable, variablesOf } from "./template.ts";
+
+type Answer = ToolAnswers["run_pipeline"];
+type Flags = JsonOption & {
+  readonly var?: readonly string[];
+  readonly skip?: readonly string[];
+  readonly output?: string;
+};
+
+/** `ollm pipeline`. */
+export function addPipelines(program: ShellCommand): void {
+  const pipeline = program
+    .command("pipeline")
+    .description("run prompts in steps that build on each other")
+    .helpCommand(false)
+    .examples(
+      ["ollm pipeline list", "all pipelines"],
+      ["ollm pipeline run release-notes", "from the last 30 commits of this folder"],
+    );
+  pipeline
+    .command("list")
+    .description("list pipelines and their variables")
+    .json("pipelines[{name, description, inputs, source, file}], problems")
+    .examples(["ollm pipeline list", "all pipelines"])
+    .does((options: JsonOption, io: CommandIo) =>
+      showCall("run_pipeline", {}, options, io, ({ pipelines = [], problems = [] }) => {
+        for (const problem of problems) io.stderr(`${oneLine(problem)}\n`);
+        return renderTable(pipelines, columns, io);
+      }),
+    );
+  pipeline
+    .command("show")
+    .argument("<pipeline>", "a name from ollm pipeline list, or a YAML file")
+    .description("show its steps; with its variables also the models, loads, tokens and seconds of a run")
+    .option("--var <name=value>", "variable; repeatable", repeated)
+    .json("yaml, plan[{step, model, engine, load, prompts, prompt_tokens, seconds}], notes")
+    .examples(["ollm pipeline show review-diff", "its steps, and what a run would take"])
+    .does((name: string, flags: Flags, io: CommandIo) =>
+      withSession(io, rootsOf(io), async ({ call }) => {
+        const found = await call("run_pipeline", { ...askedFor(name, flags), dry_run: true });
+        show(found.structured, flags, io, () => `${found.text.trimEnd()}\n`);
+      }),
+    );
+  pipeline
+    .command("run")
+    .argument("<pipeline>", "a name from ollm pipeline list, or a YAML file")
+    .description("run its steps and print what the last one answers; the same command continues a run")
+    .option("--var <name=value>", "variable; repeatable", repeated)
+    .option("--skip <step>", "leave a step out; repeatable", repeated)
+    .option("-o, --output <file>", "write the answer to this file, overwriting it")
+    .json("text, model, steps[{step, counts, skipped}], failures, results, notes, job")
+    .examples(
+      [
+        'ollm pipeline run research-folder --var question="Who may delete data?" --var files="docs/*.md"',
+        "notes, comparison, report",
+      ],
+      ["ollm pipeline run translate-check --var file=letter.txt --var language=French", "translate and check"],
+    )
+    .does(runIt);
+  pipeline
+    .command("new")
+    .argument("<name>", "letters, digits, - and _")
+    .argument("<goal>", "what it is to do")
+    .description("have a model write a pipeline, read it, and save it as a YAML file")
+    .json("name, file, yaml")
+    .examples([
+      'ollm pipeline new changes "Sum up the last commits of src and of docs, then compare them"',
+      "write one",
+    ])
+    .does(writeOne);
+}
+
+const columns: readonly Column<NonNullable<Answer["pipelines"]>[number]>[] = [
+  { title: "NAME", text: ({ name }) => name },
+  { title: "VARIABLES", text: ({ inputs = [] }) => inputs.join(" "), isExtra: 1 },
+  { title: "FROM", text: ({ source }) => source },
+  { title: "DESCRIPTION", text: ({ description = "" }) => description, isExtra: 2 },
+];
+
+/** Files are named as seen from this folder. */
+const rootsOf = ({ workingDirectory }: CommandIo) => ({ roots: [workingDirectory], noTerminal: missingVariable });
+
+function askedFor(pipeline: string, { var: pairs = [], skip }: Flags): ToolInputs["run_pipeline"] {
+  return { pipeline, inputs: variablesOf(pairs), ...(skip !== undefined && { skip }) };
+}
+
+function runIt(name: string, flags: Flags, io: CommandIo): Promise<number> {
+  return withSession(io, rootsOf(io), async (session) => ran(askedFor(name, flags), flags, session));
+}
+
+async function ran(request: ToolInputs["run_pipeline"], flags: Flags, session: Session): Promise<number> {
+  const { io, call } = session;
+  const begun = await orPull(session, undefined, () => repeatedCall(() => call("run_pipeline", request)));
+  const { job = "" } = begun.structured as { readonly job?: string };
+  const { result, error } = await waitFor(job, session);
+  if (result === undefined) throw new OrchestratorError(error ?? `${job} has no result`);
+  const { asks, ...found } = result as Answer;
+  const { text, steps = [], failures = [], notes = [], written = [] } = found;
+  const said = [
+    ...steps.map(({ step, counts: { asked = 0, done = 0, seconds: _seconds, ...rest }, skipped }) => {
+      const more = Object.entries(rest).filter(([what]) => !what.endsWith("_tokens"));
+      const counts = [`${done} of ${asked} answered`, ...more.map(([what, count]) => `${count} ${what}`)];
+      return `${step}: ${skipped === undefined ? counts.join(", ") : `skipped (${skipped})`}`;
+    }),
+    ...failures,
+    ...notes.filter((note) => !note.includes(" was skipped: ")),
+    ...written.map((file) => `written to ${file}`),
+    `all answers: ollm://results/${job}`,
+  ];
+  for (const line of flags.json === true ? [] : said)
+    io.stderr(`${styledError(hanging("", oneLine(line), { columns: io.errorColumns }), io)}\n`);
+  if (asks !== undefined && io.isTerminal && isYes(await io.ask(`Go on without ${oneLine(asks)}? [y/N] `)))
+    return ran({ ...request, skip: [...(request.skip ?? []), asks] }, flags, session);
+  if (flags.output !== undefined && text !== undefined) await saved(resolve(io.workingDirectory, flags.output), text);
+  show({ ...found, job }, flags, io, () =>
+    flags.output === undefined && text !== undefined ? `${text.trimEnd()}\n` : "",
+  );
+  return text === undefined ? 1 : 0;
+}
+
+async function saved(file: string, text: string): Promise<void> {
+  await writeFile(file, `${text.trimEnd()}\n`).catch((cause: unknown) => {
+    throw new OrchestratorError(`${file} could not be written (${messageOf(cause)})`, { cause });
+  });
+}
+
+function writeOne(name: string, goal: string, flags: Flags, io: CommandIo): Promise<number> {
+  if (!/^[A-Za-z0-9][\w-]{0,63}$/.test(name)) {
+    throw new InvalidRequest(`${JSON.stringify(name)} is not a valid name: use letters, digits, - and _`);
+  }
+  return withSession(io, rootsOf(io), async (session) => {
+    const { structured } = await orPull(session, undefined, () => session.call("run_pipeline", { goal }));
+    const { yaml = "" } = structured;
+    const file = join(homeOf(io), "pipelines", `${name}.yaml`);
+    if (flags.json !== true) io.stdout(yaml);
+    if (!io.isTerminal) {
+      show({ name, yaml }, flags, io, () => "");
+      return;
+    }
+    if (!isYes(await io.ask(`Save it as ${file}? [y/N] `))) return;
+    await mkdir(dirname(file), { recursive: true, mode: 0o700 });
+    await writeFile(file, yaml, { flag: "wx", mode: 0o600 }).catch((cause: unknown) => {
+      const next = advice("choose another name");
+      throw new InvalidRequest(`${file} can't be written (${codeOf(cause) ?? String(cause)})`, { next, cause });
+    });
+    show({ name, file, yaml }, flags, io, () => `Saved. Run it: ollm pipeline run ${name}\n`);
+    if (isYes(await io.ask("Run it now? [y/N] "))) return ran({ pipeline: name }, flags, session);
+  });
+}

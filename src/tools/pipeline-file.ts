@@ -1,0 +1,138 @@
+import * as z from "zod";
+import { failureWays } from "../orchestrator/api/facade-batches.ts";
+import { defined } from "../orchestrator/util/defined.ts";
+import { nearestNames } from "../orchestrator/util/nearest.ts";
+import { lineAt, maxForeignTokens, parseYaml } from "../orchestrator/util/parse-yaml.ts";
+import { placeholdersIn } from "../orchestrator/util/placeholders.ts";
+import { generationInput } from "./generation-request.ts";
+import { forEachInput } from "./for-each.ts";
+
+/** Every order of so many steps can be looked at. */
+const maxSteps = 12;
+const maxBytes = 256 * 1024;
+
+const name = z.string().regex(/^[A-Za-z_][\w-]{0,63}$/, "must be letters, digits, - and _, no digit first");
+const listed = z.union([z.string().min(1), z.array(z.string().min(1)).min(1)]).transform((given) => [given].flat());
+
+const step = z.strictObject({
+  name,
+  // What a prompt may say, a step may say.
+  ...generationInput.omit({ files: true, for_each: true, continue_id: true, dry_run: true, explain: true }).shape,
+  files: listed.optional(),
+  input: listed.optional(),
+  for_each: z
+    .union([z.string(), forEachInput.omit({ reduce: true, when: true }).extend({ of: listed.optional() })])
+    .optional(),
+  when: z.string().optional(),
+  on_fail: z.enum(failureWays).optional(),
+});
+
+const pipelineInput = z.strictObject({
+  description: z.string().optional(),
+  default: z.union([z.string(), z.number(), z.boolean()]).transform(String).optional(),
+  enum: z.array(z.string()).min(1).optional(),
+});
+
+export const pipelineFile = z.strictObject({
+  name: z.string().optional(),
+  description: z.string().optional(),
+  inputs: z.record(name, pipelineInput).optional(),
+  steps: z.array(step).min(1, "must have a step").max(maxSteps),
+});
+
+export type Pipeline = z.output<typeof pipelineFile>;
+export type PipelineStep = Pipeline["steps"][number];
+
+/** A predicate for the file's name, and where. */
+interface Problem {
+  readonly problem: string;
+  readonly line?: number;
+}
+
+/** The pipeline of a YAML text, or its first problem, with line and step. */
+export async function parsePipeline(text: string): Promise<{ readonly pipeline: Pipeline } | Problem> {
+  const yaml = await parseYaml(text, maxBytes, maxForeignTokens);
+  if ("problem" in yaml) return yaml;
+  const found = pipelineIn(yaml.value);
+  if ("pipeline" in found) return found;
+  return { problem: found.problem, ...defined({ line: await lineAt(yaml, found.path) }) };
+}
+
+/** The pipeline in a value, or its first problem, with the path to it. Pure. */
+export function pipelineIn(
+  value: unknown,
+): { readonly pipeline: Pipeline } | { readonly problem: string; readonly path: readonly PropertyKey[] } {
+  const read = pipelineFile.safeParse(value);
+  const [issue] = read.error?.issues ?? [];
+  if (issue !== undefined) {
+    const of = stepNamed(value, issue.path);
+    const keys = issue.code === "unrecognized_keys" ? issue.keys.slice(0, 1) : [];
+    return { problem: `${of}${saidOf(issue)}`, path: [...issue.path, ...keys] };
+  }
+  const pipeline = read.data as Pipeline;
+  const inputs = Object.keys(pipeline.inputs ?? {});
+  const before: PipelineStep[] = [];
+  for (const [at, each] of pipeline.steps.entries()) {
+    const problem = stepProblem(each, inputs, before);
+    if (problem !== undefined) return { problem: `step ${each.name}: ${problem}`, path: ["steps", at] };
+    before.push(each);
+  }
+  return { pipeline };
+}
+
+function stepProblem(
+  given: PipelineStep,
+  inputs: readonly string[],
+  before: readonly PipelineStep[],
+): string | undefined {
+  if (before.some((each) => each.name === given.name)) return "has the name of an earlier step";
+  const { for_each: each, prompt, template } = given;
+  const questions = typeof each === "object" ? each.questions : undefined;
+  if (prompt === undefined && template === undefined && questions === undefined) return "needs a prompt or a template";
+  const units = ["file", "part", "row"];
+  if (typeof each === "string" && !units.includes(each) && placeholdersIn(each).found.length === 0)
+    return `for_each is ${JSON.stringify(each)}; allowed: ${units.join(", ")}, a list such as {{ steps.NAME.items }}`;
+  if (typeof each === "string" && units.includes(each) && given.files === undefined)
+    return `for_each: ${each} needs files`;
+  if (placeholdersIn(given.files).found.some(({ of }) => of === "steps"))
+    return "files are read when the pipeline begins; what an earlier step gives is its input";
+  const { found, problem } = placeholdersIn(given);
+  if (problem !== undefined) return `${problem} is neither {{ inputs.NAME }} nor {{ steps.NAME.text }}`;
+  const names = before.map((step_) => step_.name);
+  for (const { of, name: of_, field = "text" } of found) {
+    const known = of === "inputs" ? inputs : names;
+    if (!known.includes(of_)) {
+      const [close] = nearestNames(of_, known, 1);
+      const more = close === undefined ? `there are ${known.join(", ") || "none"}` : `did you mean ${close}?`;
+      return of === "inputs" ? `there is no input ${of_}; ${more}` : `no earlier step is named ${of_}; ${more}`;
+    }
+    const source = before.find((step_) => step_.name === of_);
+    const schema = source?.format;
+    if (of === "inputs" || field === "text" || field === "items") continue;
+    const fields = typeof schema === "object" ? Object.keys(schema["properties"] ?? {}) : [];
+    if (schema === "json" || fields.includes(field)) continue;
+    return `step ${of_} gives no ${field}; it gives ${["text", "items", ...fields].join(", ")}`;
+  }
+  return undefined;
+}
+
+/** `step 2 (compare): `, for a problem inside of one. */
+function stepNamed(value: unknown, [first, at]: readonly PropertyKey[]): string {
+  if (first !== "steps" || typeof at !== "number") return "";
+  const { name: of } = (value as { steps: readonly ({ name?: unknown } | null)[] }).steps[at] ?? {};
+  return `step ${at + 1}${typeof of === "string" ? ` (${of})` : ""}: `;
+}
+
+function saidOf(issue: z.core.$ZodIssue): string {
+  const [first, at, ...rest] = issue.path;
+  const within = (first === "steps" && typeof at === "number" ? rest : issue.path).map(String).join(".");
+  if (issue.path.length === 0 && issue.code === "invalid_type") return "contains no pipeline: expected steps";
+  if (issue.code !== "unrecognized_keys") return `${within} ${issue.message.replace(/^Invalid input: /, "")}`.trim();
+  const [key = ""] = issue.keys;
+  const known =
+    issue.path[0] === "steps"
+      ? Object.keys(step.shape)
+      : [...Object.keys(pipelineFile.shape), ...Object.keys(pipelineInput.shape)];
+  const [close] = nearestNames(key, known, 1);
+  return `unknown field ${key}${close === undefined ? `; allowed: ${known.join(", ")}` : `, did you mean ${close}?`}`;
+}
