@@ -31,6 +31,7 @@ import { Models } from "./models.tsx";
 import { Jobs } from "./jobs.tsx";
 import { Memory } from "./memory.tsx";
 import { Overview } from "./overview.tsx";
+import { Pipelines } from "./pipelines.tsx";
 import { Profiles } from "./profiles.tsx";
 import { Settings } from "./settings.tsx";
 import { Templates } from "./templates.tsx";
@@ -56,6 +57,7 @@ const pages: readonly [Page, ...Page[]] = [
   { id: "history", title: "History", icon: "history", key: "h", View: History },
   { id: "engines", title: "Engines", icon: "engines", key: "e", View: Engines },
   { id: "jobs", title: "Jobs", icon: "jobs", key: "j", View: Jobs, group: "Work" },
+  { id: "pipelines", title: "Pipelines", icon: "pipelines", key: "l", View: Pipelines },
   { id: "compare", title: "Compare", icon: "compare", key: "c", View: Compare },
   { id: "evals", title: "Evals", icon: "evals", key: "v", View: Evals },
   { id: "decisions", title: "Decisions", icon: "decisions", key: "d", View: Decisions },

@@ -6,6 +6,7 @@ const paths = {
   decisions: "M3 2.5v11M3 5h6.5a2 2 0 0 1 0 4H3M9.5 5 12 2.5M9.5 9l2.5 2.5",
   profiles: "M2 4h7M12 4h2M2 12h2M7 12h7M10.5 2.5v3M5.5 10.5v3M2 8h4M9 8h5M7.5 6.5v3",
   jobs: "M2 3.5h3v3H2zM2 9.5h3v3H2zM8 5h6M8 11h6",
+  pipelines: "M2 3h4v4H2zM10 9h4v4h-4zM6 5h3v6h1",
   memory: "M4 2h8v12l-4-3-4 3z",
   templates: "M3 2h7l3 3v9H3zM10 2v3h3M5.5 8h5M5.5 11h5",
   compare: "M2.5 3h4v10h-4zM9.5 3h4v10h-4z",

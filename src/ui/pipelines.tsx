@@ -1,0 +1,76 @@
+import { useSignal } from "@preact/signals";
+import type { ToolAnswers } from "../tools/index.ts";
+import { Button, Card, Dialog, Name, Show } from "./components.tsx";
+import { useData } from "./data.ts";
+import { Form, TextBlock } from "./fields.tsx";
+import { visibleName } from "./format.ts";
+import { client, notify } from "./state.ts";
+import { Table } from "./table.tsx";
+
+type Pipeline = NonNullable<ToolAnswers["run_pipeline"]["pipelines"]>[number];
+
+/** Prompts in steps: what there is, what a run would take, and a button that begins one. */
+export function Pipelines() {
+  const found = useData(() => client.callTool("run_pipeline", {}), ["templates"]);
+  const opened = useSignal<Pipeline | undefined>(undefined);
+  return (
+    <>
+      <Show of={found}>
+        {({ pipelines = [], problems = [] }) => (
+          <Card title="Prompts in steps">
+            {problems.map((problem) => (
+              <p key={problem} class="banner wrap">
+                {visibleName(problem)}
+              </p>
+            ))}
+            <Table
+              label="Pipelines"
+              rows={pipelines}
+              keyOf={({ name }) => name}
+              columns={[
+                {
+                  title: "Name",
+                  show: (pipeline) => (
+                    <Button kind="link" label={`Open ${pipeline.name}`} onRun={() => void (opened.value = pipeline)}>
+                      <Name text={pipeline.name} />
+                    </Button>
+                  ),
+                },
+                { title: "From", show: ({ source }) => source },
+                { title: "What it does", show: ({ description = "" }) => visibleName(description) },
+              ]}
+            />
+            <p class="muted">
+              Your own are YAML files in <code>OLLM_HOME/pipelines</code>; <code>ollm pipeline new</code> writes one.
+            </p>
+          </Card>
+        )}
+      </Show>
+      {opened.value !== undefined && <OnePipeline of={opened.value} onClose={() => (opened.value = undefined)} />}
+    </>
+  );
+}
+
+function OnePipeline({ of: { name, inputs = [] }, onClose }: { readonly of: Pipeline; readonly onClose: () => void }) {
+  const shown = useData(() => client.callTool("run_pipeline", { pipeline: name, dry_run: true }), [], name);
+  const run = async (given: Readonly<Record<string, string>>): Promise<undefined> => {
+    // An empty field has its default.
+    const values = Object.fromEntries(Object.entries(given).filter(([, value]) => value.trim() !== ""));
+    await client.callTool("run_pipeline", { pipeline: name, inputs: values });
+    notify({ kind: "done", text: `${name} runs.` });
+    onClose();
+    location.hash = "#/jobs";
+  };
+  return (
+    <Dialog title={visibleName(name)} onClose={onClose} isWide>
+      <Form
+        rows={inputs.map((input) => ({ [input]: { title: visibleName(input) } }))}
+        initial={Object.fromEntries(inputs.map((input) => [input, ""]))}
+        action="Run"
+        onSave={run}
+        onCancel={onClose}
+      />
+      <Show of={shown}>{({ yaml = "" }) => <TextBlock label="Steps" text={yaml} />}</Show>
+    </Dialog>
+  );
+}
