@@ -16,7 +16,7 @@ import {
   routeOutput,
 } from "./answer-details.ts";
 import { type ToolContext, defineTool, writesByModel } from "./definition.ts";
-import { reduceStep, stepFrom } from "./batch-step.ts";
+import { reduceStep, stepFrom } from "./steps.ts";
 import { batchAnswer, forEachOutput, openAnswers } from "./for-each.ts";
 import { planData, planOutput, renderPlan } from "./smart-load.ts";
 import { type GenerationInput, filledFrom, generationInput, generationRequest } from "./generation-request.ts";

@@ -9,10 +9,9 @@ import { nearestNames } from "../orchestrator/util/nearest.ts";
 import { jsonIn } from "../orchestrator/util/parse-json.ts";
 import { yamlOf } from "../orchestrator/util/parse-yaml.ts";
 import { placeholdersIn, withInputs } from "../orchestrator/util/placeholders.ts";
-import { stepFrom } from "./batch-step.ts";
 import { type ToolContext, defineTool, writesByModel } from "./definition.ts";
 import { openAnswers, pipelineAnswer } from "./for-each.ts";
-import { type Pipeline, type PipelineStep, parsePipeline, pipelineIn } from "./pipeline-file.ts";
+import { type Pipeline, type PipelineStep, parsePipeline, pipelineIn, stepFrom } from "./steps.ts";
 import { asLine, noteLines } from "./render.ts";
 
 const counts = z.record(z.string(), z.number());

@@ -14,15 +14,14 @@ import { connectMemoryClient } from "../support/memory-client.ts";
 /** Files of `src/tools` that define no tool. */
 const helpers = [
   "answer-details",
-  "batch-step",
   "definition",
   "facts",
   "for-each",
   "generation-request",
   "index",
-  "pipeline-file",
   "plan",
   "render",
+  "steps",
   "tool-sets",
 ];
 const tokens = (value: unknown) => encode(typeof value === "string" ? value : JSON.stringify(value)).length;

@@ -2,7 +2,7 @@ import { mkdir, mkdtemp, readFile, realpath, rm, writeFile } from "node:fs/promi
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { parsePipeline } from "../../src/tools/pipeline-file.ts";
+import { parsePipeline } from "../../src/tools/steps.ts";
 import { createFakeEngine, fakeModel, gigabyte } from "../support/fake-engine.ts";
 import { type MemoryClient, connectMemoryClient } from "../support/memory-client.ts";
 import { createTestOrchestrator } from "../support/orchestrator.ts";

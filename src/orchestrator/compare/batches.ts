@@ -13,11 +13,9 @@ import { counted } from "../util/format-bytes.ts";
 import { createMutex } from "../util/joined-work.ts";
 import { placeholdersIn } from "../util/placeholders.ts";
 import { failureText } from "./ask-model.ts";
-import { checkedPrompts, checkedSteps, plannedSteps } from "./batch-plan.ts";
 import { BatchRun, promptsOf } from "./batch-run.ts";
-import { failureOf, stepNow, valueOf } from "./batch-steps.ts";
+import { checkedPrompts, checkedSteps, failureOf, plannedSteps, stepNow, valueOf, waitsFor } from "./batch-steps.ts";
 import { type BatchHead, type KeptAnswer, type KeptStep, lastAnswers, openBatch, shownAnswers } from "./batch-store.ts";
-import { waitsFor } from "./batch-when.ts";
 
 const examples = 3;
 /** How often a batch that waits looks whether it may go on. */

@@ -6,7 +6,7 @@ import { Cancelled, EngineUnreachable, GenerationFailed } from "../../../src/orc
 import type { BatchItem, BatchRequest, BatchStep, BatchSummary } from "../../../src/orchestrator/api/facade-batches.ts";
 import type { GenerateRequest, GenerateResult } from "../../../src/orchestrator/api/facade.ts";
 import { answerOf } from "../../../src/orchestrator/compare/batch-run.ts";
-import { waitsFor } from "../../../src/orchestrator/compare/batch-when.ts";
+import { waitsFor } from "../../../src/orchestrator/compare/batch-steps.ts";
 import { stepMark } from "../../../src/orchestrator/util/placeholders.ts";
 import { createJobFiles } from "../../../src/orchestrator/jobs/record.ts";
 import { itemsOf } from "../../../src/orchestrator/reading/items.ts";

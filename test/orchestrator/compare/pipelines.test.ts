@@ -5,8 +5,13 @@ import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { GenerationFailed } from "../../../src/orchestrator/api/errors.ts";
 import type { BatchRequest, BatchStep, BatchSummary } from "../../../src/orchestrator/api/facade-batches.ts";
 import type { GenerateRequest } from "../../../src/orchestrator/api/facade.ts";
-import { fewestChanges } from "../../../src/orchestrator/compare/batch-plan.ts";
-import { listOf, stepNow, valueOf, withPrivacyOf } from "../../../src/orchestrator/compare/batch-steps.ts";
+import {
+  fewestChanges,
+  listOf,
+  stepNow,
+  valueOf,
+  withPrivacyOf,
+} from "../../../src/orchestrator/compare/batch-steps.ts";
 import type { KeptAnswer } from "../../../src/orchestrator/compare/batch-store.ts";
 import { createJobFiles } from "../../../src/orchestrator/jobs/record.ts";
 import { createDocumentFiles } from "../../../src/orchestrator/storage/document-files.ts";
