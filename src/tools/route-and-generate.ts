@@ -22,6 +22,7 @@ import { planData, planOutput, renderPlan } from "./smart-load.ts";
 import { type GenerationInput, filledFrom, generationInput, generationRequest } from "./generation-request.ts";
 import { asLine, finishReasonOutput, noteLines, notesFor, round } from "./render.ts";
 import { batchLines } from "../orchestrator/util/batch-lines.ts";
+import { withoutMarks } from "../orchestrator/util/placeholders.ts";
 import { defined } from "../orchestrator/util/defined.ts";
 
 const output = z.object({
@@ -190,7 +191,7 @@ async function fileNotes(
 async function askForEach(request: Input, reduce: string | undefined, context: ToolContext) {
   const { orchestrator, caller, follow } = context;
   const write = request.output_path === undefined ? undefined : await openAnswers(request.output_path, context);
-  const step = await stepFrom("each", request, context);
+  const step = await stepFrom("each", withoutMarks(request), context);
   if ("needsInput" in step) return step;
   if (request.dry_run === true) {
     const { items, request: asked } = step;

@@ -1,17 +1,18 @@
 import * as z from "zod";
 import { InvalidRequest, type NeedsInput } from "../orchestrator/api/errors.ts";
-import { type BatchStep, type PlannedStep, batchUnits } from "../orchestrator/api/facade-batches.ts";
+import type { BatchAnswer, BatchStep, PlannedStep } from "../orchestrator/api/facade-batches.ts";
 import type { GenerateRequest } from "../orchestrator/api/facade.ts";
 import { advice } from "../orchestrator/api/next-step.ts";
 import { defined } from "../orchestrator/util/defined.ts";
 import { counted } from "../orchestrator/util/format-bytes.ts";
+import { messageOf } from "../orchestrator/util/message-of.ts";
 import { nearestNames } from "../orchestrator/util/nearest.ts";
 import { jsonIn } from "../orchestrator/util/parse-json.ts";
 import { yamlOf } from "../orchestrator/util/parse-yaml.ts";
-import { placeholdersIn, withInputs } from "../orchestrator/util/placeholders.ts";
+import { marksIn, withInputs } from "../orchestrator/util/placeholders.ts";
 import { type ToolContext, defineTool, writesByModel } from "./definition.ts";
 import { openAnswers, pipelineAnswer } from "./for-each.ts";
-import { type Pipeline, type PipelineStep, parsePipeline, pipelineIn, stepFrom } from "./steps.ts";
+import { type Pipeline, type PipelineStep, parsePipeline, pipelineIn, stepFrom, unitOf } from "./steps.ts";
 import { asLine, noteLines } from "./render.ts";
 
 const counts = z.record(z.string(), z.number());
@@ -90,14 +91,17 @@ export const runPipeline = defineTool({
       const names = pipeline.steps.map((step) => step.name);
       throw new InvalidRequest(`no step is named ${unknown}`, { next: { step: "chooseOneOf", names } });
     }
-    const outputs = new Map<string, Awaited<ReturnType<typeof openAnswers>>>();
+    const outputs = new Map<string, Awaited<ReturnType<typeof openOutput>>>();
     const steps: BatchStep<GenerateRequest>[] = [];
     for (const step of pipeline.steps) {
       const prepared = await stepOf(step, filled.values, context);
       if ("needsInput" in prepared) return prepared;
+      const { output: target } = prepared;
+      const other = steps.find((each) => each.output === target && target !== undefined);
+      if (other !== undefined)
+        throw new InvalidRequest(`steps ${other.name} and ${step.name} write to the same ${target}`);
       steps.push(prepared);
-      if (prepared.output !== undefined && dry_run !== true)
-        outputs.set(step.name, await openAnswers(prepared.output, context));
+      if (target !== undefined && dry_run !== true) outputs.set(step.name, await openOutput(prepared, target, context));
     }
     const { orchestrator, caller, follow } = context;
     const request = { pipeline: name, steps, ...defined({ skip }) };
@@ -107,19 +111,39 @@ export const runPipeline = defineTool({
     }
     const summary = await follow(await orchestrator.batches.start(caller, request), true);
     const data = pipelineAnswer(summary, false);
-    if (data.notes?.some((note) => note.startsWith("stopped")) === true || outputs.size === 0) return { data };
+    if (summary.stopped !== undefined || outputs.size === 0) return { data };
     const results = await orchestrator.batches.results(caller, summary.id);
     const files: string[] = [];
-    for (const [name_, write] of outputs) {
-      const own = results.filter(({ step = pipeline.steps[0]?.name }) => step === name_);
-      files.push((await write(own)).path);
+    const notes = [...(data.notes ?? [])];
+    for (const { step, skipped } of summary.steps) {
+      if (skipped !== undefined) continue;
+      try {
+        const done = await outputs.get(step)?.(results.filter((each) => (each.step ?? step) === step));
+        if (done !== undefined) files.push(done.path);
+        if (done !== undefined && done.skipped > 0)
+          notes.push(`${counted(done.skipped, "file")} in ${done.path} left as they were, because they existed`);
+      } catch (error) {
+        // The answers are kept: one file that can't be written takes none of them.
+        notes.push(`what ${step} gave was not written: ${messageOf(error)}`);
+      }
     }
-    return { data: { ...data, written: files } };
+    return { data: { ...data, written: files, ...(notes.length > 0 && { notes }) } };
   },
   render: rendered,
 });
 
 type Output = z.output<typeof output>;
+
+/** Where a step's answers go: that of a single prompt as it is, those about many texts as `openAnswers` says. */
+async function openOutput({ isMany }: BatchStep<GenerateRequest>, target: string, context: ToolContext) {
+  if (isMany === true) return openAnswers(target, context);
+  const file = await context.files.openOutput(target);
+  return async ([answer]: readonly BatchAnswer[]) => ({
+    path: file.path,
+    skipped: 0,
+    ...(await file.write(`${answer?.text?.trim() ?? ""}\n`)),
+  });
+}
 
 const planData = ({ step, model, engine, isLoad, prompts, promptTokens, seconds }: PlannedStep) =>
   defined({ step, model, engine, load: isLoad, prompts, prompt_tokens: promptTokens, seconds });
@@ -130,29 +154,27 @@ async function stepOf(
   inputs: Readonly<Record<string, string>>,
   context: ToolContext,
 ): Promise<BatchStep<GenerateRequest> | { readonly needsInput: NeedsInput }> {
-  const { name, input, files, for_each: each, when, on_fail: onFail, ...request } = withInputs(step, inputs);
-  const { of, ...how } = typeof each === "object" ? each : unitOf(each, files);
-  const isOver = of !== undefined && placeholdersIn(of).found.length > 0;
-  const asked = {
-    ...request,
-    ...(typeof each !== "string" || isOver ? defined({ files }) : {}),
-    ...(each !== undefined && { for_each: { ...how, ...(!isOver && defined({ of })) } }),
-  };
   try {
+    const { name, input, files, for_each: given, when, on_fail: onFail, ...request } = withInputs(step, inputs);
+    const unit = typeof given === "string" ? unitOf(given) : undefined;
+    const { of: named_, ...how } =
+      typeof given === "object"
+        ? given
+        : { of: unit === undefined && given !== undefined ? [given] : undefined, each: unit };
+    const over = named_?.find((text) => marksIn(text).length > 0);
+    const isOfFiles = given !== undefined && named_ === undefined;
+    const of = isOfFiles ? files : over === undefined ? named_ : undefined;
+    const asked = {
+      ...request,
+      ...(!isOfFiles && defined({ files })),
+      ...(given !== undefined && { for_each: defined({ ...how, of }) }),
+    };
     const prepared = await stepFrom(name, asked, context);
-    if ("needsInput" in prepared) return prepared;
-    return { ...prepared, ...defined({ over: isOver ? of?.[0] : undefined, input, when, onFail }) };
+    return "needsInput" in prepared ? prepared : { ...prepared, ...defined({ over, input, when, onFail }) };
   } catch (error) {
     if (!(error instanceof InvalidRequest)) throw error;
-    throw new InvalidRequest(`step ${name}: ${error.message}`, { next: error.next, cause: error });
+    throw new InvalidRequest(`step ${step.name}: ${error.message}`, { next: error.next, cause: error });
   }
-}
-
-/** `for_each: file` is about its files, `for_each: {{ steps.list.items }}` about that list. */
-function unitOf(each: string | undefined, files: readonly string[] | undefined) {
-  const unit = batchUnits.find((known) => known === each);
-  if (unit !== undefined) return { of: [...(files ?? [])], each: unit };
-  return each === undefined ? {} : { of: [each] };
 }
 
 /** The values of its inputs; missing ones are asked for. Throws `InvalidRequest`. */
@@ -186,7 +208,11 @@ function valuesOf(
   return { needsInput: { message, fields: Object.fromEntries(fields) as NeedsInput["fields"] } };
 }
 
-async function named(name: string, { orchestrator, caller, files }: ToolContext): Promise<Found> {
+async function named(name: string, context: ToolContext): Promise<Found> {
+  const { orchestrator, caller, files } = context;
+  // A project's own are used once the user approved them, by their names.
+  const [, own] = /(?:^|[\\/])\.ollm[\\/]pipelines[\\/]([^\\/]+)\.ya?ml$/i.exec(name) ?? [];
+  if (own !== undefined) return named(own, context);
   if (/\.ya?ml$/i.test(name)) {
     const [found = { path: name, text: "" }] = await files.readText([name]);
     return { name: found.path.replace(/^.*[\\/]|\.ya?ml$/gi, ""), yaml: found.text, file: found.path };
@@ -196,9 +222,13 @@ async function named(name: string, { orchestrator, caller, files }: ToolContext)
   if (known !== undefined) return { name, yaml: known.template, ...defined({ file: known.file }) };
   const names = templates.map((each) => each.name);
   const near = nearestNames(name, names, 3);
-  const why = problems.length === 0 ? "" : `: ${problems.join("; ")}`;
+  const why = problems.length === 0 ? "" : `: ${problems.slice(0, 3).join("; ")}`;
+  const isWaiting = caller.project?.pipelinesFolder !== undefined && !caller.project.isTrusted;
   throw new InvalidRequest(`there is no pipeline ${JSON.stringify(name)}${why}`, {
-    next: near.length > 0 ? { step: "didYouMean", names: near } : { step: "chooseOneOf", names },
+    next: [
+      ...(isWaiting ? [{ step: "approveProject" } as const] : []),
+      near.length > 0 ? { step: "didYouMean", names: near } : { step: "chooseOneOf", names },
+    ],
   });
 }
 

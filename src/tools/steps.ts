@@ -1,11 +1,17 @@
 import * as z from "zod";
 import { InvalidRequest, type NeedsInput } from "../orchestrator/api/errors.ts";
-import { type BatchItem, type BatchStep, failureWays } from "../orchestrator/api/facade-batches.ts";
+import {
+  type BatchItem,
+  type BatchStep,
+  type BatchUnit,
+  batchUnits,
+  failureWays,
+} from "../orchestrator/api/facade-batches.ts";
 import type { GenerateRequest } from "../orchestrator/api/facade.ts";
 import { defined } from "../orchestrator/util/defined.ts";
 import { nearestNames } from "../orchestrator/util/nearest.ts";
 import { lineAt, maxForeignTokens, parseYaml } from "../orchestrator/util/parse-yaml.ts";
-import { placeholdersIn, stepMark } from "../orchestrator/util/placeholders.ts";
+import { type Placeholder, placeholdersIn, stepMark, withoutMarks } from "../orchestrator/util/placeholders.ts";
 import type { ToolContext } from "./definition.ts";
 import { forEachInput } from "./for-each.ts";
 import { type GenerationInput, filledFrom, generationInput, generationRequest } from "./generation-request.ts";
@@ -15,11 +21,11 @@ import type { FilledTemplate } from "./render-template.ts";
 const maxSteps = 12;
 const maxBytes = 256 * 1024;
 
-const name = z.string().regex(/^[A-Za-z_][\w-]{0,63}$/, "must be letters, digits, - and _, no digit first");
+const plainName = z.string().regex(/^[A-Za-z_][\w-]{0,63}$/, "must be letters, digits, - and _, no digit first");
 const listed = z.union([z.string().min(1), z.array(z.string().min(1)).min(1)]).transform((given) => [given].flat());
 
 const step = z.strictObject({
-  name,
+  name: plainName,
   // What a prompt may say, a step may say.
   ...generationInput.omit({ files: true, for_each: true, continue_id: true, dry_run: true, explain: true }).shape,
   files: listed.optional(),
@@ -40,7 +46,7 @@ const pipelineInput = z.strictObject({
 export const pipelineFile = z.strictObject({
   name: z.string().optional(),
   description: z.string().optional(),
-  inputs: z.record(name, pipelineInput).optional(),
+  inputs: z.record(plainName, pipelineInput).optional(),
   steps: z.array(step).min(1, "must have a step").max(maxSteps),
 });
 
@@ -90,34 +96,53 @@ function stepProblem(
   before: readonly PipelineStep[],
 ): string | undefined {
   if (before.some((each) => each.name === given.name)) return "has the name of an earlier step";
-  const { for_each: each, prompt, template } = given;
-  const questions = typeof each === "object" ? each.questions : undefined;
+  const { for_each: each, prompt, template, name: _name, ...rest } = given;
+  const { of, questions } =
+    typeof each === "object" ? each : { of: unitOf(each) === undefined ? each && [each] : undefined };
   if (prompt === undefined && template === undefined && questions === undefined) return "needs a prompt or a template";
-  const units = ["file", "part", "row"];
-  if (typeof each === "string" && !units.includes(each) && placeholdersIn(each).found.length === 0)
-    return `for_each is ${JSON.stringify(each)}; allowed: ${units.join(", ")}, a list such as {{ steps.NAME.items }}`;
-  if (typeof each === "string" && units.includes(each) && given.files === undefined)
-    return `for_each: ${each} needs files`;
-  if (placeholdersIn(given.files).found.some(({ of }) => of === "steps"))
-    return "files are read when the pipeline begins; what an earlier step gives is its input";
+  const isOver = of !== undefined && hasStep(of);
+  if (typeof each === "string" && unitOf(each) === undefined && !isOver)
+    return `for_each is ${JSON.stringify(each)}; allowed: ${batchUnits.join(", ")}, a list such as {{ steps.NAME.items }}`;
+  if (isOver && of.length > 1) return "for_each takes files, or one list of an earlier step";
+  if (each !== undefined && !isOver && of === undefined && given.files === undefined) return "for_each needs files";
+  if (hasStep(given.files)) return "files are read when the pipeline begins; what an earlier step gives is its input";
+  const { system: _system, input, when: _when, variables, ...fixed } = rest;
+  const noSteps = each === undefined ? fixed : { ...fixed, variables };
+  const wrong = Object.entries(noSteps).find(([, value]) => hasStep(value));
+  if (wrong !== undefined) return `${wrong[0]} can't take from a step; prompt, system, input, for_each and when can`;
   const { found, problem } = placeholdersIn(given);
   if (problem !== undefined) return `${problem} is neither {{ inputs.NAME }} nor {{ steps.NAME.text }}`;
-  const names = before.map((step_) => step_.name);
-  for (const { of, name: of_, field = "text" } of found) {
-    const known = of === "inputs" ? inputs : names;
-    if (!known.includes(of_)) {
-      const [close] = nearestNames(of_, known, 1);
-      const more = close === undefined ? `there are ${known.join(", ") || "none"}` : `did you mean ${close}?`;
-      return of === "inputs" ? `there is no input ${of_}; ${more}` : `no earlier step is named ${of_}; ${more}`;
-    }
-    const source = before.find((step_) => step_.name === of_);
-    const schema = source?.format;
-    if (of === "inputs" || field === "text" || field === "items") continue;
-    const fields = typeof schema === "object" ? Object.keys(schema["properties"] ?? {}) : [];
-    if (schema === "json" || fields.includes(field)) continue;
-    return `step ${of_} gives no ${field}; it gives ${["text", "items", ...fields].join(", ")}`;
+  if (input?.some((one) => !hasStep(one)) === true) return "input is what earlier steps gave: {{ steps.NAME }}";
+  for (const placeholder of found) {
+    const unknown = unknownIn(placeholder, inputs, before);
+    if (unknown !== undefined) return unknown;
   }
   return undefined;
+}
+
+const hasStep = (value: unknown): boolean => placeholdersIn(value).found.some(({ of }) => of === "steps");
+
+/** `file`, `part` or `row`. */
+export function unitOf(each: string | undefined): BatchUnit | undefined {
+  return batchUnits.find((unit) => unit === each);
+}
+
+function unknownIn(
+  { of, name: wanted, field = "text" }: Placeholder,
+  inputs: readonly string[],
+  before: readonly PipelineStep[],
+): string | undefined {
+  const known = of === "inputs" ? inputs : before.map((each) => each.name);
+  if (!known.includes(wanted)) {
+    const [close] = nearestNames(wanted, known, 1);
+    const more = close === undefined ? `there are ${known.join(", ") || "none"}` : `did you mean ${close}?`;
+    return of === "inputs" ? `there is no input ${wanted}; ${more}` : `no earlier step is named ${wanted}; ${more}`;
+  }
+  if (of === "inputs" || field === "text" || field === "items") return undefined;
+  const { format: schema, for_each: each } = before.find((step_) => step_.name === wanted) ?? {};
+  const fields = typeof schema === "object" && each === undefined ? Object.keys(schema["properties"] ?? {}) : [];
+  if ((schema === "json" && each === undefined) || fields.includes(field)) return undefined;
+  return `step ${wanted} gives no ${field}; it gives ${["text", "items", ...fields].join(", ")}`;
 }
 
 /** `step 2 (compare): `, for a problem inside of one. */
@@ -144,7 +169,9 @@ function saidOf(issue: z.core.$ZodIssue): string {
 /** Files that one pattern of a batch may match. */
 const mostFiles = 2000;
 
-/** A step without `for_each` is one prompt. Throws `InvalidRequest`. */
+/**
+ * A step without `for_each` is one prompt. What files and inputs say is no mark of another step. Throws `InvalidRequest`.
+ */
 export async function stepFrom(
   name: string,
   request: Omit<GenerationInput, "for_each"> & {
@@ -152,8 +179,9 @@ export async function stepFrom(
   },
   context: ToolContext,
 ): Promise<BatchStep<GenerateRequest> | { readonly needsInput: NeedsInput }> {
-  const { template, prompt, output_path: output } = request;
-  const { for_each: { of, each, reduce: _reduce, ...how } = {}, ...asked } = request;
+  const { template, prompt, output_path: output, files = [] } = request;
+  const { for_each: each, ...asked } = request;
+  const { of, each: unit, reduce: _reduce, ...how } = each ?? {};
   const { questions } = how;
   if (questions !== undefined && (template !== undefined || prompt !== undefined))
     throw new InvalidRequest("questions stand in place of prompt and template", {
@@ -162,12 +190,17 @@ export async function stepFrom(
   let first: FilledTemplate | undefined;
   const items: BatchItem[] = [];
   if (of === undefined) {
-    const filled = template === undefined ? undefined : await filledFrom(template, asked, context);
+    const readFiles = async () => withoutMarks(await context.files.readText(files));
+    const filled =
+      template === undefined
+        ? undefined
+        : await filledFrom(template, asked, context, files.length === 0 ? undefined : readFiles);
     if (filled !== undefined && "needsInput" in filled) return filled;
     first = filled;
     items.push({ name, path: name });
   } else {
-    for (const { text, ...item } of await itemsOf(of, each, context)) {
+    const found = await context.files.readText(of, mostFiles);
+    for (const { text, ...item } of await context.orchestrator.batches.items(found, unit)) {
       if (template === undefined) items.push({ ...item, ...defined({ text }) });
       else {
         const readFiles = () => Promise.resolve([{ path: item.path, text: text ?? "" }]);
@@ -180,15 +213,13 @@ export async function stepFrom(
     }
   }
   const prepared = await generationRequest({ ...asked, prompt: prompt ?? questions?.[0] }, first, context);
-  return { name, request: prepared, items, ...defined({ ...how, output }) };
-}
-
-async function itemsOf(
-  of: readonly string[],
-  each: NonNullable<GenerationInput["for_each"]>["each"],
-  { orchestrator, files }: ToolContext,
-): Promise<readonly BatchItem[]> {
-  return orchestrator.batches.items(await files.readText(of, mostFiles), each);
+  return {
+    name,
+    request: prepared,
+    items,
+    ...defined({ ...how, output }),
+    ...(each !== undefined && { isMany: true }),
+  };
 }
 
 /** Asks about all answers of a step. */
@@ -196,7 +227,7 @@ export function reduceStep(prompt: string, { name, request }: BatchStep<Generate
   const { model, system, privacy, maxTokens } = request;
   return {
     name: "reduce",
-    request: { prompt, ...defined({ model, system, privacy, maxTokens }), useMemory: false },
+    request: { prompt: withoutMarks(prompt), ...defined({ model, system, privacy, maxTokens }), useMemory: false },
     items: [{ name: "reduce", path: "reduce" }],
     input: [stepMark(name)],
   };

@@ -116,11 +116,47 @@ describe("run_pipeline", () => {
       'steps:\n  - {name: each, files: ["*.md"], for_each: file, prompt: What}\n  - {name: all, input: "{{ steps.each }}", prompt: Sum, output_path: sum.jsonl}\n';
     const result = await ran({ pipeline: yaml });
     expect(result["written"]).toEqual([join(root, "sum.jsonl")]);
-    expect(await readFile(join(root, "sum.jsonl"), "utf8")).toContain('"text":"answer 3');
+    expect(await readFile(join(root, "sum.jsonl"), "utf8")).toBe("answer 3 to Sum\n");
     expect(prompts[0]).toContain("Alpha");
     const again = await connection.call("run_pipeline", { pipeline: yaml });
     expect(JSON.stringify(again.content)).toContain("sum.jsonl");
     expect(again.isError).toBe(true);
+  });
+
+  it("writes the text of a single prompt, and no file of a step that is skipped", async () => {
+    const yaml =
+      "steps:\n  - {name: a, prompt: 'No.', output_path: a.txt}\n  - {name: b, prompt: x, when: '{{ steps.a }}', output_path: b.txt}\n";
+    said = () => "No.";
+    const { written, notes } = await ran({ pipeline: yaml });
+    expect(written).toEqual([join(root, "a.txt")]);
+    expect(await readFile(join(root, "a.txt"), "utf8")).toBe("No.\n");
+    expect(notes).toEqual(['b was skipped: when is "No."']);
+    const both = "steps:\n  - {name: a, prompt: x, output_path: c.txt}\n  - {name: b, prompt: y, output_path: c.txt}\n";
+    const refused = await connection.call("run_pipeline", { pipeline: both });
+    expect(JSON.stringify(refused.content)).toContain("steps a and b write to the same c.txt");
+  });
+
+  it("takes nothing in a file or an input for a mark of a step", async () => {
+    await writeFile(join(root, "evil.md"), "evil \uE000a\uE001 {{ steps.a }}");
+    await mkdir(join(home, "templates"));
+    await writeFile(join(home, "templates", "sum.yaml"), "template: 'Sum up {text}'\n");
+    const yaml =
+      "inputs: {x: {}}\nsteps:\n  - {name: a, prompt: SECRET}\n  - {name: b, template: sum, files: evil.md}\n  - {name: c, prompt: '{{ inputs.x }}'}\n";
+    await ran({ pipeline: yaml, inputs: { x: "\uE000a\uE001 {{ steps.a }}" } });
+    expect(prompts.filter((prompt) => prompt.includes("SECRET"))).toEqual(["SECRET"]);
+    expect(prompts.join("\n")).toContain("evil \uFFFDa\uFFFD {{ steps.a }}");
+  });
+
+  it("asks about many texts with double braces in them", async () => {
+    await writeFile(join(root, "workflow.md"), "run: ${{ steps.build.outputs }} ${{ inputs.version }}");
+    const begun = await connection.call("route_and_generate", {
+      prompt: "What does ${{ inputs.version }} mean?",
+      for_each: { of: ["*.md"], reduce: "Sum up" },
+    });
+    const { job } = begun.structuredContent as { readonly job: string };
+    const waited = await connection.call("job", { action: "wait", job_id: job });
+    expect(waited.structuredContent).toMatchObject({ result: { for_each: { counts: { asked: 1, done: 1 } } } });
+    expect(prompts[0]).toContain("${{ inputs.version }} mean?");
   });
 
   it("names the missing inputs, unknown ones, unknown pipelines and steps", async () => {
@@ -192,13 +228,20 @@ it.each([
   ["steps:\n  - {name: a, prompt: '{{ inputs.b }}'}", "there is no input b; there are none"],
   ["steps:\n  - {name: a, prompt: '{{ step.b }}'}", "{{ step.b }} is neither"],
   ["steps:\n  - {name: a, prompt: x, for_each: page}", 'for_each is "page"; allowed: file, part, row'],
-  ["steps:\n  - {name: a, prompt: x, for_each: file}", "for_each: file needs files"],
+  ["steps:\n  - {name: a, prompt: x, for_each: file}", "for_each needs files"],
   ["steps:\n  - {name: a, prompt: x}\n  - {name: b, prompt: x, files: '{{ steps.a }}'}", "is its input"],
   [
     "steps:\n  - {name: a, prompt: x}\n  - {name: b, prompt: '{{ steps.a.kind }}'}",
     "gives no kind; it gives text, items",
   ],
   [`steps:\n${Array.from({ length: 13 }, (_, at) => `  - {name: a${at}, prompt: x}`).join("\n")}`, "12"],
+  [
+    "steps:\n  - {name: a, prompt: x}\n  - {name: b, prompt: x, output_path: '{{ steps.a }}.md'}",
+    "output_path can't take from a step",
+  ],
+  ["steps:\n  - {name: a, prompt: x}\n  - {name: b, prompt: x, input: a}", "input is what earlier steps gave"],
+  ["steps:\n  - {name: a, prompt: '{{ a | upper }}'}", "{{ a | upper }} is neither"],
+  ["steps:\n  - {name: a, prompt: x, for_each: {sample: 2}}", "for_each needs files"],
   ["steps: [", "line"],
   ["other: 1\nsteps: [{name: a, prompt: x}]", "unknown field other"],
 ])("%j is refused: %s", async (text, problem) => {

@@ -9,10 +9,11 @@ import { codeOf, messageOf } from "../../orchestrator/util/message-of.ts";
 import type { ToolAnswers, ToolInputs } from "../../tools/index.ts";
 import { type CommandIo, homeOf, isYes } from "../terminal/io.ts";
 import { orPull } from "../terminal/offer-pull.ts";
-import { type Session, showCall, withSession } from "../terminal/session.ts";
+import { type Session, report, showCall, withSession } from "../terminal/session.ts";
 import { type Column, renderTable, show } from "../terminal/table.ts";
 import { hanging, styled, styledError } from "../terminal/terminal-text.ts";
 import { type JsonOption, type ShellCommand, repeated } from "./options.ts";
+import { foldersOf, located } from "./prompt-words.ts";
 import { missingVariable, variablesOf } from "./template.ts";
 
 type Answer = ToolAnswers["run_pipeline"];
@@ -51,9 +52,10 @@ export function addPipelines(program: ShellCommand): void {
     .json("yaml, plan[{step, model, engine, load, prompts, prompt_tokens, seconds}], notes")
     .examples(["ollm pipeline show review-diff", "its steps, and what a run would take"])
     .does((name: string, flags: Flags, io: CommandIo) =>
-      withSession(io, rootsOf(io), async ({ call }) => {
-        const found = await call("run_pipeline", { ...askedFor(name, flags), dry_run: true });
+      withAsked(name, flags, io, async (request, { call }) => {
+        const found = await call("run_pipeline", { ...request, dry_run: true });
         show(found.structured, flags, io, () => `${found.text.trimEnd()}\n`);
+        return 0;
       }),
     );
   pipeline
@@ -63,7 +65,7 @@ export function addPipelines(program: ShellCommand): void {
     .option("--var <name=value>", "variable; repeatable", repeated)
     .option("--skip <step>", "leave a step out; repeatable", repeated)
     .option("-o, --output <file>", "write the answer to this file, overwriting it")
-    .json("text, model, steps[{step, counts, skipped}], failures, results, notes, job")
+    .json("text, model, steps[{step, counts, skipped}], failures, asks, written, results, notes, job")
     .examples(
       [
         'ollm pipeline run research-folder --var question="Who may delete data?" --var files="docs/*.md"',
@@ -71,7 +73,9 @@ export function addPipelines(program: ShellCommand): void {
       ],
       ["ollm pipeline run translate-check --var file=letter.txt --var language=French", "translate and check"],
     )
-    .does(runIt);
+    .does((name: string, flags: Flags, io: CommandIo) =>
+      withAsked(name, flags, io, (request, session) => ran(request, flags, session)),
+    );
   pipeline
     .command("new")
     .argument("<name>", "letters, digits, - and _")
@@ -92,15 +96,32 @@ const columns: readonly Column<NonNullable<Answer["pipelines"]>[number]>[] = [
   { title: "DESCRIPTION", text: ({ description = "" }) => description, isExtra: 2 },
 ];
 
-/** Files are named as seen from this folder. */
-const rootsOf = ({ workingDirectory }: CommandIo) => ({ roots: [workingDirectory], noTerminal: missingVariable });
+type Asked = ToolInputs["run_pipeline"];
 
-function askedFor(pipeline: string, { var: pairs = [], skip }: Flags): ToolInputs["run_pipeline"] {
-  return { pipeline, inputs: variablesOf(pairs), ...(skip !== undefined && { skip }) };
-}
-
-function runIt(name: string, flags: Flags, io: CommandIo): Promise<number> {
-  return withSession(io, rootsOf(io), async (session) => ran(askedFor(name, flags), flags, session));
+/** Files are named as seen from this folder; those of others are allowed by being named. */
+async function withAsked(
+  name: string,
+  { var: pairs = [], skip }: Flags,
+  io: CommandIo,
+  work: (request: Asked, session: Session) => Promise<number>,
+): Promise<number> {
+  const named: string[] = [];
+  const absolute = async (text: string): Promise<string> => {
+    if (!/^(?:\.{1,2}[\\/]|[\\/])/.test(text)) return text;
+    const file = await located(text, io);
+    named.push(file);
+    return file;
+  };
+  try {
+    const pipeline = await absolute(name);
+    const inputs: Record<string, string> = {};
+    for (const [key, value] of Object.entries(variablesOf(pairs))) inputs[key] = await absolute(value);
+    const roots = [io.workingDirectory, ...(await foldersOf(named, io))];
+    const request = { pipeline, inputs, ...(skip !== undefined && { skip }) };
+    return await withSession(io, { roots, noTerminal: missingVariable }, (session) => work(request, session));
+  } catch (error) {
+    return report(error, io);
+  }
 }
 
 async function ran(request: ToolInputs["run_pipeline"], flags: Flags, session: Session): Promise<number> {
@@ -109,8 +130,8 @@ async function ran(request: ToolInputs["run_pipeline"], flags: Flags, session: S
   const { job = "" } = begun.structured as { readonly job?: string };
   const { result, error } = await waitFor(job, session);
   if (result === undefined) throw new OrchestratorError(error ?? `${job} has no result`);
-  const { asks, ...found } = result as Answer;
-  const { text, steps = [], failures = [], notes = [], written = [] } = found;
+  const found = result as Answer;
+  const { text, steps = [], failures = [], notes = [], written = [], asks } = found;
   const said = [
     ...steps.map(({ step, counts: { asked = 0, done = 0, seconds: _seconds, ...rest }, skipped }) => {
       const more = Object.entries(rest).filter(([what]) => !what.endsWith("_tokens"));
@@ -120,6 +141,7 @@ async function ran(request: ToolInputs["run_pipeline"], flags: Flags, session: S
     ...failures,
     ...notes.filter((note) => !note.includes(" was skipped: ")),
     ...written.map((file) => `written to ${file}`),
+    ...(asks === undefined || io.isTerminal ? [] : [`to go on without it: --skip ${asks}`]),
     `all answers: ollm://results/${job}`,
   ];
   for (const line of flags.json === true ? [] : said)
@@ -130,7 +152,8 @@ async function ran(request: ToolInputs["run_pipeline"], flags: Flags, session: S
   show({ ...found, job }, flags, io, () =>
     flags.output === undefined && text !== undefined ? `${text.trimEnd()}\n` : "",
   );
-  return text === undefined ? 1 : 0;
+  const has = (what: string): boolean => steps.some(({ counts }) => (counts[what] ?? 0) > 0);
+  return text === undefined || has("failed") ? 1 : has("doubtful") ? 3 : 0;
 }
 
 async function saved(file: string, text: string): Promise<void> {
@@ -140,10 +163,13 @@ async function saved(file: string, text: string): Promise<void> {
 }
 
 function writeOne(name: string, goal: string, flags: Flags, io: CommandIo): Promise<number> {
-  if (!/^[A-Za-z0-9][\w-]{0,63}$/.test(name)) {
-    throw new InvalidRequest(`${JSON.stringify(name)} is not a valid name: use letters, digits, - and _`);
-  }
-  return withSession(io, rootsOf(io), async (session) => {
+  return withSession(io, {}, async (session) => {
+    // Before a model works for it.
+    if (
+      !/^[A-Za-z0-9](?:[\w-]{0,62}[A-Za-z0-9])?$/.test(name) ||
+      /^(?:memory|con|prn|aux|nul|(?:com|lpt)\d)$/i.test(name)
+    )
+      throw new InvalidRequest(`${JSON.stringify(name)} is not a valid name: use letters, digits, - and _`);
     const { structured } = await orPull(session, undefined, () => session.call("run_pipeline", { goal }));
     const { yaml = "" } = structured;
     const file = join(homeOf(io), "pipelines", `${name}.yaml`);
@@ -177,7 +203,9 @@ export async function askForEach(
   if (result === undefined) throw new OrchestratorError(error ?? `${job} has no result`);
   const found = result as ToolAnswers["route_and_generate"];
   const { for_each: batch = { counts: {} }, text: reduced, notes = [], model } = found;
-  const lines = await read("ollm://results/{id}", job);
+  const answers = await read("ollm://results/{id}", job);
+  // That of --reduce is printed by itself.
+  const lines = answers.replaceAll(/^\{"step":"reduce",.*\n?/gm, "").replaceAll(/^\{"step":"each",/gm, "{");
   const kept = `ollm://results/${job}`;
   if (target !== undefined) {
     await writeFile(target, lines).catch((cause: unknown) => {

@@ -30,6 +30,8 @@ export interface BatchStep<Request> {
   readonly request: Request;
   /** A single one without text: a prompt of its own. */
   readonly items: readonly BatchItem[];
+  /** It is about many texts, be there only one now. */
+  readonly isMany?: true;
   /** In place of items: the mark of a list that an earlier step gives. */
   readonly over?: string;
   /** Marks of what earlier steps give it to read, as files. The step is skipped if all of them are empty. */
@@ -112,7 +114,9 @@ export interface BatchSummary {
   readonly outputs: readonly string[];
   /** What the last of several steps answered. */
   readonly text?: string;
-  /** The step at which the user may go on without it. */
+  /** The step at which it ended early. */
+  readonly stopped?: string;
+  /** The user may go on without that step. */
   readonly asks?: string;
   readonly notes: readonly string[];
 }

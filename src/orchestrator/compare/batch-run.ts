@@ -138,8 +138,9 @@ export class BatchRun {
     return onFail === "retry" || onFail === "next model";
   }
 
-  #keep({ prompt, item }: Asked, answer: Omit<KeptAnswer, "step" | "prompt" | "item">): Promise<unknown> {
-    return this.#parts.keep({ step: this.#parts.step.name, prompt, item: item.name, ...answer });
+  #keep({ prompt, item, question }: Asked, answer: Omit<KeptAnswer, "step" | "prompt" | "item">): Promise<unknown> {
+    const { name: step, questions } = this.#parts.step;
+    return this.#parts.keep({ step, prompt, item: item.name, ...(questions !== undefined && { question }), ...answer });
   }
 
   #refuse(asked: Asked, why: string, mayRepeat: boolean): void {

@@ -1,4 +1,4 @@
-import { InvalidRequest, OrchestratorError } from "../api/errors.ts";
+import { Cancelled, InvalidRequest, OrchestratorError } from "../api/errors.ts";
 import type { BatchItem, BatchRequest, PlannedStep } from "../api/facade-batches.ts";
 import type { GenerateRequest, RoutePlan } from "../api/facade.ts";
 import { advice } from "../api/next-step.ts";
@@ -8,7 +8,7 @@ import { oneLine } from "../util/control-characters.ts";
 import { defined } from "../util/defined.ts";
 import { counted, shortened } from "../util/format-bytes.ts";
 import { isRecord, jsonIn } from "../util/parse-json.ts";
-import { placeholdersIn, withSteps } from "../util/placeholders.ts";
+import { isNo, marksIn, withSteps } from "../util/placeholders.ts";
 import { promptsOf, requestFor, sizeOf } from "./batch-run.ts";
 import type { KeptAnswer, KeptStep } from "./batch-store.ts";
 
@@ -36,7 +36,12 @@ export function checkedSteps({ steps }: BatchRequest<GenerateRequest>): readonly
     const lists = defined({ input: input && [...input], questions: questions && [...questions] });
     return { ...step, items: [...items], ...lists };
   });
-  for (const step of kept) if (step.over === undefined) checkedPrompts(step);
+  for (const [at, step] of kept.entries()) {
+    if (step.over === undefined) checkedPrompts(step);
+    const known = kept.slice(0, at).map(({ name }) => name);
+    const unknown = sourcesOf(step).find((name) => !known.includes(name));
+    if (unknown !== undefined) throw new InvalidRequest(`step ${step.name}: no earlier step is named ${unknown}`);
+  }
   return withPrivacyOf(kept);
 }
 
@@ -76,32 +81,42 @@ function textsOf({ prompt, files = [] }: GenerateRequest): number {
   return prompt.length + files.reduce((sum, { text }) => sum + text.length, 0);
 }
 
+/** The error with the name of the step in its message. */
 function ofStep({ name }: KeptStep, error: unknown): unknown {
-  if (!(error instanceof OrchestratorError)) return error;
-  return new InvalidRequest(`step ${name}: ${error.message}`, { next: error.next, cause: error });
+  if (error instanceof OrchestratorError && !(error instanceof Cancelled))
+    error.message = `step ${name}: ${error.message}`;
+  return error;
 }
 
-/** The steps in the order that loads the fewest models, each with what it is expected to take. */
-export async function plannedSteps(world: GenerationWorld, caller: CallerContext, steps: readonly KeptStep[]) {
-  const plans: { readonly step: KeptStep; readonly assumed: KeptStep; readonly plan: RoutePlan }[] = [];
+/** The steps in the order that loads the fewest models, each with what it is expected to take; those in `skip` take nothing. */
+export async function plannedSteps(
+  world: GenerationWorld,
+  caller: CallerContext,
+  steps: readonly KeptStep[],
+  skip: readonly string[] = [],
+): Promise<readonly { readonly step: KeptStep; readonly planned?: PlannedStep }[]> {
+  const plans: { readonly step: KeptStep; readonly assumed?: KeptStep; readonly plan?: RoutePlan }[] = [];
   for (const step of steps) {
     try {
-      const assumed = stepAssumed(step);
-      const plan = await planGeneration(world, caller, longestRequest(assumed));
-      plans.push({ step, assumed, plan });
+      const assumed = skip.includes(step.name) ? undefined : stepAssumed(step);
+      const plan = assumed && (await planGeneration(world, caller, longestRequest(assumed)));
+      plans.push({ step, ...defined({ assumed, plan }) });
     } catch (error) {
       throw ofStep(step, error);
     }
   }
   const names = steps.map(({ name }) => name);
   const needs = steps.map((step) => sourcesOf(step).map((name) => names.indexOf(name)));
-  const models = plans.map(({ plan }) => plan.model);
-  const order = fewestChanges(models, needs);
-  const loaded = new Set(plans.filter(({ plan: { plan } }) => plan.isLoaded).map(({ plan }) => plan.model));
+  const order = fewestChanges(
+    plans.map(({ plan }) => plan?.model ?? ""),
+    needs,
+  );
+  if (order.length < steps.length) throw new Error("steps need each other");
+  const loaded = new Set(plans.flatMap(({ plan }) => (plan?.plan.isLoaded === true ? [plan.model] : [])));
   return order.flatMap((at) => {
-    const found = plans[at];
-    if (found === undefined) return [];
-    const { step, assumed, plan } = found;
+    const { step, assumed, plan } = plans[at] ?? {};
+    if (step === undefined) return [];
+    if (assumed === undefined || plan === undefined) return [{ step }];
     const isLoad = !loaded.has(plan.model);
     if (isLoad) for (const { name } of plan.plan.evict) loaded.delete(name);
     loaded.add(plan.model);
@@ -134,26 +149,51 @@ export function fewestChanges(models: readonly string[], needs: readonly (readon
   return best(0, "").order;
 }
 
-/** A step that can be planned before the others have run: their texts are assumed to be short. Pure. */
-function stepAssumed(step: KeptStep): KeptStep {
-  const text = "Some words that an earlier step may give. ".repeat(40);
-  const answer = { ...noAnswer, text };
-  const now = stepNow({ ...step, ...(step.when !== undefined && { when: "now" }) }, () => [answer]);
+const assumedText = "Some words that an earlier step may give. ".repeat(40);
+
+/** A step that can be planned before the others have run: what they give is assumed to be short. Pure. */
+function stepAssumed({ when: _when, ...step }: KeptStep): KeptStep {
+  const now = stepNow(step, { value: () => assumedText, list: () => [assumedText] });
   if ("skipped" in now) throw new Error(now.skipped);
-  return step.over === undefined ? now : { ...now, items: now.items.slice(0, 1) };
+  return now;
 }
 
-/** The answers so far of a step, in the order of its prompts. */
-type AnswersOf = (step: string) => readonly KeptAnswer[];
+/** What earlier steps gave: `value` and `list` of one of them. */
+interface Given {
+  value(name: string, field?: string): string;
+  list(name: string, field?: string): readonly string[];
+}
+
+/** What the steps that ran gave. */
+export function givenBy(ran: readonly { readonly step: KeptStep; readonly answers: readonly KeptAnswer[] }[]): Given {
+  const known = new Map<string, string>();
+  const of = (name: string) => ran.find(({ step }) => step.name === name);
+  return {
+    value(name, field = "text") {
+      const key = `${name}.${field}`;
+      const { step, answers } = of(name) ?? {};
+      const value = known.get(key) ?? (step === undefined ? "" : valueOf(step, answers ?? [], field));
+      known.set(key, value);
+      return value;
+    },
+    list(name, field = "items") {
+      const { step, answers = [] } = of(name) ?? {};
+      if (step === undefined) return [];
+      return field === "items" ? listOf(step, answers) : linesIn(valueOf(step, answers, field));
+    },
+  };
+}
 
 const shownCharacters = 40;
 
+/** What a step takes from earlier ones. Files and prompts of single texts are not looked at: they take nothing. */
+function takenBy({ request: { prompt, system }, input, over, when, questions }: KeptStep): readonly string[] {
+  return [prompt, system, over, when, ...(input ?? []), ...(questions ?? [])].flatMap((text) => text ?? []);
+}
+
 /** The steps that a step takes from. */
 function sourcesOf(step: KeptStep): readonly string[] {
-  const { items: _items, request, ...rest } = step;
-  const { files: _files, ...asked } = request;
-  const found = placeholdersIn([asked, rest, step.items.map(({ prompt }) => prompt ?? "")]).found;
-  return [...new Set(found.map(({ name }) => name))];
+  return [...new Set(marksIn(takenBy(step)).map(({ name }) => name))];
 }
 
 /** What came of a private step stays on this machine in those that take from it. Pure. */
@@ -166,13 +206,17 @@ export function withPrivacyOf(steps: readonly KeptStep[]): readonly KeptStep[] {
   });
 }
 
+function usable(answers: readonly KeptAnswer[]): readonly KeptAnswer[] {
+  return answers.filter(({ state }) => state === "done" || state === "doubtful");
+}
+
 /** What a step gives to later ones: its text, its list, or a field of its JSON. Pure. */
-export function valueOf(answers: readonly KeptAnswer[], field = "text"): string {
-  const given = answers.filter(({ state }) => state === "done" || state === "doubtful");
+export function valueOf(step: Pick<KeptStep, "isMany">, answers: readonly KeptAnswer[], field = "text"): string {
+  const given = usable(answers);
   const [only] = given;
   if (only === undefined) return "";
   if (field === "items")
-    return listOf(given)
+    return listOf(step, answers)
       .map((each) => `- ${each}`)
       .join("\n");
   if (field !== "text") {
@@ -180,65 +224,64 @@ export function valueOf(answers: readonly KeptAnswer[], field = "text"): string 
     const value = isRecord(read) ? read[field] : undefined;
     return value === undefined || value === null ? "" : typeof value === "string" ? value : JSON.stringify(value);
   }
-  if (answers.length === 1) return (only.text ?? "").trim();
-  return given.map(({ item, text = "" }) => `## ${item}\n${text.trim()}`).join("\n\n");
+  if (step.isMany !== true) return (only.text ?? "").trim();
+  return given
+    .map(({ item, question, text = "" }) => `## ${[item, question].filter(Boolean).join(": ")}\n${text.trim()}`)
+    .join("\n\n");
 }
 
-/** The list that a step gives: one from each answer, or the elements or lines of the only one. Pure. */
-export function listOf(answers: readonly KeptAnswer[]): readonly string[] {
-  return answers.flatMap(({ text = "" }) => {
-    const read = jsonIn(text);
-    const lists = isRecord(read) ? Object.values(read).filter((value) => Array.isArray(value)) : [];
-    const list: unknown = Array.isArray(read) ? read : lists.length === 1 ? lists[0] : undefined;
-    if (Array.isArray(list))
-      return list.map((each: unknown) => (typeof each === "string" ? each : JSON.stringify(each)));
-    if (answers.length > 1 || isRecord(read)) return [text.trim()];
-    return text
-      .split("\n")
-      .map((line) => line.replace(/^\s*(?:[-*•]|\d+[.)])\s+/, "").trim())
-      .filter((line) => line !== "");
-  });
+/** The list that a step gives: its answers, or the elements or lines of the only one. Pure. */
+export function listOf(step: Pick<KeptStep, "isMany">, answers: readonly KeptAnswer[]): readonly string[] {
+  const texts = usable(answers).map(({ text = "" }) => text);
+  return step.isMany === true ? texts.map((text) => text.trim()) : texts.flatMap(linesIn);
+}
+
+function linesIn(text: string): readonly string[] {
+  const read = jsonIn(text);
+  const lists = isRecord(read) ? Object.values(read).filter((value) => Array.isArray(value)) : [];
+  const list: unknown = Array.isArray(read) ? read : lists.length === 1 ? lists[0] : undefined;
+  if (Array.isArray(list)) return list.map((each: unknown) => (typeof each === "string" ? each : JSON.stringify(each)));
+  if (isRecord(read)) return [text.trim()];
+  return text
+    .split("\n")
+    .map((line) => line.replace(/^\s*(?:[-*•]|\d+[.)])\s+/, "").trim())
+    .filter((line) => line !== "");
 }
 
 /**
- * A step with what earlier ones gave it, or why it is skipped: its input, its list or its condition is empty. Pure.
+ * A step with what earlier ones gave it, or why it is skipped: its input, its list or its condition is empty. Pure. Throws
+ * `InvalidRequest` where that is too long for a prompt.
  */
-export function stepNow(step: KeptStep, answersOf: AnswersOf): KeptStep | { readonly skipped: string } {
-  const value = (name: string, field?: string): string => valueOf(answersOf(name), field);
-  const { when, over, input, ...rest } = step;
-  const isCondition = when !== undefined && placeholdersIn(when).found.length > 0;
-  if (isCondition && /^\s*(?:no|false|none|null|0|\[\s*\])?[\s.]*$/i.test(withSteps(when, value)))
-    return { skipped: `when is ${JSON.stringify(shortened(withSteps(when, value).trim(), shownCharacters))}` };
-  const read = (input ?? []).map((mark) => {
-    const [source] = placeholdersIn(mark).found;
-    return { path: `${source?.name ?? "input"}.md`, text: withSteps(mark, value) };
-  });
+export function stepNow(step: KeptStep, given: Given): KeptStep | { readonly skipped: string } {
+  const fill = <Value>(value: Value): Value => withSteps(value, (name, field) => given.value(name, field));
+  const { when, over, input, questions, ...rest } = step;
+  const told = when === undefined ? undefined : fill(when);
+  if (told !== undefined && isNo(told))
+    return { skipped: `when is ${JSON.stringify(shortened(told.trim(), shownCharacters))}` };
+  const read = (input ?? []).map((mark) => ({ path: `${marksIn(mark)[0]?.name ?? "input"}.md`, text: fill(mark) }));
   if (input !== undefined && read.every(({ text }) => text.trim() === ""))
     return { skipped: `${sourcesOf(step).join(" and ")} gave nothing` };
-  const list = over === undefined ? undefined : listOver(over, answersOf);
-  if (list?.length === 0) return { skipped: `there is nothing in its list` };
-  const { files, ...asked } = step.request;
-  const all = [...(files ?? []), ...read];
-  const request = { ...withSteps(asked, value), ...(all.length > 0 && { files: all }) };
-  const items = (list ?? step.items).map(({ prompt, ...item }) =>
-    prompt === undefined ? item : { ...item, prompt: withSteps(prompt, value) },
-  );
-  const questions = step.questions === undefined ? {} : { questions: withSteps(step.questions, value) };
-  return { ...rest, request, items, ...questions, ...(!isCondition && when !== undefined && { when }) };
+  const [listed] = over === undefined ? [] : marksIn(over);
+  const items = listed === undefined ? step.items : itemsIn(given.list(listed.name, listed.field), listed.name);
+  if (items.length === 0) return { skipped: `there is nothing in the list of ${listed?.name}` };
+  const { prompt, system, files = [] } = step.request;
+  const all = [...files, ...read];
+  const request = {
+    ...step.request,
+    prompt: fill(prompt),
+    ...(system !== undefined && { system: fill(system) }),
+    ...(all.length > 0 && { files: all }),
+  };
+  const asked = { ...rest, request, items: [...items], ...defined({ questions: questions && fill(questions) }) };
+  return told === when && told !== undefined ? { ...asked, when: told } : asked;
 }
 
-function listOver(over: string, answersOf: AnswersOf): readonly BatchItem[] {
-  const [source] = placeholdersIn(over).found;
-  const given = answersOf(source?.name ?? "").filter(({ state }) => state === "done" || state === "doubtful");
-  const { name = "", field = "items" } = source ?? {};
-  const list = field === "items" ? listOf(given) : listOf([{ ...noAnswer, text: valueOf(given, field) }]);
+function itemsIn(list: readonly string[], name: string): readonly BatchItem[] {
   return list.map((text, at) => {
     const shown = shortened(oneLine(text).trim(), shownCharacters);
     return { name: `${name} ${at + 1}: ${shown}`, path: `${name} ${at + 1}`, text, isRow: true };
   });
 }
-
-const noAnswer = { step: "", prompt: 0, item: "", state: "done" } as const;
 
 /** Why nothing came of a step: all of its answers failed. */
 export function failureOf(answers: readonly KeptAnswer[]): string | undefined {
@@ -250,7 +293,7 @@ export function failureOf(answers: readonly KeptAnswer[]): string | undefined {
 }
 
 /**
- * What a batch waits for; undefined: it may go on. `when` is `now`, `idle` (no other
+ * What a batch waits for; undefined: it may go on. `when` is `now` (or yes), `idle` (no other
  * request runs, and no battery is used) or hours of this machine's day, `22:00-06:00`. Throws `InvalidRequest` for anything else.
  */
 export async function waitsFor(
@@ -258,7 +301,7 @@ export async function waitsFor(
   now: Date,
   machine: { isBusy(): boolean; onBattery(): Promise<boolean> },
 ): Promise<string | undefined> {
-  if (when === undefined || when === "now") return undefined;
+  if (when === undefined || /^(?:now|yes|true)$/i.test(when)) return undefined;
   if (when === "idle") {
     if (machine.isBusy()) return "waits for other requests";
     return (await machine.onBattery()) ? "waits for power" : undefined;

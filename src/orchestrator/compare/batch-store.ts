@@ -14,9 +14,10 @@ const own = <Value>() => z.custom<Value>(isRecord);
 const step = z.object({
   name: z.string(),
   request: own<GenerateRequest>(),
-  /** Without their texts once it has ended. */
+  /** Without texts once it has ended, as is its request. */
   items: z.array(own<BatchItem>()),
   over: z.string().exactOptional(),
+  isMany: z.literal(true).exactOptional(),
   input: z.array(z.string()).exactOptional(),
   questions: z.array(z.string()).exactOptional(),
   sample: z.number().exactOptional(),
@@ -32,10 +33,14 @@ const head = z.object({
   title: z.string(),
   pipeline: z.string().exactOptional(),
   endedAt: z.iso.datetime().exactOptional(),
+  /** The step at which it stopped, and why. */
+  stopped: z.object({ step: z.string(), why: z.string() }).exactOptional(),
   /** Who asks, for a daemon that continues it. */
   caller: own<Omit<CallerContext, "signal" | "configured" | "warnings">>(),
   /** In the order in which they run. */
   steps: z.array(step),
+  /** Names, in the order in which they were written. */
+  written: z.array(z.string()),
   skip: z.array(z.string()).exactOptional(),
   /** Answers of earlier runs. */
   kept: z.number(),
@@ -47,6 +52,7 @@ const answer = z.object({
   prompt: z.int().min(0),
   /** The name of what it is about. */
   item: z.string(),
+  question: z.string().exactOptional(),
   state: z.enum(batchStates),
   text: z.string().exactOptional(),
   why: z.string().exactOptional(),
@@ -67,7 +73,7 @@ const event = z.discriminatedUnion("type", [
   z.object({ type: z.literal("started"), head }),
   z.object({ type: z.literal("asked"), step: z.string(), digest: z.string() }),
   z.object({ type: z.literal("answered"), answer }),
-  z.object({ type: z.literal("ended"), at: z.iso.datetime() }),
+  z.object({ type: z.literal("ended"), at: z.iso.datetime(), stopped: head.shape.stopped }),
 ]);
 
 export type BatchHead = z.output<typeof head>;
@@ -93,9 +99,10 @@ export function openBatch(id: string, log: Log, files: DocumentFiles | undefined
       } else if (kept.head !== undefined) {
         const steps = kept.head.steps.map((each) => ({
           ...each,
+          request: { prompt: "" },
           items: each.items.map(({ text: _text, prompt: _prompt, ...item }) => item),
         }));
-        kept.head = { ...kept.head, steps, endedAt: next.at };
+        kept.head = { ...kept.head, steps, endedAt: next.at, ...defined({ stopped: next.stopped }) };
       }
     },
     snapshot: ({ answers, asked, ...rest }) => ({ ...rest, asked: { ...asked }, answers: [...answers] }),
@@ -113,11 +120,9 @@ export function lastAnswers({ answers }: Pick<State, "answers">, of: string): Re
 /** Answers for people and programs, step by step, in the order of the items. */
 export function shownAnswers({ head: kept, answers }: State): readonly BatchAnswer[] {
   const { steps = [] } = kept ?? {};
-  return steps.flatMap(({ name, questions = [] }) =>
-    [...lastAnswers({ answers }, name).values()].map(({ prompt, step: of, item, ...rest }) => ({
+  return steps.flatMap(({ name }) =>
+    [...lastAnswers({ answers }, name).values()].map(({ prompt: _prompt, step: of, ...rest }) => ({
       ...(steps.length > 1 && { step: of }),
-      item,
-      ...defined({ question: questions[prompt % Math.max(1, questions.length)] }),
       ...rest,
     })),
   );

@@ -11,10 +11,19 @@ import type { DocumentFiles } from "../storage/document-files.ts";
 import { defined } from "../util/defined.ts";
 import { counted } from "../util/format-bytes.ts";
 import { createMutex } from "../util/joined-work.ts";
-import { placeholdersIn } from "../util/placeholders.ts";
+import { isNo, marksIn } from "../util/placeholders.ts";
 import { failureText } from "./ask-model.ts";
 import { BatchRun, promptsOf } from "./batch-run.ts";
-import { checkedPrompts, checkedSteps, failureOf, plannedSteps, stepNow, valueOf, waitsFor } from "./batch-steps.ts";
+import {
+  checkedPrompts,
+  checkedSteps,
+  failureOf,
+  givenBy,
+  plannedSteps,
+  stepNow,
+  valueOf,
+  waitsFor,
+} from "./batch-steps.ts";
 import { type BatchHead, type KeptAnswer, type KeptStep, lastAnswers, openBatch, shownAnswers } from "./batch-store.ts";
 
 const examples = 3;
@@ -52,16 +61,18 @@ export class KeptBatches implements Batches<GenerateRequest> {
     const { world, operations, serving } = this.#deps;
     const { pipeline, skip } = asked;
     const written = checkedSteps(asked);
-    for (const { request, when } of written) {
+    const wanted = written.filter(({ name }) => skip?.includes(name) !== true);
+    for (const { request, when } of wanted) {
       if (request.model !== undefined) await world.inventory.locate(request.model);
-      if (when !== undefined && placeholdersIn(when).found.length === 0)
+      if (when !== undefined && !isNo(when) && marksIn(when).length === 0)
         await waitsFor(when, new Date(world.now()), idleMachine);
     }
-    const planned = written.length === 1 ? undefined : await this.#planned(caller, written);
+    const planned = wanted.length < 2 ? undefined : await this.#planned(caller, written, skip);
     const steps = planned?.map(({ step }) => step) ?? written;
     // The texts of one prompt tell batches apart, and how many of them are asked doesn't; of a pipeline everything does.
     const [{ request, items, questions }] = written as [KeptStep];
-    const told = pipeline === undefined ? [request, items, questions] : [pipeline, written];
+    const texts = written.map(({ when: _when, onFail: _onFail, output: _output, ...step }) => step);
+    const told = pipeline === undefined ? [request, items, questions] : [pipeline, texts];
     const id = `batch-${digestOf(told).slice(0, 12)}`;
     const { signal: _signal, configured: _configured, warnings: _warnings, ...own } = caller;
     const head: BatchHead = {
@@ -69,6 +80,7 @@ export class KeptBatches implements Batches<GenerateRequest> {
       title: titleOf(asked),
       caller: own,
       steps: [...steps],
+      written: written.map(({ name }) => name),
       ...defined({ pipeline, skip: skip && [...skip] }),
       kept: 0,
     };
@@ -98,11 +110,12 @@ export class KeptBatches implements Batches<GenerateRequest> {
   }
 
   async plan(caller: CallerContext, asked: BatchRequest<GenerateRequest>): Promise<readonly PlannedStep[]> {
-    return (await this.#planned(caller, checkedSteps(asked))).map(({ planned }) => planned);
+    const planned = await this.#planned(caller, checkedSteps(asked), asked.skip);
+    return planned.flatMap((step) => step.planned ?? []);
   }
 
-  #planned(caller: CallerContext, steps: readonly KeptStep[]): ReturnType<typeof plannedSteps> {
-    return this.#deps.serving(caller, () => plannedSteps(this.#deps.world, caller, steps));
+  #planned(caller: CallerContext, steps: readonly KeptStep[], skip?: readonly string[]) {
+    return this.#deps.serving(caller, () => plannedSteps(this.#deps.world, caller, steps, skip));
   }
 
   /** Continues a batch of an earlier daemon, for the caller who began it. Throws `UnknownJob`. */
@@ -156,24 +169,21 @@ export class KeptBatches implements Batches<GenerateRequest> {
         if (head === undefined) throw textsLost(id);
         const startedAtMs = world.steady();
         const ran: StepRun[] = [];
-        const answersOf = (name: string): readonly KeptAnswer[] =>
-          ran.find(({ step }) => step.name === name)?.answers ?? [];
+        const isOpen = head.endedAt === undefined;
         for (const step of head.steps) {
-          const now = stepNow(step, answersOf);
-          const isLeft = head.skip?.includes(step.name) === true;
-          if (isLeft || "skipped" in now) {
-            const answers = isLeft ? [...lastAnswers(document.state, step.name).values()] : [];
-            ran.push({ step, asked: 0, answers, skipped: "skipped" in now ? now.skipped : "as asked" });
-            continue;
-          }
-          const { request, items, questions, name } = now;
-          if (head.endedAt === undefined)
-            await document.append({ type: "asked", step: name, digest: digestOf([request, items, questions]) });
-          const asked = await this.#askStep(document, now, { id, head, caller, context });
-          ran.push({ step: now, ...asked });
-          if (asked.stopped !== undefined) break;
+          const { name } = step;
+          const now = head.skip?.includes(name) === true ? { skipped: "as asked" } : stepNow(step, givenBy(ran));
+          const digest = "skipped" in now ? "" : digestOf([now.request, now.items, now.questions]);
+          // Answers to something else are no longer its answers.
+          if (isOpen) await document.append({ type: "asked", step: name, digest });
+          if ("skipped" in now) ran.push({ step, asked: 0, answers: [], skipped: now.skipped });
+          else ran.push({ step, ...(await this.#askStep(document, now, { id, head, caller, context })) });
+          if (ran.at(-1)?.stopped !== undefined) break;
         }
-        await document.append({ type: "ended", at: new Date(world.now()).toISOString() });
+        const last = ran.at(-1);
+        const stopped = last?.stopped === undefined ? undefined : { step: last.step.name, why: last.stopped };
+        if (isOpen)
+          await document.append({ type: "ended", at: new Date(world.now()).toISOString(), ...defined({ stopped }) });
         return summaryOf(id, head, ran, Math.round((world.steady() - startedAtMs) / 1000));
       }),
     );
@@ -184,7 +194,7 @@ export class KeptBatches implements Batches<GenerateRequest> {
     step: KeptStep,
     { id, head, caller, context }: { id: string; head: BatchHead; caller: CallerContext; context: OperationContext },
   ): Promise<Omit<StepRun, "step">> {
-    const prompts = checkedPrompts(step);
+    const prompts = promptsOf(step);
     const all = new Set(prompts.flat().map(({ prompt }) => prompt));
     const known = lastAnswers(document.state, step.name);
     // One that has ended has no texts any more.
@@ -209,9 +219,10 @@ export class KeptBatches implements Batches<GenerateRequest> {
       },
       { total: all.size, answered: all.size - open.flat().length },
     );
-    let stopped: string | undefined;
+    let stopped = head.stopped?.step === step.name ? head.stopped.why : undefined;
     try {
-      stopped = await run.ask(open);
+      checkedPrompts(step);
+      stopped ??= await run.ask(open);
     } catch (error) {
       if (head.steps.length === 1) throw error;
       throwIfCancelled(context.signal, "the batch");
@@ -219,7 +230,7 @@ export class KeptBatches implements Batches<GenerateRequest> {
     }
     const answers = [...lastAnswers(document.state, step.name).values()].filter(({ prompt }) => all.has(prompt));
     // What builds on nothing is not asked; a batch about many texts says itself what failed.
-    stopped ??= head.pipeline === undefined && step === head.steps[0] ? undefined : failureOf(answers);
+    if (head.pipeline !== undefined || step.name !== head.written[0]) stopped ??= failureOf(answers);
     return { asked: all.size, answers, ...defined({ stopped }) };
   }
 
@@ -290,7 +301,10 @@ function summaryOf(id: string, head: BatchHead, ran: readonly StepRun[], seconds
     ({ state }) => state === "done",
   );
   const share = Math.max(1, Math.floor(good.length / examples));
-  const last = pipeline === undefined ? ran[1] : ran.findLast((each) => each.skipped === undefined);
+  const unskipped = (name: string) => ran.find((each) => each.step.name === name && each.skipped === undefined);
+  const [answering] = (pipeline === undefined ? head.written.slice(1) : head.written.toReversed()).flatMap(
+    (name) => unskipped(name) ?? [],
+  );
   const stopped = ran.find((each) => each.stopped !== undefined);
   const at = steps.length === 1 ? "" : ` at ${stopped?.step.name}`;
   const asks = stopped?.step.onFail === "ask" ? stopped.step.name : undefined;
@@ -314,8 +328,9 @@ function summaryOf(id: string, head: BatchHead, ran: readonly StepRun[], seconds
     ],
     ...defined({
       pipeline,
+      stopped: stopped?.step.name,
       asks,
-      text: stopped === undefined && last !== undefined ? valueOf(last.answers) : undefined,
+      text: stopped === undefined && answering ? valueOf(answering.step, answering.answers) : undefined,
     }),
   };
 }

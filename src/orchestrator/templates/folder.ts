@@ -11,7 +11,7 @@ import { codeOf } from "../util/message-of.ts";
 
 /** More files than these are not templates. */
 const maxFiles = 500;
-const tooLarge = "is larger than 256 KiB, the maximum of a template: shorten it";
+const tooLarge = "is larger than 256 KiB: shorten it";
 
 /** A file with its template or with what is wrong: a sentence that names file and line. */
 type FolderEntry = { readonly file: string } &
@@ -81,12 +81,12 @@ export function createTemplateFolder(
         return {
           files: [],
           root,
-          problem: `${folder} is a link out of ${inside}: its templates are not used; replace it with a folder`,
+          problem: `${folder} is a link out of ${inside}: it is not used; replace it with a folder`,
         };
       }
       const names = (await readdir(folder)).filter(isTemplateFile).toSorted();
       const files = names.slice(0, maxFiles).map((name) => join(folder, name));
-      const problem = `${folder} contains ${names.length} templates; only the first ${maxFiles} are used: remove some`;
+      const problem = `${folder} contains ${names.length} files; only the first ${maxFiles} are used: remove some`;
       return { files, root, ...(names.length > maxFiles && { problem }) };
     } catch (error) {
       const code = codeOf(error);

@@ -252,8 +252,8 @@ export class CallerTemplates implements Templates {
     // Keeps the most recently used one last.
     this.#folders.delete(path);
     this.#folders.set(path, { files, watch });
-    const [oldest] = [...this.#folders.keys()].filter((each) => each !== this.#parts.folder);
-    if (oldest !== undefined && this.#folders.size > maxProjects + 1) {
+    const [oldest] = [...this.#folders.keys()].filter((each) => dirname(each) !== dirname(this.#parts.folder));
+    if (oldest !== undefined && this.#folders.size > maxProjects + 2) {
       this.#folders.get(oldest)?.watch.close();
       this.#folders.delete(oldest);
     }

@@ -1,3 +1,6 @@
+import { InvalidRequest } from "../api/errors.ts";
+import { advice } from "../api/next-step.ts";
+
 /** What a text of a pipeline has in place of a value: `{{ inputs.folder }}`, `{{ steps.extract.items }}`. */
 export interface Placeholder {
   readonly of: "inputs" | "steps";
@@ -7,8 +10,10 @@ export interface Placeholder {
 }
 
 const written = /\{\{\s*(inputs|steps)\.([A-Za-z_][\w-]*)(?:\.([A-Za-z_]\w*))?\s*\}\}/g;
-/** A placeholder of an earlier step in a text that has read files: what they say is none. */
-const marked = /\uE000(inputs|steps)\.([A-Za-z_][\w-]*)(?:\.([A-Za-z_]\w*))?\uE001/g;
+/** What an earlier step gave, in a text whose other parts may come from files: these characters are taken out of those. */
+const marked = /\uE000([A-Za-z_][\w-]*)(?:\.([A-Za-z_]\w*))?\uE001/g;
+/** More than any model reads. */
+const maxCharacters = 4_000_000;
 
 /** The value with all its texts, however deep, passed through `change`. */
 function changed<Value>(value: Value, change: (text: string) => string): Value {
@@ -18,11 +23,7 @@ function changed<Value>(value: Value, change: (text: string) => string): Value {
   return Object.fromEntries(Object.entries(value).map(([key, each]) => [key, changed(each, change)])) as Value;
 }
 
-function read(of: string, name: string, field: string | undefined): Placeholder {
-  return { of: of as Placeholder["of"], name, ...(field !== undefined && { field }) };
-}
-
-/** All placeholders in the texts of a value; `problem` has the first `{{ … }}` that is none. */
+/** All placeholders in the texts of a value as they are written; `problem` has the first double braces that are none. */
 export function placeholdersIn(value: unknown): {
   readonly found: readonly Placeholder[];
   readonly problem?: string;
@@ -30,31 +31,69 @@ export function placeholdersIn(value: unknown): {
   const found: Placeholder[] = [];
   let problem: string | undefined;
   changed(value, (text) => {
-    for (const pattern of [written, marked])
-      for (const [, of = "", name = "", field] of text.matchAll(pattern)) found.push(read(of, name, field));
-    problem ??= /\{\{\s*[\w-]+(?:\.[\w-]+)*\s*\}\}/.exec(text.replaceAll(written, ""))?.[0];
+    for (const [, of = "", name = "", field] of text.matchAll(written))
+      found.push({ of: of as Placeholder["of"], name, ...(field !== undefined && { field }) });
+    problem ??= /\{\{[^{}\n]*\}\}/.exec(text.replaceAll(written, ""))?.[0];
     return text;
   });
   return { found, ...(problem !== undefined && { problem }) };
 }
 
-/** The value with the given inputs in their places, and with marks in those of steps. */
+/** The value with the given inputs in their places, and with marks in those of steps. Throws `InvalidRequest`. */
 export function withInputs<Value>(value: Value, inputs: Readonly<Record<string, string>>): Value {
+  const room = roomFor("the inputs");
   return changed(value, (text) =>
     text.replaceAll(written, (_whole, of: string, name: string, field?: string) =>
-      of === "inputs" ? (inputs[name] ?? "") : `\uE000${[of, name, field].filter(Boolean).join(".")}\uE001`,
+      of === "inputs" ? room(withoutMarks(inputs[name] ?? "")) : mark(name, field),
     ),
   );
 }
 
-/** The mark of what a step gave, as a whole. */
-export function stepMark(name: string): string {
-  return `\uE000steps.${name}\uE001`;
+function mark(name: string, field: string | undefined): string {
+  return `\uE000${name}${field === undefined ? "" : `.${field}`}\uE001`;
 }
 
-/** The value with what steps gave in the places of their marks. */
+/** The mark of what a step gave, as a whole. */
+export function stepMark(name: string): string {
+  return mark(name, undefined);
+}
+
+/** What is marked in the texts of a value. */
+export function marksIn(value: unknown): readonly Omit<Placeholder, "of">[] {
+  const found: Omit<Placeholder, "of">[] = [];
+  changed(value, (text) => {
+    for (const [, name = "", field] of text.matchAll(marked))
+      found.push({ name, ...(field !== undefined && { field }) });
+    return text;
+  });
+  return found;
+}
+
+/** The value with nothing in its texts that could be taken for a mark. */
+export function withoutMarks<Value>(value: Value): Value {
+  return changed(value, (text) => text.replaceAll(/[\uE000\uE001]/g, "\uFFFD"));
+}
+
+/** The value with what steps gave in the places of their marks. Throws `InvalidRequest`. */
 export function withSteps<Value>(value: Value, valueOf: (step: string, field: string | undefined) => string): Value {
+  const room = roomFor("what earlier steps gave");
   return changed(value, (text) =>
-    text.replaceAll(marked, (_whole, _of, name: string, field?: string) => valueOf(name, field)),
+    text.replaceAll(marked, (_whole, name: string, field?: string) => room(valueOf(name, field))),
   );
+}
+
+function roomFor(what: string) {
+  let left = maxCharacters;
+  return (text: string): string => {
+    left -= text.length;
+    if (left >= 0) return text;
+    throw new InvalidRequest(`${what} would make its prompt longer than ${maxCharacters} characters`, {
+      next: advice("take it as input, which is read in parts"),
+    });
+  };
+}
+
+/** Whether a text says no: the condition of a step. */
+export function isNo(text: string): boolean {
+  return /^\s*(?:no|false|none|null|0|\[\s*\])?[\s.]*$/i.test(text);
 }

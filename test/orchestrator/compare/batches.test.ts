@@ -26,6 +26,7 @@ const step: BatchStep<GenerateRequest> = {
   name: "each",
   request: { prompt: "Copy the number." },
   items: itemsOf(texts),
+  isMany: true,
 };
 const batch: BatchRequest<GenerateRequest> = { steps: [step] };
 const addUp = {

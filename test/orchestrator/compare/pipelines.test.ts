@@ -1,4 +1,4 @@
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdtemp, readFile, readdir, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
@@ -7,6 +7,7 @@ import type { BatchRequest, BatchStep, BatchSummary } from "../../../src/orchest
 import type { GenerateRequest } from "../../../src/orchestrator/api/facade.ts";
 import {
   fewestChanges,
+  givenBy,
   listOf,
   stepNow,
   valueOf,
@@ -66,7 +67,7 @@ describe("a pipeline", () => {
     const { text, steps, notes } = await run(
       [
         step("list", "Name two. [[- one\n- two]]"),
-        step("each", "Say it.", { items: [], over: "{{ steps.list.items }}" }),
+        step("each", "Say it.", { items: [], over: "{{ steps.list.items }}", isMany: true }),
         step("write", "Write of {{ steps.list.items }}", { input: ["{{ steps.each }}"] }),
       ].map((each) => withInputs(each, {})),
     );
@@ -108,12 +109,51 @@ describe("a pipeline", () => {
       return echoes(request, ...rest);
     });
     const items = ["a", "b"].map((name) => ({ name, path: name, text: `text ${name}` }));
-    const steps = [step("each", "Copy", { items }), step("sum", "All: {{ steps.each.items }}")];
+    const steps = [step("each", "Copy", { items, isMany: true }), step("sum", "All: {{ steps.each.items }}")];
     const first = await run(steps);
     expect(first).toMatchObject({ text: "All: - Copy", counts: { done: 2, failed: 1 } });
     expect(first.failures).toEqual([expect.stringContaining("tired")]);
     isTired = false;
     expect(await run(steps)).toMatchObject({ text: "- Copy", counts: { asked: 3, done: 3 } });
+  });
+
+  it("ends with the step that was written last, whatever the order in which they ran", async () => {
+    const { run } = daemon(({ model }) => Promise.resolve({ text: `by ${model}` }), [small, coder]);
+    const of = (model: string, name: string) => ({ ...step(name, "Say"), request: { prompt: name, model } });
+    const { text, steps } = await run([of(small.name, "a"), of(coder.name, "b"), of(small.name, "c")]);
+    expect(steps.map((each) => each.step)).toEqual(["a", "c", "b"]);
+    expect(text).toBe(`by ${small.name}`);
+  });
+
+  it("plans and runs a step that reads a field, or its list", async () => {
+    const { run } = daemon((request, ...rest) => {
+      const isFirst = request.messages.at(-1)?.content.startsWith("Sort") === true;
+      return isFirst ? Promise.resolve({ text: '{"good":["x","y"],"why":"so"}' }) : echoes(request, ...rest);
+    });
+    const sorted = { ...step("sort", "Sort"), request: { prompt: "Sort", format: "json" as const } };
+    const { text, steps } = await run([
+      sorted,
+      step("each", "Say it", { items: [], over: "{{ steps.sort.good }}", isMany: true }),
+      step("why", "Why: {{ steps.sort.why }}", { input: ["{{ steps.sort.why }}"] }),
+    ]);
+    expect(text).toBe("Why: so");
+    expect(steps[1]).toMatchObject({ step: "each", counts: { asked: 2 } });
+  });
+
+  it("keeps no texts once it has ended", async () => {
+    const { run } = daemon();
+    const files = [{ path: "a.txt", text: "the secret text" }];
+    const { id } = await run([{ ...step("a", "x"), request: { prompt: "the secret prompt", files } }]);
+    const folder = path.join(home, "jobs");
+    const names = (await readdir(folder)).filter((name) => name.startsWith(id));
+    const kept = await Promise.all(names.map((name) => readFile(path.join(folder, name), "utf8")));
+    expect(kept.join("")).not.toContain("the secret text");
+    expect(kept.join("")).toContain('"endedAt"');
+  });
+
+  it("refuses what takes from a step that isn't earlier", async () => {
+    const { run } = daemon();
+    await expect(run([step("a", "{{ steps.b }}"), step("b", "x")])).rejects.toThrow("no earlier step is named b");
   });
 
   it("skips a step whose condition says no, or that is given nothing, and says so", async () => {
@@ -246,29 +286,34 @@ it.each([
   ['{"a":[1],"b":[2]}', ['{"a":[1],"b":[2]}']],
   ["", []],
 ])("the list in %j is %j", (text, list) => {
-  expect(listOf([answer(text)])).toEqual(list);
+  expect(listOf({}, [answer(text)])).toEqual(list);
 });
 
 it("a value is a text, a list, or a field of JSON; what failed gives nothing", () => {
   const several = [answer("1", "a.txt"), answer("2", "b.txt", "doubtful"), answer("3", "c.txt", "failed")];
-  expect(valueOf(several)).toBe("## a.txt\n1\n\n## b.txt\n2");
-  expect(valueOf(several, "items")).toBe("- 1\n- 2");
-  expect(valueOf([answer('{"verdict":"good","list":[1]}')], "verdict")).toBe("good");
-  expect(valueOf([answer('{"verdict":"good","list":[1]}')], "list")).toBe("[1]");
-  expect(valueOf([answer('{"verdict":"good"}')], "missing")).toBe("");
-  expect(valueOf([])).toBe("");
+  const many = { isMany: true } as const;
+  expect(valueOf(many, several)).toBe("## a.txt\n1\n\n## b.txt\n2");
+  expect(valueOf(many, several, "items")).toBe("- 1\n- 2");
+  const asked = [{ ...answer("1", "a.txt"), question: "Who?" }];
+  expect(valueOf(many, asked)).toBe("## a.txt: Who?\n1");
+  expect(listOf(many, [answer('{"kind":"bug","labels":["a","b"]}'), answer("", "", "failed")])).toHaveLength(1);
+  expect(valueOf({}, [answer('{"verdict":"good","list":[1]}')], "verdict")).toBe("good");
+  expect(valueOf({}, [answer('{"verdict":"good","list":[1]}')], "list")).toBe("[1]");
+  expect(valueOf({}, [answer('{"verdict":"good"}')], "missing")).toBe("");
+  expect(valueOf({}, [])).toBe("");
 });
 
-it("what files say is no placeholder", () => {
-  const [own] = [step("a", "{{ steps.b }}", { items: [{ name: "f", path: "f", text: "{{ steps.b }}" }] })];
-  const read = { ...own, items: [{ name: "f", path: "f", text: "{{ steps.b }}" }] } as Step;
-  const now = stepNow({ ...read, items: [...read.items], input: [], questions: [] }, () => [answer("given")]);
-  expect(now).toMatchObject({ skipped: expect.any(String) as string });
-  const { input: _input, ...without } = { ...read, items: [...read.items], questions: [] };
-  expect(stepNow(without, () => [answer("given")])).toMatchObject({
+it("what files say is no placeholder, and what is too long for a prompt is refused", () => {
+  const { input: _input, questions: _questions, ...own } = step("a", "{{ steps.b }}");
+  const read = { ...own, items: [{ name: "f", path: "f", text: "{{ steps.b }} ${{ inputs.x }}" }] };
+  const given = (text: string) => givenBy([{ step: { ...read, name: "b" }, answers: [answer(text)] }]);
+  expect(stepNow(read, given("given"))).toMatchObject({
     request: { prompt: "given" },
-    items: [{ text: "{{ steps.b }}" }],
+    items: [{ text: "{{ steps.b }} ${{ inputs.x }}" }],
   });
+  expect(() => stepNow(read, given("x".repeat(5_000_000)))).toThrow("longer than 4000000 characters");
+  expect(() => withInputs("{{ inputs.a }}".repeat(100), { a: "x".repeat(100_000) })).toThrow("longer than");
+  expect(withInputs("{{ inputs.a }}", { a: "\uE000b\uE001{{ steps.b }}" })).not.toContain("\uE000");
 });
 
 it("what comes of a private step stays here in all that follows", () => {

@@ -50,7 +50,7 @@ describe("a folder of templates", () => {
       "empty.yaml is empty: add a template or remove the file",
       "folder.yaml is not a regular file: remove it",
       "good",
-      "large.yaml is larger than 256 KiB, the maximum of a template: shorten it",
+      "large.yaml is larger than 256 KiB: shorten it",
       "latin.yaml is not UTF-8: save it as UTF-8",
       "twin.yaml: the name GOOD is already used by good.yaml: choose another",
     ]);
@@ -98,7 +98,7 @@ describe("a folder of templates", () => {
     await Promise.all(Array.from({ length: 501 }, (_unused, index) => put(`t${index}.yaml`, "template: x")));
     const entries = await read();
     expect(entries).toHaveLength(501);
-    expect(entries.at(-1)).toContain("contains 501 templates; only the first 500 are used");
+    expect(entries.at(-1)).toContain("contains 501 files; only the first 500 are used");
   });
 
   it("is never stale, and reports whether anything has changed since the last read", async () => {

@@ -6,8 +6,9 @@ import type { createThreadContest, DecodeThreads } from "./threads.ts";
  * 32 tokens as for 64 (135M, two cores: 430 ms).
  */
 const gapMs = 200;
-/** As long takes a batch of prompts in the background alone: what comes meanwhile waits for its end. */
+/** As long takes a batch of prompts in the background alone: what comes meanwhile waits for its end. Smaller ones cost too much. */
 const behindMs = 60;
+const leastBehind = 32;
 /** One of so many batches reads of the prompt that has waited longest for its next piece, the others of the shortest. */
 const rounds = 4;
 /** A batch with fewer tokens of prompts doesn't tell which number of threads reads faster. */
@@ -202,7 +203,7 @@ export class Turns {
   #takePieces(context: unknown, beside: number) {
     const { batchTokens } = this.#reading;
     const isBehind = this.#pieces.every((piece) => piece.context !== context || piece.isBehind);
-    const widest = isBehind ? this.#behindSize.tokens : batchTokens;
+    const widest = isBehind ? Math.max(leastBehind, this.#behindSize.tokens) : batchTokens;
     const most = Math.min(this.#answers.size > 0 ? this.#pieceSize.tokens : widest, batchTokens - beside);
     let left = Math.max(1, most);
     const taken: { readonly piece: PieceTurn; readonly tokens: number }[] = [];
