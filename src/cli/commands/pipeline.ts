@@ -245,7 +245,7 @@ async function waitFor(job: string, { call, signal }: Session): Promise<ToolAnsw
 }
 
 /** The answer to a call that may be repeated; one that a restart of the daemon cuts is. */
-async function untilNotCut<Answer>(ask: () => Promise<Answer>, tries = 10): Promise<Answer> {
+async function untilNotCut<Given>(ask: () => Promise<Given>, tries = 10): Promise<Given> {
   try {
     return await ask();
   } catch (error) {

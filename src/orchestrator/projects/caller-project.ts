@@ -1,7 +1,7 @@
 import type { CallerProject, ProfileSettings, ProjectFile } from "../api/types.ts";
 import { isProjectKind } from "../config/profiles.ts";
 import { type FolderState, askedProfile } from "./folder-state.ts";
-import { type OllmFolder, oneLine, promptFolders } from "./ollm-folder.ts";
+import { type OllmFolder, type promptFolders, oneLine } from "./ollm-folder.ts";
 import { defined } from "../util/defined.ts";
 
 /** The name that `use` takes in place of a kind or profile to switch both off. */
