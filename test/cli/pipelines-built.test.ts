@@ -98,23 +98,30 @@ describe.skipIf(weights.file === undefined)(`with a small model${reason}`, () =>
         const { yaml } = JSON.parse(shown) as { readonly yaml: string };
         // Short answers: that its steps work together is tested, not the model.
         const pipeline = parse(yaml) as { readonly steps: readonly object[] };
-        const steps = pipeline.steps.map((step) => ({ ...step, max_tokens: "format" in step ? 200 : 24 }));
+        const steps = pipeline.steps.map((step) => ({
+          ...step,
+          temperature: 0,
+          max_tokens: "format" in step ? 200 : 24,
+        }));
         await writeFile(path.join(work, `${name}.yaml`), stringify({ ...pipeline, steps }));
         const words = variables.flatMap((variable) => ["--var", variable]);
-        const { stdout } = await ollm("pipeline", "run", `${name}.yaml`, ...words, "--json");
+        // The smallest model's answers fail some checks, which the exit code says.
+        const run = ollm("pipeline", "run", `${name}.yaml`, ...words, "--json");
+        const { stdout } = await run.catch((error: unknown) => error as { readonly stdout: string });
         const { text, steps: ran } = JSON.parse(stdout) as {
-          readonly text: string;
+          readonly text?: string;
           readonly steps: readonly { readonly step: string; readonly counts: Readonly<Record<string, number>> }[];
         };
+        const names = steps.map((step) => (step as unknown as { readonly name: string }).name);
+        const last = ran.at(-1);
+        // It stops where no JSON of this model can be read, and nowhere else.
+        const isStopped = text === undefined && last?.counts["failed"] === last?.counts["asked"];
+        if (isStopped) expect(steps[ran.length - 1], `${name}: ${stdout}`).toHaveProperty("format");
         expect(
           ran.map(({ step }) => step),
-          name,
-        ).toEqual(steps.map((step) => (step as unknown as { name: string }).name));
-        // The smallest model writes some JSON that can't be read.
-        for (const { counts } of ran) {
-          expect(counts["failed"] ?? 0, `${name}: ${stdout}`).toBeLessThan(counts["asked"] ?? 0);
-        }
-        expect(text.length, name).toBeGreaterThan(0);
+          `${name}: ${stdout}`,
+        ).toEqual(isStopped ? names.slice(0, ran.length) : names);
+        if (!isStopped) expect(text?.length, name).toBeGreaterThan(0);
       }
     },
     engineLimitMs + weightsLimitMs + 240_000,

@@ -1,27 +1,4 @@
-import { mkdir, writeFile } from "node:fs/promises";
-import { dirname, join, resolve } from "node:path";
-import { setTimeout } from "node:timers/promises";
-import { InvalidRequest, OrchestratorError } from "../../orchestrator/api/errors.ts";
-import { advice } from "../../orchestrator/api/next-step.ts";
-import { batchLines } from "../../orchestrator/util/batch-lines.ts";
-import { oneLine } from "../../orchestrator/util/control-characters.ts";
-import { codeOf, messageOf } from "../../orchestrator/util/message-of.ts";
-import type { ToolAnswers, ToolInputs } from "../../tools/index.ts";
-import { type CommandIo, homeOf, isYes } from "../terminal/io.ts";
-import { orPull } from "../terminal/offer-pull.ts";
-import { type Session, report, showCall, withSession } from "../terminal/session.ts";
-import { type Column, renderTable, show } from "../terminal/table.ts";
-import { hanging, styled, styledError } from "../terminal/terminal-text.ts";
-import { type JsonOption, type ShellCommand, repeated } from "./options.ts";
-import { foldersOf, located } from "./prompt-words.ts";
-import { missingVariable, variablesOf } from "./template.ts";
-
-type Answer = ToolAnswers["run_pipeline"];
-type Flags = JsonOption & {
-  readonly var?: readonly string[];
-  readonly skip?: readonly string[];
-  readonly output?: string;
-};
+import { type ShellCommand, repeated } from "./options.ts";
 
 /** `ollm pipeline`. */
 export function addPipelines(program: ShellCommand): void {
@@ -38,12 +15,7 @@ export function addPipelines(program: ShellCommand): void {
     .description("list pipelines and their variables")
     .json("pipelines[{name, description, inputs, source, file}], problems")
     .examples(["ollm pipeline list", "all pipelines"])
-    .does((options: JsonOption, io: CommandIo) =>
-      showCall("run_pipeline", {}, options, io, ({ pipelines = [], problems = [] }) => {
-        for (const problem of problems) io.stderr(`${oneLine(problem)}\n`);
-        return renderTable(pipelines, columns, io);
-      }),
-    );
+    .loads(async () => (await import("./run-pipeline.ts")).listThem);
   pipeline
     .command("show")
     .argument("<pipeline>", "a name from ollm pipeline list, or a YAML file")
@@ -51,13 +23,7 @@ export function addPipelines(program: ShellCommand): void {
     .option("--var <name=value>", "variable; repeatable", repeated)
     .json("yaml, plan[{step, model, engine, load, prompts, prompt_tokens, seconds}], notes")
     .examples(["ollm pipeline show review-diff", "its steps, and what a run would take"])
-    .does((name: string, flags: Flags, io: CommandIo) =>
-      withAsked(name, flags, io, async (request, { call }) => {
-        const found = await call("run_pipeline", { ...request, dry_run: true });
-        show(found.structured, flags, io, () => `${found.text.trimEnd()}\n`);
-        return 0;
-      }),
-    );
+    .loads(async () => (await import("./run-pipeline.ts")).showOne);
   pipeline
     .command("run")
     .argument("<pipeline>", "a name from ollm pipeline list, or a YAML file")
@@ -73,9 +39,7 @@ export function addPipelines(program: ShellCommand): void {
       ],
       ["ollm pipeline run translate-check --var file=letter.txt --var language=French", "translate and check"],
     )
-    .does((name: string, flags: Flags, io: CommandIo) =>
-      withAsked(name, flags, io, (request, session) => ran(request, flags, session)),
-    );
+    .loads(async () => (await import("./run-pipeline.ts")).runOne);
   pipeline
     .command("new")
     .argument("<name>", "letters, digits, - and _")
@@ -86,181 +50,5 @@ export function addPipelines(program: ShellCommand): void {
       'ollm pipeline new changes "Sum up the last commits of src and of docs, then compare them"',
       "write one",
     ])
-    .does(writeOne);
-}
-
-const columns: readonly Column<NonNullable<Answer["pipelines"]>[number]>[] = [
-  { title: "NAME", text: ({ name }) => name },
-  { title: "VARIABLES", text: ({ inputs = [] }) => inputs.join(" "), isExtra: 1 },
-  { title: "FROM", text: ({ source }) => source },
-  { title: "DESCRIPTION", text: ({ description = "" }) => description, isExtra: 2 },
-];
-
-type Asked = ToolInputs["run_pipeline"];
-
-/** Files are named as seen from this folder; those of others are allowed by being named. */
-async function withAsked(
-  name: string,
-  { var: pairs = [], skip }: Flags,
-  io: CommandIo,
-  work: (request: Asked, session: Session) => Promise<number>,
-): Promise<number> {
-  const named: string[] = [];
-  const absolute = async (text: string): Promise<string> => {
-    if (!/^(?:\.{1,2}[\\/]|[\\/])/.test(text)) return text;
-    const file = await located(text, io);
-    named.push(file);
-    return file;
-  };
-  try {
-    const pipeline = await absolute(name);
-    const inputs: Record<string, string> = {};
-    for (const [key, value] of Object.entries(variablesOf(pairs))) inputs[key] = await absolute(value);
-    const roots = [io.workingDirectory, ...(await foldersOf(named, io))];
-    const request = { pipeline, inputs, ...(skip !== undefined && { skip }) };
-    return await withSession(io, { roots, noTerminal: missingVariable }, (session) => work(request, session));
-  } catch (error) {
-    return report(error, io);
-  }
-}
-
-async function ran(request: ToolInputs["run_pipeline"], flags: Flags, session: Session): Promise<number> {
-  const { io, call } = session;
-  const begun = await orPull(session, undefined, () => untilNotCut(() => call("run_pipeline", request)));
-  const { job = "" } = begun.structured as { readonly job?: string };
-  const { result, error } = await waitFor(job, session);
-  if (result === undefined) throw new OrchestratorError(error ?? `${job} has no result`);
-  const found = result as Answer;
-  const { text, steps = [], failures = [], notes = [], written = [], asks } = found;
-  const said = [
-    ...steps.map(({ step, counts: { asked = 0, done = 0, seconds: _seconds, ...rest }, skipped }) => {
-      const more = Object.entries(rest).filter(([what]) => !what.endsWith("_tokens"));
-      const counts = [`${done} of ${asked} answered`, ...more.map(([what, count]) => `${count} ${what}`)];
-      return `${step}: ${skipped === undefined ? counts.join(", ") : `skipped (${skipped})`}`;
-    }),
-    ...failures,
-    ...notes.filter((note) => !note.includes(" was skipped: ")),
-    ...written.map((file) => `written to ${file}`),
-    ...(asks === undefined || io.isTerminal ? [] : [`to go on without it: --skip ${asks}`]),
-    `all answers: ollm://results/${job}`,
-  ];
-  for (const line of flags.json === true ? [] : said)
-    io.stderr(`${styledError(hanging("", oneLine(line), { columns: io.errorColumns }), io)}\n`);
-  if (asks !== undefined && io.isTerminal && isYes(await io.ask(`Go on without ${oneLine(asks)}? [y/N] `)))
-    return ran({ ...request, skip: [...(request.skip ?? []), asks] }, flags, session);
-  if (flags.output !== undefined && text !== undefined) await saved(resolve(io.workingDirectory, flags.output), text);
-  show({ ...found, job }, flags, io, () =>
-    flags.output === undefined && text !== undefined ? `${text.trimEnd()}\n` : "",
-  );
-  const has = (what: string): boolean => steps.some(({ counts }) => (counts[what] ?? 0) > 0);
-  return text === undefined || has("failed") ? 1 : has("doubtful") ? 3 : 0;
-}
-
-async function saved(file: string, text: string): Promise<void> {
-  await writeFile(file, `${text.trimEnd()}\n`).catch((cause: unknown) => {
-    throw new OrchestratorError(`${file} could not be written (${messageOf(cause)})`, { cause });
-  });
-}
-
-function writeOne(name: string, goal: string, flags: Flags, io: CommandIo): Promise<number> {
-  return withSession(io, {}, async (session) => {
-    // Before a model works for it.
-    if (
-      !/^[A-Za-z0-9](?:[\w-]{0,62}[A-Za-z0-9])?$/.test(name) ||
-      /^(?:memory|con|prn|aux|nul|(?:com|lpt)\d)$/i.test(name)
-    )
-      throw new InvalidRequest(`${JSON.stringify(name)} is not a valid name: use letters, digits, - and _`);
-    const { structured } = await orPull(session, undefined, () => session.call("run_pipeline", { goal }));
-    const { yaml = "" } = structured;
-    const file = join(homeOf(io), "pipelines", `${name}.yaml`);
-    if (flags.json !== true) io.stdout(yaml);
-    if (!io.isTerminal) {
-      show({ name, yaml }, flags, io, () => "");
-      return;
-    }
-    if (!isYes(await io.ask(`Save it as ${file}? [y/N] `))) return;
-    await mkdir(dirname(file), { recursive: true, mode: 0o700 });
-    await writeFile(file, yaml, { flag: "wx", mode: 0o600 }).catch((cause: unknown) => {
-      const next = advice("choose another name");
-      throw new InvalidRequest(`${file} can't be written (${codeOf(cause) ?? String(cause)})`, { next, cause });
-    });
-    show({ name, file, yaml }, flags, io, () => `Saved. Run it: ollm pipeline run ${name}\n`);
-    if (isYes(await io.ask("Run it now? [y/N] "))) return ran({ pipeline: name }, flags, session);
-  });
-}
-
-/** `ollm run --for-each`: the job's answers on stdout or in `target`, and what they took on stderr. */
-export async function askForEach(
-  request: ToolInputs["route_and_generate"],
-  { json }: { readonly json?: boolean },
-  target: string | undefined,
-  session: Session,
-): Promise<number> {
-  const { io, call, read } = session;
-  const begun = await orPull(session, request.model, () => untilNotCut(() => call("route_and_generate", request)));
-  const { job = "" } = begun.structured as { readonly job?: string };
-  const { result, error } = await waitFor(job, session);
-  if (result === undefined) throw new OrchestratorError(error ?? `${job} has no result`);
-  const found = result as ToolAnswers["route_and_generate"];
-  const { for_each: batch = { counts: {} }, text: reduced, notes = [], model } = found;
-  const answers = await read("ollm://results/{id}", job);
-  // That of --reduce is printed by itself.
-  const lines = answers.replaceAll(/^\{"step":"reduce",.*\n?/gm, "").replaceAll(/^\{"step":"each",/gm, "{");
-  const kept = `ollm://results/${job}`;
-  if (target !== undefined) {
-    await writeFile(target, lines).catch((cause: unknown) => {
-      const problem = `${target} could not be written (${messageOf(cause)}); all answers: ${kept}`;
-      throw new OrchestratorError(problem, { cause });
-    });
-  }
-  const shown = lines
-    .trimEnd()
-    .split("\n")
-    .map((line) => answerText(line, session));
-  show({ ...found, job }, { json }, io, () => {
-    if (reduced !== undefined) return `${reduced.trimEnd()}\n`;
-    return target === undefined ? shown.join("\n") : "";
-  });
-  const said = [...batchLines({ ...batch, examples: [] }, model), ...notes, `all answers: ${target ?? kept}`];
-  for (const line of json === true ? [] : said)
-    io.stderr(`${styledError(hanging("", oneLine(line), { columns: io.errorColumns }), io)}\n`);
-  const { failed, open, doubtful } = batch.counts;
-  const isWhole = failed === undefined && open === undefined;
-  return isWhole ? (doubtful === undefined ? 0 : 3) : 1;
-}
-
-/** Waits for the end of a job; Ctrl-C cancels it. */
-async function waitFor(job: string, { call, signal }: Session): Promise<ToolAnswers["job"]> {
-  try {
-    for (;;) {
-      const { structured } = await untilNotCut(() => call("job", { action: "wait", job_id: job }));
-      if (structured.state !== "running") return structured;
-    }
-  } catch (error) {
-    // The session has ended already.
-    const options = { signal: AbortSignal.timeout(10_000), progress: "never" } as const;
-    if (signal.aborted) await call("job", { action: "cancel", job_id: job }, options).catch(() => undefined);
-    throw error;
-  }
-}
-
-/** The answer to a call that may be repeated; one that a restart of the daemon cuts is. */
-async function untilNotCut<Given>(ask: () => Promise<Given>, tries = 10): Promise<Given> {
-  try {
-    return await ask();
-  } catch (error) {
-    const isCut = error instanceof OrchestratorError && error.next.some(({ step }) => step === "retry");
-    if (!isCut || tries === 0) throw error;
-    await setTimeout(500);
-    return untilNotCut(ask, tries - 1);
-  }
-}
-
-/** One answer for a person: what it is about, and what it says. */
-function answerText(line: string, { io }: Session): string {
-  const { item, question, text, why, state } = JSON.parse(line) as Readonly<Record<string, string | undefined>>;
-  const head = styled(oneLine([item, question].filter(Boolean).join(": ")), "bold", io);
-  const said = state === "failed" ? `failed: ${oneLine(why ?? "")}` : (text ?? "").trim();
-  const doubt = state === "doubtful" ? `\n${styled(`(${oneLine(why ?? "")})`, "dim", io)}` : "";
-  return `${head}\n${said}${doubt}\n`;
+    .loads(async () => (await import("./run-pipeline.ts")).writeOne);
 }

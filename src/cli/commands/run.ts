@@ -172,7 +172,7 @@ async function askOnce(words: readonly string[], flags: RunFlags, io: CommandIo)
     }
     const request = { ...requestOf(flags, named), model: split.model, prompt, variables };
     if (request.for_each === undefined || flags.dryRun === true) return generate(request, flags, named.output, session);
-    return (await import("./pipeline.ts")).askForEach(request, flags, named.output, session);
+    return (await import("./run-pipeline.ts")).askForEach(request, flags, named.output, session);
   });
   if (chatModel === undefined || exitCode !== 0) return exitCode;
   return (await import("./chat.ts")).chat(chatModel, { system: flags.system }, io);

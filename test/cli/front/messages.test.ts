@@ -48,7 +48,13 @@ describe("a request whose daemon ended before it answered", () => {
     const said = (name: string) => failureLine(request(name), interrupted(request(name)));
     expect(said("route_and_generate")).toContain("Call again, or do the task yourself.");
     const delegated = tools.map(({ name }) => name).filter((name) => said(name).includes("yourself"));
-    expect(delegated.toSorted()).toEqual(["compare", "render_template", "route_and_generate", "smart_load"]);
+    expect(delegated.toSorted()).toEqual([
+      "compare",
+      "render_template",
+      "route_and_generate",
+      "run_pipeline",
+      "smart_load",
+    ]);
   });
 
   it("is answered with text, and with the error as data if the request asks for it", () => {

@@ -54,6 +54,10 @@ beforeAll(async () => {
   const template = { description: words, template: `Say ${body} {topic}`, system: body, model };
   await writeFile(path.join(home.home, "templates", "nasty.yaml"), JSON.stringify({ name: "nasty", ...template }));
   await writeFile(path.join(home.home, "templates", "broken.yaml"), JSON.stringify({ name: words }));
+  await mkdir(path.join(home.home, "pipelines"), { recursive: true });
+  const pipeline = { description: words, steps: [{ name: "say", prompt: `Say ${body}`, model: other }] };
+  await writeFile(path.join(home.home, "pipelines", "nasty.yaml"), JSON.stringify(pipeline));
+  await writeFile(path.join(home.home, "pipelines", "broken.yaml"), JSON.stringify({ steps: words }));
 });
 
 afterAll(() => home.close());
@@ -99,6 +103,11 @@ const views: readonly (readonly string[])[] = [
   ["memory", "import", `missing${nasty}.json`],
   ["memory", "forget", `key ${nasty}`],
   ["template", "create", `made${nasty}`, body],
+  ["pipeline", "list"],
+  ["pipeline", "show", "nasty"],
+  ["pipeline", "run", "nasty"],
+  ["pipeline", "run", words],
+  ["pipeline", "new", words, words],
   ["template", "list"],
   ["template", "show", "nasty"],
   ["template", "edit-path", "nasty"],
@@ -138,7 +147,7 @@ const views: readonly (readonly string[])[] = [
 const withoutJson = new Set(["daemon logs", "setup"]);
 
 const pathOf = (given: readonly string[]) =>
-  ["memory", "template", "profiles", "project", "config", "daemon"].includes(given[0] ?? "") ||
+  ["memory", "template", "pipeline", "profiles", "project", "config", "daemon"].includes(given[0] ?? "") ||
   ["eval show", "eval rm"].includes(given.slice(0, 2).join(" "))
     ? given.slice(0, 2).join(" ")
     : (given[0] ?? "");
@@ -160,7 +169,7 @@ describe("a view with hostile names", () => {
         ...(hasJson ? [ollm([...given, "--json"])] : []),
       ]);
       // An answer that is piped on is left as it is.
-      const shown = stdout.replace(given[0] === "run" ? body : "", "") + stderr;
+      const shown = stdout.replace(["run", "pipeline"].includes(given[0] ?? "") ? body : "", "") + stderr;
       expect(shown).not.toBe("");
       expect(shown).not.toMatch(steering);
       expect(shown).not.toMatch(/^✓ forged/m);
