@@ -1,5 +1,6 @@
 import type { ModelFacts } from "../api/types.ts";
 import { defined } from "../util/defined.ts";
+import architectures from "./architectures.json" with { type: "json" };
 
 /** What one layer stores while it decodes. */
 interface LayerDimensions {
@@ -54,21 +55,13 @@ export interface ModelDimensions {
 }
 
 /** Embedding architectures, which have no cache (`llama_model::create_memory`). */
-const encoders: ReadonlySet<string> = new Set(
-  `bert eurobert gemma-embedding jina-bert-v2 jina-bert-v3 modern-bert neo-bert nomic-bert nomic-bert-moe t5encoder`.split(
-    " ",
-  ),
-);
+const encoders: ReadonlySet<string> = new Set(architectures.encoders);
 
 /** Architectures with `LLM_FFN_SEQ` and no gate in llama.cpp's `src/models`. */
-const ungated: ReadonlySet<string> = new Set(
-  `bert bloom codeshell falcon gpt2 gptneox mpt nemotron nemotron_h phi2 starcoder starcoder2`.split(" "),
-);
+const ungated: ReadonlySet<string> = new Set(architectures.ungated);
 
 /** Architectures with caches of another kind (indexers, compressed keys) or a second one for the encoder. */
-const otherCaches: ReadonlySet<string> = new Set(
-  "bailingmoe3 deepseek32 deepseek4 dflash glm-dsa kimi-k3 minimax-01 minimax-m3 t5".split(" "),
-);
+const otherCaches: ReadonlySet<string> = new Set(architectures.otherCaches);
 
 type DescribedFacts = Pick<ModelFacts, "metadata" | "vocabularySize">;
 
@@ -249,31 +242,10 @@ function count(value: unknown): number | undefined {
  * Period of the full-attention layers, as set by llama.cpp's `load_arch_hparams` if the file has no pattern: one layer
  * in `period` is full, the last of its group or (negative) the first. `window` is the default if the file may omit it.
  */
-const layouts: Readonly<Record<string, { readonly period: number; readonly window?: number }>> = {
-  afmoe: { period: 4 },
-  cohere2: { period: 4 },
-  cohere2moe: { period: -4 },
-  "exaone-moe": { period: 4, window: 128 },
-  exaone4: { period: 4 },
-  "gemma-embedding": { period: 6 },
-  gemma2: { period: 2, window: 4_096 },
-  gemma3: { period: 6 },
-  gemma3n: { period: 5 },
-  "gpt-oss": { period: 2 },
-  gptoss: { period: 2 },
-  laguna: { period: -4 },
-  llama4: { period: 4, window: 8_192 },
-  mellum: { period: 4 },
-  "modern-bert": { period: -3 },
-  "muse-glimmer": { period: 4 },
-  olmo2: { period: 4 },
-  olmo3: { period: 4 },
-  plamo3: { period: 8 },
-  smallthinker: { period: -4 },
-};
+const layouts: Readonly<Record<string, { readonly period: number; readonly window?: number }>> = architectures.layouts;
 
 /** Architectures whose files contain a window that llama.cpp ignores (as of build 10488). */
-const ignored: ReadonlySet<string> = new Set(["phi3", "phimoe", "llama", "mistral3", "qwen2", "qwen3", "qwen2moe"]);
+const ignored: ReadonlySet<string> = new Set(architectures.ignoredWindows);
 
 /** Which layers cache only a window of tokens, and its length. */
 interface SlidingLayers {

@@ -3,6 +3,7 @@ import type { LoadShape, ModelFacts } from "../api/types.ts";
 import { cacheBytes, stateBytes, type ComputeCalibration, computeBytes, unobserved, outputSlack } from "./compute.ts";
 import type { ModelDimensions } from "./dimensions.ts";
 import { defined } from "../util/defined.ts";
+import architectures from "./architectures.json" with { type: "json" };
 
 /** Sizes of a model's file. */
 export interface WeightBytes {
@@ -28,11 +29,7 @@ export function weightBytesOf({ sizeBytes, weightsBytes, capabilities }: ModelFa
  * Architectures whose compute buffer was compared with llama.cpp's allocator (`bench fit-grid`): the formula was at
  * most 15 % too low. Others get a wider margin; so does LFM2, where 19 % were observed.
  */
-const measured: ReadonlySet<string> = new Set(
-  `bert cohere2 command-r deepseek2 ernie4_5 exaone4 falcon falcon-h1 gemma2 gemma3 glm4 glm4moe gpt-oss gptoss granite
-  granitehybrid internlm2 jamba llama llama4 mamba mamba2 minicpm3 mistral3 nemotron nemotron_h nomic-bert olmo2 olmoe
-  phi2 phi3 qwen2 qwen2moe qwen3 qwen3moe qwen3next smollm3 stablelm starcoder2`.split(/\s+/),
-);
+const measured: ReadonlySet<string> = new Set(architectures.measured);
 
 /**
  * Relative error of the formula for the compute buffer; `scores`: without flash attention, where it was 17 % too low.
