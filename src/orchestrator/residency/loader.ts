@@ -1,10 +1,10 @@
 import { CardFailed, LoadFailed, OrchestratorError, OutOfMemory, throwIfCancelled } from "../api/errors.ts";
 import { advice, type NextStep } from "../api/next-step.ts";
 import type { LoadPlan, MemoryEstimate } from "../api/facade-status.ts";
-import type { Report, Engine, LoadOptions } from "../engines/engine.ts";
+import type { Engine } from "../engines/engine.ts";
 import { type LocatedModel, modelId } from "../catalog/located-model.ts";
 import { formatBytes } from "../util/format-bytes.ts";
-import { largestOther, lowerContext, smallerContext, RoomMaker } from "./room.ts";
+import { type LoadRequest, largestOther, lowerContext, smallerContext, RoomMaker } from "./room.ts";
 import type { Plans, LoadAhead } from "./plans.ts";
 import { setImmediate as nextTurn } from "node:timers/promises";
 import type { LoadResult } from "../api/facade.ts";
@@ -46,35 +46,24 @@ export class Loader {
   }
 
   /** Makes room and loads, without queueing; for a loaded model only restarts its keep-alive. */
-  async load(
-    located: LocatedModel,
-    options: LoadOptions,
-    report: Report,
-    signal: AbortSignal,
-    ahead?: LoadAhead,
-  ): Promise<LoadResult> {
+  async load(request: LoadRequest, ahead?: LoadAhead): Promise<LoadResult> {
     const planned = async (known?: LoadAhead): Promise<LoadResult> => {
-      const { plan, lease } = await this.#rooms.makeRoom(located, options.contextTokens, report, signal, known);
-      if (lease === undefined) return await this.#load(located, options, plan, report, signal);
-      return await this.#renew(located, options, plan, report, signal).finally(() => lease.release());
+      const { plan, lease } = await this.#rooms.makeRoom(request, known);
+      if (lease === undefined) return await this.#load(request, plan);
+      return await this.#renew(request, plan).finally(() => lease.release());
     };
     try {
       return await planned(ahead);
     } catch (error) {
       if (!(error instanceof CardFailed)) throw error;
-      report({ message: `${error.message}; loading it on the processor` });
+      request.report({ message: `${error.message}; loading it on the processor` });
       return await planned();
     }
   }
 
-  async #renew(
-    { engine, model }: LocatedModel,
-    options: LoadOptions,
-    plan: LoadPlan,
-    report: Report,
-    signal: AbortSignal,
-  ): Promise<LoadResult> {
+  async #renew({ located, options, report, signal }: LoadRequest, plan: LoadPlan): Promise<LoadResult> {
     const { keepAlive, slots } = this.#parts;
+    const { engine, model } = located;
     const { keepAliveSeconds: requestedSeconds } = options;
     const sentSeconds =
       requestedSeconds === undefined ? undefined : keepAlive.forLoad(engine, model.name, requestedSeconds);
@@ -86,13 +75,8 @@ export class Loader {
     return { model: model.name, engine: engine.id, loadMs: 0, wasLoaded: true, plan };
   }
 
-  async #load(
-    located: LocatedModel,
-    options: LoadOptions,
-    plan: LoadPlan,
-    report: Report,
-    signal: AbortSignal,
-  ): Promise<LoadResult> {
+  async #load(request: LoadRequest, plan: LoadPlan): Promise<LoadResult> {
+    const { located, options, report, signal } = request;
     const { inventory, slots, pins, keepAlive, observations, emit, policies, probe, steady } = this.#parts;
     const { engine, model } = located;
     const { name } = model;
@@ -110,7 +94,7 @@ export class Loader {
         const given = { ...options, ...defined({ keepAliveSeconds: sentSeconds, gpuLayers }) };
         await engine.residency?.load(name, given, report, signal);
       };
-      await this.#attempt(located, plan, attempt, report, signal);
+      await this.#attempt(request, plan, attempt);
     } catch (error) {
       if (error instanceof OrchestratorError) {
         const { code, isDown } = error.facts;
@@ -199,13 +183,7 @@ export class Loader {
    * more. Throws `OutOfMemory`, with what would fit, if nothing more can be evicted or the second attempt failed, and
    * `LoadFailed` if the engine's process was killed while there was enough memory.
    */
-  async #attempt(
-    located: LocatedModel,
-    made: LoadPlan,
-    attempt: () => Promise<unknown>,
-    report: Report,
-    signal: AbortSignal,
-  ): Promise<void> {
+  async #attempt(request: LoadRequest, made: LoadPlan, attempt: () => Promise<unknown>): Promise<void> {
     let evicted: readonly string[] = [];
     for (;;) {
       try {
@@ -213,12 +191,12 @@ export class Loader {
         return;
       } catch (error) {
         if (!(error instanceof OutOfMemory)) throw error;
-        const freeBytes = error.wasKilled ? await this.#ampleBytes(located, made) : undefined;
+        const freeBytes = error.wasKilled ? await this.#ampleBytes(request.located, made) : undefined;
         if (freeBytes !== undefined) throw killed(made, freeBytes, error);
         const isSecond = evicted.length > 0;
         const bytes = Math.max(error.allocationBytes ?? 0, made.estimate.predictedBytes * shortfallShare);
-        if (!isSecond) evicted = await this.#rooms.evictMore(located, bytes, report, signal);
-        if (isSecond || evicted.length === 0) throw await this.#outOfMemory(located, made, error, evicted, signal);
+        if (!isSecond) evicted = await this.#rooms.evictMore(request, bytes);
+        if (isSecond || evicted.length === 0) throw await this.#outOfMemory(request, made, error, evicted);
         const steps = [error.message, ...evicted.map((name) => `unload ${name}`), `load ${made.model} again`];
         const { model, engine } = made;
         noteDecision(this.#parts.emit, { kind: "replan", model, engine, steps, plan: made });
@@ -227,11 +205,10 @@ export class Loader {
   }
 
   async #outOfMemory(
-    located: LocatedModel,
+    { located, signal }: LoadRequest,
     made: LoadPlan,
     error: OutOfMemory,
     evicted: readonly string[],
-    signal: AbortSignal,
   ): Promise<OutOfMemory> {
     const { inventory, estimates } = this.#parts;
     const boundBytes = made.estimate.predictedBytes * (1 - shortfallShare);

@@ -299,20 +299,20 @@ export class RequestQueue {
   #renew(waiter: Waiter): void {
     const { located, contextTokens, report, signal } = waiter.request;
     this.#leave(waiter);
-    const work = this.#world.load(located, loadOptions(waiter.request, contextTokens), report, signal);
+    const work = this.#world.load({ located, options: loadOptions(waiter.request, contextTokens), report, signal });
     void work.then(waiter.loaded, (error: unknown) => waiter.reject(error));
   }
 
   #begin(waiter: Waiter, contextTokens: number, ahead: LoadAhead): void {
     const { id, located } = waiter.request;
     const controller = new AbortController();
-    const options = loadOptions(waiter.request, contextTokens);
     const report: Report = (progress) => {
       current.newest = progress;
       for (const { request } of this.#waiters.ofModel(id)) request.report(progress);
     };
+    const request = { located, options: loadOptions(waiter.request, contextTokens), report, signal: controller.signal };
     // In a microtask, so that `#loading` is set before the first report.
-    const work = Promise.resolve().then(() => this.#world.load(located, options, report, controller.signal, ahead));
+    const work = Promise.resolve().then(() => this.#world.load(request, ahead));
     const current: Loading = {
       id,
       located,

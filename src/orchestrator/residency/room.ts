@@ -1,7 +1,7 @@
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { UnloadUnconfirmed, throwIfCancelled, ModelDoesNotFit } from "../api/errors.ts";
 import type { LoadPlan, MemoryEstimate } from "../api/facade-status.ts";
-import type { Report } from "../engines/engine.ts";
+import type { LoadOptions, Report } from "../engines/engine.ts";
 import { loadBytes } from "../memory/limits.ts";
 import type { Estimates } from "./estimates.ts";
 import { fitOf, pinnedInTheWay } from "../memory/plan.ts";
@@ -33,6 +33,14 @@ interface RoomParts {
   readonly bufferBytes: () => number;
 }
 
+/** A load that room is made for. */
+export interface LoadRequest {
+  readonly located: LocatedModel;
+  readonly options: LoadOptions;
+  readonly report: Report;
+  readonly signal: AbortSignal;
+}
+
 /** The plan is outdated: another one is made at once. */
 const planAgain = Symbol("plan again");
 
@@ -55,23 +63,16 @@ export class RoomMaker {
    * again if a slot or the memory has changed since `ahead`, and without models whose unload was not confirmed. Throws
    * `ModelDoesNotFit`, `Cancelled`.
    */
-  async makeRoom(
-    located: LocatedModel,
-    contextTokens: number,
-    report: Report,
-    signal: AbortSignal,
-    ahead: LoadAhead | undefined,
-  ): Promise<Room> {
+  async makeRoom(request: LoadRequest, ahead: LoadAhead | undefined): Promise<Room> {
+    const { located, options, report, signal } = request;
     const { plans, slots } = this.#parts;
     // Fills the cache of the estimates: a simulation may take seconds, and must not block other loads in `inTurn`.
-    if (ahead?.plan === undefined) await plans.target(located, contextTokens, signal);
+    if (ahead?.plan === undefined) await plans.target(located, options.contextTokens, signal);
     const seen = new Map<string, number>();
     for (let hasLookedAgain = false; ;) {
       // Subscribed before the state is read, so that no change is missed.
       const changed = slots.nextChange();
-      const outcome = await plans.inTurn(located.engine.memoryDomain, () =>
-        this.#try(located, contextTokens, report, signal, hasLookedAgain, ahead),
-      );
+      const outcome = await plans.inTurn(located.engine.memoryDomain, () => this.#try(request, hasLookedAgain, ahead));
       if (outcome === planAgain) {
         hasLookedAgain = true;
         continue;
@@ -96,10 +97,7 @@ export class RoomMaker {
    * room is still there. Throws `ModelDoesNotFit`.
    */
   async #try(
-    located: LocatedModel,
-    contextTokens: number,
-    report: Report,
-    signal: AbortSignal,
+    { located, options: { contextTokens }, report, signal }: LoadRequest,
     hasLookedAgain: boolean,
     ahead: LoadAhead | undefined,
   ): Promise<Room | string | typeof planAgain> {
@@ -197,12 +195,7 @@ export class RoomMaker {
    * For a load that ran out of memory: evicts models that free `bytes` more, or all evictable ones. Returns their
    * names; skips models whose unload is not confirmed.
    */
-  async evictMore(
-    located: LocatedModel,
-    bytes: number,
-    report: Report,
-    signal: AbortSignal,
-  ): Promise<readonly string[]> {
+  async evictMore({ located, report, signal }: LoadRequest, bytes: number): Promise<readonly string[]> {
     const { plans, slots } = this.#parts;
     const { engine, model } = located;
     const evicted: string[] = [];

@@ -118,7 +118,8 @@ export function handMachine(
       return loadingIds.has(name) || isTooSmall ? undefined : take(name);
     },
     hold: ({ model }) => take(model.name),
-    async load({ model: { name } }, { contextTokens }, report, signal) {
+    async load({ located, options: { contextTokens }, report, signal }) {
+      const { name } = located.model;
       const plan = planOf({ contextTokens });
       const there = resident.get(name);
       const result = { model: name, engine: engine.id, plan };

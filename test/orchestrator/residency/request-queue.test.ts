@@ -273,7 +273,7 @@ describe("no request waits forever", () => {
           // Another program took memory: unlike its plan, the load has to wait for `a`, and hasn't begun.
           isLoading: () => false,
           ahead: ({ model }) => Promise.resolve({ evicts: model.name === "b" && isTaken ? ["a"] : [] }),
-          load: async ({ model }, options) => {
+          load: async ({ located: { model }, options }) => {
             if (model.name === "b") await making.pass();
             const resident = { name: model.name, sizeBytes: 1, vramBytes: 0, contextTokens: 4_096 };
             machine.resident.set(model.name, resident);
