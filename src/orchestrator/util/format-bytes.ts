@@ -1,7 +1,7 @@
 import type { Spending } from "../api/cost.ts";
 import type { Savings } from "../api/facade-status.ts";
 import type { PromptTokens } from "../api/types.ts";
-import { statementStatuses } from "../api/facade-answers.ts";
+import { type CheckResult, type QueriedRows, statementStatuses } from "../api/facade-answers.ts";
 
 /** `5.7 GB`, `98.1 MB`: decimal units with one decimal place, like Ollama. Negative values count as 0. */
 export function formatBytes(bytes: number): string {
@@ -143,34 +143,30 @@ interface Statement {
 /** Rows of a query in the text; the structured form has more. */
 const shownRows = 8;
 
+interface ReadParts {
+  readonly total: number;
+  readonly read?: readonly string[] | undefined;
+  readonly share?: number | undefined;
+  readonly missing?: readonly string[] | undefined;
+}
+
+interface Checked {
+  readonly statements: readonly Statement[];
+  readonly problem?: string | undefined;
+  readonly votes?: (Pick<Votes, "equal" | "total"> & { readonly others?: readonly string[] | undefined }) | undefined;
+}
+
+type Votes = NonNullable<CheckResult["votes"]>;
+
+type Query = Pick<QueriedRows, "text" | "rows"> & { readonly total?: number | undefined };
+
 /** `3 quoted, 1 not found`, `read 3 of 70 parts, 4 %: ...`: what was found, and which parts were read, a line each. */
 export function reliabilityLines(answered: {
   /** Statements that it has with what stands behind them, which JSON has not, are counted only. */
   readonly text?: string | undefined;
-  readonly check?:
-    | {
-        readonly statements: readonly Statement[];
-        readonly problem?: string | undefined;
-        readonly votes?:
-          | { readonly equal: number; readonly total: number; readonly others?: readonly string[] | undefined }
-          | undefined;
-      }
-    | undefined;
-  readonly parts?:
-    | {
-        readonly total: number;
-        readonly read?: readonly string[] | undefined;
-        readonly share?: number | undefined;
-        readonly missing?: readonly string[] | undefined;
-      }
-    | undefined;
-  readonly query?:
-    | {
-        readonly text: string;
-        readonly rows: readonly Readonly<Record<string, string | number | null>>[];
-        readonly total?: number | undefined;
-      }
-    | undefined;
+  readonly check?: Checked | undefined;
+  readonly parts?: ReadParts | undefined;
+  readonly query?: Query | undefined;
 }): readonly string[] {
   const { text, check, parts, query } = answered;
   const lines: string[] = [];
@@ -202,15 +198,7 @@ export function reliabilityLines(answered: {
 }
 
 /** `read 3 of 70 parts, 4 %: the passages that match the question (guide.md: 3 Ports, ...)` */
-function partsLine({
-  total,
-  read,
-  share = 1,
-}: {
-  readonly total: number;
-  readonly read?: readonly string[] | undefined;
-  readonly share?: number | undefined;
-}): string {
+function partsLine({ total, read, share = 1 }: ReadParts): string {
   const percent = share < 0.01 ? "under 1 %" : `${Math.min(Math.round(share * 100), share < 1 ? 99 : 100)} %`;
   if (read === undefined) return `read ${share < 1 ? `${percent} ` : ""}in ${counted(total, "part")}`;
   if (read.length === total) return `read all ${counted(total, "part")}`;
