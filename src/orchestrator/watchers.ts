@@ -8,7 +8,7 @@ import type { createComparisons } from "./compare/comparisons.ts";
 import { findProfile } from "./config/profiles.ts";
 import type { Settings } from "./config/schema.ts";
 import type { RouteSource } from "./generation/route.ts";
-import { busyProcessor, shortMemory } from "./memory/pressure.ts";
+import { busyProcessor, shortMemory } from "./memory/state.ts";
 import type { Observations } from "./residency/observations.ts";
 import { overridesOf } from "./routing/model-overrides.ts";
 import { nothingLearned } from "./routing/quality-state.ts";

@@ -5,7 +5,7 @@ import type { LiveSettings } from "./config/live.ts";
 import type { Settings } from "./config/schema.ts";
 import type { Engine } from "./engines/engine.ts";
 import type { JobFiles } from "./jobs/record.ts";
-import type { MemoryProbe } from "./memory/measure/probe.ts";
+import type { MemoryProbe } from "./memory/measure/system-probe.ts";
 import type { DocumentFiles } from "./storage/document-files.ts";
 import type { Timers } from "./util/timers.ts";
 

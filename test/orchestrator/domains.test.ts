@@ -5,7 +5,7 @@ import { afterEach, describe, expect, it } from "vitest";
 import { createDocumentFiles } from "../../src/orchestrator/storage/document-files.ts";
 import { setAsideOnCardBytes } from "../../src/orchestrator/memory/limits.ts";
 import { ModelDoesNotFit } from "../../src/orchestrator/api/errors.ts";
-import type { MemorySample } from "../../src/orchestrator/memory/measure/probe.ts";
+import type { MemorySample } from "../../src/orchestrator/memory/measure/system-probe.ts";
 import type { MemoryEstimate } from "../../src/orchestrator/api/facade-status.ts";
 import { createFakeEngine, createGate, type FakeEngine, fakeModel, gigabyte } from "../support/fake-engine.ts";
 import { fittedShapes } from "../support/model-shapes.ts";

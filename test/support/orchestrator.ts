@@ -7,7 +7,7 @@ import { callerSettings } from "../../src/orchestrator/config/load.ts";
 import { settingsSchema } from "../../src/orchestrator/config/schema.ts";
 import type { Engine } from "../../src/orchestrator/engines/engine.ts";
 import type { JobFiles } from "../../src/orchestrator/jobs/record.ts";
-import type { MemorySample } from "../../src/orchestrator/memory/measure/probe.ts";
+import type { MemorySample } from "../../src/orchestrator/memory/measure/system-probe.ts";
 import { createOrchestrator } from "../../src/orchestrator/orchestrator.ts";
 import type { DocumentFiles } from "../../src/orchestrator/storage/document-files.ts";
 import type { World } from "../../src/orchestrator/world.ts";

@@ -8,7 +8,7 @@ import { homeProblem } from "../../ipc/trusted-home.ts";
 import { OrchestratorError } from "../../orchestrator/api/errors.ts";
 import { type NextSteps, advice } from "../../orchestrator/api/next-step.ts";
 import { loadSettings } from "../../orchestrator/config/load.ts";
-import { pressureWarnings } from "../../orchestrator/memory/pressure.ts";
+import { pressureWarnings } from "../../orchestrator/memory/state.ts";
 import { counted, formatBytes } from "../../orchestrator/util/format-bytes.ts";
 import { type Check, type Checker, type DaemonView, fail, ok, stepsFor, warn } from "./check.ts";
 import { messageOf } from "../../orchestrator/util/message-of.ts";

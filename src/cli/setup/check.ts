@@ -6,7 +6,7 @@ import { OrchestratorError } from "../../orchestrator/api/errors.ts";
 import { type NextSteps, advice, stepsOf } from "../../orchestrator/api/next-step.ts";
 import { type LoadedSettings, loadSettings } from "../../orchestrator/config/load.ts";
 import { type Settings, settingsSchema } from "../../orchestrator/config/schema.ts";
-import type { Pressure } from "../../orchestrator/memory/pressure.ts";
+import type { MemorySample } from "../../orchestrator/memory/measure/system-probe.ts";
 import { counted } from "../../orchestrator/util/format-bytes.ts";
 import type { CommandIo } from "../terminal/io.ts";
 import { hanging, styled } from "../terminal/terminal-text.ts";
@@ -52,7 +52,7 @@ export interface DoctorWorld {
   readonly isOllamaExpected: boolean;
   /** The models that the project of the working directory names, each with the place that names it. */
   readonly projectModels?: readonly { readonly name: string; readonly source: string }[];
-  memory(): Promise<Pressure & { readonly totalBytes: number; readonly availableBytes: number }>;
+  memory(): Promise<Omit<MemorySample, "gpus" | "sampledAtMs">>;
   /** Bytes that this user may still write to the disk of an existing folder. */
   freeBytes(folder: string): Promise<number>;
   /** The response, redirects included. `key` is sent as a bearer token. Rejects when the request fails or `signal` aborts. */

@@ -224,12 +224,12 @@ function chooseFor(
 }
 
 /** The key of an `EvictionCandidate`. */
-export function keyOf({ engine, name }: SlotView): string {
+function keyOf({ engine, name }: SlotView): string {
   return JSON.stringify([engine, name]);
 }
 
 /** `released`: bytes that unloading it frees under the limit in question. */
-export function candidateOf(entry: SlotView, released: number): EvictionCandidate {
+function candidateOf(entry: SlotView, released: number): EvictionCandidate {
   return {
     key: keyOf(entry),
     releasedBytes: released,
@@ -342,4 +342,23 @@ export function pinnedInTheWay(target: LoadTarget, state: MemoryState): readonly
   const freed = idle.resident.map((entry) => ({ ...entry, isPinned: false }));
   const { fits, evict } = planLoad(target, { ...idle, resident: freed });
   return fits ? evict.map(({ name }) => name).filter((name) => pinned.has(name)) : [];
+}
+
+/**
+ * What to evict after a load ran out of memory although its plan fitted: the cheapest set that frees `bytes`, or all
+ * evictable models if they don't suffice; never the model of that load itself. Empty if nothing can be evicted.
+ */
+export function moreToEvict(
+  target: Pick<LoadTarget, "model" | "engine" | "slot">,
+  bytes: number,
+  state: MemoryState,
+): LoadPlan["evict"] {
+  const evictable = state.resident.filter((entry) => isEvictable(entry) && !isOfTarget(entry, target));
+  const keys = chooseEviction({
+    bytesToFree: bytes,
+    smallModelBytes: state.smallModelBytes,
+    candidates: evictable.map((entry) => candidateOf(entry, releasedBytes(entry))),
+  });
+  const victims = keys === undefined ? evictable : evictable.filter((entry) => keys.includes(keyOf(entry)));
+  return victims.map((entry) => ({ name: entry.name, engine: entry.engine, bytes: releasedBytes(entry) }));
 }

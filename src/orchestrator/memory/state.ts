@@ -1,5 +1,6 @@
-import type { LoadPlan } from "../api/facade-status.ts";
+import type { LoadPlan, RamStatus } from "../api/facade-status.ts";
 import type { PromptTokens } from "../api/types.ts";
+import { formatBytes } from "../util/format-bytes.ts";
 
 /** A model in memory at one moment, as plain data: what plans, maintenance and pages read of its slot. */
 export interface SlotView {
@@ -156,4 +157,34 @@ export function createMemoryDomain(id: string) {
       return { ramBytes, vramBytes };
     },
   };
+}
+
+/** Load of the machine beside its memory. */
+type Pressure = Pick<RamStatus, "swapTotalBytes" | "swapUsedBytes"> & {
+  /** Runnable processes per core over the last minute; absent on Windows, which doesn't report it. */
+  readonly loadPerCore?: number;
+};
+
+/** A little swap is normal; this much means that memory was short. */
+const notableSwapBytes = 256 * 1024 ** 2;
+/** A model that computes on every core makes 1; more than this is caused by other programs. */
+const notableLoad = 1.25;
+
+/** Why answers will be slow now, one sentence each; empty if there is no reason. */
+export function pressureWarnings(pressure: Pressure): readonly string[] {
+  return [shortMemory(pressure), busyProcessor(pressure)].flatMap((reason) =>
+    reason === undefined ? [] : [`${reason}: answers will be slow`],
+  );
+}
+
+/** Undefined if hardly any swap is used. */
+export function shortMemory({ swapUsedBytes, swapTotalBytes }: Pressure): string | undefined {
+  if (swapUsedBytes < notableSwapBytes) return undefined;
+  return `${formatBytes(swapUsedBytes)} of ${formatBytes(swapTotalBytes)} swap in use`;
+}
+
+/** Undefined if other programs leave the processor to models. */
+export function busyProcessor({ loadPerCore = 0 }: Pressure): string | undefined {
+  if (loadPerCore <= notableLoad) return undefined;
+  return `CPU busy (load ${loadPerCore.toFixed(1)} per core)`;
 }

@@ -3,10 +3,9 @@ import type { Settings } from "../config/schema.ts";
 import type { Engine, ResidentModel } from "../engines/engine.ts";
 import type { Estimates } from "./estimates.ts";
 import type { Observations } from "./observations.ts";
-import type { GpuMemory, MemoryProbe, MemorySample } from "../memory/measure/probe.ts";
-import { fitOf, planLoad } from "../memory/plan.ts";
-import { pressureWarnings } from "../memory/pressure.ts";
+import type { GpuMemory, MemoryProbe, MemorySample } from "../memory/measure/system-probe.ts";
 import {
+  pressureWarnings,
   type LoadTarget,
   type MemoryDomain,
   type MemoryState,
@@ -17,6 +16,7 @@ import {
   withoutReservations,
   localDomain,
 } from "../memory/state.ts";
+import { fitOf, planLoad } from "../memory/plan.ts";
 import type { Inventory } from "../catalog/inventory.ts";
 import { type Awaitable, type LocatedModel, modelId, takesNoMemory } from "../catalog/located-model.ts";
 import { sameModel } from "../util/model-name.ts";

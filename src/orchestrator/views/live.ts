@@ -1,11 +1,10 @@
-import { type SlotView, localDomain } from "../memory/state.ts";
+import type { MemorySample } from "../memory/measure/system-probe.ts";
+import { type SlotView, localDomain, pressureWarnings } from "../memory/state.ts";
 import type { Event, Events } from "../api/events.ts";
 import type { LiveHistory, LiveModel, LiveOperation, LiveState, LiveView, Metrics } from "../api/facade-metrics.ts";
 import type { NextStep } from "../api/next-step.ts";
 import type { CallerContext, Operation } from "../api/types.ts";
 import type { Engine } from "../engines/engine.ts";
-import type { MemorySample } from "../memory/measure/probe.ts";
-import { pressureWarnings } from "../memory/pressure.ts";
 import type { RunningFacts } from "../jobs/operations.ts";
 import type { Plans } from "../residency/plans.ts";
 import type { ModelSlot } from "../residency/slot.ts";

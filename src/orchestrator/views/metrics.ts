@@ -1,10 +1,10 @@
+import type { MemoryProbe, MemorySample } from "../memory/measure/system-probe.ts";
 import { localDomain } from "../memory/state.ts";
 import type { CallerContext, CallerSettings } from "../api/types.ts";
 import { callerSettings } from "../config/load.ts";
 import type { Settings } from "../config/schema.ts";
 import { loadBytes, neededBytes } from "../memory/limits.ts";
 import type { Estimates } from "../residency/estimates.ts";
-import type { MemoryProbe, MemorySample } from "../memory/measure/probe.ts";
 import { canonicalContext, defaultContextTokens } from "../memory/reading.ts";
 import type { Inventory } from "../catalog/inventory.ts";
 import type { Library } from "./library.ts";

@@ -15,7 +15,7 @@ import { formatBytes } from "../util/format-bytes.ts";
 import type { Settings } from "../config/schema.ts";
 import type { Engine } from "../engines/engine.ts";
 import type { Observations } from "../residency/observations.ts";
-import type { MemoryProbe, MemorySample } from "../memory/measure/probe.ts";
+import type { MemoryProbe, MemorySample } from "../memory/measure/system-probe.ts";
 import type { Inventory } from "../catalog/inventory.ts";
 import { idOf } from "../catalog/located-model.ts";
 

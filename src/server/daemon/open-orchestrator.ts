@@ -13,7 +13,7 @@ import { settingsProblem } from "../../orchestrator/config/problems.ts";
 import type { Settings } from "../../orchestrator/config/schema.ts";
 import { createJobFiles } from "../../orchestrator/jobs/record.ts";
 import { createBandwidthProbe } from "../../orchestrator/memory/measure/bandwidth.ts";
-import type { MemoryProbe } from "../../orchestrator/memory/measure/probe.ts";
+import type { MemoryProbe } from "../../orchestrator/memory/measure/system-probe.ts";
 import { createSystemProbe } from "../../orchestrator/memory/measure/system-probe.ts";
 import { createOrchestrator } from "../../orchestrator/orchestrator.ts";
 import { createDocumentFiles, readOnlyFiles } from "../../orchestrator/storage/document-files.ts";

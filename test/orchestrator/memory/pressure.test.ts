@@ -1,5 +1,5 @@
 import { expect, it } from "vitest";
-import { pressureWarnings } from "../../../src/orchestrator/memory/pressure.ts";
+import { pressureWarnings } from "../../../src/orchestrator/memory/state.ts";
 
 const calm = { swapTotalBytes: 8e9, swapUsedBytes: 0 };
 

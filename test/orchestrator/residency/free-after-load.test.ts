@@ -2,7 +2,7 @@ import { expect, it } from "vitest";
 import { createObservations } from "../../../src/orchestrator/residency/observations.ts";
 import { Slots } from "../../../src/orchestrator/residency/slots.ts";
 import type { Engine, ResidentModel } from "../../../src/orchestrator/engines/engine.ts";
-import type { GpuMemory } from "../../../src/orchestrator/memory/measure/probe.ts";
+import type { GpuMemory } from "../../../src/orchestrator/memory/measure/system-probe.ts";
 import { createFakeEngine } from "../../support/fake-engine.ts";
 
 const engine = createFakeEngine("ollama", []);

@@ -3,7 +3,7 @@ import { Worker } from "node:worker_threads";
 import { replaceFile, readRegularText } from "../../storage/replace-file.ts";
 import type { Log } from "../../api/log.ts";
 import { parseJson } from "../../util/parse-json.ts";
-import type { MemorySample } from "./probe.ts";
+import type { MemorySample } from "./system-probe.ts";
 import { messageOf } from "../../util/message-of.ts";
 import { within } from "../../util/timers.ts";
 

@@ -114,7 +114,7 @@ export function nextBreach(
 
 /** What the machine did meanwhile. */
 export interface Surroundings {
-  /** Why answers are slow now: swap, or a busy CPU (`memory/pressure.ts`). */
+  /** Why answers are slow now: swap, or a busy CPU (`memory/state.ts`). */
   readonly pressure: { readonly swap?: string | undefined; readonly cpu?: string | undefined };
   /** How often a model was evicted in the last hour to make room for another. */
   readonly evictions: (model: string) => number;

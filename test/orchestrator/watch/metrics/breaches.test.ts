@@ -3,7 +3,7 @@ import { describe, expect, it } from "vitest";
 import { EngineUnreachable, InvalidRequest, Cancelled, faultOf } from "../../../../src/orchestrator/api/errors.ts";
 import type { ProfileSettings } from "../../../../src/orchestrator/api/types.ts";
 import { findProfile } from "../../../../src/orchestrator/config/profiles.ts";
-import { busyProcessor, shortMemory } from "../../../../src/orchestrator/memory/pressure.ts";
+import { busyProcessor, shortMemory } from "../../../../src/orchestrator/memory/state.ts";
 import { overridesOf } from "../../../../src/orchestrator/routing/model-overrides.ts";
 import { settingsSchema } from "../../../../src/orchestrator/config/schema.ts";
 import { Breaches } from "../../../../src/orchestrator/watch/metrics/breaches.ts";
