@@ -3,7 +3,7 @@ import type { InstalledModel, ModelFacts } from "../api/types.ts";
 import type { Settings } from "../config/schema.ts";
 import type { Engine } from "../engines/engine.ts";
 import type { Estimates } from "../residency/estimates.ts";
-import type { Observation, Observations } from "../residency/observations.ts";
+import type { Observations } from "../residency/observations.ts";
 import { fitOf, pinnedInTheWay } from "../memory/plan.ts";
 import { defaultContextTokens } from "../memory/reading.ts";
 import { type LoadTarget, type MemoryState, allIdle, withoutReservations } from "../memory/state.ts";
@@ -150,7 +150,7 @@ const made = new WeakMap<
   {
     readonly engine: Engine;
     readonly facts: Partial<ModelFacts>;
-    readonly observed: Observation;
+    readonly observed: ReturnType<Observations["of"]>;
     readonly isLoaded: boolean;
     readonly hasResidency: boolean;
     readonly entry: LocatedCandidate;
@@ -202,7 +202,7 @@ function unmeasured(
   located: LocatedModel,
   now: {
     readonly facts: Partial<ModelFacts>;
-    readonly observed: Observation;
+    readonly observed: ReturnType<Observations["of"]>;
     readonly isLoaded: boolean;
     readonly budget: Candidate["budget"] | undefined;
     readonly downBecause: string | undefined;

@@ -247,22 +247,18 @@ const layouts: Readonly<Record<string, { readonly period: number; readonly windo
 /** Architectures whose files contain a window that llama.cpp ignores (as of build 10488). */
 const ignored: ReadonlySet<string> = new Set(architectures.ignoredWindows);
 
-/** Which layers cache only a window of tokens, and its length. */
-interface SlidingLayers {
-  readonly window: number;
-  isSliding(layer: number): boolean;
-}
-
-/** `pattern` is a period or one truth value per layer, and overrides the layout of the architecture. */
+/**
+ * Which layers cache only a window of tokens, and its length. `pattern` is a period or one truth value per layer, and
+ * overrides the layout of the architecture.
+ */
 function slidingLayers(
   architecture: string,
   layerCount: number,
   stated: { readonly window: number | undefined; readonly pattern: unknown },
-): SlidingLayers {
+): { readonly window: number; isSliding(layer: number): boolean } {
   const layout = layouts[architecture];
   const window = (layout?.window !== undefined && stated.window === undefined ? layout.window : stated.window) ?? 0;
-  const none: SlidingLayers = { window: 0, isSliding: () => false };
-  if (window === 0 || ignored.has(architecture)) return none;
+  if (window === 0 || ignored.has(architecture)) return { window: 0, isSliding: () => false };
   const { pattern } = stated;
   if (Array.isArray(pattern)) return { window, isSliding: (layer) => Boolean(pattern[layer]) };
   // If LFM2 has a window, all of its attention layers are sliding.

@@ -117,7 +117,7 @@ export function sizeRuleBytes(sizeBytes: number): number {
 }
 
 /** Bytes that llama.cpp's allocator reserves for a load. */
-export interface AllocatorBytes {
+interface AllocatorBytes {
   readonly weightsBytes: number;
   /** Includes the recurrent state. */
   readonly cacheBytes: number;

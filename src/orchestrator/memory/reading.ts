@@ -81,7 +81,7 @@ export const learnedReading = z.object({
 export type LearnedReading = z.output<typeof learnedReading>;
 
 /** Identifies a load for learned sizes. */
-export type LoadKey = Omit<LearnedReading, "sizeBytes" | "vramBytes" | "compute">;
+type LoadKey = Omit<LearnedReading, "sizeBytes" | "vramBytes" | "compute">;
 
 /** The oldest readings are dropped beyond this: enough for a hundred models at several contexts each. */
 export const maxReadings = 512;

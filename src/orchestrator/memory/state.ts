@@ -118,7 +118,7 @@ export function withoutReservations(state: MemoryState): MemoryState {
 }
 
 /** Bytes of RAM and of each graphics card. */
-export interface MemoryVector {
+interface MemoryVector {
   readonly ramBytes: number;
   /** By the name of the graphics card; cards with 0 bytes are left out. */
   readonly vramBytes?: Readonly<Record<string, number>>;
@@ -127,10 +127,7 @@ export interface MemoryVector {
 /** The memory domain of this machine, the only one that can be measured. */
 export const localDomain = "local";
 
-/** The reservations of loads in progress in one memory domain. */
-export type MemoryDomain = ReturnType<typeof createMemoryDomain>;
-
-/** `id`: the `memoryDomain` of the engines that share it. */
+/** The reservations of loads in progress in one memory domain. `id`: the `memoryDomain` of the engines that share it. */
 export function createMemoryDomain(id: string) {
   const reservations = new Set<{ readonly key: string; readonly memory: MemoryVector }>();
   return {

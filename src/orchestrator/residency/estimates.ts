@@ -11,39 +11,23 @@ import {
   computedEstimate,
   estimateBySize,
   weightBytesOf,
-  type AllocatorBytes,
   residentPart,
   simulatedElsewhere,
   type WeightBytes,
 } from "../memory/predict.ts";
 import type { KeptLearning } from "./kept-learning.ts";
 import { defined } from "../util/defined.ts";
-import { type ComputeCalibration, type ComputeObservation, calibrate } from "../memory/compute.ts";
+import { type ComputeCalibration, calibrate } from "../memory/compute.ts";
 import {
-  type LoadKey,
   createLearnedSizes,
+  type LearnedReading,
   learnedEstimate,
   completeReading,
   computeObservation,
 } from "../memory/reading.ts";
 
 /** Predicts how much memory a model takes. */
-export interface Estimates {
-  /**
-   * The first available of: `models.<glob>.sizeBytes`; the size that the engine last reported for the same load; a
-   * simulation by the allocator (the engine's own, or the embedded one if it can read the same weights; cached by
-   * digest); the formula over the model's metadata; the size rule.
-   */
-  of(located: LocatedModel, contextTokens: number, signal: AbortSignal): Promise<MemoryEstimate>;
-  /**
-   * The same from cached data, without requests to the engine: for lists and routes. Without `at`, only the configured
-   * size and the size rule.
-   */
-  quick(
-    model: Pick<InstalledModel, "name" | "sizeBytes" | "digest" | "modifiedAt">,
-    at?: { readonly engine: Engine; readonly contextTokens: number },
-  ): MemoryEstimate;
-}
+export type Estimates = Pick<LoadEstimates, "of" | "quick">;
 
 /** Estimates of a load from metadata, and from sizes that the engine reported. */
 interface Described {
@@ -62,13 +46,13 @@ interface EstimateSource {
 
 export const createEstimates = (source: EstimateSource): Estimates => new LoadEstimates(source);
 
-class LoadEstimates implements Estimates {
+class LoadEstimates {
   readonly #source: EstimateSource;
   readonly #learning: ReturnType<typeof createLearning>;
   /** By engine: the one that takes its place when settings change may compute with something else. */
   readonly #simulations = new WeakMap<Engine, Map<string, MemoryEstimate>>();
   /** Simulated loads of other engines, by the same key; the estimate also depends on what is learned of them. */
-  readonly #otherSimulations = new Map<string, AllocatorBytes>();
+  readonly #otherSimulations = new Map<string, Parameters<typeof simulatedElsewhere>[0]>();
   /** Also by engine: a new engine for the same server may have other server options. */
   readonly #inputsByFacts = new WeakMap<Engine, WeakMap<ModelFacts, FormulaInputs | undefined>>();
 
@@ -77,12 +61,24 @@ class LoadEstimates implements Estimates {
     this.#learning = createLearning(source.now, source.kept);
   }
 
-  readonly quick: Estimates["quick"] = (model, at) =>
+  /**
+   * The same as `of` from cached data, without requests to the engine: for lists and routes. Without `at`, only the
+   * configured size and the size rule.
+   */
+  readonly quick = (
+    model: Pick<InstalledModel, "name" | "sizeBytes" | "digest" | "modifiedAt">,
+    at?: { readonly engine: Engine; readonly contextTokens: number },
+  ): MemoryEstimate =>
     this.#configured(model.name) ??
     (at && this.#known({ engine: at.engine, model }, at.contextTokens)) ??
     estimateBySize(model.sizeBytes, this.#source.settings().memory.bufferBytes);
 
-  readonly of: Estimates["of"] = async (located, contextTokens, signal) => {
+  /**
+   * The first available of: `models.<glob>.sizeBytes`; the size that the engine last reported for the same load; a
+   * simulation by the allocator (the engine's own, or the embedded one if it can read the same weights; cached by
+   * digest); the formula over the model's metadata; the size rule.
+   */
+  readonly of = async (located: LocatedModel, contextTokens: number, signal: AbortSignal): Promise<MemoryEstimate> => {
     const { engine, model } = located;
     const stated = this.#configured(model.name);
     if (stated !== undefined) return stated;
@@ -249,7 +245,7 @@ const versionMs = 60_000;
 
 interface HostState {
   readonly inputs: Map<string, FormulaInputs>;
-  version: { readonly value: Promise<string>; readonly atMs: number; answered?: string } | undefined;
+  version: { readonly value: Promise<string>; readonly atMs: number; answered: string | undefined } | undefined;
 }
 
 /** Learns from the sizes that engines report. Hosts are identified by address, not by the id of the engine. */
@@ -265,14 +261,18 @@ function createLearning(now: () => number, kept?: KeptLearning) {
     hosts.set(engine, known);
     return known;
   };
-  const keyOf = (engine: Engine, version: string, digest: string, contextTokens: number): LoadKey | undefined => {
+  const keyOf = (engine: Engine, version: string, digest: string, contextTokens: number) => {
     const load = hostOf(engine).inputs.get(digest)?.loadFor(contextTokens) ?? engine.residency?.serverOptions;
     if (load === undefined) return undefined;
     const { parallel, cacheType } = load;
     return { host: hostKey(engine), version, digest, contextTokens, parallel, cacheType };
   };
 
-  function observedCompute(engine: Engine, key: Omit<LoadKey, "host" | "version">, sizeBytes: number) {
+  function observedCompute(
+    engine: Engine,
+    key: Pick<LearnedReading, "digest" | "contextTokens" | "parallel" | "cacheType">,
+    sizeBytes: number,
+  ) {
     const model = hostOf(engine).inputs.get(key.digest);
     if (model === undefined) return undefined;
     const { dimensions, weights } = model;
@@ -296,8 +296,7 @@ function createLearning(now: () => number, kept?: KeptLearning) {
       const host = hostOf(engine);
       if (host.version === undefined || Math.abs(now() - host.version.atMs) > versionMs) {
         const value = engine.health(signal).then(({ version }) => version ?? "unknown");
-        const asked: HostState["version"] = { value, atMs: now() };
-        if (host.version?.answered !== undefined) asked.answered = host.version.answered;
+        const asked: HostState["version"] = { value, atMs: now(), answered: host.version?.answered };
         host.version = asked;
         // A failed request is not cached.
         void value.then((answer) => {
@@ -338,9 +337,7 @@ function createLearning(now: () => number, kept?: KeptLearning) {
         sizes.readings(hostKey(engine), version).flatMap((reading) => {
           // Observed with other server options.
           if (reading.parallel !== server?.parallel || reading.cacheType !== server.cacheType) return [];
-          const observed: ComputeObservation | undefined =
-            observedCompute(engine, reading, reading.sizeBytes) ?? reading.compute;
-          return observed === undefined ? [] : [observed];
+          return observedCompute(engine, reading, reading.sizeBytes) ?? reading.compute ?? [];
         }),
       );
       calibrations.set(key, made);

@@ -3,13 +3,7 @@ import type { Observations } from "./observations.ts";
 import { freeBytes } from "../memory/plan.ts";
 import type { MemoryState } from "../memory/state.ts";
 import { modelId } from "../catalog/located-model.ts";
-import {
-  type ModelUse,
-  expectedLossSeconds,
-  initialPolicy,
-  policyAfter,
-  policyWithout,
-} from "./decide/eviction-policy.ts";
+import { expectedLossSeconds, initialPolicy, policyAfter, policyWithout } from "./decide/eviction-policy.ts";
 
 type Engine = Pick<WholeEngine, "id" | "memoryDomain">;
 type Model = Pick<ResidentModel, "name" | "sizeBytes">;
@@ -29,7 +23,7 @@ export function createEvictionPolicies(parts: {
     return domain;
   };
   /** Undefined if it can't be evicted. */
-  const useOf = (engine: Engine, { name, sizeBytes }: Model): ModelUse | undefined => {
+  const useOf = (engine: Engine, { name, sizeBytes }: Model) => {
     if (parts.isPinned(name)) return undefined;
     const { capacityBytes } = domainOf(engine.memoryDomain);
     const key = modelId(engine.id, name);

@@ -242,9 +242,9 @@ export class Health {
     if (timers.now() - state.lastProbeMs < probeEveryMs && otherwise === undefined) return Promise.resolve();
     state.lastProbeMs = timers.now();
     state.probing = probe(engine)
-      .then(({ outcome, text }) => {
-        if (outcome === "token") this.#alive(engine);
-        else if (outcome === "timeout") this.#setStuck(engine, text);
+      .then((found) => {
+        if (found === "token") this.#alive(engine);
+        else if (found !== "unknown") this.#setStuck(engine, found.stuck);
         else if (otherwise !== undefined) this.#setStuck(engine, otherwise);
         // No model to probe: while a request waits it stays stuck, else the next request decides.
         else this.#setStuck(engine, state.waiting > 0 ? state.stuck : undefined);
@@ -261,19 +261,14 @@ export class Health {
  * | outcome   | meaning                                                                                |
  * |-----------|----------------------------------------------------------------------------------------|
  * | `token`   | the model produced a token, or another program was answered meanwhile                  |
- * | `timeout` | an idle model produced no token within a minute                                        |
+ * | `stuck`   | an idle model produced no token within a minute, in one sentence                       |
  * | `unknown` | no model of ours is loaded and idle, or the engine is unreachable (reported elsewhere) |
  */
-interface ProbeResult {
-  readonly outcome: "token" | "timeout" | "unknown";
-  /** One sentence for the user. */
-  readonly text: string;
-}
+type ProbeResult = "token" | "unknown" | { readonly stuck: string };
 
 type TokenProbe = (engine: Engine) => Promise<ProbeResult>;
 
 const boundMs = 60_000;
-const unknown: ProbeResult = { outcome: "unknown", text: "" };
 
 /** Requests one token from an idle model of ours. Loads nothing, and doesn't count as a use. */
 export function createTokenProbe(parts: {
@@ -309,17 +304,19 @@ export function createTokenProbe(parts: {
         { text: seen, thinking: seen, phase: () => undefined },
         AbortSignal.any([signal, bound.signal]),
       );
-      return { outcome: "token", text: "" };
+      return "token";
     } catch (error) {
-      if (hasToken) return { outcome: "token", text: "" };
+      if (hasToken) return "token";
       if (!(error instanceof OrchestratorError)) throw error;
       // An error is a response, too; an unreachable engine is reported elsewhere.
-      if (!bound.signal.aborted || signal.aborted) return unknown;
+      if (!bound.signal.aborted || signal.aborted) return "unknown";
       // The expiry moved: another program was answered first.
       const after = await expiry(engine, name);
-      if (after !== undefined && after !== before) return { outcome: "token", text: "" };
-      const text = `${engine.id} responds, but ${name} produced no token within ${boundMs / 1_000} s: it is stuck and may need a restart`;
-      return after === undefined ? unknown : { outcome: "timeout", text };
+      if (after !== undefined && after !== before) return "token";
+      if (after === undefined) return "unknown";
+      return {
+        stuck: `${engine.id} responds, but ${name} produced no token within ${boundMs / 1_000} s: it is stuck and may need a restart`,
+      };
     } finally {
       cancel();
       slots.of(engine, name).acted();
@@ -330,12 +327,12 @@ export function createTokenProbe(parts: {
 
   return async (engine) => {
     // Its models answer one after another: a probe would only wait behind the stalled one.
-    if (engine.parallelAnswers === undefined) return unknown;
+    if (engine.parallelAnswers === undefined) return "unknown";
     for (const { name, contextTokens } of await inventory.resident(engine, 0)) {
       const { isBusy, isEvicting, ownedLoad } = slots.of(engine, name);
       if (!isBusy && !isEvicting && ownedLoad !== undefined)
         return ask(engine, name, contextTokens ?? defaultContextTokens);
     }
-    return unknown;
+    return "unknown";
   };
 }

@@ -48,7 +48,7 @@ export function touchIntervalMs(timeoutSeconds: number): number {
  * What the last poll that found the model idle reported: which program used it last is inferred from the expiry that its
  * engine reports.
  */
-export interface Sighting {
+interface Sighting {
   /** When its engine would unload it, in milliseconds since the epoch of the engine's clock. */
   readonly expiresAtMs: number;
   /** Time of the poll. */

@@ -10,7 +10,7 @@ import { formatWait } from "../util/format-bytes.ts";
 import { CircuitState, ConsecutiveBreaker, circuitBreaker, handleAll } from "cockatiel";
 
 /** Measurements of one model on one engine since the program started. */
-export interface Observation {
+interface Observation {
   /** Smoothed decode speed. */
   readonly tokensPerSecond?: number;
   /** Smoothed speed of reading a prompt, tokens/s. */

@@ -7,7 +7,6 @@ import type { GpuMemory, MemoryProbe, MemorySample } from "../memory/measure/sys
 import {
   pressureWarnings,
   type LoadTarget,
-  type MemoryDomain,
   type MemoryState,
   type SlotView,
   allIdle,
@@ -20,7 +19,7 @@ import { fitOf, planLoad } from "../memory/plan.ts";
 import type { Inventory } from "../catalog/inventory.ts";
 import { type Awaitable, type LocatedModel, modelId, takesNoMemory } from "../catalog/located-model.ts";
 import { sameModel } from "../util/model-name.ts";
-import { type Mutex, createMutex } from "../util/joined-work.ts";
+import { createMutex } from "../util/joined-work.ts";
 import type { EvictionPolicies } from "./eviction-policies.ts";
 import type { Slots } from "./slots.ts";
 import { defined } from "../util/defined.ts";
@@ -56,14 +55,14 @@ export const measuredMs = 250;
 /** Dry runs of loads: reads the state of the memory, as plain snapshots of the slots, and calls `planLoad`. */
 export class Plans {
   readonly #parts: PlanParts;
-  readonly #domains = new Map<string, { readonly memory: MemoryDomain; readonly inTurn: Mutex }>();
+  readonly #domains = new Map<string, ReturnType<typeof createDomain>>();
 
   constructor(parts: PlanParts) {
     this.#parts = parts;
   }
 
   /** The reservations of loads in progress. */
-  reservations(domainId: string): MemoryDomain {
+  reservations(domainId: string) {
     return this.#domain(domainId).memory;
   }
 
@@ -205,7 +204,7 @@ export class Plans {
   #domain(id: string) {
     const known = this.#domains.get(id);
     if (known !== undefined) return known;
-    const created = { memory: createMemoryDomain(id), inTurn: createMutex() };
+    const created = createDomain(id);
     this.#domains.set(id, created);
     return created;
   }
@@ -238,6 +237,8 @@ export class Plans {
     });
   }
 }
+
+const createDomain = (id: string) => ({ memory: createMemoryDomain(id), inTurn: createMutex() });
 
 /**
  * Ids of the other models that a load would evict: idle models if they suffice, else what it would evict if

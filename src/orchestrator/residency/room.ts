@@ -5,7 +5,7 @@ import type { LoadOptions, Report } from "../engines/engine.ts";
 import { loadBytes } from "../memory/limits.ts";
 import type { Estimates } from "./estimates.ts";
 import { fitOf, moreToEvict, pinnedInTheWay } from "../memory/plan.ts";
-import type { MemoryVector, SlotView } from "../memory/state.ts";
+import type { SlotView } from "../memory/state.ts";
 import type { Inventory } from "../catalog/inventory.ts";
 import { type LocatedModel, modelId } from "../catalog/located-model.ts";
 import { formatBytes } from "../util/format-bytes.ts";
@@ -238,7 +238,7 @@ export class RoomMaker {
 }
 
 /** The memory to reserve for the load, without the buffer. */
-function setAside({ estimate, placement }: LoadPlan): MemoryVector {
+function setAside({ estimate, placement }: LoadPlan) {
   if (placement === undefined) return { ramBytes: loadBytes(estimate) };
   const vramBytes = Object.fromEntries(placement.cards.map(({ name, bytes }) => [name, bytes]));
   return { ramBytes: placement.ramBytes, vramBytes };

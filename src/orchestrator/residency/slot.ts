@@ -4,7 +4,7 @@ import type { GpuMemory } from "../memory/measure/system-probe.ts";
 import { localDomain } from "../memory/state.ts";
 import { modelId } from "../catalog/located-model.ts";
 import { sameModel } from "../util/model-name.ts";
-import { type Sighting, judgeExpiry } from "./maintenance-plan.ts";
+import { judgeExpiry } from "./maintenance-plan.ts";
 
 type SlotState = "absent" | "loading" | "ready" | "evicting" | "stuck";
 
@@ -56,7 +56,7 @@ export interface SlotName {
 interface Owner {
   readonly load: OwnedLoad;
   actedAtMs: number;
-  sighting: Sighting | undefined;
+  sighting: Parameters<typeof judgeExpiry>[1];
   touchedAtMs: number | undefined;
   /** Another program set its keep-alive. */
   isTaken: boolean;

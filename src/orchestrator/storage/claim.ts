@@ -9,16 +9,6 @@ import { isProcessAlive } from "./process-alive.ts";
 import { readRegularText } from "./replace-file.ts";
 import { codeOf } from "../util/message-of.ts";
 
-/** The exclusive right of a running process to change something on disk. */
-export interface Claim {
-  /** Unique per claim; 8 hex digits. */
-  readonly token: string;
-  /** Another process took it over, because this one was suspended. Noticed within a second. */
-  isLost(): boolean;
-  /** Removes the file, unless another process took it over. Idempotent. */
-  release(): Promise<void>;
-}
-
 const heartbeatMs = 1_000;
 /** A file untouched for this long may have no holder any more, whatever the process list shows: pids are reused. */
 const staleMs = 10_000;
@@ -100,7 +90,10 @@ async function create(file: string, token: string): Promise<"EEXIST" | Error | u
   }
 }
 
-function held(file: string, token: string): Claim {
+/** The exclusive right of a running process to change something on disk. */
+export type Claim = ReturnType<typeof held>;
+
+function held(file: string, token: string) {
   let isLost = false;
   let isReleased = false;
   const isOwn = async (): Promise<boolean> => (await read(file))?.token === token;
@@ -112,8 +105,11 @@ function held(file: string, token: string): Claim {
   const timer = setInterval(() => void beat().catch(() => undefined), heartbeatMs);
   timer.unref();
   return {
+    /** Unique per claim; 8 hex digits. */
     token,
+    /** Another process took it over, because this one was suspended. Noticed within a second. */
     isLost: () => isLost,
+    /** Removes the file, unless another process took it over. Idempotent. */
     async release() {
       if (isReleased) return;
       isReleased = true;
@@ -126,29 +122,20 @@ function held(file: string, token: string): Claim {
 
 const holderSchema = z.object({ token: z.string(), pid: z.int().positive(), host: z.string() });
 
-interface Found {
-  /** Equal stamps: the holder did not touch it in between. */
-  readonly stamp: string;
-  readonly inode: bigint;
-  readonly text: string;
-  readonly token: string | undefined;
-  readonly isOld: boolean;
-  /** Known only for processes of this machine. */
-  readonly isHolderDead: boolean;
-}
-
-async function read(file: string): Promise<Found | undefined> {
+async function read(file: string) {
   try {
     const { mtimeMs, ino } = await stat(file, { bigint: true });
     const text = await readRegularText(file);
     // None in a file that is not written yet, or not ours: then only its age counts.
     const holder = holderSchema.safeParse(jsonIn(text)).data;
     return {
+      /** Equal stamps: the holder did not touch it in between. */
       stamp: `${text} ${mtimeMs}`,
       inode: ino,
       text,
       token: holder?.token,
       isOld: Date.now() - Number(mtimeMs) > staleMs,
+      /** Known only for processes of this machine. */
       isHolderDead: holder?.host === hostname() && !isProcessAlive(holder.pid),
     };
   } catch (error) {
@@ -160,7 +147,7 @@ async function read(file: string): Promise<Found | undefined> {
 }
 
 /** Removes the file if it still is the one that was found; returns whether it was. */
-async function removeStale(file: string, found: Found): Promise<boolean> {
+async function removeStale(file: string, found: { readonly inode: bigint; readonly text: string }): Promise<boolean> {
   // Each process renames to its own name; one that took a new claim by mistake restores it.
   const aside = `${file}.${randomUUID().slice(0, 8)}`;
   try {

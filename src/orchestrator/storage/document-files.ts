@@ -5,25 +5,7 @@ import { openRegularToAppend, readRegularText, renameOver, syncFolder, writeAsid
 import { isMissing } from "../util/message-of.ts";
 
 /** The disk of a document; tests use fakes that fail, or count syncs. Names are plain (`memory.json`). */
-export interface DocumentFiles {
-  /** Undefined when there is no file. */
-  read(name: string): Promise<string | undefined>;
-  /** Replaces the file atomically; it is on disk when the promise resolves. */
-  replace(name: string, text: string): Promise<void>;
-  /**
-   * Appends to the file, creating it if needed; the text is on disk (fsync) when the promise resolves. A failed append is
-   * undone, at the latest by the next one. One call at a time per file.
-   */
-  append(name: string, text: string): Promise<void>;
-  /** Whether the file still has what was appended; false when it was removed, replaced or truncated meanwhile. */
-  holds(name: string): Promise<boolean>;
-  /** Removes the file if there is one. */
-  remove(name: string): Promise<void>;
-  /** Renames a file that can't be parsed (`memory.json.broken-<time>`), or copies it; returns the new path. */
-  setAside(name: string, isCopied?: boolean): Promise<string>;
-  /** Closes the handle that is kept open for the next `append`. */
-  release(name: string): Promise<void>;
-}
+export type DocumentFiles = ReturnType<typeof createDocumentFiles>;
 
 /** A file open for appending. */
 interface Tail {
@@ -36,7 +18,7 @@ interface Tail {
 }
 
 /** Files (mode 0600) in `folder` (mode 0700), which the first write creates. Replacing a link replaces its target. */
-export function createDocumentFiles(folder: string, platform: NodeJS.Platform = process.platform): DocumentFiles {
+export function createDocumentFiles(folder: string, platform: NodeJS.Platform = process.platform) {
   const tails = new Map<string, Tail>();
   const pathOf = (name: string): string => path.join(folder, name);
 
@@ -71,7 +53,8 @@ export function createDocumentFiles(folder: string, platform: NodeJS.Platform = 
   }
 
   return {
-    async read(name) {
+    /** Undefined when there is no file. */
+    async read(name: string): Promise<string | undefined> {
       try {
         return await readRegularText(pathOf(name));
       } catch (error) {
@@ -79,7 +62,8 @@ export function createDocumentFiles(folder: string, platform: NodeJS.Platform = 
         throw error;
       }
     },
-    async replace(name, text) {
+    /** Replaces the file atomically; it is on disk when the promise resolves. */
+    async replace(name: string, text: string): Promise<void> {
       await release(name);
       await mkdir(folder, { recursive: true, mode: 0o700 });
       const target = await realpath(pathOf(name)).catch(() => pathOf(name));
@@ -88,7 +72,11 @@ export function createDocumentFiles(folder: string, platform: NodeJS.Platform = 
       await writeAside(temporary, target, text, { mode: 0o600, platform });
       await syncFolder(path.dirname(target), platform);
     },
-    async append(name, text) {
+    /**
+     * Appends to the file, creating it if needed; the text is on disk (fsync) when the promise resolves. A failed append
+     * is undone, at the latest by the next one. One call at a time per file.
+     */
+    async append(name: string, text: string): Promise<void> {
       const tail = tails.get(name) ?? (await openTail(name));
       if (tail.isTorn) await truncateTorn(tail);
       const bytes = Buffer.from(text);
@@ -102,7 +90,8 @@ export function createDocumentFiles(folder: string, platform: NodeJS.Platform = 
         throw error;
       }
     },
-    async holds(name) {
+    /** Whether the file still has what was appended; false when it was removed, replaced or truncated meanwhile. */
+    async holds(name: string): Promise<boolean> {
       // Any error: on Windows, `stat` fails for a deleted file that is still open.
       const found = await stat(pathOf(name), { bigint: true }).catch(() => undefined);
       if (found === undefined) return false;
@@ -110,11 +99,13 @@ export function createDocumentFiles(folder: string, platform: NodeJS.Platform = 
       if (tail === undefined) return found.size > 0n;
       return found.ino === tail.inode && found.size >= BigInt(tail.sizeBytes);
     },
-    async remove(name) {
+    /** Removes the file if there is one. */
+    async remove(name: string): Promise<void> {
       await release(name);
       await rm(pathOf(name), { force: true });
     },
-    async setAside(name, isCopied = false) {
+    /** Renames a file that can't be parsed (`memory.json.broken-<time>`), or copies it; returns the new path. */
+    async setAside(name: string, isCopied = false): Promise<string> {
       await release(name);
       const time = new Date((await stat(pathOf(name))).mtimeMs).toISOString().replaceAll(/[:.]/g, "-");
       const broken = pathOf(`${name}.broken-${time}-${randomBytes(2).toString("hex")}`);
@@ -123,6 +114,7 @@ export function createDocumentFiles(folder: string, platform: NodeJS.Platform = 
       await syncFolder(folder, platform);
       return broken;
     },
+    /** Closes the handle that is kept open for the next `append`. */
     release,
   };
 }

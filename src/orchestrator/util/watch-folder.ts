@@ -9,11 +9,7 @@ import { messageOf } from "./message-of.ts";
 const settleMs = 100;
 
 /** Watches one folder, which may be created and deleted at any time. */
-export interface FolderWatch {
-  /** Watches the folder, or its parent if the folder does not exist. Call it whenever the folder is read. Never throws. */
-  adjust(): Promise<void>;
-  close(): void;
-}
+export type FolderWatch = ReturnType<typeof watchFolder>;
 
 /**
  * Calls `onChange` after a change in the folder. Best effort: where the system can't watch (network drives, too many
@@ -24,7 +20,7 @@ export function watchFolder(options: {
   readonly onChange: () => void;
   readonly timers: Timers;
   readonly log: Log;
-}): FolderWatch {
+}) {
   const { folder, onChange, timers, log } = options;
   let watched: { readonly target: string; readonly id: string; readonly watcher: FSWatcher } | undefined;
   let cancel: (() => void) | undefined;
@@ -72,6 +68,7 @@ export function watchFolder(options: {
   }
 
   return {
+    /** Watches the folder, or its parent if the folder does not exist. Call it whenever the folder is read. Never throws. */
     adjust,
     close() {
       isClosed = true;

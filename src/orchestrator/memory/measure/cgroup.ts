@@ -1,7 +1,7 @@
 import { defined } from "../../util/defined.ts";
 
 /** Reads a small text file; undefined if it doesn't exist or can't be read. */
-export type ReadText = (file: string) => string | undefined;
+type ReadText = (file: string) => string | undefined;
 
 /**
  * Reads the limits of this process's control groups, version 1 and 2, also mixed. All ancestors count: a container

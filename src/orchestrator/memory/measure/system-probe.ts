@@ -2,7 +2,7 @@ import type { Systeminformation } from "systeminformation";
 import { readFileSync, constants } from "node:fs";
 import os from "node:os";
 import { type Log, createLog } from "../../api/log.ts";
-import { type ReadText, readCgroupLimits } from "./cgroup.ts";
+import { readCgroupLimits } from "./cgroup.ts";
 import type { RamStatus } from "../../api/facade-status.ts";
 import { messageOf } from "../../util/message-of.ts";
 import { systemTimers, within } from "../../util/timers.ts";
@@ -36,6 +36,8 @@ export interface MemoryProbe {
   /** Whether it runs on a battery now; absent: not known. */
   onBattery?(): Promise<boolean>;
 }
+
+type ReadText = Parameters<typeof readCgroupLimits>[0];
 
 /** The system interfaces of the probe; defaults are the real ones. */
 interface SystemProbeOptions {

@@ -1,7 +1,7 @@
 import { chooseEviction } from "../../memory/eviction.ts";
 
 /** A request that a model serves, as input of the policy. */
-export interface ModelUse {
+interface ModelUse {
   readonly key: string;
   /** All that the model occupies. */
   readonly sizeBytes: number;
