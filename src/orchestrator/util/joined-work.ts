@@ -1,4 +1,5 @@
 import { Cancelled } from "../api/errors.ts";
+import { setMaxListeners } from "node:events";
 import { setImmediate as nextTurn } from "node:timers/promises";
 
 /** Starts the work of a `JoinedWork`; `emit` tells its followers what happens. */
@@ -55,14 +56,15 @@ export class JoinedWork<Result, Event = never> {
 
   /** Waits for the outcome. Gets the newest event at once, then all others. Rejects with `Cancelled` when `signal` aborts. */
   follow(signal: AbortSignal, onEvent?: (event: Event) => void): Promise<Result> {
+    // A call that asks for the facts of a dozen models at once would look like a leak.
+    setMaxListeners(0, signal);
     // An object of its own, because two calls may pass one function.
     const follower = { onEvent };
     this.#followers.add(follower);
     if (this.#newest !== undefined) onEvent?.(this.#newest.event);
     return new Promise((resolve, reject) => {
-      let forget = (): void => undefined;
       const leave = (): void => {
-        forget();
+        signal.removeEventListener("abort", onAbort);
         this.#followers.delete(follower);
       };
       const onAbort = (): void => {
@@ -76,38 +78,13 @@ export class JoinedWork<Result, Event = never> {
         resolve(this.outcome);
       });
       if (signal.aborted) onAbort();
-      else forget = whenAborted(signal, onAbort);
+      else signal.addEventListener("abort", onAbort, { once: true });
     });
   }
 
   #cancelled(reason: unknown): Cancelled {
     return new Cancelled(`${this.#what} was cancelled`, { cause: reason });
   }
-}
-
-const waiting = new WeakMap<AbortSignal, Set<() => void>>();
-
-/**
- * Runs `action` when `signal` aborts, unless the returned function is called first. All actions of a signal share one
- * listener: a call that asks for the facts of a dozen models at once would otherwise look like a leak.
- */
-function whenAborted(signal: AbortSignal, action: () => void): () => void {
-  const known = waiting.get(signal);
-  const actions = known ?? new Set();
-  if (known === undefined) {
-    waiting.set(signal, actions);
-    signal.addEventListener("abort", runAll, { once: true });
-  }
-  actions.add(action);
-  return () => {
-    if (!actions.delete(action) || actions.size > 0) return;
-    signal.removeEventListener("abort", runAll);
-    waiting.delete(signal);
-  };
-}
-
-function runAll(this: AbortSignal): void {
-  for (const action of waiting.get(this) ?? []) action();
 }
 
 /** Work that is joined by key: of concurrent calls with one key, the first starts the work of all. */
