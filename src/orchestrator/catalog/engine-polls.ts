@@ -4,7 +4,7 @@ import type { Log } from "../api/log.ts";
 import type { InstalledModel } from "../api/types.ts";
 import type { Engine, ResidentModel } from "../engines/engine.ts";
 import { type createExpectedEngines, type createRemoteLock, lockedMessage } from "./engine-set.ts";
-import { type Awaitable, type EngineModels, listChange, residencyChanges } from "./located-model.ts";
+import type { Awaitable, EngineModels } from "./located-model.ts";
 import { messageOf } from "../util/message-of.ts";
 import { within } from "../util/timers.ts";
 
@@ -22,13 +22,16 @@ interface PollWorld {
   readonly events: Pick<Events, "emit" | "isHeard">;
 }
 
+interface Asked<Model> {
+  readonly engine: Engine;
+  fetch(): Promise<readonly Model[]>;
+  differences(before: readonly Model[], after: readonly Model[]): readonly Event[];
+  arrived?(value: readonly Model[], isOther: boolean): void;
+}
+
 /** A value that is polled from one engine, and cached. */
 class Poll<Model> {
-  readonly #world: PollWorld;
-  readonly #engineId: string;
-  readonly #fetch: () => Promise<readonly Model[]>;
-  readonly #differences: (before: readonly Model[], after: readonly Model[]) => readonly Event[];
-  readonly #arrived: (value: readonly Model[], isOther: boolean) => void;
+  readonly #given: PollWorld & Asked<Model>;
   value: readonly Model[] = [];
   failure: { readonly sinceMs: number; readonly message: string } | undefined;
   /** Whether `value` was returned, even if it was still empty: from then on changes are published. */
@@ -38,18 +41,8 @@ class Poll<Model> {
   #pending: { readonly epoch: number; readonly sinceMs: number; readonly done: Promise<void> } | undefined;
   #epoch = 0;
 
-  constructor(
-    world: PollWorld,
-    engine: Engine,
-    fetch: () => Promise<readonly Model[]>,
-    differences: (before: readonly Model[], after: readonly Model[]) => readonly Event[],
-    arrived: (value: readonly Model[], isOther: boolean) => void = () => undefined,
-  ) {
-    this.#world = world;
-    this.#engineId = engine.id;
-    this.#fetch = fetch;
-    this.#differences = differences;
-    this.#arrived = arrived;
+  constructor(given: PollWorld & Asked<Model>) {
+    this.#given = given;
   }
 
   /** Never polled, or dropped since. */
@@ -63,25 +56,25 @@ class Poll<Model> {
 
   get ageMs(): number {
     // Absolute, so that a clock that was set back doesn't keep data fresh.
-    return Math.abs(this.#world.now() - this.#atMs);
+    return Math.abs(this.#given.now() - this.#atMs);
   }
 
   /** One fetch at a time, which concurrent callers share. Never rejects. */
   refresh(): Promise<void> {
     const epoch = this.#epoch;
     if (this.#pending?.epoch === epoch) return this.#pending.done;
-    const done = this.#fetch().then(
+    const done = this.#given.fetch().then(
       (value) => (this.#epoch === epoch ? this.#succeed(value) : this.refresh()),
       (error: unknown) => (this.#epoch === epoch ? this.#fail(error) : this.refresh()),
     );
-    this.#pending = { epoch, sinceMs: this.#world.now(), done };
+    this.#pending = { epoch, sinceMs: this.#given.now(), done };
     return done;
   }
 
   /** Like `refresh`, but the patience for a hanging engine counts from the start of the fetch, not per call. */
   async refreshPatiently(): Promise<void> {
     const done = this.refresh();
-    const nowMs = this.#world.now();
+    const nowMs = this.#given.now();
     const waitedMs = Math.abs(nowMs - (this.#pending?.sinceMs ?? nowMs));
     await within(
       { ms: Math.max(0, listPatienceMs - waitedMs) },
@@ -97,32 +90,32 @@ class Poll<Model> {
   }
 
   #succeed(value: readonly Model[]): void {
-    const differences = this.isShown ? this.#differences(this.value, value) : [];
+    const differences = this.isShown ? this.#given.differences(this.value, value) : [];
     const wasDown = this.failure !== undefined;
     this.value = value;
     this.failure = undefined;
     this.#settle();
-    this.#arrived(value, differences.length > 0);
+    this.#given.arrived?.(value, differences.length > 0);
     if (this.isShown) this.#emit([...differences, ...(wasDown ? [modelsChange] : [])]);
     this.isShown = true;
   }
 
   #fail(error: unknown): void {
-    const { now, log } = this.#world;
+    const { now, log, engine } = this.#given;
     const message = messageOf(error);
     if (this.failure === undefined && this.isShown) this.#emit([modelsChange]);
     this.failure ??= { sinceMs: now(), message };
-    if (!(error instanceof OrchestratorError)) log.warn(`engines: ${this.#engineId}: ${message}`);
+    if (!(error instanceof OrchestratorError)) log.warn(`engines: ${engine.id}: ${message}`);
     this.#settle();
   }
 
   #settle(): void {
-    this.#atMs = this.#world.now();
+    this.#atMs = this.#given.now();
     this.#pending = undefined;
   }
 
   #emit(found: readonly Event[]): void {
-    for (const change of found) this.#world.events.emit(change);
+    for (const change of found) this.#given.events.emit(change);
   }
 }
 
@@ -267,7 +260,7 @@ export class EnginePolls {
         this.#world.events.emit({ kind: "models listed" });
       }
     };
-    const poll = new Poll(this.#world, engine, fetch, listChange);
+    const poll = new Poll({ ...this.#world, engine, fetch, differences: listChange });
     this.#lists.set(engine, poll);
     return poll;
   }
@@ -278,9 +271,8 @@ export class EnginePolls {
     if (known !== undefined || residency === undefined) return known;
     const { completed, observed, signal } = this.#world;
     const fetch = async () => completed(engine, await residency.loaded(signal));
-    const poll = new Poll(this.#world, engine, fetch, residencyChanges, (value, isOther) =>
-      observed(engine, value, isOther),
-    );
+    const arrived = (value: readonly ResidentModel[], isOther: boolean) => observed(engine, value, isOther);
+    const poll = new Poll({ ...this.#world, engine, fetch, differences: residencyChanges, arrived });
     this.#residents.set(engine, poll);
     return poll;
   }
@@ -307,4 +299,38 @@ export class EnginePolls {
 
 function lockedModels(engine: Engine): EngineModels {
   return { engine, models: [], message: lockedMessage(engine), isLocked: true };
+}
+
+/** The changes between two lists of an engine's models: none, other weights under the same names, or other names. */
+function listChange(before: readonly InstalledModel[], after: readonly InstalledModel[]): readonly Event[] {
+  const names = (models: readonly InstalledModel[]) => signature(models.map(({ name }) => name));
+  const contents = (models: readonly InstalledModel[]) =>
+    signature(models.map(({ name, digest, sizeBytes, modifiedAt }) => [name, digest, sizeBytes, modifiedAt]));
+  if (contents(before) === contents(after)) return [];
+  return [{ kind: "listed models changed", isListChanged: names(before) !== names(after) }];
+}
+
+/** Smaller differences are not reported: the memory of a process changes with every answer. */
+const notableBytes = 16 * 1024 ** 2;
+
+/**
+ * The changes between two polls of an engine's loaded models. Expiries are ignored; a changed size is a change of the
+ * memory only.
+ */
+export function residencyChanges(before: readonly ResidentModel[], after: readonly ResidentModel[]): readonly Event[] {
+  const loads = (models: readonly ResidentModel[]) =>
+    signature(models.map(({ name, contextTokens }) => [name, contextTokens]));
+  const sizes = (models: readonly ResidentModel[]) =>
+    signature(models.map(({ name, sizeBytes }) => [name, Math.round(sizeBytes / notableBytes)]));
+  if (loads(before) !== loads(after))
+    return [{ kind: "memory changed" }, { kind: "listed models changed", isListChanged: false }];
+  return sizes(before) === sizes(after) ? [] : [{ kind: "memory changed" }];
+}
+
+/** Independent of the order of the members. */
+function signature(members: readonly unknown[]): string {
+  return members
+    .map((member) => JSON.stringify(member))
+    .toSorted()
+    .join("\n");
 }

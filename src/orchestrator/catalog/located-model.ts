@@ -1,8 +1,7 @@
 import { PrivacyLocked, UnknownModel } from "../api/errors.ts";
 import type { NextStep } from "../api/next-step.ts";
-import type { Event } from "../api/events.ts";
 import type { InstalledModel } from "../api/types.ts";
-import type { Engine, ResidentModel } from "../engines/engine.ts";
+import type { Engine } from "../engines/engine.ts";
 import { isHostedName, keyOfName, sameModel } from "../util/model-name.ts";
 import { nearestNames } from "../util/nearest.ts";
 import { defined } from "../util/defined.ts";
@@ -149,38 +148,4 @@ export function unknownModel(
   return new UnknownModel(message, {
     next: nearest.length > 0 ? [{ step: "didYouMean", names: nearest }, ...others] : [...others, listModels],
   });
-}
-
-/** The changes between two lists of an engine's models: none, other weights under the same names, or other names. */
-export function listChange(before: readonly InstalledModel[], after: readonly InstalledModel[]): readonly Event[] {
-  const names = (models: readonly InstalledModel[]) => signature(models.map(({ name }) => name));
-  const contents = (models: readonly InstalledModel[]) =>
-    signature(models.map(({ name, digest, sizeBytes, modifiedAt }) => [name, digest, sizeBytes, modifiedAt]));
-  if (contents(before) === contents(after)) return [];
-  return [{ kind: "listed models changed", isListChanged: names(before) !== names(after) }];
-}
-
-/** Smaller differences are not reported: the memory of a process changes with every answer. */
-const notableBytes = 16 * 1024 ** 2;
-
-/**
- * The changes between two polls of an engine's loaded models. Expiries are ignored; a changed size is a change of the
- * memory only.
- */
-export function residencyChanges(before: readonly ResidentModel[], after: readonly ResidentModel[]): readonly Event[] {
-  const loads = (models: readonly ResidentModel[]) =>
-    signature(models.map(({ name, contextTokens }) => [name, contextTokens]));
-  const sizes = (models: readonly ResidentModel[]) =>
-    signature(models.map(({ name, sizeBytes }) => [name, Math.round(sizeBytes / notableBytes)]));
-  if (loads(before) !== loads(after))
-    return [{ kind: "memory changed" }, { kind: "listed models changed", isListChanged: false }];
-  return sizes(before) === sizes(after) ? [] : [{ kind: "memory changed" }];
-}
-
-/** Independent of the order of the members. */
-function signature(members: readonly unknown[]): string {
-  return members
-    .map((member) => JSON.stringify(member))
-    .toSorted()
-    .join("\n");
 }

@@ -2,7 +2,7 @@ import { expect, it } from "vitest";
 import { createEvents } from "../../../src/orchestrator/api/events.ts";
 import { EnginePolls } from "../../../src/orchestrator/catalog/engine-polls.ts";
 import { createExpectedEngines } from "../../../src/orchestrator/catalog/engine-set.ts";
-import { residencyChanges } from "../../../src/orchestrator/catalog/located-model.ts";
+import { residencyChanges } from "../../../src/orchestrator/catalog/engine-polls.ts";
 import { createObservations } from "../../../src/orchestrator/residency/observations.ts";
 import { Slots } from "../../../src/orchestrator/residency/slots.ts";
 import { createFakeEngine, fakeModel, gigabyte } from "../../support/fake-engine.ts";
