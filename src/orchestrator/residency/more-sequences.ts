@@ -30,7 +30,7 @@ export function crowdOf(
   waiters: Pick<Waiters, "ofModel">,
   { maxParallel }: Pick<QueueWorld, "maxParallel">,
 ): Crowd {
-  const beside = running.shared.size === 0 ? 0 : running.sharedOf(id);
+  const beside = running.sharedOf(id);
   return {
     answered: beside + 1,
     wanted: Math.max(beside + 1, Math.min(beside + 1 + waiters.ofModel(id).length, maxParallel(located))),

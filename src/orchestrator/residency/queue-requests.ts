@@ -284,12 +284,14 @@ export class Running {
   readonly answeredMs = new Map<string, number>();
   readonly #world: Pick<QueueWorld, "embeddedSlots" | "maxParallel" | "hasOwnThreads" | "timers">;
   /** Those of engines that pause answers, in the order in which they began. */
-  readonly shared: ReadonlySet<unknown>;
   readonly #shared = new Set<SharedAnswer>();
 
   constructor(world: Pick<QueueWorld, "embeddedSlots" | "maxParallel" | "hasOwnThreads" | "timers">) {
     this.#world = world;
-    this.shared = this.#shared;
+  }
+
+  get hasShared(): boolean {
+    return this.#shared.size > 0;
   }
 
   /** Number of active answers of the model. */

@@ -73,8 +73,7 @@ export class QueuedModels {
         this.roomBeside.delete(id);
       };
       const resident = id === loadingId ? undefined : this.#world.resident(located);
-      if (this.#running.shared.size > 0 && this.#running.sharedOf(id) > 0)
-        asked.push(this.#lookBeside(id, located, resident));
+      if (this.#running.sharedOf(id) > 0) asked.push(this.#lookBeside(id, located, resident));
       else if (resident instanceof Promise) asked.push(resident.then(see));
       else see(resident);
     }
@@ -266,7 +265,7 @@ function queuedModel(view: QueueView, { id, located }: QueueRequest, key: string
 function baseOf(view: QueueView, id: string, located: LocatedModel): Omit<QueuedModel, "state"> {
   const { world, running, models } = view;
   const lossSeconds = world.lossSeconds(located);
-  const isShared = running.shared.size > 0 && running.sharedOf(id) > 0;
+  const isShared = running.sharedOf(id) > 0;
   const pausable = isShared ? running.pausableOf(id) : [];
   return {
     running: usesOf(view, id),
@@ -309,41 +308,29 @@ function outlook(state: QueueState, waiter: Waiter): string {
 }
 
 /** Why a request waits, for the user; undefined if the wait is momentary, or its load reports progress. */
-function whyWaiting(
-  view: QueueView,
-  state: QueueState,
-  waiter: Waiter,
-): { readonly text: string; readonly isForMemory: boolean } | undefined {
+function whyWaiting(view: QueueView, state: QueueState, waiter: Waiter): string | undefined {
   const { id, located, contextTokens } = waiter.request;
   const { models, loading } = view;
   const { name } = located.model;
   const model = state.models.get(waiter.model);
   if (model === undefined || model.state === "loading") return undefined;
   if (model.state === "resident") {
+    if (lacksRoomBeside(state, waiter))
+      return `waiting for ${name}: too little memory is free for one more answer at the same time`;
     const isFull = model.running >= model.maxParallel;
-    const text = lacksRoomBeside(state, waiter)
-      ? `waiting for ${name}: too little memory is free for one more answer at the same time`
-      : isFull
-        ? `waiting for ${name}, which is answering other requests`
-        : `waiting for ${name}: other requests go first`;
-    return { text, isForMemory: false };
+    return `waiting for ${name}${isFull ? ", which is answering other requests" : ": other requests go first"}`;
   }
-  if (loading !== undefined) return { text: `waiting for ${name}: another model is being loaded`, isForMemory: false };
-  if (model.replaces !== undefined && usesOf(view, id) > 0) {
-    const text = `waiting: ${name} will be reloaded with ${contextTokens} tokens after the current request`;
-    return { text, isForMemory: true };
-  }
+  if (loading !== undefined) return `waiting for ${name}: another model is being loaded`;
+  if (model.replaces !== undefined && usesOf(view, id) > 0)
+    return `waiting: ${name} will be reloaded with ${contextTokens} tokens after the current request`;
   const plan = models.plans.get(id);
   const isAnyAnswering = [...state.models.values()].some(({ running }) => running > 0);
   // Without a plan the wait lasts only until it is made.
   if (plan === undefined || plan.evicts.length === 0 || !isAnyAnswering) return undefined;
   const isInTheWay = plan.evicts.some((other) => usesOf(view, other) > 0);
-  if (isInTheWay) {
-    const text = `waiting for memory: ${name} fits when the active requests are done`;
-    return { text, isForMemory: true };
-  }
-  const text = `waiting to load ${name}: active requests still need the models it would evict`;
-  return { text, isForMemory: true };
+  return isInTheWay
+    ? `waiting for memory: ${name} fits when the active requests are done`
+    : `waiting to load ${name}: active requests still need the models it would evict`;
 }
 
 /** Tells each waiting request why it waits, and the log of decisions what waits for memory, if that changed. */
@@ -353,11 +340,12 @@ export function reportWaits(view: QueueView, state: QueueState): void {
     const why = whyWaiting(view, state, waiter);
     if (why === undefined) continue;
     const isFirst = view.waiting.find((each) => each.request.id === request.id) === waiter;
-    if (why.isForMemory && why.text !== waiter.noted && isFirst) {
-      waiter.noted = why.text;
-      view.world.waits(request.located, why.text);
+    const isForMemory = view.loading === undefined && !isThere(state, waiter);
+    if (isForMemory && why !== waiter.noted && isFirst) {
+      waiter.noted = why;
+      view.world.waits(request.located, why);
     }
-    const message = `${why.text}; ${outlook(state, waiter)}`;
+    const message = `${why}; ${outlook(state, waiter)}`;
     if (message === waiter.reported) continue;
     waiter.reported = message;
     request.report({ message });

@@ -83,7 +83,7 @@ export class RequestQueue {
   /** A permit if the model has a free slot and nothing is under way: then there is nothing to decide. */
   grantFree(request: QueueRequest): Permit | undefined {
     const { id, located, neededTokens, signal } = request;
-    if (this.#waiters.size > 0 || this.#loading !== undefined || this.#running.shared.size > 0 || signal.aborted)
+    if (this.#waiters.size > 0 || this.#loading !== undefined || this.#running.hasShared || signal.aborted)
       return undefined;
     if (!this.#running.hasFreeSlot(request, this.#world.usesOf(id))) return undefined;
     const held = this.#world.use(located, neededTokens);
