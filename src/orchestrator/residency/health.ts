@@ -8,14 +8,7 @@ import type { Timers } from "../util/timers.ts";
 import type { Slots } from "./slots.ts";
 
 /** Receives the progress of one request. */
-export interface RequestMonitor {
-  /** A part of the prompt was processed. */
-  progress(): void;
-  /** A token was produced. */
-  token(): void;
-  /** The request has ended; `error` if it failed. */
-  end(error?: unknown): void;
-}
+export type RequestMonitor = ReturnType<Health["begin"]>;
 
 /** Requests that wait for a token, of one engine or one model. */
 class TokenWatch {
@@ -87,7 +80,7 @@ const afterFailureMs = 1_000;
 const givenUpMs = 20_000;
 const probeEveryMs = 3 * 60_000;
 
-const unwatched: RequestMonitor = { progress: () => undefined, token: () => undefined, end: () => undefined };
+const unwatched = { progress: () => undefined, token: () => undefined, end: (_error?: unknown) => undefined };
 
 /**
  * Whether engines still produce tokens. A deadlocked engine answers all other requests (Ollama #17408), so its health
@@ -114,7 +107,7 @@ export class Health {
   }
 
   /** A request is sent to a loaded model. */
-  begin(engine: Engine, model: string, promptTokens: number): RequestMonitor {
+  begin(engine: Engine, model: string, promptTokens: number) {
     // Without models in memory here, how long a token takes is unknown.
     if (engine.residency === undefined || this.#isClosed) return unwatched;
     const { slots, timers } = this.#parts;
@@ -139,9 +132,12 @@ export class Health {
       if (ofModel.stuck !== undefined) revive();
     };
     return {
+      /** A part of the prompt was processed. */
       progress: () => sign(false),
+      /** A token was produced. */
       token: sign,
-      end: (error) => {
+      /** The request has ended; `error` if it failed. */
+      end: (error?: unknown) => {
         if (isOver) return;
         isOver = true;
         ofEngine.end();

@@ -82,7 +82,7 @@ export function createMaintenance(
   const lost = createLostPins({ ...given, loadInBackground });
   const store = createOwnedModelsStore(given);
   const preload = createPreload({ ...given, loadInBackground });
-  const maintenance = new Maintenance({ ...given, lost, store });
+  const polling = createPolling({ ...given, lost, store });
   return {
     /** Takes over the models that an earlier daemon left loaded, then preloads, except in a safe start. Never throws. */
     async start(isSafeStart: boolean): Promise<void> {
@@ -91,11 +91,11 @@ export function createMaintenance(
       if (isSafeStart) preload.leaveOut(names);
       else await preload.run(names, given.signal);
     },
-    wokeUp: () => maintenance.wokeUp(),
+    wokeUp: polling.wokeUp,
     /** One sentence each, for the status. */
     problems: (): readonly string[] => [...given.health.problems(), ...lost.problems()],
     async close(): Promise<void> {
-      maintenance.close();
+      polling.close();
       given.health.close();
       await store.close();
     },
@@ -127,78 +127,53 @@ const sleepGapMs = 30_000;
  * pinned models, unloads models that their engine should have unloaded, and detects what other programs do to our
  * models. Touches only loaded models, so that a touch never loads one.
  */
-class Maintenance {
-  readonly #parts: MaintenanceParts;
-  #cancel: (() => void) | undefined;
-  #awakeSinceMs: number;
-  #wasDueAtMs: number | undefined;
-  #polling: Promise<void> | undefined;
-
-  constructor(parts: MaintenanceParts) {
-    this.#parts = parts;
-    this.#awakeSinceMs = parts.now();
-    parts.slots.on("owner", () => this.begin());
-  }
+function createPolling(parts: MaintenanceParts) {
+  const { inventory, slots, emit, settings, timers, now, log, signal, pins, loader, keepAlive, health, lost, store } =
+    parts;
+  let cancel: (() => void) | undefined;
+  let awakeSinceMs = now();
+  let wasDueAtMs: number | undefined;
+  let polling: Promise<void> | undefined;
 
   /** A model of ours may have been loaded, or its keep-alive changed: saves it, and starts polling. */
-  begin(): void {
-    this.#parts.store.changed();
-    const untilDueMs = (this.#wasDueAtMs ?? 0) - this.#parts.now();
-    const isLate = this.#cancel !== undefined && untilDueMs > firstPollMs;
-    if (this.#cancel === undefined && this.#polling === undefined) this.#schedule(firstPollMs);
-    else if (isLate && this.#hasUnseenPin()) this.#schedule(firstPollMs);
-    else if (isLate && this.#nextPollMs() < untilDueMs) this.#schedule(this.#nextPollMs());
+  function begin(): void {
+    store.changed();
+    const untilDueMs = (wasDueAtMs ?? 0) - now();
+    const isLate = cancel !== undefined && untilDueMs > firstPollMs;
+    if (cancel === undefined && polling === undefined) schedule(firstPollMs);
+    else if (isLate && hasUnseenPin()) schedule(firstPollMs);
+    else if (isLate && nextPollMs() < untilDueMs) schedule(nextPollMs());
     // A change during a poll may have come too late for it.
-    else if (this.#cancel === undefined)
-      void this.#polling?.finally(() => this.#cancel === undefined && this.#schedule(firstPollMs));
+    else if (cancel === undefined) void polling?.finally(() => cancel === undefined && schedule(firstPollMs));
   }
 
-  /** The machine slept: that time doesn't count as idle. Checks the engines. Never throws. */
-  async wokeUp(): Promise<void> {
-    const { now, health } = this.#parts;
-    this.#awakeSinceMs = now();
-    if (this.#wasDueAtMs !== undefined) this.#wasDueAtMs = now() + pollIntervalMs;
-    await health.checkAll();
-  }
-
-  close(): void {
-    this.#cancel?.();
-    this.#cancel = undefined;
-  }
-
-  #schedule(delayMs: number): void {
-    const { timers, now, signal } = this.#parts;
+  function schedule(delayMs: number): void {
     if (signal.aborted) return;
-    this.#cancel?.();
-    this.#wasDueAtMs = now() + delayMs;
-    this.#cancel = timers.after(delayMs, () => {
-      this.#cancel = undefined;
-      this.#polling ??= this.#poll().finally(() => (this.#polling = undefined));
+    cancel?.();
+    wasDueAtMs = now() + delayMs;
+    cancel = timers.after(delayMs, () => {
+      cancel = undefined;
+      polling ??= poll().finally(() => (polling = undefined));
     });
   }
 
   /** Polls all engines once. Never throws. */
-  async #poll(): Promise<void> {
-    const { inventory, slots, lost, health, store, now } = this.#parts;
-    if (this.#wasDueAtMs !== undefined && now() - this.#wasDueAtMs > sleepGapMs) {
-      this.#awakeSinceMs = now();
-      await this.#attempt("checking the engines after a sleep", () => health.checkAll());
+  async function poll(): Promise<void> {
+    if (wasDueAtMs !== undefined && now() - wasDueAtMs > sleepGapMs) {
+      awakeSinceMs = now();
+      await attempt("checking the engines after a sleep", () => health.checkAll());
     }
-    this.#wasDueAtMs = undefined;
-    for (const engine of inventory.engines) await this.#attempt(`polling ${engine.id}`, () => this.#pollEngine(engine));
+    wasDueAtMs = undefined;
+    for (const engine of inventory.engines) await attempt(`polling ${engine.id}`, () => pollEngine(engine));
     store.changed();
     // No timers while no model of ours is loaded.
     const isNeeded = (engine: Engine) => slots.owned(engine).length > 0 || lost.isExpecting(engine);
-    if (inventory.engines.some(isNeeded)) this.#schedule(this.#nextPollMs());
+    if (inventory.engines.some(isNeeded)) schedule(nextPollMs());
   }
 
-  async #pollEngine(engine: Engine): Promise<void> {
-    const { inventory, slots, lost, emit, now, signal } = this.#parts;
+  async function pollEngine(engine: Engine): Promise<void> {
     const residents = await inventory.resident(engine, 0);
-    if (inventory.isUnresponsive(engine)) {
-      lost.wasUnresponsive(engine);
-      return;
-    }
+    if (inventory.isUnresponsive(engine)) return lost.wasUnresponsive(engine);
     for (const slot of slots.owned(engine)) {
       const { name, sentSeconds } = slot.ownedLoad;
       if (slot.isBusy || residents.some((model) => sameModel(model.name, name))) continue;
@@ -210,33 +185,25 @@ class Maintenance {
       slot.disown();
     }
     await lost.check(engine, residents, signal);
-    if (engine.isPrivate !== true) await this.#maintain(engine, residents);
+    if (engine.isPrivate !== true) await maintain(engine, residents);
   }
 
-  async #maintain(engine: Engine, residents: readonly ResidentModel[]): Promise<void> {
-    const { slots, loader, keepAlive, emit, settings, now, signal } = this.#parts;
-    const clock = {
-      nowMs: now(),
-      awakeSinceMs: this.#awakeSinceMs,
-      touchEveryMs: touchIntervalMs(settings().model.keepAlive.timeout),
-    };
-    const plan = planMaintenance(
-      residents.map((model) => slots.view(engine, model)),
-      clock,
-    );
+  async function maintain(engine: Engine, residents: readonly ResidentModel[]): Promise<void> {
+    const models = residents.map((model) => slots.view(engine, model));
+    const touchEveryMs = touchIntervalMs(settings().model.keepAlive.timeout);
+    const plan = planMaintenance(models, { nowMs: now(), awakeSinceMs, touchEveryMs });
     for (const { name, isLosing } of plan.touch) {
       if (isLosing) {
         const steps = [`${engine.id} would have unloaded ${name}, which is pinned: keep-alive renewed`];
         noteDecision(emit, { kind: "touch", model: name, engine: engine.id, steps });
       }
       slots.of(engine, name).renewedAtMs = now();
-      await this.#attempt(`touching ${name}`, () => keepAlive.renew(engine, name, signal));
+      await attempt(`touching ${name}`, () => keepAlive.renew(engine, name, signal));
     }
-    for (const name of plan.expire) await this.#attempt(`unloading ${name}`, () => loader.expire(engine, name, signal));
+    for (const name of plan.expire) await attempt(`unloading ${name}`, () => loader.expire(engine, name, signal));
   }
 
-  async #attempt(what: string, work: () => Promise<unknown>): Promise<void> {
-    const { signal, log } = this.#parts;
+  async function attempt(what: string, work: () => Promise<unknown>): Promise<void> {
     try {
       throwIfCancelled(signal, what);
       await work();
@@ -246,8 +213,7 @@ class Maintenance {
   }
 
   /** At most until our next keep-alive ends; those that have ended already don't count. */
-  #nextPollMs(): number {
-    const { inventory, slots, now } = this.#parts;
+  function nextPollMs(): number {
     const ends = inventory.engines.flatMap((engine) =>
       slots.owned(engine).flatMap(({ ownedLoad: { sentSeconds = -1 }, lastActivityMs }) => {
         const endsInMs = lastActivityMs + sentSeconds * 1_000 - now();
@@ -258,12 +224,25 @@ class Maintenance {
   }
 
   /** The loss of a pinned model that no poll has seen would not be noticed. */
-  #hasUnseenPin(): boolean {
-    const { inventory, slots, pins, lost } = this.#parts;
+  function hasUnseenPin(): boolean {
     return inventory.engines.some((engine) =>
       slots.owned(engine).some(({ ownedLoad: { name } }) => pins.isPinned(name) && !lost.hasSeen(engine, name)),
     );
   }
+
+  slots.on("owner", begin);
+  return {
+    /** The machine slept: that time doesn't count as idle. Checks the engines. Never throws. */
+    async wokeUp(): Promise<void> {
+      awakeSinceMs = now();
+      if (wasDueAtMs !== undefined) wasDueAtMs = now() + pollIntervalMs;
+      await health.checkAll();
+    },
+    close(): void {
+      cancel?.();
+      cancel = undefined;
+    },
+  };
 }
 
 /** A poll comes up to `pollIntervalMs` late, and an engine's clock may be a little ahead. */

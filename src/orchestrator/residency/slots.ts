@@ -87,28 +87,14 @@ export class Slots extends EventEmitter<{ changed: []; status: []; owner: [] }> 
   }
 
   /** A loaded model as its engine listed it, with what its slot knows. */
-  view(engine: Engine, resident: ResidentModel): SlotView {
-    const {
-      name,
-      sizeBytes,
-      vramBytes,
-      reportedBytes,
-      contextTokens,
-      lastPrompt,
-      mappedBytes = 0,
-      expiresAt,
-    } = resident;
+  view(engine: Engine, { digest: _digest, loadMs: _loadMs, ...resident }: ResidentModel): SlotView {
+    const { name, mappedBytes = 0 } = resident;
     const slot = this.of(engine, name);
-    const expiresAtMs = Date.parse(expiresAt ?? "");
+    const expiresAtMs = Date.parse(resident.expiresAt ?? "");
     return {
-      name,
+      ...resident,
       engine: engine.id,
       slot: slot.key,
-      sizeBytes,
-      vramBytes,
-      reportedBytes,
-      contextTokens,
-      lastPrompt,
       mappedBytes,
       isBusy: slot.isBusy,
       isPinned: slot.isPinned(name),
@@ -116,7 +102,6 @@ export class Slots extends EventEmitter<{ changed: []; status: []; owner: [] }> 
       ...(slot.hasUnconfirmedUnload ? { hasUnconfirmedUnload: true } : {}),
       lastUsedMs: slot.lastUsedMs ?? 0,
       isForeign: slot.isForeign,
-      expiresAt,
       expiresAtMs: Number.isNaN(expiresAtMs) ? undefined : expiresAtMs,
       sentSeconds: slot.ownedLoad?.sentSeconds,
       lastActivityMs: Math.max(slot.lastActivityMs, slot.renewedAtMs),

@@ -38,7 +38,12 @@ const forgottenRate = 1e-5;
 export const initialPolicy: PolicyState = {
   uses: 0,
   models: new Map(),
-  shadowCaches: [createShadowCache("rate"), createShadowCache("gdsf"), createShadowCache("recency")],
+  shadowCaches: (["rate", "gdsf", "recency"] as const).map((name) => ({
+    name,
+    resident: new Map(),
+    inflation: 0,
+    costSeconds: 0,
+  })),
   // The best single policy, until the costs differ.
   leader: "rate",
 };
@@ -66,7 +71,7 @@ export function policyAfter(state: PolicyState, use: ModelUse): PolicyState {
   if (isRepeat && known?.sizeBytes === use.sizeBytes) return { ...state, models };
 
   const shadowCaches = state.shadowCaches.map((cache) =>
-    shadowCacheAfter(cache, { key, at, models, capacityBytes, decay, rateOf: (model) => decayed(model, at) }),
+    shadowCacheAfter(cache, { key, at, models, capacityBytes, rateOf: (model) => decayed(model, at) }),
   );
   for (const [name, model] of models) {
     if (decayed(model, at) < forgottenRate && !shadowCaches.some(({ resident }) => resident.has(name)))
@@ -162,13 +167,7 @@ interface ShadowCacheUse {
   readonly at: number;
   readonly models: ReadonlyMap<string, KnownModel>;
   readonly capacityBytes: number;
-  /** Decay factor of costs per use. */
-  readonly decay: number;
   readonly rateOf: (model: KnownModel) => number;
-}
-
-function createShadowCache(name: ShadowCache["name"]): ShadowCache {
-  return { name, resident: new Map(), inflation: 0, costSeconds: 0 };
 }
 
 /**
@@ -196,7 +195,7 @@ function shadowCacheAfter(cache: ShadowCache, use: ShadowCacheUse): ShadowCache 
       : inflation + (frequency * model.loadSeconds) / Math.max(1, model.sizeBytes / bytesPerCredit);
   resident.set(use.key, { frequency, credit });
   const paid = held === undefined ? model.loadSeconds : 0;
-  return { name: cache.name, resident, inflation, costSeconds: cache.costSeconds * use.decay + paid };
+  return { name: cache.name, resident, inflation, costSeconds: cache.costSeconds * decay + paid };
 }
 
 /** Credits are in seconds per MiB. */
