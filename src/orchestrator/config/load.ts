@@ -5,7 +5,7 @@ import { advice } from "../api/next-step.ts";
 import { taskOf } from "../api/facade-route.ts";
 import type { CallerProject, CallerSettings } from "../api/types.ts";
 import { replaceFile, NotRegular, readRegularText } from "../storage/replace-file.ts";
-import { type ParsedYaml, parseYaml } from "../util/parse-yaml.ts";
+import { type lineAt, parseYaml } from "../util/parse-yaml.ts";
 import { type Environment, environmentValues, flagValues, unknownNames } from "./environment.ts";
 import type { Flags } from "./flags.ts";
 import { keyVariables } from "./openai-servers.ts";
@@ -188,7 +188,7 @@ export async function parseConfigText(text: string, file: string, sources: Sourc
 }
 
 async function noteLines(
-  { document, lines }: Extract<ParsedYaml, { readonly value: unknown }>,
+  { document, lines }: Parameters<typeof lineAt>[0],
   file: string,
   sources: Sources,
 ): Promise<void> {

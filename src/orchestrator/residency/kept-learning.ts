@@ -18,7 +18,7 @@ const load = z.object({
   /** Smoothed. */
   seconds: z.number().min(0),
 });
-export type KeptLoad = z.output<typeof load>;
+type KeptLoad = z.output<typeof load>;
 
 const event = z.discriminatedUnion("type", [
   z.object({ type: z.literal("size"), reading: learnedReading }),
@@ -61,21 +61,11 @@ export function createKeptLearning(parts: { readonly files: DocumentFiles; reado
     }
   };
 
-  async function append(next: LearnedEvent): Promise<void> {
-    try {
-      const document = await open();
-      await document.append(next);
-    } catch (error) {
-      log.debug(`estimates: not saved: ${messageOf(error)}`);
-    }
-  }
-
-  function write(next: LearnedEvent): void {
-    const before = written;
-    written = (async () => {
-      await before;
-      await append(next);
-    })();
+  function write(noted: LearnedEvent): void {
+    written = written
+      .then(open)
+      .then((document) => document.append(noted))
+      .catch((error: unknown) => log.debug(`estimates: not saved: ${messageOf(error)}`));
   }
 
   return {

@@ -2,7 +2,7 @@ import { type Engine, engineKey } from "../engines/engine.ts";
 import type { Inventory } from "../catalog/inventory.ts";
 import { byKey } from "../catalog/located-model.ts";
 import { keyOfName } from "../util/model-name.ts";
-import type { KeptLearning, KeptLoad } from "./kept-learning.ts";
+import type { KeptLearning } from "./kept-learning.ts";
 import { LoadFailed, type OrchestratorError } from "../api/errors.ts";
 import type { Generation } from "../engines/generation.ts";
 import { defined } from "../util/defined.ts";
@@ -64,7 +64,7 @@ export function createObservations(
 ) {
   const observations = new Map<string, Observation>();
   /** By the name part of a `modelId`. */
-  const keptLoads = new Map<string, KeptLoad[]>();
+  const keptLoads = new Map<string, Parameters<KeptLearning["noteLoad"]>[0][]>();
   let restored: Promise<void> | undefined;
   const engineOf = (key: string) => earlier?.engines().find(({ id }) => key.startsWith(`${id} `));
   const nameIn = (key: string) => key.slice(key.indexOf(" ") + 1);

@@ -195,18 +195,6 @@ interface JournalLine<Event> {
   readonly event: Event;
 }
 
-interface ReadJournal<Event> {
-  readonly lines: readonly JournalLine<Event>[];
-  /** The text of `lines`. */
-  readonly intact: string;
-  /** The beginning of a line that was never acknowledged follows `intact`. */
-  readonly isTorn: boolean;
-  /** The first invalid line, and why it is. */
-  readonly damage?: string;
-  /** Events of invalid lines, if lines after them were read. */
-  readonly lost: readonly unknown[];
-}
-
 export function journalText(schemaVersion: number, lines: readonly JournalLine<unknown>[]): string {
   return lines.map(({ sequence, event }) => `${JSON.stringify({ v: schemaVersion, n: sequence, event })}\n`).join("");
 }
@@ -215,14 +203,10 @@ const lineSchema = z.object({ v: z.int().positive(), n: z.int().positive(), even
 
 /**
  * Reads up to the first invalid line, or all others if their events don't depend on each other. A text after the last
- * newline was being written when the process ended; it was never acknowledged and doesn't count as damage.
+ * newline was being written when the process ended; it was never acknowledged and doesn't count as damage (`isTorn`).
+ * `intact` is the text of `lines`; `lost` has the events of invalid lines, if lines after them were read.
  */
-function readJournal<Event>(
-  text: string,
-  schema: z.ZodType<Event>,
-  schemaVersion: number,
-  isByRow: boolean,
-): ReadJournal<Event> {
+function readJournal<Event>(text: string, schema: z.ZodType<Event>, schemaVersion: number, isByRow: boolean) {
   const lines: JournalLine<Event>[] = [];
   const lost: unknown[] = [];
   const end = text.lastIndexOf("\n") + 1;

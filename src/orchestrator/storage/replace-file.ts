@@ -1,6 +1,6 @@
 import path from "node:path";
 import { randomBytes } from "node:crypto";
-import { type Stats, constants } from "node:fs";
+import { constants } from "node:fs";
 import { open, realpath, rename, rm, stat, statfs, type FileHandle } from "node:fs/promises";
 import { setTimeout as delay } from "node:timers/promises";
 import { codeOf } from "../util/message-of.ts";
@@ -27,23 +27,18 @@ export async function replaceFile(
 ): Promise<void> {
   const target = await realpath(file).catch(() => file);
   const before = await stat(target).catch(() => undefined);
+  const kept = mode ?? (before && before.mode & 0o777);
   const temporary = path.join(path.dirname(target), `.${path.basename(target)}.${randomBytes(6).toString("hex")}.tmp`);
   await writeAside(temporary, target, data, {
-    mode: mode ?? modeOf(before) ?? 0o666,
+    mode: kept ?? 0o666,
     platform,
     prepare: async (handle) => {
-      if (before === undefined || platform === "win32") return;
+      if (before === undefined || kept === undefined || platform === "win32") return;
       // `open` applied the umask. Failures are ignored: changing owners needs privileges, and some disks have no modes.
       await handle.chown(before.uid, before.gid).catch(() => undefined);
-      await handle.chmod(mode ?? modeOf(before)).catch(() => undefined);
+      await handle.chmod(kept).catch(() => undefined);
     },
   });
-}
-
-function modeOf(facts: Stats): number;
-function modeOf(facts: Stats | undefined): number | undefined;
-function modeOf(facts: Stats | undefined): number | undefined {
-  return facts === undefined ? undefined : facts.mode & 0o777;
 }
 
 /**

@@ -13,7 +13,7 @@ const maxShown = 200;
  */
 export const maxForeignTokens = 4_000;
 
-export type ParsedYaml =
+type ParsedYaml =
   | { readonly value: unknown; readonly document: Document.Parsed; readonly lines: LineCounter }
   /** Why the text was refused, as a predicate for the file name; `line` counts from 1. */
   | { readonly problem: string; readonly line?: number };

@@ -1,10 +1,12 @@
 import { expect, it } from "vitest";
-import type { KeptLearning, KeptLoad } from "../../../src/orchestrator/residency/kept-learning.ts";
+import type { KeptLearning } from "../../../src/orchestrator/residency/kept-learning.ts";
 import { createObservations } from "../../../src/orchestrator/residency/observations.ts";
 import { modelId } from "../../../src/orchestrator/catalog/located-model.ts";
 import { createFakeEngine, fakeModel } from "../../support/fake-engine.ts";
 
 const key = modelId("ollama", "qwen3:8b");
+type KeptLoad = Parameters<KeptLearning["noteLoad"]>[0];
+
 const before: KeptLoad = { host: "ollama http://box", name: "qwen3:8b", digest: "qwen3:8b", seconds: 20 };
 
 async function setup(kept: readonly KeptLoad[], address = "http://box", digest = "qwen3:8b", id = "ollama") {
