@@ -128,15 +128,14 @@ export function unknownModel(
   const what = isNowhere ? `${name} is a cloud model, and no configured server lists it` : `no model ${name}${where}`;
   const message = [what, ...down].join("; ");
   const isLocked = nearest.length === 0 && searched.some((each) => each.isLocked);
+  const listModels = { step: "listModels" } as const;
   if (manages) {
-    const list = { step: "listModels" } as const;
-    const near = nearest.length > 0 ? [{ step: "didYouMean", names: nearest } as const, list] : list;
+    const near = nearest.length > 0 ? [{ step: "didYouMean", names: nearest } as const, listModels] : listModels;
     return isLocked
-      ? new PrivacyLocked(message, { next: [list, allowRemote] })
+      ? new PrivacyLocked(message, { next: [listModels, allowRemote] })
       : new UnknownModel(message, { next: near });
   }
   const pull = { step: "pullModel", model: name, ...defined({ because: download }) } as const;
-  const listModels = { step: "listModels" } as const;
   // It is probably one of theirs, and may not exist as a file: no pull is advised unless one is known to be there.
   if (isLocked) {
     const first = isHosted || download === undefined ? listModels : pull;

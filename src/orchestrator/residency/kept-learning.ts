@@ -1,5 +1,5 @@
 import * as z from "zod";
-import { type JournaledDocument, openDocument } from "../storage/document.ts";
+import { openDocument, openedOnce } from "../storage/document.ts";
 import type { DocumentFiles } from "../storage/document-files.ts";
 import type { Log } from "../api/log.ts";
 import { type LearnedReading, learnedReading, maxReadings, nameOfLoad } from "../memory/reading.ts";
@@ -37,11 +37,10 @@ const maxHosts = 32;
 export function createKeptLearning(parts: { readonly files: DocumentFiles; readonly log: Log }) {
   const { log } = parts;
   const nothing = (): LearnedState => ({ sizes: [], loads: [], hosts: [] });
-  let opened: Promise<JournaledDocument<LearnedState, LearnedEvent>> | undefined;
   let written: Promise<void> = Promise.resolve();
 
-  const open = () =>
-    (opened ??= openDocument<LearnedState, LearnedEvent>({
+  const document = openedOnce(() =>
+    openDocument<LearnedState, LearnedEvent>({
       files: parts.files,
       name: "learned",
       schemaVersion: 1,
@@ -50,11 +49,12 @@ export function createKeptLearning(parts: { readonly files: DocumentFiles; reado
       event,
       apply,
       log,
-    }));
+    }),
+  );
 
   const read = async (): Promise<LearnedState> => {
     try {
-      return (await open()).state;
+      return (await document.get()).state;
     } catch (error) {
       log.warn(`estimates: learned sizes and load times can't be read: ${messageOf(error)}`);
       return nothing();
@@ -63,8 +63,8 @@ export function createKeptLearning(parts: { readonly files: DocumentFiles; reado
 
   function write(noted: LearnedEvent): void {
     written = written
-      .then(open)
-      .then((document) => document.append(noted))
+      .then(document.get)
+      .then((opened) => opened.append(noted))
       .catch((error: unknown) => log.debug(`estimates: not saved: ${messageOf(error)}`));
   }
 
@@ -81,7 +81,7 @@ export function createKeptLearning(parts: { readonly files: DocumentFiles; reado
     /** Resolves when everything noted so far is on disk. */
     async close() {
       await written;
-      await (await opened?.catch(() => undefined))?.close();
+      await document.close();
     },
   };
 }

@@ -3,7 +3,7 @@ import type { Log } from "../api/log.ts";
 import { type Engine, engineKey } from "../engines/engine.ts";
 import type { Inventory } from "../catalog/inventory.ts";
 import type { DocumentFiles } from "../storage/document-files.ts";
-import { type JournaledDocument, openDocument } from "../storage/document.ts";
+import { openDocument, openedOnce } from "../storage/document.ts";
 import { sameModel } from "../util/model-name.ts";
 import type { KeepAlive } from "./keep-alive.ts";
 import { isForever } from "./maintenance-plan.ts";
@@ -44,15 +44,14 @@ export function createOwnedModelsStore(parts: {
   readonly log: Log;
 }) {
   const { inventory, slots, now, log } = parts;
-  let opened: Promise<JournaledDocument<State, State>> | undefined;
   let writing: Promise<void> | undefined;
   let isStale = false;
   let wasAdopted = false;
   /** Models of engines that did not respond at the start, kept for the next daemon. */
   let unseen: State["loads"] = [];
 
-  const open = () =>
-    (opened ??= openDocument<State, State>({
+  const stored = openedOnce(() =>
+    openDocument<State, State>({
       ...(parts.files && { files: parts.files }),
       name: "loads",
       schemaVersion: 1,
@@ -61,7 +60,8 @@ export function createOwnedModelsStore(parts: {
       event: state,
       apply: (before, after) => void (before.loads = after.loads),
       log,
-    }));
+    }),
+  );
 
   function current(): State {
     // Models of private engines end with the daemon.
@@ -82,7 +82,7 @@ export function createOwnedModelsStore(parts: {
     while (isStale) {
       isStale = false;
       try {
-        const document = await open();
+        const document = await stored.get();
         const loads = current();
         if (JSON.stringify(loads) !== JSON.stringify({ loads: document.state.loads })) await document.append(loads);
       } catch (error) {
@@ -109,7 +109,7 @@ export function createOwnedModelsStore(parts: {
      */
     async adopt(signal: AbortSignal) {
       try {
-        const kept = [...(await open()).state.loads];
+        const kept = [...(await stored.get()).state.loads];
         for (const engine of inventory.engines) {
           const own = kept.filter(({ engine: key }) => key === persistentKey(engine));
           if (own.length === 0) continue;
@@ -141,7 +141,7 @@ export function createOwnedModelsStore(parts: {
     async close() {
       changed();
       await writing;
-      await (await opened?.catch(() => undefined))?.close();
+      await stored.close();
     },
   };
 }

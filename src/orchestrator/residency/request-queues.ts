@@ -12,6 +12,7 @@ import type { Timers } from "../util/timers.ts";
 import { type Emit, noteDecision } from "../api/events.ts";
 import type { EvictionPolicies } from "./eviction-policies.ts";
 import type { Loader } from "./loader.ts";
+import type { LoadRequest } from "./room.ts";
 import { type MoreSequences, maxSequences } from "./more-sequences.ts";
 import type { Plans } from "./plans.ts";
 import {
@@ -76,100 +77,81 @@ interface RequestQueuesParts {
 }
 
 /** The queues of all memory domains. Models that use no memory here have slots, but are not loaded. */
-export class RequestQueues {
-  readonly #slots: Slots;
-  readonly #world: QueueWorld;
-  #domains: readonly {
+export type RequestQueues = ReturnType<typeof createRequestQueues>;
+
+export function createRequestQueues(parts: RequestQueuesParts) {
+  const { slots } = parts;
+  const world = worldOf(parts);
+  let domains: readonly {
     readonly domain: string;
     readonly requests: RequestQueue;
     readonly engines: Map<string, Engine>;
   }[] = [];
-  /** The queues of `#domains`, but for models elsewhere. */
-  #byEngine = new WeakMap<Engine, RequestQueue>();
-
-  constructor(parts: RequestQueuesParts) {
-    this.#slots = parts.slots;
-    this.#world = worldOf(parts);
-    parts.slots.on("changed", () => {
-      for (const { requests } of this.#domains) requests.wake();
-    });
-  }
-
-  /**
-   * A permit, at once if the model is in memory with enough context and has a free slot; else waits for that. Throws
-   * `QueueFull`, `Cancelled`, and what its load throws.
-   */
-  async ensureReady(request: QueueRequest): Promise<Permit> {
-    const { located } = request;
-    const queue = this.#queueOf(located);
-    return queue.grantFree(request) ?? this.#waitingIn(located, queue.grant(request));
-  }
-
-  /** Loads when it is the requester's turn; for a loaded model only restarts its keep-alive. */
-  load(
-    located: LocatedModel,
-    { contextTokens, keepAliveSeconds }: LoadOptions,
-    requester: Requester,
-    report: Report,
-    signal: AbortSignal,
-  ): Promise<LoadResult> {
-    const queued = {
-      id: idOf(located),
-      located,
-      caller: requester.caller,
-      priority: priorityOf(requester),
-      neededTokens: contextTokens,
-      contextTokens,
-      ...defined({ keepAliveSeconds }),
-      report,
-      signal,
-    };
-    return this.#waitingIn(located, this.#queueOf(located).load(queued));
-  }
-
-  /** Models with running or waiting requests. */
-  snapshot(): readonly QueuedRequests[] {
-    return this.#domains.flatMap(({ requests }) => requests.snapshot());
-  }
+  /** The queues of `domains`, but for models elsewhere. */
+  let byEngine = new WeakMap<Engine, RequestQueue>();
+  slots.on("changed", () => {
+    for (const { requests } of domains) requests.wake();
+  });
 
   /**
    * A replaced engine has the same id as its successor, but other loaded models: its requests stay in a queue of their
    * own.
    */
-  #queueOf(located: LocatedModel): RequestQueue {
+  function queueOf(located: LocatedModel): RequestQueue {
     const { engine } = located;
     const isElsewhere = takesNoMemory(located);
-    const known = isElsewhere ? undefined : this.#byEngine.get(engine);
+    const known = isElsewhere ? undefined : byEngine.get(engine);
     if (known !== undefined) return known;
     const domain = isElsewhere ? elsewhereDomain : engine.memoryDomain;
     const isSame = (other: Engine | undefined) => other === undefined || other === engine;
-    const found = this.#domains.find((each) => each.domain === domain && isSame(each.engines.get(engine.id)));
-    const requests = found?.requests ?? new RequestQueue(isElsewhere ? { ...this.#world, ...unloaded } : this.#world);
+    const found = domains.find((each) => each.domain === domain && isSame(each.engines.get(engine.id)));
+    const requests = found?.requests ?? new RequestQueue(isElsewhere ? { ...world, ...unloaded } : world);
     const entry = found ?? { domain, requests, engines: new Map<string, Engine>() };
     entry.engines.set(engine.id, engine);
     if (found === undefined) {
-      this.#domains = [...this.#domains.filter((each) => each.requests.snapshot().length > 0), entry];
-      this.#byEngine = new WeakMap();
+      domains = [...domains.filter((each) => each.requests.snapshot().length > 0), entry];
+      byEngine = new WeakMap();
     }
-    if (!isElsewhere) this.#byEngine.set(engine, requests);
+    if (!isElsewhere) byEngine.set(engine, requests);
     return requests;
   }
 
   /** Counts the request in its slot while it waits. */
-  async #waitingIn<Result>({ engine, model }: LocatedModel, wait: Promise<Result>): Promise<Result> {
-    const leave = this.#slots.of(engine, model.name).await(model.name);
-    try {
-      return await wait;
-    } finally {
-      leave();
-    }
+  async function waitingIn<Result>(located: LocatedModel, wait: Promise<Result>): Promise<Result> {
+    return await wait.finally(slots.at(located).await(located.model.name));
   }
+
+  return {
+    /**
+     * A permit, at once if the model is in memory with enough context and has a free slot; else waits for that. Throws
+     * `QueueFull`, `Cancelled`, and what its load throws.
+     */
+    async ensureReady(request: QueueRequest): Promise<Permit> {
+      const queue = queueOf(request.located);
+      return queue.grantFree(request) ?? waitingIn(request.located, queue.grant(request));
+    },
+    /** Loads when it is the requester's turn; for a loaded model only restarts its keep-alive. */
+    load({ located, options: { contextTokens, keepAliveSeconds }, report, signal }: LoadRequest, requester: Requester) {
+      const queued = {
+        id: idOf(located),
+        located,
+        caller: requester.caller,
+        priority: requester.isBackground ? backgroundPriority : 0,
+        neededTokens: contextTokens,
+        contextTokens,
+        ...defined({ keepAliveSeconds }),
+        report,
+        signal,
+      };
+      return waitingIn(located, queueOf(located).load(queued));
+    },
+    /** Models with running or waiting requests. */
+    snapshot: (): readonly QueuedRequests[] => domains.flatMap(({ requests }) => requests.snapshot()),
+  };
 }
 
 /** The longest time that an earlier request is passed over for later ones whose model is loaded. */
 const maxOvertakeMs = 30_000;
-
-const priorityOf = ({ isBackground }: Requester) => (isBackground ? backgroundPriority : 0);
 
 function worldOf(parts: RequestQueuesParts): QueueWorld {
   const { loader, plans, slots, observations, emit, settings } = parts;
@@ -259,7 +241,7 @@ export function createLoadOperations(parts: {
             if (mayInstall && installation !== undefined && !(await installation.isInstalled())) {
               await installation.install(report, signal);
             }
-            return await queues.load(target, options, requester, report, signal);
+            return await queues.load({ located: target, options, report, signal }, requester);
           } catch (error) {
             if (!(error instanceof UnknownModel)) throw error;
             first ??= error;

@@ -15,7 +15,7 @@ import { Loader } from "./loader.ts";
 import { createMoreSequences } from "./more-sequences.ts";
 import { createOwnedModelsStore } from "./owned-models-store.ts";
 import { Plans } from "./plans.ts";
-import { createLoadOperations, RequestQueues } from "./request-queues.ts";
+import { createLoadOperations, createRequestQueues } from "./request-queues.ts";
 import { throwIfCancelled } from "../api/errors.ts";
 import { formatDuration } from "../util/format-bytes.ts";
 import { sameModel } from "../util/model-name.ts";
@@ -57,7 +57,13 @@ export function createResidency(given: ResidencyParts) {
   const keepAlive = new KeepAlive({ ...made, plans });
   const loader = new Loader({ ...made, plans, keepAlive, bufferBytes: () => settings().memory.bufferBytes });
   const sequences = createMoreSequences({ slots, plans, emit, quickEstimate: estimates.quick });
-  const queues = new RequestQueues({ ...made, plans, loader, sequences, timers: { now: steady, after: timers.after } });
+  const queues = createRequestQueues({
+    ...made,
+    plans,
+    loader,
+    sequences,
+    timers: { now: steady, after: timers.after },
+  });
   return {
     slots,
     pins,

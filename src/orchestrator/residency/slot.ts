@@ -31,12 +31,8 @@ export interface SlotWorld {
   lastUsedMs(id: string): number | undefined;
   /** Its state, its leases, its waits or its owner changed. */
   touched(): void;
-  /** A lease was released, a load began or ended, or a model was evicted. */
-  changed(): void;
-  /** A load began or ended, or the model is stuck or no longer stuck. */
-  statusChanged(): void;
-  /** This program loaded or unloaded the model, or sent another keep-alive. */
-  ownerChanged(): void;
+  /** See `Slots`. */
+  emit(event: "changed" | "status" | "owner"): void;
 }
 
 /** A name of a model. It moves to another slot when its weights become known. */
@@ -175,7 +171,7 @@ export class ModelSlot {
         isReleased = true;
         own.leases -= 1;
         if (isUse) this.#world.used(own.id);
-        this.#world.changed();
+        this.#world.emit("changed");
       },
     };
   }
@@ -204,8 +200,8 @@ export class ModelSlot {
     if (this.leases > 0) throw this.#illegal("loading");
     this.#enter("loading");
     this.#endReservation = endReservation;
-    this.#world.statusChanged();
-    this.#world.changed();
+    this.#world.emit("status");
+    this.#world.emit("changed");
   }
 
   /** Loaded by this program. Callers that waited for the load take their leases in this turn of the event loop. */
@@ -214,7 +210,7 @@ export class ModelSlot {
     this.#isSettling = true;
     setImmediate(() => {
       this.#isSettling = false;
-      this.#world.changed();
+      this.#world.emit("changed");
     });
     this.#endLoad("ready");
     this.own(load);
@@ -250,7 +246,7 @@ export class ModelSlot {
   stalled(why: string): void {
     this.found();
     if (this.#state === "ready") this.#enter("stuck");
-    if (this.stuck === undefined) this.#world.statusChanged();
+    if (this.stuck === undefined) this.#world.emit("status");
     this.stuck = why;
   }
 
@@ -259,7 +255,7 @@ export class ModelSlot {
     if (this.stuck === undefined) return;
     this.stuck = undefined;
     if (this.#state === "stuck") this.#enter("ready");
-    this.#world.statusChanged();
+    this.#world.emit("status");
   }
 
   get hasUnconfirmedUnload(): boolean {
@@ -290,13 +286,13 @@ export class ModelSlot {
     const { load: before, touchedAtMs } = this.#owner ?? {};
     const digest = load.digest ?? before?.digest;
     this.#owner = { load: { ...load, digest }, actedAtMs: atMs, sighting: undefined, touchedAtMs, isTaken: false };
-    this.#world.ownerChanged();
+    this.#world.emit("owner");
   }
 
   disown(): void {
     if (this.#owner === undefined) return;
     this.#owner = undefined;
-    this.#world.ownerChanged();
+    this.#world.emit("owner");
   }
 
   /** A renewal or a probe of ours restarted its keep-alive. */
@@ -378,8 +374,8 @@ export class ModelSlot {
     this.#enter(state);
     this.#endReservation?.();
     this.#endReservation = undefined;
-    this.#world.statusChanged();
-    this.#world.changed();
+    this.#world.emit("status");
+    this.#world.emit("changed");
   }
 
   #enter(state: SlotState): void {

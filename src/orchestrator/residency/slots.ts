@@ -49,12 +49,10 @@ export class Slots extends EventEmitter<{ changed: []; status: []; owner: [] }> 
       used: (id) => observations.used(id),
       lastUsedMs: (id) => observations.of(id).lastUsedMs,
       touched: () => void (this.changes += 1),
-      changed: () => {
-        this.changes += 1;
-        this.emit("changed");
+      emit: (event) => {
+        if (event === "changed") this.changes += 1;
+        this.emit(event);
       },
-      statusChanged: () => void this.emit("status"),
-      ownerChanged: () => void this.emit("owner"),
     };
   }
 

@@ -4,7 +4,7 @@ import { advice } from "../api/next-step.ts";
 import { createMutex } from "../util/joined-work.ts";
 import { messageOf } from "../util/message-of.ts";
 import type { DocumentFiles } from "./document-files.ts";
-import { type DocumentOptions, type Loaded, journalText, loadDocument } from "./load-document.ts";
+import { type DocumentOptions, journalText, loadDocument } from "./load-document.ts";
 
 /** A lowdb document with an fsynced journal, which is folded into it from time to time. */
 export interface JournaledDocument<State extends object, Event, Result = void> {
@@ -85,6 +85,8 @@ interface Waiting<Event, Result> {
   reject(error: unknown): void;
 }
 
+type Loaded<State extends object, Event, Result> = Awaited<ReturnType<typeof loadDocument<State, Event, Result>>>;
+
 /** A journal is folded when it is as large as the document, so that each entry is rewritten about once. */
 const smallestFoldChars = 256 * 1024;
 
@@ -101,7 +103,7 @@ const smallestFoldChars = 256 * 1024;
 class DocumentWriter<State extends object, Event, Result> {
   readonly #options: DocumentOptions<State, Event, Result>;
   readonly #files: DocumentFiles;
-  readonly #loaded: Loaded<State>;
+  readonly #loaded: Loaded<State, Event, Result>;
   readonly #journalName: string;
   /** Serializes appends to the journal and its trimming. */
   readonly #journalMutex = createMutex();
@@ -116,7 +118,11 @@ class DocumentWriter<State extends object, Event, Result> {
   /** After a failed fold: the size of the journal at which to try again. */
   #foldAtChars = 0;
 
-  constructor(options: DocumentOptions<State, Event, Result>, files: DocumentFiles, loaded: Loaded<State>) {
+  constructor(
+    options: DocumentOptions<State, Event, Result>,
+    files: DocumentFiles,
+    loaded: Loaded<State, Event, Result>,
+  ) {
     this.#options = options;
     this.#files = files;
     this.#loaded = loaded;

@@ -1,4 +1,4 @@
-import type { Adapter, Low } from "lowdb";
+import type { Low } from "lowdb";
 import { setImmediate as nextTurn } from "node:timers/promises";
 import * as z from "zod";
 import { StoreFailed } from "../api/errors.ts";
@@ -39,25 +39,14 @@ export interface DocumentOptions<State extends object, Event, Result = void> {
   readonly log: Log;
 }
 
-/** The loaded document and journal, ready to be written to. */
-export interface Loaded<State> {
-  readonly database: Low<Stored>;
-  readonly state: State;
-  /** Number of the last event in `state`. */
-  readonly sequence: number;
-  /** Sizes on disk, in characters. */
-  readonly documentChars: () => number;
-  readonly journalChars: number;
-  readonly problems: readonly string[];
-  /** Why nothing may be written: it would overwrite a file that can't be read. */
-  readonly refusal?: string;
-}
-
-/** Reads both files; sets an invalid one aside after saving its valid part. Throws `StoreFailed`. */
+/**
+ * Reads both files, ready to be written to; sets an invalid one aside after saving its valid part. With `refusal` nothing
+ * may be written: it would overwrite a file that can't be read. Throws `StoreFailed`.
+ */
 export async function loadDocument<State extends object, Event, Result>(
   options: DocumentOptions<State, Event, Result>,
   files: DocumentFiles,
-): Promise<Loaded<State>> {
+) {
   const { schemaVersion, log, rows } = options;
   const [documentName, journalName] = [`${options.name}.json`, `${options.name}.journal`];
   const adapter = documentAdapter(files, documentName, schemaVersion);
@@ -115,7 +104,9 @@ export async function loadDocument<State extends object, Event, Result>(
   return {
     database,
     state,
+    /** Number of the last event in `state`. */
     sequence,
+    /** Sizes on disk, in characters. */
     documentChars: adapter.sizeChars,
     journalChars,
     problems,
@@ -128,9 +119,12 @@ async function readDocument<State extends object, Event, Result>(
   options: DocumentOptions<State, Event, Result>,
   database: Low<Stored>,
   name: string,
-): Promise<
-  Pick<Loaded<State>, "state" | "sequence"> & { readonly damage?: string; readonly lost: readonly unknown[] }
-> {
+): Promise<{
+  readonly state: State;
+  readonly sequence: number;
+  readonly damage?: string;
+  readonly lost: readonly unknown[];
+}> {
   const { rows } = options;
   const nothing = database.data;
   try {
@@ -266,18 +260,12 @@ const storedSchema = z.looseObject({ schemaVersion: z.int().positive(), sequence
  * The lowdb adapter. lowdb's own adapters neither check what they read nor sync what they write, and its presets store
  * nothing when NODE_ENV is "test". `read` throws `UnreadableDocument`.
  */
-function documentAdapter(
-  files: DocumentFiles,
-  fileName: string,
-  schemaVersion: number,
-): Adapter<Stored> & {
-  /** Size of the text that was last read or written. */
-  readonly sizeChars: () => number;
-} {
+function documentAdapter(files: DocumentFiles, fileName: string, schemaVersion: number) {
   let sizeChars = 0;
   return {
+    /** Size of the text that was last read or written. */
     sizeChars: () => sizeChars,
-    async read() {
+    async read(): Promise<Stored | null> {
       const text = await files.read(fileName);
       if (text === undefined) return null;
       sizeChars = text.length;
@@ -289,7 +277,7 @@ function documentAdapter(
       }
       return { schemaVersion: version, sequence, state };
     },
-    async write({ schemaVersion: version, sequence, state }) {
+    async write({ schemaVersion: version, sequence, state }: Stored): Promise<void> {
       const text = await jsonInSlices({ schemaVersion: version, sequence, ...state });
       await files.replace(fileName, `${text}\n`);
       sizeChars = text.length;

@@ -2,7 +2,7 @@ import { stat } from "node:fs/promises";
 import { Worker } from "node:worker_threads";
 import { replaceFile, readRegularText } from "../../storage/replace-file.ts";
 import type { Log } from "../../api/log.ts";
-import { parseJson } from "../../util/parse-json.ts";
+import { fieldsIn } from "../../util/parse-json.ts";
 import type { MemorySample } from "./system-probe.ts";
 import { messageOf } from "../../util/message-of.ts";
 import { within } from "../../util/timers.ts";
@@ -114,11 +114,6 @@ function next(worker: Worker): Promise<unknown> {
   });
 }
 
-interface Kept {
-  readonly key: string;
-  readonly bytesPerSecond: number;
-}
-
 /** In bytes per second; no machine's main memory is as quick. */
 const mostKept = 1e14;
 const maxFileBytes = 10_000;
@@ -127,11 +122,10 @@ async function read({ file, key }: BandwidthOptions): Promise<number | undefined
   try {
     const facts = await stat(file);
     if (!facts.isFile() || facts.size > maxFileBytes) return undefined;
-    const kept = parseJson(await readRegularText(file)) as Partial<Kept> | null;
-    const bytesPerSecond = kept?.bytesPerSecond;
-    const isUsable =
-      kept?.key === key && typeof bytesPerSecond === "number" && bytesPerSecond > 0 && bytesPerSecond < mostKept;
-    return isUsable ? bytesPerSecond : undefined;
+    const { key: of, bytesPerSecond = 0 } = fieldsIn(await readRegularText(file));
+    return of === key && typeof bytesPerSecond === "number" && bytesPerSecond > 0 && bytesPerSecond < mostKept
+      ? bytesPerSecond
+      : undefined;
   } catch {
     // Missing or damaged: measured again.
     return undefined;
@@ -139,7 +133,7 @@ async function read({ file, key }: BandwidthOptions): Promise<number | undefined
 }
 
 async function save({ file, key, log }: BandwidthOptions, bytesPerSecond: number): Promise<void> {
-  const kept: Kept = { key, bytesPerSecond: Math.round(bytesPerSecond) };
+  const kept = { key, bytesPerSecond: Math.round(bytesPerSecond) };
   await replaceFile(file, `${JSON.stringify(kept)}\n`, { mode: 0o600 }).catch((error: unknown) => {
     log.debug(`hardware: ${file} was not saved: ${messageOf(error)}`);
   });

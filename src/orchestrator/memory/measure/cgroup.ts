@@ -20,8 +20,8 @@ export function readCgroupLimits(read: ReadText): {
   if (own === undefined || mounts === undefined) return {};
   const unified = hierarchyOf("", own, mounts);
   const memory = [
-    ...unified.map((folder) => memoryV2(folder, read)),
-    ...hierarchyOf("memory", own, mounts).map((folder) => memoryV1(folder, read)),
+    ...unified.map((folder) => memoryOf(folder, "v2", read)),
+    ...hierarchyOf("memory", own, mounts).map((folder) => memoryOf(folder, "v1", read)),
   ];
   const quotas = [
     ...unified.map((folder) => quotaV2(folder, read)),
@@ -76,26 +76,19 @@ function findMount(controller: string, mounts: string): { readonly root: string;
   return undefined;
 }
 
-interface MemoryGroup {
-  readonly limitBytes: number;
-  readonly usedBytes: number;
-}
+/** `limits`: above memory.high the kernel throttles the process heavily, which amounts to a limit. */
+const memoryFiles = {
+  v2: { limits: ["memory.max", "memory.high"], usage: "memory.current", prefix: "" },
+  v1: { limits: ["memory.limit_in_bytes"], usage: "memory.usage_in_bytes", prefix: "total_" },
+} as const;
 
-function memoryV2(folder: string, read: ReadText): MemoryGroup | undefined {
-  // Above memory.high the kernel throttles the process heavily, which amounts to a limit.
-  const limits = [numberIn(read(`${folder}/memory.max`)), numberIn(read(`${folder}/memory.high`))];
-  const limitBytes = Math.min(...limits.map((limit) => limit ?? Number.POSITIVE_INFINITY));
-  if (!Number.isFinite(limitBytes)) return undefined;
-  const used = numberIn(read(`${folder}/memory.current`)) ?? 0;
-  return { limitBytes, usedBytes: used - fileCache(read(`${folder}/memory.stat`), "") };
-}
-
-function memoryV1(folder: string, read: ReadText): MemoryGroup | undefined {
-  const limitBytes = numberIn(read(`${folder}/memory.limit_in_bytes`));
-  // "No limit" is the largest multiple of the page size below 2^63.
-  if (limitBytes === undefined || limitBytes > 2 ** 60) return undefined;
-  const used = numberIn(read(`${folder}/memory.usage_in_bytes`)) ?? 0;
-  return { limitBytes, usedBytes: used - fileCache(read(`${folder}/memory.stat`), "total_") };
+function memoryOf(folder: string, version: keyof typeof memoryFiles, read: ReadText) {
+  const { limits, usage, prefix } = memoryFiles[version];
+  const limitBytes = Math.min(...limits.map((file) => numberIn(read(`${folder}/${file}`)) ?? Number.POSITIVE_INFINITY));
+  // "No limit" of version 1 is the largest multiple of the page size below 2^63.
+  if (limitBytes > 2 ** 60) return undefined;
+  const used = numberIn(read(`${folder}/${usage}`)) ?? 0;
+  return { limitBytes, usedBytes: used - fileCache(read(`${folder}/memory.stat`), prefix) };
 }
 
 /**
