@@ -47,11 +47,15 @@ export function createKnownFacts(
     }
   }
 
-  function keyOf(where: ModelReference): string {
-    const known = keys.get(where.model);
-    if (known?.engineId === where.engine.id) return known.key;
-    const key = keyIn(where);
-    keys.set(where.model, { engineId: where.engine.id, key });
+  function keyOf({ engine, model }: ModelReference): string {
+    const known = keys.get(model);
+    if (known?.engineId === engine.id) return known.key;
+    // The embedded engine's digest covers only the weights: a model recreated from the same weights has another time.
+    const { digest, modifiedAt = "", contextTokens, capabilities } = model;
+    // Without a digest, what the list says is all that tells a changed model, such as after a restart of its server.
+    const version = digest ?? JSON.stringify([contextTokens, capabilities]);
+    const key = `${engine.id}/${model.name}/${version}/${modifiedAt}`;
+    keys.set(model, { engineId: engine.id, key });
     return key;
   }
 
@@ -75,14 +79,6 @@ export function createKnownFacts(
     /** Drops cached errors: the files may be readable now. */
     forgetUnreadable: () => unreadable.clear(),
   };
-}
-
-function keyIn({ engine, model }: ModelReference): string {
-  // The embedded engine's digest covers only the weights: a model recreated from the same weights has another time.
-  const { digest, modifiedAt = "", contextTokens, capabilities } = model;
-  // Without a digest, what the list says is all that tells a changed model, such as after a restart of its server.
-  const version = digest ?? JSON.stringify([contextTokens, capabilities]);
-  return `${engine.id}/${model.name}/${version}/${modifiedAt}`;
 }
 
 interface Described extends DescribedModel {

@@ -180,7 +180,7 @@ const bytesPerNumber: Readonly<Record<CacheType, number>> = {
 /** llama.cpp allocates caches in multiples of this many tokens. */
 const cellTokens = 256;
 
-const padded = (tokens: number): number => Math.ceil(tokens / cellTokens) * cellTokens;
+const padded = (tokens: number): number => roundedTo(tokens, cellTokens);
 
 /** Tokens of context that are allocated for one sequence. */
 const paddedContext = ({ contextTokens }: LoadShape): number => padded(contextTokens);

@@ -104,26 +104,22 @@ export function planLoad(target: LoadTarget, state: MemoryState): LoadPlan {
   const shown = warnings.length === 0 || target.isLoaded ? {} : { warnings };
   const base = { model, engine, contextTokens, isLoaded: target.isLoaded, estimate, ...shown };
   if (target.isLoaded) {
-    return {
-      ...base,
-      fits: true,
-      neededBytes: 0,
-      freeBytes: freeBytes(state),
-      evict: [],
-      steps: [
-        `${model} is already loaded${target.loadedAs === undefined ? "" : ` as ${target.loadedAs} (same weights)`} with ${contextTokens} tokens of context`,
-      ],
-    };
+    const as = target.loadedAs === undefined ? "" : ` as ${target.loadedAs} (same weights)`;
+    const steps = [`${model} is already loaded${as} with ${contextTokens} tokens of context`];
+    return { ...base, fits: true, neededBytes: 0, freeBytes: freeBytes(state), evict: [], steps };
   }
 
   const { replaced, others, evictable } = sorted(target, state);
   const goals = goalsOf(target, state).filter((goal) => isPossible(goal, target, state, others));
-  const reached = firstReached(goals, (goal) => {
+  let reached: { readonly goal: Goal; readonly evicted: readonly SlotView[] } | undefined;
+  for (const goal of goals) {
     const unloaded = unloadedFor(goal, target, others);
     const rest = evictable.filter((entry) => !unloaded.includes(entry));
     const chosen = chooseFor(limitsOf(target, state, goal), [...replaced, ...unloaded], rest, state.smallModelBytes);
-    return chosen && [...unloaded, ...chosen];
-  });
+    if (chosen === undefined) continue;
+    reached = { goal, evicted: [...unloaded, ...chosen] };
+    break;
+  }
   // Without a possible goal, the limit beside what is in the way counts.
   const goal = reached?.goal ?? goals.at(-1) ?? inMemory;
   const limits = limitsOf(target, state, goal);
@@ -176,17 +172,6 @@ function placementText({ ramBytes, cards, layers }: NonNullable<LoadPlan["placem
     ...(ramBytes > 0 ? [`${formatBytes(ramBytes)} in RAM`] : []),
   ];
   return `: ${parts.join(", ")}`;
-}
-
-function firstReached(
-  goals: readonly Goal[],
-  choose: (goal: Goal) => readonly SlotView[] | undefined,
-): { readonly goal: Goal; readonly evicted: readonly SlotView[] } | undefined {
-  for (const goal of goals) {
-    const evicted = choose(goal);
-    if (evicted !== undefined) return { goal, evicted };
-  }
-  return undefined;
 }
 
 /**

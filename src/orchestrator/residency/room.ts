@@ -289,13 +289,14 @@ export function doesNotFit(
   });
   const numbers = `${plan.model} needs ${formatBytes(plan.neededBytes)} at ${plan.contextTokens} tokens of context`;
   const pins = pinned.length === 0 ? "" : `; ${pinned.join(", ")} ${pinned.length === 1 ? "is" : "are"} pinned`;
+  const pull = { step: "pullModelThat", that: `below ${formatBytes(largestBytes)}` } as const;
   const next: NextStep[] = [
     ...(pinned.length === 0 ? [] : [{ step: "unpinModels", models: pinned } as const]),
     ...lowerContext(smallerTokens),
     ...(plan.estimate.method === "configured" ? [advice("correct the sizeBytes configured for the model")] : []),
     ...(isCapped ? [{ step: "raiseSetting", setting: "memory.maxBytes" } as const] : []),
     ...(smaller === undefined
-      ? [...(isCapped ? [] : [advice("free memory")]), ...(largestBytes > 0 ? [pullBelow(largestBytes)] : [])]
+      ? [...(isCapped ? [] : [advice("free memory")]), ...(largestBytes > 0 ? [pull] : [])]
       : [{ step: "useModel", model: smaller.name, because: `${formatBytes(smaller.sizeBytes)}, fits` } as const]),
   ];
   return new ModelDoesNotFit(`${numbers}; ${roomInWords(plan)}${pins}`, { next });
@@ -307,10 +308,6 @@ function whatWouldFit(next: readonly NextStep[]): readonly string[] {
     if (step.step === "useModel") return [`${step.model} would fit`];
     return step.step === "lowerArgument" ? [`${step.to} tokens of context would fit`] : [];
   });
-}
-
-function pullBelow(bytes: number): NextStep {
-  return { step: "pullModelThat", that: `below ${formatBytes(bytes)}` };
 }
 
 function roomInWords({ freeBytes, atMost }: LoadPlan): string {

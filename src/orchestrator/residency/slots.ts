@@ -8,7 +8,6 @@ import { ModelSlot, type OwnedLoad, type SlotName, type SlotWorld } from "./slot
 
 /** The slots of one engine. A replaced engine keeps its own. */
 interface EngineSlots {
-  readonly engine: Engine;
   /** By `modelId`. */
   readonly byName: Map<string, SlotName>;
   /** The same by each spelling of a name: every choice of a model looks all of them up. */
@@ -168,7 +167,7 @@ export class Slots extends EventEmitter<{ changed: []; status: []; owner: [] }> 
   #of(engine: Engine): EngineSlots {
     const known = this.#engines.get(engine);
     if (known !== undefined) return known;
-    const created = { engine, byName: new Map(), bySpelling: new Map(), byKey: new Map() };
+    const created = { byName: new Map(), bySpelling: new Map(), byKey: new Map() };
     this.#engines.set(engine, created);
     return created;
   }

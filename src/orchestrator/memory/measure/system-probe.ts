@@ -1,5 +1,5 @@
 import type { Systeminformation } from "systeminformation";
-import { readFileSync, constants } from "node:fs";
+import { readFileSync } from "node:fs";
 import os from "node:os";
 import { type Log, createLog } from "../../api/log.ts";
 import { readCgroupLimits } from "./cgroup.ts";
@@ -7,9 +7,9 @@ import type { RamStatus } from "../../api/facade-status.ts";
 import { messageOf } from "../../util/message-of.ts";
 import { systemTimers, within } from "../../util/timers.ts";
 import { execFile, type ExecFileException } from "node:child_process";
-import { access } from "node:fs/promises";
 import path from "node:path";
 import { oneLine } from "../../util/control-characters.ts";
+import { canExecute } from "../../util/node-executable.ts";
 
 /**
  * One sample of this machine's memory. Bytes. In all and available: of the machine (RAM, MemAvailable), or of the cgroup's
@@ -333,7 +333,7 @@ export async function runNvidiaSmi(
   searchPath = process.env["PATH"] ?? "",
   limitMs = timeoutMs,
 ): Promise<string | undefined> {
-  const program = await findProgram(searchPath);
+  const program = findProgram(searchPath);
   if (program === undefined) return undefined;
   const options = { timeout: limitMs, killSignal: "SIGKILL", windowsHide: true } as const;
   return new Promise((resolve) => {
@@ -348,17 +348,10 @@ function isEndless({ killed, code }: ExecFileException): boolean {
 }
 
 /** Never in the current folder, which may be a stranger's: Windows would look there first. */
-async function findProgram(searchPath: string): Promise<string | undefined> {
+function findProgram(searchPath: string): string | undefined {
   const name = process.platform === "win32" ? "nvidia-smi.exe" : "nvidia-smi";
-  for (const folder of searchPath.split(path.delimiter).filter((each) => path.isAbsolute(each))) {
-    const file = path.join(folder, name);
-    const canRun = await access(file, constants.X_OK).then(
-      () => true,
-      () => false,
-    );
-    if (canRun) return file;
-  }
-  return undefined;
+  const folders = searchPath.split(path.delimiter).filter((each) => path.isAbsolute(each));
+  return folders.map((folder) => path.join(folder, name)).find((file) => canExecute(file));
 }
 
 /** More than a machine has; a program of that name may write anything. */
