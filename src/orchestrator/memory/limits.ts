@@ -18,9 +18,11 @@ export interface Goal {
    * load takes at most 80 % of the free memory of the cards (`server/sched.go`).
    */
   readonly unloadsOthers: boolean;
+  /** The models that must be unloaded for it, beside those that the load replaces. */
+  readonly unloaded: readonly SlotView[];
 }
 
-export const inMemory: Goal = { place: "memory", unloadsOthers: false };
+export const inMemory: Goal = { place: "memory", unloadsOthers: false, unloaded: [] };
 
 /** What a load needs under one limit, and what is free under it; `freeBytes` may be negative. */
 export interface Limit {
@@ -43,8 +45,22 @@ function hasCards(state: MemoryState): boolean {
   return !state.isOverridden && (state.gpus?.length ?? 0) > 0;
 }
 
-/** The goals in the order in which they are tried; the first that can be reached is taken. */
-export function goalsOf(target: LoadTarget, state: MemoryState): readonly Goal[] {
+/**
+ * The goals in the order in which they are tried; the first that can be reached is taken. Where a model of `others` that
+ * can't be unloaded is in the way, a goal is left out, as where another load onto the cards is in progress: Ollama would
+ * unload that model, too, once it is loaded.
+ */
+export function goalsOf(target: LoadTarget, state: MemoryState, others: readonly SlotView[]): readonly Goal[] {
+  return wishesOf(target, state)
+    .map((wish) => ({ ...wish, unloaded: unloadedFor(wish, target, others) }))
+    .filter(
+      ({ unloaded, unloadsOthers }) => unloaded.every(isEvictable) && !(unloadsOthers && isLoadingOnCards(state)),
+    );
+}
+
+type Wish = Omit<Goal, "unloaded">;
+
+function wishesOf(target: LoadTarget, state: MemoryState): readonly Wish[] {
   const share = target.estimate.vramShare ?? 1;
   if (!hasCards(state) || state.mayUseGpus !== true || share <= 0) return [inMemory];
   // Without a scheduler that would unload others, only what is in the way is unloaded.
@@ -58,19 +74,16 @@ export function goalsOf(target: LoadTarget, state: MemoryState): readonly Goal[]
   return [{ place: "cards", unloadsOthers: false }, { place: "cards", unloadsOthers: true }, split];
 }
 
-/**
- * The models that must be unloaded for this goal, beside those that the load replaces: all of the engine, or those
- * beside which Ollama would find too little free memory whatever else is unloaded.
- */
-export function unloadedFor(goal: Goal, target: LoadTarget, others: readonly SlotView[]): readonly SlotView[] {
+/** All of the engine, or those beside which Ollama would find too little free memory whatever else is unloaded. */
+function unloadedFor(goal: Wish, target: LoadTarget, others: readonly SlotView[]): readonly SlotView[] {
   if (goal.place === "memory" || target.estimate.byLayers !== undefined) return [];
   const ofEngine = others.filter(({ engine }) => engine === target.engine);
   if (goal.unloadsOthers) return ofEngine;
   return ofEngine.filter((entry) => isEvictable(entry) && hidesRoom(entry, freeForScheduler(target)));
 }
 
-/** Whether another load onto the cards is in progress. Ollama would unload that model, too, once it is loaded. */
-export function isLoadingOnCards({ gpus = [] }: MemoryState): boolean {
+/** Whether another load onto the cards is in progress. */
+function isLoadingOnCards({ gpus = [] }: MemoryState): boolean {
   return gpus.some(({ reservedBytes }) => reservedBytes > 0);
 }
 

@@ -19,11 +19,9 @@ import {
   capFree,
   goalsOf,
   inMemory,
-  isLoadingOnCards,
   limitsOf,
   placementOf,
   releasedBytes,
-  unloadedFor,
 } from "./limits.ts";
 import { counted, formatBytes } from "../util/format-bytes.ts";
 import { sizeRuleBytes } from "./predict.ts";
@@ -44,11 +42,6 @@ function sorted(target: LoadTarget, state: MemoryState) {
   const isTarget = (entry: SlotView) => isOfTarget(entry, target);
   const others = state.resident.filter((entry) => !isTarget(entry));
   return { replaced: state.resident.filter(isTarget), others, evictable: others.filter(isEvictable) };
-}
-
-/** Where a model that can't be unloaded is in the way of a goal, it is not tried. */
-function isPossible(goal: Goal, target: LoadTarget, state: MemoryState, others: readonly SlotView[]): boolean {
-  return unloadedFor(goal, target, others).every(isEvictable) && !(goal.unloadsOthers && isLoadingOnCards(state));
 }
 
 /** The limit with the least to spare. */
@@ -73,11 +66,10 @@ function spare(limit: Limit): number {
 export function fitOf(target: LoadTarget, state: MemoryState): "now" | "after_eviction" | "no" {
   if (target.isLoaded) return "now";
   const { replaced, others, evictable } = sorted(target, state);
-  for (const goal of goalsOf(target, state)) {
-    if (!isPossible(goal, target, state, others)) continue;
+  for (const goal of goalsOf(target, state, others)) {
     const limits = limitsOf(target, state, goal);
     if (shortfall(tightest(limits, [...replaced, ...evictable])) > 0) continue;
-    const isFree = replaced.length === 0 && unloadedFor(goal, target, others).length === 0;
+    const isFree = replaced.length === 0 && goal.unloaded.length === 0;
     return isFree && shortfall(tightest(limits)) === 0 ? "now" : "after_eviction";
   }
   return "no";
@@ -110,10 +102,10 @@ export function planLoad(target: LoadTarget, state: MemoryState): LoadPlan {
   }
 
   const { replaced, others, evictable } = sorted(target, state);
-  const goals = goalsOf(target, state).filter((goal) => isPossible(goal, target, state, others));
+  const goals = goalsOf(target, state, others);
   let reached: { readonly goal: Goal; readonly evicted: readonly SlotView[] } | undefined;
   for (const goal of goals) {
-    const unloaded = unloadedFor(goal, target, others);
+    const { unloaded } = goal;
     const rest = evictable.filter((entry) => !unloaded.includes(entry));
     const chosen = chooseFor(limitsOf(target, state, goal), [...replaced, ...unloaded], rest, state.smallModelBytes);
     if (chosen === undefined) continue;
