@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 import { taskOf } from "../../../src/orchestrator/api/facade-route.ts";
 import { settingsNotes } from "../../../src/orchestrator/config/problems.ts";
 import { settingsSchema } from "../../../src/orchestrator/config/schema.ts";
-import { findProfile, profileForTask, profileNames, profiles } from "../../../src/orchestrator/config/profiles.ts";
+import { findProfile, profileForTask, profileNames } from "../../../src/orchestrator/config/profiles.ts";
 import { isOfProfile } from "../../../src/orchestrator/routing/candidate.ts";
 import { builtInTemplates } from "../../../src/orchestrator/templates/parse-file.ts";
 import { candidate } from "../routing/candidates.ts";
@@ -14,7 +14,9 @@ it("the profile for reasoning replaces the general one, and no other", () => {
 
 describe("the published profiles", () => {
   it("are exactly these", () => {
-    expect(profiles).toEqual({
+    const names = ["fast", "general", "code", "creative"];
+    expect(profileNames().slice(0, 4)).toEqual(names);
+    expect(Object.fromEntries(names.map((name) => [name, findProfile(name)]))).toEqual({
       fast: {
         name: "fast",
         families: ["phi", "gemma", "mistral"],
@@ -66,13 +68,13 @@ describe("the published profiles", () => {
 describe("a profile of the settings", () => {
   it("keeps the values of a built-in one that it does not set", () => {
     const code = findProfile("code", { code: { temperature: 0 } });
-    expect(code).toEqual({ ...profiles["code"], temperature: 0 });
+    expect(code).toEqual({ ...findProfile("code"), temperature: 0 });
   });
 
   it("takes from the profile that it extends, whose models match it, too", () => {
     const custom = { mine: { extends: "sql", temperature: 0 }, sql: { extends: "code", maxTokens: 5, system: "SQL." } };
     expect(findProfile("mine", custom)).toEqual({
-      ...profiles["code"],
+      ...findProfile("code"),
       name: "mine",
       base: "code",
       temperature: 0,

@@ -7,7 +7,7 @@ import {
   safeDefaults,
 } from "../../../src/orchestrator/routing/database.ts";
 import { tasks } from "../../../src/orchestrator/api/types.ts";
-import { profiles } from "../../../src/orchestrator/config/profiles.ts";
+import { findProfile } from "../../../src/orchestrator/config/profiles.ts";
 
 function entry(pattern: string) {
   return modelDatabase.find((row) => row.pattern === pattern);
@@ -54,7 +54,7 @@ describe("the model database", () => {
         true,
       );
       expect(
-        row.profiles.every((name) => Object.hasOwn(profiles, name) || (tasks as readonly string[]).includes(name)),
+        row.profiles.every((name) => findProfile(name) !== undefined || (tasks as readonly string[]).includes(name)),
       ).toBe(true);
       expect(row.profiles.length > 0).toBe(row.capabilities.includes("completion"));
       expect(row.outputTokens ?? 0).toBeLessThanOrEqual(row.contextTokens);
