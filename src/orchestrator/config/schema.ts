@@ -1,11 +1,29 @@
 import { isAbsolute, posix, win32 } from "node:path";
 import * as z from "zod";
-import { defaultReferenceModel, referencePrices } from "./reference-prices.ts";
 import { isAccidentalWholeDisk } from "./home.ts";
 import { isUpstream, price } from "./openai-servers.ts";
 import { profileName, section, setting } from "./profile-settings.ts";
 import { nearestNames } from "../util/nearest.ts";
 import { bytes, caller, daemon, daemonNames, modelSettings } from "./schema-models.ts";
+import prices from "./reference-prices.json" with { type: "json" };
+
+/** A list price in US dollars. */
+interface ReferencePrice {
+  readonly promptPerMillion: number;
+  readonly answerPerMillion: number;
+  /** The day on which the price was read, ISO 8601. */
+  readonly asOf: string;
+  /** Where the price is published. */
+  readonly source: string;
+  /** What it leaves out. */
+  readonly note?: string;
+}
+
+/**
+ * List prices of cloud models that assistants use: the standard tier, uncached input, and the price of short prompts where
+ * long ones cost more. Of two prices by time of day it is the lower one, so that savings are rather too low.
+ */
+export const referencePrices: ReadonlyMap<string, ReferencePrice> = new Map(Object.entries<ReferencePrice>(prices));
 
 /** Like `daemonNames`, for a caller. */
 const callerNames = { scope: "caller", separator: "comma" } as const;
@@ -203,7 +221,8 @@ export const settingsSchema = z.strictObject({
     .strictObject({
       referenceModel: setting(
         daemon,
-        z.string().superRefine(isReferenceModel).default(defaultReferenceModel),
+        // The usual model of many assistants; its price is between the dearest and the cheapest of the table.
+        z.string().superRefine(isReferenceModel).default("claude-sonnet-5-5"),
         "Cloud model at whose list price the tokens of local models count as saved; docs/metrics.md has the table.",
       ),
       promptPerMillion: setting(

@@ -1,7 +1,6 @@
 import { type MoneyCount, type MoneyTally, mergeMoney, nanosPerUnit, otherName } from "../api/cost.ts";
 import type { MoneyReport, MoneyRow, MoneySum } from "../api/facade-metrics.ts";
-import type { Settings } from "../config/schema.ts";
-import { referencePrices } from "../config/reference-prices.ts";
+import { type Settings, referencePrices } from "../config/schema.ts";
 
 /** Its models answer the same prompt several times, which a cloud model would not have been asked to do. */
 const notSaved = "compare";
@@ -16,7 +15,7 @@ export function referenceOf({ savings }: Pick<Settings, "savings">): Reference {
   const { referenceModel: model, promptPerMillion, answerPerMillion } = savings;
   const listed = referencePrices.get(model);
   if ((promptPerMillion === undefined || answerPerMillion === undefined) && listed !== undefined) {
-    const { source: _source, ...price } = listed;
+    const { source: _source, note: _note, ...price } = listed;
     return { model, ...price, currency: "USD" };
   }
   return {

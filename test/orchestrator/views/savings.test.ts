@@ -5,7 +5,7 @@ import { GenerationFailed, faultOf } from "../../../src/orchestrator/api/errors.
 import { parseSettings } from "../../../src/orchestrator/config/problems.ts";
 import { countMoney } from "../../../src/orchestrator/watch/metrics/counts.ts";
 import { moneyReport, referenceOf } from "../../../src/orchestrator/views/savings.ts";
-import { defaultReferenceModel, referencePrices } from "../../../src/orchestrator/config/reference-prices.ts";
+import { referencePrices } from "../../../src/orchestrator/config/schema.ts";
 
 const now = Date.parse("2026-11-23T00:30:00Z");
 const reference = {
@@ -213,7 +213,7 @@ describe("the reference price", () => {
       asOf: "2026-07-18",
       currency: "USD",
     });
-    expect(referenceOf(settings({})).model).toBe(defaultReferenceModel);
+    expect(referenceOf(settings({})).model).toBe("claude-sonnet-5-5");
   });
 
   test("is the user's own if both prices are set", () => {

@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
 import { expect, test } from "vitest";
-import { referencePrices } from "../../../../src/orchestrator/config/reference-prices.ts";
+import { referencePrices } from "../../../../src/orchestrator/config/schema.ts";
 import { moneyReport, referenceOf } from "../../../../src/orchestrator/views/savings.ts";
 import { parseSettings } from "../../../../src/orchestrator/config/problems.ts";
 
