@@ -1,3 +1,5 @@
+import costs from "./token-prices.json" with { type: "json" };
+
 /** Classes of UTF-16 units with the same cost; letters of Latin words come first. */
 const kinds = {
   lower: 0,
@@ -19,30 +21,13 @@ const kinds = {
   script: 16,
   symbol: 17,
 } as const;
+type Kind = keyof typeof kinds;
 
 /**
  * By the size of a vocabulary, the smallest first: `units` are tokens per unit, by kind; Latin words, blanks and signs are
  * counted by runs. `foreignLetter` is a letter after the fourth of a word that isn't English.
  */
-const prices = [
-  // Those of Llama 2, Mistral of 2023 and Phi-3, with a token for each byte of what they don't know.
-  {
-    below: 40_000,
-    units: [0, 0, 0, 0, 0, 0, 0, 1, 0.46, 2.1, 1.15, 1.1, 1.22, 1, 1.6, 2, 1.35, 1.6],
-    foreignLetter: 0.48,
-  },
-  // Learned from English and programs: GPT-2, StarCoder, SmolLM.
-  {
-    below: 60_000,
-    units: [0, 0, 0, 0, 0, 0, 0, 1, 0.86, 3, 1.2, 1.3, 1.85, 1.7, 2.75, 2, 1.45, 1.5],
-    foreignLetter: 0.75,
-  },
-  {
-    below: Number.POSITIVE_INFINITY,
-    units: [0, 0, 0, 0, 0, 0, 0, 1, 0.44, 2.4, 0.54, 0.85, 0.82, 0.7, 1.05, 0.65, 1, 1.4],
-    foreignLetter: 0.44,
-  },
-] as const;
+const { small, middle, large } = costs.prices;
 
 const signCost = 0.95;
 /** One before a word may be part of it (`.name`). */
@@ -54,38 +39,7 @@ const lineEndAfterSignCost = 0.35;
 const extendedCost = 1.2;
 
 /** The first unit of each kind beyond ASCII and Latin, in ascending order; the kind holds up to the next row. */
-const wideKinds: readonly (readonly [from: number, kind: number])[] = [
-  [0x250, kinds.symbol],
-  // Greek.
-  [0x370, kinds.alphabet],
-  // Letters that Russian lacks (Ukrainian, Serbian, ...) stand between pieces that vocabularies learned.
-  [0x400, kinds.rareCyrillic],
-  [0x410, kinds.cyrillic],
-  [0x450, kinds.rareCyrillic],
-  // Armenian, Hebrew.
-  [0x530, kinds.alphabet],
-  [0x600, kinds.arabic],
-  [0x66e, kinds.alphabet],
-  // The scripts of South and Southeast Asia, Georgian, Ethiopic, ...
-  [0x780, kinds.script],
-  [0xe00, kinds.thai],
-  [0xe80, kinds.script],
-  [0x1e00, kinds.accented],
-  [0x1f00, kinds.alphabet],
-  // Typographic signs, arrows, emoji (two units each), private use.
-  [0x2000, kinds.symbol],
-  // Punctuation of Chinese and Japanese, in full width, too.
-  [0x3000, kinds.han],
-  [0x3040, kinds.kana],
-  [0x3130, kinds.hangul],
-  [0x3190, kinds.han],
-  [0xa000, kinds.script],
-  [0xac00, kinds.hangul],
-  [0xd800, kinds.symbol],
-  [0xff00, kinds.han],
-  [0xff66, kinds.kana],
-  [0xffa0, kinds.symbol],
-];
+const wideKinds = costs.wideKinds.map(([from = "", kind]) => [Number.parseInt(from, 16), kinds[kind as Kind]] as const);
 
 const kindsOfUnits = (() => {
   const table = new Uint8Array(0x10000);
@@ -95,15 +49,7 @@ const kindsOfUnits = (() => {
 })();
 
 /** Short words of other Western languages that are rare in English and in programs, by `keyOfShort`. */
-const foreignWords = new Set(
-  (
-    "de la le les du une un que qui est et au pas il elle di del non per una gli si ed ha el los las por con su al lo " +
-    "der das und ist ein mit von auf zu dem sie er ich zum het een van dat en te aan och att det som av " +
-    "dos um em na os se nie jak ve bir bu ja ei ini itu dan"
-  )
-    .split(" ")
-    .map((word) => keyOfShort(word, 0, word.length)),
-);
+const foreignWords = new Set(costs.foreignWords.split(" ").map((word) => keyOfShort(word, 0, word.length)));
 
 /** A longer text is estimated by this many characters of it, in stretches that are spread evenly. */
 const examinedCharacters = 262_144;
@@ -137,7 +83,6 @@ const stretchCharacters = 1_024;
  * knows no other scripts is underestimated. Czech, Finnish and Swedish cost Qwen up to a quarter more than estimated.
  */
 export function estimateTokens(text: string, vocabularySize = Number.MAX_SAFE_INTEGER): number {
-  const [small, middle, large] = prices;
   const priced = vocabularySize < small.below ? small : vocabularySize < middle.below ? middle : large;
   if (text.length <= examinedCharacters) return Math.ceil(tokensOf(text, priced));
   const stretches = examinedCharacters / stretchCharacters;
@@ -150,7 +95,7 @@ export function estimateTokens(text: string, vocabularySize = Number.MAX_SAFE_IN
   return Math.ceil((tokens * text.length) / examinedCharacters);
 }
 
-function tokensOf(text: string, { units, foreignLetter }: (typeof prices)[number]): number {
+function tokensOf(text: string, { units, foreignLetter }: Pick<typeof small, "units" | "foreignLetter">): number {
   const { length } = text;
   let tokens = 0;
   let index = 0;
