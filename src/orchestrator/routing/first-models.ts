@@ -135,38 +135,9 @@ export function ramBandwidth(measuredBytesPerSecond: number, threads: number): n
 const cardShare = 0.5;
 
 /** Peak bandwidth in GB/s by a part of the card's name, the more specific first: data sheets of the makers. */
-const cardBandwidths: readonly (readonly [RegExp, number])[] = [
-  [/\bB200\b/, 8000],
-  [/\bH200\b/, 4800],
-  [/\bH100\b.*PCIe/i, 2000],
-  [/\bH100\b/, 3350],
-  [/\bA100\b/, 1555],
-  [/\bMI300X\b/, 5300],
-  [/\bL40S?\b/, 864],
-  [/\bA6000\b/, 768],
-  [/\bA10G?\b/, 600],
-  [/\b(?:Tesla )?T4\b/, 320],
-  [/\b5090\b/, 1792],
-  [/\b5080\b/, 960],
-  [/\b5070 Ti\b/i, 896],
-  [/\b5070\b/, 672],
-  [/\b50[56]0\b/, 448],
-  [/\b4090\b/, 1008],
-  [/\b4080\b/, 717],
-  [/\b4070\b/, 504],
-  [/\b40[56]0\b/, 256],
-  [/\b3090\b/, 936],
-  [/\b3080\b/, 760],
-  [/\b30[67]0\b/, 360],
-  [/\b3050\b/, 192],
-  [/\b20[678]0\b/, 336],
-  [/\b16[56]0\b/, 128],
-  [/\b7900 XTX?\b/i, 800],
-  [/\b(?:9070|7800)\b/, 624],
-  [/\b(?:9060|7600|6600)\b/, 224],
-  [/\b6[89]00\b/, 512],
-  [/\bArc.*(?:B5[78]0|A7[57]0)\b/i, 456],
-];
+const cardBandwidths = (rows.cards as unknown as readonly (readonly [name: string, gigabytes: number])[]).map(
+  ([name, gigabytes]) => [new RegExp(name, "i"), gigabytes] as const,
+);
 /** For other cards: that of the slowest ones sold since 2016 with gigabytes of memory of their own (GTX 1050: 112 GB/s). */
 const unknownCardBandwidth = 112;
 
