@@ -19,10 +19,10 @@ export function classifyTask(
   const { task, probability } = mostLikely(request);
   if (tasksOfTexts.has(task) && hasNoText(request)) return { task: "general", because: "too short for a clear task" };
   const percent = `${Math.floor(100 * probability)}%`;
-  if (probability >= taskWeights.threshold) return { task, because: `looks like ${taskWords[task]} (${percent} sure)` };
+  if (probability >= taskWeights.threshold) return { task, because: `looks like ${wordsOf(task)} (${percent} sure)` };
   return {
     task: "general",
-    because: task === "general" ? "no clear task" : `no clear task: most like ${taskWords[task]} (${percent})`,
+    because: task === "general" ? "no clear task" : `no clear task: most like ${wordsOf(task)} (${percent})`,
   };
 }
 
@@ -42,20 +42,13 @@ function hasNoText({ prompt, fileNames = [] }: ClassifiedText): boolean {
   return (prompt.match(/\p{Ideographic}|[\p{L}\p{N}\p{M}'’-]+/gu) ?? []).length <= 3;
 }
 
-const taskWords: Readonly<Record<ClassifiedTask, string>> = {
-  code: "code",
-  debugging: "debugging",
-  code_review: "code review",
-  reasoning: "reasoning",
-  summarization: "summarization",
-  extraction: "extraction",
-  translation: "translation",
-  question_answering: "question answering",
-  transcription: "transcription",
+/** Where the name of the task does not say it. */
+const otherWords: Readonly<Partial<Record<ClassifiedTask, string>>> = {
   creative: "creative writing",
   fast: "a short answer",
   general: "a general request",
 };
+const wordsOf = (task: ClassifiedTask): string => otherWords[task] ?? task.replaceAll("_", " ");
 
 /** The class with the highest probability, whatever the threshold. */
 function mostLikely(text: ClassifiedText): { readonly task: ClassifiedTask; readonly probability: number } {
