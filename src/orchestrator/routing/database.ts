@@ -1,6 +1,7 @@
 import type { DatabaseEntry } from "../api/facade-route.ts";
 import type { Capability, ModelFacts } from "../api/types.ts";
 import { defined } from "../util/defined.ts";
+import byCapability from "./capabilities.json" with { type: "json" };
 import rows from "./rows.json" with { type: "json" };
 
 /**
@@ -18,15 +19,19 @@ type Row = readonly [
   outputTokens?: number,
 ];
 
-const capabilityByLetter: Readonly<Record<string, Capability>> = {
-  c: "completion",
-  t: "tools",
-  i: "insert",
-  v: "vision",
-  e: "embedding",
-  r: "thinking",
-  a: "audio",
-};
+/** By capability: what a model with it does, and its letter in `rows.json`. */
+export const capabilityFacts: Readonly<
+  Record<
+    Capability,
+    {
+      readonly does: string;
+      readonly letter?: string;
+      /** A model to suggest, which every engine runs. None for vision, which few engines have. */
+      readonly example?: string;
+    }
+  >
+> = byCapability;
+const letters = new Map(Object.entries(capabilityFacts).map(([name, { letter }]) => [letter, name as Capability]));
 
 /**
  * Facts about model families that need no engine. A pattern is `name:tag`; `name` also matches longer names that begin
@@ -38,7 +43,7 @@ export const modelDatabase: readonly DatabaseEntry[] = (Object.values(rows).flat
     family,
     contextTokens,
     ...defined({ outputTokens }),
-    capabilities: capabilities.split("").flatMap((letter) => capabilityByLetter[letter] ?? []),
+    capabilities: capabilities.split("").flatMap((letter) => letters.get(letter) ?? []),
     profiles: profiles.split(" ").filter((profile) => profile !== ""),
     released,
     source,

@@ -1,5 +1,5 @@
 import { type NextStep, advice } from "../api/next-step.ts";
-import type { Capability, Profile } from "../api/types.ts";
+import type { Profile } from "../api/types.ts";
 import { counted, formatBytes } from "../util/format-bytes.ts";
 import { sameModel } from "../util/model-name.ts";
 import { nearestNames } from "../util/nearest.ts";
@@ -18,30 +18,10 @@ import {
   whilePinned,
 } from "./candidate.ts";
 import { budgetSteps } from "./cost.ts";
+import { capabilityFacts } from "./database.ts";
 import { type Match, standInFor, steps } from "./rank.ts";
 import { strengthAt } from "./expected-seconds.ts";
 import { defined } from "../util/defined.ts";
-
-/** Models to suggest for a missing capability, which every engine runs. None for vision, which few engines have. */
-const models: Readonly<Partial<Record<Capability, string>>> = {
-  completion: "qwen3:4b-instruct",
-  tools: "qwen3:4b-instruct",
-  insert: "qwen2.5-coder:7b",
-  embedding: "nomic-embed-text",
-  thinking: "qwen3:4b",
-};
-
-/** What a model with the capability does. */
-const capabilityWords: Readonly<Record<Capability, string>> = {
-  completion: "answers prompts",
-  tools: "calls tools",
-  insert: "fills in code",
-  vision: "reads images",
-  audio: "hears",
-  embedding: "embeds text",
-  image: "makes images",
-  thinking: "can think before it answers",
-};
 
 const largeWindowModel = { name: "granite4.1:8b", contextTokens: 131_072 };
 
@@ -275,7 +255,7 @@ function explainCapability(
   const wanted = missing.length > 0 ? missing : needs;
   const example = wanted.some((capability) => capability === "vision" || capability === "audio")
     ? undefined
-    : wanted.map((capability) => models[capability]).find((name) => name !== undefined);
+    : wanted.map((capability) => capabilityFacts[capability].example).find((name) => name !== undefined);
   return {
     kind: "capability",
     ...(instead === undefined ? { missing: wanted } : {}),
@@ -283,7 +263,7 @@ function explainCapability(
       request.model === undefined
         ? named.length === 1
           ? `the only model, ${furthest.candidate.model}, ${furthest.rejection.text}`
-          : `none of the ${named.length} models ${wanted.map((each) => capabilityWords[each]).join(" and ")}`
+          : `none of the ${named.length} models ${wanted.map((each) => capabilityFacts[each].does).join(" and ")}`
         : `${request.model} ${furthest.rejection.text}`,
     next: instead ?? {
       step: "pullModelThat",
