@@ -1,3 +1,5 @@
+import { fold } from "../recall/text-index.ts";
+
 /** What a cell holds in the database: numbers and dates in one notation each, so that they can be computed with. */
 export type Value = string | number | null;
 
@@ -211,17 +213,21 @@ function dateNotation(cells: readonly string[]): Notation | undefined {
   };
 }
 
-const plain = (word: string): string => word.toLowerCase().normalize("NFD").replaceAll(/\p{M}/gu, "");
-let monthNames: readonly (readonly string[])[] | undefined;
+let names: readonly (readonly string[])[] | undefined;
 
-/** The number of a month by its name, or how that begins, in English, German, French, Spanish or Italian. */
-function monthOf(name: string): number | undefined {
-  monthNames ??= Array.from({ length: 12 }, (_, month) =>
+/** By month, in English, German, French, Spanish and Italian; folded. */
+export function monthNames(): readonly (readonly string[])[] {
+  names ??= Array.from({ length: 12 }, (_, month) =>
     ["en", "de", "fr", "es", "it"].map((language) =>
-      plain(new Date(2_025, month, 15).toLocaleDateString(language, { month: "long" })),
+      fold(new Date(2_025, month, 15).toLocaleDateString(language, { month: "long" })),
     ),
   );
-  const at = monthNames.findIndex((names) => names.some((each) => each.startsWith(plain(name))));
+  return names;
+}
+
+/** The number of a month by its name, or how that begins. */
+function monthOf(name: string): number | undefined {
+  const at = monthNames().findIndex((all) => all.some((each) => each.startsWith(fold(name))));
   return at < 0 ? undefined : at + 1;
 }
 

@@ -3,8 +3,9 @@
  * either. Pure.
  */
 import { fold } from "../recall/text-index.ts";
-import { type Column, type Value, currencyOf } from "./column.ts";
+import { type Column, type Value, currencyOf, monthNames } from "./column.ts";
 import type { Table } from "./table.ts";
+import questionWords from "./question-words.json" with { type: "json" };
 
 const name = String.raw`([\p{L}_][\p{L}\p{N}_$]*|"[^"]+")`;
 const text = String.raw`('(?:[^']|'')*')`;
@@ -179,44 +180,21 @@ function nearest(literal: string, values: readonly string[]): readonly string[] 
 const whole = (...alternatives: readonly string[]): RegExp =>
   new RegExp(`(?<![\\p{L}\\p{N}])(?:${alternatives.join("|")})(?![\\p{L}\\p{N}])`, "u");
 
-/** What a question asks for, folded, and what a query has that answers it. */
+/** Patterns of words in folded text, each a list of alternatives. */
+export function wholeWords<Name extends string>(lists: Readonly<Record<Name, readonly string[]>>) {
+  const entries = Object.entries<readonly string[]>(lists).map(([key, words]) => [key, whole(...words)]);
+  return Object.fromEntries(entries) as Readonly<Record<Name, RegExp>>;
+}
+
+/** In a question; `below`: what turns the order of numbers around. */
+const { average, different, share, count, lowest, highest, below, single, now } = wholeWords(questionWords.query);
+/** What a question asks for, and what a query has that answers it. */
 const asked: readonly (readonly [RegExp, RegExp, string])[] = [
-  [
-    whole("average|avg|on average|durchschnitt\\p{L}*|im schnitt|(?:en )?moyenne|promedio|de media|in media"),
-    /\bavg\b|\bmedian\b|\//i,
-    "the question asks for an average",
-  ],
-  [
-    whole(
-      "different|distinct|unique|verschiedene\\p{L}*|unterschiedliche\\p{L}*|differente?s|distint[oa]s|diferentes|divers[ei]",
-    ),
-    /\bdistinct\b|\bgroup by\b/i,
-    "the question asks for different ones: DISTINCT",
-  ],
-  [
-    whole("percent\\p{L}*|prozent\\p{L}*|pourcentage|porcentaje|percentuale|anteil|share|proportion"),
-    /\bavg\b|\//i,
-    "the question asks for a share",
-  ],
-  [
-    whole("how many|wie ?viele|combien d\\p{L}*|cuant[oa]s|quant[ie]"),
-    /\b(?:count|sum|total|avg|min|max|median|group by)\b|-/i,
-    "the question asks for a number",
-  ],
+  [average, /\bavg\b|\bmedian\b|\//i, "the question asks for an average"],
+  [different, /\bdistinct\b|\bgroup by\b/i, "the question asks for different ones: DISTINCT"],
+  [share, /\bavg\b|\//i, "the question asks for a share"],
+  [count, /\b(?:count|sum|total|avg|min|max|median|group by)\b|-/i, "the question asks for a number"],
 ];
-const low =
-  "least|fewest|lowest|smallest|cheapest|minimum|wenigst\\p{L}*|niedrigst\\p{L}*|tiefst\\p{L}*|kleinst\\p{L}*|billigst\\p{L}*|gunstigst\\p{L}*|le moins|la moins|(?:el |la )?menor|mas baj[oa]|minim[oa]|piu bass[oa]";
-const high =
-  "most|highest|largest|biggest|maximum|most expensive|meisten?|hochste[rsnm]?|großte[rsnm]?|teuerste[rsnm]?|haufigste[rsnm]?|le plus|la plus|mayor|mas alt[oa]|maxim[oa]|piu alt[oa]";
-const [lowest, highest] = [whole(low), whole(high)];
-/** What turns the order of numbers around. */
-const below = whole(
-  "negativ\\p{L}*|minus|below zero|loss|verlust|defizit|debit|at most|at least|hochstens|mindestens|most of",
-);
-const single = whole("single|individual|einzeln\\p{L}*|einzig\\p{L}*|individuel\\p{L}*|individual|singol[oa]");
-const now = whole(
-  "today|now|currently|yet|still|ago|since|overdue|this (?:week|month|year)|last|past|heute|jetzt|aktuell|bisher|noch|seit|letzte\\p{L}*|aujourd.hui|encore|depuis|hoy|ahora|todavia|oggi|ora|ancora|age|old|alter",
-);
 
 /** Reasons why a query that ran may not ask what the question asks. */
 export function doubtsOf(question: string, sql: string, tables: readonly Table[]): readonly string[] {
@@ -274,14 +252,10 @@ function monthIn(question: string): number | undefined {
   const chinese = /(?<!\d)(1[0-2]|[1-9])\s*月/.exec(question)?.[1];
   if (chinese !== undefined) return Number(chinese);
   const words = question.match(/\p{L}+/gu) ?? [];
-  const found = ["en", "de", "fr", "es", "it"].flatMap((language) =>
-    Array.from({ length: 12 }, (_, at) => {
-      const long = fold(new Date(2_025, at, 15).toLocaleDateString(language, { month: "long" }));
-      // `may` and `mars` are words, too.
-      return words.some((word) => fold(word) === long && (long.length > 4 || /^\p{Lu}/u.test(word))) ? at + 1 : 0;
-    }).filter((month) => month > 0),
-  );
-  return new Set(found).size === 1 ? found[0] : undefined;
+  // `may` and `mars` are words, too.
+  const said = new Set(words.filter((word) => word.length > 4 || /^\p{Lu}/u.test(word)).map(fold));
+  const found = monthNames().flatMap((all, at) => (all.some((each) => said.has(each)) ? [at + 1] : []));
+  return found.length === 1 ? found[0] : undefined;
 }
 
 const maxValues = 5_000;
