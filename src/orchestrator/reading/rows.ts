@@ -1,15 +1,18 @@
+import { once } from "node:events";
+import { Worker } from "node:worker_threads";
 import type { GenerateRequest, GenerateResult } from "../api/facade.ts";
-import { Cancelled, OrchestratorError } from "../api/errors.ts";
+import { Cancelled, OrchestratorError, throwIfCancelled } from "../api/errors.ts";
 import type { QueriedRows } from "../api/facade-answers.ts";
 import type { Resolved, RowsAsk } from "../generation/ports.ts";
-import { counted, shortened } from "../util/format-bytes.ts";
+import { counted, formatDuration, shortened } from "../util/format-bytes.ts";
 import type { Value } from "./column.ts";
 import { totalOf } from "./parts.ts";
-import { type QueryThread, openQueryThread } from "./query-thread.ts";
-import type { QueryRows, TableOutline } from "./query-worker.ts";
+import type { QueryReport, QueryRows, TableOutline } from "./query-worker.ts";
 import type { Task } from "../api/types.ts";
 import { fold } from "../recall/text-index.ts";
 import { defined } from "../util/defined.ts";
+import { messageOf } from "../util/message-of.ts";
+import { builtFile } from "../util/node-executable.ts";
 import { asksOnePlace } from "./one-place.ts";
 import { wholeWords } from "./query-check.ts";
 import questionWords from "./question-words.json" with { type: "json" };
@@ -104,6 +107,72 @@ async function openedFor(request: Resolved, signal: AbortSignal) {
   const isJson = files.some(({ path }) => /\.json$/i.test(path));
   return "problem" in opened && isJson ? undefined : opened;
 }
+
+/** To start the thread and to read the rows: 100,000 take a second. */
+const openMs = 30_000;
+const runMs = 10_000;
+/** Limit for the thread's own objects; the database has a limit of its own. */
+const maxOldGenerationSizeMb = 2_048;
+
+/**
+ * The rows of files in a thread of their own: a query may take for ever, and ends with its thread. Why not, for files that
+ * hold no rows or can't be read in time. `question`: that queries are compared with. Rejects with `Cancelled` only.
+ */
+export async function openQueryThread(
+  files: readonly { readonly path: string; readonly text: string }[],
+  signal: AbortSignal,
+  question = "",
+) {
+  const thread = new Worker(builtFile("query-worker.mjs"), {
+    workerData: { files: files.map(({ path, text }) => ({ path, text })), question },
+    execArgv: [],
+    stdin: false,
+    resourceLimits: { maxOldGenerationSizeMb },
+  });
+  thread.unref();
+  const ended = new AbortController();
+  thread.on("exit", () => ended.abort(new Error("its thread has ended")));
+  // An error without a listener would end the daemon.
+  thread.on("error", () => undefined);
+  const isOpen = (): boolean => !ended.signal.aborted;
+
+  /** The next message of the thread, which ends where there is none in time. */
+  async function report(ms: number): Promise<QueryReport> {
+    const late = AbortSignal.timeout(ms);
+    try {
+      const [message] = await once(thread, "message", { signal: AbortSignal.any([signal, late, ended.signal]) });
+      return message as QueryReport;
+    } catch (error) {
+      ended.abort();
+      void thread.terminate();
+      throwIfCancelled(signal, "the request");
+      const reason = error instanceof Error && error.name === "AbortError" ? error.cause : error;
+      return { problem: late.aborted ? `it takes longer than ${formatDuration(ms)}` : messageOf(reason) };
+    }
+  }
+
+  const opened = await report(openMs);
+  if (!("tables" in opened)) {
+    await thread.terminate();
+    return { problem: "problem" in opened ? opened.problem : "it gives no tables" };
+  }
+  return {
+    tables: opened.tables,
+    /** Whether it can run another query: a thread that ran out of time or memory has ended. */
+    isOpen,
+    /** The rows, or why the query can't be run. After one that has no end no other can. Rejects with `Cancelled` only. */
+    async run(sql: string, limitMs = runMs): Promise<QueryRows | { readonly problem: string }> {
+      throwIfCancelled(signal, "the request");
+      if (!isOpen()) return { problem: "the query before it had no end" };
+      thread.postMessage(sql);
+      const said = await report(limitMs);
+      return "found" in said ? said.found : { problem: "problem" in said ? said.problem : "it has no end" };
+    },
+    close: async () => void (await thread.terminate()),
+  };
+}
+
+type QueryThread = Exclude<Awaited<ReturnType<typeof openQueryThread>>, { readonly problem: string }>;
 
 /** The query in a model's answer: in its fence, else from the first SELECT on. Undefined if there is none. */
 export function queryIn(answer: string): string | undefined {

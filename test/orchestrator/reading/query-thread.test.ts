@@ -1,10 +1,9 @@
 import { describe, expect, it, onTestFinished } from "vitest";
 import { Cancelled } from "../../../src/orchestrator/api/errors.ts";
 import { checkedQuery } from "../../../src/orchestrator/reading/query-check.ts";
-import { openQueryThread, type QueryThread } from "../../../src/orchestrator/reading/query-thread.ts";
-import { queryIn } from "../../../src/orchestrator/reading/rows.ts";
+import { openQueryThread, queryIn } from "../../../src/orchestrator/reading/rows.ts";
 
-async function opened(text: string, path = "t.csv", signal = new AbortController().signal): Promise<QueryThread> {
+async function opened(text: string, path = "t.csv", signal = new AbortController().signal) {
   const thread = await openQueryThread([{ path, text }], signal);
   if ("problem" in thread) throw new Error(thread.problem);
   onTestFinished(() => thread.close());
