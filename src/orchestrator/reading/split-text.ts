@@ -1,4 +1,4 @@
-import { recordsOf } from "./records.ts";
+import { recordsOf } from "./rows-cells.ts";
 
 /** A text to split: a file, or a passage of one. */
 export interface SplitSource {
