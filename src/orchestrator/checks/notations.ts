@@ -1,18 +1,17 @@
 /** Texts as tokens in which a value is equal in any usual notation: numbers, dates, times, units, number words. Pure. */
-import {
-  articles,
-  common,
-  ordinals,
-  currencies,
-  gluedMultipliers,
-  monthPattern,
-  months,
-  multipliers,
-  numbersIn,
-  numerals,
-  units,
-} from "./notation-words.ts";
+import { articles, months, numbersIn, ordinals, units } from "./notation-words.ts";
+import table from "./notation-words.json" with { type: "json" };
 import { canonical, plain, times } from "./values.ts";
+
+const monthPattern = [...months.keys()].toSorted((a, b) => b.length - a.length).join("|");
+const currencies = new Set(table.currencies.split(" "));
+/** What a word makes of the digits before it. */
+const multipliers = new Map(
+  Object.entries(table.multipliers).flatMap(([words, factor]) =>
+    words.split(" ").map((word) => [word, factor] as const),
+  ),
+);
+const gluedMultipliers = new Map(Object.entries(table.gluedMultipliers));
 
 /** A word, or a number, date or time with all that it may mean. */
 export interface Token {
@@ -32,8 +31,9 @@ export interface Token {
 export function numeralsOf(text: string): ReadonlyMap<string, number> {
   // The last word may be cut.
   const words = plain(text.slice(0, 20_000)).match(/(?<!\p{L})\p{L}+(?!\p{L}|$)/gu) ?? [];
-  const counts = Object.keys(numerals).map((language) => {
-    const own = new Set(common[language]?.split(" "));
+  // Few words that only one of the languages has, or that it has most often.
+  const counts = (Object.keys(table.common) as readonly (keyof typeof table.common)[]).map((language) => {
+    const own = new Set(table.common[language].split(" "));
     return { language, count: words.filter((word) => own.has(word)).length };
   });
   const most = Math.max(...counts.map(({ count }) => count));
