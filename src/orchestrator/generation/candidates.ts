@@ -21,7 +21,7 @@ import type { LoadedModels } from "../residency/loaded.ts";
 import { type Plans, measuredMs } from "../residency/plans.ts";
 import { assumedBytesPerMs } from "../residency/request-queues.ts";
 import type { Slots } from "../residency/slots.ts";
-import type { Candidate } from "../routing/choose.ts";
+import type { Candidate } from "../routing/candidate.ts";
 import { cardBandwidth } from "../routing/first-models.ts";
 import type { SpendingLedger } from "../money/spending.ts";
 import { defined } from "../util/defined.ts";

@@ -11,7 +11,7 @@ import type { MemoryInjection } from "../api/facade-recall.ts";
 import type { GenerateRequest, GenerateResult } from "../api/facade.ts";
 import type { Generation } from "../engines/generation.ts";
 import type { OperationContext } from "../jobs/operations.ts";
-import type { Candidate } from "../routing/choose.ts";
+import type { Candidate } from "../routing/candidate.ts";
 import type { LocatedCandidate } from "./candidates.ts";
 import type { ResolvedForModel } from "../routing/model-overrides.ts";
 import type { Resolved } from "./resolve.ts";

@@ -5,8 +5,6 @@ import { expectation } from "./expected-seconds.ts";
 import { explainFailure, reasonFor } from "./explain.ts";
 import { type Match, rank, termsOf } from "./rank.ts";
 
-export type { Candidate, ChoiceFailure, ChoiceRequest } from "./candidate.ts";
-
 interface Choice {
   /** Best first; the runner tries them in turn. Empty exactly when there is a `failure`. */
   readonly chain: readonly Link[];

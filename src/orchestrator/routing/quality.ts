@@ -1,7 +1,7 @@
 import { type ModelEvidence, differenceAt, fitOf, typicalScore, varianceAt } from "./quality-fit.ts";
 import { type QualityState, nameOf } from "./quality-state.ts";
 
-export interface Quality {
+interface Quality {
   /** Expected score, from 0 to 1. */
   readonly mean: number;
   /** Half of the 90 % interval around it. */
@@ -17,7 +17,7 @@ interface Contender {
   readonly mayExplore?: boolean;
 }
 
-export interface QualityOrder {
+interface QualityOrder {
   /** Positions among the contenders, the first to try first. */
   readonly order: readonly number[];
   /** Why the first goes first: nothing speaks against the given order, evidence does, or it is tried to learn about it. */

@@ -4,16 +4,7 @@ import { canonicalName, sameModel } from "../util/model-name.ts";
 import { type Candidate, type ChoiceRequest, hasRoomForAnswer, isOfProfile, missedThreshold } from "./candidate.ts";
 import { safeDefaults, isOtherQuantization } from "./database.ts";
 import { expectation, magnitude, meritOf } from "./expected-seconds.ts";
-import {
-  type Quality,
-  type QualityOrder,
-  hasEvidence,
-  isClearlyBad,
-  isWorthwhile,
-  orderByQuality,
-  priorAt,
-  qualityOf,
-} from "./quality.ts";
+import { hasEvidence, isClearlyBad, isWorthwhile, orderByQuality, priorAt, qualityOf } from "./quality.ts";
 import type { QualityState } from "./quality-state.ts";
 import { defined } from "../util/defined.ts";
 
@@ -36,9 +27,9 @@ export interface Match {
   /** The next one, which the first was preferred to. */
   runnerUp?: Match;
   /** What was learned about its answers to this task. */
-  readonly quality?: Quality;
+  readonly quality?: ReturnType<typeof qualityOf>;
   /** Why it goes first, unless what was learned changed nothing. */
-  readonly because?: Exclude<QualityOrder["because"], "given">;
+  readonly because?: Exclude<ReturnType<typeof orderByQuality>["because"], "given">;
   /** It goes first because what is in memory answers this task badly. */
   readonly replaces?: Candidate;
 }
@@ -261,7 +252,7 @@ function badAt(entries: readonly Match[], request: ChoiceRequest, named: Evidenc
   const rivals = entries
     .filter(({ candidate }) => candidate.trust === "local" && hasRoomForAnswer(candidate, request))
     .toSorted((a, b) => levelOrder[a.level] - levelOrder[b.level] || b.merit - a.merit);
-  const qualities = new Map<Match, Quality>();
+  const qualities = new Map<Match, ReturnType<typeof qualityOf>>();
   // By `levelOrder`, of models that match as well and can answer now.
   const best = Object.keys(levelOrder).map(() => 0);
   let hasUnknown = false;

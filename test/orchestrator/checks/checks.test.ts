@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 import { EngineUnreachable } from "../../../src/orchestrator/api/errors.ts";
 import { agreeCheck, canonicalJson, valueKey } from "../../../src/orchestrator/checks/agree.ts";
 import { stepsAfterCheck } from "../../../src/orchestrator/checks/checks.ts";
-import type { Candidate } from "../../../src/orchestrator/routing/choose.ts";
+import type { Candidate } from "../../../src/orchestrator/routing/candidate.ts";
 import { createFakeEngine, fakeModel, gigabyte } from "../../support/fake-engine.ts";
 import { createTestOrchestrator } from "../../support/orchestrator.ts";
 

@@ -2,7 +2,8 @@ import { describeFromDatabase } from "../../../src/orchestrator/routing/database
 import { fallbackOf, findProfile } from "../../../src/orchestrator/config/profiles.ts";
 import { statedParameters } from "../../../src/orchestrator/routing/database.ts";
 import { defined } from "../../../src/orchestrator/util/defined.ts";
-import { chooseModel, type Candidate, type ChoiceRequest } from "../../../src/orchestrator/routing/choose.ts";
+import type { Candidate, ChoiceRequest } from "../../../src/orchestrator/routing/candidate.ts";
+import { chooseModel } from "../../../src/orchestrator/routing/choose.ts";
 
 /** A candidate as the facade makes it: described by the database, with 4.8 bits for each of its parameters. */
 export function candidate(model: string, more: Partial<Candidate> = {}): Candidate {

@@ -1,6 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { chooseModel, type Candidate, type ChoiceRequest } from "../../../src/orchestrator/routing/choose.ts";
+import type { Candidate, ChoiceRequest } from "../../../src/orchestrator/routing/candidate.ts";
+import { chooseModel } from "../../../src/orchestrator/routing/choose.ts";
 import { candidate, order, request } from "./candidates.ts";
 
 const arbitraryCandidate: fc.Arbitrary<Candidate> = fc

@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
 import type { Task } from "../../../src/orchestrator/api/types.ts";
-import { type Candidate, chooseModel } from "../../../src/orchestrator/routing/choose.ts";
+import type { Candidate } from "../../../src/orchestrator/routing/candidate.ts";
+import { chooseModel } from "../../../src/orchestrator/routing/choose.ts";
 import {
   feedbackFor,
   forgotten,

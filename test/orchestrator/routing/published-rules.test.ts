@@ -2,7 +2,7 @@ import { afterEach, describe, expect, it } from "vitest";
 import { ModelDoesNotFit } from "../../../src/orchestrator/api/errors.ts";
 import type { GenerateRequest } from "../../../src/orchestrator/api/facade.ts";
 import { createOllamaEngine } from "../../../src/orchestrator/engines/ollama/index.ts";
-import type { Candidate } from "../../../src/orchestrator/routing/choose.ts";
+import type { Candidate } from "../../../src/orchestrator/routing/candidate.ts";
 import { profileForTask } from "../../../src/orchestrator/config/profiles.ts";
 import { type FakeModel, startFakeOllama } from "../../support/fake-ollama.ts";
 import { createTestOrchestrator } from "../../support/orchestrator.ts";

@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
-import { type Candidate, chooseModel } from "../../../src/orchestrator/routing/choose.ts";
+import type { Candidate } from "../../../src/orchestrator/routing/candidate.ts";
+import { chooseModel } from "../../../src/orchestrator/routing/choose.ts";
 import { candidate, loaded, order, request } from "./candidates.ts";
 
 type Asked = NonNullable<Parameters<typeof request>[0]>;

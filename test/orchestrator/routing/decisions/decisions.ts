@@ -1,7 +1,8 @@
 import { readFileSync } from "node:fs";
 import { fallbackOf, findProfile, profileForTask } from "../../../../src/orchestrator/config/profiles.ts";
 import type { Capability, Task } from "../../../../src/orchestrator/api/types.ts";
-import { type Candidate, chooseModel } from "../../../../src/orchestrator/routing/choose.ts";
+import type { Candidate } from "../../../../src/orchestrator/routing/candidate.ts";
+import { chooseModel } from "../../../../src/orchestrator/routing/choose.ts";
 import { describeFromDatabase } from "../../../../src/orchestrator/routing/database.ts";
 import { activeBytesOf } from "../../../../src/orchestrator/routing/first-models.ts";
 import { defined } from "../../../../src/orchestrator/util/defined.ts";
