@@ -21,7 +21,7 @@ import type {
 } from "../generation/ports.ts";
 import { CheckThreads } from "./check-threads.ts";
 import type { TriedFormat } from "./check-worker.ts";
-import { type GroundedAnswer, type GroundedRequest, groundedRequest, ungroundedProblem } from "./grounded.ts";
+import { type GroundedAnswer, groundedRequest, ungroundedProblem } from "./grounded.ts";
 import { JsonFormat, type JsonText, type Validation, isQuick, notValidated } from "./json-format.ts";
 import { questionOf } from "../util/file-name.ts";
 import { defined } from "../util/defined.ts";
@@ -54,7 +54,10 @@ async function formatOf(format: NonNullable<Resolved["format"]>, place: CheckPla
 
 type Grounding = (answer: string) => Promise<GroundedAnswer>;
 
-function groundingOf({ request, texts, question }: GroundedRequest, place: CheckPlace): Grounding {
+function groundingOf(
+  { request, texts, question }: NonNullable<ReturnType<typeof groundedRequest>>,
+  place: CheckPlace,
+): Grounding {
   const { format = "json" } = request;
   return async (answer) => {
     const end = await place.threads.run({ kind: "values", format, texts, question, answer }, place);

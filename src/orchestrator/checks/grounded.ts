@@ -3,14 +3,14 @@ import { InvalidRequest } from "../api/errors.ts";
 import type { JsonSchema, Task } from "../api/types.ts";
 import type { Quoted, Resolved } from "../generation/ports.ts";
 import { counted } from "../util/format-bytes.ts";
-import { type GroundQuestion, type GroundText, type Grounding, ground } from "./grounding.ts";
+import { ground } from "./grounding.ts";
 
 /** The values of a JSON answer are looked for in the text that it is made from. */
-export interface GroundedRequest {
+interface GroundedRequest {
   /** The request as models get it: they may answer `null`, and are told so. */
   readonly request: Resolved;
-  readonly texts: readonly GroundText[];
-  readonly question: GroundQuestion;
+  readonly texts: Parameters<typeof ground>[2];
+  readonly question: Parameters<typeof ground>[3];
 }
 
 /** An answer as far as it stands in the text. */
@@ -83,17 +83,15 @@ function nullable(schema: unknown, isMember = false): unknown {
 }
 
 /** What a thread looks for. */
-interface GroundWork {
+interface GroundWork extends Omit<GroundedRequest, "request"> {
   readonly format: "json" | JsonSchema;
-  readonly texts: readonly GroundText[];
-  readonly question: GroundQuestion;
   readonly answer: string;
 }
 
 /** The answer without the values that don't stand in the text. It is valid JSON. */
 export function groundedAnswer({ format, texts, question, answer }: GroundWork): GroundedAnswer {
   const value: unknown = JSON.parse(answer);
-  const found: Grounding = ground(value, format === "json" ? undefined : format, texts, question);
+  const found = ground(value, format === "json" ? undefined : format, texts, question);
   const { where, notJudged } = found;
   if (found.missing.length === 0) return { text: answer, where, notJudged, missing: [], notes: [] };
   const missing: Missing[] = [];

@@ -6,12 +6,12 @@ import { ValueLines, wantedOf } from "./value-lines.ts";
 import { codeFinder, plain, plainNumber, scannedForms, spelledOut } from "./values.ts";
 
 /** What the values of an answer are looked for in. */
-export interface GroundText {
+interface GroundText {
   readonly path: string;
   readonly text: string;
 }
 
-export interface Grounding {
+interface Grounding {
   /** Pointer → `file:line`. */
   readonly where: Readonly<Record<string, string>>;
   /** Pointers of values that no text can prove: booleans, enumerations, long texts, and what is to be made of the text. */
@@ -21,7 +21,7 @@ export interface Grounding {
 }
 
 /** What is asked: words of the request may be an answer's, and a task that makes something has values of its own. */
-export interface GroundQuestion {
+interface GroundQuestion {
   readonly prompt: string;
   /** The text is to be changed, judged or summed up: words of the answer are the model's own. */
   readonly isMade?: boolean;
