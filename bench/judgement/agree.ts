@@ -1,4 +1,4 @@
-import { valueKey } from "../../src/orchestrator/checks/agree.ts";
+import { valueKey } from "../../src/orchestrator/checks/answer-checks.ts";
 import type { Bench } from "../bench.ts";
 import { rounded } from "../support/statistics.ts";
 import { halves, readHalf } from "./sets.ts";

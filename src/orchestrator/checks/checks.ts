@@ -3,8 +3,14 @@ import { CheckFailed, InvalidRequest, OrchestratorError, PromptTooLong, throwIfC
 import { type NextStep, advice } from "../api/next-step.ts";
 import { counted, formatAmount } from "../util/format-bytes.ts";
 import { sameModel } from "../util/model-name.ts";
-import type { AgreeCheck, Sample } from "./agree.ts";
-import { type AnswerCheck, type CheckPlace, type Found, checkOf } from "./answer-checks.ts";
+import {
+  type AnswerCheck,
+  type CheckPlace,
+  type Found,
+  type Sample,
+  type agreeCheck,
+  checkOf,
+} from "./answer-checks.ts";
 import type { Commands } from "./command.ts";
 import type {
   Answered,
@@ -26,7 +32,7 @@ import { JsonFormat, type JsonText, type Validation, isQuick, notValidated } fro
 import { questionOf } from "../util/file-name.ts";
 import { defined } from "../util/defined.ts";
 
-export { valueKey } from "./agree.ts";
+export { valueKey } from "./answer-checks.ts";
 
 type Candidate = ChainStep["entry"]["candidate"];
 
@@ -227,7 +233,7 @@ function noted(
 /** The majority of several answers. One that fails is no vote for any. */
 async function agreed(
   { format, ground }: Valid,
-  check: AgreeCheck<Resolved>,
+  check: ReturnType<typeof agreeCheck>,
   model: JudgedModel,
   request: Resolved,
   context: ModelTurn["context"],
