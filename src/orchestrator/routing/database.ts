@@ -74,6 +74,7 @@ interface CompiledEntry {
   readonly entry: DatabaseEntry;
   readonly words: readonly string[];
   readonly tagGlob: string;
+  readonly ofTag: RegExp;
   /** There are rows for later generations (`gemma2:*` for `gemma:*`), so the row must not match unknown generations. */
   readonly hasSuccessors: boolean;
 }
@@ -98,8 +99,7 @@ export function lookUp(name: string): DatabaseEntry | undefined {
       if (!candidate.words.every((expected, index) => words[start + index] === expected)) continue;
       if (candidate.hasSuccessors && isGeneration(words[start + candidate.words.length])) continue;
       const rest = base.slice(ends[start + candidate.words.length - 1]).replace(/^[-_. ]+/, "");
-      const isTagMatch =
-        matchesGlob(candidate.tagGlob, tag) || (rest !== "" && matchesGlob(candidate.tagGlob, `${rest}-${tag}`));
+      const isTagMatch = candidate.ofTag.test(tag) || (rest !== "" && candidate.ofTag.test(`${rest}-${tag}`));
       if (isTagMatch && (best === undefined || isMoreSpecific(candidate, best))) best = candidate;
     }
     if (best !== undefined) return best.entry;
@@ -148,7 +148,8 @@ function compile(entries: readonly DatabaseEntry[]): ReadonlyMap<string, readonl
     );
     const [first = ""] = words;
     const group = byFirstWord.get(first) ?? [];
-    group.push({ entry, words, tagGlob: tag, hasSuccessors });
+    const ofTag = new RegExp(`^${tag.replaceAll(".", String.raw`\.`).replaceAll("*", ".*")}$`, "s");
+    group.push({ entry, words, tagGlob: tag, ofTag, hasSuccessors });
     byFirstWord.set(first, group);
   }
   return byFirstWord;
@@ -201,22 +202,6 @@ export function isBaseName(name: string): boolean {
   const { base, tag } = nameWords(name);
   if (/minicheck|guardian|llama-guard|shieldgemma/.test(base)) return true;
   return /(?:^|[-_:])(?:base|text|pt|pretrain(?:ed)?)(?:$|[-_.])/.test(`${base.replace(/embed-text/, "")}:${tag}`);
-}
-
-/** Whether `text` matches a glob whose only special character is `*`. Linear time, without backtracking. */
-export function matchesGlob(glob: string, text: string): boolean {
-  const parts = glob.split("*");
-  const [first = "", ...rest] = parts;
-  const last = rest.pop();
-  if (last === undefined) return glob === text;
-  if (!text.startsWith(first)) return false;
-  let from = first.length;
-  for (const part of rest) {
-    const at = text.indexOf(part, from);
-    if (at < 0) return false;
-    from = at + part.length;
-  }
-  return text.length - from >= last.length && text.endsWith(last);
 }
 
 /** What a file's name says of how its weights are stored: `q4_K_M`, `IQ3_XS`, `fp16`, `qat`. */
