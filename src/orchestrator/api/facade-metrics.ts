@@ -5,7 +5,7 @@ import type { NextStep } from "./next-step.ts";
 import type { CallerContext, OperationKind, Progress } from "./types.ts";
 
 /** Milliseconds, from a histogram: the upper bound of a bucket, at most 9.1 % above the duration itself. */
-export interface Percentiles {
+interface Percentiles {
   readonly count: number;
   readonly p50: number;
   readonly p95: number;
@@ -82,7 +82,7 @@ export interface MetricsReport {
 }
 
 /** One line of the bill: amount = tokens × price ÷ 1,000,000, rounded to a billionth. */
-export interface MoneyRow {
+interface MoneyRow {
   /** UTC, `2026-11-23`; `2026-09`: days of a month that were joined. */
   readonly day: string;
   readonly task: string;
@@ -97,7 +97,7 @@ export interface MoneyRow {
   readonly currency?: string;
 }
 
-export interface MoneySum {
+interface MoneySum {
   /** Saved less spent. */
   readonly total: number;
   readonly saved: number;
@@ -127,7 +127,7 @@ export interface MoneyReport {
   readonly rows: readonly MoneyRow[];
 }
 
-export interface Bound {
+interface Bound {
   readonly upToMs: number;
   /** Durations up to it. */
   readonly count: number;

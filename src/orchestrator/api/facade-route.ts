@@ -17,7 +17,7 @@ export interface DatabaseEntry {
 }
 
 /** A model that a choice considered. */
-export interface ConsideredModel {
+interface ConsideredModel {
   readonly model: string;
   readonly engine: string;
   /** Why it was excluded; absent for candidates. */

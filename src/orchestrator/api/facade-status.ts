@@ -178,7 +178,7 @@ export interface ShownSetting {
 }
 
 /** What a setting means and takes, for a form. */
-export interface SettingFacts {
+interface SettingFacts {
   /** `json`: a record, a section or a list of sections. */
   readonly kind: "boolean" | "number" | "text" | "list" | "json";
   readonly description?: string;

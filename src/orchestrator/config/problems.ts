@@ -1,6 +1,6 @@
 import * as z from "zod";
 import { InvalidConfig } from "../api/errors.ts";
-import type { SettingFacts } from "../api/facade-status.ts";
+import type { SettingsAccess } from "../api/facade-status.ts";
 import { taskOf } from "../api/facade-route.ts";
 import { type CallerProject, taskNames } from "../api/types.ts";
 import { advice } from "../api/next-step.ts";
@@ -253,7 +253,7 @@ const kinds = {
 } as const;
 
 /** What a setting means and takes. Throws `InvalidRequest` for an unknown path. */
-export function describedSetting(text: string): SettingFacts {
+export function describedSetting(text: string): ReturnType<SettingsAccess["describe"]> {
   const { path, type } = parsePath(settingsSchema, text);
   const node = schemaNodeAt(settingsSchema, path);
   const choices = (node.items ?? node).enum?.map(String);

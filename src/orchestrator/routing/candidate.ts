@@ -59,11 +59,6 @@ export interface Candidate {
   readonly mustWaitMs?: number;
 }
 
-export interface PromptFile {
-  readonly path: string;
-  readonly tokens: number;
-}
-
 export interface ChoiceRequest {
   readonly task: Task;
   readonly profile: Profile;
@@ -72,7 +67,7 @@ export interface ChoiceRequest {
   /** Estimated (`tokens.ts`). */
   readonly promptTokens: number;
   /** Files in the prompt, with their estimated tokens. */
-  readonly files?: readonly PromptFile[];
+  readonly files?: readonly { readonly path: string; readonly tokens: number }[];
   /** Most tokens of the answer. */
   readonly outputTokens: number;
   /** Expected tokens of the answer; absent: a typical number. */

@@ -1,4 +1,4 @@
-import type { ConsideredModel } from "../api/facade-route.ts";
+import type { RouteExplanation } from "../api/facade-route.ts";
 import { sameModel } from "../util/model-name.ts";
 import { type Candidate, type ChoiceFailure, type ChoiceRequest, rejecting } from "./candidate.ts";
 import { expectation } from "./expected-seconds.ts";
@@ -9,7 +9,7 @@ interface Choice {
   /** Best first; the runner tries them in turn. Empty exactly when there is a `failure`. */
   readonly chain: readonly Link[];
   /** All candidates, those of the chain first. */
-  readonly considered: readonly ConsideredModel[];
+  readonly considered: RouteExplanation["considered"];
   /** The requested profile. */
   readonly profile: string;
   /** The profile that the first model of the chain matches instead. */
@@ -91,7 +91,7 @@ function consideredModels(
   candidates: readonly Candidate[],
   named: readonly Candidate[],
   matches: readonly Match[],
-): readonly ConsideredModel[] {
+): RouteExplanation["considered"] {
   const rejectionOf = rejecting(request);
   const expected = expectation(
     request,

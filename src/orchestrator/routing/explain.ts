@@ -7,7 +7,6 @@ import {
   type Candidate,
   type ChoiceFailure,
   type ChoiceRequest,
-  type PromptFile,
   type Rejection,
   failureKinds,
   hasRoomForAnswer,
@@ -87,7 +86,7 @@ export function leaveOut(
   prompt: {
     readonly promptTokens: number;
     readonly isExact: boolean;
-    readonly files?: readonly PromptFile[] | undefined;
+    readonly files?: ChoiceRequest["files"] | undefined;
   },
   windowTokens: number,
 ): NextStep {

@@ -4,7 +4,7 @@ import { defined } from "../util/defined.ts";
 import rows from "./first-models.json" with { type: "json" };
 
 /** A model that is suggested to users who have none. */
-export interface FirstModel {
+interface FirstModel {
   /** The name to pull. */
   readonly name: string;
   readonly sizeBytes: number;

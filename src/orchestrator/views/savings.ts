@@ -1,5 +1,5 @@
 import { type MoneyCount, type MoneyTally, mergeMoney, nanosPerUnit, otherName } from "../api/cost.ts";
-import type { MoneyReport, MoneyRow, MoneySum } from "../api/facade-metrics.ts";
+import type { MoneyReport } from "../api/facade-metrics.ts";
 import { type Settings, referencePrices } from "../config/schema.ts";
 
 /** Its models answer the same prompt several times, which a cloud model would not have been asked to do. */
@@ -36,7 +36,7 @@ export function moneyReport(counts: readonly MoneyCount[], reference: Reference,
   const { currency, ...shown } = reference;
   const today = new Date(nowMs).toISOString().slice(0, 10);
   const bill = joined(counts, today).map((count) => ({ count, lines: linesOf(count, reference) }));
-  const within = (prefix: string): MoneySum => {
+  const within = (prefix: string): MoneyReport["total"] => {
     const entries = bill.filter(({ count }) => count.day.startsWith(prefix));
     return sumOf(
       entries.flatMap(({ lines }) => lines),
@@ -80,7 +80,9 @@ function joined(counts: readonly MoneyCount[], today: string): readonly MoneyCou
 
 const noMoney = { promptTokens: 0, completionTokens: 0, fileTokens: 0 } as const;
 
-interface Line extends MoneyRow {
+type Row = MoneyReport["rows"][number];
+
+interface Line extends Row {
   readonly nanos: bigint;
 }
 
@@ -112,7 +114,7 @@ function linesOf(
   ];
 }
 
-function sumOf(lines: readonly Line[], neverSentTokens: number): MoneySum {
+function sumOf(lines: readonly Line[], neverSentTokens: number): MoneyReport["total"] {
   const total = (of: readonly Line[]) => of.reduce((sum, { nanos }) => sum + nanos, 0n);
   const local = lines.filter(({ kind }) => kind !== "cloud");
   const paid = lines.filter(({ kind }) => kind === "cloud");

@@ -2,7 +2,6 @@ import type { ModelSuggestion, SuggestedModel } from "../api/facade.ts";
 import type { InstalledModel } from "../api/types.ts";
 import { sizeRuleBytes } from "../memory/predict.ts";
 import {
-  type FirstModel,
   activeBytesOf,
   assumedBytesPerSecond,
   cardBandwidth,
@@ -128,7 +127,7 @@ const quickFactor = 2.5;
 
 /** A model of the table on this machine. */
 interface Measured {
-  readonly model: FirstModel;
+  readonly model: (typeof firstModels)[number];
   readonly neededBytes: number;
   readonly fits: boolean;
   /** Free memory that it would use, with its name if it is a card. */
@@ -177,7 +176,7 @@ export function suggestVisionModel(machine: SuggestionMachine): string | undefin
   return hasBestVision ? best.name : alternatives.find(({ kind }) => kind === "vision")?.name;
 }
 
-function measure(model: FirstModel, machine: SuggestionMachine): Measured {
+function measure(model: Measured["model"], machine: SuggestionMachine): Measured {
   const { availableBytes, bufferBytes, ramBytesPerSecond, cards = [] } = machine;
   const loadedBytes = sizeRuleBytes(model.sizeBytes);
   const card = cards

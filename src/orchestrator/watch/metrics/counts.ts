@@ -1,7 +1,7 @@
 /** What is counted of requests, and how counts are added: pure. */
 import { Cancelled } from "../../api/errors.ts";
 import type { EndedAttempt, EndedRequest } from "../../api/events.ts";
-import type { Figures, Percentiles, Bound } from "../../api/facade-metrics.ts";
+import type { Distribution, Figures } from "../../api/facade-metrics.ts";
 import { type MoneyTally, addPaid, nanosPerUnit } from "../../api/cost.ts";
 
 /** In the order in which they are stored. */
@@ -164,7 +164,7 @@ export function figuresOf(counts: Counts): Figures {
   };
 }
 
-function percentilesOf(histogram: Histogram): Percentiles {
+function percentilesOf(histogram: Histogram): Figures["totalMs"] {
   return { count: countOf(histogram), p50: percentileMs(histogram, 0.5), p95: percentileMs(histogram, 0.95) };
 }
 
@@ -233,8 +233,8 @@ function rounded(ms: number): number {
 }
 
 /** How many durations are at most 1, 2, 4, ... ms: exact, as these are bounds of buckets. The last one has all. */
-export function cumulative(histogram: readonly number[]): readonly Bound[] {
-  const bounds: Bound[] = [];
+export function cumulative(histogram: readonly number[]): Distribution["bounds"] {
+  const bounds: Distribution["bounds"][number][] = [];
   let count = 0;
   let at = 1;
   for (let bucket = 0; bucket <= maxBucket; bucket += perDoubling) {
