@@ -19,7 +19,7 @@ export interface AnswerCheck {
   judge(answer: Answered["generation"], model: string): Promise<Found>;
 }
 
-export interface Found {
+interface Found {
   readonly text: string;
   readonly result: CheckResult;
   readonly isUnchecked?: boolean;

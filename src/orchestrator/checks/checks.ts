@@ -3,14 +3,7 @@ import { CheckFailed, InvalidRequest, OrchestratorError, PromptTooLong, throwIfC
 import { type NextStep, advice } from "../api/next-step.ts";
 import { counted, formatAmount } from "../util/format-bytes.ts";
 import { sameModel } from "../util/model-name.ts";
-import {
-  type AnswerCheck,
-  type CheckPlace,
-  type Found,
-  type Sample,
-  type agreeCheck,
-  checkOf,
-} from "./answer-checks.ts";
+import { type AnswerCheck, type CheckPlace, type Sample, type agreeCheck, checkOf } from "./answer-checks.ts";
 import type { Commands } from "./command.ts";
 import type {
   Answered,
@@ -280,7 +273,10 @@ async function agreed(
   return { ...noted(format, chosen.answered, { text }, found), check: result };
 }
 
-function judged(answered: Answered, { text, result, isUnchecked = false, notes = [] }: Found): Judged {
+function judged(
+  answered: Answered,
+  { text, result, isUnchecked = false, notes = [] }: Awaited<ReturnType<AnswerCheck["judge"]>>,
+): Judged {
   const told = { ...withText(answered, text), notes: [...answered.notes, ...notes] };
   return { answered: told, check: result, isUnchecked };
 }

@@ -199,7 +199,7 @@ function excerpt(text: string, keys: ReadonlySet<string>, width: number): string
 }
 
 /** Takes answers apart into statements and their quotes. Lenient, because small models break every form. */
-export interface Statement {
+interface Statement {
   readonly text: string;
   /** As the model gave them. */
   readonly quotes: readonly string[];

@@ -1,7 +1,7 @@
 /** Finds quotes in files: one pass over the files for all quotes together, linear also for hostile texts and quotes. */
 
 /** Lines of a file that a quote covers, from 1. */
-export interface QuotePlace {
+interface QuotePlace {
   /** Index of the text. */
   readonly text: number;
   readonly line: number;

@@ -1,8 +1,8 @@
 /** The check `quotes`: what an answer states is looked for in the files. Pure. */
 import type { CheckResult, CheckedStatement } from "../api/facade-answers.ts";
 import { jsonIn } from "../util/parse-json.ts";
-import { Lines, keysOf, type Statement, statementsOf, valuesOf } from "./quote-lines.ts";
-import { type QuotePlace, findQuotes, wordsOf } from "./quote-search.ts";
+import { Lines, keysOf, statementsOf, valuesOf } from "./quote-lines.ts";
+import { findQuotes, wordsOf } from "./quote-search.ts";
 import { months } from "./notation-words.ts";
 import { datesOf, hasNumber, numbersOf } from "./values.ts";
 import type { GenerateRequest } from "../api/facade.ts";
@@ -23,13 +23,18 @@ const leastShared = 0.2;
 /** Values of longer statements are not looked for. */
 const mostValues = 40;
 
+type Statement = ReturnType<typeof statementsOf>[number];
+
 /** A statement, what it is looked for by, and where its quotes stand. */
 interface Searched {
   readonly statement: Statement;
   readonly keys: ReadonlySet<string>;
   /** The keys of each of its values: one of them has to be found. */
   readonly values: readonly (readonly string[])[];
-  readonly found: readonly { readonly quote: string; readonly places: readonly QuotePlace[] }[];
+  readonly found: readonly {
+    readonly quote: string;
+    readonly places: ReturnType<typeof findQuotes>["places"][number];
+  }[];
 }
 
 /**

@@ -19,9 +19,9 @@ import { AnswerSink, boundedAnswer } from "./bounded-answer.ts";
 import { type PromptSize, narrowed, requestBudget, sizePrompt } from "./budget.ts";
 import type { LocatedCandidate } from "./candidates.ts";
 import type { Answered, Judging, Reader } from "./ports.ts";
-import type { Conversations } from "./conversations.ts";
+import type { createConversations } from "./conversations.ts";
 import { type createChatHomes, steadyMessages } from "./chat-prefix.ts";
-import type { Copies } from "./copies.ts";
+import type { createCopies } from "./copies.ts";
 import { buildMessages, ownDefaults } from "./prompt.ts";
 import { type ResolvedForModel, forModel } from "../routing/model-overrides.ts";
 import type { Resolved } from "./resolve.ts";
@@ -33,14 +33,14 @@ import { defined } from "../util/defined.ts";
 export interface GenerationWorld extends RouteSource {
   readonly queues: RequestQueues;
   /** Chooses among several engines that hold a model. */
-  readonly copies: Copies;
+  readonly copies: ReturnType<typeof createCopies>;
   /** Its requests are served after all others. */
   readonly isBackground?: boolean;
   /** Its answers are made to be compared: nothing is saved by them. */
   readonly isCompared?: boolean;
   /** Nothing may happen: what would be done is asked. */
   readonly isPlan?: boolean;
-  readonly conversations: Conversations;
+  readonly conversations: ReturnType<typeof createConversations>;
   /** Where the conversations of programs were answered. */
   readonly chats: ReturnType<typeof createChatHomes>;
   /** Monotonic milliseconds, for durations. */

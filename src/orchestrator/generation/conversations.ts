@@ -31,7 +31,7 @@ export interface Thread {
 }
 
 /** The conversations of all callers of a home, in memory only. */
-export interface Conversations {
+interface Conversations {
   /**
    * `new`, or an id. `signal` is that of the answer: while an aborted one ends, the conversation is waited for. Throws
    * `UnknownConversation`, and `ConversationBusy` for one that is being answered. A plan only reads it.

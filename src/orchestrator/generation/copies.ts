@@ -10,7 +10,7 @@ import type { createChatHomes } from "./chat-prefix.ts";
 import type { CandidateSource, LocatedCandidate } from "./candidates.ts";
 import type { Resolved } from "./resolve.ts";
 
-export interface Copies {
+interface Copies {
   /**
    * Assigns a request to the engine that is expected to answer it soonest (`chooseCopy`); `entry` is where it
    * was routed. When a queue builds up, an engine with room loads a second copy. `tried` are the ids of engines that

@@ -121,7 +121,7 @@ function ofOthers(learned: QualityState): QualityState {
 
 const givenAnswer = z.object({ id: z.string(), model: z.string(), client: z.string(), atMs: z.number() });
 /** An answer that was given. */
-export type GivenAnswer = z.output<typeof givenAnswer>;
+type GivenAnswer = z.output<typeof givenAnswer>;
 
 /**
  * The answer that a client rates: of the model's answers of the last hour the newest that isn't rated yet, its own ones
@@ -197,7 +197,7 @@ export const preferenceEvent = z.discriminatedUnion("type", [
   }),
   z.object({ type: z.literal("reset"), task: z.string().exactOptional(), model: z.string().exactOptional() }),
 ]);
-export type PreferenceEvent = z.output<typeof preferenceEvent>;
+type PreferenceEvent = z.output<typeof preferenceEvent>;
 
 /** Picks stored per task; older ones can't be restored by undo, and their evidence stays. */
 const maxPicks = 20;
@@ -224,7 +224,7 @@ export const preferencesSchema = z.object({
   /** The time up to which what was learned has faded. */
   agedMs: z.number().exactOptional(),
 });
-export type PreferencesState = z.output<typeof preferencesSchema>;
+type PreferencesState = z.output<typeof preferencesSchema>;
 
 export const noPreferences = (): PreferencesState => ({
   preferences: [],

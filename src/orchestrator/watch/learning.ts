@@ -7,9 +7,6 @@ import { advice } from "../api/next-step.ts";
 import { type Task, isShell } from "../api/types.ts";
 import {
   type EvidenceScope,
-  type GivenAnswer,
-  type PreferenceEvent,
-  type PreferencesState,
   applyPreference,
   daysSince,
   feedbackFor,
@@ -38,6 +35,10 @@ const maxUnrated = 3;
 /** Outcomes that are kept while they can't be written. */
 const maxWaiting = 1_000;
 
+/** What is on disk, and what changes it. */
+type State = Parameters<typeof applyPreference>[0];
+type Applied = Parameters<typeof applyPreference>[1];
+
 interface PreferencesParts {
   readonly events: Events;
   readonly log: Log;
@@ -59,7 +60,7 @@ export function watchLearning(parts: PreferencesParts): Preferences {
 
 class Preferences {
   readonly #parts: PreferencesParts;
-  readonly #document: ReturnType<typeof openedOnce<JournaledDocument<PreferencesState, PreferenceEvent>>>;
+  readonly #document: ReturnType<typeof openedOnce<JournaledDocument<State, Applied>>>;
   #waiting: Observation[] = [];
   #cancelWrite: (() => void) | undefined;
   #writing: Promise<void> = Promise.resolve();
@@ -67,7 +68,7 @@ class Preferences {
   /** Explored answers since the last pick or rating. */
   #unrated = 0;
   /** Given since the start, oldest first; the document has those of the process before. */
-  #answers: readonly GivenAnswer[] = [];
+  #answers: State["answers"] = [];
   /** Answers whose rating is being written. */
   readonly #rated = new Set<string>();
   /** What counts for each client, as long as none of these changes. */
@@ -225,7 +226,7 @@ class Preferences {
     this.#answers = [...this.#answers, ...given].slice(-maxAnswers);
   }
 
-  #learned(state: PreferencesState, client: string): QualityState {
+  #learned(state: State, client: string): QualityState {
     const { feedback, clients, observed } = state;
     const from = [feedback, clients, observed];
     const days = daysSince(state.agedMs, this.#parts.now());
@@ -244,7 +245,7 @@ class Preferences {
   }
 
   /** `answers` are kept for the process after this one. */
-  #write(answers: readonly GivenAnswer[] = []): Promise<void> {
+  #write(answers: State["answers"] = []): Promise<void> {
     this.#cancelWrite = undefined;
     this.#writing = this.#writing.then(async () => {
       const batch = this.#waiting;
@@ -276,14 +277,13 @@ function without(observation: Observation, scope: EvidenceScope): Observation {
   };
 }
 
-const shown = ({ evidence: _evidence, ...preference }: PreferencesState["preferences"][number]): Preference =>
-  preference;
+const shown = ({ evidence: _evidence, ...preference }: State["preferences"][number]): Preference => preference;
 
 /** An id is free text: a long one must not fill the disk. */
 const maxIdCharacters = 200;
 
 export function openPreferences(log: Log, files: DocumentFiles | undefined) {
-  return openDocument<PreferencesState, PreferenceEvent>({
+  return openDocument<State, Applied>({
     name: "preferences",
     schemaVersion: 1,
     empty: noPreferences,
