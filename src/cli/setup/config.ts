@@ -7,7 +7,7 @@ import type { DaemonStatus } from "../../ipc/protocol.ts";
 import { build } from "../../ipc/version.ts";
 import { InvalidRequest, OrchestratorError } from "../../orchestrator/api/errors.ts";
 import { advice } from "../../orchestrator/api/next-step.ts";
-import { type ConfigChange, changeConfig, problemOf, replaceText } from "../../orchestrator/config/change.ts";
+import { changeConfig, problemOf, replaceText } from "../../orchestrator/config/change.ts";
 import { type LoadedSettings, loadSettings, parseConfigText, readConfigText } from "../../orchestrator/config/load.ts";
 import { type Sources, formatPath } from "../../orchestrator/config/paths.ts";
 import { absentModel, parseSettings, settingsNotes } from "../../orchestrator/config/problems.ts";
@@ -179,7 +179,11 @@ function fileOf(io: CommandIo): string {
 const statusMs = 2_000;
 
 /** Notes on how the running daemon applies a change; empty if no daemon runs. */
-async function daemonNotes(home: string, change: ConfigChange, io: CommandIo): Promise<readonly string[]> {
+async function daemonNotes(
+  home: string,
+  change: Awaited<ReturnType<typeof changeConfig>>,
+  io: CommandIo,
+): Promise<readonly string[]> {
   if (!change.isChanged) return [];
   const status = await daemonStatus(home, io);
   if (status === undefined) return [];

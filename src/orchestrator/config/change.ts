@@ -33,7 +33,7 @@ import { trustOf } from "./openai-servers.ts";
 import { isRecord } from "../util/parse-json.ts";
 
 /** A change that was written to `config.yaml`. */
-export interface ConfigChange {
+interface ConfigChange {
   readonly file: string;
   readonly setting: FoundSetting;
   /** The value as written; undefined when the setting was removed. */

@@ -28,7 +28,7 @@ export interface LiveSettings {
 }
 
 /** Settings that follow a file. */
-export interface FollowedSettings extends LiveSettings {
+interface FollowedSettings extends LiveSettings {
   /** Reads the file if it has changed and is no longer being written. Never throws; concurrent calls share one read. */
   look(): Promise<void>;
 }

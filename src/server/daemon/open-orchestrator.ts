@@ -6,7 +6,7 @@ import { build } from "../../ipc/version.ts";
 import type { Orchestrator } from "../../orchestrator/api/facade.ts";
 import { type Log, createLog } from "../../orchestrator/api/log.ts";
 import { ramBandwidth } from "../../orchestrator/routing/first-models.ts";
-import { type FollowedSettings, followSettings } from "../../orchestrator/config/live.ts";
+import { followSettings } from "../../orchestrator/config/live.ts";
 import type { Flags } from "../../orchestrator/config/flags.ts";
 import { isOllamaOptional } from "../../orchestrator/config/ollama-servers.ts";
 import { settingsProblem } from "../../orchestrator/config/problems.ts";
@@ -39,13 +39,15 @@ export interface OpenOrchestratorOptions {
   readonly writeLine: (line: string) => void;
 }
 
+type Live = Awaited<ReturnType<typeof followSettings>>["settings"];
+
 /** The orchestrator of one home, for all its callers. */
 export interface OpenOrchestrator {
   readonly home: string;
   /** The current settings. */
   readonly settings: Settings;
   /** The settings, following `config.yaml`. */
-  readonly live: FollowedSettings;
+  readonly live: Live;
   /** A sentence while the current file is invalid and not used. */
   settingsProblem(): string | undefined;
   readonly orchestrator: Orchestrator;
@@ -60,7 +62,7 @@ export interface OpenOrchestrator {
  */
 export async function openOrchestrator(options: OpenOrchestratorOptions): Promise<OpenOrchestrator> {
   const { home, unusableHome, environment, flags, version } = options;
-  let live: FollowedSettings | undefined;
+  let live: Live | undefined;
   const log = createLog(() => live?.current().log.level ?? "warn", options.writeLine);
   const probe = createSystemProbe({ log });
   const cores = probe.cores();
