@@ -1,11 +1,12 @@
-import { defineResource, type ResourceContext } from "./definition.ts";
+import { type ResourceContext, defineResource } from "./definition.ts";
 import { samplingArguments } from "../orchestrator/api/sampling.ts";
-import { snakedOnly } from "../orchestrator/util/defined.ts";
-import { OrchestratorError } from "../orchestrator/api/errors.ts";
+import { snaked, snakedOnly } from "../orchestrator/util/defined.ts";
+import { OrchestratorError, UnknownMemory } from "../orchestrator/api/errors.ts";
 import type { LearnedQuality } from "../orchestrator/api/facade-compare.ts";
+import type { MemoryEntry } from "../orchestrator/api/facade-recall.ts";
 import type { ShownProfile } from "../orchestrator/api/facade-route.ts";
 
-export const settings = defineResource({
+const settings = defineResource({
   name: "settings",
   title: "Settings",
   description: "Every setting: value, where it comes from, meaning, allowed values and default. Secrets are masked.",
@@ -23,7 +24,7 @@ export const settings = defineResource({
   },
 });
 
-export const template = defineResource({
+const template = defineResource({
   name: "template",
   title: "Prompt template",
   description: "One prompt template: text, variables, and settings for its answers.",
@@ -42,7 +43,7 @@ export const template = defineResource({
   },
 });
 
-export const profiles = defineResource({
+const profiles = defineResource({
   name: "profiles",
   title: "Profiles",
   description: "The profiles (agents, kinds of work) that a request can name, with their models and sampling.",
@@ -54,7 +55,7 @@ export const profiles = defineResource({
   }),
 });
 
-export const profile = defineResource({
+const profile = defineResource({
   name: "profile",
   title: "Profile",
   description: "One profile: its values with their sources, the model that would answer now, and what was learned.",
@@ -110,3 +111,64 @@ async function allLearned({ orchestrator, caller }: ResourceContext): Promise<re
 function learnedData({ task, model, answers, score }: LearnedQuality) {
   return { task, model, answers: +answers.toFixed(2), score: +score.toFixed(2) };
 }
+
+/** Limit of entries; others are found by their key or a query. */
+const maxEntries = 200;
+/** Limit for all values together; clients would not accept a larger message. */
+const maxCharacters = 1_000_000;
+
+const memories = defineResource({
+  name: "memory",
+  title: "Memories",
+  description: `Facts, preferences and context saved across sessions; the newest ${maxEntries}.`,
+  uri: "ollm://memory",
+  isTouchedBy: ({ kind }) => kind === "memories",
+  async read(_variables, { orchestrator, caller }) {
+    const { entries, total } = await orchestrator.memories.recall(caller, { limit: maxEntries });
+    return { entries: entries.slice(0, fitting(entries)).map(memoryData), total };
+  },
+});
+
+/** How many entries fit in `maxCharacters`. */
+function fitting(entries: readonly MemoryEntry[]): number {
+  let left = maxCharacters;
+  const beyond = entries.findIndex(({ value, previous }) => {
+    left -= value.length + (previous?.value.length ?? 0);
+    return left < 0;
+  });
+  return beyond === -1 ? entries.length : beyond;
+}
+
+/** All data of an entry, for resources. */
+function memoryData({ isPinned, previous, ...entry }: MemoryEntry) {
+  return { ...snaked(entry), pinned: isPinned, previous: previous && snaked(previous) };
+}
+
+/** Limit of listed entries, because clients show every listed resource in their menus. */
+const maxListed = 200;
+
+const memoryEntry = defineResource({
+  name: "memory-entry",
+  title: "Memory",
+  description: "One memory, by its percent-encoded key, with its previous value.",
+  uri: "ollm://memory/{key}",
+  isTouchedBy: ({ kind }) => kind === "memories",
+  async read({ key = "" }, { orchestrator, caller }) {
+    const [entry] = (await orchestrator.memories.recall(caller, { key })).entries;
+    if (entry === undefined) throw new UnknownMemory(`nothing is remembered under ${key}`);
+    return memoryData(entry);
+  },
+  async list(context) {
+    const keys = await keysOf(context);
+    return keys.slice(0, maxListed).map((key) => ({ uri: `ollm://memory/${encodeURIComponent(key)}`, name: key }));
+  },
+  values: keysOf,
+});
+
+/** Keys visible to the caller, newest first; a key in both the project and the global scope is listed once. */
+async function keysOf({ orchestrator, caller }: ResourceContext): Promise<readonly string[]> {
+  return [...new Set(await orchestrator.memories.matching(caller, { isAll: true }))];
+}
+
+/** What the user chose and saved. */
+export const savedResources = [settings, profiles, profile, template, memories, memoryEntry] as const;

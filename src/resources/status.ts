@@ -5,7 +5,7 @@ import type { MoneyReport } from "../orchestrator/api/facade-metrics.ts";
 import type { Decision } from "../orchestrator/api/facade-status.ts";
 import type { Progress } from "../orchestrator/api/types.ts";
 
-export const ramStatus = defineResource({
+const ramStatus = defineResource({
   name: "ram-status",
   title: "Memory",
   description: "RAM, swap, GPU memory and the size of each loaded model, in bytes, measured now.",
@@ -28,7 +28,7 @@ export const ramStatus = defineResource({
   },
 });
 
-export const decisions = defineResource({
+const decisions = defineResource({
   name: "decisions",
   title: "Memory decisions",
   description: "Models loaded, evicted, unloaded or refused since the start, and why; the newest 200, newest first.",
@@ -50,7 +50,7 @@ function decisionData({ plan, ...decision }: Decision) {
   };
 }
 
-export const jobs = defineResource({
+const jobs = defineResource({
   name: "jobs",
   title: "Jobs",
   description: "Background jobs of all clients, newest first, without their texts and results.",
@@ -61,7 +61,7 @@ export const jobs = defineResource({
   }),
 });
 
-export const job = defineResource({
+const job = defineResource({
   name: "job",
   title: "Job",
   description: "Background job: state, progress, the text so far, and the result when it has ended.",
@@ -79,7 +79,7 @@ export const job = defineResource({
   list: async ({ orchestrator }) => orchestrator.jobs.list().map(({ id }) => ({ uri: `ollm://jobs/${id}`, name: id })),
 });
 
-export const results = defineResource({
+const results = defineResource({
   name: "results",
   title: "Results of a batch",
   description:
@@ -104,7 +104,7 @@ const maxDays = 100;
 /** Samples of the memory, as far apart as their number asks. */
 const maxSamples = 300;
 
-export const metrics = defineResource({
+const metrics = defineResource({
   name: "metrics",
   title: "Metrics",
   description:
@@ -157,3 +157,6 @@ function moneyData({ reference, today, month, total, rows, ...report }: MoneyRep
     rows: rows.map(snaked),
   };
 }
+
+/** What happens on this machine, and what happened. */
+export const statusResources = [ramStatus, decisions, metrics, jobs, job, results] as const;

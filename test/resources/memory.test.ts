@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { memories, memoryEntry } from "../../src/resources/memories.ts";
+import { resources as every } from "../../src/resources/index.ts";
 import { createFakeMemories, createFakeOrchestrator } from "../support/fake-orchestrator.ts";
 import { type MemoryClient, connectMemoryClient } from "../support/memory-client.ts";
 
@@ -75,7 +75,7 @@ describe("ollm://memory", () => {
   });
 
   it("is affected only by changes of memories", () => {
-    for (const resource of [memories, memoryEntry]) {
+    for (const resource of every.filter(({ uri }) => uri.startsWith("ollm://memory"))) {
       expect(resource.isTouchedBy?.({ kind: "memories", isListChanged: false }, {})).toBe(true);
       expect(resource.isTouchedBy?.({ kind: "memory" }, {})).toBe(false);
     }

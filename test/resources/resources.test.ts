@@ -31,14 +31,14 @@ describe("resources", () => {
         "ollm://status/ram ram-status",
         "ollm://decisions decisions",
         "ollm://metrics metrics",
+        "ollm://jobs jobs",
         "ollm://models models",
         "ollm://models/database model-database",
-        "ollm://profiles profiles",
-        "ollm://memory memory",
-        "ollm://jobs jobs",
         "ollm://comparisons comparisons",
         "ollm://evals evals",
         "ollm://settings settings",
+        "ollm://profiles profiles",
+        "ollm://memory memory",
         "ollm://models/qwen2.5-coder%3A7b qwen2.5-coder:7b",
         "ollm://models/smollm2%3A135m smollm2:135m",
       ]
@@ -47,34 +47,6 @@ describe("resources", () => {
     expect(resourceTemplates.every(({ icons }) => icons?.length === 1)).toBe(true);
     expect(resourceTemplates.map(({ icons: _icons, ...rest }) => rest)).toMatchInlineSnapshot(`
       [
-        {
-          "description": "One model: facts from its file and from the model database. Names are percent-encoded.",
-          "mimeType": "application/json",
-          "name": "model",
-          "title": "Model",
-          "uriTemplate": "ollm://models/{name}",
-        },
-        {
-          "description": "One memory, by its percent-encoded key, with its previous value.",
-          "mimeType": "application/json",
-          "name": "memory-entry",
-          "title": "Memory",
-          "uriTemplate": "ollm://memory/{key}",
-        },
-        {
-          "description": "One prompt template: text, variables, and settings for its answers.",
-          "mimeType": "application/json",
-          "name": "template",
-          "title": "Prompt template",
-          "uriTemplate": "ollm://templates/{name}",
-        },
-        {
-          "description": "One profile: its values with their sources, the model that would answer now, and what was learned.",
-          "mimeType": "application/json",
-          "name": "profile",
-          "title": "Profile",
-          "uriTemplate": "ollm://profiles/{name}",
-        },
         {
           "description": "Background job: state, progress, the text so far, and the result when it has ended.",
           "mimeType": "application/json",
@@ -90,6 +62,13 @@ describe("resources", () => {
           "uriTemplate": "ollm://results/{id}",
         },
         {
+          "description": "One model: facts from its file and from the model database. Names are percent-encoded.",
+          "mimeType": "application/json",
+          "name": "model",
+          "title": "Model",
+          "uriTemplate": "ollm://models/{name}",
+        },
+        {
           "description": "Answers of several models to one prompt, with figures, order of execution, judgement and winner.",
           "mimeType": "application/json",
           "name": "comparison",
@@ -102,6 +81,27 @@ describe("resources", () => {
           "name": "eval",
           "title": "Eval",
           "uriTemplate": "ollm://evals/{id}",
+        },
+        {
+          "description": "One profile: its values with their sources, the model that would answer now, and what was learned.",
+          "mimeType": "application/json",
+          "name": "profile",
+          "title": "Profile",
+          "uriTemplate": "ollm://profiles/{name}",
+        },
+        {
+          "description": "One prompt template: text, variables, and settings for its answers.",
+          "mimeType": "application/json",
+          "name": "template",
+          "title": "Prompt template",
+          "uriTemplate": "ollm://templates/{name}",
+        },
+        {
+          "description": "One memory, by its percent-encoded key, with its previous value.",
+          "mimeType": "application/json",
+          "name": "memory-entry",
+          "title": "Memory",
+          "uriTemplate": "ollm://memory/{key}",
         },
       ]
     `);

@@ -1,9 +1,11 @@
 import { expect, it, onTestFinished } from "vitest";
-import { compareView, statusView } from "../../src/resources/index.ts";
+import type { ResourceData } from "../../src/resources/index.ts";
 import { createFakeOrchestrator } from "../support/fake-orchestrator.ts";
 import { type Era, type MemoryClientOptions, connectMemoryClient } from "../support/memory-client.ts";
 
-const views = [compareView.uri, statusView.uri];
+const compareView = "ui://ollm/compare" satisfies keyof ResourceData;
+const statusView = "ui://ollm/status" satisfies keyof ResourceData;
+const views = [compareView, statusView];
 const appHost: MemoryClientOptions["extensions"] = {
   "io.modelcontextprotocol/ui": { mimeTypes: ["text/html;profile=mcp-app"] },
 };
@@ -21,8 +23,8 @@ it.each<Era>(["legacy", "modern"])("a client that shows views is told of them: %
   const { tools } = await client.listTools();
   const shown = tools.flatMap(({ name, _meta }) => (_meta === undefined ? [] : [[name, _meta]]));
   expect(shown).toEqual([
-    ["compare", { ui: { resourceUri: compareView.uri } }],
-    ["system_status", { ui: { resourceUri: statusView.uri } }],
+    ["compare", { ui: { resourceUri: compareView } }],
+    ["system_status", { ui: { resourceUri: statusView } }],
   ]);
   const { resources } = await client.listResources();
   expect(resources.map(({ uri }) => uri)).toEqual(expect.arrayContaining(views));
