@@ -1,5 +1,5 @@
 import { afterEach, describe, expect, it } from "vitest";
-import { matching } from "../../src/server/mcp/handle-completions.ts";
+import { matching } from "../../src/server/mcp/handle-prompts.ts";
 import { createFakeOrchestrator, smollm } from "../support/fake-orchestrator.ts";
 import { fakeTemplates } from "../support/fake-templates.ts";
 import { connectMemoryClient, type Era, type MemoryClient } from "../support/memory-client.ts";

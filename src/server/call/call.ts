@@ -13,7 +13,9 @@ import * as errors from "../../orchestrator/api/errors.ts";
 import type { CallEnd } from "../../orchestrator/api/types.ts";
 import type { CallRecord } from "./caller.ts";
 import { type ProgressNote, detailsKey, streamKey } from "./progress.ts";
-import { takesTasks } from "./tasks.ts";
+
+/** The protocol's tasks (SEP-2663), an extension of revision 2026-07-28. */
+export const tasksExtension = "io.modelcontextprotocol/tasks";
 
 /** MCP Apps: a client declares which types of views it shows. */
 const viewsExtension = "io.modelcontextprotocol/ui";
@@ -52,7 +54,7 @@ export function protocolCall(server: Server, context: ServerContext) {
     /** The request is of revision 2026-07-28 or later. */
     isModern: claims !== undefined,
     /** The client accepts a protocol task as the answer; never in the legacy era. */
-    takesTasks: takesTasks(claims?.capabilities),
+    takesTasks: claims?.capabilities?.extensions?.[tasksExtension] !== undefined,
     /** The caller wants errors as data (`next-steps/render.ts`). */
     wantsErrorData: mcpReq._meta?.[errorKey] === true,
     /** The caller wants the whole structured answer (`detailsKey`). */

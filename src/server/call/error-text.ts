@@ -1,5 +1,4 @@
 import path from "node:path";
-import type { ServerContext } from "@modelcontextprotocol/server";
 import { type ErrorData, errorKey, renderSteps, withSteps } from "../../next-steps/render.ts";
 import { orDoItYourself, toolSteps } from "../../next-steps/tools.ts";
 import { OrchestratorError, PrivacyLocked } from "../../orchestrator/api/errors.ts";
@@ -10,6 +9,7 @@ import { isInside } from "../../orchestrator/util/file-name.ts";
 import { toolFacts } from "../../tools/facts.ts";
 import { isShell } from "../../orchestrator/api/types.ts";
 import { stackOf } from "../../orchestrator/util/message-of.ts";
+import type { Call } from "./call.ts";
 
 /**
  * An error as an assistant reads it: message and next steps for our own errors, "internal error" for any other, whose
@@ -44,23 +44,21 @@ function isCorrectable({ facts, next }: OrchestratorError): boolean {
   return facts.isCorrectable === true && !next.some(({ step }) => step === "allowFolder");
 }
 
-/** An error as data, for a caller that renders it itself, with `shown` applied to each text. Undefined for defects. */
-export function errorDataOf(error: unknown, shown: (text: string) => string): ErrorData | undefined {
-  if (!(error instanceof OrchestratorError)) return undefined;
-  const next = JSON.parse(JSON.stringify(error.next), (_key, value: unknown) =>
-    typeof value === "string" ? shown(value) : value,
-  ) as ErrorData["next"];
-  return { message: shown(error.message), next };
-}
-
-/** The `data` of a protocol error; undefined unless its caller asks for errors as data. */
+/**
+ * An error as data, under its key in `_meta` or `data`, with `shown` applied to each text; undefined for defects, and unless
+ * its caller asks for errors as data.
+ */
 export function protocolData(
   error: unknown,
-  { mcpReq }: ServerContext,
+  { wantsErrorData }: Pick<Call, "wantsErrorData">,
   shown: (text: string) => string,
 ): Readonly<Record<string, ErrorData>> | undefined {
-  const data = mcpReq._meta?.[errorKey] === true ? errorDataOf(error, shown) : undefined;
-  return data && { [errorKey]: data };
+  if (!wantsErrorData || !(error instanceof OrchestratorError)) return undefined;
+  const { message, next } = error;
+  const data = JSON.parse(JSON.stringify({ message, next }), (_key, value: unknown) =>
+    typeof value === "string" ? shown(value) : value,
+  ) as ErrorData;
+  return { [errorKey]: data };
 }
 
 /** Replaces a path of the server's machine. */

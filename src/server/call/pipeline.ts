@@ -1,6 +1,5 @@
 import { isShell, type Operation } from "../../orchestrator/api/types.ts";
 import { type CallToolResult, type InputRequiredResult, ProtocolError } from "@modelcontextprotocol/server";
-import { errorKey } from "../../next-steps/render.ts";
 import type { Job } from "../../orchestrator/api/facade.ts";
 import { hideKeys } from "../../orchestrator/util/control-characters.ts";
 import { type Timers, systemTimers } from "../../orchestrator/util/timers.ts";
@@ -10,10 +9,9 @@ import { allowedRoots, foldersOfUris } from "../files/allowed-paths.ts";
 import { createFiles } from "../files/files.ts";
 import { answersTo, askAboutProject, isAnswered, missingInput, notAgreed, question, withAnswers } from "./ask-user.ts";
 import { type Call, type CallOutcome, failureOf, successOf, callEnd } from "./call.ts";
-import { errorDataOf, errorText, textFor, withErrors, wordedFor } from "./error-text.ts";
+import { errorText, protocolData, textFor, withErrors, wordedFor } from "./error-text.ts";
 import { callerContext, checkOffered } from "./offered-tools.ts";
 import { createProgressReporter, progressText, detailsKey } from "./progress.ts";
-import { taskAnswer } from "./tasks.ts";
 import { validateInput } from "./validate-input.ts";
 import { defined } from "../../orchestrator/util/defined.ts";
 
@@ -59,12 +57,8 @@ export async function callTool(
     if (error instanceof ProtocolError) throw error;
     const shown = textFor(parts, opened, given);
     const text = shown(errorText(error, tool.name, parts.log));
-    const data = facts.wantsErrorData ? errorDataOf(error, shown) : undefined;
-    return {
-      content: [{ type: "text", text }],
-      isError: true,
-      ...(data !== undefined && { _meta: { [errorKey]: data } }),
-    };
+    const _meta = protocolData(error, facts, shown);
+    return { content: [{ type: "text", text }], isError: true, ...defined({ _meta }) };
   } finally {
     progress?.stop();
     const durationMs = timers.now() - startedAtMs;
@@ -179,7 +173,8 @@ function asJob(
     outcome: answer.then((each) => finalData(each)),
     errorText: (error) => shown(errorText(error, tool.name, parts.log)),
   });
-  return facts.takesTasks ? taskAnswer(job, jobs.keepHours) : jobAnswer(job);
+  // The SDK requires `content` in every answer to a call.
+  return facts.takesTasks ? { resultType: "task", ...taskOf(job, jobs.keepHours), content: [] } : jobAnswer(job);
 }
 
 function rawObject(value: unknown): object {
@@ -199,6 +194,25 @@ function jobAnswer(job: Job): CallToolResult {
   return {
     content: [{ type: "text", text: `Still running (${now}). To get the answer, ${next}.` }],
     structuredContent: { job: job.id, next },
+  };
+}
+
+/** Suggested to clients; polling is cheap. */
+const pollIntervalMs = 2000;
+
+/** A job in the form of the tasks extension, without its result. */
+export function taskOf(job: Job, keepHours: number) {
+  const { endedAt, progress } = job;
+  const aliveMs = endedAt === undefined ? undefined : Date.parse(endedAt) - Date.parse(job.startedAt);
+  return {
+    taskId: job.id,
+    status: { running: "working", succeeded: "completed", failed: "completed", cancelled: "cancelled" }[job.state],
+    statusMessage: progress === undefined ? job.title : progressText(progress),
+    createdAt: job.startedAt,
+    lastUpdatedAt: endedAt ?? new Date().toISOString(),
+    // Counted from the start; jobs are kept from their end on, which isn't known while they run.
+    ttlMs: aliveMs === undefined ? null : Math.max(1, Math.round(aliveMs + keepHours * 3_600_000)),
+    pollIntervalMs,
   };
 }
 

@@ -8,10 +8,11 @@ import {
   Server,
   type ServerContext,
   type ServerOptions,
+  type StandardSchemaV1,
 } from "@modelcontextprotocol/server";
 import { instructionsFor } from "./instructions.ts";
 import { type Caller, createKnownRoots } from "../call/caller.ts";
-import type { Call } from "../call/call.ts";
+import { type Call, protocolCall, tasksExtension } from "../call/call.ts";
 import {
   type ChangeEvent,
   type ChangeFeed,
@@ -19,7 +20,6 @@ import {
   createChangeFeed,
   createToolWatch,
 } from "./change-feed.ts";
-import { offerTasks, tasksExtension } from "../call/tasks.ts";
 
 /** Lists change rarely, and subscribed clients are notified; this bounds how long others use a list after an update. */
 const listTtlMs = 300_000;
@@ -63,6 +63,7 @@ export function createServer(givenParts: Caller, listenStreams?: ReturnType<type
       return home;
     },
   };
+  const factsOf = (context: ServerContext): Call => protocolCall(server, context);
   const calls = once(() => import("./handle-tools.ts"));
   const toolWatch = createToolWatch<Call>(
     async (facts) => (await calls()).offeredNames(parts, facts),
@@ -85,16 +86,16 @@ export function createServer(givenParts: Caller, listenStreams?: ReturnType<type
   };
 
   server.setRequestHandler("tools/list", async ({ params }, context) =>
-    answered(parts, (await calls()).listTools(server, context, parts, params?.cursor, toolWatch.listed)),
+    answered(parts, (await calls()).listTools(factsOf(context), parts, params?.cursor, toolWatch.listed)),
   );
-  server.setRequestHandler("tools/call", async ({ params }, context) => {
-    try {
-      const { handleCall } = await calls();
-      return await handleCall(server, context, params, parts);
-    } finally {
-      parts.noteAnswered?.();
-    }
-  });
+  server.setRequestHandler("tools/call", async ({ params }, context) =>
+    answered(parts, (await calls()).handleCall(factsOf(context), parts, params)),
+  );
+  for (const method of ["get", "update", "cancel"] as const) {
+    server.setRequestHandler(`tasks/${method}`, { params: taskParams }, async ({ taskId }, context: ServerContext) =>
+      (await calls()).handleTask(factsOf(context), parts, method, taskId),
+    );
+  }
   server.setNotificationHandler("notifications/roots/list_changed", () => {
     knownRoots.forget();
     tell({ kind: "tools_list_changed" });
@@ -102,25 +103,36 @@ export function createServer(givenParts: Caller, listenStreams?: ReturnType<type
 
   offerResources(server, parts, feed);
   offerPrompts(server, parts);
-  offerTasks(server, parts);
   return server;
 }
+
+/** Parameters of all three; by hand, because zod would have to be loaded before `initialize`. */
+const taskParams: StandardSchemaV1<unknown, { readonly taskId: string }> = {
+  "~standard": {
+    version: 1,
+    vendor: "ollm",
+    validate(value) {
+      const id = typeof value === "object" && value !== null && "taskId" in value ? value.taskId : undefined;
+      return typeof id === "string" ? { value: { taskId: id } } : { issues: [{ message: "taskId must be a string" }] };
+    },
+  },
+};
 
 function offerResources(server: Server, parts: Caller, feed: ChangeFeed): void {
   const reads = once(() => import("./handle-resources.ts"));
   server.setRequestHandler("resources/list", async ({ params }, context) =>
-    answered(parts, (await reads()).listResources(server, context, parts, params?.cursor)),
+    answered(parts, (await reads()).listResources(protocolCall(server, context), parts, params?.cursor)),
   );
   server.setRequestHandler("resources/templates/list", async ({ params }) =>
     (await reads()).listTemplates(params?.cursor),
   );
   server.setRequestHandler("resources/read", async ({ params }, context) =>
-    answered(parts, (await reads()).readResource(server, context, params.uri, parts)),
+    answered(parts, (await reads()).readResource(protocolCall(server, context), parts, params.uri)),
   );
 
   const subscriptions = once(async () => (await reads()).createSubscriptions(feed));
   server.setRequestHandler("resources/subscribe", async ({ params }, context) =>
-    (await subscriptions()).subscribe(server, context, params.uri, parts),
+    (await subscriptions()).subscribe(protocolCall(server, context), parts, params.uri),
   );
   server.setRequestHandler("resources/unsubscribe", async ({ params }) =>
     (await subscriptions()).unsubscribe(params.uri),
@@ -130,14 +142,14 @@ function offerResources(server: Server, parts: Caller, feed: ChangeFeed): void {
 function offerPrompts(server: Server, parts: Caller): void {
   const prompts = once(() => import("./handle-prompts.ts"));
   server.setRequestHandler("prompts/list", async ({ params }, context) =>
-    answered(parts, (await prompts()).listPrompts(server, context, parts, params?.cursor)),
+    answered(parts, (await prompts()).listPrompts(protocolCall(server, context), parts, params?.cursor)),
   );
   server.setRequestHandler("prompts/get", async ({ params }, context) =>
-    answered(parts, (await prompts()).getPrompt(server, context, params, parts)),
+    answered(parts, (await prompts()).getPrompt(protocolCall(server, context), parts, params)),
   );
 
   server.setRequestHandler("completion/complete", async ({ params }, context) =>
-    answered(parts, (await import("./handle-completions.ts")).complete(server, context, params, parts)),
+    answered(parts, (await prompts()).complete(protocolCall(server, context), parts, params)),
   );
 }
 
@@ -209,7 +221,11 @@ class CheckedServer extends Server {
         const { errorText, protocolData, textFor } = await import("../call/error-text.ts");
         const shown = textFor(this.#parts, undefined, request.params);
         const text = shown(errorText(error, method, this.#parts.log));
-        throw new ProtocolError(ProtocolErrorCode.InternalError, text, protocolData(error, context, shown));
+        throw new ProtocolError(
+          ProtocolErrorCode.InternalError,
+          text,
+          protocolData(error, protocolCall(this, context), shown),
+        );
       }
     };
   }

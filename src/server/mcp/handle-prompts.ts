@@ -1,13 +1,14 @@
 import {
+  type CompleteRequestParams,
+  type CompleteResult,
   type GetPromptResult,
   type InputRequiredResult,
   type ListPromptsResult,
   ProtocolError,
   ProtocolErrorCode,
-  type Server,
-  type ServerContext,
 } from "@modelcontextprotocol/server";
 import { OrchestratorError } from "../../orchestrator/api/errors.ts";
+import { profileNames } from "../../orchestrator/config/profiles.ts";
 import { nearestNames } from "../../orchestrator/util/nearest.ts";
 import {
   type ListedPrompt,
@@ -17,12 +18,15 @@ import {
   type PromptSource,
   promptSources,
 } from "../../prompts/index.ts";
+import { variableOf } from "../../resources/definition.ts";
+import { resources } from "../../resources/index.ts";
 import { type Caller, homeOf } from "../call/caller.ts";
 import { callerContext } from "../call/offered-tools.ts";
 import { filesOfCaller } from "../call/pipeline.ts";
 import { answersTo, isAnswered, missingInput, notAgreed, question } from "../call/ask-user.ts";
-import { protocolCall } from "../call/call.ts";
+import type { Call } from "../call/call.ts";
 import { icon, pageOf } from "./create-server.ts";
+import { resourceContext } from "./handle-resources.ts";
 import { errorText, protocolData, textFor } from "../call/error-text.ts";
 import { defined } from "../../orchestrator/util/defined.ts";
 
@@ -32,13 +36,8 @@ interface KnownPrompt {
 }
 
 /** `prompts/list`, one page. */
-export async function listPrompts(
-  server: Server,
-  context: ServerContext,
-  parts: Caller,
-  cursor?: string,
-): Promise<ListPromptsResult> {
-  const known = await knownPrompts(await promptContext(server, context, parts), parts);
+export async function listPrompts(facts: Call, parts: Caller, cursor?: string): Promise<ListPromptsResult> {
+  const known = await knownPrompts(await promptContext(facts, parts), parts);
   const { entries, ...next } = pageOf("prompts", known, cursor);
   return { prompts: entries.map(({ prompt }) => entryOf(prompt)), ...next };
 }
@@ -48,16 +47,15 @@ export async function listPrompts(
  * `InvalidParams` for an unknown prompt and for invalid arguments.
  */
 export async function getPrompt(
-  server: Server,
-  context: ServerContext,
-  params: { readonly name: string; readonly arguments?: Readonly<Record<string, string>> | undefined },
+  facts: Call,
   parts: Caller,
+  params: { readonly name: string; readonly arguments?: Readonly<Record<string, string>> | undefined },
 ): Promise<GetPromptResult | InputRequiredResult> {
-  const asking = await promptContext(server, context, parts);
+  const asking = await promptContext(facts, parts);
   const { source, prompt } = await findPrompt(params.name, asking, parts);
   // Clients send an empty text for an argument that their user left out.
   const given = Object.fromEntries(Object.entries(params.arguments ?? {}).filter(([, value]) => value !== ""));
-  const { canAsk, inputResponses } = protocolCall(server, context);
+  const { canAsk, inputResponses } = facts;
   try {
     const first = await source.get(prompt.name, given, asking);
     if (!("needsInput" in first)) return resultOf(first);
@@ -75,24 +73,12 @@ export async function getPrompt(
     const shown = textFor(parts, undefined, given);
     const text = shown(errorText(error, `prompt ${prompt.name}`, parts.log));
     const code = error instanceof OrchestratorError ? ProtocolErrorCode.InvalidParams : ProtocolErrorCode.InternalError;
-    throw new ProtocolError(code, text, protocolData(error, context, shown));
+    throw new ProtocolError(code, text, protocolData(error, facts, shown));
   }
 }
 
-/** For completions: the values of an argument that the prompt's source knows. Throws a `ProtocolError` for unknown prompts. */
-export async function valuesOfPrompt(
-  name: string,
-  argument: string,
-  asking: PromptContext,
-  parts: Caller,
-): Promise<readonly string[] | undefined> {
-  const { source, prompt } = await findPrompt(name, asking, parts);
-  return source.valuesOf?.(prompt.name, argument, asking);
-}
-
 /** The orchestrator, the caller and its files for a prompt. */
-export async function promptContext(server: Server, context: ServerContext, parts: Caller): Promise<PromptContext> {
-  const facts = protocolCall(server, context);
+async function promptContext(facts: Call, parts: Caller): Promise<PromptContext> {
   const home = await homeOf(parts, facts);
   const files = filesOfCaller(facts, parts, home);
   return {
@@ -151,4 +137,85 @@ function resultOf({ description, messages }: Exclude<PromptAnswer, { needsInput:
     ...defined({ description }),
     messages: messages.map(({ role, text }) => ({ role, content: { type: "text", text } })),
   };
+}
+
+/** The protocol's limit for one answer. */
+const maxValues = 100;
+/** Limit for names that are only similar. */
+const maxSimilar = 10;
+
+/**
+ * `completion/complete`. Completes the variable of a resource template from the existing resources, and an argument of a
+ * prompt from the values that the prompt's source knows, else those of `model`, `profile` and `key`, which mean the same
+ * in every prompt. Throws a `ProtocolError` for an unknown template, variable or prompt.
+ */
+export async function complete(
+  facts: Call,
+  parts: Caller,
+  { ref, argument }: CompleteRequestParams,
+): Promise<CompleteResult> {
+  const known =
+    ref.type === "ref/resource"
+      ? await membersOf(ref.uri, argument.name, facts, parts)
+      : await valuesOfArgument(ref.name, argument.name, await promptContext(facts, parts), parts);
+  const values = matching(argument.value, known);
+  return {
+    completion: {
+      values: values.slice(0, maxValues),
+      total: values.length,
+      hasMore: values.length > maxValues,
+    },
+  };
+}
+
+async function membersOf(uri: string, variable: string, facts: Call, parts: Caller): Promise<readonly string[]> {
+  const template = resources.find((definition) => definition.uri === uri);
+  if (template === undefined || variableOf(template) !== variable) {
+    const templates = resources.filter((definition) => variableOf(definition) !== undefined);
+    throw new ProtocolError(
+      ProtocolErrorCode.InvalidParams,
+      `nothing to complete for ${variable} of ${uri}; templates: ${templates.map((each) => each.uri).join(", ")}`,
+    );
+  }
+  const context = await resourceContext(facts, parts);
+  if (template.values !== undefined) return template.values(context);
+  const members = await template.list?.(context);
+  return (members ?? []).map(({ name }) => name);
+}
+
+async function valuesOfArgument(
+  prompt: string,
+  name: string,
+  context: PromptContext,
+  parts: Caller,
+): Promise<readonly string[]> {
+  const found = await findPrompt(prompt, context, parts);
+  const known = await found.source.valuesOf?.(found.prompt.name, name, context);
+  if (known !== undefined) return known;
+  const { orchestrator, caller } = context;
+  switch (name) {
+    case "profile":
+      return profileNames(caller.settings.profiles);
+    case "model": {
+      const { models } = await orchestrator.listModels(caller, { isInstalledOnly: true });
+      return models.map((model) => model.name);
+    }
+    case "key":
+      return orchestrator.memories.matching(caller, { isAll: true });
+    default:
+      return [];
+  }
+}
+
+/**
+ * The names that match `typed`, best first, ignoring case: those that start with it, then those that contain it; without
+ * any, the most similar ones. No duplicates.
+ */
+export function matching(typed: string, known: readonly string[]): readonly string[] {
+  const wanted = typed.toLowerCase();
+  const names = [...new Set(known)];
+  const starting = names.filter((name) => name.toLowerCase().startsWith(wanted));
+  const containing = names.filter((name) => name.toLowerCase().indexOf(wanted) > 0);
+  const found = [...starting, ...containing];
+  return found.length > 0 ? found : nearestNames(typed, names, maxSimilar);
 }

@@ -6,8 +6,6 @@ import {
   ProtocolErrorCode,
   type ReadResourceResult,
   ResourceNotFoundError,
-  type Server,
-  type ServerContext,
 } from "@modelcontextprotocol/server";
 import { InvalidRequest, OrchestratorError } from "../../orchestrator/api/errors.ts";
 import { type NextSteps, advice } from "../../orchestrator/api/next-step.ts";
@@ -20,26 +18,21 @@ import {
 import { resources } from "../../resources/index.ts";
 import { type Caller, homeOf } from "../call/caller.ts";
 import { callerContext } from "../call/offered-tools.ts";
-import { protocolCall, viewMimeType } from "../call/call.ts";
+import { type Call, viewMimeType } from "../call/call.ts";
 import type { ChangeFeed } from "./change-feed.ts";
 import { icon, pageOf } from "./create-server.ts";
 import { errorText, protocolData, textFor, wordedFor } from "../call/error-text.ts";
 
 /** `resources/list`, one page: fixed resources, and the members of templates. */
-export async function listResources(
-  server: Server,
-  context: ServerContext,
-  parts: Caller,
-  cursor?: string,
-): Promise<ListResourcesResult> {
-  const { showsViews } = protocolCall(server, context);
+export async function listResources(facts: Call, parts: Caller, cursor?: string): Promise<ListResourcesResult> {
+  const { showsViews } = facts;
   const entries = resources
     .filter((definition) => !isTemplate(definition) && (showsViews || definition.isView !== true))
     .map((definition) => entryOf(definition));
   for (const definition of resources) {
     if (definition.list === undefined) continue;
     try {
-      const members = await definition.list(await resourceContext(server, context, parts));
+      const members = await definition.list(await resourceContext(facts, parts));
       entries.push(...members.map((member) => ({ ...entryOf(definition), ...member, title: member.name })));
     } catch (error) {
       // The fixed resources are still worth listing; the reason is in the log and in system_status.
@@ -64,23 +57,18 @@ export function listTemplates(cursor?: string): ListResourceTemplatesResult {
  * `resources/read`, as JSON or a view's HTML. Throws `ResourceNotFoundError` when the resource does not exist (with error data, a
  * `ProtocolError` of the same code), and `InvalidParams` for malformed names.
  */
-export async function readResource(
-  server: Server,
-  context: ServerContext,
-  uri: string,
-  parts: Caller,
-): Promise<ReadResourceResult> {
+export async function readResource(facts: Call, parts: Caller, uri: string): Promise<ReadResourceResult> {
   const match = matchResource(resources, uri);
   if (match === undefined) throw new ResourceNotFoundError(uri);
   const { definition, variables } = match;
   try {
-    const content = await definition.read(variables, await resourceContext(server, context, parts));
+    const content = await definition.read(variables, await resourceContext(facts, parts));
     const text = typeof content === "string" ? content : JSON.stringify(content);
-    return { contents: [{ uri, ...typeOf(definition), text }], ...cacheHint(definition, context) };
+    return { contents: [{ uri, ...typeOf(definition), text }], ...cacheHint(definition, facts) };
   } catch (error) {
     const shown = textFor(parts, undefined, uri);
     const text = shown(errorText(error, uri, parts.log));
-    const data = protocolData(error, context, shown);
+    const data = protocolData(error, facts, shown);
     const isAbsent = error instanceof OrchestratorError && error.facts.isAbsence === true;
     if (isAbsent && data === undefined) throw new ResourceNotFoundError(uri, text);
     const isInvalid = isAbsent || error instanceof InvalidRequest;
@@ -92,16 +80,8 @@ export async function readResource(
   }
 }
 
-/** Throws `ResourceNotFoundError` unless `uri` can be read. */
-async function checkResource(server: Server, context: ServerContext, uri: string, parts: Caller): Promise<void> {
-  const match = matchResource(resources, uri);
-  if (match !== undefined && !isTemplate(match.definition)) return;
-  await readResource(server, context, uri, parts);
-}
-
 /** The orchestrator and the caller for a resource. */
-export async function resourceContext(server: Server, context: ServerContext, parts: Caller): Promise<ResourceContext> {
-  const facts = protocolCall(server, context);
+export async function resourceContext(facts: Call, parts: Caller): Promise<ResourceContext> {
   const home = await homeOf(parts, facts);
   const worded = (next: NextSteps): Promise<string> => wordedFor(facts.client, next);
   return { orchestrator: home.orchestrator, caller: callerContext(facts, parts, home), worded, readPage };
@@ -116,8 +96,7 @@ async function readPage(file: string): Promise<string> {
 }
 
 /** How long a client may cache the answer: modern era only; without it the SDK sends "not at all". */
-function cacheHint({ ttlMs }: ResourceDefinition, context: ServerContext) {
-  const isModern = context.mcpReq.envelope !== undefined;
+function cacheHint({ ttlMs }: ResourceDefinition, { isModern }: Call) {
   return isModern && ttlMs !== undefined ? { ttlMs, cacheScope: "private" as const } : {};
 }
 
@@ -143,8 +122,9 @@ export function createSubscriptions(feed: ChangeFeed) {
 
   return {
     /** Throws `ResourceNotFoundError` for a URI that does not exist. Subscribing twice has no further effect. */
-    async subscribe(server: Server, context: ServerContext, uri: string, parts: Caller) {
-      await checkResource(server, context, uri, parts);
+    async subscribe(facts: Call, parts: Caller, uri: string) {
+      const match = matchResource(resources, uri);
+      if (match === undefined || isTemplate(match.definition)) await readResource(facts, parts, uri);
       if (stops.has(uri)) return {};
       if (stops.size >= maxSubscriptions) {
         throw new ProtocolError(

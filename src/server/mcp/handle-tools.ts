@@ -1,32 +1,33 @@
-import type {
-  CallToolResult,
-  InputRequiredResult,
-  ListToolsResult,
-  Server,
-  ServerContext,
-  Tool,
-  ToolAnnotations,
+import {
+  type CallToolResult,
+  type InputRequiredResult,
+  type ListToolsResult,
+  MissingRequiredClientCapabilityError,
+  ProtocolError,
+  ProtocolErrorCode,
+  type Result,
+  type Tool,
+  type ToolAnnotations,
 } from "@modelcontextprotocol/server";
 import * as z from "zod";
-import { OrchestratorError } from "../../orchestrator/api/errors.ts";
+import { OrchestratorError, UnknownJob } from "../../orchestrator/api/errors.ts";
+import type { Job } from "../../orchestrator/api/facade.ts";
 import type { ToolDefinition } from "../../tools/definition.ts";
 import { tools } from "../../tools/index.ts";
 import { type Caller, homeOf } from "../call/caller.ts";
-import { type Call, protocolCall } from "../call/call.ts";
+import { type Call, tasksExtension } from "../call/call.ts";
 import { icon, pageOf } from "./create-server.ts";
 import { isShell } from "../../orchestrator/api/types.ts";
-import { defaultTools, noSuchTool, offeredTools } from "../call/offered-tools.ts";
-import { callTool } from "../call/pipeline.ts";
+import { callerContext, defaultTools, noSuchTool, offeredTools } from "../call/offered-tools.ts";
+import { callTool, resultOf, taskOf } from "../call/pipeline.ts";
 
 /** `tools/list`: the tools offered to this caller. With unreadable settings: the default tools, whose calls report what is wrong. */
 export async function listTools(
-  server: Server,
-  context: ServerContext,
+  facts: Call,
   parts: Caller,
   cursor?: string,
   onListed?: (names: readonly string[], facts: Call) => void,
 ): Promise<ListToolsResult> {
-  const facts = protocolCall(server, context);
   const names = await offeredNames(parts, facts);
   onListed?.(names, facts);
   const offered = tools.filter(({ name }) => names.includes(name));
@@ -66,14 +67,51 @@ export async function offeredNames(
 
 /** `tools/call`. Throws a `ProtocolError` for a tool that does not exist or is not offered; other failures are results. */
 export async function handleCall(
-  server: Server,
-  context: ServerContext,
-  params: { readonly name: string; readonly arguments?: unknown },
+  facts: Call,
   parts: Caller,
+  params: { readonly name: string; readonly arguments?: unknown },
 ): Promise<CallToolResult | InputRequiredResult> {
   const tool = tools.find(({ name }) => name === params.name);
-  if (tool === undefined) throw noSuchTool(params.name, await offeredNames(parts, protocolCall(server, context)));
-  return callTool(tool, params.arguments, protocolCall(server, context), parts);
+  if (tool === undefined) throw noSuchTool(params.name, await offeredNames(parts, facts));
+  return callTool(tool, params.arguments, facts, parts);
+}
+
+/**
+ * `tasks/get`, `tasks/update`, `tasks/cancel`. A failed tool is a completed task whose result has `isError`, as the call's
+ * own answer would. No task asks for input, so an update is acknowledged and changes nothing.
+ */
+export async function handleTask(
+  facts: Call,
+  parts: Caller,
+  method: "get" | "update" | "cancel",
+  id: string,
+): Promise<Result> {
+  if (!facts.isModern) throw new ProtocolError(ProtocolErrorCode.MethodNotFound, "Method not found");
+  if (!facts.takesTasks) {
+    throw new MissingRequiredClientCapabilityError({ requiredCapabilities: { extensions: { [tasksExtension]: {} } } });
+  }
+  const home = await parts.open();
+  const { jobs } = home.orchestrator;
+  const caller = callerContext(facts, parts, home);
+  try {
+    const job = await (method === "cancel" ? jobs.cancel(caller, id) : jobs.get(caller, id));
+    return method === "get" ? { ...taskOf(job, jobs.keepHours), ...endOf(job, facts) } : {};
+  } catch (error) {
+    if (error instanceof UnknownJob) throw new ProtocolError(ProtocolErrorCode.InvalidParams, `No task ${id}`);
+    throw error;
+  }
+}
+
+function endOf(job: Job, facts: Call): { readonly result?: CallToolResult } {
+  if (job.state === "failed") {
+    return { result: { content: [{ type: "text", text: job.error ?? "failed" }], isError: true } };
+  }
+  if (job.state !== "succeeded") return {};
+  const tool = tools.find(({ name }) => name === job.tool);
+  const parsed = tool?.output.safeParse(job.result);
+  if (tool !== undefined && parsed?.success === true) return { result: resultOf(tool, parsed.data, facts) };
+  const text = job.note ?? "the result is no longer known";
+  return { result: { content: [{ type: "text", text }], isError: true } };
 }
 
 const icons = {
