@@ -132,21 +132,26 @@ export const effort = may(z.enum(Object.keys(efforts))).transform((given) =>
   given === undefined ? undefined : efforts[given],
 );
 
-export const temperature = may(z.number().min(0).max(2));
-export const topP = may(z.number().min(0).max(1));
 export const limit = may(z.int().min(1));
 const penalty = may(z.number().min(-2).max(2));
-export const noLogprobs = "the likelihoods of tokens can't be had here: leave it out";
+const noLogprobs = "the likelihoods of tokens can't be had here: leave it out";
+
+/** What both APIs have under the same name. */
+export const common = {
+  model: z.string().min(1),
+  stream: may(z.boolean()),
+  temperature: may(z.number().min(0).max(2)),
+  top_p: may(z.number().min(0).max(1)),
+  parallel_tool_calls: may(z.boolean()),
+  top_logprobs: refused(noLogprobs, (given) => given === 0),
+};
 
 const body = z.object({
-  model: z.string().min(1),
+  ...common,
   messages: z.array(message).min(1),
-  stream: may(z.boolean()),
   stream_options: may(z.object({ include_usage: may(z.boolean()) })),
   max_tokens: limit,
   max_completion_tokens: limit,
-  temperature,
-  top_p: topP,
   top_k: may(z.int().min(0)),
   seed: may(z.int()),
   frequency_penalty: penalty,
@@ -161,12 +166,10 @@ const body = z.object({
   ),
   tools: may(z.array(tool)),
   tool_choice: may(choice),
-  parallel_tool_calls: may(z.boolean()),
   reasoning_effort: effort,
   cache_prompt: may(z.boolean()),
   n: refused("one answer is given to a request: send n: 1, or several requests", (given) => given === 1),
   logprobs: refused(noLogprobs),
-  top_logprobs: refused(noLogprobs, (given) => given === 0),
   logit_bias: refused("the likelihoods of tokens can't be changed here: leave it out", isEmpty),
   functions: refused(noFunctions, isEmpty),
   function_call: refused(noFunctions),
