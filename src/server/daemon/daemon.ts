@@ -8,7 +8,6 @@ import { advice } from "../../orchestrator/api/next-step.ts";
 import { parseFlags } from "../../orchestrator/config/flags.ts";
 import { type CallerOrigin, type Client, type DaemonParts, callerParts, noticesFor } from "./caller-home.ts";
 import type { Listeners } from "./listeners.ts";
-import type { Business } from "./watch.ts";
 import { messageOf, stackOf } from "../../orchestrator/util/message-of.ts";
 import { within } from "../../orchestrator/util/timers.ts";
 
@@ -241,4 +240,123 @@ async function closeSocket(socket: Socket): Promise<void> {
       () => undefined,
     );
   socket.destroy();
+}
+
+const lookMs = 1_000;
+const sleepLookMs = 5_000;
+const handoverLookMs = 50;
+
+/** Watches for the end of the idle timeout, for the moment to hand over, and for sleep of the machine. */
+export function watchBusiness(parts: {
+  readonly business: () => Business;
+  /** In seconds; negative means never. Read each time, as the setting may not be loaded yet. */
+  readonly idleTimeoutSeconds: () => number;
+  /** Monotonic time and wall-clock time in milliseconds. */
+  readonly now: () => number;
+  readonly wallNow: () => number;
+  readonly onIdle: () => void;
+  /** Called after the machine has slept, with about how long. */
+  readonly onWake: (gapMs: number) => void;
+  /** Called when new requests must no longer be read. */
+  readonly onDrain: () => void;
+  readonly onHandover: () => void;
+}) {
+  let idleSince: number | undefined;
+  let handoverSince: number | undefined;
+  let isDraining = false;
+  let lastWall = parts.wallNow();
+  let handoverTimer: NodeJS.Timeout | undefined;
+
+  const lookForIdle = (): void => {
+    const timeoutSeconds = parts.idleTimeoutSeconds();
+    if (!isIdle(parts.business())) idleSince = undefined;
+    else idleSince ??= parts.now();
+    const isOver = idleSince !== undefined && parts.now() - idleSince >= timeoutSeconds * 1_000;
+    if (timeoutSeconds >= 0 && isOver) parts.onIdle();
+  };
+
+  const lookForSleep = (): void => {
+    const wall = parts.wallNow();
+    const elapsedMs = wall - lastWall;
+    lastWall = wall;
+    if (!hasSlept(sleepLookMs, elapsedMs)) return;
+    // Clients that slept, too, get time to reconnect.
+    idleSince = undefined;
+    parts.onWake(elapsedMs);
+  };
+
+  const lookForHandover = (): void => {
+    if (handoverSince === undefined) return;
+    const step = handoverStep(parts.business(), parts.now() - handoverSince);
+    if (step === "go") {
+      clearInterval(handoverTimer);
+      parts.onHandover();
+    } else if (step === "drain" && !isDraining) {
+      isDraining = true;
+      parts.onDrain();
+    }
+  };
+
+  const timers = [setInterval(lookForIdle, lookMs), setInterval(lookForSleep, sleepLookMs)];
+  for (const timer of timers) timer.unref();
+
+  return {
+    /** Ends this daemon at the first moment without work; see `handoverStep`. */
+    startHandover(): void {
+      if (handoverSince !== undefined) return;
+      handoverSince = parts.now();
+      handoverTimer = setInterval(lookForHandover, handoverLookMs);
+      handoverTimer.unref();
+    },
+    stop(): void {
+      for (const timer of [...timers, handoverTimer]) clearInterval(timer);
+    },
+  };
+}
+
+/** The work of a daemon at a moment. */
+interface Business {
+  readonly clients: number;
+  readonly listeners: number;
+  /** Requests without an answer. */
+  readonly requests: number;
+  /** From `Orchestrator.activity()`, as the next two. */
+  readonly operations: number;
+  readonly pulls: number;
+  readonly pinned: number;
+}
+
+/** Whether a daemon has no work and no clients. */
+function isIdle({ clients, listeners, operations, pinned }: Business): boolean {
+  return clients + listeners + operations + pinned === 0;
+}
+
+/** How long a daemon that was asked to hand over continues to work normally. */
+const handoverPatienceMs = 10 * 60_000;
+/** How long it then waits for running requests, without reading new ones. */
+const handoverDrainMs = 60_000;
+
+/**
+ * What a daemon does `elapsedMs` after it was asked to hand over:
+ *
+ * | running requests and work   | elapsed              | step                                    |
+ * |-----------------------------|----------------------|-----------------------------------------|
+ * | none                        | any                  | `go`                                    |
+ * | some                        | up to 10 min         | `work`                                  |
+ * | some                        | up to a minute later | `drain`: no new requests are read       |
+ * | some                        | later                | `go`: running work is interrupted       |
+ *
+ * Pulls don't delay it: the next daemon resumes them.
+ */
+function handoverStep(business: Business, elapsedMs: number): "work" | "drain" | "go" {
+  if (business.requests === 0 && business.operations - business.pulls === 0) return "go";
+  if (elapsedMs < handoverPatienceMs) return "work";
+  return elapsedMs < handoverPatienceMs + handoverDrainMs ? "drain" : "go";
+}
+
+/** A timer that fires this much later by wall-clock time means that the machine slept. */
+const sleepGapMs = 30_000;
+
+function hasSlept(everyMs: number, elapsedWallMs: number): boolean {
+  return elapsedWallMs - everyMs > sleepGapMs;
 }

@@ -11,11 +11,10 @@ import { requireTrustedHome } from "../../ipc/trusted-home.ts";
 import { InvalidConfig, type OrchestratorError } from "../../orchestrator/api/errors.ts";
 import type { Log } from "../../orchestrator/api/log.ts";
 import { createCallLog } from "./call-log.ts";
-import { Daemon } from "./daemon.ts";
+import { Daemon, watchBusiness } from "./daemon.ts";
 import type { OpenOrchestratorOptions } from "./open-orchestrator.ts";
 import { createLazyOrchestrator } from "./lazy-orchestrator.ts";
 import type { DaemonParts } from "./caller-home.ts";
-import { watchBusiness } from "./watch.ts";
 import { codeOf, messageOf } from "../../orchestrator/util/message-of.ts";
 import { Console } from "node:console";
 

@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { createLog } from "../../../src/orchestrator/api/log.ts";
-import { watchConfig } from "../../../src/server/daemon/watch.ts";
+import { watchConfig } from "../../../src/server/daemon/lazy-orchestrator.ts";
 
 let home: string;
 let watching: ReturnType<typeof watchConfig> | undefined;
