@@ -9,10 +9,11 @@ import type { Settings } from "../../orchestrator/config/schema.ts";
 import { type Timers, systemTimers } from "../../orchestrator/util/timers.ts";
 import type { Caller } from "../call/caller.ts";
 import type { DoorName } from "../doors/door.ts";
+import { createStatelessSubscriptions } from "../mcp/change-feed.ts";
 import { createServer } from "../mcp/create-server.ts";
 import { Dashboard } from "./dashboard.ts";
 import type { answerDoor } from "./doors.ts";
-import { createLegacySseRoute, createStatelessSubscriptions, createStreamableRoute } from "./streamable.ts";
+import { createLegacySseRoute, createSessionSlots, createStreamableRoute } from "./streamable.ts";
 import { type ListenOptions, limitConnections, listen } from "./listen.ts";
 import {
   type AccessPolicy,
@@ -33,7 +34,6 @@ import {
   streamLimits,
   webRequest,
 } from "./respond.ts";
-import { createSessionSlots } from "./sessions.ts";
 import { defined } from "../../orchestrator/util/defined.ts";
 import { stackOf } from "../../orchestrator/util/message-of.ts";
 

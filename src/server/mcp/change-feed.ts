@@ -2,11 +2,14 @@ import {
   SUBSCRIPTION_ID_META_KEY,
   type JSONRPCMessage,
   type RequestId,
+  type ServerEventBus,
   type Transport,
 } from "@modelcontextprotocol/server";
+import type { ServerResponse } from "node:http";
 import type { Change, Orchestrator } from "../../orchestrator/api/facade.ts";
 import type { Log } from "../../orchestrator/api/log.ts";
 import { messageOf } from "../../orchestrator/util/message-of.ts";
+import type { Caller } from "../call/caller.ts";
 
 type Source = Pick<Orchestrator, "onChange" | "watch">;
 
@@ -136,6 +139,43 @@ function listEvents(change: Change): readonly ChangeEvent[] {
   if (change.kind === "tools") return [{ kind: "tools_list_changed" }];
   const resources: ChangeEvent = { kind: "resources_list_changed" };
   return change.kind === "templates" ? [{ kind: "prompts_list_changed" }, resources] : [resources];
+}
+
+/** Change notifications for clients without a session; each session has its own feed. */
+export function createStatelessSubscriptions(parts: Caller) {
+  const feed = createChangeFeed(async () => (await parts.open()).orchestrator, parts.log);
+  return {
+    /** The source of events for the SDK's `subscriptions/listen` streams. */
+    bus: {
+      // Only the orchestrator reports changes.
+      publish: () => undefined,
+      subscribe: (listener: Parameters<ServerEventBus["subscribe"]>[0]) => feed.subscribe(listener),
+    },
+    /** Watches the URIs of a listen request while its answer is open; ignores other requests. */
+    follow(body: unknown, answer: ServerResponse) {
+      const uris = listenedUris(body);
+      if (uris === undefined || answer.destroyed) return;
+      answer.once("close", feed.watch(uris));
+      // Changes of lists are reported even when no URI is watched.
+      parts.open().then(
+        ({ orchestrator }) => feed.attach(orchestrator),
+        (reason: unknown) => parts.log.warn(`watching: ${messageOf(reason)}`),
+      );
+    },
+    close: () => feed.close(),
+  };
+}
+
+/** The URIs of a `subscriptions/listen` request, which is not validated yet; undefined for other requests. */
+function listenedUris(body: unknown): readonly string[] | undefined {
+  if (typeof body !== "object" || body === null) return undefined;
+  const { method, params } = body as {
+    readonly method?: unknown;
+    readonly params?: { readonly notifications?: { readonly resourceSubscriptions?: unknown } | null } | null;
+  };
+  if (method !== "subscriptions/listen") return undefined;
+  const uris = params?.notifications?.resourceSubscriptions;
+  return Array.isArray(uris) ? uris.filter((uri) => typeof uri === "string") : [];
 }
 
 /**

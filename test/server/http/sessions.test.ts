@@ -1,6 +1,6 @@
 import type { JSONRPCMessage } from "@modelcontextprotocol/server";
 import { expect, it } from "vitest";
-import { createSessionSlots } from "../../../src/server/http/sessions.ts";
+import { createSessionSlots } from "../../../src/server/http/streamable.ts";
 import { handClock } from "../../support/hand-clock.ts";
 
 const request = (id: number): JSONRPCMessage => ({ jsonrpc: "2.0", id, method: "tools/call", params: {} });
