@@ -92,7 +92,6 @@ export const chatSteps: StepTable = {
   nameFileIn: ({ argument }) => typed(argument, "PATH", "give the file with"),
   lowerArgument: ({ argument, to }) => typed(argument, String(to ?? "NUMBER"), "lower"),
   raiseArgument: ({ argument, to }) => typed(argument, String(to ?? "NUMBER"), "raise"),
-  askUser: () => "give the missing value",
 };
 
 /** A setting's path as an argument for a shell, which would remove the quotes in it. */

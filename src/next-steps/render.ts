@@ -1,47 +1,15 @@
 import type { Argument, NextStep } from "../orchestrator/api/next-step.ts";
+import argumentTable from "./arguments.json" with { type: "json" };
 
 /** The renderers of one surface: each returns a clause without a full stop, or a question with its question mark. */
 export type StepTable = {
   readonly [Name in NextStep["step"]]: (step: Extract<NextStep, { readonly step: Name }>) => string;
 };
 
-const surfaces = ["tool", "flag", "chat"] as const;
-
 /** Each argument as an input of a tool, as a flag of the shell, and in a chat: its commands, where it has one. */
-const everyName: Readonly<Record<Argument, readonly [tool: string, flag: string, chat: string]>> = {
-  audio: ["audio", "--audio", "the recordings"],
-  base: ["base", "the base model", "the base model"],
-  bind: ["the address", "--bind", "the address"],
-  check: ["check", "--check", "/set check"],
-  confirm: ["confirm", "--yes", "the confirmation"],
-  context: ["context_tokens", "--context-size", "/set context-size"],
-  engine: ["engine", "--engine", "the engine"],
-  files: ["files", "--file", "/file"],
-  force: ["force", "--force", "the forcing"],
-  format: ["format", "--format", "/set format"],
-  images: ["images", "--image", "/image"],
-  judge: ["judge", "--judge", "the judge"],
-  keepAlive: ["keep_alive", "--keep-alive", "the keep-alive"],
-  key: ["key", "the key", "the key"],
-  maxTokens: ["max_tokens", "--max-tokens", "/set max-tokens"],
-  model: ["model", "--model", "/model"],
-  models: ["models", "the models", "the models"],
-  noToken: ["the option no-token", "--no-token", "the missing token"],
-  overwrite: ["overwrite", "--overwrite", "the replacement"],
-  port: ["port", "--port", "the port"],
-  profile: ["profile", "--profile", "/set profile"],
-  prompt: ["prompt", "the prompt", "the prompt"],
-  scope: ["scope", "--project", "the project"],
-  split: ["split", "--split", "/set split"],
-  temperature: ["temperature", "--temperature", "/set temperature"],
-  template: ["template", "--template", "/template use"],
-  think: ["think", "--think", "/set think"],
-  value: ["value", "the value", "the value"],
-  variables: ["variables", "--var", "KEY=VALUE"],
-};
-
-export function argumentNames(surface: (typeof surfaces)[number]): Readonly<Record<Argument, string>> {
-  const at = surfaces.indexOf(surface);
+export function argumentNames(surface: "tool" | "flag" | "chat"): Readonly<Record<Argument, string>> {
+  const at = ["tool", "flag", "chat"].indexOf(surface);
+  const everyName: Readonly<Record<Argument, readonly string[]>> = argumentTable;
   return Object.fromEntries(Object.entries(everyName).map(([argument, all]) => [argument, all[at]])) as Record<
     Argument,
     string
