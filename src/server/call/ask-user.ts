@@ -50,12 +50,10 @@ export function answersTo(
   { message, fields }: NeedsInput,
   responses: Readonly<Record<string, unknown>> | undefined,
 ): Readonly<Record<string, unknown>> | undefined {
-  const response = responses?.[questionKey];
-  if (typeof response !== "object" || response === null) return undefined;
-  const { action, content } = response as { action?: unknown; content?: unknown };
-  if (action !== "accept") throw notAgreed(message);
-  const given = typeof content === "object" && content !== null ? content : {};
-  return Object.fromEntries(Object.entries(given).filter(([name]) => Object.hasOwn(fields, name)));
+  const form = formIn(responses?.[questionKey]);
+  if (form === undefined) return undefined;
+  if (!form.isAccepted) throw notAgreed(message);
+  return Object.fromEntries(Object.entries(form.content).filter(([name]) => Object.hasOwn(fields, name)));
 }
 
 /** The error after the user said no, by declining the form or within it. */
@@ -79,7 +77,7 @@ export function withAnswers(given: object, { fields }: NeedsInput, answers: Read
   return merged;
 }
 
-function objectOr(value: unknown): object {
+function objectOr(value: unknown): Readonly<Record<string, unknown>> {
   return isRecord(value) ? value : {};
 }
 
@@ -116,7 +114,8 @@ export async function askAboutProject(
   // Read at this moment: only what is shown can be approved.
   const waiting = await projects.trustQuestion(caller);
   if (waiting === undefined) return { home: await homeOf(parts, facts) };
-  const isApproved = approvalIn(contentOf(response), waiting.digest);
+  const form = formIn(response);
+  const isApproved = approvalIn(form?.isAccepted === true ? form.content : {}, waiting.digest);
   if (isApproved === true) {
     await projects.trust(caller, waiting.digest);
     return { home: await homeOf(parts, facts) };
@@ -140,9 +139,8 @@ function withoutNote(home: View): View {
   return { ...home, project };
 }
 
-/** The content of an accepted form; empty when it was declined. */
-function contentOf(response: unknown): Readonly<Record<string, unknown>> {
-  if (typeof response !== "object" || response === null) return {};
-  const { action, content } = response as { readonly action?: unknown; readonly content?: unknown };
-  return action === "accept" && typeof content === "object" && content !== null ? { ...content } : {};
+/** A form as the user left it; undefined if there is none. */
+function formIn(response: unknown) {
+  if (!isRecord(response)) return undefined;
+  return { isAccepted: response["action"] === "accept", content: objectOr(response["content"]) };
 }

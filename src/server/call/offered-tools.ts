@@ -22,17 +22,15 @@ export function offeredTools(home: Pick<View, "callerSettings" | "project">): Re
             {
               ...ofProject,
               where: ` in ${project?.file ?? "the project"}`,
-              ...(project?.isTrusted !== true && { spared: neededTools() }),
+              ...(project?.isTrusted !== true && {
+                spared: tools.filter(({ set }) => set === "needed").map(({ name }) => name),
+              }),
             },
           ]),
     ]);
     offers.set(home, offer);
   }
   return offer;
-}
-
-function neededTools(): readonly string[] {
-  return tools.filter(({ set }) => set === "needed").map(({ name }) => name);
 }
 
 /** The caller of one request, as the orchestrator sees it. */

@@ -95,11 +95,7 @@ async function runTool(
 ): Promise<{ readonly result: CallResult; readonly outcome: CallOutcome }> {
   const { tool, given, facts, parts, home, progress, timers } = call;
   const { client } = facts;
-  const afterMs = patienceMs({
-    client,
-    hasProgressToken: progress !== undefined,
-    configuredSeconds: home.callerSettings.jobs.patience,
-  });
+  const afterMs = patienceMs(client, progress !== undefined, home.callerSettings.jobs.patience);
   const run = detachableRun({ signal: facts.requestSignal, afterMs, timers });
   const { signal } = run;
   let files: ToolFiles | undefined;
@@ -235,19 +231,10 @@ const patientClients: readonly string[] = ["claude-code", "ollm", "ollm-dashboar
 
 /**
  * Milliseconds after which a call of `client` is detached and answered with a job; undefined: no limit. A client that
- * requests no progress gets the limit, even a patient one.
+ * requests no progress gets the limit, even a patient one. `seconds` are those of `jobs.patience`.
  */
-export function patienceMs({
-  client,
-  hasProgressToken,
-  configuredSeconds,
-}: {
-  readonly client: string;
-  readonly hasProgressToken: boolean;
-  /** `jobs.patience`. */
-  readonly configuredSeconds: number;
-}): number | undefined {
-  return hasProgressToken && patientClients.includes(client) ? undefined : configuredSeconds * 1000;
+export function patienceMs(client: string, hasProgressToken: boolean, seconds: number): number | undefined {
+  return hasProgressToken && patientClients.includes(client) ? undefined : seconds * 1000;
 }
 
 /** A tool's data as an answer, as text and structured; `data` matches the tool's output. */

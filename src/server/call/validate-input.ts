@@ -2,6 +2,7 @@ import type { z } from "zod";
 import { InvalidRequest } from "../../orchestrator/api/errors.ts";
 import { nearestNames } from "../../orchestrator/util/nearest.ts";
 import type { ToolDefinition } from "../../tools/definition.ts";
+import table from "./other-names.json" with { type: "json" };
 import { isRecord, jsonIn } from "../../orchestrator/util/parse-json.ts";
 
 type Issue = z.core.$ZodIssue;
@@ -95,36 +96,7 @@ function plainNumber(text: string): number | undefined {
 }
 
 /** What other programs call our fields; the first that the tool has is meant. */
-const otherNames: Readonly<Record<string, readonly string[]>> = {
-  text: ["prompt", "value", "variables"],
-  content: ["value", "prompt", "template"],
-  message: ["prompt", "value"],
-  messages: ["prompt"],
-  question: ["prompt", "query"],
-  input: ["prompt", "variables"],
-  query: ["prompt"],
-  instructions: ["system", "prompt"],
-  system_prompt: ["system"],
-  name: ["model", "key"],
-  id: ["job_id", "comparison_id", "key", "model"],
-  path: ["files", "folder", "from", "output_path"],
-  file: ["files", "from"],
-  paths: ["files"],
-  documents: ["files"],
-  schema: ["format"],
-  json_schema: ["format"],
-  response_format: ["format"],
-  max_output_tokens: ["max_tokens"],
-  max_completion_tokens: ["max_tokens"],
-  num_predict: ["max_tokens"],
-  num_ctx: ["context_tokens"],
-  context_length: ["context_tokens"],
-  arguments: ["variables"],
-  parameters: ["variables"],
-  conversation_id: ["continue_id"],
-  search: ["query"],
-  output_file: ["output_path"],
-};
+const otherNames: Readonly<Record<string, readonly string[]>> = table;
 
 /** The field of a tool that an unknown one means; undefined if none is like it. */
 function meantField(key: string, fields: readonly string[]): string | undefined {
