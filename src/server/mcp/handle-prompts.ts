@@ -118,25 +118,12 @@ async function knownPrompts(asking: PromptContext, parts: Caller): Promise<reado
 /** A speech bubble. */
 const bubbleIcon = icon("M4 5h16v11H11l-5 4v-4H4z");
 
-function entryOf({ name, title, description, arguments: taken }: ListedPrompt): ListPromptsResult["prompts"][number] {
-  return {
-    name,
-    ...defined({ title }),
-    description,
-    arguments: taken.map((argument) => ({
-      name: argument.name,
-      ...defined({ description: argument.description }),
-      required: argument.isRequired,
-    })),
-    icons: [bubbleIcon],
-  };
+function entryOf({ aliases: _aliases, ...prompt }: ListedPrompt): ListPromptsResult["prompts"][number] {
+  return { ...prompt, icons: [bubbleIcon] };
 }
 
-function resultOf({ description, messages }: Exclude<PromptAnswer, { needsInput: unknown }>): GetPromptResult {
-  return {
-    ...defined({ description }),
-    messages: messages.map(({ role, text }) => ({ role, content: { type: "text", text } })),
-  };
+function resultOf({ description, text }: Exclude<PromptAnswer, { needsInput: unknown }>): GetPromptResult {
+  return { ...defined({ description }), messages: [{ role: "user", content: { type: "text", text } }] };
 }
 
 /** The protocol's limit for one answer. */
