@@ -6,7 +6,7 @@ import type { Farewell, Hello, Welcome } from "../../ipc/protocol.ts";
 import { dashboardFile } from "../../ipc/socket-path.ts";
 import { DaemonUnavailable, InvalidRequest } from "../../orchestrator/api/errors.ts";
 import { fieldsIn } from "../../orchestrator/util/parse-json.ts";
-import { Dashboard } from "../http/dashboard.ts";
+import { Dashboard, keptSessions } from "../http/dashboard.ts";
 import { type HttpListener, openHttpListener } from "../http/listener.ts";
 import { type CallerOrigin, type DaemonParts, callerParts, noticesFor } from "./caller-home.ts";
 import { codeOf, messageOf } from "../../orchestrator/util/message-of.ts";
@@ -266,10 +266,7 @@ async function whyNot(port: number, error: unknown): Promise<string> {
 const keptForm = z.object({
   port: z.int().min(1).max(65_535).optional().catch(undefined),
   isOpen: z.boolean().catch(false),
-  sessions: z
-    .object({ token: z.string(), open: z.array(z.object({ id: z.string(), endsAt: z.number() })).readonly() })
-    .optional()
-    .catch(undefined),
+  sessions: keptSessions.optional().catch(undefined),
 });
 type Kept = Readonly<z.output<typeof keptForm>>;
 

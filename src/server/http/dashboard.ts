@@ -2,6 +2,7 @@ import { createHash, createHmac, randomBytes, timingSafeEqual } from "node:crypt
 import { readFile } from "node:fs/promises";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { gunzipSync } from "node:zlib";
+import * as z from "zod";
 import { isEqual, isNonce, proofsUnder } from "../../ipc/handshake.ts";
 import { readHttpToken } from "../../ipc/token.ts";
 import type { Log } from "../../orchestrator/api/log.ts";
@@ -109,7 +110,7 @@ export class Dashboard {
    */
   shake(request: IncomingMessage, response: ServerResponse, body: unknown, listenerKey: Buffer): void {
     const refuse = (status: number, message: string): void => answerError(request, response, { status, message });
-    const knock = knockIn(body);
+    const { data: knock } = knockForm.safeParse(body);
     if (knock === undefined) return refuse(400, "a page sends by, id and a nonce of 32 hexadecimal digits");
     const token = readHttpToken(this.#options.home);
     if (token === undefined) {
@@ -172,29 +173,20 @@ export class Dashboard {
   }
 }
 
-/** What a page knows when it knocks: a link's code, a session's secret, or what a tab kept over a reload. */
-const keyKinds = ["link", "session", "bearer"] as const;
-
-interface Knock {
-  readonly by: (typeof keyKinds)[number];
-  readonly id: string;
-  readonly nonce: string;
-  readonly proof: unknown;
-}
+/** How a page knocks: `by` a link's code, a session's secret, or what a tab kept over a reload. */
+const knockForm = z.object({
+  by: z.enum(["link", "session", "bearer"]),
+  id: z.string().regex(/^[\da-f]{16,40}$/),
+  nonce: z.custom<string>(isNonce),
+  proof: z.unknown().optional(),
+});
+type Knock = z.output<typeof knockForm>;
 
 const endedTexts: Readonly<Record<Knock["by"], string>> = {
   link: "this link was used, or is older than 5 minutes",
   session: "this session has ended",
   bearer: "this session has ended, or the daemon was restarted before the page was read again",
 };
-
-function knockIn(body: unknown): Knock | undefined {
-  if (typeof body !== "object" || body === null) return undefined;
-  const { by, id, nonce, proof } = body as Partial<Record<string, unknown>>;
-  const kind = keyKinds.find((known) => known === by);
-  if (kind === undefined || typeof id !== "string" || !/^[\da-f]{16,40}$/.test(id) || !isNonce(nonce)) return undefined;
-  return { by: kind, id, nonce, proof };
-}
 
 /** A daemon's nonce serves for one to two of these; nothing is stored until a page has proved itself. */
 const noncePeriodMs = 10_000;
@@ -223,11 +215,12 @@ function sessionIn(name: string, listenerKey: Buffer): string | undefined {
 }
 
 /** Sessions that have not ended, and the digest of the HTTP token that they end with. */
-export interface KeptSessions {
-  readonly token: string;
+export const keptSessions = z.object({
+  token: z.string(),
   /** `endsAt` in milliseconds since 1970. Oldest first. */
-  readonly open: readonly { readonly id: string; readonly endsAt: number }[];
-}
+  open: z.array(z.object({ id: z.string(), endsAt: z.number() })).readonly(),
+});
+type KeptSessions = Readonly<z.output<typeof keptSessions>>;
 
 /** Hexadecimal digits of a session's id. */
 const idLength = 32;

@@ -8,12 +8,16 @@ import { commonHeaders, errorBody } from "./respond.ts";
 import { codeOf } from "../../orchestrator/util/message-of.ts";
 
 export interface ListenOptions {
-  /** A name is resolved once, and the address that was checked is the one listened on. */
+  /** Address to listen on: `127.0.0.1`. A name is resolved once, and the address that was checked is the one listened on. */
   readonly bind: string;
   /** 0 picks a free port. */
   readonly port: number;
-  /** Rejects addresses that other machines can reach, including a `localhost` that resolves to one. */
-  readonly isLoopbackOnly?: boolean;
+  /**
+   * Serves every caller that passes the lists of Host and Origin; on loopback addresses only, so that a `localhost` which
+   * other machines can reach is refused, too.
+   */
+  readonly isWithoutToken?: boolean;
+  /** Resolves the name in `bind`; the system's lookup when absent. */
   readonly lookup?: (host: string) => Promise<{ readonly address: string }>;
 }
 
@@ -28,7 +32,7 @@ export async function listen(server: Server, options: ListenOptions): Promise<vo
   if (name === "") throw new InvalidRequest("the address to bind to is empty", { next: loopback });
   try {
     const { address } = await lookup(name);
-    if (options.isLoopbackOnly === true && !isLoopback(address)) {
+    if (options.isWithoutToken === true && !isLoopback(address)) {
       const where = address === name ? bind : `${bind} (${address})`;
       throw new InvalidRequest(`listening on ${where} needs a token: other machines can reach it`, {
         next: [{ step: "omitArgument", argument: "noToken" }, loopback],

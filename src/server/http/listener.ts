@@ -34,7 +34,6 @@ import {
   streamLimits,
   webRequest,
 } from "./respond.ts";
-import { defined } from "../../orchestrator/util/defined.ts";
 import { stackOf } from "../../orchestrator/util/message-of.ts";
 
 const listenerLimits = {
@@ -45,15 +44,9 @@ const listenerLimits = {
   idleMs: 1_800_000,
 };
 
-interface HttpListenerOptions {
-  /** Address to listen on: `127.0.0.1`. */
-  readonly bind: string;
-  /** 0 picks a free port. */
-  readonly port: number;
+interface HttpListenerOptions extends ListenOptions {
   /** `OLLM_HOME`, whose `run/http-token` callers must present. */
   readonly home: string;
-  /** Serves every caller that passes the lists of Host and Origin; on loopback addresses only. */
-  readonly isWithoutToken?: boolean;
   /** Parts of one caller; a session is a caller, and all requests without a session together are one. */
   partsFor(callerId: string): Caller;
   /** The current settings; all take effect at once. */
@@ -72,17 +65,9 @@ interface HttpListenerOptions {
   readonly limits?: Partial<typeof listenerLimits>;
   /** These alone, and nothing else; absent: those of the settings, beside all other routes. */
   readonly doors?: readonly DoorName[];
-  /** Resolves the name in `bind`; the system's lookup when absent. */
-  readonly lookup?: ListenOptions["lookup"];
 }
 
-export interface HttpListener {
-  /** `http://127.0.0.1:7411`; MCP is served at `/mcp`, and at `/sse` for old clients. */
-  readonly url: string;
-  readonly tokenFile: string;
-  /** Closes every session and connection. Running calls end as when their client disconnects. */
-  close(): Promise<void>;
-}
+export type HttpListener = Awaited<ReturnType<typeof openHttpListener>>;
 
 /** Time limits for a request's head, and for a whole request. */
 const headersTimeoutMs = 10_000;
@@ -104,8 +89,8 @@ const flushMs = 300;
  * `/metrics`, and the dashboard.
  * Every request passes `judge` before its body is read. Throws `InvalidRequest` when the address can't be used.
  */
-export async function openHttpListener(options: HttpListenerOptions): Promise<HttpListener> {
-  const { home, log, settings, lookup } = options;
+export async function openHttpListener(options: HttpListenerOptions) {
+  const { home, log, settings } = options;
   const { warning } = ensureHttpToken(home);
   if (warning !== undefined) log.warn(warning);
 
@@ -143,12 +128,7 @@ export async function openHttpListener(options: HttpListenerOptions): Promise<Ht
   // Without this, Node would request the body before the request is checked.
   server.on("checkContinue", onRequest);
   try {
-    await listen(server, {
-      bind: options.bind,
-      port: options.port,
-      isLoopbackOnly: options.isWithoutToken === true,
-      ...defined({ lookup }),
-    });
+    await listen(server, options);
   } catch (error) {
     keeper?.close();
     await routes.close();
@@ -189,29 +169,24 @@ export async function openHttpListener(options: HttpListenerOptions): Promise<Ht
       log.debug(`http: refused with ${verdict.status}: ${verdict.message}`);
       return answerRefusal(request, response, verdict);
     }
-    if (verdict.kind === "preflight") {
-      response.writeHead(204, preflightHeaders).end();
-      return;
-    }
-    if (verdict.kind === "probe") {
-      answerJson(response, 200, JSON.stringify({ ok: true }));
-      return;
-    }
+    if (verdict.kind === "preflight") return void response.writeHead(204, preflightHeaders).end();
+    if (verdict.kind === "probe") return answerJson(response, 200, JSON.stringify({ ok: true }));
     open.set(response, verdict.session);
     const running = connections.begin(socket, { response, isApproved: verdict.isApproved });
     response.once("close", () => open.delete(response));
     if (running > maxRequestsAtOnce) {
       log.debug("http: too many requests at once on one connection");
       const message = `more than ${maxRequestsAtOnce} requests at once on one connection; open others`;
-      answerError(request, response, { status: 429, message, headers: { connection: "close" } });
-      return;
+      return answerError(request, response, { status: 429, message, headers: { connection: "close" } });
     }
     await routes.answer(verdict, request, response, url);
   }
 
   return {
+    /** `http://127.0.0.1:7411`; MCP is served at `/mcp`, and at `/sse` for old clients. */
     url,
     tokenFile: httpTokenFile(home),
+    /** Closes every session and connection. Running calls end as when their client disconnects. */
     async close() {
       keeper?.close();
       clearInterval(sweep);
@@ -292,8 +267,7 @@ function createRoutes(options: HttpListenerOptions) {
       if (route === "health") {
         const problems = options.problems?.() ?? [];
         const health = { ok: true, version: options.version, ...(problems.length > 0 && { problems }) };
-        answerJson(response, 200, JSON.stringify(health));
-        return;
+        return answerJson(response, 200, JSON.stringify(health));
       }
       if (route === "metrics") {
         const { answerMetrics } = await import("./prometheus.ts");

@@ -57,7 +57,6 @@ interface Route {
    * or that it needs none, as what it answers has no data (`open`). `knock` is open to POST, and to a session otherwise.
    */
   readonly access?: "session" | "metrics" | "open" | "knock";
-  readonly door?: DoorName;
 }
 
 export type Verdict =
@@ -159,7 +158,7 @@ function judgeRoute(request: RequestHead, policy: AccessPolicy, door: DoorName |
   // Before the token is: an engine has none, and is to learn what it reached.
   const engine = headers[engineHeader];
   if (engine !== undefined && door !== undefined && (door === "ollama" || engine.includes(engineId)))
-    return { ...refused(508, itself), headers: { "x-should-retry": "false" } };
+    return refused(508, itself, { "x-should-retry": "false" });
 
   const query = new URLSearchParams(search);
   if ([...query.keys()].some((name) => tokenParameters.has(name.toLowerCase()))) return tokenInUrl;
@@ -168,15 +167,12 @@ function judgeRoute(request: RequestHead, policy: AccessPolicy, door: DoorName |
   if (isProbe && policy.token !== "none") return { kind: "probe" };
   if (isGreeting(request, path, policy, door)) return { kind: "probe" };
   const others = policy.hasDoorsOnly === true ? undefined : routes.get(path);
-  const known = door === undefined ? others : doorRoute(door);
+  const known = door === undefined ? others : doorRoute;
   const own =
     door && (headers[tokenHeader] ?? (headers.authorization === undefined ? headers["x-api-key"] : undefined));
   const caller = callerOf(own === undefined ? headers.authorization : `Bearer ${String(own)}`, policy, known);
   if (!caller.isApproved && !isOpen(request, known, policy)) {
-    return {
-      ...refused(401, unauthorized(known, headers.accept)),
-      headers: { "www-authenticate": 'Bearer realm="ollm"' },
-    };
+    return refused(401, unauthorized(known, headers.accept), { "www-authenticate": 'Bearer realm="ollm"' });
   }
 
   // Under any name, and as a name. Only a caller with the token can leak it, so it is compared only here.
@@ -188,10 +184,8 @@ function judgeRoute(request: RequestHead, policy: AccessPolicy, door: DoorName |
     return refused(404, "no such route: /mcp, /sse, /messages, /health, /metrics and /dashboard are served");
   }
   if (!known.methods.includes(method)) {
-    return {
-      ...refused(405, `${path} takes ${known.methods.join(", ")}`),
-      headers: { allow: known.methods.join(", ") },
-    };
+    const allow = known.methods.join(", ");
+    return refused(405, `${path} takes ${allow}`, { allow });
   }
   if (method === "POST") {
     // What Ollama's own documentation shows states none; pages of other origins were refused above.
@@ -210,10 +204,10 @@ function isGreeting({ method }: RequestHead, path: string, { doors = [] }: Acces
   return path === "/" && doors.length > 0 && (method === "HEAD" || (method === "GET" && door !== "ollama"));
 }
 
-const doorRoute = (door: DoorName): Route => ({ route: "door", methods: ["GET", "HEAD", "POST", "DELETE"], door });
+const doorRoute: Route = { route: "door", methods: ["GET", "HEAD", "POST", "DELETE"] };
 
-function refused(status: number, message: string): Refusal {
-  return { kind: "refused", status, message };
+function refused(status: number, message: string, headers: Refusal["headers"] = {}): Refusal {
+  return { kind: "refused", status, message, headers };
 }
 
 const tokenInUrl = refused(

@@ -14,52 +14,30 @@ export async function answerMetrics(parts: Caller, response: ServerResponse): Pr
   response.once("close", () => closed.abort("disconnected"));
   const caller: CallerContext = { id: parts.id, client: "metrics", settings, roots, signal: closed.signal };
   const [report, ram] = await Promise.all([orchestrator.metrics.report(caller), orchestrator.ramStatus(caller)]);
-  const { text, contentType } = await exposition({
-    counters: orchestrator.metrics.counters(),
-    report,
-    ram,
-    version: parts.version,
-  });
-  if (response.headersSent || response.destroyed) return;
-  response.writeHead(200, { ...commonHeaders, "content-type": contentType });
-  response.end(text);
-}
-
-interface Measured {
-  readonly counters: Counters;
-  readonly report: Pick<MetricsReport, "evictions" | "connections">;
-  readonly ram: Pick<RamStatus, "totalBytes" | "availableBytes" | "swapUsedBytes" | "loaded">;
-  readonly version: string;
-}
-
-/**
- * The metrics as text. Values are counted elsewhere, so the registry lives as long as one answer; names of models and clients
- * are bounded there, too.
- */
-async function exposition(measured: Measured): Promise<{ readonly text: string; readonly contentType: string }> {
+  // Values are counted elsewhere, so the registry lives as long as one answer; names of models and clients are bounded there.
   const registry = new Registry();
-  countRequests(registry, measured.counters);
-  for (const each of histograms)
-    registry.registerMetric(distribution(each, measured.counters.durations) as unknown as Metric);
-  measureMachine(registry, measured);
-  return { text: await registry.metrics(), contentType: registry.contentType };
+  const counters = orchestrator.metrics.counters();
+  countRequests(registry, counters);
+  for (const each of histograms) registry.registerMetric(distribution(each, counters.durations) as unknown as Metric);
+  measureMachine(registry, report, ram, parts.version);
+  const text = await registry.metrics();
+  if (response.headersSent || response.destroyed) return;
+  response.writeHead(200, { ...commonHeaders, "content-type": registry.contentType });
+  response.end(text);
 }
 
 function countRequests(registry: Registry, { requests }: Counters): void {
   const registers = [registry];
-  const every = ["model", "engine", "profile", "client", "task"] as const;
+  const asked = ["model", "engine"] as const;
+  const every = [...asked, "profile", "client", "task"] as const;
   const counter = <Label extends string>(name: string, help: string, labelNames: readonly Label[]) =>
     new Counter({ name, help, labelNames, registers });
   const ended = counter("ollm_requests_total", "Requests that ended, by outcome.", [...every, "outcome"]);
   const errors = counter("ollm_errors_total", "Failures of models that were asked, by class of the error.", [
-    "model",
-    "engine",
+    ...asked,
     "class",
   ]);
-  const fallbacks = counter("ollm_fallbacks_total", "Models that failed before this one answered.", [
-    "model",
-    "engine",
-  ]);
+  const fallbacks = counter("ollm_fallbacks_total", "Models that failed before this one answered.", asked);
   const prompt = counter("ollm_prompt_tokens_total", "Tokens of prompts, those read from a cache included.", every);
   const cached = counter("ollm_cached_prompt_tokens_total", "Tokens of prompts that were read from a cache.", every);
   const restored = counter(
@@ -68,11 +46,8 @@ function countRequests(registry: Registry, { requests }: Counters): void {
     every,
   );
   const completion = counter("ollm_completion_tokens_total", "Tokens that models generated.", every);
-  const timed = counter("ollm_timed_tokens_total", "Generated tokens whose time is known.", ["model", "engine"]);
-  const decode = counter("ollm_decode_seconds_total", "Time in which ollm_timed_tokens_total were generated.", [
-    "model",
-    "engine",
-  ]);
+  const timed = counter("ollm_timed_tokens_total", "Generated tokens whose time is known.", asked);
+  const decode = counter("ollm_decode_seconds_total", "Time in which ollm_timed_tokens_total were generated.", asked);
   for (const { model, engine, profile, client, task, ...row } of requests) {
     const own = { model, engine, profile, client, task };
     for (const outcome of ["answered", "failed", "cancelled"] as const) {
@@ -136,7 +111,7 @@ function distribution([name, help, of]: (typeof histograms)[number], durations: 
   return { name, get };
 }
 
-function measureMachine(registry: Registry, { report, ram, version }: Measured): void {
+function measureMachine(registry: Registry, report: MetricsReport, ram: RamStatus, version: string): void {
   const registers = [registry];
   const gauge = <Label extends string>(name: string, help: string, labelNames: readonly Label[] = []) =>
     new Gauge({ name, help, labelNames, registers });

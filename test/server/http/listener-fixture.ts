@@ -15,10 +15,11 @@ import type { Change, Orchestrator } from "../../../src/orchestrator/api/facade.
 import { createLog } from "../../../src/orchestrator/api/log.ts";
 import { settingsSchema } from "../../../src/orchestrator/config/schema.ts";
 import type { Caller } from "../../../src/server/call/caller.ts";
-import { Dashboard, type KeptSessions } from "../../../src/server/http/dashboard.ts";
+import { Dashboard } from "../../../src/server/http/dashboard.ts";
 import { type HttpListener, openHttpListener } from "../../../src/server/http/listener.ts";
 import { plainSettings } from "../../support/caller-settings.ts";
 import { createFakeOrchestrator } from "../../support/fake-orchestrator.ts";
+type Kept = ConstructorParameters<typeof Dashboard>[0]["sessions"];
 
 type HttpListenerOptions = Parameters<typeof openHttpListener>[0];
 
@@ -48,7 +49,7 @@ export interface TestListener {
   readonly callers: string[];
   readonly dashboard: Dashboard;
   /** The dashboard's, as the next daemon finds them. */
-  sessions(): KeptSessions | undefined;
+  sessions(): Kept;
   /** Resolves with the whole answer. */
   ask(target: string, options?: AskOptions): Promise<Answer>;
   close(): Promise<void>;
@@ -76,7 +77,7 @@ export interface TestListenerSetup extends Partial<
   readonly now?: () => number;
   /** What the last daemon left: its home, and its sessions. */
   readonly home?: string;
-  readonly sessions?: KeptSessions | undefined;
+  readonly sessions?: Kept;
   readonly settings?: Partial<ReturnType<HttpListenerOptions["settings"]>>;
 }
 
