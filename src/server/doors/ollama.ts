@@ -2,7 +2,7 @@ import { createHash } from "node:crypto";
 import * as z from "zod";
 import { InvalidRequest } from "../../orchestrator/api/errors.ts";
 import type { ListedModel } from "../../orchestrator/api/facade.ts";
-import type { Capability, Progress } from "../../orchestrator/api/types.ts";
+import type { Progress } from "../../orchestrator/api/types.ts";
 import { defined } from "../../orchestrator/util/defined.ts";
 import { sameModel } from "../../orchestrator/util/model-name.ts";
 import { type Door, type DoorCall, chosenNames, parsed } from "./door.ts";
@@ -254,13 +254,13 @@ function digestOf(name: string): string {
   return createHash("sha256").update(name).digest("hex");
 }
 
-interface Details extends Partial<
-  Pick<ListedModel, "family" | "parameterSize" | "quantization" | "digest" | "contextTokens">
-> {
-  readonly capabilities?: readonly Capability[];
-}
-
-function detailsOf({ family = "", parameterSize = "", quantization = "", digest, contextTokens }: Details): object {
+function detailsOf({
+  family = "",
+  parameterSize = "",
+  quantization = "",
+  digest,
+  contextTokens,
+}: Partial<ListedModel>): object {
   return {
     parent_model: "",
     format: digest === undefined ? "" : "gguf",

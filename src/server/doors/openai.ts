@@ -204,9 +204,7 @@ function readResponse(given: unknown): DoorChat {
   const others = all.flatMap((each) => (each.type === "other" ? `tools.${each.name}` : []));
   if (tools.length === 0 && others.length > 0 && read.tool_choice === "required")
     throw new InvalidRequest(`tool_choice: required, but none of the tools can be called here: ${others.join(", ")}`);
-  const conversation = new Conversation(instructions);
-  for (const each of read.input) conversation.add(each);
-  const messages = conversation.end();
+  const messages = messagesOf(read.input, instructions);
   const form = text?.format;
   const format = form?.type === "json_schema" ? form.schema : form?.type === "json_object" ? "json" : undefined;
   const use = toolUse(tools, choiceOf(read.tool_choice), read.parallel_tool_calls);
@@ -256,79 +254,72 @@ function choiceOf(given: Body["tool_choice"]): Parameters<typeof toolUse>[1] {
 }
 
 /** Items as messages: what the assistant thought, said and called until another speaks is one message. */
-class Conversation {
-  readonly #messages: ChatMessage[] = [];
-  readonly #names = new Map<string, string>();
-  #assistant: ChatMessage | undefined;
+function messagesOf(items: readonly Item[], instructions = ""): readonly ChatMessage[] {
+  const messages: ChatMessage[] = instructions === "" ? [] : [{ role: "system", content: instructions }];
+  const names = new Map<string, string>();
+  let open = undefined as ChatMessage | undefined;
   /** Images in results of tools: templates show them in a message of the user alone. */
-  #images: string[] = [];
+  let images: string[] = [];
+  const close = (): void => {
+    if (open !== undefined) messages.push(open);
+    open = undefined;
+  };
+  const end = (): void => {
+    close();
+    if (images.length > 0) messages.push({ role: "user", content: "", images });
+    images = [];
+  };
+  const add = (more: (so: ChatMessage) => Partial<ChatMessage>): void => {
+    if (open === undefined) end();
+    const so = open ?? { role: "assistant", content: "" };
+    open = { ...so, ...more(so) };
+  };
+  const called = ({ call_id: id, name, namespace }: z.output<typeof call>, json: string): void => {
+    const made: ToolCall = { id, name: flatName(name, namespace), arguments: json };
+    names.set(id, made.name);
+    add(({ toolCalls = [] }) => ({ toolCalls: [...toolCalls, made] }));
+  };
 
-  constructor(instructions: string | undefined) {
-    if (instructions !== undefined && instructions !== "")
-      this.#messages.push({ role: "system", content: instructions });
-  }
-
-  add(given: Item): void {
+  for (const given of items) {
     switch (given.type) {
-      case "message":
-        if (given.role === "assistant") return this.#say(given.content);
-        this.end();
-        this.#messages.push({ role: given.role === "developer" ? "system" : given.role, ...given.content });
-        return;
-      case "reasoning":
-        return this.#think([given.content, given.summary].map((each) => each?.content ?? "").find(Boolean) ?? "");
+      case "message": {
+        const { role, content: said } = given;
+        if (role === "assistant") {
+          add(({ content: before }) => ({
+            ...said,
+            content: before === "" ? said.content : `${before}\n${said.content}`,
+          }));
+        } else {
+          end();
+          messages.push({ role: role === "developer" ? "system" : role, ...said });
+        }
+        break;
+      }
+      case "reasoning": {
+        const thinking = [given.content, given.summary].map((each) => each?.content ?? "").find(Boolean);
+        if (thinking === undefined) break;
+        if (open?.thinking === undefined) close();
+        add(({ thinking: before }) => ({ thinking: before === undefined ? thinking : `${before}\n${thinking}` }));
+        break;
+      }
       case "function_call":
-        return this.#call(given, given.arguments);
+        called(given, given.arguments);
+        break;
       case "custom_tool_call":
-        return this.#call(given, JSON.stringify({ input: given.input }));
+        called(given, JSON.stringify({ input: given.input }));
+        break;
       case "function_call_output":
-      case "custom_tool_call_output":
-        return this.#result(given.call_id, given.output);
+      case "custom_tool_call_output": {
+        close();
+        const { call_id: toolCallId, output: said } = given;
+        images.push(...(said.images ?? []));
+        const toolName = names.get(toolCallId);
+        messages.push({ role: "tool", content: said.content, toolCallId, ...defined({ toolName }) });
+        break;
+      }
       default:
     }
   }
-
-  /** The messages so far. */
-  end(): readonly ChatMessage[] {
-    this.#close();
-    if (this.#images.length > 0) this.#messages.push({ role: "user", content: "", images: this.#images });
-    this.#images = [];
-    return this.#messages;
-  }
-
-  #close(): void {
-    if (this.#assistant !== undefined) this.#messages.push(this.#assistant);
-    this.#assistant = undefined;
-  }
-
-  #think(thinking: string): void {
-    if (thinking === "") return;
-    if (this.#assistant !== undefined && this.#assistant.thinking === undefined) this.#close();
-    const before = this.#assistant?.thinking;
-    this.#assistant = { ...this.#open(), thinking: before === undefined ? thinking : `${before}\n${thinking}` };
-  }
-
-  #say({ content: said, ...media }: Pick<ChatMessage, "content" | "images" | "audio">): void {
-    const open = this.#open();
-    this.#assistant = { ...open, ...media, content: open.content === "" ? said : `${open.content}\n${said}` };
-  }
-
-  #call({ call_id: id, name, namespace }: z.output<typeof call>, json: string): void {
-    const open = this.#open();
-    const made: ToolCall = { id, name: flatName(name, namespace), arguments: json };
-    this.#names.set(id, made.name);
-    this.#assistant = { ...open, toolCalls: [...(open.toolCalls ?? []), made] };
-  }
-
-  #result(toolCallId: string, { content: said, images = [] }: Pick<ChatMessage, "content" | "images">): void {
-    this.#close();
-    this.#images.push(...images);
-    const toolName = this.#names.get(toolCallId);
-    this.#messages.push({ role: "tool", content: said, toolCallId, ...defined({ toolName }) });
-  }
-
-  #open(): ChatMessage {
-    if (this.#assistant === undefined) this.end();
-    return this.#assistant ?? { role: "assistant", content: "" };
-  }
+  end();
+  return messages;
 }
