@@ -1,6 +1,5 @@
 import * as z from "zod";
-import type { ComparedModel, Comparison } from "../orchestrator/api/facade-compare.ts";
-import type { CallerContext } from "../orchestrator/api/types.ts";
+import type { ComparedModel } from "../orchestrator/api/facade-compare.ts";
 import { alignRows, sideBySide } from "../orchestrator/util/columns.ts";
 import { formatBytes, formatDuration, formatCost } from "../orchestrator/util/format-bytes.ts";
 import { defineTool, writesByModel } from "./definition.ts";
@@ -69,24 +68,28 @@ export const compare = defineTool({
       runs: input.runs,
       maxTokens: input.max_tokens,
     });
-    const comparison = await follow(await orchestrator.comparisons.compare(caller, request));
-    const notes = [...(comparison.notes ?? []), ...files.notes()];
-    return { data: comparisonData(caller, { ...comparison, ...(notes.length > 0 && { notes }) }) };
+    const {
+      id,
+      task,
+      results,
+      order,
+      judgement,
+      notes = [],
+    } = await follow(await orchestrator.comparisons.compare(caller, request));
+    return {
+      data: defined({
+        comparison_id: id,
+        resource: `ollm://comparisons/${id}`,
+        task,
+        results: results.map(resultData),
+        order,
+        judgement,
+        notes: notesFor(caller, [...notes, ...files.notes()]),
+      }),
+    };
   },
   render: renderComparison,
 });
-
-function comparisonData(caller: CallerContext, { id, task, results, order, judgement, notes }: Comparison) {
-  return defined({
-    comparison_id: id,
-    resource: `ollm://comparisons/${id}`,
-    task,
-    results: results.map(resultData),
-    order,
-    judgement,
-    notes: notesFor(caller, notes),
-  });
-}
 
 function resultData(found: ComparedModel) {
   if (found.error !== undefined) return { model: found.model, error: found.error };

@@ -83,19 +83,10 @@ function listed({ id, state, title, progress }: Job) {
   return defined({ job: id, state, title, message: progress?.message });
 }
 
-function jobData({ id, state, title, tool, progress, partial, result, error, note }: Job) {
-  return defined({
-    job: id,
-    state,
-    title,
-    tool,
-    progress: progress && progressData(progress),
-    partial_text: partial?.text ? endOf(partial.text, shownCharacters) : undefined,
-    result,
-    error,
-    note,
-    next: nextOf(state),
-  });
+function jobData(job: Job) {
+  const { title, tool, partial, result } = job;
+  const partial_text = partial?.text ? endOf(partial.text, shownCharacters) : undefined;
+  return { ...pollData(job), ...defined({ title, tool, partial_text, result }) };
 }
 
 /** The answer to a wait without a result; short, since clients wait again and again. */

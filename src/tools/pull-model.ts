@@ -2,7 +2,7 @@ import * as z from "zod";
 import type { PullResult } from "../orchestrator/api/facade.ts";
 import { defineTool } from "./definition.ts";
 import { formatBytes } from "../orchestrator/util/format-bytes.ts";
-import { defined } from "../orchestrator/util/defined.ts";
+import { defined, snakedOnly } from "../orchestrator/util/defined.ts";
 
 /** Digits of a digest that are shown, as in `ollama list`. */
 const shownDigits = 12;
@@ -10,9 +10,7 @@ const shownDigits = 12;
 /** The answer to a pull. */
 export function pullAnswer(pulled: PullResult) {
   return defined({
-    name: pulled.name,
-    engine: pulled.engine,
-    size_bytes: pulled.sizeBytes,
+    ...snakedOnly(pulled, ["name", "engine", "sizeBytes"]),
     digest: pulled.digest?.slice(0, shownDigits),
     already_present: pulled.wasAlreadyPresent,
   });
