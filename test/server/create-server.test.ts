@@ -30,7 +30,7 @@ describe("imports of what answers initialize", () => {
   it("reach no tool, resource, engine or schema: they load with the first request for them", async () => {
     const packages = new Set<string>();
     const files = new Set<string>();
-    const waiting = ["daemon/serve-client", "mcp/stdio-transport"].map((name) => `src/server/${name}.ts`);
+    const waiting = ["mcp/create-server", "mcp/stdio-transport"].map((name) => `src/server/${name}.ts`);
     for (let file = waiting.pop(); file !== undefined; file = waiting.pop()) {
       if (files.has(file)) continue;
       files.add(file);

@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { countTokens } from "gpt-tokenizer/encoding/o200k_base";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { instructionsFor, readSummary } from "../../src/server/mcp/instructions.ts";
+import { installedModels, instructionsFor } from "../../src/server/mcp/instructions.ts";
 import { initialize, serverEnvironment, startRaw } from "../support/stdio-client.ts";
 
 /** Names whose tokens are as short as a tokenizer makes them. */
@@ -96,13 +96,13 @@ describe("the summary in the home", () => {
     ["huge", `{"models":[${'{"name":"a:1b"},'.repeat(2_000)}{"name":"b:1b"}]}`],
   ])("is not used if it is damaged: %s", async (_what, text) => {
     await writeFile(file, text);
-    expect(readSummary(file)).toBeUndefined();
+    expect(installedModels(home)).toBeUndefined();
   });
 
   it("is not used if it is missing or a folder", async () => {
-    expect(readSummary(file)).toBeUndefined();
+    expect(installedModels(home)).toBeUndefined();
     await mkdir(file);
-    expect(readSummary(file)).toBeUndefined();
+    expect(installedModels(home)).toBeUndefined();
   });
 
   it("is in the answer to initialize, before any engine is asked", async () => {

@@ -2,7 +2,7 @@ import { type CallToolResult, Client, type JSONValue } from "@modelcontextprotoc
 import { InMemoryTransport, type JSONRPCMessage } from "@modelcontextprotocol/server";
 import type { Orchestrator } from "../../src/orchestrator/api/facade.ts";
 import { createLog } from "../../src/orchestrator/api/log.ts";
-import { serveConnection } from "../../src/server/daemon/serve-client.ts";
+import { serveConnection } from "../../src/server/mcp/create-server.ts";
 import type { CallRecord } from "../../src/server/call/caller.ts";
 import { plainSettings } from "./caller-settings.ts";
 

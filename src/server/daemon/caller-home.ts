@@ -7,13 +7,12 @@ import { advice } from "../../orchestrator/api/next-step.ts";
 import type { CallerProject } from "../../orchestrator/api/types.ts";
 import type { Flags } from "../../orchestrator/config/flags.ts";
 import { expandHome, isAccidentalWholeDisk } from "../../orchestrator/config/home.ts";
-import { summaryFile } from "../../orchestrator/storage/summary-file.ts";
 import { findProjectFolder } from "../files/allowed-paths.ts";
-import { readSummary } from "../mcp/instructions.ts";
+import { installedModels } from "../mcp/instructions.ts";
 import type { LazyOrchestrator } from "./lazy-orchestrator.ts";
 import type { OpenOrchestrator } from "./open-orchestrator.ts";
 import type { createCallLog } from "./call-log.ts";
-import type { serveClient } from "./serve-client.ts";
+import type { serveClient } from "../mcp/create-server.ts";
 import type { View, Caller } from "../call/caller.ts";
 import { defined } from "../../orchestrator/util/defined.ts";
 import { within } from "../../orchestrator/util/timers.ts";
@@ -214,7 +213,7 @@ export function callerParts(
     ...defined({ workingDirectory: origin.workingDirectory }),
     mayOfferRoots: origin.workingDirectory !== undefined,
     homeDirectory: origin.userHome,
-    installedModels: () => readSummary(path.join(parts.home, summaryFile)),
+    installedModels: () => installedModels(parts.home),
     open: callerHome(id, origin, parts.orchestrator, Date.now),
     forget: () => parts.orchestrator.current()?.orchestrator.projects.forgetCaller(id),
     noteAnswered() {

@@ -1,22 +1,15 @@
-import path from "node:path";
 import type { Readable, Writable } from "node:stream";
 import type { CallToolResult, ElicitResult, Progress, Tool } from "@modelcontextprotocol/client";
 import { errorKey } from "../../next-steps/render.ts";
 import type { NeededField } from "../../orchestrator/api/errors.ts";
-import { summaryFile } from "../../orchestrator/storage/summary-file.ts";
 import type { StoredProject } from "../../orchestrator/projects/trust.ts";
-import { readSummary } from "../mcp/instructions.ts";
 import { StdioTransport } from "../mcp/stdio-transport.ts";
 import { type TextNote, detailsKey, streamKey, textNoteOf } from "../call/progress.ts";
 import { defined } from "../../orchestrator/util/defined.ts";
 
+export { installedModels } from "../mcp/instructions.ts";
 export type { TextNote } from "../call/progress.ts";
 export type { StoredProject } from "../../orchestrator/projects/trust.ts";
-
-/** The models that were installed when the daemon last listed them; undefined if it never did. */
-export function installedModels(home: string): ReturnType<typeof readSummary> {
-  return readSummary(path.join(home, summaryFile));
-}
 
 interface CallOptions {
   readonly signal: AbortSignal;
@@ -38,18 +31,7 @@ export interface Question {
 export type Answers = Readonly<Record<string, string | number | boolean>> | undefined;
 
 /** An MCP connection to our own server. All calls reject when the connection breaks or `signal` aborts. */
-export interface ServerClient {
-  /** Resolves with the tool's result, also when it has `isError`. */
-  callTool(name: string, input: Readonly<Record<string, unknown>>, options: CallOptions): Promise<CallToolResult>;
-  /** The tools offered to this caller. */
-  listTools(signal: AbortSignal): Promise<readonly Tool[]>;
-  /** The text of a resource, which is JSON. */
-  readResource(uri: string, signal: AbortSignal): Promise<string>;
-  /** The text of a prompt's messages. */
-  getPrompt(name: string, variables: Readonly<Record<string, string>>, signal: AbortSignal): Promise<string>;
-  /** Ends the connection and waits for its end. */
-  close(): Promise<void>;
-}
+export type ServerClient = Awaited<ReturnType<typeof connectServer>>;
 
 /** The project of a working directory as a server started there would see it; undefined without one. */
 export async function viewProject(location: {
@@ -96,7 +78,7 @@ export async function connectServer(options: {
   /** Asks the user a call's question; absent when there is no user to ask. */
   readonly ask?: (question: Question) => Promise<Answers>;
   readonly signal?: AbortSignal;
-}): Promise<ServerClient> {
+}) {
   const { Client } = await import("@modelcontextprotocol/client");
   const { ask, front } = options;
   const client = new Client(
@@ -121,7 +103,12 @@ export async function connectServer(options: {
     throw error;
   }
   return {
-    callTool: (name, input, { signal, onProgress, onText }) =>
+    /** Resolves with the tool's result, also when it has `isError`. */
+    callTool: (
+      name: string,
+      input: Readonly<Record<string, unknown>>,
+      { signal, onProgress, onText }: CallOptions,
+    ): Promise<CallToolResult> =>
       client.callTool(
         {
           name,
@@ -139,18 +126,23 @@ export async function connectServer(options: {
           },
         },
       ),
-    listTools: async (signal) => (await client.listTools(undefined, { signal })).tools,
-    async readResource(uri, signal) {
+    /** The tools offered to this caller. */
+    listTools: async (signal: AbortSignal): Promise<readonly Tool[]> =>
+      (await client.listTools(undefined, { signal })).tools,
+    /** The text of a resource, which is JSON. */
+    async readResource(uri: string, signal: AbortSignal) {
       const { contents } = await client.readResource({ uri, _meta: asksForErrors }, { signal });
       return contents.map((content) => ("text" in content ? content.text : "")).join("\n");
     },
-    async getPrompt(name, variables, signal) {
+    /** The text of a prompt's messages. */
+    async getPrompt(name: string, variables: Readonly<Record<string, string>>, signal: AbortSignal) {
       const { messages } = await client.getPrompt(
         { name, arguments: { ...variables }, _meta: asksForErrors },
         { signal },
       );
       return messages.map(({ content }) => (content.type === "text" ? content.text : "")).join("\n\n");
     },
+    /** Ends the connection and waits for its end. */
     close,
   };
 }

@@ -6,7 +6,7 @@ import { dashboardFile } from "../../ipc/socket-path.ts";
 import { DaemonUnavailable, InvalidRequest, OrchestratorError } from "../../orchestrator/api/errors.ts";
 import { advice } from "../../orchestrator/api/next-step.ts";
 import { parseFlags } from "../../orchestrator/config/flags.ts";
-import { type CallerOrigin, type Client, type DaemonParts, callerParts, noticesFor } from "./caller-home.ts";
+import { type Client, type DaemonParts, callerParts, noticesFor } from "./caller-home.ts";
 import type { Listeners } from "./listeners.ts";
 import { messageOf, stackOf } from "../../orchestrator/util/message-of.ts";
 import { within } from "../../orchestrator/util/timers.ts";
@@ -142,7 +142,9 @@ export class Daemon {
         next: [advice("close clients that are not in use"), { step: "listClients" }],
       });
     }
-    const origin = originOf(hello, this.#parts.userHome);
+    const { environment, workingDirectory } = hello;
+    const flags = parseFlags(hello.arguments);
+    const origin = { environment, workingDirectory, flags, userHome: this.#parts.userHome };
     this.#counter += 1;
     const id = `client-${this.#counter}`;
     const caller = callerParts(this.#parts, id, origin);
@@ -206,11 +208,6 @@ export class Daemon {
       ),
     );
   }
-}
-
-function originOf(hello: Hello, userHome: string): CallerOrigin {
-  const { environment, workingDirectory } = hello;
-  return { environment, workingDirectory, flags: parseFlags(hello.arguments), userHome };
 }
 
 function refusal(error: unknown): Welcome {

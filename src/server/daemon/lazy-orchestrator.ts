@@ -31,13 +31,13 @@ export function createLazyOrchestrator(
   let isClosed = false;
 
   async function start(): Promise<OpenOrchestrator> {
-    const { openOrchestrator, resumeJobs } = await import("./open-orchestrator.ts");
+    const { openOrchestrator } = await import("./open-orchestrator.ts");
     if (!isClosed) {
       const file = path.join(options.home, "config.yaml");
       watching ??= watchConfig({ file, look, isNeeded: options.isNeeded, log });
     }
     const opened = await openOrchestrator(options);
-    await resumeJobs(opened.orchestrator, opened.log, options.isSafeStart()).catch((error: unknown) => {
+    await opened.resume(options.isSafeStart()).catch((error: unknown) => {
       log.warn(`jobs of earlier daemons: ${messageOf(error)}`);
     });
     current = opened;

@@ -58,7 +58,7 @@ export async function runDaemon(
       userHome,
       log,
       writeLine,
-      serveClient: async () => (await import("./serve-client.ts")).serveClient,
+      serveClient: async () => (await import("../mcp/create-server.ts")).serveClient,
       exitBoundMs,
       exit: (code) => process.exit(code),
     });
@@ -73,7 +73,7 @@ export async function runDaemon(
       const sampling = running.orchestrator.current()?.orchestrator.live.sample();
       sampling?.catch((error: unknown) => log.debug(`history: ${String(error)}`));
     }, sampleMs).unref();
-    await import("./serve-client.ts");
+    await import("../mcp/create-server.ts");
   } catch (error) {
     if (!(error instanceof DaemonUnavailable)) throw error;
     log.info(error.message);

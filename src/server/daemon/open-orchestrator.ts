@@ -3,7 +3,6 @@ import { arch, cpus } from "node:os";
 import path from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
 import { build } from "../../ipc/version.ts";
-import type { Orchestrator } from "../../orchestrator/api/facade.ts";
 import { type Log, createLog } from "../../orchestrator/api/log.ts";
 import { ramBandwidth } from "../../orchestrator/routing/first-models.ts";
 import { followSettings } from "../../orchestrator/config/live.ts";
@@ -42,25 +41,13 @@ export interface OpenOrchestratorOptions {
 type Live = Awaited<ReturnType<typeof followSettings>>["settings"];
 
 /** The orchestrator of one home, for all its callers. */
-export interface OpenOrchestrator {
-  readonly home: string;
-  /** The current settings. */
-  readonly settings: Settings;
-  /** The settings, following `config.yaml`. */
-  readonly live: Live;
-  /** A sentence while the current file is invalid and not used. */
-  settingsProblem(): string | undefined;
-  readonly orchestrator: Orchestrator;
-  readonly log: Log;
-  /** Ends engines and their processes; with `unloadsOwned` also unloads our models from engines that keep running. */
-  close(options?: { readonly unloadsOwned?: boolean }): Promise<void>;
-}
+export type OpenOrchestrator = Awaited<ReturnType<typeof openOrchestrator>>;
 
 /**
  * Creates the orchestrator with real engines, disks, clocks and probes; the only module that does. Loaded when first
  * needed. Throws `InvalidConfig`.
  */
-export async function openOrchestrator(options: OpenOrchestratorOptions): Promise<OpenOrchestrator> {
+export async function openOrchestrator(options: OpenOrchestratorOptions) {
   const { home, unusableHome, environment, flags, version } = options;
   let live: Live | undefined;
   const log = createLog(() => live?.current().log.level ?? "warn", options.writeLine);
@@ -118,17 +105,29 @@ export async function openOrchestrator(options: OpenOrchestratorOptions): Promis
   });
   return {
     home,
-    get settings() {
+    /** The current settings. */
+    get settings(): Settings {
       return settings.current();
     },
+    /** The settings, following `config.yaml`. */
     live: settings,
-    settingsProblem() {
+    /** A sentence while the current file is invalid and not used. */
+    settingsProblem(): string | undefined {
       const problem = settings.problem();
       return problem === undefined ? undefined : settingsProblem(problem);
     },
     orchestrator,
     log,
-    close: (how) => orchestrator.close(how),
+    /** Resumes the jobs of earlier daemons; called once after the home is opened, before the first request. */
+    resume: (isSafeStart: boolean): Promise<void> =>
+      orchestrator.resume({
+        isSafeStart,
+        ofPull: pullAnswer,
+        ofBatch: continuedAnswer,
+        ofError: (error, tool) => errorText(error, tool, log),
+      }),
+    /** Ends engines and their processes; with `unloadsOwned` also unloads our models from engines that keep running. */
+    close: (how?: { readonly unloadsOwned?: boolean }) => orchestrator.close(how),
   };
 }
 
@@ -172,14 +171,4 @@ async function fileStamp(file: string): Promise<string> {
     // Missing is a state, too; an unreadable file is reported where it is read.
     return "none";
   }
-}
-
-/** Resumes the jobs of earlier daemons; called once after the home is opened, before the first request. */
-export function resumeJobs(orchestrator: Orchestrator, log: Log, isSafeStart: boolean): Promise<void> {
-  return orchestrator.resume({
-    isSafeStart,
-    ofPull: pullAnswer,
-    ofBatch: continuedAnswer,
-    ofError: (error, tool) => errorText(error, tool, log),
-  });
 }

@@ -9,7 +9,7 @@ import { resolveHome, startFolder } from "../../orchestrator/config/home.ts";
 import { callerParts } from "./caller-home.ts";
 import { ensureHome, errorAtTerminal, redirectConsole, removeTemporary, runHome } from "./run.ts";
 import type { Caller } from "../call/caller.ts";
-import { serveClient } from "./serve-client.ts";
+import { serveClient } from "../mcp/create-server.ts";
 import { stackOf } from "../../orchestrator/util/message-of.ts";
 
 /** Together with the transport's drain time below the 2 s that clients wait before they kill a server. */

@@ -1,3 +1,4 @@
+import type { Readable, Writable } from "node:stream";
 import {
   type Icon,
   type Implementation,
@@ -9,15 +10,19 @@ import {
   type ServerContext,
   type ServerOptions,
   type StandardSchemaV1,
+  type Transport,
 } from "@modelcontextprotocol/server";
+import { serveStdio } from "@modelcontextprotocol/server/stdio";
+import type { Farewell } from "../../ipc/protocol.ts";
 import { instructionsFor } from "./instructions.ts";
 import { type Caller, createKnownRoots } from "../call/caller.ts";
+import { StdioTransport } from "./stdio-transport.ts";
 import { type Call, protocolCall, tasksExtension } from "../call/call.ts";
 import {
   type ChangeEvent,
   type ChangeFeed,
-  type createListenStreams,
   createChangeFeed,
+  createListenStreams,
   createToolWatch,
 } from "./change-feed.ts";
 
@@ -281,4 +286,48 @@ function startOf(name: string, cursor: string): number | undefined {
   const start = Number(text.slice(name.length + 1));
   const isOurs = Number.isSafeInteger(start) && start > 0 && start % pageSize === 0 && cursorAt(name, start) === cursor;
   return isOurs ? start : undefined;
+}
+
+/**
+ * One MCP client on a pair of streams: serves MCP until either side ends; `onEnd` is called once. `areScriptsAnswered` is that of the stdio transport; a front
+ * keeps its connection as long as its client waits.
+ */
+export function serveClient(
+  streams: { readonly input: Readable; readonly output: Writable },
+  parts: Caller,
+  onEnd: () => void,
+  { areScriptsAnswered = false } = {},
+) {
+  const { input, output } = streams;
+  const transport = new StdioTransport(input, output, {
+    areScriptsAnswered,
+    onEnd,
+    onLost: (message) => parts.log.warn(message),
+  });
+  const connection = serveConnection(parts, transport);
+  return {
+    /** As it introduced itself; undefined before that. */
+    name: () => transport.clientName(),
+    /** Ids of requests without an answer; open listen streams don't count. */
+    unanswered: () => transport.unanswered(),
+    /** Stops reading for good: input stays with its sender. */
+    pause: () => transport.stopReading(),
+    /** Writes a farewell between messages, for fronts. Resolves when it is written, or can't be. */
+    say: (farewell: Farewell) =>
+      new Promise<void>((resolve) => {
+        if (output.destroyed || output.writableEnded) return resolve();
+        output.write(`${JSON.stringify(farewell)}\n`, () => resolve());
+      }),
+    /** Ends running calls as when their client disconnects. */
+    close: () => connection.close(),
+  };
+}
+
+/** Serves one lasting connection (stdio, the daemon's socket) in the protocol era of its client. */
+export function serveConnection(parts: Caller, transport: Transport): { close(): Promise<void> } {
+  const listenStreams = createListenStreams();
+  return serveStdio(() => createServer(parts, listenStreams), {
+    transport: listenStreams.tap(transport),
+    onerror: (error) => parts.log.debug(`protocol: ${error.message}`),
+  });
 }

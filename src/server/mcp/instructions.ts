@@ -1,5 +1,6 @@
 import { readFileSync, statSync } from "node:fs";
-import { parseSummary, type SummaryModel } from "../../orchestrator/storage/summary-file.ts";
+import path from "node:path";
+import { parseSummary, summaryFile, type SummaryModel } from "../../orchestrator/storage/summary-file.ts";
 
 /** Most clients show this to the assistant at the start of a session. With the models at most 150 tokens (o200k). */
 const guide =
@@ -46,11 +47,12 @@ function tokensAtMost(name: string): number {
 }
 
 /**
- * The models in the summary that the daemon keeps; undefined if there is none, or none that can be used. Synchronous, as
+ * The models that were installed when the daemon of `home` last listed them, by the summary that it keeps; undefined if there is none, or none that can be used. Synchronous, as
  * one small file: it is read while a client waits for `initialize`.
  */
-export function readSummary(file: string): readonly SummaryModel[] | undefined {
+export function installedModels(home: string): readonly SummaryModel[] | undefined {
   try {
+    const file = path.join(home, summaryFile);
     const facts = statSync(file);
     return facts.isFile() && facts.size <= maxSummaryBytes ? parseSummary(readFileSync(file, "utf8")) : undefined;
   } catch {

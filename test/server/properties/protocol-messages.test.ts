@@ -2,7 +2,7 @@ import { PassThrough } from "node:stream";
 import fc from "fast-check";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { createLog } from "../../../src/orchestrator/api/log.ts";
-import { serveConnection } from "../../../src/server/daemon/serve-client.ts";
+import { serveConnection } from "../../../src/server/mcp/create-server.ts";
 import { StdioTransport } from "../../../src/server/mcp/stdio-transport.ts";
 import { plainSettings } from "../../support/caller-settings.ts";
 import { eventually } from "../../support/eventually.ts";
