@@ -74,9 +74,7 @@ export const createTemplate = defineTool({
 
 function variableOf({ required, default: fallback, enum: values, ...rest }: z.output<typeof variableInput>) {
   return defined({
-    name: rest.name,
-    description: rest.description,
-    type: rest.type,
+    ...rest,
     isRequired: required,
     default: fallback === undefined ? undefined : String(fallback),
     enum: values?.map(String),

@@ -41,17 +41,10 @@ const longestWord = 100;
 /** Returns at most the last `characters` of a text, starting at a word. */
 export function endOf(text: string, characters: number): string {
   if (text.length <= characters) return text;
-  const start = text.length - characters;
-  const blank = text.slice(start - 1, start + longestWord).search(/\s/);
-  if (blank >= 0) return text.slice(start + blank).trimStart();
-  const from = Math.max(0, start - longestWord);
-  const words = new Intl.Segmenter(undefined, { granularity: "word" }).segment(text.slice(from, start + longestWord));
-  const cut = words.containing(start - from);
-  if (cut === undefined || from + cut.index === start) return text.slice(start);
-  const next = from + cut.index + cut.segment.length;
-  if (next < start + longestWord) return text.slice(next);
-  // Don't split a surrogate pair.
-  return /[\udc00-\udfff]/.test(text.charAt(start)) ? text.slice(start + 1) : text.slice(start);
+  const [before, end] = [text.slice(-characters - 1), text.slice(-characters)];
+  const blank = before.slice(0, longestWord).search(/\s/);
+  // Half a surrogate pair is no character.
+  return blank >= 0 ? before.slice(blank).trimStart() : end.replace(/^[\udc00-\udfff]/, "");
 }
 
 /** The task of that name or alias. Throws `InvalidRequest` with the nearest name and all names. */

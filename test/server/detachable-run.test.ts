@@ -7,7 +7,7 @@ import { handClock } from "../support/hand-clock.ts";
 function setUp(afterMs: number | undefined) {
   const clock = handClock();
   const call = new AbortController();
-  const run = detachableRun({ signal: call.signal, afterMs, timers: clock });
+  const run = detachableRun(call.signal, afterMs, clock);
   let released: string | undefined;
   void run
     .ended(new Promise<never>(() => undefined))
@@ -102,7 +102,7 @@ describe("a run that its call may detach from", () => {
   it("is aborted from the start for a call that was already cancelled", () => {
     const call = new AbortController();
     call.abort("cancelled");
-    const run = detachableRun({ signal: call.signal, afterMs: undefined, timers: handClock() });
+    const run = detachableRun(call.signal, undefined, handClock());
     expect(run.signal.reason).toBe("cancelled");
   });
 });

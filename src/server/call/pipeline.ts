@@ -96,7 +96,7 @@ async function runTool(
   const { tool, given, facts, parts, home, progress, timers } = call;
   const { client } = facts;
   const afterMs = patienceMs(client, progress !== undefined, home.callerSettings.jobs.patience);
-  const run = detachableRun({ signal: facts.requestSignal, afterMs, timers });
+  const run = detachableRun(facts.requestSignal, afterMs, timers);
   const { signal } = run;
   let files: ToolFiles | undefined;
   const context: Context = {
@@ -277,17 +277,11 @@ export function filesOfCaller(
 }
 
 /**
- * A tool run that its call may detach from, so that the run continues as a background job: when `afterMs` have passed
+ * A tool run that its call, whose signal is given, may detach from, so that the run continues as a background job: when `afterMs` have passed
  * (undefined: never) and it waits for an operation, or when the client disconnects during a pull, which continues
  * regardless. Any other end of the call ends the run.
  */
-export function detachableRun(options: {
-  /** The request's own. */
-  readonly signal: AbortSignal;
-  readonly afterMs: number | undefined;
-  readonly timers: Timers;
-}) {
-  const { signal: call, afterMs, timers } = options;
+export function detachableRun(call: AbortSignal, afterMs: number | undefined, timers: Timers) {
   const own = new AbortController();
   let current: Operation<unknown> | undefined;
   let isOverdue = false;

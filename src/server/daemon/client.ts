@@ -1,5 +1,5 @@
 import type { Readable, Writable } from "node:stream";
-import type { CallToolResult, ElicitResult, Progress, Tool } from "@modelcontextprotocol/client";
+import type { CallToolResult, ElicitRequestParams, ElicitResult, Progress, Tool } from "@modelcontextprotocol/client";
 import { errorKey } from "../../next-steps/render.ts";
 import type { NeededField } from "../../orchestrator/api/errors.ts";
 import type { StoredProject } from "../../orchestrator/projects/trust.ts";
@@ -147,32 +147,26 @@ export async function connectServer(options: {
   };
 }
 
+/** Our own server's form as a question, as `formOf` (`server/call/ask-user.ts`) writes it. */
 function questionOf({
   message,
   requestedSchema,
-}: {
-  readonly message: string;
-  readonly requestedSchema: { readonly properties: object; readonly required?: readonly string[] | undefined };
-}): Question {
+}: Extract<ElicitRequestParams, { requestedSchema: unknown }>): Question {
   const { properties, required = [] } = requestedSchema;
-  const fields = Object.entries(properties as Readonly<Record<string, unknown>>).map(([name, property]) => {
-    const field = property as {
-      readonly type?: unknown;
-      readonly description?: string;
-      readonly default?: string | number | boolean;
-      readonly enum?: readonly string[];
-    };
+  const fields = Object.entries(properties).map(([name, property]) => {
+    const {
+      type,
+      description = name,
+      default: preset,
+      enum: allowed,
+    } = property as Partial<Question["fields"][number]>;
     return {
       name,
-      type: typeOf(field.type),
-      description: field.description ?? name,
+      type: type ?? "string",
+      description,
       isRequired: required.includes(name),
-      ...defined({ default: field.default, enum: field.enum }),
+      ...defined({ default: preset, enum: allowed }),
     };
   });
   return { message, fields };
-}
-
-function typeOf(type: unknown): "string" | "number" | "boolean" {
-  return type === "boolean" || type === "number" ? type : type === "integer" ? "number" : "string";
 }

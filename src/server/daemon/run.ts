@@ -36,9 +36,8 @@ const deathsOfSafeStart = 3;
 
 /**
  * Holds a home, for the daemon and for a standalone server: claims it, answers on its socket, and ends on request, when
- * idle, or when it loses the home. Throws `DaemonUnavailable` while another process holds it. `isSafeStart`: earlier daemons
- * died repeatedly, so nothing is loaded before a request needs it. `end` sends farewells, ends running work and exits;
- * later calls have no effect.
+ * idle, or when it loses the home. Throws `DaemonUnavailable` while another process holds it. `end` sends farewells, ends
+ * running work and exits; later calls have no effect.
  */
 export async function runHome(options: RunOptions) {
   const { log, isStandalone, build } = options;
@@ -130,11 +129,10 @@ export async function runHome(options: RunOptions) {
   }
   const { record } = claim;
   const deaths = record.deaths.length;
-  const isSafeStart = isSafe(claim);
   log.info(`${build} holds ${home} (pid ${process.pid}, generation ${record.generation}, ${record.socket})`);
   if (deaths > 0) {
     const daemons = deaths === 1 ? "a daemon of" : `${deaths} daemons of`;
-    log.warn(`daemon: ${daemons} ${home} died within the last minute${isSafeStart ? ": a safe start" : ""}`);
+    log.warn(`daemon: ${daemons} ${home} died within the last minute${isSafe(claim) ? ": a safe start" : ""}`);
   }
   claim.onLost((reason, how) => {
     log.warn(reason);
@@ -142,7 +140,7 @@ export async function runHome(options: RunOptions) {
     end(how === "newer" ? "handover" : "stop", 1);
   });
   tidyRunFolder(home, build, claim.record.socket).catch((error: unknown) => log.debug(`tidying: ${String(error)}`));
-  return { daemon, orchestrator, calls, claim: () => claim, isSafeStart, end };
+  return { daemon, orchestrator, calls, claim: () => claim, end };
 }
 
 function isSafe(claim: Claim | undefined): boolean {

@@ -1,7 +1,6 @@
 import type { DaemonStatus } from "../../ipc/protocol.ts";
 import { callerSettings } from "../../orchestrator/config/load.ts";
 import { shownSettings } from "../../orchestrator/config/shown.ts";
-import type { CallerContext } from "../../orchestrator/api/types.ts";
 import type { Listeners } from "./listeners.ts";
 import type { OpenOrchestrator } from "./open-orchestrator.ts";
 import type { Client, DaemonParts } from "./caller-home.ts";
@@ -53,10 +52,12 @@ function fixedSettings({ live }: OpenOrchestrator): Pick<DaemonStatus, "fixedSet
 }
 
 async function loadedModels(
-  opened: OpenOrchestrator,
+  { orchestrator, settings }: OpenOrchestrator,
   { log }: Pick<DaemonParts, "log">,
 ): Promise<DaemonStatus["loaded"]> {
-  const asked = () => opened.orchestrator.ramStatus(ownCaller(opened));
+  const signal = AbortSignal.timeout(engineWaitMs);
+  const caller = { id: "daemon", client: "ollm", roots: [], settings: callerSettings(settings), signal };
+  const asked = () => orchestrator.ramStatus(caller);
   try {
     const { loaded } = await within({ ms: engineWaitMs }, asked, () => {
       throw new Error(`no answer within ${engineWaitMs} ms`);
@@ -66,15 +67,4 @@ async function loadedModels(
     log.warn(`loaded models for the status: ${messageOf(error)}`);
     return [];
   }
-}
-
-/** The daemon as a caller of the orchestrator. */
-function ownCaller({ settings }: OpenOrchestrator): CallerContext {
-  return {
-    id: "daemon",
-    client: "ollm",
-    roots: [],
-    settings: callerSettings(settings),
-    signal: AbortSignal.timeout(engineWaitMs),
-  };
 }

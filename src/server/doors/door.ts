@@ -132,6 +132,11 @@ export function toolOf(name: string, description?: string, parameters: ToolDefin
   return { name, ...defined({ description }), parameters };
 }
 
+/** A tool as chats of OpenAI's and Ollama's APIs describe it. */
+export const functionTool = z
+  .object({ name: z.string().min(1), description: may(z.string()), parameters: may(schemaObject) })
+  .transform(({ name, description, parameters }) => toolOf(name, description, parameters));
+
 /** A conversation. `options` are called as programs call them. */
 export function chatOf(
   chat: Omit<Chat, "sampling">,

@@ -8,7 +8,7 @@ import type { ThinkLevel } from "../../orchestrator/api/types.ts";
 import { defined } from "../../orchestrator/util/defined.ts";
 import { parseKeepAlive } from "../../orchestrator/util/ollama-host.ts";
 import { isRecord, parseJson } from "../../orchestrator/util/parse-json.ts";
-import { type AnswerWriter, type DoorChat, may, chatOf, parsed, toolOf, unread } from "./door.ts";
+import { type AnswerWriter, type DoorChat, may, chatOf, functionTool, parsed, unread } from "./door.ts";
 
 const flag = may(z.boolean());
 const text = may(z.string());
@@ -42,14 +42,7 @@ const message = z.object({
   tool_call_id: text,
 });
 
-const tool = z.object({
-  type: text,
-  function: z.object({
-    name: z.string().min(1),
-    description: text,
-    parameters: may(z.record(z.string(), z.unknown())),
-  }),
-});
+const tool = z.object({ type: text, function: functionTool });
 
 const number = may(z.number());
 
@@ -117,16 +110,11 @@ export function readChat(body: unknown): ReadRequest {
       ...(calls && { tool_calls: calls }),
     },
   }));
-  const definitions = tools.map(({ function: { name, description, parameters } }) =>
-    toolOf(name, description, parameters),
-  );
-  return {
-    chat: conversation(
-      read,
-      { messages: withCallIds(messages), ...(definitions.length > 0 && { tools: definitions }) },
-      writer,
-    ),
+  const chat = {
+    messages: withCallIds(messages),
+    ...(tools.length > 0 && { tools: tools.map((each) => each.function) }),
   };
+  return { chat: conversation(read, chat, writer) };
 }
 
 /** `POST /api/generate` */

@@ -10,11 +10,11 @@ import {
   type DoorFailure,
   base64,
   chatOf,
+  functionTool,
   may,
   newId,
   parsed,
   schemaObject,
-  toolOf,
   typeOf,
   unread,
 } from "./door.ts";
@@ -100,11 +100,7 @@ function roleError(role: unknown): string {
 
 const tool = z.object({
   type: z.literal("function", "only functions can be called here"),
-  function: z.object({
-    name: z.string().min(1),
-    description: may(z.string()),
-    parameters: may(schemaObject),
-  }),
+  function: functionTool,
 });
 
 const named = z.object({ type: z.literal("function"), function: z.object({ name: z.string() }) });
@@ -184,7 +180,7 @@ export function readChat(given: unknown): DoorChat {
   const { model, stream, tools: defs = [], response_format: form } = read;
   const names = new Map<string, string>();
   const messages = read.messages.map((each) => messageOf(each, names));
-  const tools = defs.map(({ function: { name, description, parameters } }) => toolOf(name, description, parameters));
+  const tools = defs.map((each) => each.function);
   const format = form?.type === "json_schema" ? (form.json_schema.schema ?? "json") : form?.type;
   const use = toolUse(tools, choiceOf(read.tool_choice), read.parallel_tool_calls);
   return chatOf({ messages, ...use }, read, {

@@ -9,6 +9,7 @@ import type { ServerResponse } from "node:http";
 import type { Change, Orchestrator } from "../../orchestrator/api/facade.ts";
 import type { Log } from "../../orchestrator/api/log.ts";
 import { messageOf } from "../../orchestrator/util/message-of.ts";
+import { isRecord } from "../../orchestrator/util/parse-json.ts";
 import type { Caller } from "../call/caller.ts";
 
 type Source = Pick<Orchestrator, "onChange" | "watch">;
@@ -168,13 +169,9 @@ export function createStatelessSubscriptions(parts: Caller) {
 
 /** The URIs of a `subscriptions/listen` request, which is not validated yet; undefined for other requests. */
 function listenedUris(body: unknown): readonly string[] | undefined {
-  if (typeof body !== "object" || body === null) return undefined;
-  const { method, params } = body as {
-    readonly method?: unknown;
-    readonly params?: { readonly notifications?: { readonly resourceSubscriptions?: unknown } | null } | null;
-  };
-  if (method !== "subscriptions/listen") return undefined;
-  const uris = params?.notifications?.resourceSubscriptions;
+  if (!isRecord(body) || body["method"] !== "subscriptions/listen") return undefined;
+  const { notifications } = (body["params"] ?? {}) as { readonly notifications?: { resourceSubscriptions?: unknown } };
+  const uris = notifications?.resourceSubscriptions;
   return Array.isArray(uris) ? uris.filter((uri) => typeof uri === "string") : [];
 }
 
