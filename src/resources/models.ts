@@ -45,12 +45,8 @@ const model = defineResource({
   watch: "models",
   isTouchedBy: ({ kind }) => kind === "models",
   async read(variables, { orchestrator, caller }) {
-    const {
-      model: listed,
-      staleSince,
-      facts,
-      database,
-    } = await orchestrator.describeModel(caller, variables["name"] ?? "");
+    const { model: listed, ...found } = await orchestrator.describeModel(caller, variables["name"] ?? "");
+    const { staleSince, facts, database } = found;
     return {
       ...modelData(listed, staleSince),
       context_tokens: facts.contextTokens ?? listed.contextTokens,

@@ -69,15 +69,11 @@ export function callerHome(
 ): () => Promise<View> {
   let known: { readonly home: View; readonly file: unknown; readonly daemon: unknown } | undefined;
   let lookedAtMs = Number.NEGATIVE_INFINITY;
-  /** The caller's project folder, searched as rarely as settings are checked. */
-  let last:
-    | {
-        readonly folder: string | undefined;
-        /** The client's roots; undefined when the working directory sufficed. */
-        readonly roots: readonly string[] | undefined;
-        readonly seenAtMs: number;
-      }
-    | undefined;
+  /**
+   * The caller's project folder, searched as rarely as settings are checked. `roots` are the client's, undefined when the
+   * working directory sufficed.
+   */
+  let last: { folder: string | undefined; roots: readonly string[] | undefined; seenAtMs: number } | undefined;
 
   /** The known home, unless settings changed; while the file is invalid, with its last valid settings. */
   function current({ live, settings }: OpenOrchestrator): View | undefined {

@@ -35,10 +35,7 @@ export class Daemon {
 
   /** Accepts a connection on the daemon's socket; never throws. */
   accept(socket: Socket): void {
-    if (this.#isClosed || this.#sockets.size >= maxSockets) {
-      socket.destroy();
-      return;
-    }
+    if (this.#isClosed || this.#sockets.size >= maxSockets) return void socket.destroy();
     this.#sockets.add(socket);
     socket.once("close", () => this.#sockets.delete(socket));
     void this.#greet(socket);
@@ -111,8 +108,7 @@ export class Daemon {
           ok: true,
           status: await daemonStatus(this.#parts, [...this.#clients.values()], this.#listeners),
         });
-        socket.end();
-        return;
+        return void socket.end();
       }
       case "stop":
       case "restart":
@@ -125,8 +121,7 @@ export class Daemon {
         }
         this.#parts.log.info(`daemon: ${purpose} requested by version ${hello.version}`);
         welcome({ ok: true });
-        socket.end(() => this.#parts.onAsked(purpose));
-        return;
+        return void socket.end(() => this.#parts.onAsked(purpose));
       }
       default:
         throw new DaemonUnavailable(

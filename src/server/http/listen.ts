@@ -84,10 +84,7 @@ export function limitConnections(server: Server, max: () => number) {
   const unapproved = new Set<Running>();
 
   server.on("connection", (socket: Socket) => {
-    if (open.size >= max() && !makeRoom()) {
-      refuse(socket);
-      return;
-    }
+    if (open.size >= max() && !makeRoom()) return refuse(socket);
     open.set(socket, { running: new Set(), isApproved: false });
     socket.once("close", () => open.delete(socket));
   });

@@ -151,18 +151,12 @@ export async function sendWebResponse(
   limits: StreamLimits,
   onCut: (why: string) => void,
 ): Promise<void> {
-  if (response.destroyed) {
-    await from.body?.cancel();
-    return;
-  }
+  if (response.destroyed) return from.body?.cancel();
   const headers = new Headers(from.headers);
   // Node decides whether the connection stays open: the SDK's streams would keep it open against the client's request.
   headers.delete("connection");
   response.writeHead(from.status, { ...commonHeaders, ...Object.fromEntries(headers) });
-  if (from.body === null) {
-    response.end();
-    return;
-  }
+  if (from.body === null) return void response.end();
   response.flushHeaders();
   const reader = from.body.getReader();
   const watcher = watchReader(response, limits, onCut);

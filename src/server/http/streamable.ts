@@ -23,6 +23,16 @@ interface SessionParts {
 /** Limit of running requests per session; more are rejected with 429. */
 const maxPendingRequests = 256;
 
+const tooManySessions = {
+  status: 503,
+  message: "too many sessions; the server allows no more",
+  headers: { "retry-after": "30" },
+};
+const tooManyRequests = {
+  status: 429,
+  message: `at most ${maxPendingRequests} requests of a session may wait for their answers`,
+};
+
 /** Whether a body's requests exceed the limit of its session. Notifications and answers always fit. */
 function isTooMany(body: unknown, lease: Pick<Lease, "pending">): boolean {
   const requests = [body].flat().filter((message) => isRecord(message) && "method" in message && "id" in message);
@@ -52,7 +62,7 @@ export function createStreamableRoute({ makeServer, slots, log }: SessionParts) 
         ?.server.close()
         .catch(() => undefined);
     });
-    if (lease === undefined) return error(503, "too many sessions; the server allows no more", { "retry-after": "30" });
+    if (lease === undefined) return error(tooManySessions);
     const transport = new WebStandardStreamableHTTPServerTransport({
       sessionIdGenerator: () => id,
       eventStore: createEventStore(),
@@ -91,13 +101,15 @@ export function createStreamableRoute({ makeServer, slots, log }: SessionParts) 
       const id = request.headers.get("mcp-session-id");
       if (id === null) {
         if (request.method === "POST" && isInitializeRequest(body)) return open(request, body, exchange);
-        return error(400, "the Mcp-Session-Id header is missing; a session begins with initialize");
+        return error({
+          status: 400,
+          message: "the Mcp-Session-Id header is missing; a session begins with initialize",
+        });
       }
       const session = sessions.get(id);
-      if (session === undefined) return error(404, "no such session; begin a new one with initialize", {}, -32_001);
-      if (request.method === "POST" && isTooMany(body, session.lease)) {
-        return error(429, `at most ${maxPendingRequests} requests of a session may wait for their answers`);
-      }
+      if (session === undefined)
+        return error({ status: 404, message: "no such session; begin a new one with initialize", code: -32_001 });
+      if (request.method === "POST" && isTooMany(body, session.lease)) return error(tooManyRequests);
       return pass(session, request, body, exchange);
     },
     async closeAll() {
@@ -106,11 +118,9 @@ export function createStreamableRoute({ makeServer, slots, log }: SessionParts) 
   };
 }
 
-function error(status: number, message: string, headers: Record<string, string> = {}, code = -32_000): Response {
-  return new Response(errorBody({ message, code }), {
-    status,
-    headers: { "content-type": "application/json", ...headers },
-  });
+function error(answer: Parameters<typeof answerError>[2]): Response {
+  const headers = { "content-type": "application/json", ...answer.headers };
+  return new Response(errorBody(answer), { status: answer.status, headers });
 }
 
 /** Room for a minute of progress of four calls, or a few long answers. */
@@ -185,14 +195,7 @@ export function createLegacySseRoute({ makeServer, slots, log }: SessionParts, l
     /** `GET /sse`: opens the stream, which is the session. */
     async open(request: IncomingMessage, response: ServerResponse) {
       const lease = slots.take(() => response.destroy());
-      if (lease === undefined) {
-        answerError(request, response, {
-          status: 503,
-          message: "too many sessions; the server allows no more",
-          headers: { "retry-after": "30" },
-        });
-        return;
-      }
+      if (lease === undefined) return answerError(request, response, tooManySessions);
       lease.exchange();
       try {
         const { SSEServerTransport } = await import("@modelcontextprotocol/sdk/server/sse.js");
@@ -221,19 +224,15 @@ export function createLegacySseRoute({ makeServer, slots, log }: SessionParts, l
     async post(request: IncomingMessage, response: ServerResponse, sessionId: string | null, body: unknown) {
       const session = sessions.get(sessionId ?? "");
       if (session === undefined) {
-        answerError(request, response, { status: 404, code: -32_001, message: "no such session; open /sse first" });
-        return;
+        const message = "no such session; open /sse first";
+        return answerError(request, response, { status: 404, code: -32_001, message });
       }
-      if (isTooMany(body, session.lease)) {
-        const message = `at most ${maxPendingRequests} requests of a session may wait for their answers`;
-        answerError(request, response, { status: 429, message });
-        return;
-      }
+      if (isTooMany(body, session.lease)) return answerError(request, response, tooManyRequests);
       try {
         await session.receive(body);
       } catch {
-        answerError(request, response, { status: 400, code: -32_600, message: "not a valid JSON-RPC 2.0 message" });
-        return;
+        const message = "not a valid JSON-RPC 2.0 message";
+        return answerError(request, response, { status: 400, code: -32_600, message });
       }
       response.writeHead(202, commonHeaders).end("Accepted");
     },

@@ -169,14 +169,8 @@ async function answered<Answer>(parts: Caller, answer: Promise<Answer>): Promise
 }
 
 function notify(server: Server, event: Exclude<ChangeEvent, { kind: "tools_list_changed" }>): Promise<void> {
-  switch (event.kind) {
-    case "resource_updated":
-      return server.sendResourceUpdated({ uri: event.uri });
-    case "resources_list_changed":
-      return server.sendResourceListChanged();
-    case "prompts_list_changed":
-      return server.sendPromptListChanged();
-  }
+  if (event.kind === "resource_updated") return server.sendResourceUpdated({ uri: event.uri });
+  return event.kind === "resources_list_changed" ? server.sendResourceListChanged() : server.sendPromptListChanged();
 }
 
 /** Calls `make` once and keeps its value: a repeated `import()` is resolved again, at a cost for every call. */

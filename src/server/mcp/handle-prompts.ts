@@ -30,10 +30,7 @@ import { resourceContext } from "./handle-resources.ts";
 import { errorText, protocolData, textFor } from "../call/error-text.ts";
 import { defined } from "../../orchestrator/util/defined.ts";
 
-interface KnownPrompt {
-  readonly prompt: ListedPrompt;
-  readonly source: PromptSource;
-}
+type KnownPrompt = Readonly<{ prompt: ListedPrompt; source: PromptSource }>;
 
 /** `prompts/list`, one page. */
 export async function listPrompts(facts: Call, parts: Caller, cursor?: string): Promise<ListPromptsResult> {
