@@ -14,6 +14,8 @@ import {
   type VectorCache,
 } from "./vector-cache.ts";
 import { endsOf } from "./text-index.ts";
+/** Unrelated everyday notes: an entry that is as similar to a query as these is not relevant to it. */
+import unrelated from "./unrelated.json" with { type: "json" };
 import { messageOf } from "../util/message-of.ts";
 import { defined } from "../util/defined.ts";
 
@@ -39,22 +41,6 @@ const passagesAtOnce = 8;
 /** all-minilm reads 256 tokens in Ollama; estimates are too high rather than too low. */
 const textTokens = 240;
 const shortestText = 40;
-
-/** Unrelated everyday notes: an entry that is as similar to a query as these is not relevant to it. */
-const unrelated = [
-  "The kitchen walls were painted yellow last spring.",
-  "Rivers carry sediment to the sea.",
-  "Her flight to Lisbon leaves on Friday at noon.",
-  "The array is sorted before the binary search.",
-  "Whales sing over hundreds of kilometres.",
-  "The dentist moved the appointment to Tuesday.",
-  "Interest rates rose by a quarter of a percent.",
-  "Add two eggs and a pinch of salt to the flour.",
-  "The server restarts at midnight.",
-  "He plays the cello in a small orchestra.",
-  "The treaty ended a war of thirty years.",
-  "Copper conducts electricity better than iron.",
-];
 
 interface MeaningParts {
   readonly embed: Embed;

@@ -1,6 +1,7 @@
 import { editDistance } from "../util/nearest.ts";
 import MiniSearch, { type SearchOptions, type SearchResult } from "minisearch";
 import SearchableMap from "minisearch/SearchableMap";
+import commonLines from "./common-words.json" with { type: "json" };
 
 /** The indexed fields of an entry. */
 interface IndexedText {
@@ -241,22 +242,7 @@ function pairs(run: string, side: "stored" | "asked"): string[] {
 }
 
 /** The most common words of prompts in a few languages, which don't make a note relevant. */
-const commonWords = new Set(
-  (
-    "a an and any are as at be been but by can could did do does for from get give had has have he her here him his how i if in " +
-    "into is it its just let like make may me more most much my need new no not now of on one only or other our out over " +
-    "please put she should show so some such tell than that the their them then there these they this those to too two up " +
-    "use used using very want was way we were what when where which while who why will with would write you your about after " +
-    "all also always because before being between both each explain few first find good great help know last line long look " +
-    "many must never next often old part people same say see set short since still take thing things think through time " +
-    "try under until user well work works " +
-    "der die das den dem des ein eine einen einem einer und oder aber ist sind war mit von zu zum zur im in auf für fur nicht " +
-    "ich du er sie es wir ihr mein meine dein wie was wer wo wann warum bitte kann kannst mir mich dir dich auch noch nur " +
-    "le la les un une des et ou est sont dans pour par sur avec que qui quoi ce cette ces je tu il elle nous vous mon ma mes " +
-    "ne pas plus au aux du de el los las una unos y o es son en con por para como mi tu su lo se que del al " +
-    "non il gli di da per che e sono nel della um uma os as no na do da dos das com não nao"
-  ).split(" "),
-);
+const commonWords = new Set(commonLines.flatMap((line) => line.split(" ")));
 
 /** Whether a folded word is too common to be distinctive. */
 export function isCommon(folded: string): boolean {
