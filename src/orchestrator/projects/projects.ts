@@ -15,6 +15,7 @@ import { type Timers, systemTimers } from "../util/timers.ts";
 import { callerProject, noProfile, questionFor } from "./caller-project.ts";
 import { type FolderState, createFolderStates, createProjectWatches } from "./folder-state.ts";
 import { type WrittenFile, differsOnlyBy, ollmName, projectFileName } from "./ollm-folder.ts";
+import initLines from "./init.json" with { type: "json" };
 import { createTrustStore } from "./trust.ts";
 import { defined } from "../util/defined.ts";
 import { isWithin } from "../util/file-name.ts";
@@ -251,37 +252,7 @@ async function createFile(folder: string, file: string, text: string): Promise<v
 /** The text of a new `.ollm/project.yaml`: sets the detected profile and has all other settings as comments. */
 function initText(profile: string, detected: FolderState["detected"]): string {
   const because = detected === undefined ? "" : `  # found: ${detected.evidence.slice(0, 3).join(", ")}`;
-  return `# Settings of ollm for requests from this folder. They override OLLM_HOME/config.yaml; OLLM_* variables, flags and
-# the inputs of a request override them. After cloning the project, users are asked once before model, systemPrompt, profiles
-# and templates are used, and again when they change.
-
-# typescript, typescript-monorepo, python, rust, go, documentation; or another profile.
-profile: ${profile}${because}
-
-# Model of requests that name none.
-# model: qwen2.5-coder:7b
-
-# System prompt of requests without one.
-# systemPrompt: |
-#   Answer in British English. We use tabs and no semicolons.
-
-# tools:
-#   enabled: [route_and_generate, system_status]   # only these
-#   disabled: [pull_model]                         # all but these
-
-# Profiles of the project, for agents and kinds of work.
-# profiles:
-#   reviewer:
-#     extends: code
-#     temperature: 0.1
-#     system: Name the file and line of each problem.
-
-# Profile of prompts that match no other: fast, general, code, creative, or another one.
-# routing:
-#   defaultProfile: code
-
-# Templates and pipelines of the project are next to this file: .ollm/templates/NAME.yaml, .ollm/pipelines/NAME.yaml
-`;
+  return `${initLines.join("\n")}\n`.replace("{profile}", () => `${profile}${because}`);
 }
 
 /** The profile for a new project file: `wanted`, else the detected kind. */
