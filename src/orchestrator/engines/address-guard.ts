@@ -2,6 +2,7 @@ import { lookup as systemLookup, type LookupAddress } from "node:dns";
 import { BlockList, isIP, type LookupFunction } from "node:net";
 import type { OrchestratorError } from "../api/errors.ts";
 import type { NextStep } from "../api/next-step.ts";
+import reservedSubnets from "./reserved-addresses.json" with { type: "json" };
 
 /**
  * Keeps requests away from addresses that only the local network reaches, so that a model's name, a redirect or a name
@@ -125,42 +126,16 @@ export function kindOf(address: string): "public" | "loopback" | "private" {
   return reserved.check(withoutZone, family) ? "private" : "public";
 }
 
-const loopback = blockList([
-  ["127.0.0.0", 8],
-  ["::1", 128],
-]);
+const loopback = blockList(["127.0.0.0/8", "::1/128"]);
 
 /** IANA's special-purpose registries: private, link-local (with cloud metadata), shared, multicast, reserved. */
-const reserved = blockList([
-  ["0.0.0.0", 8],
-  ["10.0.0.0", 8],
-  ["100.64.0.0", 10],
-  ["169.254.0.0", 16],
-  ["172.16.0.0", 12],
-  ["192.0.0.0", 24],
-  ["192.0.2.0", 24],
-  ["192.168.0.0", 16],
-  ["198.18.0.0", 15],
-  ["198.51.100.0", 24],
-  ["203.0.113.0", 24],
-  ["224.0.0.0", 4],
-  ["240.0.0.0", 4],
-  ["::", 96],
-  ["64:ff9b:1::", 48],
-  ["100::", 64],
-  ["2001::", 32],
-  ["2001:db8::", 32],
-  ["3fff::", 20],
-  ["5f00::", 16],
-  ["fc00::", 7],
-  ["fe80::", 10],
-  ["fec0::", 10],
-  ["ff00::", 8],
-]);
+const reserved = blockList(reservedSubnets);
 
-function blockList(subnets: readonly (readonly [string, number])[]): BlockList {
+function blockList(subnets: readonly string[]): BlockList {
   const list = new BlockList();
-  for (const [address, prefix] of subnets) {
+  for (const subnet of subnets) {
+    const [address = "", bits] = subnet.split("/");
+    const prefix = Number(bits);
     list.addSubnet(address, prefix, isIP(address) === 6 ? "ipv6" : "ipv4");
     if (isIP(address) === 6) continue;
     // The same inside IPv6: compatible, translated (NAT64, SIIT), 6to4. Node itself finds mapped ones.
