@@ -130,9 +130,7 @@ function QuestionForm({ models }: { readonly models: readonly Model[] }) {
         </div>
       </Details>
       <div class="toolbar">
-        <Button kind="primary" onRun={ask} isDisabled={running.value !== undefined}>
-          Compare
-        </Button>
+        <Button text="Compare" kind="primary" onRun={ask} isDisabled={running.value !== undefined} />
         <span class="muted">Models that share cores answer one after the other.</span>
       </div>
     </div>
@@ -195,14 +193,7 @@ function Running({ run }: { readonly run: Run }) {
   const message = operation?.message ?? run.message;
   const answers = runningAnswers(run.models, message, operation?.texts);
   return (
-    <Card
-      title="Answering"
-      actions={
-        <Button kind="danger" onRun={() => run.end.abort()}>
-          Cancel
-        </Button>
-      }
-    >
+    <Card title="Answering" actions={<Button text="Cancel" kind="danger" onRun={() => run.end.abort()} />}>
       <Announce text="The models are answering." />
       {answers.length === 0 ? (
         <p class="muted">{message === "" ? "Planning…" : visibleName(message)}</p>
@@ -252,19 +243,20 @@ function Result({ comparison, onPicked }: { readonly comparison: Comparison; rea
         winner={winner}
         actionsFor={({ model, result }) =>
           result?.error !== undefined ? null : winner === model ? (
-            <Button label={`Undo the pick: ${model}`} onRun={undo}>
-              Undo the pick
-            </Button>
+            <Button text="Undo the pick" label={`Undo the pick: ${model}`} onRun={undo} />
           ) : (
-            <Button kind="primary" label={`Pick as winner: ${model}`} onRun={async () => pick(model)}>
-              Pick as winner
-            </Button>
+            <Button
+              text="Pick as winner"
+              kind="primary"
+              label={`Pick as winner: ${model}`}
+              onRun={async () => pick(model)}
+            />
           )
         }
       />
       {answered.length > 0 && winner === undefined && (
         <div class="toolbar">
-          <Button onRun={refuseAll}>All are bad</Button>
+          <Button text="All are bad" onRun={refuseAll} />
         </div>
       )}
       {judgement !== undefined && (

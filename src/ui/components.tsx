@@ -72,10 +72,14 @@ export function Badge({ tone = "plain", children }: Children & { readonly tone?:
 }
 
 interface ButtonProps extends Children {
+  /** What it says, before its children. */
+  readonly text?: string;
+  /** What it acts on, for screen readers: `Unload smollm2:135m`. */
+  readonly of?: string;
   /** May be async: the button is busy until it has ended, and its error is shown as a notice. */
   readonly onRun: () => Promise<void> | void;
   readonly kind?: "normal" | "primary" | "danger" | "quiet" | "link";
-  /** For screen readers, where the text leaves out its object: `Unload smollm2:135m`. */
+  /** For screen readers, in place of both. */
   readonly label?: string;
   readonly isDisabled?: boolean;
   /** Asked before. */
@@ -87,7 +91,8 @@ interface ButtonProps extends Children {
 
 /** A button that does something; it keeps the focus while it works. */
 export function Button(props: ButtonProps) {
-  const { onRun, kind = "normal", label, isDisabled = false, question, done, icon, children } = props;
+  const { text, of, onRun, kind = "normal", isDisabled = false, question, done, icon, children } = props;
+  const { label = of === undefined ? undefined : `${text} ${of}` } = props;
   const { isRunning, run } = useAction();
   const isOff = isDisabled || isRunning.value;
   return (
@@ -107,8 +112,19 @@ export function Button(props: ButtonProps) {
       }}
     >
       {icon && <Icon name={icon} />}
+      {text}
       {children}
     </button>
+  );
+}
+
+/** A name that opens what it names; the verb is for screen readers. */
+export function NameButton(props: { readonly name: string; readonly verb?: string; readonly onOpen: () => void }) {
+  const { name, verb = "Open", onOpen } = props;
+  return (
+    <Button kind="link" label={`${verb} ${name}`} onRun={onOpen}>
+      <Name text={name} />
+    </Button>
   );
 }
 
@@ -148,7 +164,7 @@ export function Failure({ error, onRetry }: { readonly error: unknown; readonly 
       <p>
         <Prose text={errorText(error)} />
       </p>
-      {onRetry && <Button onRun={onRetry}>Try again</Button>}
+      {onRetry && <Button text="Try again" onRun={onRetry} />}
     </div>
   );
 }

@@ -129,12 +129,8 @@ function Frame() {
         </nav>
         <div class="side-foot">
           <ConnectionState />
-          <Button kind="quiet" icon="theme" onRun={nextTheme}>
-            Theme: {theme}
-          </Button>
-          <Button kind="quiet" icon="keyboard" onRun={() => void (open.value = "shortcuts")}>
-            Shortcuts
-          </Button>
+          <Button text={`Theme: ${theme.value}`} kind="quiet" icon="theme" onRun={nextTheme} />
+          <Button text="Shortcuts" kind="quiet" icon="keyboard" onRun={() => void (open.value = "shortcuts")} />
           <SignOut />
         </div>
       </header>
@@ -181,20 +177,14 @@ function MorePages({ current, onClose }: { readonly current: Page; readonly onCl
       <nav class="sheet" aria-label="All pages">
         <PageLinks list={pages} current={current} onOpen={onClose} />
       </nav>
-      <Button icon="theme" onRun={nextTheme}>
-        Theme: {theme}
-      </Button>
+      <Button text={`Theme: ${theme.value}`} icon="theme" onRun={nextTheme} />
       <SignOut />
     </Dialog>
   );
 }
 
 function SignOut() {
-  return (
-    <Button kind="quiet" icon="close" onRun={signOut}>
-      Sign out
-    </Button>
-  );
+  return <Button text="Sign out" kind="quiet" icon="close" onRun={signOut} />;
 }
 
 /** Whether what is shown is current, in words. */
@@ -227,7 +217,7 @@ function ConnectionBanner() {
           )}
           <code>ollm dashboard</code> {current.isForeign ? "opens yours at another address." : "starts it."}
         </p>
-        <Button onRun={reconnectNow}>Try now</Button>
+        <Button text="Try now" onRun={reconnectNow} />
       </div>
     </div>
   );
@@ -261,10 +251,12 @@ function QuestionDialog() {
     <Dialog title={asked.title} onClose={() => asked.answer(false)}>
       <p>{asked.text}</p>
       <div class="dialog-actions">
-        <Button onRun={() => asked.answer(false)}>Cancel</Button>
-        <Button kind={asked.isDangerous === true ? "danger" : "primary"} onRun={() => asked.answer(true)}>
-          {asked.action}
-        </Button>
+        <Button text="Cancel" onRun={() => asked.answer(false)} />
+        <Button
+          text={asked.action}
+          kind={asked.isDangerous === true ? "danger" : "primary"}
+          onRun={() => asked.answer(true)}
+        />
       </div>
     </Dialog>
   );

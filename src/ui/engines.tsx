@@ -41,7 +41,7 @@ export function Engines() {
             </Empty>
           )}
           <div class="toolbar">
-            <Button onRun={found.reload}>Check again</Button>
+            <Button text="Check again" onRun={found.reload} />
             <span class="muted">
               ollm {visibleName(status.version)}, home <code>{visibleName(status.home)}</code>
             </span>

@@ -1,7 +1,7 @@
 import { useSignal } from "@preact/signals";
 import { formatAmount, formatBytes, formatShare } from "../orchestrator/util/format-bytes.ts";
 import type { ResourceData } from "../resources/index.ts";
-import { Badge, Button, Card, Command, Details, Empty, Name, Progress, Show } from "./components.tsx";
+import { Badge, Button, Card, Command, Details, Empty, Name, NameButton, Progress, Show } from "./components.tsx";
 import { useData } from "./data.ts";
 import { TextBlock, Values, When } from "./fields.tsx";
 import { formatCount, formatRate, given, visibleName, visibleText } from "./format.ts";
@@ -32,10 +32,12 @@ export function Evals() {
                 columns={[
                   {
                     title: "Cases",
-                    show: (each) => (
-                      <Button kind="link" label={`Show ${each.name}`} onRun={() => void (opened.value = each.id)}>
-                        <Name text={`${each.name} (${formatCount(each.cases)})`} />
-                      </Button>
+                    show: ({ id: of, name, cases }) => (
+                      <NameButton
+                        name={`${name} (${formatCount(cases)})`}
+                        verb="Show"
+                        onOpen={() => (opened.value = of)}
+                      />
                     ),
                   },
                   { title: "Models", show: (each) => <Name text={each.models.join(", ")} /> },
@@ -78,7 +80,8 @@ function DeleteButton(props: { readonly of: Head; readonly onDeleted: () => void
   return (
     <div class="row-actions">
       <Button
-        label={`Delete ${name}`}
+        text="Delete"
+        of={name}
         question={{
           title: "Delete this eval?",
           text: `The answers of ${visibleName(name)} are deleted; it can't be continued.`,
@@ -89,9 +92,7 @@ function DeleteButton(props: { readonly of: Head; readonly onDeleted: () => void
           await client.callTool("evaluate_models", { action: "delete", eval_id: id }, { isConfirmed: true });
           onDeleted();
         }}
-      >
-        Delete
-      </Button>
+      />
     </div>
   );
 }
@@ -188,10 +189,9 @@ function Verdict({ of: { profile, winner, text } }: { readonly of: Eval["verdict
         <Button
           kind="link"
           label={`Prefer ${winner} in the profile ${profile}`}
+          text={`Prefer ${visibleName(winner)}`}
           onRun={async () => prefer(profile, winner)}
-        >
-          Prefer {visibleName(winner)}
-        </Button>
+        />
       )}
     </p>
   );

@@ -151,10 +151,8 @@ export function Form<Values extends object>(props: {
   };
   const buttons = (
     <>
-      {onCancel && <Button onRun={onCancel}>Cancel</Button>}
-      <Button kind={onCancel ? "primary" : "normal"} onRun={save}>
-        {action}
-      </Button>
+      {onCancel && <Button text="Cancel" onRun={onCancel} />}
+      <Button text={action} kind={onCancel ? "primary" : "normal"} onRun={save} />
     </>
   );
   return (

@@ -1,7 +1,20 @@
 import { useSignal } from "@preact/signals";
 import { formatBytes, formatDuration } from "../orchestrator/util/format-bytes.ts";
 import type { ResourceData } from "../resources/index.ts";
-import { Badge, Button, Card, Dialog, Empty, Failure, Filter, Name, Progress, Show, type Tone } from "./components.tsx";
+import {
+  Badge,
+  Button,
+  Card,
+  Dialog,
+  Empty,
+  Failure,
+  Filter,
+  Name,
+  NameButton,
+  Progress,
+  Show,
+  type Tone,
+} from "./components.tsx";
 import { useData } from "./data.ts";
 import { Values, TextBlock, When, isMatch } from "./fields.tsx";
 import { formatCount, given, visibleName, visibleText } from "./format.ts";
@@ -51,11 +64,7 @@ export function Jobs() {
                 columns={[
                   {
                     title: "Job",
-                    show: (job) => (
-                      <Button kind="link" label={`Open ${job.title}`} onRun={() => void (opened.value = job.id)}>
-                        <Name text={job.title} />
-                      </Button>
-                    ),
+                    show: ({ id, title }) => <NameButton name={title} onOpen={() => (opened.value = id)} />,
                   },
                   { title: "State", show: ({ state }) => <Badge tone={tones[state]}>{state}</Badge> },
                   { title: "Progress", show: (job) => <JobProgress job={job} /> },
@@ -98,7 +107,8 @@ function JobProgress({ job: { progress, error, state, title } }: { readonly job:
 function CancelButton({ job: { id, title } }: { readonly job: Pick<Job, "id" | "title"> }) {
   return (
     <Button
-      label={`Cancel ${title}`}
+      text="Cancel"
+      of={title}
       question={{
         title: "Cancel this job?",
         text: `${visibleName(title)} stops. What it has done so far is kept where that is possible.`,
@@ -106,9 +116,7 @@ function CancelButton({ job: { id, title } }: { readonly job: Pick<Job, "id" | "
         isDangerous: true,
       }}
       onRun={() => cancel(id)}
-    >
-      Cancel
-    </Button>
+    />
   );
 }
 

@@ -40,15 +40,14 @@ export function Learned() {
                     show: ({ task, model }) => (
                       <div class="row-actions">
                         <Button
+                          text="Undo"
                           label={`Undo the pick of ${model} for ${task}`}
                           done="The pick was undone."
                           onRun={async () => {
                             await client.callTool("pick_winner", { action: "undo", task });
                             reload();
                           }}
-                        >
-                          Undo
-                        </Button>
+                        />
                       </div>
                     ),
                   },
@@ -113,20 +112,17 @@ function LearnedTable({
             show: ({ task, model }) => (
               <div class="row-actions">
                 <Button
+                  text="Reset"
                   label={`Reset ${model} for ${task}`}
                   {...reset(`what was learned about ${model} for ${task}`, { task, model })}
-                >
-                  Reset
-                </Button>
+                />
               </div>
             ),
           },
         ]}
       />
       <div class="toolbar">
-        <Button kind="danger" {...reset("everything that was learned")}>
-          Reset everything learned
-        </Button>
+        <Button text="Reset everything learned" kind="danger" {...reset("everything that was learned")} />
       </div>
     </>
   );

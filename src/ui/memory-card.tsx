@@ -130,12 +130,8 @@ function ModelLine({ model, at }: { readonly model: LiveModel; readonly at?: num
       </div>
       <span class="figure memory-size">{formatBytes(bytes)}</span>
       <span class="row-actions">
-        <Button label={`${isPinned ? "Unpin" : "Pin"} ${name}`} onRun={() => setPinned(name, !isPinned)}>
-          {isPinned ? "Unpin" : "Pin"}
-        </Button>
-        <Button label={`Unload ${name}`} isDisabled={state === "evicting"} onRun={() => unload(name)}>
-          Unload
-        </Button>
+        <Button text={isPinned ? "Unpin" : "Pin"} of={name} onRun={() => setPinned(name, !isPinned)} />
+        <Button text="Unload" of={name} isDisabled={state === "evicting"} onRun={() => unload(name)} />
       </span>
     </li>
   );

@@ -57,11 +57,7 @@ export function Memory() {
   return (
     <Card
       title="Remembered"
-      actions={
-        <Button kind="primary" onRun={() => void (isNew.value = true)}>
-          New entry
-        </Button>
-      }
+      actions={<Button text="New entry" kind="primary" onRun={() => void (isNew.value = true)} />}
     >
       <p class="muted">
         Facts and preferences that assistants and you have saved. Local models get the relevant ones with each prompt,
@@ -151,9 +147,7 @@ function EntryRow({ row, onEdit }: { readonly row: Row; readonly onEdit: () => v
           <Name text={key} />
         </h3>
         <div class="row-actions">
-          <Button label={`Edit ${key}`} onRun={onEdit}>
-            Edit
-          </Button>
+          <Button text="Edit" of={key} onRun={onEdit} />
           <DeleteButton entryKey={key} />
         </div>
       </header>
@@ -177,7 +171,8 @@ function EntryRow({ row, onEdit }: { readonly row: Row; readonly onEdit: () => v
 function DeleteButton({ entryKey }: { readonly entryKey: string }) {
   return (
     <Button
-      label={`Delete ${entryKey}`}
+      text="Delete"
+      of={entryKey}
       question={{
         title: "Delete this entry?",
         text: `${visibleName(entryKey)} is forgotten, also its previous value.`,
@@ -186,9 +181,7 @@ function DeleteButton({ entryKey }: { readonly entryKey: string }) {
       }}
       done={`${entryKey} was deleted.`}
       onRun={async () => void (await client.callTool("forget", { key: entryKey, confirm: true }))}
-    >
-      Delete
-    </Button>
+    />
   );
 }
 

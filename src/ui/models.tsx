@@ -176,20 +176,12 @@ function ModelActions({ model }: { readonly model: Model }) {
   return (
     <span class="row-actions">
       {isLoaded ? (
-        <Button label={`Unload ${name}`} onRun={() => unload(name)}>
-          Unload
-        </Button>
+        <Button text="Unload" of={name} onRun={() => unload(name)} />
       ) : (
-        <Button label={`Load ${name}`} onRun={() => load(name)}>
-          Load
-        </Button>
+        <Button text="Load" of={name} onRun={() => load(name)} />
       )}
-      <Button label={`${isPinned ? "Unpin" : "Pin"} ${name}`} onRun={() => setPinned(name, !isPinned)}>
-        {isPinned ? "Unpin" : "Pin"}
-      </Button>
-      <Button label={`Delete ${name}`} onRun={() => remove(name, model.size_bytes)}>
-        Delete
-      </Button>
+      <Button text={isPinned ? "Unpin" : "Pin"} of={name} onRun={() => setPinned(name, !isPinned)} />
+      <Button text="Delete" of={name} onRun={() => remove(name, model.size_bytes)} />
     </span>
   );
 }

@@ -94,9 +94,7 @@ export function NoModels(props: {
       {suggestion !== undefined && (
         <Empty title={`${visibleName(suggestion.model)} fits this machine`}>
           <p class="lines">{visibleText(suggestion.reason)}</p>
-          <Button kind="primary" onRun={() => pull(suggestion.model)}>
-            Pull {visibleName(suggestion.model)}
-          </Button>
+          <Button text={`Pull ${visibleName(suggestion.model)}`} kind="primary" onRun={() => pull(suggestion.model)} />
           {children}
         </Empty>
       )}
@@ -158,15 +156,14 @@ export function OperationLine({ operation }: { readonly operation: LiveOperation
         )}
       </div>
       <Button
+        text={isCancelling.value ? "Cancelling…" : "Cancel"}
         label={`Cancel ${title}`}
         isDisabled={isCancelling.value}
         onRun={async () => {
           await cancel(id);
           isCancelling.value = true;
         }}
-      >
-        {isCancelling.value ? "Cancelling…" : "Cancel"}
-      </Button>
+      />
     </li>
   );
 }
@@ -179,10 +176,8 @@ export function FailedPulls() {
         <div key={model} class="stack">
           <Failure error={error} />
           <div class="row-actions">
-            <Button onRun={() => forgetPull(model)}>Dismiss</Button>
-            <Button kind="primary" onRun={() => pull(model)} label={`Resume ${model}`}>
-              Resume
-            </Button>
+            <Button text="Dismiss" onRun={() => forgetPull(model)} />
+            <Button text="Resume" kind="primary" onRun={() => pull(model)} of={model} />
           </div>
         </div>
       ))}
@@ -227,7 +222,7 @@ function Today({ today }: { readonly today: LiveState["today"] }) {
         <Figure title="Saved" value={signed(today.saved, today.currency)} />
       </dl>
       <div>
-        <Button onRun={() => void (isOpen.value = true)}>How savings are counted</Button>
+        <Button text="How savings are counted" onRun={() => void (isOpen.value = true)} />
       </div>
       {isOpen.value && (
         <Dialog title="How savings are counted" isWide onClose={() => (isOpen.value = false)}>

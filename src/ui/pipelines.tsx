@@ -1,6 +1,6 @@
 import { useSignal } from "@preact/signals";
 import type { ToolAnswers } from "../tools/index.ts";
-import { Button, Card, Dialog, Name, Show } from "./components.tsx";
+import { Card, Dialog, NameButton, Show } from "./components.tsx";
 import { useData } from "./data.ts";
 import { Form, TextBlock } from "./fields.tsx";
 import { visibleName } from "./format.ts";
@@ -28,14 +28,7 @@ export function Pipelines() {
               rows={pipelines}
               keyOf={({ name }) => name}
               columns={[
-                {
-                  title: "Name",
-                  show: (pipeline) => (
-                    <Button kind="link" label={`Open ${pipeline.name}`} onRun={() => void (opened.value = pipeline)}>
-                      <Name text={pipeline.name} />
-                    </Button>
-                  ),
-                },
+                { title: "Name", show: (each) => <NameButton name={each.name} onOpen={() => (opened.value = each)} /> },
                 { title: "From", show: ({ source }) => source },
                 { title: "What it does", show: ({ description = "" }) => visibleName(description) },
               ]}

@@ -2,7 +2,7 @@ import { type Signal, useSignal } from "@preact/signals";
 import type { ResourceData } from "../resources/index.ts";
 import { tasks } from "../orchestrator/api/types.ts";
 import type { ToolAnswers } from "../tools/index.ts";
-import { Badge, Button, Card, Choice, Dialog, Filter, Name, Show } from "./components.tsx";
+import { Badge, Button, Card, Choice, Dialog, Filter, Name, NameButton, Show } from "./components.tsx";
 import { useData } from "./data.ts";
 import { Values, TextBlock, isMatch } from "./fields.tsx";
 import { given, visibleName } from "./format.ts";
@@ -90,11 +90,7 @@ function useAnswers(names: readonly string[], askedOf: (name: string) => Asked) 
 }
 
 function AskAgain({ isAsking, onRun }: { readonly isAsking: boolean; readonly onRun: () => void }) {
-  return (
-    <Button onRun={onRun} isDisabled={isAsking}>
-      {isAsking ? "Asking…" : "Ask again"}
-    </Button>
-  );
+  return <Button text={isAsking ? "Asking…" : "Ask again"} onRun={onRun} isDisabled={isAsking} />;
 }
 
 function ByTask({ opened }: { readonly opened: Signal<Asked | undefined> }) {
@@ -110,12 +106,11 @@ function ByTask({ opened }: { readonly opened: Signal<Asked | undefined> }) {
             title: "Task",
             show: (task) => (
               <Button
+                text={task.replaceAll("_", " ")}
                 kind="link"
                 label={`Ranking for ${task.replaceAll("_", " ")} tasks`}
                 onRun={() => void (opened.value = { task })}
-              >
-                {task.replaceAll("_", " ")}
-              </Button>
+              />
             ),
           },
           { title: "Profile", show: (task) => <Name text={profileIn(answers.get(task))} /> },
@@ -171,9 +166,7 @@ function ProfileTable(props: {
           {
             title: "Profile",
             show: ({ name }) => (
-              <Button kind="link" label={`Ranking for ${name}`} onRun={() => void (opened.value = { profile: name })}>
-                <Name text={name} />
-              </Button>
+              <NameButton name={name} verb="Ranking for" onOpen={() => (opened.value = { profile: name })} />
             ),
           },
           { title: "For", show: ({ description }) => <span class="wrap">{visibleName(description ?? "")}</span> },

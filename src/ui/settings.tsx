@@ -111,11 +111,7 @@ function SettingRow({ setting, onChanged }: { readonly setting: Setting; readonl
           </div>
           <div class="row-actions">
             {!origin.isDefault && !origin.isFixed && <ResetButton setting={setting} onChanged={onChanged} />}
-            {origin.isFixed || (
-              <Button label={`Edit ${path}`} onRun={() => void (isOpen.value = true)}>
-                Edit
-              </Button>
-            )}
+            {origin.isFixed || <Button text="Edit" of={path} onRun={() => void (isOpen.value = true)} />}
           </div>
         </>
       )}
@@ -127,6 +123,7 @@ function ResetButton({ setting, onChanged }: { readonly setting: Setting; readon
   const { path } = setting;
   return (
     <Button
+      text="Reset"
       kind="quiet"
       label={`Reset ${path} to its default`}
       onRun={async () => {
@@ -135,9 +132,7 @@ function ResetButton({ setting, onChanged }: { readonly setting: Setting; readon
         notify({ kind: "done", text: `${path} has its default again.` });
         onChanged();
       }}
-    >
-      Reset
-    </Button>
+    />
   );
 }
 

@@ -137,18 +137,15 @@ function VariableFields(props: {
             />
             <div class="toolbar">
               <Button
+                text="Remove"
                 label={`Remove variable ${variable.name}`}
                 onRun={() => onChange(variables.filter((_each, index) => index !== at))}
-              >
-                Remove
-              </Button>
+              />
             </div>
           </div>
         </Details>
       ))}
-      <Button kind="quiet" onRun={() => onChange([...variables, emptyVariable])}>
-        Add a variable
-      </Button>
+      <Button text="Add a variable" kind="quiet" onRun={() => onChange([...variables, emptyVariable])} />
     </fieldset>
   );
 }

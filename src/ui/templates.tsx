@@ -1,7 +1,7 @@
 import { useSignal } from "@preact/signals";
 import type { ResourceData } from "../resources/index.ts";
 import type { ToolAnswers } from "../tools/index.ts";
-import { Badge, Button, Card, Dialog, Empty, Failure, Filter, Name, Show } from "./components.tsx";
+import { Badge, Button, Card, Dialog, Empty, Failure, Filter, NameButton, Show } from "./components.tsx";
 import { useData } from "./data.ts";
 import { Fields, type Property, TextBlock, Values, isMatch } from "./fields.tsx";
 import { given, visibleName, visibleText } from "./format.ts";
@@ -31,11 +31,7 @@ export function Templates() {
         {({ templates, problems = [] }) => (
           <Card
             title="Prompt templates"
-            actions={
-              <Button kind="primary" onRun={() => edit(emptyDraft, false)}>
-                New template
-              </Button>
-            }
+            actions={<Button text="New template" kind="primary" onRun={() => edit(emptyDraft, false)} />}
           >
             {problems.map((problem) => (
               <Failure key={problem} error={problem} />
@@ -56,11 +52,7 @@ export function Templates() {
                   columns={[
                     {
                       title: "Template",
-                      show: ({ name }) => (
-                        <Button kind="link" label={`Open ${name}`} onRun={() => void (opened.value = name)}>
-                          <Name text={name} />
-                        </Button>
-                      ),
+                      show: ({ name }) => <NameButton name={name} onOpen={() => (opened.value = name)} />,
                     },
                     { title: "For", show: ({ description }) => <span class="wrap">{visibleText(description)}</span> },
                     {
@@ -130,9 +122,11 @@ function OneTemplate(props: {
               {template.source === "project" ? (
                 <p class="muted">Edit its file in the project.</p>
               ) : (
-                <Button kind="primary" onRun={() => onEdit(draftOf(template), template.source === "user")}>
-                  {template.source === "user" ? "Edit" : "Edit a copy"}
-                </Button>
+                <Button
+                  text={template.source === "user" ? "Edit" : "Edit a copy"}
+                  kind="primary"
+                  onRun={() => onEdit(draftOf(template), template.source === "user")}
+                />
               )}
             </div>
           </>
@@ -146,6 +140,7 @@ function DeleteButton({ template, onDeleted }: { readonly template: Template; re
   const { name, hides } = template;
   return (
     <Button
+      text="Delete"
       kind="danger"
       question={{
         title: "Delete this template?",
@@ -158,9 +153,7 @@ function DeleteButton({ template, onDeleted }: { readonly template: Template; re
         await client.callTool("delete_template", { name, confirm: true });
         onDeleted();
       }}
-    >
-      Delete
-    </Button>
+    />
   );
 }
 
@@ -191,7 +184,7 @@ function Preview({ template }: { readonly template: Template }) {
         onChange={(changes) => void (values.value = { ...values.value, ...changes })}
       />
       <div class="toolbar">
-        <Button onRun={fill}>Fill in</Button>
+        <Button text="Fill in" onRun={fill} />
         <span class="muted">Nothing is sent to a model.</span>
       </div>
       {problem.value !== undefined && <Failure error={problem.value} />}
