@@ -1,9 +1,8 @@
 import { useSignal } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
 import type uPlot from "uplot";
-import { Card, Details } from "./components.tsx";
+import { Card, Details, Table } from "./components.tsx";
 import { isDark } from "./state.ts";
-import { Table } from "./table.tsx";
 import { defined } from "../orchestrator/util/defined.ts";
 
 /** A value over time. */

@@ -1,7 +1,7 @@
 /** A comparison as its page shows it: what the form checks, and the columns of the answers. */
 import type { ResourceData } from "../resources/index.ts";
 
-export type Result = ResourceData["ollm://comparisons/{id}"]["results"][number];
+type Result = ResourceData["ollm://comparisons/{id}"]["results"][number];
 
 export const mostModels = 5;
 

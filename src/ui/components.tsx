@@ -6,7 +6,7 @@ import { commandSteps } from "../next-steps/commands.ts";
 import { renderSteps } from "../next-steps/render.ts";
 import { type Loaded, useAction } from "./data.ts";
 import { visibleName, visibleText } from "./format.ts";
-import { Icon, type IconName } from "./icons.tsx";
+import paths from "./icons.json" with { type: "json" };
 import { CallError, type NextSteps } from "./mcp.ts";
 import { ask, notify } from "./state.ts";
 import { messageOf } from "../orchestrator/util/message-of.ts";
@@ -141,6 +141,17 @@ export function Command({ text }: { readonly text: string }) {
         done="Copied."
       />
     </span>
+  );
+}
+
+export type IconName = keyof typeof paths;
+
+/** A line icon on a grid of 16, drawn for this page; always beside a text, so it is hidden from screen readers. */
+export function Icon({ name }: { readonly name: IconName }) {
+  return (
+    <svg class="icon" viewBox="0 0 16 16" width="16" height="16" aria-hidden="true">
+      <path d={paths[name]} />
+    </svg>
   );
 }
 
@@ -327,5 +338,59 @@ export function Filter({ label, query }: { readonly label: string; readonly quer
       value={query.value}
       onInput={({ currentTarget }) => (query.value = currentTarget.value)}
     />
+  );
+}
+
+export interface Column<Row> {
+  readonly title: string;
+  readonly show: (row: Row) => ComponentChildren;
+  /** Aligned to the right, with figures of equal width. */
+  readonly isNumber?: boolean;
+}
+
+/** Tables of more columns need more room than half a page has. */
+const maxNarrow = 4;
+
+/** A table; where it has too little room each row becomes a card. The first column names the row. */
+export function Table<Row>(props: {
+  readonly label: string;
+  readonly columns: readonly Column<Row>[];
+  readonly rows: readonly Row[];
+  readonly keyOf: (row: Row) => string;
+}) {
+  const { label, columns, rows, keyOf } = props;
+  // The roles are written out, because a table that is laid out as cards loses them.
+  return (
+    <div class={columns.length > maxNarrow ? "table wide" : "table"}>
+      <table role="table" aria-label={label}>
+        <thead role="rowgroup">
+          <tr role="row">
+            {columns.map(({ title, isNumber }) => (
+              <th key={title} role="columnheader" scope="col" class={isNumber === true ? "number" : undefined}>
+                {title === "" ? <span class="unseen">Actions</span> : title}
+              </th>
+            ))}
+          </tr>
+        </thead>
+        <tbody role="rowgroup">
+          {rows.map((row) => (
+            <tr key={keyOf(row)} role="row">
+              {columns.map(({ title, show, isNumber }, at) => {
+                const attributes = { class: isNumber === true ? "number" : undefined, "data-label": title };
+                return at === 0 ? (
+                  <th key={title} role="rowheader" scope="row" {...attributes}>
+                    {show(row)}
+                  </th>
+                ) : (
+                  <td key={title} role="cell" {...attributes}>
+                    {show(row)}
+                  </td>
+                );
+              })}
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </div>
   );
 }

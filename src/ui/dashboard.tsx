@@ -18,10 +18,9 @@ import {
 } from "./state.ts";
 import { useSignal, useSignalEffect } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
-import { Button, Command, Dialog, Loading, Prose, withNext } from "./components.tsx";
+import { Button, Command, Dialog, Loading, Prose, withNext, Icon, type IconName } from "./components.tsx";
 import { CheckField } from "./fields.tsx";
 import { formatSpan } from "./format.ts";
-import { Icon, type IconName } from "./icons.tsx";
 import { Compare } from "./compare.tsx";
 import { Decisions } from "./decisions.tsx";
 import { Engines } from "./engines.tsx";

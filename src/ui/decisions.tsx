@@ -1,12 +1,11 @@
 import { useSignal } from "@preact/signals";
 import { formatBytes } from "../orchestrator/util/format-bytes.ts";
 import type { ResourceData } from "../resources/index.ts";
-import { Badge, Card, Details, Empty, Filter, Name, Show, type Tone } from "./components.tsx";
+import { Badge, Card, Details, Empty, Filter, Name, Show, type Tone, Table } from "./components.tsx";
 import { useData } from "./data.ts";
 import { Values, FilterSelect, When, isMatch } from "./fields.tsx";
 import { formatCount, given, visibleName } from "./format.ts";
 import { client } from "./state.ts";
-import { Table } from "./table.tsx";
 
 type Decision = ResourceData["ollm://decisions"]["decisions"][number];
 

@@ -2,11 +2,10 @@ import { useComputed, useSignal } from "@preact/signals";
 import { counted, formatBytes, formatDuration } from "../orchestrator/util/format-bytes.ts";
 import type { ResourceData } from "../resources/index.ts";
 import { Chart } from "./chart.tsx";
-import { Card, Choice, Details, Empty, Name, Prose, Show } from "./components.tsx";
+import { Card, Choice, Details, Empty, Name, Prose, Show, type Column, Table } from "./components.tsx";
 import { useData } from "./data.ts";
 import { formatCount, formatRate, formatTokens } from "./format.ts";
 import { client, now, samples } from "./state.ts";
-import { type Column, Table } from "./table.tsx";
 
 type Metrics = ResourceData["ollm://metrics"];
 type Day = Metrics["by"]["day"][number];

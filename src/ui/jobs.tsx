@@ -14,13 +14,13 @@ import {
   Progress,
   Show,
   type Tone,
+  Table,
 } from "./components.tsx";
 import { useData } from "./data.ts";
 import { Values, TextBlock, When, isMatch } from "./fields.tsx";
 import { formatCount, given, visibleName, visibleText } from "./format.ts";
 import { cancel } from "./model-actions.ts";
 import { client } from "./state.ts";
-import { Table } from "./table.tsx";
 
 type Job = ResourceData["ollm://jobs"]["jobs"][number];
 type WholeJob = ResourceData["ollm://jobs/{id}"];

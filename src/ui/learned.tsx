@@ -1,10 +1,9 @@
 import { localTime } from "../orchestrator/util/format-bytes.ts";
 import type { ResourceData } from "../resources/index.ts";
-import { Button, Card, Empty, Name, Show } from "./components.tsx";
+import { Button, Card, Empty, Name, Show, Table } from "./components.tsx";
 import { useData } from "./data.ts";
 import { visibleName } from "./format.ts";
 import { client } from "./state.ts";
-import { Table } from "./table.tsx";
 
 /** Picks of the user, and what was learned from picks, ratings and outcomes. */
 export function Learned() {

@@ -2,9 +2,8 @@ import type { LiveModel, LiveState } from "../orchestrator/api/facade-metrics.ts
 import { formatBytes, localTime } from "../orchestrator/util/format-bytes.ts";
 import { type Segment, activityOf, segmentsOf } from "./bar.ts";
 import { isHere } from "../orchestrator/util/last-hour.ts";
-import { Badge, Button, Card, Facts, Name } from "./components.tsx";
+import { Badge, Button, Card, Facts, Name, Icon } from "./components.tsx";
 import { formatCount, formatSpan, visibleName } from "./format.ts";
-import { Icon } from "./icons.tsx";
 import { setPinned, unload } from "./model-actions.ts";
 import { now } from "./state.ts";
 

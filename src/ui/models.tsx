@@ -1,14 +1,13 @@
 import { useSignal } from "@preact/signals";
 import { counted, formatBytes, localTime } from "../orchestrator/util/format-bytes.ts";
 import type { ToolAnswers } from "../tools/index.ts";
-import { Badge, Button, Card, Empty, Facts, Field, Filter, Name, Show } from "./components.tsx";
+import { Badge, Button, Card, Empty, Facts, Field, Filter, Name, Show, type Column, Table } from "./components.tsx";
 import { useData } from "./data.ts";
 import { isMatch } from "./fields.tsx";
 import { formatAgo, formatRate, visibleName } from "./format.ts";
 import { load, pull, remove, setPinned, unload } from "./model-actions.ts";
 import { FailedPulls, NoModels, OperationLine } from "./overview.tsx";
 import { client, live, now } from "./state.ts";
-import { type Column, Table } from "./table.tsx";
 
 type ModelList = ToolAnswers["list_models"];
 type Model = ModelList["models"][number];

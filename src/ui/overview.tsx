@@ -16,17 +16,18 @@ import {
   Command,
   Dialog,
   Show,
+  Icon,
+  type Column,
+  Table,
 } from "./components.tsx";
 import { useData } from "./data.ts";
 import { formatCount, formatRate, formatSpan, visibleName, visibleText } from "./format.ts";
-import { Icon } from "./icons.tsx";
 import { MemoryCard } from "./memory-card.tsx";
 import { cancel, failedPulls, forgetPull, pull } from "./model-actions.ts";
 import { client, live, now } from "./state.ts";
 import { defined } from "../orchestrator/util/defined.ts";
 import type { ResourceData } from "../resources/index.ts";
 import type { ToolAnswers } from "../tools/index.ts";
-import { type Column, Table } from "./table.tsx";
 
 /** What happens now. */
 export function Overview() {

@@ -1,11 +1,10 @@
 import { useSignal } from "@preact/signals";
 import type { ToolAnswers } from "../tools/index.ts";
-import { Card, Dialog, NameButton, Show } from "./components.tsx";
+import { Card, Dialog, NameButton, Show, Table } from "./components.tsx";
 import { useData } from "./data.ts";
 import { Form, TextBlock } from "./fields.tsx";
 import { visibleName } from "./format.ts";
 import { client, notify } from "./state.ts";
-import { Table } from "./table.tsx";
 
 type Pipeline = NonNullable<ToolAnswers["run_pipeline"]["pipelines"]>[number];
 

@@ -2,13 +2,12 @@ import { type Signal, useSignal } from "@preact/signals";
 import type { ResourceData } from "../resources/index.ts";
 import { tasks } from "../orchestrator/api/types.ts";
 import type { ToolAnswers } from "../tools/index.ts";
-import { Badge, Button, Card, Choice, Dialog, Filter, Name, NameButton, Show } from "./components.tsx";
+import { Badge, Button, Card, Choice, Dialog, Filter, Name, NameButton, Show, Table } from "./components.tsx";
 import { useData } from "./data.ts";
 import { Values, TextBlock, isMatch } from "./fields.tsx";
 import { given, visibleName } from "./format.ts";
 import { Learned } from "./learned.tsx";
 import { client } from "./state.ts";
-import { Table } from "./table.tsx";
 import { messageOf } from "../orchestrator/util/message-of.ts";
 import { defined } from "../orchestrator/util/defined.ts";
 

@@ -1,14 +1,13 @@
 import { useSignal } from "@preact/signals";
 import type { ResourceData } from "../resources/index.ts";
 import type { ToolAnswers } from "../tools/index.ts";
-import { Badge, Button, Card, Dialog, Empty, Failure, Filter, NameButton, Show } from "./components.tsx";
+import { Badge, Button, Card, Dialog, Empty, Failure, Filter, NameButton, Show, Table } from "./components.tsx";
 import { useData } from "./data.ts";
 import { Fields, type Property, TextBlock, Values, isMatch } from "./fields.tsx";
 import { given, visibleName, visibleText } from "./format.ts";
 import { client } from "./state.ts";
 import { TemplateEditor } from "./template-editor.tsx";
 import { type TemplateDraft, draftOf, emptyDraft } from "./template-form.ts";
-import { Table } from "./table.tsx";
 
 type Template = ResourceData["ollm://templates/{name}"];
 type Listed = ToolAnswers["list_templates"]["templates"][number];
