@@ -110,15 +110,15 @@ const maxErrorBytes = 64_000;
  * Exchanges with one server over undici. Redirects are not followed, so that a server can't send text elsewhere. `guard`
  * checks the address of every connection.
  */
-export class Transport {
+export class Transport<Errors extends TransportErrors> {
   readonly #pools: ConnectionPools;
   readonly #origin: string;
-  readonly #errors: TransportErrors;
+  readonly errors: Errors;
 
-  constructor(url: URL, guard: AddressGuard, poolOptions: () => PoolOptions, errors: TransportErrors) {
+  constructor(url: URL, guard: AddressGuard, poolOptions: () => PoolOptions, errors: Errors) {
     this.#pools = new ConnectionPools(url, guard, poolOptions);
     this.#origin = url.origin;
-    this.#errors = errors;
+    this.errors = errors;
   }
 
   /**
@@ -141,7 +141,7 @@ export class Transport {
     signal: AbortSignal,
     onStart?: (fail: (error: Error) => void) => void,
   ): Promise<void> {
-    const errors = this.#errors;
+    const errors = this.errors;
     try {
       const undici = await this.#pools.undici();
       // A listener on a signal that has aborted would never be called.
@@ -221,16 +221,16 @@ export class Transport {
         const status = reply.statusCode;
         if (!expected.includes(status)) {
           const text = await textOf(reply.body, maxErrorBytes);
-          throw this.#errors.ofReply({ status, text, headers: reply.headers }, exchange);
+          throw this.errors.ofReply({ status, text, headers: reply.headers }, exchange);
         }
         const { maxReplyBytes = defaultReplyBytes } = exchange;
-        const tooLong = (): Error => this.#errors.ofLength(formatBytes(maxReplyBytes), exchange);
+        const tooLong = (): Error => this.errors.ofLength(formatBytes(maxReplyBytes), exchange);
         return { status, text: () => textOf(observed(reply.body, touch), maxReplyBytes, tooLong) };
       });
     } catch (error) {
       if (signal.aborted) throw new Cancelled(`${exchange.what} was cancelled`, { cause: signal.reason });
-      if (isTimedOut) throw this.#errors.ofTimeout(exchange.bound.ms, exchange);
-      throw this.#errors.ofFailure(error, exchange);
+      if (isTimedOut) throw this.errors.ofTimeout(exchange.bound.ms, exchange);
+      throw this.errors.ofFailure(error, exchange);
     } finally {
       clearTimeout(timer);
       signal.removeEventListener("abort", abort);

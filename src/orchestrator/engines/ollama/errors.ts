@@ -12,19 +12,14 @@ import {
   UnknownModel,
   UnsupportedCapability,
 } from "../../api/errors.ts";
+import { shortened } from "../../util/format-bytes.ts";
 import { isRecord, jsonIn } from "../../util/parse-json.ts";
 import { statedTokens } from "../generation.ts";
-import { type Attempt, failureOf, trustCertificate } from "../transport.ts";
+import { type Attempt, type ErrorReply, type TransportErrors, failureOf, trustCertificate } from "../transport.ts";
 import { defined } from "../../util/defined.ts";
 
 /** Maximum length of a foreign text in a message. */
 const maxMessageCharacters = 500;
-
-function shortened(text: string): string {
-  return text.length <= maxMessageCharacters
-    ? text
-    : `${text.slice(0, maxMessageCharacters)}… (${text.length} characters)`;
-}
 
 /** Parses the value of `{"error": ...}`; a runner's own errors are JSON inside that string. */
 function readVendorError(value: unknown): {
@@ -48,101 +43,165 @@ function readVendorError(value: unknown): {
   };
 }
 
-/**
- * Translates an error response, or the error line of a 200 stream (`status` 200).
- *
- * | answer                                                        | becomes                 |
- * |---------------------------------------------------------------|-------------------------|
- * | `exceed_context_size_error`                                   | `PromptTooLong`         |
- * | 404 with an error text, "file does not exist" of a pull       | `UnknownModel`          |
- * | "does not support ...", 501                                   | `UnsupportedCapability` |
- * | 503                                                           | `QueueFull`             |
- * | out of memory, a runner that was killed or stopped            | `OutOfMemory`           |
- * | any other end of the runner, unloadable file                  | `LoadFailed`            |
- * | 403 with a text (Ollama's cloud is switched off)              | `PrivacyLocked`         |
- * | 508: our own server of Ollama's API (`http.ollamaPort`)        | `EngineUnreachable`     |
- * | 403 without one (foreign Host), no error text (another program) | `EngineUnreachable`  |
- * | anything else                                                 | `attempt.otherwise`     |
- */
-export function errorOfReply(status: number, body: string, attempt: Attempt, label: string): OrchestratorError {
-  if (status === 508)
-    return new EngineUnreachable(`no Ollama server is at ${label}: ollm itself answers there (http.ollamaPort)`, {
-      next: { step: "changeSetting", setting: "providers.ollama.host" },
-    });
-  // A body that was truncated for its length is still an error text.
-  const parsed = jsonIn(body) ?? (/^\s*\{"error":"/.test(body) ? { error: body.slice(body.indexOf(":") + 2) } : body);
-  const hasErrorText = isRecord(parsed) && "error" in parsed;
-  const vendor = hasErrorText ? readVendorError(parsed["error"]) : { message: body.trim() };
-  const text = shortened(vendor.message);
-  const model = attempt.model ?? "the model";
-  const cause = new Error(`HTTP ${status}: ${body.slice(0, 2_000)}`);
+/** Creates the errors of one server. */
+export class OllamaErrors implements TransportErrors {
+  readonly #label: string;
 
-  const { promptTokens, contextTokens } = vendor;
-  const isExact = promptTokens !== undefined && contextTokens !== undefined;
-  if (isExact || vendor.type === "exceed_context_size_error")
-    return new PromptTooLong(
-      isExact
-        ? `the prompt has ${promptTokens} tokens, and ${model} is loaded with a context of ${contextTokens}`
-        : `the prompt is longer than the context that ${model} is loaded with`,
-      { promptTokens: promptTokens ?? (contextTokens ?? 0) + 1, contextTokens: contextTokens ?? 0, isExact },
-      { next: [{ step: "shortenPrompt" }, { step: "chooseModel", that: "with a longer context window" }], cause },
-    );
-  if (
-    (status === 404 && hasErrorText && attempt.model !== undefined) ||
-    /file does not exist|manifest unknown/i.test(text)
-  )
-    return new UnknownModel(`Ollama at ${label} has no model ${model}`, {
-      next: attempt.model === undefined ? listModels : [{ step: "pullModel", model }, listModels],
+  /** `label`: its address, for messages. */
+  constructor(label: string) {
+    this.#label = label;
+  }
+
+  /**
+   * Translates an error response, or the error line of a 200 stream (`status` 200).
+   *
+   * | answer                                                        | becomes                 |
+   * |---------------------------------------------------------------|-------------------------|
+   * | `exceed_context_size_error`                                   | `PromptTooLong`         |
+   * | 404 with an error text, "file does not exist" of a pull       | `UnknownModel`          |
+   * | "does not support ...", 501                                   | `UnsupportedCapability` |
+   * | 503                                                           | `QueueFull`             |
+   * | out of memory, a runner that was killed or stopped            | `OutOfMemory`           |
+   * | any other end of the runner, unloadable file                  | `LoadFailed`            |
+   * | 403 with a text (Ollama's cloud is switched off)              | `PrivacyLocked`         |
+   * | 508: our own server of Ollama's API (`http.ollamaPort`)        | `EngineUnreachable`     |
+   * | 403 without one (foreign Host), no error text (another program) | `EngineUnreachable`  |
+   * | anything else                                                 | `attempt.otherwise`     |
+   */
+  ofReply({ status, text: body }: Omit<ErrorReply, "headers">, attempt: Attempt): OrchestratorError {
+    if (status === 508)
+      return new EngineUnreachable(
+        `no Ollama server is at ${this.#label}: ollm itself answers there (http.ollamaPort)`,
+        {
+          next: { step: "changeSetting", setting: "providers.ollama.host" },
+        },
+      );
+    // A body that was truncated for its length is still an error text.
+    const parsed = jsonIn(body) ?? (/^\s*\{"error":"/.test(body) ? { error: body.slice(body.indexOf(":") + 2) } : body);
+    const hasErrorText = isRecord(parsed) && "error" in parsed;
+    const vendor = hasErrorText ? readVendorError(parsed["error"]) : { message: body.trim() };
+    const text = shortened(vendor.message, maxMessageCharacters);
+    const model = attempt.model ?? "the model";
+    const cause = new Error(`HTTP ${status}: ${body.slice(0, 2_000)}`);
+
+    const { promptTokens, contextTokens } = vendor;
+    const isExact = promptTokens !== undefined && contextTokens !== undefined;
+    if (isExact || vendor.type === "exceed_context_size_error")
+      return new PromptTooLong(
+        isExact
+          ? `the prompt has ${promptTokens} tokens, and ${model} is loaded with a context of ${contextTokens}`
+          : `the prompt is longer than the context that ${model} is loaded with`,
+        { promptTokens: promptTokens ?? (contextTokens ?? 0) + 1, contextTokens: contextTokens ?? 0, isExact },
+        { next: [{ step: "shortenPrompt" }, { step: "chooseModel", that: "with a longer context window" }], cause },
+      );
+    if (
+      (status === 404 && hasErrorText && attempt.model !== undefined) ||
+      /file does not exist|manifest unknown/i.test(text)
+    )
+      return new UnknownModel(`Ollama at ${this.#label} has no model ${model}`, {
+        next: attempt.model === undefined ? listModels : [{ step: "pullModel", model }, listModels],
+        cause,
+      });
+    if (status === 501 || /does(?:n't| not) support (?!K-shift)/i.test(text))
+      return new UnsupportedCapability(`${model} does not support this request: ${text}`, {
+        next: { step: "chooseModel", that: "with that capability" },
+        cause,
+      });
+    if (status === 503 || /server busy/i.test(text))
+      return new QueueFull(`Ollama at ${this.#label} is busy: ${text || "too many requests are waiting"}`, {
+        next: [{ step: "retry" }, advice("raise OLLAMA_MAX_QUEUE of that server")],
+        cause,
+      });
+    if (isOutOfMemory(text))
+      return new OutOfMemory(`Ollama could not run ${model}: ${text}`, {
+        next: outOfMemorySteps,
+        allocationBytes: allocationBytesIn(text),
+        wasKilled: !mentionsOutOfMemory(text) && mentionsKill(text),
+        cause,
+      });
+    if (isLoadFailure(text))
+      return new LoadFailed(`Ollama could not run ${model}: ${text}`, {
+        next: [
+          ...(attempt.model === undefined ? [] : [{ step: "pullModelAfresh", model } as const]),
+          { step: "chooseModel" },
+          seeLog,
+        ],
+        cause,
+      });
+    if (status === 403 && text !== "")
+      return new PrivacyLocked(`Ollama refused ${model}: ${text}`, {
+        next: { step: "chooseModel", that: "on this machine" },
+        cause,
+      });
+    if (status === 403)
+      return new EngineUnreachable(
+        `Ollama at ${this.#label} refuses requests for this host name; it accepts its IP address`,
+        {
+          next: [
+            { step: "changeSetting", setting: "providers.ollama.host", to: "http://IP-ADDRESS:11434" },
+            advice("start that Ollama with OLLAMA_HOST=0.0.0.0"),
+          ],
+          cause,
+        },
+      );
+    if (status >= 300 && !hasErrorText)
+      return new EngineUnreachable(
+        `${this.#label} did not answer like an Ollama server while ${attempt.what} (HTTP ${status})`,
+        { next: otherProgramSteps(this.#label), cause },
+      );
+    return new attempt.otherwise(`Ollama failed while ${attempt.what}: ${text || `HTTP ${status}`}`, {
+      next: attempt.next ?? [{ step: "retry" }, { step: "chooseModel" }, seeLog],
       cause,
     });
-  if (status === 501 || /does(?:n't| not) support (?!K-shift)/i.test(text))
-    return new UnsupportedCapability(`${model} does not support this request: ${text}`, {
-      next: { step: "chooseModel", that: "with that capability" },
-      cause,
+  }
+
+  /**
+   * Translates an exception of an exchange: an `OrchestratorError` passes, a broken connection becomes
+   * `EngineUnreachable`, a reply that isn't JSON becomes `attempt.otherwise`. Anything else is a bug and passes unchanged.
+   */
+  ofFailure(failure: unknown, attempt: Attempt): unknown {
+    if (failure instanceof OrchestratorError) return failure;
+    const { kind, code } = failureOf(failure) ?? {};
+    switch (kind) {
+      case "invalid":
+        return new attempt.otherwise(`Ollama at ${this.#label} sent an invalid reply while ${attempt.what}`, {
+          next: otherProgramSteps(this.#label),
+          cause: failure,
+        });
+      case "closed":
+        return new ConnectionLost(
+          `Ollama at ${this.#label} closed the connection while ${attempt.what}; it may have been stopped or restarted`,
+          {
+            next: [{ step: "retry" }, advice("start Ollama if it has stopped (`ollama serve`)")],
+            cause: failure,
+          },
+        );
+      case "untrusted":
+        return new EngineUnreachable(`the certificate of Ollama at ${this.#label} is not trusted (${code})`, {
+          next: trustCertificate,
+          cause: failure,
+        });
+      case "unreachable":
+        return new EngineUnreachable(`Ollama does not answer at ${this.#label} (${code})`, {
+          next: [advice("start it (`ollama serve`)"), { step: "changeSetting", setting: "providers.ollama.host" }],
+          cause: failure,
+        });
+      case undefined:
+        return failure;
+    }
+  }
+
+  ofLength(limit: string, attempt: Attempt): OrchestratorError {
+    return new attempt.otherwise(`Ollama at ${this.#label} sent more than ${limit} while ${attempt.what}`, {
+      next: otherProgramSteps(this.#label),
     });
-  if (status === 503 || /server busy/i.test(text))
-    return new QueueFull(`Ollama at ${label} is busy: ${text || "too many requests are waiting"}`, {
-      next: [{ step: "retry" }, advice("raise OLLAMA_MAX_QUEUE of that server")],
-      cause,
+  }
+
+  ofTimeout(ms: number, attempt: Attempt): OrchestratorError {
+    return new EngineUnreachable(`Ollama at ${this.#label} sent nothing for ${ms / 1_000} s while ${attempt.what}`, {
+      next: [advice("restart Ollama, which can hang although its health check passes"), advice("use another engine")],
     });
-  if (isOutOfMemory(text))
-    return new OutOfMemory(`Ollama could not run ${model}: ${text}`, {
-      next: outOfMemorySteps,
-      allocationBytes: allocationBytesIn(text),
-      wasKilled: !mentionsOutOfMemory(text) && mentionsKill(text),
-      cause,
-    });
-  if (isLoadFailure(text))
-    return new LoadFailed(`Ollama could not run ${model}: ${text}`, {
-      next: [
-        ...(attempt.model === undefined ? [] : [{ step: "pullModelAfresh", model } as const]),
-        { step: "chooseModel" },
-        seeLog,
-      ],
-      cause,
-    });
-  if (status === 403 && text !== "")
-    return new PrivacyLocked(`Ollama refused ${model}: ${text}`, {
-      next: { step: "chooseModel", that: "on this machine" },
-      cause,
-    });
-  if (status === 403)
-    return new EngineUnreachable(`Ollama at ${label} refuses requests for this host name; it accepts its IP address`, {
-      next: [
-        { step: "changeSetting", setting: "providers.ollama.host", to: "http://IP-ADDRESS:11434" },
-        advice("start that Ollama with OLLAMA_HOST=0.0.0.0"),
-      ],
-      cause,
-    });
-  if (status >= 300 && !hasErrorText)
-    return new EngineUnreachable(
-      `${label} did not answer like an Ollama server while ${attempt.what} (HTTP ${status})`,
-      { next: otherProgramSteps(label), cause },
-    );
-  return new attempt.otherwise(`Ollama failed while ${attempt.what}: ${text || `HTTP ${status}`}`, {
-    next: attempt.next ?? [{ step: "retry" }, { step: "chooseModel" }, seeLog],
-    cause,
-  });
+  }
 }
 
 const listModels: NextStep = { step: "listModels" };
@@ -166,53 +225,3 @@ const isLoadFailure = (text: string): boolean =>
   /process has terminated|unexpectedly stopped|unable to load model|error loading model|failed to load|timed out waiting for llama/i.test(
     text,
   );
-
-/**
- * Translates an exception of an exchange: an `OrchestratorError` passes, a broken connection becomes
- * `EngineUnreachable`, a reply that isn't JSON becomes `attempt.otherwise`. Anything else is a bug and passes unchanged.
- */
-export function errorOfFailure(failure: unknown, attempt: Attempt, label: string): unknown {
-  if (failure instanceof OrchestratorError) return failure;
-  const { kind, code } = failureOf(failure) ?? {};
-  switch (kind) {
-    case "invalid":
-      return new attempt.otherwise(`Ollama at ${label} sent an invalid reply while ${attempt.what}`, {
-        next: otherProgramSteps(label),
-        cause: failure,
-      });
-    case "closed":
-      return new ConnectionLost(
-        `Ollama at ${label} closed the connection while ${attempt.what}; it may have been stopped or restarted`,
-        {
-          next: [{ step: "retry" }, advice("start Ollama if it has stopped (`ollama serve`)")],
-          cause: failure,
-        },
-      );
-    case "untrusted":
-      return new EngineUnreachable(`the certificate of Ollama at ${label} is not trusted (${code})`, {
-        next: trustCertificate,
-        cause: failure,
-      });
-    case "unreachable":
-      return new EngineUnreachable(`Ollama does not answer at ${label} (${code})`, {
-        next: [advice("start it (`ollama serve`)"), { step: "changeSetting", setting: "providers.ollama.host" }],
-        cause: failure,
-      });
-    case undefined:
-      return failure;
-  }
-}
-
-/** The reply is longer than `limit` (`4.0 MB`). */
-export function errorOfLength(limit: string, attempt: Attempt, label: string): OrchestratorError {
-  return new attempt.otherwise(`Ollama at ${label} sent more than ${limit} while ${attempt.what}`, {
-    next: otherProgramSteps(label),
-  });
-}
-
-/** The exchange's own timeout expired. */
-export function errorOfTimeout(ms: number, attempt: Attempt, label: string): OrchestratorError {
-  return new EngineUnreachable(`Ollama at ${label} sent nothing for ${ms / 1_000} s while ${attempt.what}`, {
-    next: [advice("restart Ollama, which can hang although its health check passes"), advice("use another engine")],
-  });
-}

@@ -205,7 +205,7 @@ export function createModels(
   const list = async (signal: AbortSignal): Promise<readonly InstalledModel[]> => {
     const atMs = now();
     const exchange = controlCall(timeouts, "listing models");
-    const rows = await transport.exchange(exchange, signal, async ({ ollama }) => modelsOf(await ollama.list()));
+    const rows = await transport.ask(exchange, signal, async ({ ollama }) => modelsOf(await ollama.list()));
     const models = rows.map((row) => installedModel(row, trust));
     if (atMs >= newest.atMs)
       newest = { models: new Map(models.toReversed().map((model) => [keyOfName(model.name), model])), atMs };
@@ -222,7 +222,7 @@ export function createModels(
   };
 
   const show = (model: string, signal: AbortSignal): Promise<unknown> =>
-    transport.exchange(
+    transport.ask(
       { ...controlCall(timeouts, `describing ${model}`, model, LoadFailed), maxReplyBytes: maxDescriptionBytes },
       signal,
       ({ ollama }) => ollama.show({ model }),

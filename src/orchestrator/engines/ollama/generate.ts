@@ -137,7 +137,7 @@ export async function generate(
   ours.begun += 1;
   const { underWay, begun } = ours;
   try {
-    await context.transport.stream(exchange, { path: "/api/chat", body: chatBody(request, form) }, take, signal);
+    await context.transport.lines(exchange, { path: "/api/chat", body: chatBody(request, form) }, take, signal);
   } finally {
     ours.underWay -= 1;
     if (underWay > 1 || ours.begun > begun) {

@@ -94,9 +94,7 @@ export function createOllamaEngine(options: {
     const bound = { kind: "total", ms: timeouts.healthMs } as const;
     try {
       const exchange = { ...controlCall(timeouts, "checking its health"), bound };
-      const version = await transport.exchange(exchange, signal, async ({ ollama }) =>
-        versionOf(await ollama.version()),
-      );
+      const version = await transport.ask(exchange, signal, async ({ ollama }) => versionOf(await ollama.version()));
       return { isReachable: true, version };
     } catch (error) {
       const message = error instanceof OrchestratorError ? error.message : String(error);
@@ -216,7 +214,7 @@ function createResidency(context: OllamaContext): Omit<EngineResidency, keyof Lo
   const { transport, timeouts } = context;
 
   const loaded = async (signal: AbortSignal): Promise<readonly ResidentModel[]> => {
-    const reply = await transport.exchange(controlCall(timeouts, "listing loaded models"), signal, ({ ollama }) =>
+    const reply = await transport.ask(controlCall(timeouts, "listing loaded models"), signal, ({ ollama }) =>
       ollama.ps(),
     );
     return modelsOf(reply)
@@ -244,15 +242,13 @@ function createResidency(context: OllamaContext): Omit<EngineResidency, keyof Lo
       const startedAt = context.now();
       const exchange = longCall(timeouts, `loading ${model}`, model, LoadFailed);
       try {
-        await transport.exchange(exchange, signal, ({ ollama }) =>
+        await transport.ask(exchange, signal, ({ ollama }) =>
           ollama.generate({ ...empty(model, options), prompt: "", stream: false }),
         );
       } catch (error) {
         // Embedding-only models can't generate; an embedding without inputs loads them.
         if (!(error instanceof UnsupportedCapability)) throw error;
-        await transport.exchange(exchange, signal, ({ ollama }) =>
-          ollama.embed({ ...empty(model, options), input: [] }),
-        );
+        await transport.ask(exchange, signal, ({ ollama }) => ollama.embed({ ...empty(model, options), input: [] }));
       }
       const loadMs = context.now() - startedAt;
       const resident = await loadedInstanceOf(context, model, await loaded(signal), signal);
@@ -274,7 +270,7 @@ function createResidency(context: OllamaContext): Omit<EngineResidency, keyof Lo
       let reason = "another program is probably using it";
       let next: NextStep = { step: "retry" };
       try {
-        await transport.exchange(controlCall(timeouts, `unloading ${model}`, model), signal, ({ ollama }) =>
+        await transport.ask(controlCall(timeouts, `unloading ${model}`, model), signal, ({ ollama }) =>
           ollama.generate({ model, prompt: "", keep_alive: 0, stream: false }),
         );
       } catch (error) {
@@ -330,7 +326,7 @@ function createEmbedding(context: OllamaContext, residency: Pick<EngineResidency
       const maxReplyBytes = maxFrameBytes + inputs.length * maxVectorBytes;
       const exchange = longCall(context.timeouts, `embedding with ${model}`, model, GenerationFailed, maxReplyBytes);
       try {
-        const reply = await context.transport.exchange(exchange, signal, ({ ollama }) =>
+        const reply = await context.transport.ask(exchange, signal, ({ ollama }) =>
           ollama.embed({
             model,
             input: [...inputs],

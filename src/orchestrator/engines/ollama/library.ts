@@ -72,7 +72,7 @@ export class OllamaLibrary implements EngineLibrary {
     const models = await all.list(signal);
     const target = models.find(({ name }) => sameModel(name, model));
     const freedBytes = target === undefined ? 0 : await this.#ownBytes(target, models, signal);
-    await transport.exchange(controlCall(timeouts, `deleting ${model}`, model), signal, ({ ollama }) =>
+    await transport.ask(controlCall(timeouts, `deleting ${model}`, model), signal, ({ ollama }) =>
       ollama.delete({ model }),
     );
     if (!target) throw new UnknownModel(`Ollama has no model ${model}`, { next: { step: "listModels" } });
@@ -115,7 +115,7 @@ export class OllamaLibrary implements EngineLibrary {
     signal: AbortSignal,
   ) {
     const take = ({ status }: Line): void => report({ message: `${body.model}: ${shortStatus(status)}` });
-    await this.#context.transport.stream(
+    await this.#context.transport.lines(
       exchange,
       { path: "/api/create", body: { ...body, stream: true } },
       take,
@@ -164,7 +164,7 @@ export class OllamaLibrary implements EngineLibrary {
   async #upload(file: string, bytes: number, digest: string, report: Report, signal: AbortSignal): Promise<void> {
     const { transport, timeouts } = this.#context;
     const exchange = longCall(timeouts, `sending ${file} to Ollama`, file, PullFailed);
-    await transport.exchange(exchange, signal, async ({ send }) => {
+    await transport.ask(exchange, signal, async ({ send }) => {
       if ((await send("HEAD", `/api/blobs/${digest}`, [200, 404])) === 200) return;
       const stream = counted(file, bytes, `sending ${file} to Ollama`, report);
       await send("POST", `/api/blobs/${digest}`, [200, 201], { stream, bytes });
@@ -276,7 +276,7 @@ async function pull(
       addLine(layers, line);
       report(progressOf(model, line, layers, speed));
     };
-    await transport.stream(exchange, { path: "/api/pull", body }, take, either);
+    await transport.lines(exchange, { path: "/api/pull", body }, take, either);
   } catch (error) {
     if (!stall.signal.aborted || signal.aborted) throw error;
     const { completed, total } = sumOf(layers);

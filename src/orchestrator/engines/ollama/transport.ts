@@ -1,11 +1,10 @@
 import type { Ollama } from "ollama/browser";
-import type { ConnectionUsage } from "../../api/facade-status.ts";
 import { type OllamaHost, engineHeader } from "../../util/ollama-host.ts";
 import { parseJson } from "../../util/parse-json.ts";
 import type { AddressGuard } from "../address-guard.ts";
 import type { PoolOptions } from "../connection-pools.ts";
 import { CutOff, Transport, type Exchange, type LineTaker } from "../transport.ts";
-import { errorOfFailure, errorOfLength, errorOfReply, errorOfTimeout } from "./errors.ts";
+import { OllamaErrors } from "./errors.ts";
 import { GenerationFailed } from "../../api/errors.ts";
 import { defined } from "../../util/defined.ts";
 
@@ -36,23 +35,16 @@ const importOllama = () => import("ollama/browser");
  * The `ollama` package for calls with one reply; streams are parsed here, which takes a third of the time. Error responses
  * never reach the package: it prints them to stdout, which is reserved for the protocol.
  */
-export class OllamaTransport {
-  readonly #host: OllamaHost;
+export class OllamaTransport extends Transport<OllamaErrors> {
+  readonly #baseUrl: string;
   readonly #basePath: string;
-  readonly #transport: Transport;
   #ollama: Awaited<ReturnType<typeof importOllama>> | undefined;
 
   constructor(host: OllamaHost, guard: AddressGuard, poolOptions: () => PoolOptions) {
     const url = new URL(host.baseUrl);
-    const { label } = host;
-    this.#host = host;
+    super(url, guard, poolOptions, new OllamaErrors(host.label));
+    this.#baseUrl = host.baseUrl;
     this.#basePath = url.pathname.replace(/\/$/, "");
-    this.#transport = new Transport(url, guard, poolOptions, {
-      ofReply: ({ status, text }, attempt) => errorOfReply(status, text, attempt, label),
-      ofFailure: (failure, attempt) => errorOfFailure(failure, attempt, label),
-      ofLength: (limit, attempt) => errorOfLength(limit, attempt, label),
-      ofTimeout: (ms, attempt) => errorOfTimeout(ms, attempt, label),
-    });
   }
 
   /**
@@ -60,18 +52,18 @@ export class OllamaTransport {
    * one (`done`, `success`) when the response has ended, so that the connection is free. Throws as `exchange` does, also
    * for an error line, a line that isn't JSON or too long, and a stream that ends before its last line.
    */
-  async stream(
+  async lines(
     exchange: Exchange,
     { path, body }: { readonly path: string; readonly body: object },
     take: (line: Line) => void,
     signal: AbortSignal,
   ): Promise<void> {
-    const { label } = this.#host;
+    const { errors } = this;
     let last: Line | undefined;
     const taker: LineTaker = {
       line(text) {
         const value = parseJson(text) as Line;
-        if ("error" in value) throw errorOfReply(200, text, exchange, label);
+        if ("error" in value) throw errors.ofReply({ status: 200, text }, exchange);
         if (value["done"] === true || value["status"] === "success") last = value;
         else take(value);
       },
@@ -80,17 +72,12 @@ export class OllamaTransport {
         take(last);
       },
     };
-    await this.#transport.stream(exchange, { path: this.#basePath + path, headers: ownHeaders, body }, taker, signal);
+    await this.stream(exchange, { path: this.#basePath + path, headers: ownHeaders, body }, taker, signal);
   }
 
-  /** `Transport.exchange` with a client. */
-  exchange<Result>(
-    exchange: Exchange,
-    signal: AbortSignal,
-    talk: (client: Client) => Promise<Result>,
-  ): Promise<Result> {
-    const { baseUrl } = this.#host;
-    return this.#transport.exchange(exchange, signal, async (send) => {
+  /** `exchange` with a client. */
+  ask<Result>(exchange: Exchange, signal: AbortSignal, talk: (client: Client) => Promise<Result>): Promise<Result> {
+    return this.exchange(exchange, signal, async (send) => {
       const { Ollama } = (this.#ollama ??= await importOllama());
       const fetch = async (url: unknown, init: RequestInit = {}): Promise<Response> => {
         const { body } = init;
@@ -104,7 +91,7 @@ export class OllamaTransport {
         return { ok: true, status: 200, json: async () => parseJson(await reply.text()) } as unknown as Response;
       };
       return await talk({
-        ollama: new Ollama({ host: baseUrl, fetch }),
+        ollama: new Ollama({ host: this.#baseUrl, fetch }),
         send: async (method, path, expected, body) => {
           const headers = { ...ownHeaders, ...(body && { "content-length": String(body.bytes) }) };
           const content = body ? { body: body.stream } : {};
@@ -114,14 +101,6 @@ export class OllamaTransport {
         },
       });
     });
-  }
-
-  usage(): ConnectionUsage {
-    return this.#transport.usage();
-  }
-
-  close(): Promise<void> {
-    return this.#transport.close();
   }
 }
 

@@ -48,7 +48,7 @@ export function createChat(server: OpenAiServer, models: OpenAiModels, options: 
     const timers: NodeJS.Timeout[] = [];
     sink.phase("prefill");
     try {
-      await server.stream(exchange, "/chat/completions", body, answer, signal, (fail) => {
+      await server.lines(exchange, "/chat/completions", body, answer, signal, (fail) => {
         const after = (ms: number) => setTimeout(() => fail(server.errors.ofTimeout(ms, exchange)), ms);
         const first = after(limits.firstTokenMs + readingMs(request));
         timers.push(after(limits.totalMs), first);

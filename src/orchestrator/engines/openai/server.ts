@@ -21,26 +21,25 @@ const controlMs = 10_000;
 const missing = [404, 405, 501];
 
 /** One server: its addresses, its key and its errors. */
-export class OpenAiServer {
-  readonly errors: OpenAiErrors;
+export class OpenAiServer extends Transport<OpenAiErrors> {
   /** Path of the API (`/v1`), and of what llama-server, vLLM and LM Studio have beside it. */
   readonly #api: string;
   readonly #root: string;
-  readonly #transport: Transport;
   readonly #apiKey: OpenAiOptions["apiKey"];
   readonly #own: Readonly<Record<string, string>>;
   /** Sent so far: none of them may appear in an error. */
-  readonly #keys = new Set<string>();
+  readonly #keys: Set<string>;
 
   constructor(options: OpenAiOptions, url: URL, guard: AddressGuard) {
     const { connections, connectionKeepAliveMs, limits } = options;
+    const pool = { connections, keepAliveMs: connectionKeepAliveMs, connectMs: limits.connectMs };
+    const keys = new Set<string>();
+    super(url, guard, () => pool, new OpenAiErrors(options.id, url.host, keys));
+    this.#keys = keys;
     this.#api = apiPath(url);
     this.#root = this.#api.replace(/\/v\d[^/]*$/, "");
     this.#apiKey = options.apiKey;
     this.#own = isOnThisMachine(url) ? { [engineHeader]: engineId } : {};
-    this.errors = new OpenAiErrors(options.id, url.host, this.#keys);
-    const pool = { connections, keepAliveMs: connectionKeepAliveMs, connectMs: limits.connectMs };
-    this.#transport = new Transport(url, guard, () => pool, this.errors);
   }
 
   /** POST with JSON, or GET without; below the API's path, or with `isOwn` of what some servers have beside it. */
@@ -62,7 +61,7 @@ export class OpenAiServer {
     return this.#send(path, attempt, signal, more, [200, ...missing]);
   }
 
-  async stream(
+  async lines(
     exchange: Exchange,
     path: string,
     body: object,
@@ -71,15 +70,7 @@ export class OpenAiServer {
     onStart: (fail: (error: Error) => void) => void,
   ): Promise<void> {
     const headers = await this.#headers(exchange);
-    await this.#transport.stream(exchange, { path: this.#api + path, body, headers }, taker, signal, onStart);
-  }
-
-  usage() {
-    return this.#transport.usage();
-  }
-
-  close(): Promise<void> {
-    return this.#transport.close();
+    await this.stream(exchange, { path: this.#api + path, body, headers }, taker, signal, onStart);
   }
 
   async #send(
@@ -90,7 +81,7 @@ export class OpenAiServer {
     expected: readonly number[],
   ): Promise<string | undefined> {
     const exchange: Exchange = { pool: "control", bound: { kind: "total", ms: controlMs }, ...attempt };
-    return await this.#transport.exchange(exchange, signal, async (send) => {
+    return await this.exchange(exchange, signal, async (send) => {
       const headers = await this.#headers(exchange);
       const reply = await send({
         method: body === undefined ? "GET" : "POST",

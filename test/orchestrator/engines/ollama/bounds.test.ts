@@ -180,7 +180,7 @@ describe("only the start of an error of Ollama is read", () => {
     const server = await flood("\n", { ...ndjson, head: line({ error: "e".repeat(900_000) }) });
     const error = await rejection(ask(server.engine));
     expect(error).toBeInstanceOf(GenerationFailed);
-    expect(error.message).toMatch(/^Ollama failed while answering with smollm2:135m: e{500}… \(900000 characters\)$/);
+    expect(error.message).toMatch(/^Ollama failed while answering with smollm2:135m: e{500}…$/);
   });
 });
 

@@ -12,7 +12,7 @@ import {
   UnknownModel,
   UnsupportedCapability,
 } from "../../../../src/orchestrator/api/errors.ts";
-import { errorOfFailure, errorOfReply } from "../../../../src/orchestrator/engines/ollama/errors.ts";
+import { OllamaErrors } from "../../../../src/orchestrator/engines/ollama/errors.ts";
 import { CutOff } from "../../../../src/orchestrator/engines/transport.ts";
 import { advice } from "../../../../src/orchestrator/api/next-step.ts";
 import { commandSteps } from "../../../../src/next-steps/commands.ts";
@@ -50,7 +50,7 @@ describe("an error answer of Ollama", () => {
     ["anything else", 500, body("unexpected EOF"), GenerationFailed],
     ["an error that is an object", 500, body({ code: 500, message: "boom" }), GenerationFailed],
   ])("%s", (_, status, text, expected) => {
-    const error = errorOfReply(status, text, attempt, "127.0.0.1:11434");
+    const error = new OllamaErrors("127.0.0.1:11434").ofReply({ status, text }, attempt);
     expect(error).toBeInstanceOf(expected);
     expect(error.constructor).toBe(expected);
     expect(error.next).not.toEqual([]);
@@ -58,27 +58,33 @@ describe("an error answer of Ollama", () => {
   });
 
   it("has both numbers of a prompt that is too long, from the JSON inside its text", () => {
-    const error = errorOfReply(400, body(vendorErrors.promptTooLong(6_010, 2_048)), attempt, "127.0.0.1:11434");
+    const error = new OllamaErrors("127.0.0.1:11434").ofReply(
+      { status: 400, text: body(vendorErrors.promptTooLong(6_010, 2_048)) },
+      attempt,
+    );
     expect(error).toBeInstanceOf(PromptTooLong);
     expect(error).toMatchObject({ promptTokens: 6_010, contextTokens: 2_048 });
     expect(error.message).toBe("the prompt has 6010 tokens, and smollm2:135m is loaded with a context of 2048");
   });
 
   it.each([1.1e226, 2 ** 53, -5, 1.5])("does not repeat numbers of tokens that can't be true: %d", (count) => {
-    const error = errorOfReply(400, body(vendorErrors.promptTooLong(count, 2_048)), attempt, "127.0.0.1:11434");
+    const error = new OllamaErrors("127.0.0.1:11434").ofReply(
+      { status: 400, text: body(vendorErrors.promptTooLong(count, 2_048)) },
+      attempt,
+    );
     expect(error).toBeInstanceOf(PromptTooLong);
     expect(error).toMatchObject({ promptTokens: 2_049, contextTokens: 2_048, isExact: false });
     expect(error.message).toBe("the prompt is longer than the context that smollm2:135m is loaded with");
   });
 
   it("has the size of the failed allocation where Ollama reports it", () => {
-    const bytesOf = (text: string) => errorOfReply(500, body(text), attempt, "x");
+    const bytesOf = (text: string) => new OllamaErrors("x").ofReply({ status: 500, text: body(text) }, attempt);
     expect(bytesOf(vendorErrors.outOfMemory)).toMatchObject({ allocationBytes: 5_368_709_120 });
     expect(bytesOf(vendorErrors.terminated)).toMatchObject({ allocationBytes: undefined });
   });
 
   it("suggests freeing memory when memory ran out, else pulling the model again", () => {
-    const nextOf = (text: string) => errorOfReply(500, body(text), attempt, "x").next[0];
+    const nextOf = (text: string) => new OllamaErrors("x").ofReply({ status: 500, text: body(text) }, attempt).next[0];
     expect(nextOf(vendorErrors.outOfMemory)).toEqual({ step: "unloadModel" });
     expect(nextOf("llama-server process has terminated: error loading model architecture: unknown")).toEqual({
       step: "pullModelAfresh",
@@ -87,14 +93,14 @@ describe("an error answer of Ollama", () => {
   });
 
   it("explains an empty 403 by the host name", () => {
-    const error = errorOfReply(403, "", attempt, "box.lan:11434");
+    const error = new OllamaErrors("box.lan:11434").ofReply({ status: 403, text: "" }, attempt);
     expect(error.message).toContain("host name");
     expect(error.next[0]).toMatchObject({ step: "changeSetting", setting: "providers.ollama.host" });
   });
 
   it("has the next steps of the attempt where no rule applies", () => {
     const pull = { ...attempt, otherwise: PullFailed, next: { step: "retry" } as const };
-    const error = errorOfReply(200, body("max retries exceeded: EOF"), pull, "x");
+    const error = new OllamaErrors("x").ofReply({ status: 200, text: body("max retries exceeded: EOF") }, pull);
     expect(error).toBeInstanceOf(PullFailed);
     expect(error.next).toEqual([{ step: "retry" }]);
   });
@@ -106,7 +112,7 @@ describe("a failed connection to Ollama", () => {
   it.each(["ECONNREFUSED", "ENOTFOUND", "EAI_AGAIN", "EHOSTUNREACH", "UND_ERR_CONNECT_TIMEOUT"])(
     "%s throws EngineUnreachable with a step that starts Ollama",
     (code) => {
-      const error = errorOfFailure(failure(code), attempt, "127.0.0.1:11434");
+      const error = new OllamaErrors("127.0.0.1:11434").ofFailure(failure(code), attempt);
       expect(error).toBeInstanceOf(EngineUnreachable);
       expect((error as EngineUnreachable).message).toContain(`127.0.0.1:11434 (${code})`);
       expect((error as EngineUnreachable).next[0]).toEqual(advice("start it (`ollama serve`)"));
@@ -118,7 +124,7 @@ describe("a failed connection to Ollama", () => {
     ["a closed socket", failure("UND_ERR_SOCKET")],
     ["half a stream", new CutOff()],
   ])("%s throws EngineUnreachable because the connection was closed", (_, cut) => {
-    const error = errorOfFailure(cut, attempt, "127.0.0.1:11434");
+    const error = new OllamaErrors("127.0.0.1:11434").ofFailure(cut, attempt);
     expect(error).toBeInstanceOf(ConnectionLost);
     expect((error as ConnectionLost).message).toContain("closed the connection while answering with smollm2:135m");
     // It may have been killed.
@@ -126,7 +132,7 @@ describe("a failed connection to Ollama", () => {
   });
 
   it("says of a certificate that nothing vouches for what makes the daemon trust it", () => {
-    const error = errorOfFailure(failure("DEPTH_ZERO_SELF_SIGNED_CERT"), attempt, "box.lan:11434");
+    const error = new OllamaErrors("box.lan:11434").ofFailure(failure("DEPTH_ZERO_SELF_SIGNED_CERT"), attempt);
     expect(error).toBeInstanceOf(EngineUnreachable);
     const { message, next } = error as EngineUnreachable;
     expect(withSteps({ message, next }, commandSteps, ". ")).toBe(
@@ -140,6 +146,6 @@ describe("a failed connection to Ollama", () => {
     // Node says this of a wrong argument, which no server can cause.
     failure("ERR_INVALID_ARG_TYPE"),
   ])("an unexpected error is not translated: %s", (defect) => {
-    expect(errorOfFailure(defect, attempt, "x")).toBe(defect);
+    expect(new OllamaErrors("x").ofFailure(defect, attempt)).toBe(defect);
   });
 });
