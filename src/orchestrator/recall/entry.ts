@@ -4,6 +4,7 @@ import type { MemoryEntry } from "../api/facade-recall.ts";
 import { type NextStep, advice } from "../api/next-step.ts";
 import { formatBytes } from "../util/format-bytes.ts";
 import type { MemoryId } from "./search.ts";
+import lengths from "./iban-lengths.json" with { type: "json" };
 
 /** Characters of a key. */
 const maxKeyLength = 200;
@@ -163,21 +164,12 @@ function isPassword(value: string, separator: string | undefined, rest: string):
 }
 
 /** Lengths of IBANs by country. */
-const ibanLengths = new Map(
-  (
-    "AD24 AE23 AL28 AT20 AZ28 BA20 BE16 BG22 BH22 BR29 BY28 CH21 CR22 CY28 CZ24 DE22 DK18 DO28 EE20 EG29 ES24 FI18 FO18 " +
-    "FR27 GB22 GE22 GI23 GL18 GR27 GT28 HR21 HU28 IE22 IL23 IQ23 IS26 IT27 JO30 KW30 KZ20 LB28 LC32 LI21 LT20 LU20 LV21 " +
-    "LY25 MC27 MD24 ME22 MK19 MR27 MT31 MU30 NL18 NO15 PK24 PL28 PS29 PT25 QA29 RO24 RS22 SA24 SC31 SD18 SE24 SI19 SK24 " +
-    "SM27 ST25 SV28 TL23 TN24 TR26 UA29 VA22 VG24 XK20"
-  )
-    .split(" ")
-    .map((each) => [each.slice(0, 2), Number(each.slice(2))]),
-);
+const ibanLengths: Readonly<Record<string, number>> = lengths;
 
 /** Whether the text has an IBAN, in groups or not, whose check digits are right. */
 function hasIban(text: string): boolean {
   for (const { index } of text.matchAll(/(?<![A-Z0-9])[A-Z]{2}\d{2}(?=[ \u00A0-]?[A-Z0-9])/gi)) {
-    const length = ibanLengths.get(text.slice(index, index + 2).toUpperCase());
+    const length = ibanLengths[text.slice(index, index + 2).toUpperCase()];
     if (length === undefined) continue;
     const found = new RegExp(`^(?:[A-Z0-9][ \\u00A0-]?){${length - 1}}[A-Z0-9](?![A-Z0-9])`, "i").exec(
       text.slice(index, index + 2 * length),

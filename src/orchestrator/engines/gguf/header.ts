@@ -1,5 +1,7 @@
 import type { Capability } from "../../api/types.ts";
 import { defined } from "../../util/defined.ts";
+import architectures from "./architectures.json" with { type: "json" };
+import usedKeys from "./used-keys.json" with { type: "json" };
 import types from "./types.json" with { type: "json" };
 
 /**
@@ -73,22 +75,10 @@ export function addTensor({ tensors, weightsByType }: TensorSummary, tensor: Ggu
 export type GgufAnswer = { readonly header: GgufHeader } | { readonly damage: string };
 
 /** Keys of a GGUF header that this program uses. Other keys and long values are not kept. */
-const generalKeys: ReadonlySet<string> = new Set(
-  "adapter.type general.architecture general.file_type general.type split.count tokenizer.ggml.model".split(" "),
-);
+const generalKeys: ReadonlySet<string> = new Set(usedKeys.general);
 
 /** Keys after the name of the architecture and a dot: `llama.block_count`. */
-const architectureKeys: ReadonlySet<string> = new Set(
-  `attention.head_count attention.head_count_kv attention.key_length attention.key_length_mla attention.key_length_swa
-  attention.layer_norm_rms_epsilon attention.recurrent_layers attention.shared_kv_layers attention.sliding_window
-  attention.sliding_window_pattern attention.value_length attention.value_length_swa block_count context_length
-  embedding_length expert_count expert_feed_forward_length expert_used_count feed_forward_length
-  full_attention_interval image_token_id interleave_moe_layer_step kda.head_dim leading_dense_block_count
-  nextn_predict_layers pooling_type rope.dimension_sections rope.freq_base rope.global.freq_base
-  rope.mrope_interleaved rope.scaling.beta_fast rope.scaling.mscale_all_dim rope.scaling_beta rope.swa.dimension_count
-  rope.swa.freq_base shortconv.l_cache ssm.conv_kernel ssm.group_count ssm.inner_size ssm.state_size
-  ssm.time_step_rank ssm.v_head_reordered token_shift_count vision.block_count vocab_size wkv.head_size`.split(/\s+/),
-);
+const architectureKeys: ReadonlySet<string> = new Set(usedKeys.ofArchitecture);
 
 /** Longer arrays (vocabularies, merges) are not used; arrays with one value per layer are shorter. */
 export const longestUsedArray = 1_024;
@@ -133,12 +123,7 @@ function isUsedValue(value: unknown): boolean {
 const isUsedScalar = (value: unknown): boolean => typeof value === "number" || typeof value === "boolean";
 
 /** Architectures that only compute embeddings. */
-const encoders: ReadonlySet<string> = new Set(
-  (
-    "bert eurobert gemma-embedding jina-bert-v2 jina-bert-v3 llama-embed modern-bert neo-bert nomic-bert " +
-    "nomic-bert-moe t5encoder"
-  ).split(" "),
-);
+const encoders: ReadonlySet<string> = new Set(architectures.encoders);
 
 /** Returns the facts in a header; missing ones are absent. */
 export function factsFromHeader(header: GgufHeader) {

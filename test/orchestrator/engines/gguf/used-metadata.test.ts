@@ -1,9 +1,6 @@
+import architectures from "../../../../src/orchestrator/engines/gguf/architectures.json" with { type: "json" };
 import { expect, test } from "vitest";
-import {
-  incompatibilityOf,
-  knownArchitectures,
-  ollamaArchitectures,
-} from "../../../../src/orchestrator/engines/gguf/compatibility.ts";
+import { incompatibilityOf } from "../../../../src/orchestrator/engines/gguf/compatibility.ts";
 import { factsFromHeader, isUsedKey, usedMetadata } from "../../../../src/orchestrator/engines/gguf/header.ts";
 import { dimensionsOf } from "../../../../src/orchestrator/memory/dimensions.ts";
 import { summaryOf } from "../../../support/tensor-summary.ts";
@@ -19,7 +16,10 @@ test("every key that the program reads is kept", () => {
     (key) => (/wkv|shortconv|kda|interval/.test(key) ? undefined : [2, 2]),
     (key) => (key.endsWith("pattern") ? undefined : 4),
   ];
-  for (const architecture of [...knownArchitectures, ...ollamaArchitectures.keys()]) {
+  for (const architecture of [
+    ...architectures.known.flatMap((line) => line.split(" ")),
+    ...Object.keys(architectures.ofOllama),
+  ]) {
     for (const answer of answers) {
       const metadata = new Proxy<Record<string, unknown>>(
         {},
