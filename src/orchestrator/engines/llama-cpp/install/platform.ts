@@ -1,3 +1,4 @@
+import packages from "./binary-packages.json" with { type: "json" };
 import { readFile, readdir } from "node:fs/promises";
 import path from "node:path";
 import { EngineNotInstalled } from "../../../api/errors.ts";
@@ -35,22 +36,7 @@ export interface PlatformFacts {
  * Folder below `engine-lock/` → the packages with binaries. Those for cards come with those for the processor, which runs
  * the models when a card fails. `-ext` is CUDA 12, for drivers that are too old for CUDA 13.
  */
-export const binaryPackages: Readonly<Record<string, readonly string[]>> = {
-  "linux-x64": ["@node-llama-cpp/linux-x64"],
-  "linux-x64-cuda": [
-    "@node-llama-cpp/linux-x64-cuda",
-    "@node-llama-cpp/linux-x64-cuda-ext",
-    "@node-llama-cpp/linux-x64",
-  ],
-  "linux-x64-vulkan": ["@node-llama-cpp/linux-x64-vulkan", "@node-llama-cpp/linux-x64"],
-  "linux-arm64": ["@node-llama-cpp/linux-arm64"],
-  "darwin-arm64": ["@node-llama-cpp/mac-arm64-metal"],
-  "darwin-x64": ["@node-llama-cpp/mac-x64"],
-  "win32-x64": ["@node-llama-cpp/win-x64"],
-  "win32-x64-cuda": ["@node-llama-cpp/win-x64-cuda", "@node-llama-cpp/win-x64-cuda-ext", "@node-llama-cpp/win-x64"],
-  "win32-x64-vulkan": ["@node-llama-cpp/win-x64-vulkan", "@node-llama-cpp/win-x64"],
-  "win32-arm64": ["@node-llama-cpp/win-arm64"],
-};
+export const binaryPackages: Readonly<Record<string, readonly string[]>> = packages;
 
 /** The binaries are linked against the C library of Debian 12 and Ubuntu 22.04. */
 const oldestGlibc = "2.34";
