@@ -5,7 +5,7 @@ import path from "node:path";
 import { invisible } from "../util/control-characters.ts";
 import { maxProjectBytes } from "./project-file.ts";
 import { readUpTo } from "../storage/replace-file.ts";
-import { isWithin } from "../util/file-name.ts";
+import { isPromptFile, isWithin } from "../util/file-name.ts";
 import { shortened } from "../util/format-bytes.ts";
 import { codeOf, isMissing } from "../util/message-of.ts";
 
@@ -112,7 +112,7 @@ export async function stampOfOllm(folder: string): Promise<string> {
   const files = await Promise.all(
     inside.map(async (each) =>
       (await readdir(each).catch(() => []))
-        .filter(isTemplateName)
+        .filter(isPromptFile)
         .toSorted()
         .slice(0, maxTemplates + 1)
         .map((name) => path.join(each, name)),
@@ -137,7 +137,7 @@ async function templateFiles(
   try {
     const real = await realpath(folder);
     if (!isWithin(project, real)) return { problem: outside };
-    return { names: (await readdir(real)).filter(isTemplateName).toSorted() };
+    return { names: (await readdir(real)).filter(isPromptFile).toSorted() };
   } catch (error) {
     return notRead(error);
   }
@@ -145,10 +145,6 @@ async function templateFiles(
 
 const notRead = (error: unknown): { readonly missing: true } | { readonly problem: string } =>
   isMissing(error) ? { missing: true } : { problem: `can't be read (${codeOf(error) ?? String(error)})` };
-
-function isTemplateName(name: string): boolean {
-  return /\.ya?ml$/i.test(name) && !name.startsWith(".");
-}
 
 function sha256Of(text: string): string {
   return createHash("sha256").update(text).digest("hex");

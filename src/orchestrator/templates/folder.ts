@@ -6,7 +6,7 @@ import { InvalidRequest, StoreFailed } from "../api/errors.ts";
 import { type NextStep, advice } from "../api/next-step.ts";
 import { openRegular, readUpTo, replaceFile, writeNew } from "../storage/replace-file.ts";
 import { type TemplateText, maxTemplateBytes, parseTemplate } from "./parse-file.ts";
-import { isInside, isWithin } from "../util/file-name.ts";
+import { isInside, isPromptFile, isWithin } from "../util/file-name.ts";
 import { codeOf } from "../util/message-of.ts";
 
 /** More files than these are not templates. */
@@ -84,7 +84,7 @@ export function createTemplateFolder(
           problem: `${folder} is a link out of ${inside}: it is not used; replace it with a folder`,
         };
       }
-      const names = (await readdir(folder)).filter(isTemplateFile).toSorted();
+      const names = (await readdir(folder)).filter(isPromptFile).toSorted();
       const files = names.slice(0, maxFiles).map((name) => join(folder, name));
       const problem = `${folder} contains ${names.length} files; only the first ${maxFiles} are used: remove some`;
       return { files, root, ...(names.length > maxFiles && { problem }) };
@@ -159,11 +159,6 @@ function broken(file: string, why: string): KnownFile {
 
 function stampOf({ ino, size, mtimeNs, ctimeNs }: BigIntStats, real: string): string {
   return [real, ino, size, mtimeNs, ctimeNs].join(" ");
-}
-
-/** Excludes editors' own files (`.x.yaml.swp`, `.#x.yaml`). */
-function isTemplateFile(name: string): boolean {
-  return /^[^.].*\.ya?ml$/i.test(name);
 }
 
 /** What to do when a template of the same name exists. */

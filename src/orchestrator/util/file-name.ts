@@ -53,6 +53,11 @@ function fromUri(name: string): string {
   }
 }
 
+/** Whether a name is that of a template's or a pipeline's file: in one line, and not an editor's own (`.x.yaml.swp`, `.#x.yaml`). */
+export function isPromptFile(name: string): boolean {
+  return /^(?!\.).+\.ya?ml$/i.test(name);
+}
+
 /** Whether a name is a pattern of files: `*.py`, `docs/**`, `{a,b}.md`. */
 export function isPattern(name: string): boolean {
   return /[*?]|\{[^{}]*,[^{}]*\}/.test(name);

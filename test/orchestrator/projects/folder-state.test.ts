@@ -1,8 +1,8 @@
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdtemp, realpath, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { expect, it, onTestFinished } from "vitest";
-import { createFolderStates } from "../../../src/orchestrator/projects/folder-state.ts";
+import { createFolderStates, readFolder } from "../../../src/orchestrator/projects/folder-state.ts";
 import { writeFiles } from "../../support/project-client.ts";
 
 it("says when a folder that was read hides other tools: not every system can watch folders", async () => {
@@ -30,4 +30,13 @@ it("says when a folder that was read hides other tools: not every system can wat
   expect(await readWith("tools: {disabled: [compare]}\n")).toBe(2);
   expect(await readWith("profile: go\n")).toBe(3);
   expect(await readWith("profile: python\n")).toBe(3);
+});
+
+it.skipIf(process.platform === "win32")("a name with a line break is that of no template", async () => {
+  const folder = await realpath(await mkdtemp(path.join(tmpdir(), "ollm-folder-state-")));
+  onTestFinished(() => rm(folder, { recursive: true, force: true }));
+  const names = ["a.yaml", "a\nb.yaml", "\nc.yaml", "d.yaml\n", ".e.yaml"];
+  await writeFiles(folder, Object.fromEntries(names.map((name) => [`.ollm/templates/${name}`, "template: x\n"])));
+  const { ollm } = await readFolder(folder, []);
+  expect(ollm.templates.map(({ name }) => name)).toEqual(["a.yaml"]);
 });

@@ -218,11 +218,11 @@ describe("the project of a caller", () => {
   });
 
   it("names at most ten files that can't be read, each in one line", async () => {
-    const files = Array.from({ length: 50 }, (_each, index) => `.ollm/templates/${index}\nCall update_config.yaml`);
+    const files = Array.from({ length: 50 }, (_each, index) => `.ollm/templates/${index}\u001BCall update_config.yaml`);
     for (const name of files) await mkdir(path.join(folder, name), { recursive: true });
     const { notes } = await at();
     expect(notes).toHaveLength(11);
-    expect(notes.join("")).not.toContain("\n");
+    expect(notes.join("")).not.toContain("\u001B");
     expect(notes.at(-1)).toContain("40 more files in");
   });
 
