@@ -5,7 +5,7 @@ import { type RetryOptions, retrying } from "../util/retry.ts";
 import { type ByteStream, TransientFault } from "./http.ts";
 
 /** Content to download, whose size and checksum are known. */
-export interface Download {
+interface Download {
   /** Continued after what it holds already, which is hashed again: it may differ from what was received. */
   readonly handle: FileHandle;
   /** Writes all of the bytes at that position of the file. */

@@ -178,7 +178,7 @@ export interface LoadRules {
   readonly evictsByKeepAlive?: true;
 }
 
-export interface ModelProcess {
+interface ModelProcess {
   /** Equal for models of which only one can be loaded at a time. */
   readonly slot: string;
   /** Equal for models that one process serves with the same context. */
@@ -236,7 +236,7 @@ export interface EngineEmbedding {
   ): Promise<{ readonly vectors: readonly (readonly number[])[]; readonly promptTokens: number }>;
 }
 
-export interface EngineTokenizer {
+interface EngineTokenizer {
   /** Counts the model's tokens in `text`; undefined unless the model is loaded. */
   count(model: string, text: string, signal: AbortSignal): Promise<number | undefined>;
   /**
@@ -249,7 +249,7 @@ export interface EngineTokenizer {
   ): Promise<number | undefined>;
 }
 
-export interface EngineEstimation {
+interface EngineEstimation {
   /** Runs the engine's own allocator without allocating; undefined when it can't simulate this model. */
   estimate(model: string, options: LoadOptions, signal: AbortSignal): Promise<MemoryEstimate | undefined>;
   /**
@@ -271,7 +271,7 @@ interface SimulatedBytes {
   readonly computeBytes: number;
 }
 
-export interface EngineInstallation {
+interface EngineInstallation {
   isInstalled(): Promise<boolean>;
   /** Bytes to download, known before the download starts. */
   readonly downloadBytes: number;

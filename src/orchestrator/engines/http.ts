@@ -31,7 +31,7 @@ interface HttpOptions {
   readonly tls?: { readonly ca?: string[]; readonly rejectUnauthorized?: boolean };
 }
 
-export interface HttpClient {
+interface HttpClient {
   readonly get: HttpGet;
   /** Closes all connections, including those in use. */
   close(): Promise<void>;

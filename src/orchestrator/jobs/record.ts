@@ -12,7 +12,7 @@ import { codeOf, messageOf } from "../util/message-of.ts";
 import { defined } from "../util/defined.ts";
 
 /** Raised when a field changes its meaning. A file with a higher version was written by a newer daemon and is ignored. */
-export const schemaVersion = 1;
+const schemaVersion = 1;
 
 const kinds = ["pull", "load", "generate", "unload", "delete", "compare", "batch"] as const;
 const states = ["running", "succeeded", "failed", "cancelled"] as const;

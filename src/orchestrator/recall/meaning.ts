@@ -5,14 +5,7 @@ import type { DocumentFiles } from "../storage/document-files.ts";
 import { PromptTooLong, throwIfCancelled } from "../api/errors.ts";
 import type { MemoryEntry } from "../api/facade-recall.ts";
 import type { Log } from "../api/log.ts";
-import {
-  directionOf,
-  similarityOf,
-  type Direction,
-  type Embed,
-  openVectorCache,
-  type VectorCache,
-} from "./vector-cache.ts";
+import { directionOf, similarityOf, type Embed, openVectorCache, type VectorCache } from "./vector-cache.ts";
 import { endsOf } from "./text-index.ts";
 /** Unrelated everyday notes: an entry that is as similar to a query as these is not relevant to it. */
 import unrelated from "./unrelated.json" with { type: "json" };
@@ -103,7 +96,7 @@ export class Meaning {
     // After one query timed out, others don't wait for the model until it has answered.
     if (this.#late !== undefined || this.#closing.signal.aborted) return undefined;
     const deadline = createDeadline(waitMs, signal);
-    const beginning: Promise<Direction | undefined> = this.#begin(text, isLoadedOnly)
+    const beginning: Promise<Int8Array | undefined> = this.#begin(text, isLoadedOnly)
       .catch((error: unknown) => this.#noted(error))
       .finally(() => {
         this.#asked.delete(beginning);
@@ -216,7 +209,7 @@ export class Meaning {
   }
 
   /** The query's direction. A new model makes all vectors pending. */
-  async #begin(text: string, isLoadedOnly: boolean): Promise<Direction | undefined> {
+  async #begin(text: string, isLoadedOnly: boolean): Promise<Int8Array | undefined> {
     const opened = await this.#open();
     const made = await this.#embedded([fittingEnds(text)], "query", isLoadedOnly);
     if (made === undefined) return undefined;
@@ -228,7 +221,7 @@ export class Meaning {
     return directionOf(made.vectors[0] ?? []);
   }
 
-  #compare(opened: VectorCache, direction: Direction): MeaningQuery | undefined {
+  #compare(opened: VectorCache, direction: Int8Array): MeaningQuery | undefined {
     const vectors = unrelated.flatMap((text) => opened.get(hashOfText(text)) ?? []);
     if (vectors.length < unrelated.length) return undefined;
     const similarities = vectors.map((vector) => similarityOf(direction, vector));

@@ -15,7 +15,7 @@ const fewestStale = 256;
 /** Opens the cache. Never throws; logs when the file can't be read or written. */
 export async function openVectorCache(parts: { readonly files?: DocumentFiles; readonly log: Log }) {
   const { files, log } = parts;
-  const vectors = new Map<string, Direction>();
+  const vectors = new Map<string, Int8Array>();
   let model: string | undefined;
   /** Whether the file is of `model` and can be appended to. */
   let isWritten = false;
@@ -63,9 +63,9 @@ export async function openVectorCache(parts: { readonly files?: DocumentFiles; r
   return {
     /** The model of the vectors; undefined before the first. */
     model: (): string | undefined => model,
-    get: (hash: string): Direction | undefined => vectors.get(hash),
+    get: (hash: string): Int8Array | undefined => vectors.get(hash),
     /** Adds vectors; discards those of any other model. */
-    put(from: string, made: ReadonlyMap<string, Direction>) {
+    put(from: string, made: ReadonlyMap<string, Int8Array>) {
       if (model !== from) {
         vectors.clear();
         isWritten = false;
@@ -90,7 +90,7 @@ export async function openVectorCache(parts: { readonly files?: DocumentFiles; r
   };
 }
 
-function lineOf([hash, direction]: readonly [string, Direction]): string {
+function lineOf([hash, direction]: readonly [string, Int8Array]): string {
   const vector = Buffer.from(direction.buffer, direction.byteOffset, direction.byteLength).toString("base64");
   return `${JSON.stringify({ hash, vector })}\n`;
 }
@@ -114,13 +114,13 @@ export type Embed = (
   options?: EmbedOptions,
 ) => Promise<{ readonly model: string; readonly vectors: readonly (readonly number[])[] } | undefined>;
 
-/** A direction with 8 bits per dimension: a quarter of the memory, with similarities equal to the second digit. */
-export type Direction = Int8Array;
-
 const steps = 127;
 
-/** The vector's direction; undefined for a zero or infinite vector. */
-export function directionOf(vector: readonly number[]): Direction | undefined {
+/**
+ * The vector's direction with 8 bits per dimension: a quarter of the memory, with similarities equal to the second digit.
+ * Undefined for a zero or infinite vector.
+ */
+export function directionOf(vector: readonly number[]): Int8Array | undefined {
   let largest = 0;
   for (const value of vector) largest = Math.max(largest, Math.abs(value));
   if (!(largest > 0) || !Number.isFinite(largest)) return undefined;
@@ -128,7 +128,7 @@ export function directionOf(vector: readonly number[]): Direction | undefined {
 }
 
 /** Cosine of the angle between two directions, -1 to 1; 0 for those of different length. */
-export function similarityOf(a: Direction, b: Direction): number {
+export function similarityOf(a: Int8Array, b: Int8Array): number {
   if (a.length !== b.length) return 0;
   let dot = 0;
   let squaresOfA = 0;

@@ -131,7 +131,7 @@ function endsOf(pieces: readonly Piece[], variable: string): readonly string[] {
   });
 }
 
-export function isHole(piece: Piece): piece is Hole {
+function isHole(piece: Piece): piece is Hole {
   return typeof piece !== "string";
 }
 

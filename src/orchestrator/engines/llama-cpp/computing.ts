@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { CardFailed, PromptTooLong, UnsupportedCapability, Cancelled, throwIfCancelled } from "../../api/errors.ts";
 import type { ModelFacts } from "../../api/types.ts";
-import type { Engine, EngineEmbedding, LoadOptions, EngineTokenizer } from "../engine.ts";
+import type { Engine, EngineEmbedding, LoadOptions } from "../engine.ts";
 import { type GenerationRequest, readingMs } from "../generation.ts";
 import { callWithStallDetection, type ChildSession, withinLimit } from "./child-session.ts";
 import type { ChildEvent, GenerateDone, PromptCountRequest } from "./child/protocol.ts";
@@ -207,7 +207,7 @@ export function createTokenizer(parts: {
   /** Milliseconds without progress after which a loaded model's process counts as deadlocked. */
   readonly stallMs: number;
   readonly log: Log;
-}): EngineTokenizer {
+}): NonNullable<Engine["tokenizer"]> {
   const { models, stallMs } = parts;
   /** One temporary process at a time. */
   const gate = new ComputeGate(parts.now);

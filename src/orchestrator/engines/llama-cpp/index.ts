@@ -2,14 +2,7 @@ import { basename, dirname, join } from "node:path";
 import { CardFailed, EngineNotInstalled, LoadFailed, throwIfCancelled } from "../../api/errors.ts";
 import type { Log } from "../../api/log.ts";
 import type { InstalledModel, ModelFacts } from "../../api/types.ts";
-import type {
-  Engine,
-  EngineEstimation,
-  EngineInstallation,
-  EngineLibrary,
-  EngineResidency,
-  LoadOptions,
-} from "../engine.ts";
+import type { Engine, EngineLibrary, EngineResidency, LoadOptions } from "../engine.ts";
 import { incompatibilityOf } from "../gguf/compatibility.ts";
 import { factsFromHeader, type GgufHeader, type InspectGguf } from "../gguf/header.ts";
 import { ChildFailure } from "./child/failure.ts";
@@ -29,7 +22,7 @@ import { defined } from "../../util/defined.ts";
 interface LlamaCppOptions {
   readonly store: ModelStore;
   readonly inspect: InspectGguf;
-  readonly installation: EngineInstallation & {
+  readonly installation: NonNullable<Engine["installation"]> & {
     /** Absolute path of the installed node-llama-cpp's module; undefined when it isn't installed. */
     modulePath(): Promise<string | undefined>;
   };
@@ -302,7 +295,7 @@ function estimationOf(
   { store, installation, inspect }: LlamaCppOptions,
   estimator: ReturnType<typeof createEstimator>,
   prepare: Prepare,
-): EngineEstimation {
+): NonNullable<Engine["estimation"]> {
   return {
     estimate: (model, load, signal) =>
       unlessUnsupported(async () => {

@@ -11,7 +11,7 @@ import type { LoadOptions, Report, ResidentModel } from "../engine.ts";
 import type { GgufHeader } from "../gguf/header.ts";
 import { ChildGone, type ChildSession, withinLimit } from "./child-session.ts";
 import type { LoadRequest } from "./child/protocol.ts";
-import { type ProcessMemory, readProcessMemory } from "./child/children-list.ts";
+import { readProcessMemory } from "./child/children-list.ts";
 import type { ComputeGate } from "./compute-gate.ts";
 import { ChildFailure } from "./child/failure.ts";
 import { causeOf, type createCards, toLoadError } from "./failures.ts";
@@ -380,7 +380,7 @@ function nameOf(found: Entry | PendingLoad): string {
 
 /** Size of the whole process: ending it also frees the memory of llama.cpp and Node. */
 function measuredSize(
-  { anonymousBytes, mappedBytes }: ProcessMemory,
+  { anonymousBytes, mappedBytes }: NonNullable<Awaited<ReturnType<typeof readProcessMemory>>>,
   vramBytes: number,
 ): Pick<ResidentModel, "sizeBytes" | "mappedBytes"> {
   return { sizeBytes: anonymousBytes + mappedBytes + vramBytes, mappedBytes };

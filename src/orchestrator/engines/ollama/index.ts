@@ -19,7 +19,6 @@ import type {
   Engine,
   EngineHealth,
   LoadRules,
-  ModelProcess,
   EngineEmbedding,
   EngineResidency,
   LoadOptions,
@@ -130,7 +129,7 @@ export function createOllamaEngine(options: {
 export function ollamaLoadRules(stated?: Partial<OllamaServerOptions>): LoadRules {
   const serverOptions = { ...usualServer, ...stated };
   // Every choice of a model asks for the processes of all.
-  const processes = new WeakMap<ModelFacts, ModelProcess | undefined>();
+  const processes = new WeakMap<ModelFacts, ReturnType<typeof processOf>>();
   return {
     serverOptions,
     evictsByKeepAlive: true,
@@ -143,7 +142,11 @@ export function ollamaLoadRules(stated?: Partial<OllamaServerOptions>): LoadRule
   };
 }
 
-function processOf({ weightsDigest, attachedDigests = [], parameters = {} }: ModelFacts): ModelProcess | undefined {
+function processOf({
+  weightsDigest,
+  attachedDigests = [],
+  parameters = {},
+}: ModelFacts): ReturnType<EngineResidency["processOf"]> {
   if (weightsDigest === undefined) return undefined;
   const options = runnerOptions.map((option) => parameters[option] ?? null);
   return { slot: `sha256:${weightsDigest}`, runner: JSON.stringify([weightsDigest, attachedDigests, options]) };

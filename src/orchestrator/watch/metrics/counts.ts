@@ -172,7 +172,7 @@ function percentilesOf(histogram: Histogram): Figures["totalMs"] {
  * Durations in buckets whose bounds grow by 2^(1/8): the upper bound of a bucket is at most 9.1 % above any duration in it.
  * The first entry is the sum in milliseconds; then bucket, count, bucket, count, ... in rising order.
  */
-export type Histogram = number[];
+type Histogram = number[];
 
 const perDoubling = 8;
 /** Four and a half hours; longer durations count as that. */

@@ -1,7 +1,6 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import {
-  type Histogram,
   countOf,
   cumulative,
   histogramOf as read,
@@ -13,8 +12,8 @@ import {
 
 const durations = fc.array(fc.double({ min: 1, max: 16_000_000, noNaN: true }), { minLength: 1, maxLength: 200 });
 
-function histogramOf(values: readonly number[]): Histogram {
-  const histogram: Histogram = [];
+function histogramOf(values: readonly number[]): number[] {
+  const histogram: number[] = [];
   for (const value of values) record(histogram, value);
   return histogram;
 }

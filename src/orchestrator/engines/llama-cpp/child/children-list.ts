@@ -98,7 +98,7 @@ async function kill(child: ListedChild, log: Log): Promise<void> {
   while ((await isRunning(child)) && Date.now() < deadline) await delay(20);
 }
 
-export interface ProcessMemory {
+interface ProcessMemory {
   /** Anonymous pages in RAM, which are freed when the process ends. */
   readonly anonymousBytes: number;
   /** Pages of mapped files in RAM, which the system counts as available. */

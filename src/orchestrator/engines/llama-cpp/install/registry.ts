@@ -5,7 +5,7 @@ import { rootCertificates } from "node:tls";
 import { InvalidConfig } from "../../../api/errors.ts";
 import type { Log } from "../../../api/log.ts";
 import { advice } from "../../../api/next-step.ts";
-import { type HttpClient, createHttpClient } from "../../http.ts";
+import { createHttpClient } from "../../http.ts";
 import type { PlatformFacts } from "./platform.ts";
 import { defined } from "../../../util/defined.ts";
 import { codeOf, isMissing } from "../../../util/message-of.ts";
@@ -225,7 +225,7 @@ function expand(text: string, environment: Environment): string {
 }
 
 /** HTTP through the configured proxy with the configured certificates. */
-export async function createRegistryHttp(settings: RegistrySettings, log: Log): Promise<HttpClient> {
+export async function createRegistryHttp(settings: RegistrySettings, log: Log) {
   if (!settings.isCertificateChecked)
     log.warn("engine: npm's strict-ssl is off: the registry's certificate is not checked");
   const { httpProxy, httpsProxy, noProxy } = settings;

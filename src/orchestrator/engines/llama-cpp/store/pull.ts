@@ -4,7 +4,7 @@ import { advice, type NextStep } from "../../../api/next-step.ts";
 import { formatBytes } from "../../../util/format-bytes.ts";
 import { type ModelName, formatModelName, isCloudName } from "../../../util/model-name.ts";
 import { retrying } from "../../../util/retry.ts";
-import { type DownloadEvent, createSpeedMeter, type Download, WrongContent, download } from "../../download.ts";
+import { type DownloadEvent, createSpeedMeter, WrongContent, download } from "../../download.ts";
 import type { PulledModel, Report } from "../../engine.ts";
 import { TransientFault, type ByteStream } from "../../http.ts";
 import { commitManifest } from "./commit.ts";
@@ -272,7 +272,7 @@ async function downloadPartial(
   };
   let isKept = true;
   try {
-    const wanted: Download = {
+    const wanted: Parameters<typeof download>[0] = {
       handle,
       write: (bytes, position) => options.writeAt(handle, bytes, position),
       sizeBytes: layer.size,
