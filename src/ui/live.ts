@@ -1,5 +1,5 @@
 import type { EventSourceMessage } from "eventsource-parser";
-import { eventsOf } from "./event-stream.ts";
+import { eventsOf } from "./mcp.ts";
 import type { Entry } from "./session.ts";
 
 export type Connection =
@@ -38,46 +38,13 @@ export function reconnectDelayMs(tries: number, random: number): number {
 }
 
 /** The stream of live events. It reconnects until it is stopped, or until the session has ended. */
-export class LiveStream {
-  readonly #parts: LiveParts;
-  readonly #stopped = new AbortController();
-  #waiting = new AbortController();
-
-  constructor(parts: LiveParts) {
-    this.#parts = parts;
-  }
-
-  /** Resolves when the stream is stopped or refused. */
-  async run(): Promise<void> {
-    const { now, random, wait, onConnection, onRefused } = this.#parts;
-    let sinceMs = 0;
-    let tries = 0;
-    onConnection({ state: "connecting" });
-    while (!this.#stopped.signal.aborted) {
-      const outcome = await this.#follow();
-      if (outcome === "refused") return onRefused();
-      if (this.#stopped.signal.aborted) return;
-      if (outcome === "ended") tries = 0;
-      if (tries === 0) sinceMs = now();
-      tries += 1;
-      onConnection({ state: "reconnecting", sinceMs, tries, isForeign: outcome === "foreign" });
-      this.#waiting = new AbortController();
-      await wait(reconnectDelayMs(tries, random()), AbortSignal.any([this.#stopped.signal, this.#waiting.signal]));
-    }
-  }
-
-  /** Ends the wait before the next try. */
-  retryNow(): void {
-    this.#waiting.abort();
-  }
-
-  stop(): void {
-    this.#stopped.abort();
-  }
+export function createLiveStream(parts: LiveParts) {
+  const { fetch, entry, doubt, now, random, wait, onConnection, onEvent, onRefused } = parts;
+  const stopped = new AbortController();
+  let waiting = new AbortController();
 
   /** One connection, until it ends: `failed` if nothing came of it. */
-  async #follow(): Promise<"refused" | "foreign" | "failed" | "ended"> {
-    const { fetch, entry, doubt, onConnection, onEvent } = this.#parts;
+  async function follow(): Promise<"refused" | "foreign" | "failed" | "ended"> {
     const entered = await entry();
     if (entered.kind === "ended") return "refused";
     if (entered.kind !== "bearer") return entered.kind === "foreign" ? "foreign" : "failed";
@@ -85,7 +52,7 @@ export class LiveStream {
     try {
       const response = await fetch("/dashboard/events", {
         headers: { authorization: `Bearer ${entered.bearer}`, accept: "text/event-stream" },
-        signal: this.#stopped.signal,
+        signal: stopped.signal,
       });
       if (!response.ok || response.body === null) return "failed";
       for await (const event of eventsOf(response.body)) {
@@ -100,4 +67,27 @@ export class LiveStream {
     }
     return isConnected ? "ended" : "failed";
   }
+
+  return {
+    /** Resolves when the stream is stopped or refused. */
+    async run(): Promise<void> {
+      let sinceMs = 0;
+      let tries = 0;
+      onConnection({ state: "connecting" });
+      while (!stopped.signal.aborted) {
+        const outcome = await follow();
+        if (outcome === "refused") return onRefused();
+        if (stopped.signal.aborted) return;
+        if (outcome === "ended") tries = 0;
+        if (tries === 0) sinceMs = now();
+        tries += 1;
+        onConnection({ state: "reconnecting", sinceMs, tries, isForeign: outcome === "foreign" });
+        waiting = new AbortController();
+        await wait(reconnectDelayMs(tries, random()), AbortSignal.any([stopped.signal, waiting.signal]));
+      }
+    },
+    /** Ends the wait before the next try. */
+    retryNow: () => waiting.abort(),
+    stop: () => stopped.abort(),
+  };
 }

@@ -1,8 +1,8 @@
 /** The MCP client of a page: stateless requests of revision 2026-07-28, each with its own answer. */
+import { type EventSourceMessage, createParser } from "eventsource-parser";
 import { type ErrorData, errorDataIn, errorKey } from "../next-steps/render.ts";
 import type { ResourceData } from "../resources/index.ts";
 import type { ToolAnswers, ToolInputs, ToolName } from "../tools/index.ts";
-import { eventsOf } from "./event-stream.ts";
 import { type Entry, foreignText } from "./session.ts";
 import { defined } from "../orchestrator/util/defined.ts";
 
@@ -211,4 +211,22 @@ function failureOf(result: Data): CallError {
   if (known !== undefined) return new CallError("failed", known.message, known.next);
   const [first] = (result["content"] ?? []) as readonly { readonly text?: string }[];
   return new CallError("failed", first?.text ?? "The call failed.");
+}
+
+/** The events of a body, until it ends. Rejects when its connection breaks. */
+export async function* eventsOf(body: ReadableStream<Uint8Array>): AsyncGenerator<EventSourceMessage> {
+  const events: EventSourceMessage[] = [];
+  const parser = createParser({ onEvent: (event) => void events.push(event) });
+  const decoder = new TextDecoder();
+  const reader = body.getReader();
+  try {
+    for (;;) {
+      const { done, value } = await reader.read();
+      if (done) return;
+      parser.feed(decoder.decode(value, { stream: true }));
+      yield* events.splice(0);
+    }
+  } finally {
+    await reader.cancel().catch(() => undefined);
+  }
 }

@@ -3,7 +3,7 @@ import { effect, signal } from "@preact/signals";
 import type { EventSourceMessage } from "eventsource-parser";
 import type { LiveHistory, LiveState } from "../orchestrator/api/facade-metrics.ts";
 import type { Change } from "../orchestrator/api/facade.ts";
-import { type Connection, LiveStream } from "./live.ts";
+import { type Connection, createLiveStream } from "./live.ts";
 import { CallError, McpClient, type NextSteps } from "./mcp.ts";
 import { PageSession, type Session, linkIn } from "./session.ts";
 import { LastHour } from "../orchestrator/util/last-hour.ts";
@@ -180,7 +180,7 @@ function keep(name: string, value: string): void {
 
 // ------------------------------------------------------------------------------------------------------- start
 
-let stream: LiveStream | undefined;
+let stream: ReturnType<typeof createLiveStream> | undefined;
 /** Browsers open six connections to a server, for all their tabs, and a stream takes one. */
 const tabs = new BroadcastChannel("ollm-dashboard");
 /** A page that is left learns that it is hidden a moment after the next one is seen. */
@@ -196,7 +196,7 @@ function follow(): void {
   if (session.value.state !== "open") return;
   tabs.postMessage("follows");
   if (stream !== undefined) return reconnectNow();
-  stream = new LiveStream({
+  stream = createLiveStream({
     fetch: (...request) => fetch(...request),
     entry,
     doubt,

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { eventsOf } from "../../src/ui/event-stream.ts";
+import { eventsOf } from "../../src/ui/mcp.ts";
 
 /** The events of a body that arrives in these chunks. */
 async function found(chunks: readonly Uint8Array[]) {

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { type Connection, LiveStream, reconnectDelayMs } from "../../src/ui/live.ts";
+import { type Connection, createLiveStream, reconnectDelayMs } from "../../src/ui/live.ts";
 import type { Entry } from "../../src/ui/session.ts";
 
 test("each try waits twice as long as the one before, up to eight seconds, less a share by chance", () => {
@@ -26,7 +26,7 @@ async function run(answers: readonly (Response | Error)[], entries: Entry[] = []
   let isRefused = false;
   let doubts = 0;
   const left = [...answers];
-  const stream: LiveStream = new LiveStream({
+  const stream: ReturnType<typeof createLiveStream> = createLiveStream({
     fetch: async (_url, init) => {
       tokens.push(new Headers(init?.headers).get("authorization"));
       const next = left.shift();
