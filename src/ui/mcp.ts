@@ -66,49 +66,13 @@ type Data = Readonly<Record<string, unknown>>;
 type Variable<Uri> = Uri extends `${string}{${infer Name}}` ? Name : never;
 type Variables<Uri> = [Variable<Uri>] extends [never] ? [] : [variables: Readonly<Record<Variable<Uri>, string>>];
 
-export class McpClient {
-  readonly #parts: ClientParts;
-  #lastId = 0;
+export function createMcpClient({ fetch, entry, doubt, onRefused }: ClientParts) {
+  let lastId = 0;
 
-  constructor(parts: ClientParts) {
-    this.#parts = parts;
-  }
-
-  /** The structured answer of a tool. Rejects with `CallError`. An abort closes the request, which cancels the call. */
-  async callTool<Name extends ToolName>(
-    name: Name,
-    input: ToolInputs[Name],
-    options: CallOptions = {},
-  ): Promise<ToolAnswers[Name]> {
-    const call = { name, arguments: input };
-    const first = await this.#request("tools/call", name, call, options);
-    const agreed = options.isConfirmed === true ? agreement(first) : undefined;
-    const result =
-      agreed === undefined ? first : await this.#request("tools/call", name, { ...call, ...agreed }, options);
-    if (result["isError"] === true) throw failureOf(result);
-    const { structuredContent } = result;
-    if (typeof structuredContent !== "object" || structuredContent === null) {
-      throw new CallError("failed", `${name} gave no data`);
-    }
-    return structuredContent as ToolAnswers[Name];
-  }
-
-  /** The data of a resource: `ollm://models`, or `ollm://models/{name}` with its variable. Rejects with `CallError`. */
-  async readResource<Uri extends keyof ResourceData>(
-    uri: Uri,
-    ...[variables]: Variables<Uri>
-  ): Promise<ResourceData[Uri]> {
-    const values: Readonly<Record<string, string>> = variables ?? {};
-    const filled = uri.replace(/\{(\w+)\}/g, (_all, name: string) => encodeURIComponent(values[name] ?? ""));
-    const { contents } = await this.#request("resources/read", filled, { uri: filled }, {});
-    const [first] = (contents ?? []) as readonly { readonly text?: string }[];
-    return JSON.parse(first?.text ?? "null") as ResourceData[Uri];
-  }
-
-  async #request(method: string, name: string, params: object, options: CallOptions): Promise<Data> {
+  async function request(method: string, name: string, params: object, options: CallOptions): Promise<Data> {
     const { signal, onText } = options;
-    this.#lastId += 1;
-    const id = this.#lastId;
+    lastId += 1;
+    const id = lastId;
     const meta = {
       ...identity,
       ...(options.isConfirmed === true && { "io.modelcontextprotocol/clientCapabilities": { elicitation: {} } }),
@@ -120,7 +84,7 @@ export class McpClient {
       ...(onText && { "ollm/stream": true }),
     };
     try {
-      const request: McpRequest = {
+      const sent: McpRequest = {
         headers: {
           "content-type": "application/json",
           accept: "application/json, text/event-stream",
@@ -131,11 +95,11 @@ export class McpClient {
         body: JSON.stringify({ jsonrpc: "2.0", id, method, params: { ...params, _meta: meta } }),
         ...(signal && { signal }),
       };
-      let response = await this.#send(request);
+      let response = await send(sent);
       if (response.status === 401) {
         // Nothing was done. The daemon may have been replaced; or the session has ended, which the handshake shows.
-        this.#parts.doubt();
-        response = await this.#send(request);
+        doubt();
+        response = await send(sent);
       }
       return await answerOf(response, id, options);
     } catch (error) {
@@ -145,18 +109,49 @@ export class McpClient {
     }
   }
 
-  async #send({ headers, ...request }: McpRequest): Promise<Response> {
-    const { fetch, entry, onRefused } = this.#parts;
+  async function send({ headers, ...rest }: McpRequest): Promise<Response> {
     const entered = await entry();
     if (entered.kind === "bearer") {
       const authorization = `Bearer ${entered.bearer}`;
-      return fetch("/mcp", { method: "POST", headers: { ...headers, authorization }, ...request });
+      return fetch("/mcp", { method: "POST", headers: { ...headers, authorization }, ...rest });
     }
     if (entered.kind === "foreign") throw new CallError("offline", `${foreignText} Run ollm dashboard.`);
     if (entered.kind === "offline") throw new Error("offline");
     onRefused();
     throw new CallError("refused", "The session has ended.");
   }
+
+  return {
+    /** The structured answer of a tool. Rejects with `CallError`. An abort closes the request, which cancels the call. */
+    async callTool<Name extends ToolName>(
+      name: Name,
+      input: ToolInputs[Name],
+      options: CallOptions = {},
+    ): Promise<ToolAnswers[Name]> {
+      const call = { name, arguments: input };
+      const first = await request("tools/call", name, call, options);
+      const agreed = options.isConfirmed === true ? agreement(first) : undefined;
+      const result = agreed === undefined ? first : await request("tools/call", name, { ...call, ...agreed }, options);
+      if (result["isError"] === true) throw failureOf(result);
+      const { structuredContent } = result;
+      if (typeof structuredContent !== "object" || structuredContent === null) {
+        throw new CallError("failed", `${name} gave no data`);
+      }
+      return structuredContent as ToolAnswers[Name];
+    },
+
+    /** The data of a resource: `ollm://models`, or `ollm://models/{name}` with its variable. Rejects with `CallError`. */
+    async readResource<Uri extends keyof ResourceData>(
+      uri: Uri,
+      ...[variables]: Variables<Uri>
+    ): Promise<ResourceData[Uri]> {
+      const values: Readonly<Record<string, string>> = variables ?? {};
+      const filled = uri.replace(/\{(\w+)\}/g, (_all, name: string) => encodeURIComponent(values[name] ?? ""));
+      const { contents } = await request("resources/read", filled, { uri: filled }, {});
+      const [first] = (contents ?? []) as readonly { readonly text?: string }[];
+      return JSON.parse(first?.text ?? "null") as ResourceData[Uri];
+    },
+  };
 }
 
 /** The result in a response, which is JSON or a stream that ends with it. */

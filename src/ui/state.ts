@@ -4,7 +4,7 @@ import type { EventSourceMessage } from "eventsource-parser";
 import type { LiveHistory, LiveState } from "../orchestrator/api/facade-metrics.ts";
 import type { Change } from "../orchestrator/api/facade.ts";
 import { type Connection, createLiveStream } from "./live.ts";
-import { CallError, McpClient, type NextSteps } from "./mcp.ts";
+import { CallError, createMcpClient, type NextSteps } from "./mcp.ts";
 import { PageSession, type Session, linkIn } from "./session.ts";
 import { LastHour } from "../orchestrator/util/last-hour.ts";
 import { messageOf } from "../orchestrator/util/message-of.ts";
@@ -30,7 +30,7 @@ const entry = () => entrance.entry();
 const doubt = (): void => entrance.doubt();
 
 /** Calls of tools, reads of resources. */
-export const client = new McpClient({
+export const client = createMcpClient({
   fetch: (...request) => fetch(...request),
   entry,
   doubt,

@@ -1,10 +1,10 @@
 import { expect, it } from "vitest";
-import { McpClient } from "../../src/ui/mcp.ts";
+import { createMcpClient } from "../../src/ui/mcp.ts";
 
 /** A client whose daemon asks once, and the parameters of its calls. */
 function askingClient() {
   const sent: Record<string, unknown>[] = [];
-  const client = new McpClient({
+  const client = createMcpClient({
     entry: async () => ({ kind: "bearer", bearer: "token" }),
     doubt: () => undefined,
     onRefused: () => undefined,

@@ -1,12 +1,12 @@
 import { expect, test } from "vitest";
-import { CallError, McpClient } from "../../src/ui/mcp.ts";
+import { CallError, createMcpClient } from "../../src/ui/mcp.ts";
 import type { Entry } from "../../src/ui/session.ts";
 
 /** A client whose requests are answered by `answer`; `sent` has their headers and bodies. */
 function connect(answer: (id: number) => Response | Promise<Response>, entries: Entry[] = []) {
   const sent: { readonly headers: Headers; readonly body: { readonly id: number; readonly params: object } }[] = [];
   let refusals = 0;
-  const client = new McpClient({
+  const client = createMcpClient({
     fetch: async (_url, init) => {
       init?.signal?.throwIfAborted();
       const body = JSON.parse(init?.body as string) as (typeof sent)[number]["body"];
