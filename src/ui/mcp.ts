@@ -32,19 +32,11 @@ export class CallError extends Error {
   }
 }
 
-interface CallProgress {
-  readonly message: string;
-  readonly progress: number;
-  readonly total?: number;
-}
-
 interface CallOptions {
   readonly signal?: AbortSignal;
-  readonly onProgress?: (progress: CallProgress) => void;
+  readonly onProgress?: (progress: { readonly message: string }) => void;
   /** The user has agreed in the page: where the tool asks whether it may go on, the answer is yes. */
   readonly isConfirmed?: boolean;
-  /** The answer's text as it is generated; `isReset`: another model starts over. */
-  readonly onText?: (note: { readonly text: string; readonly thinking: string; readonly isReset: boolean }) => void;
 }
 
 interface ClientParts {
@@ -70,7 +62,7 @@ export function createMcpClient({ fetch, entry, doubt, onRefused }: ClientParts)
   let lastId = 0;
 
   async function request(method: string, name: string, params: object, options: CallOptions): Promise<Data> {
-    const { signal, onText } = options;
+    const { signal } = options;
     lastId += 1;
     const id = lastId;
     const meta = {
@@ -81,7 +73,6 @@ export function createMcpClient({ fetch, entry, doubt, onRefused }: ClientParts)
       progressToken: id,
       // The whole answer; assistants get a leaner one.
       "ollm/details": true,
-      ...(onText && { "ollm/stream": true }),
     };
     try {
       const sent: McpRequest = {
@@ -155,13 +146,13 @@ export function createMcpClient({ fetch, entry, doubt, onRefused }: ClientParts)
 }
 
 /** The result in a response, which is JSON or a stream that ends with it. */
-async function answerOf(response: Response, id: number, options: CallOptions): Promise<Data> {
+async function answerOf(response: Response, id: number, { onProgress }: CallOptions): Promise<Data> {
   const isStream = response.headers.get("content-type")?.startsWith("text/event-stream") === true;
   if (!isStream || response.body === null) return resultIn((await response.json()) as Data);
   for await (const { data } of eventsOf(response.body)) {
     const message = JSON.parse(data) as Data;
     if (message["id"] === id) return resultIn(message);
-    if (message["method"] === "notifications/progress") tell(message["params"] as Data, options);
+    if (message["method"] === "notifications/progress") onProgress?.(message["params"] as { readonly message: string });
   }
   throw new CallError("offline", "The connection broke before the answer. The daemon may be restarting: try again.");
 }
@@ -174,21 +165,6 @@ function agreement({ inputRequests, requestState }: Data): Data | undefined {
     inputResponses: Object.fromEntries(Object.keys(inputRequests).map((key) => [key, yes])),
     ...defined({ requestState }),
   };
-}
-
-function tell(params: Data, { onProgress, onText }: CallOptions): void {
-  const { _meta } = params;
-  const meta = (typeof _meta === "object" && _meta !== null ? _meta : {}) as Data;
-  const { "ollm/text": text, "ollm/thinking": thinking, "ollm/reset": reset } = meta;
-  if (text === undefined && thinking === undefined && reset === undefined) {
-    onProgress?.(params as unknown as CallProgress);
-    return;
-  }
-  onText?.({
-    text: typeof text === "string" ? text : "",
-    thinking: typeof thinking === "string" ? thinking : "",
-    isReset: reset === true,
-  });
 }
 
 function resultIn(message: Data): Data {
