@@ -4,6 +4,7 @@ import { Badge, Button, Card, Details, Empty, Show, type Tone } from "./componen
 import { useData } from "./data.ts";
 import { Values } from "./fields.tsx";
 import { formatCount, given, visibleName } from "./format.ts";
+import names from "./connection-names.json" with { type: "json" };
 import { client } from "./state.ts";
 
 type Status = ToolAnswers["system_status"];
@@ -109,16 +110,7 @@ function EngineCard({ engine }: { readonly engine: Status["engines"][number] }) 
 }
 
 /** What the names of the numbers mean. */
-const connectionNames: Readonly<Record<string, string>> = {
-  open: "Open, for short calls",
-  limit: "At most",
-  running: "In use",
-  queued: "Calls waiting for one",
-  for_answers: "Open, for answers",
-  answering: "Answers in progress",
-  requests: "Requests so far",
-  opened: "Connections opened for them",
-};
+const connectionNames: Readonly<Record<string, string>> = names;
 
 function Connections({ numbers }: { readonly numbers: Readonly<Record<string, number>> }) {
   return (

@@ -18,6 +18,7 @@ import {
   stampOfOllm,
 } from "./ollm-folder.ts";
 import { type ReadProjectFile, readProjectFile } from "./project-file.ts";
+import signTable from "./signs.json" with { type: "json" };
 
 /** The contents of one folder, read once. */
 export interface FolderState {
@@ -290,20 +291,7 @@ interface Detected {
   readonly evidence: readonly string[];
 }
 
-const signs: readonly { readonly kind: ProjectKind; readonly files: readonly string[] }[] = [
-  {
-    kind: "typescript-monorepo",
-    files: ["pnpm-workspace.yaml", "pnpm-workspace.yml", "lerna.json", "turbo.json", "nx.json", "rush.json"],
-  },
-  { kind: "rust", files: ["Cargo.toml"] },
-  { kind: "go", files: ["go.mod", "go.work"] },
-  { kind: "typescript", files: ["tsconfig.json", "deno.json", "deno.jsonc"] },
-  { kind: "python", files: ["pyproject.toml", "setup.py", "setup.cfg", "requirements.txt", "Pipfile"] },
-  {
-    kind: "documentation",
-    files: ["mkdocs.yml", "mkdocs.yaml", "docusaurus.config.js", "docusaurus.config.ts", "book.toml", "conf.py"],
-  },
-];
+const signs = signTable as readonly { readonly kind: ProjectKind; readonly files: readonly string[] }[];
 
 const docsFolders = ["docs", "doc"];
 
