@@ -30,11 +30,6 @@ export function addCompare(program: ShellCommand): void {
     .json(
       "id, prompt, task, results[{model text tokens_per_second first_token_ms total_ms load_ms memory_bytes error}], order, judgement",
     )
-    .examples(
-      ['ollm compare "Explain recursion" qwen3:4b-instruct granite4.1:8b', "compare two models"],
-      ['ollm compare "Summarise this" --file notes.txt --judge auto', "models chosen by routing, ranked by a judge"],
-      ['ollm compare "Why?" smollm2:135m qwen3:4b-instruct --runs 3 --json', "medians of three runs, as JSON"],
-    )
     .does(compare);
 
   program
@@ -51,11 +46,6 @@ export function addCompare(program: ShellCommand): void {
     )
     .option("--undo", "undo the newest pick and restore the one before")
     .json("preferences[{task model comparison_id picked_at}]")
-    .examples(
-      ["ollm winners", "the picks in effect"],
-      ["ollm winners --pick qwen2.5-coder:7b --task code", "pick a model without a comparison"],
-      ["ollm winners --undo --task code", "undo the newest pick for code"],
-    )
     .does(winners);
 }
 

@@ -46,17 +46,11 @@ export function addEval(program: ShellCommand): void {
     .does((cases: readonly string[], flags: Flags, io: CommandIo) =>
       cases.length === 0 && flags.fromRatings !== true ? listEvals(flags, io) : evaluate(cases, flags, io),
     );
-  command.examples(
-    ["ollm eval cases.jsonl", 'one case a line: {"prompt": "17 * 3?", "expected": 51}'],
-    ["ollm eval cases --models qwen3:4b-instruct granite4.1:8b", "the cases of a folder, two models"],
-    ["ollm eval promptfooconfig.yaml --judge auto --use", "let profiles prefer what is better"],
-  );
   command
     .command("show")
     .argument("<id>", "an id from ollm eval")
     .description("show an eval")
     .json(shape)
-    .examples(["ollm eval show eval-3f9a2c1b --use", "let profiles prefer what is better"])
     .option("--use", "let profiles prefer the models that are better; asks first")
     .option("-y, --yes", "with --use: don't ask")
     .does((id: string, flags: Flags, io: CommandIo) => withSession(io, {}, (session) => showEval(id, flags, session)));
@@ -65,7 +59,6 @@ export function addEval(program: ShellCommand): void {
     .argument("<id...>", "ids from ollm eval")
     .description("delete evals with their answers")
     .json("deleted[]")
-    .examples(["ollm eval rm eval-3f9a2c1b", "its answers, too; it can't be continued"])
     .does(removeEvals);
 }
 

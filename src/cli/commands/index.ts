@@ -6,6 +6,7 @@ import { advice } from "../../orchestrator/api/next-step.ts";
 import { nearestNames } from "../../orchestrator/util/nearest.ts";
 import { hasColours, terminalText } from "../terminal/terminal-text.ts";
 import absent from "./absent.json" with { type: "json" };
+import examples from "./examples.json" with { type: "json" };
 import { addCompare } from "./compare.ts";
 import { addEval } from "./eval.ts";
 import { addLaunch } from "./launch.ts";
@@ -53,16 +54,6 @@ export function createCommands(run: Run): Command {
     // Before the commands, which inherit it.
     // One cell less: some terminals begin a new line after the last one, and `helpText` would wrap again.
     .configureOutput({ writeOut: writeHelp, getOutHelpWidth: () => (process.stdout.isTTY ? helpColumns() - 1 : 80) });
-  program
-    .examples(
-      ["ollm setup", "add ollm to the assistants on this machine"],
-      ["ollm doctor", "check the installation"],
-      ["ollm chat", "chat with the best model that fits"],
-      ['cat notes.txt | ollm run "Summarise"', "ask once, with piped input"],
-      ["ollm serve --port 7411", "serve MCP over HTTP"],
-      ["claude mcp add ollm -- ollm --root ~/projects", "add it to Claude Code by hand"],
-    )
-    .addHelpText("after", notes);
   for (const option of serverOptions()) program.addOption(option.helpGroup("Server options:"));
   program.hook("preAction", (_program, command) => {
     const given = Object.keys(program.opts());
@@ -100,6 +91,8 @@ export function createCommands(run: Run): Command {
   addHabits(program);
   program.configureHelp({ subcommandTerm: (command) => command.name() });
   pointToHelp(program);
+  addExamples(program);
+  program.addHelpText("after", notes);
   return program;
 }
 
@@ -130,6 +123,14 @@ function pointToHelp(command: Command): void {
     outputError: (text, write) => write(terminalText(`${usageText(text, command)}\n  ${next(text)}\n`)),
   });
   for (const child of command.commands) pointToHelp(child);
+}
+
+/** Adds to the help of each command its examples, each with its meaning. */
+function addExamples(command: Command): void {
+  const known: Readonly<Record<string, Readonly<Record<string, string>>>> = examples;
+  const own = Object.entries(known[pathOf(command)] ?? {});
+  if (own.length > 0 && command instanceof ShellCommand) command.examples(...own);
+  command.commands.forEach(addExamples);
 }
 
 /** The exit code for an error of commander: 0 after help and version, 2 for wrong usage; undefined for other errors. */

@@ -23,12 +23,7 @@ export function addLaunch(program: ShellCommand): void {
     )
     .option("--model <model>", "a model that can call tools (default: the best that fits)")
     .option("--print", "show command and variables, and start nothing")
-    .does(launchProgram)
-    .examples(
-      ["ollm launch claude", "Claude Code on the best local model that fits"],
-      ['ollm launch codex --model qwen3:8b -- exec "Fix the tests"', "with arguments of its own"],
-      ["ollm launch opencode --print", "what it would start"],
-    );
+    .does(launchProgram);
 }
 
 async function launchProgram(

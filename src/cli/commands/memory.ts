@@ -25,16 +25,11 @@ export function addMemories(program: ShellCommand): void {
     .command("memory")
     .description("manage facts and preferences kept across sessions")
     .helpCommand(false);
-  memory.examples(
-    ['ollm memory add deploy "make ship, region fra"', "save a fact"],
-    ["ollm memory search deploy", "find it"],
-  );
 
   memory
     .command("list")
     .description("list the entries, newest first")
     .json(`entries[{${entryShape}}], total`)
-    .examples(["ollm memory list", "keys and values"])
     .does(listMemory);
 
   memory
@@ -44,7 +39,6 @@ export function addMemories(program: ShellCommand): void {
     .addOption(new Option("--category <category>", "only this category").choices(categories))
     .option("--limit <number>", "limit of results (default: 10)", wholeNumber(1, 100))
     .json("entries[{key, value, updated_at}], total, method")
-    .examples(["ollm memory search database port", "typing errors are tolerated"])
     .does(searchMemory);
 
   memory
@@ -52,7 +46,6 @@ export function addMemories(program: ShellCommand): void {
     .argument("<key>", "a key from ollm memory list")
     .description("show one entry in full")
     .json(entryShape)
-    .examples(["ollm memory show deploy", "its value and details"])
     .does(showMemory);
 
   memory
@@ -67,10 +60,6 @@ export function addMemories(program: ShellCommand): void {
     .option("--ttl <seconds>", "forget it after this time; 0: never", wholeNumber(0, 4_000_000_000))
     .option("--force", "save it even if it looks like a secret")
     .json("key, replaced, expires_at, similar[]")
-    .examples(
-      ['ollm memory add deploy "make ship, region fra"', "save a fact"],
-      ["ollm memory add tone --category preference short and dry", "save a preference"],
-    )
     .does(addMemory);
 
   memory
@@ -80,7 +69,6 @@ export function addMemories(program: ShellCommand): void {
     .option("--all", "all entries")
     .option("-y, --yes", "don't ask")
     .json("forgotten[], total")
-    .examples(["ollm memory forget deploy", "delete one entry"])
     .does(forgetMemory);
 
   memory
@@ -88,7 +76,6 @@ export function addMemories(program: ShellCommand): void {
     .description("print all entries, including those of all projects")
     .option("--markdown", "as Markdown (default: JSON)")
     .json("all entries, as import reads them")
-    .examples(["ollm memory export > memory.json", "a backup"])
     .does(exportMemory);
 
   memory
@@ -98,7 +85,6 @@ export function addMemories(program: ShellCommand): void {
     .option("--markdown", "read Markdown (default: by the file's extension)")
     .option("--force", "import entries that look like secrets, too")
     .json("imported, refused[]")
-    .examples(["ollm memory import memory.json", "restore a backup"])
     .does(importMemory);
 }
 

@@ -18,18 +18,12 @@ export function addProfiles(program: ShellCommand): void {
     .description("list profiles: the agents and kinds of work that a request can name")
     .helpCommand(false)
     .json(`profiles[{${values}}]`)
-    .does(listProfiles)
-    .examples(
-      ["ollm profiles", "built-in ones, and those of the settings and the project"],
-      ["ollm profiles show vision", "its values, and which model would answer"],
-      ["ollm config set profiles.legal.temperature 0.1", "add a profile, or change one"],
-    );
+    .does(listProfiles);
   profiles
     .command("show")
     .argument("<profile>", "a name from ollm profiles")
     .description("show a profile's values, where each comes from, and which installed model would answer now")
     .json(`${values}, sources, answers{model, engine, reason}, unavailable, learned[{task, model, answers, score}]`)
-    .examples(["ollm profiles show code", "for the project of this folder"])
     .does(showProfile);
   profiles
     .command("reset")
@@ -38,10 +32,6 @@ export function addProfiles(program: ShellCommand): void {
     .option("--model <model>", "only about this model")
     .option("-y, --yes", "don't ask")
     .json("action, preferences[{task model comparison_id picked_at}]")
-    .examples(
-      ["ollm profiles reset", "all of it; asks first"],
-      ["ollm profiles reset --task code --model qwen2.5-coder:7b", "one model for one kind of task"],
-    )
     .does(resetLearned);
 }
 

@@ -18,34 +18,23 @@ export function addProject(program: ShellCommand): void {
     .command("project")
     .description("show or set per-project settings (.ollm/project.yaml)")
     .helpCommand(false);
-  project.examples(
-    ["ollm project show", "the settings for this folder"],
-    ["ollm project init", "create .ollm/project.yaml for the detected kind"],
-    ["ollm project trust", "approve the settings of a cloned project"],
-  );
   project
     .command("detect")
     .argument("[folder]", "the project (default: this folder)")
     .description("detect the kind of a project, and explain why")
     .json("folder, kind, evidence")
-    .examples(
-      ["ollm project detect", "for this folder"],
-      ["ollm project detect ../site --json", "for another folder, as JSON"],
-    )
     .does(detectProject);
   project
     .command("show")
     .argument("[folder]", "the project (default: the one that contains this folder)")
     .description("show a project's settings, and which of them are not used")
     .json(shape)
-    .examples(["ollm project show", "for the project that contains this folder"])
     .does(showProject);
   project
     .command("use")
     .argument("<profile>", "a name from ollm profiles: typescript, python, rust, code, ...")
     .description("create .ollm/project.yaml with this profile; never overwrites")
     .json(shape)
-    .examples(["ollm project use python", "use the Python profile in this folder"])
     .does((profile: string, options: JsonOption, io: CommandIo) => initProject(undefined, { ...options, profile }, io));
   project
     .command("init")
@@ -53,7 +42,6 @@ export function addProject(program: ShellCommand): void {
     .description("create .ollm/project.yaml for the detected kind; never overwrites")
     .option("--profile <profile>", "a profile, in place of the detected kind")
     .json(shape)
-    .examples(["ollm project init", "for the detected kind"], ["ollm project init --profile code", "with this profile"])
     .does(initProject);
   project
     .command("trust")
@@ -61,7 +49,6 @@ export function addProject(program: ShellCommand): void {
     .description("approve the project's model, system prompt and templates until they change")
     .option("-y, --yes", "print and approve them without asking")
     .json(shape)
-    .examples(["ollm project trust", "show them and ask"], ["ollm project trust --yes", "approve without asking"])
     .does(trustProject);
 }
 

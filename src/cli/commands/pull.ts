@@ -15,10 +15,6 @@ export function addPull(program: ShellCommand): void {
     .description("download a model; an interrupted download continues")
     .option("--engine <engine>", "ollama or llama-cpp (default: chosen)")
     .json("name, engine, size_bytes, digest, already_present")
-    .examples(
-      ["ollm pull smollm2:135m", "a small model"],
-      ["ollm pull hf.co/unsloth/SmolLM2-135M-Instruct-GGUF", "from Hugging Face"],
-    )
     .does(pullModel);
 
   program
@@ -27,7 +23,6 @@ export function addPull(program: ShellCommand): void {
     .argument("<name>", "its new name: my-model, my-model:7b")
     .description("add a local GGUF file to the model store")
     .json("name, engine, size_bytes, digest, already_present")
-    .examples(["ollm import ./model.gguf my-model", "import it as my-model"])
     .does(importModel);
 
   program
@@ -40,10 +35,6 @@ export function addPull(program: ShellCommand): void {
     .option("--adapter <file>", "LoRA adapter (GGUF)")
     .option("-y, --yes", "replace a model of that name without asking")
     .json("model, created{engine, size_bytes}")
-    .examples([
-      'ollm create poet --from smollm2:135m --system "You rhyme." --parameter temperature=1.2',
-      "then: ollm run poet",
-    ])
     .does(createModel);
 }
 

@@ -25,10 +25,6 @@ export function addRate(program: ShellCommand): void {
       .option("--model <model>", "model that answered (default: that of the answer); with --task, of any answer")
       .option("--force", "also without an answer of the last hour; counts little")
       .json("rated, task, is_hint")
-      .examples(
-        [`ollm ${rating}`, "the last answer; a second rating replaces the first"],
-        [`ollm ${rating} --task code --model qwen2.5-coder:7b`, "any other answer of the last hour"],
-      )
       .does((flags: Flags, io: CommandIo) => rate(rating, flags, io));
   }
 }

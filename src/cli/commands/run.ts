@@ -80,20 +80,6 @@ export function addGeneration(program: ShellCommand): void {
     .json(
       "text, model, reason, prompt_tokens, completion_tokens, tokens_per_second, check{kind statements problem}, parts{total read share missing}, query{text rows total}",
     )
-    .examples(
-      ['ollm run "Why is the sky blue?"', "use the best model that fits"],
-      ['ollm run qwen3:4b-instruct "Why is the sky blue?"', "use this model"],
-      ['cat notes.txt | ollm run "Summarise this"', "piped input"],
-      ["ollm run --template commit-message --file git:staged", "also git:diff:REF, git:log:N, git:show:REF"],
-      ['ollm run --file report.md "List the risks" -o risks.md', "from a file, to a file"],
-      ['ollm run --file report.md --check quotes "List the risks"', "with the line of the file for each statement"],
-      ["git diff --staged | ollm run --template commit-message", "use a template"],
-      [
-        "ollm run --for-each 'src/**/*.ts' \"List the exported functions\" -o functions.jsonl",
-        "a prompt for many files",
-      ],
-      ["ollm run smollm2:135m", "without a prompt: chat with the model"],
-    )
     .does((model: string | undefined, prompt: readonly string[], flags: RunFlags, io: CommandIo) =>
       askOnce(model === undefined ? [] : [model, ...prompt], flags, io),
     );
@@ -105,10 +91,6 @@ export function addGeneration(program: ShellCommand): void {
     .option("-s, --system <text>", "system prompt")
     .option("--max-tokens <number>", "limit of tokens per answer", wholeNumber(1, 10_000_000))
     .option("--no-memory", "don't add remembered facts to the prompt")
-    .examples(
-      ["ollm chat", "Ctrl-C stops an answer, twice exits"],
-      ["ollm chat smollm2:135m < questions.txt", "one question per line"],
-    )
     .loads(async () => (await import("./chat.ts")).chat);
 }
 

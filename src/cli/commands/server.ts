@@ -10,13 +10,12 @@ export function addDashboard(program: ShellCommand): void {
     .summary("open the dashboard in your browser")
     .description("print a link to the dashboard and open it in your browser; the link works once, within 5 minutes")
     .option("--json", "print one JSON line, and open nothing: url")
-    .loads(async () => (await import("./serve.ts")).dashboard)
-    .examples(["ollm dashboard", "memory, requests, models, jobs and settings in your browser"]);
+    .loads(async () => (await import("./serve.ts")).dashboard);
 }
 
 /** `ollm serve` and `ollm token`. */
 export function addServe(program: ShellCommand): void {
-  const serve = program
+  program
     .command("serve")
     .summary("serve MCP and the APIs of http.doors over HTTP")
     .description(
@@ -35,18 +34,13 @@ export function addServe(program: ShellCommand): void {
       async ({ bind, port, token, json }: JsonOption & { bind: string; port: number; token: boolean }, io: CommandIo) =>
         (await import("./serve.ts")).serve({ bind, port, json: json === true, isWithoutToken: !token }, io),
     );
-  serve.examples(
-    ["ollm serve", "for programs on this machine"],
-    ["ollm serve --bind 0.0.0.0 --port 8080", "for the network"],
-  );
 
   const token = program.command("token").description("replace the token of HTTP clients").helpCommand(false);
-  const rotate = token
+  token
     .command("rotate")
     .description("create a new token; the old token stops working and its connections are closed")
     .option("--json", "print one JSON line: token_file")
     .loads(async () => (await import("./serve.ts")).rotateToken);
-  for (const each of [token, rotate]) each.examples(["ollm token rotate", "the old token stops working"]);
 }
 
 /** `ollm daemon`, and `ollm logs`. */
@@ -55,34 +49,26 @@ export function addDaemon(program: ShellCommand): void {
     .command("daemon")
     .description("control the process that all assistants share")
     .helpCommand(false);
-  daemon.examples(
-    ["ollm daemon status", "whether it runs, its clients and models"],
-    ["ollm daemon restart", "restart it with this version and environment"],
-  );
   daemon
     .command("start")
     .description("start the daemon (assistants start it on demand)")
     .loads(async () => (await import("./daemon.ts")).daemonStart)
-    .json("running, pid, version")
-    .examples(["ollm daemon start", "start it ahead of use"]);
+    .json("running, pid, version");
   daemon
     .command("stop")
     .description("stop the daemon; the next call of an assistant starts it again")
     .loads(async () => (await import("./daemon.ts")).daemonStop)
-    .json("running, pid of the stopped daemon")
-    .examples(["ollm daemon stop", "unloads all models"]);
+    .json("running, pid of the stopped daemon");
   daemon
     .command("restart")
     .description("restart the daemon with this program's version and environment")
     .loads(async () => (await import("./daemon.ts")).daemonRestart)
-    .json("running, pid, version")
-    .examples(["ollm daemon restart", "clients stay connected"]);
+    .json("running, pid, version");
   daemon
     .command("status")
     .description("show whether the daemon runs, its clients and loaded models; starts nothing")
     .option("--json", "print one JSON object: running, pid, version, socket, clients, loaded, ...")
-    .loads(async () => (await import("./daemon.ts")).daemonStatus)
-    .examples(["ollm daemon status --json", "as JSON"]);
+    .loads(async () => (await import("./daemon.ts")).daemonStatus);
   addLogs(daemon);
   addLogs(program, { hidden: true });
 }
@@ -94,6 +80,5 @@ function addLogs(parent: ShellCommand, options: CommandOptions = {}): void {
     .description("show the daemon's log and its calls; prompts only if log.prompts is set")
     .addOption(new Option("-n, --lines <number>", "number of lines").default(50).argParser(wholeNumber(0, 1_000_000)))
     .option("-f, --follow", "show new lines until interrupted")
-    .loads(async () => (await import("./daemon.ts")).daemonLogs)
-    .examples(["ollm daemon logs --follow", "show new lines as they are written"]);
+    .loads(async () => (await import("./daemon.ts")).daemonLogs);
 }

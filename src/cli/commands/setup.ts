@@ -26,20 +26,13 @@ export function addSetUp(program: ShellCommand): void {
     .option("--undo", "remove ollm from the assistants; with --guide, remove only the guide")
     .option("-y, --yes", "don't ask; updates a guide, but adds none")
     .addHelpText("after", "\nExit code 2 if it has to ask but there is no terminal: use --yes.")
-    .loads(async () => (await import("../setup/setup.ts")).setup)
-    .examples(
-      ["ollm setup", "asks before each change"],
-      ["ollm setup --client cursor --root ~/notes --yes", "one assistant and one folder, without asking"],
-      ["ollm setup --print", "only show the changes"],
-      ["ollm setup --engine vulkan", "use a graphics card for the embedded engine"],
-    );
+    .loads(async () => (await import("../setup/setup.ts")).setup);
   program
     .command("doctor")
     .description("check the installation and suggest fixes")
     .option("--json", "print one JSON object: ok, checks[{name, status, message, hint}]")
     .addHelpText("after", "\nExit code 1 if a check fails, 0 with warnings only. Starts and changes nothing.")
-    .loads(async () => (await import("../setup/doctor.ts")).doctor)
-    .examples(["ollm doctor", "run all checks"]);
+    .loads(async () => (await import("../setup/doctor.ts")).doctor);
   program
     .command("uninstall")
     .summary("remove ollm from all assistants and stop the daemon")
@@ -50,10 +43,6 @@ export function addSetUp(program: ShellCommand): void {
       (await import("../setup/uninstall.ts")).uninstall(options, io, {
         stopDaemon: async () => (await import("./daemon.ts")).daemonStop({}, io),
       }),
-    )
-    .examples(
-      ["ollm uninstall", "keeps models and settings"],
-      ["ollm uninstall --purge", "deletes everything; asks first"],
     );
 }
 
@@ -64,10 +53,6 @@ export function addAgents(program: ShellCommand): void {
     .command("agents")
     .description("add sub-agents that run on local models to Claude Code and Codex")
     .helpCommand(false);
-  agents.examples(
-    ["ollm agents install", "asks before it writes"],
-    ["ollm agents remove", "deletes what install wrote"],
-  );
   agents
     .command("install")
     .summary("write agent files for Claude Code and Codex that name ollm/fast, ollm/code and ollm/text")
@@ -80,39 +65,31 @@ export function addAgents(program: ShellCommand): void {
       "after",
       "\nThey run here only in sessions that are sent to the address of ollm serve: docs/agents.md\nExit code 2 if it has to ask but there is no terminal: use --yes.",
     )
-    .loads(async () => (await import("../setup/agents.ts")).installAgents)
-    .examples(["ollm agents install", "asks before it writes"], ["ollm agents install --print", "only show the files"]);
+    .loads(async () => (await import("../setup/agents.ts")).installAgents);
   agents
     .command("remove")
     .description("delete the agent files that install wrote, unless they were edited; shows them first")
     .option("--print", "show the changes without making them")
     .option("-y, --yes", "don't ask")
-    .loads(async () => (await import("../setup/agents.ts")).removeAgents)
-    .examples(["ollm agents remove", "asks before it deletes"]);
+    .loads(async () => (await import("../setup/agents.ts")).removeAgents);
 }
 
 /** `ollm config`: reads and changes `OLLM_HOME/config.yaml` without the daemon. */
 export function addConfig(program: ShellCommand): void {
   program.commandsGroup("Set up:");
   const config = program.command("config").description("show and change settings").helpCommand(false);
-  config.examples(
-    ["ollm config show", "values and where they come from"],
-    ["ollm config set options.temperature 0.2", "change one"],
-  );
   config
     .command("show")
     .argument("[setting]", "a setting or a section (default: all)")
     .description("list settings with their values and sources: default, variable, or file and line")
     .json("settings[{path, value, source, scope}], problem")
-    .examples(["ollm config show", "all settings"], ["ollm config show memory", "one section"])
-    .addHelpText("after", "Exit code 1 if the file is invalid: the error and the defaults are shown.\n")
+    .addHelpText("after", "\nExit code 1 if the file is invalid: the error and the defaults are shown.")
     .loads(async () => (await import("../setup/config.ts")).configShow);
   config
     .command("get")
     .argument("<setting>", "a setting")
     .description("print one value; exit code 1 if it is not set")
     .json("path, value, source, scope")
-    .examples(["ollm config get options.temperature", "0.7, unless you set it"])
     .loads(async () => (await import("../setup/config.ts")).configGet);
   config
     .command("set")
@@ -120,38 +97,29 @@ export function addConfig(program: ShellCommand): void {
     .argument("<value>", "the value; lists comma-separated or as JSON, records as JSON")
     .description("change one value in the file, keeping comments; an invalid value is not written")
     .json("path, value, source, changed")
-    .examples(
-      ["ollm config set options.temperature 0.2", "takes effect at once"],
-      ["ollm config set files.roots ~/notes,~/work", "a list"],
-      [`ollm config set "models['qwen*'].contextTokens" 16384`, "for models by pattern"],
-    )
     .loads(async () => (await import("../setup/config.ts")).configSet);
   config
     .command("unset")
     .argument("<setting>", "a setting, or a section")
     .description("remove a setting from the file and return to its default")
     .json("path, source, changed")
-    .examples([`ollm config unset "models['qwen*']"`, "all settings of one pattern"])
     .does(async (path: string, options: JsonOption, io: CommandIo) =>
       (await import("../setup/config.ts")).configSet(path, undefined, options, io),
     );
   config
     .command("edit")
     .description("edit a copy in $VISUAL or $EDITOR; it replaces the file once it is valid")
-    .examples(["ollm config edit", "errors are shown before it takes effect"])
     .does(async (_options: object, io: CommandIo) => (await import("../setup/config.ts")).configEdit(io));
   config
     .command("validate")
     .argument("[file]", "the file (default: config.yaml)")
     .description("check a file and report errors with their lines")
     .json("file, valid, problem")
-    .examples(["ollm config validate other.yaml", "check another file"])
     .loads(async () => (await import("../setup/config.ts")).configValidate);
   config
     .command("path")
     .description("print the path of the file, even if it does not exist")
     .json("file, exists")
-    .examples(["ollm config path", "the path and nothing else"])
     .loads(async () => (await import("../setup/config.ts")).configPath);
 }
 
@@ -165,14 +133,5 @@ export function addCompletion(program: ShellCommand): void {
     .description("print a script that completes commands, options and model names with Tab")
     .does(async (shell: Shell, _options: object, io: CommandIo) =>
       (await import("./complete.ts")).completion(shell, io),
-    )
-    .examples(
-      [`echo 'eval "$(ollm completion bash)"' >> ~/.bashrc`, "install it for bash; works in new terminals"],
-      [`echo 'eval "$(ollm completion zsh)"' >> ~/.zshrc`, "install it for zsh; works in new terminals"],
-      ["ollm completion fish > ~/.config/fish/completions/ollm.fish", "install it for fish; works in new terminals"],
-      [
-        "Add-Content $PROFILE 'ollm completion powershell | Out-String | iex'",
-        "install it for PowerShell; works in new terminals",
-      ],
     );
 }

@@ -31,11 +31,6 @@ export function addStats(program: ShellCommand): void {
     .json(
       "since, total, by, memory[], evictions[], advice[]; with --money: total, currency, formula, rows[{day, task, client, kind, tokens, price_per_million, amount}]",
     )
-    .examples(
-      ["ollm stats --by task", "figures of each kind of task"],
-      ["ollm stats --money", "what was saved, and how it is computed"],
-      ["ollm stats --money --csv", "every row, for a spreadsheet"],
-    )
     .does(stats);
 }
 

@@ -18,7 +18,6 @@ export function addLoaded(program: ShellCommand): void {
     .command("ps")
     .description("list loaded models: memory, CPU or GPU, expiry")
     .json("total_bytes, available_bytes, loaded_bytes, loaded[{name, engine, bytes, processor}]")
-    .examples(["ollm ps", "loaded models and free memory"])
     .does(listLoaded);
 
   program
@@ -29,10 +28,6 @@ export function addLoaded(program: ShellCommand): void {
     .option("--dry-run", "only show whether it fits and what would be unloaded")
     .option("--pin", "pin it, as ollm pin does")
     .json("model, engine, loaded, load_ms, plan")
-    .examples(
-      ["ollm load qwen2.5-coder:7b --dry-run", "does it fit?"],
-      ["ollm load smollm2:135m --context-size 8192 --pin", "load it and keep it loaded"],
-    )
     .does(loadModel);
 
   program
@@ -41,7 +36,6 @@ export function addLoaded(program: ShellCommand): void {
     .description("unload a model and free its memory")
     .option("--all", "unload all models")
     .json("action, unloaded[{name, bytes}]")
-    .examples(["ollm unload --all", "unload all models"])
     .does(unloadModels);
 
   program
@@ -51,7 +45,6 @@ export function addLoaded(program: ShellCommand): void {
     .description("unload a model, as ollm unload does; without a model, stop the daemon (asks first)")
     .option("-y, --yes", "stop the daemon without asking")
     .json("action, unloaded[{name, bytes}]; of the daemon: running, pid")
-    .examples(["ollm stop smollm2:135m", "free its memory"], ["ollm stop", "shows what it would interrupt, and asks"])
     .does(async (name: string | undefined, options: { yes?: boolean; json?: boolean }, io: CommandIo) =>
       name === undefined
         ? (await import("./daemon.ts")).daemonStopAsking(options, io)
@@ -68,7 +61,6 @@ export function addLoaded(program: ShellCommand): void {
       .summary(summary)
       .description(description)
       .json("action, model")
-      .examples([`ollm ${action} smollm2:135m`, summary])
       .does((name: string, options: JsonOption, io: CommandIo) => pinModel(action, name, options, io));
   }
 
@@ -78,7 +70,6 @@ export function addLoaded(program: ShellCommand): void {
     .description("show what was loaded, unloaded or refused since the daemon started, and why")
     .option("-n, --limit <number>", "only the newest N", wholeNumber(1, 200))
     .json("decisions[{at kind model engine steps[] needed_bytes free_bytes evicted[]}]")
-    .examples(["ollm decisions -n 5", "the last five decisions"])
     .does(listDecisions);
 }
 
@@ -88,7 +79,6 @@ export function addStatus(program: ShellCommand): void {
     .command("status")
     .description("show memory, models, engines, jobs and warnings")
     .json("version, home, privacy, ram, loaded[], engines[], operations[], warnings[]")
-    .examples(["ollm status", "the current state"])
     .does(status);
 }
 

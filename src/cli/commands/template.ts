@@ -20,21 +20,13 @@ import { codeOf } from "../../orchestrator/util/message-of.ts";
 /** `ollm template`. */
 export function addTemplates(program: ShellCommand): void {
   program.commandsGroup("Context:");
-  const template = program
-    .command("template")
-    .description("manage prompts with variables")
-    .helpCommand(false)
-    .examples(
-      ["ollm template list", "all templates"],
-      ["ollm template render commit-message --file git:staged --generate", "send one to a model"],
-    );
+  const template = program.command("template").description("manage prompts with variables").helpCommand(false);
 
   template
     .command("list")
     .argument("[query]", "words of the name or description")
     .description("list templates and their variables; ? marks optional ones")
     .json("templates[{name, description, variables, source, hides}], problems")
-    .examples(["ollm template list", "all templates"])
     .does(listTemplates);
 
   template
@@ -42,7 +34,6 @@ export function addTemplates(program: ShellCommand): void {
     .argument("<name>", "a name from ollm template list")
     .description("show the text, variables and options of a template")
     .json("name, description, template, variables, system, model, profile, options, format, source, file, hides")
-    .examples(["ollm template show summary", "its text and its variables"])
     .does(showTemplate);
 
   template
@@ -53,11 +44,6 @@ export function addTemplates(program: ShellCommand): void {
     .option("-f, --file <path>", "file, or git:staged and the like, to use like piped input; repeatable", repeated)
     .option("--generate", "send it to a model and print the answer")
     .json("text, system, model, finish_reason")
-    .examples(
-      ["ollm template render translate --var language=French --var text=Hello", "print the prompt"],
-      ["ollm template render commit-message --file git:staged --generate", "print a model's answer"],
-      ["ollm template render summary --file report.md --generate", "use a file"],
-    )
     .does(renderTemplate);
 
   template
@@ -73,10 +59,6 @@ export function addTemplates(program: ShellCommand): void {
     .option("--project", "save it in the project of this folder")
     .option("--overwrite", "replace a template of that name")
     .json("name, file, variables, hides, note")
-    .examples(
-      ['ollm template create haiku "Write a haiku about {topic}."', "with the variable {topic}"],
-      ["ollm template create letter --file letter.txt", "from a file"],
-    )
     .does(createTemplate);
 
   template
@@ -84,7 +66,6 @@ export function addTemplates(program: ShellCommand): void {
     .argument("<name>", "a name from ollm template list")
     .description("print the path of its file; a built-in template is copied first")
     .json("name, file")
-    .examples(['code "$(ollm template edit-path summary)"', "edit it; changes apply once saved"])
     .does(templatePath);
 }
 

@@ -18,8 +18,7 @@ import { messageOf } from "../../orchestrator/util/message-of.ts";
  *
  * ```ts
  * // commands/models.ts
- * withExamples(withJson(program.command("rm").argument("<model...>", "..."), "..."), [["ollm rm old", "..."]])
- *   .action((names, options) => run((io) => removeModels(names, options, io)));
+ * program.command("rm").argument("<model...>", "...").json("...").does(removeModels);   // examples.json: "rm"
  *
  * function removeModels(names: readonly string[], options: RmOptions, io: CommandIo): Promise<number> {
  *   return withSession(io, {}, async ({ call }) => {
