@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { parse as parseToml } from "smol-toml";
 import { parse } from "yaml";
-import { type AgentsOptions, installAgents, removeAgents } from "../../src/cli/setup/agents.ts";
+import { installAgents, removeAgents } from "../../src/cli/setup/agents.ts";
 import { uninstall } from "../../src/cli/setup/uninstall.ts";
 import type { CommandIo } from "../../src/cli/terminal/io.ts";
 import { profileNames } from "../../src/orchestrator/config/profiles.ts";
@@ -36,11 +36,11 @@ async function snapshot(): Promise<Readonly<Record<string, string>>> {
 
 type Work = (io: CommandIo) => Promise<number>;
 const install =
-  (options: AgentsOptions = {}): Work =>
+  (options: Parameters<typeof removeAgents>[0] = {}): Work =>
   (io) =>
     installAgents(options, io);
 const remove =
-  (options: AgentsOptions = {}): Work =>
+  (options: Parameters<typeof removeAgents>[0] = {}): Work =>
   (io) =>
     removeAgents(options, io);
 

@@ -2,7 +2,6 @@ import { mkdir, mkdtemp, readFile, readdir, realpath, rm } from "node:fs/promise
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import type { SetupOptions } from "../../src/cli/setup/setup.ts";
 import type { EmbeddedEngine } from "../../src/cli/setup/setup-guide.ts";
 import { PullFailed } from "../../src/orchestrator/api/errors.ts";
 import { advice } from "../../src/orchestrator/api/next-step.ts";
@@ -21,7 +20,7 @@ afterEach(async () => {
 
 const write = (name: string, text: string) => writeIn(home, name, text);
 const read = (name: string) => readFile(join(home, name), "utf8");
-const run = (options: SetupOptions, given: SetupGiven = {}) => runSetup(home, options, given);
+const run = (options: Parameters<typeof runSetup>[1], given: SetupGiven = {}) => runSetup(home, options, given);
 
 describe("copies of the program that setup made", () => {
   /** Set-up run as npx would, by a program of that build; answers the names of the copies afterwards. */
@@ -142,7 +141,7 @@ describe("what setup says at its end and of problems", () => {
     await mkdir(join(home, ".cursor"));
     await write("Documents/notes.txt", "");
     await mkdir(join(home, "empty"));
-    const tried = async (options: SetupOptions, given: SetupGiven = {}) =>
+    const tried = async (options: Parameters<typeof runSetup>[1], given: SetupGiven = {}) =>
       /^(?:Try|Once you have a model, try): .*$/m.exec((await run({ yes: true, ...options }, given)).stdout)?.[0];
     expect(await tried({})).toBe('Try: "use a local model to draft a polite reply that declines a meeting".');
     expect(await tried({ root: ["~/empty"] }, { hasNoModel: true })).toBe(

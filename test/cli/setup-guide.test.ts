@@ -2,7 +2,6 @@ import { chmod, lstat, mkdir, mkdtemp, readFile, readdir, realpath, rm, symlink,
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import type { SetupOptions } from "../../src/cli/setup/setup.ts";
 import { guideIn, withGuide } from "../../src/cli/setup/guide-plan.ts";
 import { clientTable } from "../../src/cli/setup/table.ts";
 import { olderGuide } from "../support/older-guide.ts";
@@ -20,7 +19,7 @@ afterEach(async () => {
 
 const write = (name: string, text: string) => writeIn(home, name, text);
 const read = (name: string) => readFile(join(home, name), "utf8");
-const run = (options: SetupOptions, given: SetupGiven = {}) => runSetup(home, options, given);
+const run = (options: Parameters<typeof runSetup>[1], given: SetupGiven = {}) => runSetup(home, options, given);
 
 /** Every file below the home, with its content. */
 async function snapshot(): Promise<Readonly<Record<string, string>>> {

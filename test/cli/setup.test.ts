@@ -3,7 +3,6 @@ import { chmod, mkdir, mkdtemp, readFile, readdir, realpath, rm, symlink, writeF
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import type { SetupOptions } from "../../src/cli/setup/setup.ts";
 import type { LaunchCheck } from "../../src/cli/setup/check-clients.ts";
 import { type SetupGiven, runSetup, writeIn } from "../support/run-setup.ts";
 
@@ -23,7 +22,8 @@ afterEach(async () => {
 const write = (name: string, text: string) => writeIn(home, name, text);
 const read = (name: string) => readFile(join(home, name), "utf8");
 
-const run = (options: SetupOptions, given: SetupGiven = {}) => runSetup(home, options, { script, ...given });
+const run = (options: Parameters<typeof runSetup>[1], given: SetupGiven = {}) =>
+  runSetup(home, options, { script, ...given });
 
 describe("ollm setup", () => {
   test("ends with a first model: asks for it in a terminal without --yes only", async () => {

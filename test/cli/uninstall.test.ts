@@ -2,7 +2,7 @@ import { mkdir, mkdtemp, readFile, readdir, realpath, rm, symlink, writeFile } f
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { type UninstallOptions, uninstall } from "../../src/cli/setup/uninstall.ts";
+import { uninstall } from "../../src/cli/setup/uninstall.ts";
 import { withGuide } from "../../src/cli/setup/guide-plan.ts";
 import { homeContent } from "../../src/cli/setup/program-files.ts";
 import type { CommandIo } from "../../src/cli/terminal/io.ts";
@@ -29,7 +29,7 @@ async function write(name: string, text: string): Promise<void> {
 }
 
 async function run(
-  options: UninstallOptions,
+  options: Parameters<typeof uninstall>[0],
   given: { readonly answers?: readonly string[]; readonly home?: string; readonly stopped?: number } = {},
 ) {
   const output = { stdout: "", stderr: "", asked: [] as string[], stops: 0 };

@@ -1,6 +1,6 @@
 import { mkdir, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import { type SetupOptions, setup } from "../../src/cli/setup/setup.ts";
+import { setup } from "../../src/cli/setup/setup.ts";
 import type { LaunchCheck } from "../../src/cli/setup/check-clients.ts";
 import type { EmbeddedEngine } from "../../src/cli/setup/setup-guide.ts";
 import type { Backend, Card } from "../../src/orchestrator/engines/llama-cpp/install/platform.ts";
@@ -39,7 +39,7 @@ export async function writeIn(home: string, name: string, text: string): Promise
 }
 
 /** Runs setup on a machine of `platform` linux whose home is the temporary folder. */
-export async function runSetup(home: string, options: SetupOptions, given: SetupGiven) {
+export async function runSetup(home: string, options: Parameters<typeof setup>[0], given: SetupGiven) {
   const output = {
     stdout: "",
     stderr: "",

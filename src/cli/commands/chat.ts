@@ -9,7 +9,6 @@ import type { ResourceData } from "../../resources/index.ts";
 import type { Answers, Question } from "../../server/daemon/client.ts";
 import type { ToolInputs } from "../../tools/index.ts";
 import { ShellAnswers } from "./rate.ts";
-import type { ChatFlags } from "./run.ts";
 import { type Generated, notesOn } from "./run-notes.ts";
 import { createAnswerStream } from "../terminal/answer-stream.ts";
 import { chatWords, runChatCommand } from "./chat-commands.ts";
@@ -19,6 +18,14 @@ import { type CommandIo, askAtTerminal, inTerminal } from "../terminal/io.ts";
 import { offerFirstModel, orPull } from "../terminal/offer-pull.ts";
 import { type Connected, type Session, report, withSession } from "../terminal/session.ts";
 import { cutTo, hanging, styled, styledError } from "../terminal/terminal-text.ts";
+
+/** Options of `ollm chat`. */
+interface ChatFlags {
+  readonly system?: string | undefined;
+  readonly maxTokens?: number;
+  /** False with `--no-memory`. */
+  readonly memory?: boolean;
+}
 
 /** `ollm chat [model]`. Without a terminal it answers line by line, and the exit code is that of the last error. */
 export async function chat(model: string | undefined, flags: ChatFlags, io: CommandIo): Promise<number> {

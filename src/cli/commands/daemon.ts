@@ -204,7 +204,7 @@ function refused(welcome: Extract<Welcome, { ok: false }>, io: CommandIo): numbe
   return 1;
 }
 
-export interface LogOptions {
+interface LogOptions {
   /** Number of lines, the newest ones; 50 by default. */
   readonly lines?: number | undefined;
   /** Print new lines until `signal` aborts or the process is interrupted. */

@@ -94,14 +94,6 @@ export function addGeneration(program: ShellCommand): void {
     .loads(async () => (await import("./chat.ts")).chat);
 }
 
-/** Options of `ollm chat`. */
-export interface ChatFlags {
-  readonly system?: string | undefined;
-  readonly maxTokens?: number;
-  /** False with `--no-memory`. */
-  readonly memory?: boolean;
-}
-
 /** Options of `ollm run`. */
 type RunFlags = Pick<
   GenerateInput,

@@ -9,7 +9,7 @@ import { showUnchanged, writeAll } from "./setup-guide.ts";
 import { removeEntries } from "./uninstall.ts";
 
 /** The flags of `ollm agents install` and `remove`. */
-export interface AgentsOptions {
+interface AgentsOptions {
   /** Only print the changes. */
   readonly print?: boolean;
   /** Don't ask. */

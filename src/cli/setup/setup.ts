@@ -25,7 +25,7 @@ import { withSession } from "../terminal/session.ts";
 import { failureText, hanging } from "../terminal/terminal-text.ts";
 
 /** The flags of `ollm setup`. */
-export interface SetupOptions {
+interface SetupOptions {
   /** Ids of clients; all that are found if empty. */
   readonly client?: readonly string[] | undefined;
   /** Folders to allow. */

@@ -13,7 +13,7 @@ import { ChangedMeanwhile, colourDiff, rewriteConfigFile, showDiff } from "./con
 import { type RemovePlan, planRemove } from "./plan.ts";
 
 /** The flags of `ollm uninstall`. */
-export interface UninstallOptions {
+interface UninstallOptions {
   /** Also delete the home: models, engine, settings. */
   readonly purge?: boolean | undefined;
   /** Don't ask. */

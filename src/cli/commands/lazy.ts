@@ -1,12 +1,30 @@
+import { Argument, type CommandOptions, Option } from "commander";
 import type { CommandIo } from "../terminal/io.ts";
-import { Argument } from "commander";
-import type { UninstallOptions } from "../setup/uninstall.ts";
 import type { Shell } from "./complete.ts";
-import type { JsonOption, ShellCommand } from "./options.ts";
+import { type JsonOption, type ShellCommand, wholeNumber } from "./options.ts";
 
-/** `ollm setup`, `doctor` and `uninstall`. What they do reads the formats of clients and the settings: loaded when it runs. */
+/**
+ * The commands that do without tools. What each does stands in a file that is loaded when it runs: they read the formats of
+ * clients, the settings, or the daemon's files.
+ */
 export function addSetUp(program: ShellCommand): void {
   program.commandsGroup("Set up:");
+  addInstallation(program);
+  addAgents(program);
+  addConfig(program);
+  addCompletion(program);
+}
+
+/** The commands for the daemon and what it serves over HTTP. */
+export function addServer(program: ShellCommand): void {
+  program.commandsGroup("Server:");
+  addDashboard(program);
+  addServe(program);
+  addDaemon(program);
+}
+
+/** `ollm setup`, `doctor` and `uninstall`. */
+function addInstallation(program: ShellCommand): void {
   program
     .command("setup")
     .summary("add ollm to the assistants on this machine")
@@ -39,7 +57,7 @@ export function addSetUp(program: ShellCommand): void {
     .description("remove ollm from all assistants and stop the daemon; models and settings are kept")
     .option("--purge", "also delete the home with models, engine and settings; lists them first")
     .option("-y, --yes", "don't ask")
-    .does(async (options: UninstallOptions, io: CommandIo) =>
+    .does(async (options: object, io: CommandIo) =>
       (await import("../setup/uninstall.ts")).uninstall(options, io, {
         stopDaemon: async () => (await import("./daemon.ts")).daemonStop({}, io),
       }),
@@ -47,8 +65,7 @@ export function addSetUp(program: ShellCommand): void {
 }
 
 /** `ollm agents`. */
-export function addAgents(program: ShellCommand): void {
-  program.commandsGroup("Set up:");
+function addAgents(program: ShellCommand): void {
   const agents = program
     .command("agents")
     .description("add sub-agents that run on local models to Claude Code and Codex")
@@ -75,8 +92,7 @@ export function addAgents(program: ShellCommand): void {
 }
 
 /** `ollm config`: reads and changes `OLLM_HOME/config.yaml` without the daemon. */
-export function addConfig(program: ShellCommand): void {
-  program.commandsGroup("Set up:");
+function addConfig(program: ShellCommand): void {
   const config = program.command("config").description("show and change settings").helpCommand(false);
   config
     .command("show")
@@ -124,14 +140,93 @@ export function addConfig(program: ShellCommand): void {
 }
 
 /** `ollm completion`. */
-export function addCompletion(program: ShellCommand): void {
+function addCompletion(program: ShellCommand): void {
   program
     .command("completion")
-    .helpGroup("Set up:")
     .addArgument(new Argument("<shell>", "the shell").choices(["bash", "zsh", "fish", "powershell"]))
     .summary("print a script that completes commands with Tab")
     .description("print a script that completes commands, options and model names with Tab")
     .does(async (shell: Shell, _options: object, io: CommandIo) =>
       (await import("./complete.ts")).completion(shell, io),
     );
+}
+
+/** `ollm dashboard`. */
+function addDashboard(program: ShellCommand): void {
+  program
+    .command("dashboard")
+    .summary("open the dashboard in your browser")
+    .description("print a link to the dashboard and open it in your browser; the link works once, within 5 minutes")
+    .option("--json", "print one JSON line, and open nothing: url")
+    .loads(async () => (await import("./serve.ts")).dashboard);
+}
+
+/** `ollm serve` and `ollm token`. */
+function addServe(program: ShellCommand): void {
+  program
+    .command("serve")
+    .summary("serve MCP and the APIs of http.doors over HTTP")
+    .description(
+      "serve MCP over HTTP (/mcp, /sse for older clients), /health, and the APIs that http.doors names; runs until SIGTERM",
+    )
+    .option("--bind <address>", "address to listen on", "127.0.0.1")
+    .addOption(
+      new Option("--port <number>", "port to listen on; 0: any free port")
+        .default(7411)
+        .argParser(wholeNumber(0, 65_535)),
+    )
+    .option("--no-token", "accept all programs of this machine; loopback addresses only")
+    .option("--json", "print one JSON line: url, token_file, apis")
+    .addHelpText("after", "\nClients send the token in OLLM_HOME/run/http-token: Authorization: Bearer TOKEN")
+    .does(
+      async ({ bind, port, token, json }: JsonOption & { bind: string; port: number; token: boolean }, io: CommandIo) =>
+        (await import("./serve.ts")).serve({ bind, port, json: json === true, isWithoutToken: !token }, io),
+    );
+
+  const token = program.command("token").description("replace the token of HTTP clients").helpCommand(false);
+  token
+    .command("rotate")
+    .description("create a new token; the old token stops working and its connections are closed")
+    .option("--json", "print one JSON line: token_file")
+    .loads(async () => (await import("./serve.ts")).rotateToken);
+}
+
+/** `ollm daemon`, and `ollm logs`. */
+function addDaemon(program: ShellCommand): void {
+  const daemon = program
+    .command("daemon")
+    .description("control the process that all assistants share")
+    .helpCommand(false);
+  daemon
+    .command("start")
+    .description("start the daemon (assistants start it on demand)")
+    .loads(async () => (await import("./daemon.ts")).daemonStart)
+    .json("running, pid, version");
+  daemon
+    .command("stop")
+    .description("stop the daemon; the next call of an assistant starts it again")
+    .loads(async () => (await import("./daemon.ts")).daemonStop)
+    .json("running, pid of the stopped daemon");
+  daemon
+    .command("restart")
+    .description("restart the daemon with this program's version and environment")
+    .loads(async () => (await import("./daemon.ts")).daemonRestart)
+    .json("running, pid, version");
+  daemon
+    .command("status")
+    .description("show whether the daemon runs, its clients and loaded models; starts nothing")
+    .option("--json", "print one JSON object: running, pid, version, socket, clients, loaded, ...")
+    .loads(async () => (await import("./daemon.ts")).daemonStatus);
+  addLogs(daemon);
+  addLogs(program, { hidden: true });
+}
+
+/** `ollm daemon logs`, and `ollm logs`. */
+function addLogs(parent: ShellCommand, options: CommandOptions = {}): void {
+  parent
+    .command("logs", options)
+    .description("show the daemon's log and its calls; prompts only if log.prompts is set")
+    .addOption(new Option("-n, --lines <number>", "number of lines").default(50).argParser(wholeNumber(0, 1_000_000)))
+    .option("-f, --follow", "show new lines until interrupted")
+    .loads(async () => (await import("./daemon.ts")).daemonLogs);
 }
