@@ -92,12 +92,18 @@ export async function buildAll(folder: string = outdir): Promise<Metafile> {
   for (const { path, contents } of pages) await replaceFile(path, contents);
   const licenses = join(folder, "third-party-licenses.txt");
   await writeFile(licenses, await thirdPartyLicenses([metafile, ...pages.map((page) => page.metafile)], root));
-  const locks = join(folder, "engine-lock");
-  await rm(locks, { recursive: true, force: true });
-  await cp(join(root, "engine-lock"), locks, { recursive: true });
+  const copied = { "engine-lock": "engine-lock", completions: "src/cli/commands/completions" };
+  for (const [name, from] of Object.entries(copied)) {
+    await rm(join(folder, name), { recursive: true, force: true });
+    await cp(join(root, from), join(folder, name), { recursive: true });
+  }
   const sqlite = join(folder, "sql-wasm.wasm");
   await replaceFile(sqlite, await readFile(createRequire(import.meta.url).resolve("sql.js/dist/sql-wasm.wasm")));
-  await removeOthers(folder, new Set([...[...outputFiles, ...pages].map(({ path }) => path), licenses, locks, sqlite]));
+  const copies = Object.keys(copied).map((name) => join(folder, name));
+  await removeOthers(
+    folder,
+    new Set([...[...outputFiles, ...pages].map(({ path }) => path), licenses, ...copies, sqlite]),
+  );
   return metafile;
 }
 

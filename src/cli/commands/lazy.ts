@@ -1,6 +1,5 @@
 import { Argument, type CommandOptions, Option } from "commander";
 import type { CommandIo } from "../terminal/io.ts";
-import type { Shell } from "./complete.ts";
 import { type JsonOption, type ShellCommand, wholeNumber } from "./options.ts";
 
 /**
@@ -146,7 +145,7 @@ function addCompletion(program: ShellCommand): void {
     .addArgument(new Argument("<shell>", "the shell").choices(["bash", "zsh", "fish", "powershell"]))
     .summary("print a script that completes commands with Tab")
     .description("print a script that completes commands, options and model names with Tab")
-    .does(async (shell: Shell, _options: object, io: CommandIo) =>
+    .does(async (shell: string, _options: object, io: CommandIo) =>
       (await import("./complete.ts")).completion(shell, io),
     );
 }
