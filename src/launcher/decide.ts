@@ -1,15 +1,5 @@
 import path from "node:path";
 
-/** The oldest supported Node, as in `engines` of package.json. */
-export const oldestNode = "20.19";
-
-/** Whether a version (`v22.3.0`, `22.3.0`) is at least `oldestNode`; false for other text. */
-export function isNewEnough(version: string): boolean {
-  const [major = NaN, minor = NaN] = version.trim().replace(/^v/, "").split(".").map(Number);
-  const [oldestMajor = 0, oldestMinor = 0] = oldestNode.split(".").map(Number);
-  return major > oldestMajor || (major === oldestMajor && minor >= oldestMinor);
-}
-
 const byNumber = new Intl.Collator("en", { numeric: true }).compare;
 
 /**

@@ -14,8 +14,8 @@ import { accessSync, constants, readdirSync, statSync } from "node:fs";
 import { homedir } from "node:os";
 import { delimiter } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
-import { findNode } from "../orchestrator/util/node-executable.ts";
-import { isNewEnough, nodeFolders, oldestNode, serverArguments } from "./decide.ts";
+import { findNode, isNewEnough, oldestNode } from "../orchestrator/util/node-executable.ts";
+import { nodeFolders, serverArguments } from "./decide.ts";
 
 const command = fileURLToPath(new URL("./dist/cli.mjs", import.meta.url));
 const say = (text: string): void => void process.stderr.write(`ollm: ${text}\n`);

@@ -1,6 +1,7 @@
 import { readFile } from "node:fs/promises";
 import { describe, expect, it } from "vitest";
-import { isNewEnough, nodeFolders, oldestNode } from "../../src/launcher/decide.ts";
+import { nodeFolders } from "../../src/launcher/decide.ts";
+import { isNewEnough, oldestNode } from "../../src/orchestrator/util/node-executable.ts";
 
 const folders = (platform: NodeJS.Platform, listed: Record<string, readonly string[]>, environment = {}) =>
   nodeFolders({

@@ -10,11 +10,10 @@ import { type NextSteps, advice } from "../../orchestrator/api/next-step.ts";
 import { loadSettings } from "../../orchestrator/config/load.ts";
 import { pressureWarnings } from "../../orchestrator/memory/state.ts";
 import { counted, formatBytes } from "../../orchestrator/util/format-bytes.ts";
+import { isNewEnough, oldestNode } from "../../orchestrator/util/node-executable.ts";
 import { type Check, type Checker, type DaemonView, fail, ok, stepsFor, warn } from "./check.ts";
 import { messageOf } from "../../orchestrator/util/message-of.ts";
 
-/** As `engines` in package.json. */
-const oldestNode = { major: 20, minor: 19 };
 /** Room for a medium-sized model. */
 const littleDiskBytes = 5e9;
 /** Room for the embedded engine alone. */
@@ -23,12 +22,9 @@ const noDiskBytes = 0.5e9;
 /** Checks the Node that runs this program, which setup also writes into the entries of clients. */
 export const checkNode: Checker = async ({ io, runtime }) => {
   const { nodeVersion, isElectron } = runtime;
-  const [major = 0, minor = 0] = nodeVersion.replace(/^v/, "").split(".").map(Number);
   const text = `${nodeVersion} at ${io.node}`;
-  if (major < oldestNode.major || (major === oldestNode.major && minor < oldestNode.minor)) {
-    return [
-      fail("node", text, advice(`install Node ${oldestNode.major}.${oldestNode.minor} or newer from nodejs.org`)),
-    ];
+  if (!isNewEnough(nodeVersion)) {
+    return [fail("node", text, advice(`install Node ${oldestNode} or newer from nodejs.org`))];
   }
   if (isElectron) {
     return [

@@ -7,6 +7,7 @@ import { advice } from "../../orchestrator/api/next-step.ts";
 import type { ClientTarget } from "./discover.ts";
 import { readRegularText } from "../../orchestrator/storage/replace-file.ts";
 import { isInside, isTooBroad } from "../../orchestrator/util/file-name.ts";
+import { findNode, oldestNode } from "../../orchestrator/util/node-executable.ts";
 import { codeOf, messageOf } from "../../orchestrator/util/message-of.ts";
 
 /** `OLLM_HOME/app`: copies of the program that clients start. */
@@ -98,18 +99,14 @@ export function lastingNode(
   },
   real: (file: string) => string | undefined = realExecutable,
 ): string {
-  const { join, basename, dirname, delimiter } = from.platform === "win32" ? path.win32 : path.posix;
-  const name = from.platform === "win32" ? "node.exe" : "node";
-  if (basename(from.node).toLowerCase() !== name && !/^node(js)?\d*(\.exe)?$/i.test(basename(from.node))) {
-    const folders = (from.environment["PATH"] ?? from.environment["Path"] ?? "").split(delimiter);
-    const usual =
-      from.platform === "win32" ? ["C:\\Program Files\\nodejs"] : ["/opt/homebrew/bin", "/usr/local/bin", "/usr/bin"];
-    const found = [...folders.filter((folder) => folder !== ""), ...usual]
-      .map((folder) => join(folder, name))
-      .find((file) => real(file) !== undefined);
+  const { join, basename, dirname } = from.platform === "win32" ? path.win32 : path.posix;
+  if (!/^node(js)?\d*(\.exe)?$/i.test(basename(from.node))) {
+    const searchPath = from.environment["PATH"] ?? from.environment["Path"] ?? "";
+    const program = { execPath: from.node, isElectron: true, platform: from.platform, searchPath };
+    const found = findNode(program, (file) => real(file) !== undefined);
     if (found !== undefined) return found;
     throw new OrchestratorError(`${from.node} is not a Node that clients can start`, {
-      next: advice("install Node 20.19 or newer and run setup with it"),
+      next: advice(`install Node ${oldestNode} or newer and run setup with it`),
     });
   }
   const target = real(from.node);

@@ -2,6 +2,16 @@ import { accessSync, constants, existsSync } from "node:fs";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 
+/** The oldest supported Node, as in `engines` of package.json. */
+export const oldestNode = "20.19";
+
+/** Whether a version (`v22.3.0`, `22.3.0`) is at least `oldestNode`; false for other text. */
+export function isNewEnough(version: string): boolean {
+  const [major = NaN, minor = NaN] = version.trim().replace(/^v/, "").split(".").map(Number);
+  const [oldestMajor = 0, oldestMinor = 0] = oldestNode.split(".").map(Number);
+  return major > oldestMajor || (major === oldestMajor && minor >= oldestMinor);
+}
+
 /** Where installers put programs on Linux and macOS. Desktop clients start us with a minimal PATH. */
 export const usualFolders = ["/opt/homebrew/bin", "/usr/local/bin", "/usr/bin", "/opt/local/bin"] as const;
 
