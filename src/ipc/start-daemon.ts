@@ -255,9 +255,7 @@ function daemonEnvironment(
 
 /**
  * Creates the daemon's own copy of the program, `OLLM_HOME/run/<version>`, so that an upgrade in place doesn't remove
- * files of a running daemon, and returns its folder. The copy is complete or absent, even when several processes copy at
- * once; one that differs from `program` is replaced before any of it runs.
- *
+ * files of a running daemon, and returns its folder. One that differs from `program` is replaced before any of it runs.
  * Copies of the versions in `keep` are kept; all others are removed when a new one is created.
  */
 function ensureProgramCopy(
@@ -273,20 +271,24 @@ function ensureProgramCopy(
       next: [advice("run `npm run build` and start dist/cli.mjs"), { step: "startStandalone" }],
     });
   }
-  ensureRunFolder(home);
+  replaceProgram(program.folder, copy);
+  removeOthers(home, [program.version, ...keep]);
+  return copy;
+}
+
+/** Makes `copy` a copy of a program's folder: complete or absent, even when several processes copy at once. */
+export function replaceProgram(folder: string, copy: string): void {
   const temporary = `${copy}.${randomHex(6)}.new`;
   try {
-    mkdirSync(temporary, { mode: 0o700 });
-    cpSync(program.folder, temporary, { recursive: true, dereference: true });
+    mkdirSync(temporary, { recursive: true, mode: 0o700 });
+    cpSync(folder, temporary, { recursive: true, dereference: true });
     rmSync(copy, { recursive: true, force: true });
     renameSync(temporary, copy);
   } catch (error) {
     rmSync(temporary, { recursive: true, force: true });
-    // Another front was faster.
-    if (!isSameProgram(program.folder, copy)) throw error;
+    // Another process was faster.
+    if (!isSameProgram(folder, copy)) throw error;
   }
-  removeOthers(home, [program.version, ...keep]);
-  return copy;
 }
 
 /** Whether `copy` has exactly the files of `folder`, byte for byte (4 MB, about 10 ms). False without a copy. */

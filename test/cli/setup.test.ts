@@ -310,7 +310,7 @@ describe("ollm setup", () => {
   test("a copy that can't be written is an error that names its place", async () => {
     await mkdir(join(home, ".cursor"));
     const cached = await write(".npm/_npx/1/node_modules/ollm-mcp/dist/cli.mjs", "the program");
-    await write(`.ollm/app/1.0.0+abc.${process.pid}.unfinished`, "a file where the folder would be");
+    await symlink("nowhere", join(dirname(cached), "broken"));
     await expect(run({ yes: true }, { script: cached })).rejects.toThrow(
       /^the program can't be copied to .*1\.0\.0\+abc: /,
     );

@@ -1,7 +1,7 @@
 import { type Dirent, accessSync, constants, lstatSync, readdirSync, realpathSync } from "node:fs";
-import { chmod, cp, mkdir, readdir, realpath, rename, rm, rmdir, stat } from "node:fs/promises";
+import { readdir, realpath, rm, rmdir, stat } from "node:fs/promises";
 import path from "node:path";
-import { isSameProgram } from "../../ipc/start-daemon.ts";
+import { isSameProgram, replaceProgram } from "../../ipc/start-daemon.ts";
 import { InvalidRequest, OrchestratorError } from "../../orchestrator/api/errors.ts";
 import { advice } from "../../orchestrator/api/next-step.ts";
 import type { ClientTarget } from "./discover.ts";
@@ -60,30 +60,16 @@ export function lastingScript(from: {
   return { script, risk, ...(!isSameProgram(copyFrom, path.dirname(script)) && { copyFrom }) };
 }
 
-/**
- * Copies the program (about 4 MB) atomically; a copy that another process has made meanwhile is kept. Throws
- * `OrchestratorError` if it can't be written.
- */
-export async function copyProgram(from: string, script: string): Promise<void> {
+/** Copies the program (about 4 MB). Throws `OrchestratorError` if it can't be written. */
+export function copyProgram(from: string, script: string): void {
   const target = path.dirname(script);
-  const unfinished = `${target}.${process.pid}.unfinished`;
   try {
-    await mkdir(path.dirname(target), { recursive: true, mode: 0o700 });
-    // The home will contain private files (tokens, prompts).
-    if (process.platform !== "win32") await chmod(path.dirname(path.dirname(target)), 0o700);
-    await cp(from, unfinished, { recursive: true, dereference: true });
-    await rm(target, { recursive: true, force: true });
-    await rename(unfinished, target);
+    replaceProgram(from, target);
   } catch (error) {
-    if (!isSameProgram(from, target)) {
-      const reason = messageOf(error);
-      throw new OrchestratorError(`the program can't be copied to ${target}: ${reason}`, {
-        next: { step: "setHome", to: "a folder with 10 MB of free space that you may write to" },
-        cause: error,
-      });
-    }
-  } finally {
-    await rm(unfinished, { recursive: true, force: true });
+    throw new OrchestratorError(`the program can't be copied to ${target}: ${messageOf(error)}`, {
+      next: { step: "setHome", to: "a folder with 10 MB of free space that you may write to" },
+      cause: error,
+    });
   }
 }
 
@@ -161,7 +147,7 @@ export async function tidyCopies(home: string, kept: ReadonlySet<string>, now: n
   for (const name of await listFolder(folder)) {
     if (kept.has(name)) continue;
     const copy = path.join(folder, name);
-    const isUnfinished = name.endsWith(".unfinished");
+    const isUnfinished = name.endsWith(".new");
     if (isUnfinished && now - (await stat(copy)).mtimeMs < minUnfinishedMs) continue;
     await rm(copy, { recursive: true, force: true, maxRetries: 3 });
   }

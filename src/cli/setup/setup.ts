@@ -112,9 +112,9 @@ export async function setup(options: SetupOptions, io: CommandIo, world: SetupWo
     const wish = { given: wanted, mayAsk, mayAskOfCard: isAsking, isOnlyPrinted: options.print === true };
     return setupEngine(wish, world.engine(program, home), io);
   };
-  const makeCopy = async (): Promise<void> => {
+  const makeCopy = (): void => {
     if (copyFrom === undefined) return;
-    await copyProgram(copyFrom, program.script);
+    copyProgram(copyFrom, program.script);
     const why = `because this one is in ${risk ?? "a folder"} and may be deleted; run setup again to update the copy.`;
     io.stdout(`${hanging("", `Copied the program to ${program.script}, ${why}`, io)}\n`);
   };
@@ -124,7 +124,7 @@ export async function setup(options: SetupOptions, io: CommandIo, world: SetupWo
     return setupGuide({ ...asked, isOnlyPrinted: options.print === true, again }, to, io, world.now);
   };
   if (found.length === 0) {
-    if (options.print !== true) await makeCopy();
+    if (options.print !== true) makeCopy();
     io.stdout(nothingFound(facts, program, given ?? [], again));
     io.stdout(note);
     await addGuide([], false);
@@ -158,7 +158,7 @@ export async function setup(options: SetupOptions, io: CommandIo, world: SetupWo
   }
 
   const usedSoFar = await mentionedCopies(home, allTargets(facts));
-  if (problems.length < plans.length) await makeCopy();
+  if (problems.length < plans.length) makeCopy();
   let failures = problems.length;
   const check = onceEach(world.check);
   const checked = {

@@ -57,17 +57,17 @@ describe("the script for clients", () => {
     const from = join(folder, "cache", "_npx", "dist");
     const script = join(folder, "home", "app", "1.0.0+abc", "cli.mjs");
     expect(choose(join(from, "cli.mjs"))).toMatchObject({ script, copyFrom: from });
-    await copyProgram(from, script);
+    copyProgram(from, script);
     expect(await readFile(join(folder, "home", "app", "1.0.0+abc", "chunks", "a.mjs"), "utf8")).toBe("chunk");
     expect(choose(join(from, "cli.mjs"))).not.toHaveProperty("copyFrom");
     // A second process that copies at the same time keeps the first one's.
-    await copyProgram(from, script);
+    copyProgram(from, script);
     expect(await readdir(join(folder, "home", "app"))).toEqual(["1.0.0+abc"]);
   });
 
   test("stays the copy when set-up runs from it, wherever the home is", async () => {
     const script = join(folder, "home", "app", "1.0.0+abc", "cli.mjs");
-    await copyProgram(join(folder, "cache", "_npx", "dist"), script);
+    copyProgram(join(folder, "cache", "_npx", "dist"), script);
     const { home, build } = { home: join(folder, "home"), build: "1.0.0+other" };
     expect(lastingScript({ script, home, build, temporaryFolders: [folder] })).toEqual({ script });
   });
