@@ -2,7 +2,7 @@ import type { Command } from "commander";
 import { describe, expect, it } from "vitest";
 import { createCommands, usageError } from "../../src/cli/commands/index.ts";
 import { firstScreen, helpText } from "../../src/cli/commands/options.ts";
-import { clientTable } from "../../src/cli/setup/table.ts";
+import { clientTable } from "../../src/cli/setup/clients.ts";
 import { terminalText } from "../../src/cli/terminal/terminal-text.ts";
 import { flagOptions } from "../../src/orchestrator/config/flags.ts";
 

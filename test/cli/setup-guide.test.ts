@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { guideIn, withGuide } from "../../src/cli/setup/guide-plan.ts";
-import { clientTable } from "../../src/cli/setup/table.ts";
+import { clientTable } from "../../src/cli/setup/clients.ts";
 import { olderGuide } from "../support/older-guide.ts";
 import { type SetupGiven, runSetup, writeIn } from "../support/run-setup.ts";
 

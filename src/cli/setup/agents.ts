@@ -3,7 +3,7 @@ import { advice } from "../../orchestrator/api/next-step.ts";
 import { type CommandIo, whyNotChange } from "../terminal/io.ts";
 import { hanging } from "../terminal/terminal-text.ts";
 import { colourDiff, showDiff } from "./config-file.ts";
-import { findTargets, gatherFacts } from "./discover.ts";
+import { findTargets, gatherFacts } from "./clients.ts";
 import { agentFiles, planAddGuide } from "./guide-plan.ts";
 import { showUnchanged, writeAll } from "./setup-guide.ts";
 import { removeEntries } from "./uninstall.ts";

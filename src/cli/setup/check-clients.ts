@@ -7,7 +7,7 @@ import { advice } from "../../orchestrator/api/next-step.ts";
 import { isRecord, jsonIn } from "../../orchestrator/util/parse-json.ts";
 import { type Check, type Checker, fail, ok, stepsFor, warn } from "./check.ts";
 import { BrokenConfig, readConfigFile } from "./config-file.ts";
-import { type ClientTarget, findTargets, gatherFacts } from "./discover.ts";
+import { type ClientTarget, findTargets, gatherFacts } from "./clients.ts";
 import { readEntry } from "./document.ts";
 import { type GuideTarget, guidePlaces, planAddGuide } from "./guide-plan.ts";
 import { type Launch, entryName, readLaunch } from "./launch.ts";

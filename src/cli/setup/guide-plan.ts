@@ -9,9 +9,8 @@ import { type ConfigFile, assertWritable, backupsOf, bytesOf, newlineOf, readCon
  * model obeys what it reads. A description without ": " needs no quotes in YAML.
  */
 import agents from "./agents.json" with { type: "json" };
-import type { ClientTarget } from "./discover.ts";
+import { type ClientTarget, type Client, type ClientFacts, type GuidePlace, clientTable } from "./clients.ts";
 import { type FileTarget, type Problem, type RemovePlan, orProblem } from "./plan.ts";
-import { type Client, type ClientFacts, type GuidePlace, clientTable } from "./table.ts";
 
 /** A file in which a client reads the guide. */
 export interface GuideTarget extends FileTarget {

@@ -10,7 +10,7 @@ import {
   readConfigFile,
   replaceConfigFile,
 } from "./config-file.ts";
-import type { ClientTarget } from "./discover.ts";
+import type { ClientTarget } from "./clients.ts";
 import { type EntryLocation, addEntry, changeEntry, hasContainer, readEntry, removeEntry } from "./document.ts";
 import { type Launch, type Program, createLaunch, entryChanges, entryName, isOurEntry } from "./launch.ts";
 

@@ -4,7 +4,7 @@ import path from "node:path";
 import { isSameProgram, replaceProgram } from "../../ipc/start-daemon.ts";
 import { InvalidRequest, OrchestratorError } from "../../orchestrator/api/errors.ts";
 import { advice } from "../../orchestrator/api/next-step.ts";
-import type { ClientTarget } from "./discover.ts";
+import type { ClientTarget } from "./clients.ts";
 import { readRegularText } from "../../orchestrator/storage/replace-file.ts";
 import { isInside, isTooBroad } from "../../orchestrator/util/file-name.ts";
 import { findNode, oldestNode } from "../../orchestrator/util/node-executable.ts";

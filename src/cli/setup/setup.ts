@@ -1,6 +1,14 @@
 import { addEntry, readEntry } from "./document.ts";
 import { createLaunch, entryName, type Launch, type Program } from "./launch.ts";
-import { clientTable, type ClientFacts } from "./table.ts";
+import {
+  clientTable,
+  type ClientFacts,
+  type ClientTarget,
+  allTargets,
+  checkFolders,
+  findTargets,
+  gatherFacts,
+} from "./clients.ts";
 import { colourDiff, showDiff, ChangedMeanwhile, restoreConfigFile } from "./config-file.ts";
 import { realpathSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -12,7 +20,6 @@ import { resolveHome } from "../../orchestrator/config/home.ts";
 import { type Backend, backendNames } from "../../orchestrator/engines/llama-cpp/install/platform.ts";
 import { counted } from "../../orchestrator/util/format-bytes.ts";
 import { type LaunchCheck, checkLaunch } from "./check-clients.ts";
-import { type ClientTarget, allTargets, checkFolders, findTargets, gatherFacts } from "./discover.ts";
 import { type EmbeddedEngine, createEmbeddedEngine, closing, setupEngine, setupGuide } from "./setup-guide.ts";
 import { existingGuides } from "./guide-plan.ts";
 import { type AddPlan, type Written, currentEntry, entryLocation, planAdd, writeChange } from "./plan.ts";

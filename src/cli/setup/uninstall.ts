@@ -3,7 +3,7 @@ import path from "node:path";
 import { homeProblem } from "../../ipc/trusted-home.ts";
 import { resolveHome } from "../../orchestrator/config/home.ts";
 import { formatBytes } from "../../orchestrator/util/format-bytes.ts";
-import { allTargets, gatherFacts, type ClientTarget } from "./discover.ts";
+import { allTargets, gatherFacts, type ClientTarget } from "./clients.ts";
 import { agentFiles, existingGuides, type GuideTarget, planRemoveGuide, withFoldedGuide } from "./guide-plan.ts";
 import { type HomeContent, deleteHome, homeContent, programFolder } from "./program-files.ts";
 import { type CommandIo, whyNotChange } from "../terminal/io.ts";

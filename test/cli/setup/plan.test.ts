@@ -4,10 +4,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { replaceConfigFile } from "../../../src/cli/setup/config-file.ts";
-import type { ClientTarget } from "../../../src/cli/setup/discover.ts";
+import { type ClientTarget, clientTable } from "../../../src/cli/setup/clients.ts";
 import { planAdd } from "../../../src/cli/setup/plan.ts";
 import { removeEntryOf } from "../../../src/cli/setup/uninstall.ts";
-import { clientTable } from "../../../src/cli/setup/table.ts";
 import { jsoncDocument, tomlDocument } from "./documents.ts";
 
 let folder: string;

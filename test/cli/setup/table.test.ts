@@ -1,9 +1,8 @@
 import { readFileSync } from "node:fs";
 import { describe, expect, test } from "vitest";
-import { findTargets } from "../../../src/cli/setup/discover.ts";
+import { findTargets, clientTable, type Client, type ClientFacts } from "../../../src/cli/setup/clients.ts";
 import { readEntry, addEntry } from "../../../src/cli/setup/document.ts";
 import { entryName } from "../../../src/cli/setup/launch.ts";
-import { clientTable, type Client, type ClientFacts } from "../../../src/cli/setup/table.ts";
 
 const machines = {
   darwin: { platform: "darwin", userHome: "/Users/me", environment: { XDG_CONFIG_HOME: "/ignored/on/macos" } },
