@@ -5,7 +5,9 @@ import { constants as system, tmpdir } from "node:os";
 import path from "node:path";
 import { httpTokenFile } from "../../ipc/socket-path.ts";
 import { OrchestratorError } from "../../orchestrator/api/errors.ts";
+import { isRecord } from "../../orchestrator/util/parse-json.ts";
 import { type CommandIo, homeOf } from "../terminal/io.ts";
+import programs from "./launch-programs.json" with { type: "json" };
 
 /** What a program is started with. */
 interface Target {
@@ -16,18 +18,6 @@ interface Target {
   readonly contextTokens: number;
 }
 
-interface Start {
-  /** Before the arguments that the user gives. */
-  readonly arguments: readonly string[];
-  readonly variables: Readonly<Record<string, string>>;
-  /** The variable that gets the token. It is no argument, since other users see those. */
-  readonly tokenVariable: string;
-  /** Variables that would send the program elsewhere, or with other credentials. */
-  readonly without?: readonly string[];
-  /** A variable that names a file, and the file's JSON. */
-  readonly file?: { readonly variable: string; readonly content: object };
-}
-
 export interface Program {
   readonly title: string;
   /** On npm. */
@@ -35,7 +25,15 @@ export interface Program {
   readonly door: "anthropic" | "openai";
   /** Instructions and tools of its first request in an empty folder (measured 2026-11, at 4 bytes a token). */
   readonly firstTokens: number;
-  readonly start: (target: Target) => Start;
+  /** Before the arguments that the user gives. What is no text is passed as JSON, here and in variables. */
+  readonly arguments: readonly unknown[];
+  readonly variables: Readonly<Record<string, unknown>>;
+  /** The variable that gets the token. It is no argument, since other users see those. */
+  readonly tokenVariable: string;
+  /** Variables that would send the program elsewhere, or with other credentials. */
+  readonly without?: readonly string[];
+  /** A variable that names a file, and the file's JSON. */
+  readonly file?: { readonly variable: string; readonly content: unknown };
 }
 
 /** A slow model reads for minutes before its first token, for which programs have limits of their own. */
@@ -43,162 +41,41 @@ const patienceMs = 3_600_000;
 /** The part of the window that an answer may take; the rest is for the conversation. */
 const answerShare = 4;
 
+export type ProgramName = keyof typeof programs;
+
 /**
  * How each program is sent to a loopback address for one run, by what outranks its own files, and with its telemetry off
- * where that takes no file.
+ * where that takes no file. Claude Code's settings outrank variables in the user's own, which would outrank those of the
+ * process; its own default mode asks the model whether a call is risky, which a small one can't say.
  */
-export const launchPrograms = {
-  claude: {
-    title: "Claude Code",
-    package: "@anthropic-ai/claude-code",
-    door: "anthropic",
-    firstTokens: 22_000,
-    start: ({ url, model, contextTokens }) => ({
-      // Outranks variables in the user's own settings, which would outrank those of the process.
-      arguments: [
-        "--settings",
-        JSON.stringify({
-          env: { ANTHROPIC_BASE_URL: url, ANTHROPIC_MODEL: model, ANTHROPIC_API_KEY: "" },
-          apiKeyHelper: "",
-        }),
-        "--model",
-        model,
-        // Its own default asks the model whether a call is risky, which a small one can't say.
-        "--permission-mode",
-        "default",
-      ],
-      variables: {
-        ANTHROPIC_BASE_URL: url,
-        ...Object.fromEntries(
-          ["OPUS", "SONNET", "HAIKU", "FABLE"].map((tier) => [`ANTHROPIC_DEFAULT_${tier}_MODEL`, model]),
-        ),
-        CLAUDE_CODE_SUBAGENT_MODEL: model,
-        CLAUDE_CODE_MAX_CONTEXT_TOKENS: String(contextTokens),
-        CLAUDE_CODE_MAX_OUTPUT_TOKENS: String(Math.floor(contextTokens / answerShare)),
-        API_TIMEOUT_MS: String(patienceMs),
-        CLAUDE_STREAM_IDLE_TIMEOUT_MS: String(patienceMs),
-        CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC: "1",
-        DISABLE_TELEMETRY: "1",
-        DISABLE_AUTOUPDATER: "1",
-      },
-      tokenVariable: "ANTHROPIC_AUTH_TOKEN",
-      without: [
-        "ANTHROPIC_API_KEY",
-        "ANTHROPIC_CUSTOM_HEADERS",
-        "CLAUDE_CODE_OAUTH_TOKEN",
-        "CLAUDE_CODE_USE_BEDROCK",
-        "CLAUDE_CODE_USE_VERTEX",
-        "CLAUDE_CODE_USE_FOUNDRY",
-      ],
-    }),
-  },
-  codex: {
-    title: "Codex",
-    package: "@openai/codex",
-    door: "openai",
-    firstTokens: 10_000,
-    start: ({ url, model, contextTokens }) => ({
-      arguments: Object.entries({
-        model_provider: '"ollm"',
-        "model_providers.ollm": `{name="ollm",base_url="${url}/v1",wire_api="responses",env_key="CODEX_OLLM_KEY",stream_idle_timeout_ms=${patienceMs}}`,
-        model: JSON.stringify(model),
-        model_context_window: String(contextTokens),
-        check_for_update_on_startup: "false",
-        "analytics.enabled": "false",
-        "features.plugins": "false",
-        "features.apps": "false",
-        web_search: '"disabled"',
-      }).flatMap(([key, value]) => ["-c", `${key}=${value}`]),
-      variables: {},
-      tokenVariable: "CODEX_OLLM_KEY",
-    }),
-  },
-  opencode: {
-    title: "opencode",
-    package: "opencode-ai",
-    door: "openai",
-    firstTokens: 8_000,
-    start: ({ url, model, contextTokens }) => {
-      const limit = { context: contextTokens, output: Math.floor(contextTokens / answerShare) };
-      const name = `ollm/${model}`;
-      const config = {
-        autoupdate: false,
-        share: "disabled",
-        enabled_providers: ["ollm"],
-        provider: {
-          ollm: {
-            npm: "@ai-sdk/openai-compatible",
-            name: "ollm",
-            options: { baseURL: `${url}/v1`, apiKey: "{env:OPENCODE_OLLM_KEY}", timeout: patienceMs },
-            models: { [model]: { name: model, limit, tool_call: true } },
-          },
-        },
-        model: name,
-        small_model: name,
-      };
-      return {
-        arguments: [],
-        variables: {
-          OPENCODE_CONFIG_CONTENT: JSON.stringify(config),
-          OPENCODE_DISABLE_MODELS_FETCH: "1",
-          OPENCODE_DISABLE_AUTOUPDATE: "1",
-        },
-        tokenVariable: "OPENCODE_OLLM_KEY",
-      };
-    },
-  },
-  qwen: {
-    title: "Qwen Code",
-    package: "@qwen-code/qwen-code",
-    door: "openai",
-    firstTokens: 19_000,
-    start: ({ url, model, contextTokens }) => ({
-      arguments: ["--auth-type", "openai", "--openai-base-url", `${url}/v1`, "--model", model],
-      variables: {
-        QWEN_CODE_MAX_OUTPUT_TOKENS: String(Math.floor(contextTokens / answerShare)),
-        QWEN_STREAM_IDLE_TIMEOUT_MS: String(patienceMs),
-        QWEN_STREAM_MAX_LIFETIME_MS: String(patienceMs),
-        QWEN_USAGE_STATISTICS_ENABLED: "false",
-      },
-      tokenVariable: "OPENAI_API_KEY",
-    }),
-  },
-  cline: {
-    title: "Cline",
-    package: "cline",
-    door: "openai",
-    firstTokens: 5_500,
-    start: ({ url, model, contextTokens }) => ({
-      arguments: [],
-      variables: { CLINE_NO_AUTO_UPDATE: "1", CLINE_SESSION_BACKEND_MODE: "local" },
-      tokenVariable: "OPENAI_API_KEY",
-      file: {
-        variable: "CLINE_PROVIDER_SETTINGS_PATH",
-        content: {
-          version: 1,
-          lastUsedProvider: "openai-compatible",
-          modes: {},
-          providers: {
-            "openai-compatible": {
-              settings: {
-                provider: "openai-compatible",
-                model,
-                baseUrl: `${url}/v1`,
-                contextWindow: contextTokens,
-                maxTokens: Math.floor(contextTokens / answerShare),
-                timeout: patienceMs,
-              },
-              updatedAt: "2026-01-01T00:00:00.000Z",
-              tokenSource: "manual",
-            },
-          },
-        },
-      },
-    }),
-  },
-} satisfies Readonly<Record<string, Program>>;
+export const launchPrograms: Readonly<Record<ProgramName, Program>> = programs as Record<ProgramName, Program>;
 
-export type ProgramName = keyof typeof launchPrograms;
+type Start = ReturnType<typeof startOf>;
+
+/** What the program is started with: the target stands in place of `{url}`, `{model}` and the like. */
+export function startOf({ variables, file, ...program }: Program, { url, model, contextTokens }: Target) {
+  const answerTokens = Math.floor(contextTokens / answerShare);
+  const values = { url, model, quotedModel: JSON.stringify(model), contextTokens, answerTokens, patienceMs };
+  const textIn = (text: string): string =>
+    text.replaceAll(/\{(\w+)\}/g, (all, name: string) => String(values[name as keyof typeof values] ?? all));
+  const filled = (part: unknown): unknown => {
+    if (Array.isArray(part)) return part.map(filled);
+    if (isRecord(part))
+      return Object.fromEntries(Object.entries(part).map(([key, inner]) => [textIn(key), filled(inner)]));
+    if (typeof part !== "string") return part;
+    // A number alone stays one.
+    const [, name] = /^\{(contextTokens|answerTokens|patienceMs)\}$/.exec(part) ?? [];
+    return name === undefined ? textIn(part) : values[name as keyof typeof values];
+  };
+  const asText = (part: unknown): string => (typeof part === "string" ? textIn(part) : JSON.stringify(filled(part)));
+  return {
+    arguments: program.arguments.map(asText),
+    variables: Object.fromEntries(Object.entries(variables).map(([name, value]) => [name, asText(value)])),
+    tokenVariable: program.tokenVariable,
+    without: program.without ?? [],
+    ...(file && { file: { variable: file.variable, content: asText(file.content) } }),
+  };
+}
 
 /** Node's own and npm's names of a program on Windows; a `.cmd` can't be started without a shell. */
 const windowsEndings = [".exe", ".cmd"];
@@ -244,7 +121,7 @@ function isProgram(file: string, isWindows: boolean): boolean {
 /** Runs the program with a listener that is open as long as it runs; returns its exit code. */
 export async function runProgram(
   [command = "", ...words]: readonly string[],
-  { door, start: startOf }: Program,
+  program: Program,
   target: Omit<Target, "url">,
   io: CommandIo,
 ): Promise<number> {
@@ -255,12 +132,12 @@ export async function runProgram(
     return await new Promise<number>((resolve, reject) => {
       holdListener({
         io,
-        http: { bind: "127.0.0.1", port: 0, doors: [door] },
+        http: { bind: "127.0.0.1", port: 0, doors: [program.door] },
         // The terminal is the program's.
         say: () => undefined,
         signal: ended.signal,
         opened({ url, tokenFile }) {
-          const start = startOf({ ...target, url });
+          const start = startOf(program, { ...target, url });
           const token = readFileSync(tokenFile, "utf8").trim();
           environmentOf(start, token, folder, io).then(
             (env) => resolve(exitOf(command, [...start.arguments, ...words], env, io)),
@@ -277,15 +154,14 @@ export async function runProgram(
 
 /** Ours, changed for this run. */
 async function environmentOf(
-  { variables, tokenVariable, without = [], file }: Start,
+  { variables, tokenVariable, without, file }: Start,
   token: string,
   folder: string,
   { environment }: CommandIo,
 ): Promise<NodeJS.ProcessEnv> {
   const kept = Object.entries(environment).filter(([name]) => !without.includes(name));
   const written = file && path.join(folder, "settings.json");
-  if (file !== undefined && written !== undefined)
-    await writeFile(written, JSON.stringify(file.content), { mode: 0o600 });
+  if (file !== undefined && written !== undefined) await writeFile(written, file.content, { mode: 0o600 });
   return {
     ...Object.fromEntries(kept),
     ...variables,
@@ -327,7 +203,7 @@ function exitOf(
 
 /** What would be started, as words of a shell; the token is named by its file. */
 export function printed(
-  { variables, tokenVariable, without = [], file }: Start,
+  { variables, tokenVariable, without, file }: Start,
   words: readonly string[],
   door: string,
   io: CommandIo,
@@ -350,7 +226,7 @@ export function printed(
         `  ${tokenVariable}="$(cat ${tokenFile})"`,
         `  ${words.map(word).join(" ")}`,
       ];
-  const json = file === undefined ? [] : [`FILE: ${JSON.stringify(file.content)}`];
+  const json = file === undefined ? [] : [`FILE: ${file.content}`];
   return [
     `# with ollm serve running and http.doors: [${door}]; ollm launch opens a listener of its own`,
     lines.join(isWindows ? "\n" : " \\\n"),

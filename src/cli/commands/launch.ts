@@ -8,7 +8,15 @@ import type { ToolAnswers } from "../../tools/index.ts";
 import type { CommandIo } from "../terminal/io.ts";
 import { type Session, withSession } from "../terminal/session.ts";
 import { hanging } from "../terminal/terminal-text.ts";
-import { type Program, type ProgramName, launchPrograms, printed, programAt, runProgram } from "./launch-program.ts";
+import {
+  type Program,
+  type ProgramName,
+  launchPrograms,
+  printed,
+  programAt,
+  runProgram,
+  startOf,
+} from "./launch-program.ts";
 import type { ShellCommand } from "./options.ts";
 
 /** `ollm launch`. */
@@ -32,7 +40,7 @@ async function launchProgram(
   { model, print }: { readonly model?: string; readonly print?: boolean },
   io: CommandIo,
 ): Promise<number> {
-  const program: Program = launchPrograms[name];
+  const program = launchPrograms[name];
   const found = programAt(name, program, io);
   if (found === undefined && print !== true) {
     throw new OrchestratorError(`${program.title} is not installed: there is no ${name} in the folders of PATH`, {
@@ -51,7 +59,7 @@ async function launchProgram(
   if (chosen === undefined) return code;
   const target = { model: chosen.name, contextTokens: chosen.contextTokens };
   if (print === true || found === undefined) {
-    const start = program.start({ ...target, url: "http://127.0.0.1:7411" });
+    const start = startOf(program, { ...target, url: "http://127.0.0.1:7411" });
     io.stdout(printed(start, [name, ...start.arguments, ...words], program.door, io));
     return 0;
   }
