@@ -1,8 +1,7 @@
 import { type Dirent, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { parseJson } from "../orchestrator/util/parse-json.ts";
-import { readOwnFile } from "./exclusive-file.ts";
-import { runFolder } from "./socket-path.ts";
+import { readOwnFile, runFolder } from "./run-folder.ts";
 
 /** The content of a claim file: the process that wrote it. */
 export interface ClaimRecord {

@@ -13,9 +13,8 @@ import {
   recentDeaths,
   uptimeMs,
 } from "./claim-record.ts";
-import { createExclusively, randomHex } from "./exclusive-file.ts";
+import { createExclusively, randomHex, ensureRunFolder, listenFresh, realHome, runFolder } from "./run-folder.ts";
 import { DaemonUnreachable, introductionMs, probeClaim } from "./handshake.ts";
-import { ensureRunFolder, listenFresh, realHome, runFolder } from "./socket-path.ts";
 import { ensureToken } from "./token.ts";
 import { codeOf, messageOf } from "../orchestrator/util/message-of.ts";
 

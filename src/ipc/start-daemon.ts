@@ -16,9 +16,16 @@ import { DaemonUnavailable } from "../orchestrator/api/errors.ts";
 import { advice } from "../orchestrator/api/next-step.ts";
 import { isProcessAlive } from "../orchestrator/storage/process-alive.ts";
 import { type ClaimRecord, claimGenerations, newestClaim, recentDeaths, uptimeMs } from "./claim-record.ts";
-import { createExclusively, randomHex, readOwnFile } from "./exclusive-file.ts";
+import {
+  createExclusively,
+  randomHex,
+  readOwnFile,
+  daemonLogFile,
+  ensureRunFolder,
+  realHome,
+  runFolder,
+} from "./run-folder.ts";
 import { DaemonUnreachable, introductionMs, probeClaim } from "./handshake.ts";
-import { daemonLogFile, ensureRunFolder, realHome, runFolder } from "./socket-path.ts";
 import { requireTrustedHome } from "./trusted-home.ts";
 import { defined } from "../orchestrator/util/defined.ts";
 import { codeOf } from "../orchestrator/util/message-of.ts";

@@ -1,8 +1,7 @@
 import { chmodSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { InvalidConfig } from "../orchestrator/api/errors.ts";
 import { advice } from "../orchestrator/api/next-step.ts";
-import { createExclusively, randomHex, readOwnFile } from "./exclusive-file.ts";
-import { ensureRunFolder, httpTokenFile, tokenFile } from "./socket-path.ts";
+import { createExclusively, randomHex, readOwnFile, ensureRunFolder, httpTokenFile, tokenFile } from "./run-folder.ts";
 import { codeOf } from "../orchestrator/util/message-of.ts";
 import { defined } from "../orchestrator/util/defined.ts";
 

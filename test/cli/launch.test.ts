@@ -4,7 +4,7 @@ import { chmod, mkdir, readFile, readdir, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from "vitest";
 import { launchPrograms, programAt } from "../../src/cli/commands/launch-program.ts";
-import { httpTokenFile } from "../../src/ipc/socket-path.ts";
+import { httpTokenFile } from "../../src/ipc/run-folder.ts";
 import { type DaemonHome, makeDaemonHome } from "../support/daemon-home.ts";
 import { builtCommand } from "../support/stdio-client.ts";
 import { runBuilt, runHere } from "./terminal/built-shell.ts";

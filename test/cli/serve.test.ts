@@ -9,7 +9,7 @@ import { createInterface } from "node:readline";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { clientSnippet } from "../../src/cli/commands/serve.ts";
 import { newestClaim } from "../../src/ipc/claim-record.ts";
-import { httpTokenFile } from "../../src/ipc/socket-path.ts";
+import { httpTokenFile } from "../../src/ipc/run-folder.ts";
 import { connectContractClient } from "../server/contract-client.ts";
 import { isRunning } from "../support/is-running.ts";
 import { builtCommand, serverEnvironment } from "../support/stdio-client.ts";

@@ -16,7 +16,7 @@ import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { type ClaimRecord, claimFile, newestClaim } from "../../src/ipc/claim-record.ts";
 import { type Claim, claimHome } from "../../src/ipc/claim.ts";
 import { connectDaemon } from "../../src/ipc/handshake.ts";
-import { runFolder, tokenFile } from "../../src/ipc/socket-path.ts";
+import { runFolder, tokenFile } from "../../src/ipc/run-folder.ts";
 import { ensureToken } from "../../src/ipc/token.ts";
 import { useBundled } from "../support/bundled.ts";
 import { introducingServer, temporaryHome } from "../support/ipc-home.ts";

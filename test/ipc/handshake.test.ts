@@ -4,7 +4,7 @@ import path from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { type Claim, claimHome } from "../../src/ipc/claim.ts";
 import { connectDaemon } from "../../src/ipc/handshake.ts";
-import { tokenFile } from "../../src/ipc/socket-path.ts";
+import { tokenFile } from "../../src/ipc/run-folder.ts";
 import { ensureToken, readToken } from "../../src/ipc/token.ts";
 import { introducingServer, temporaryHome } from "../support/ipc-home.ts";
 

@@ -3,7 +3,7 @@ import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { ensureRunFolder, runFolder } from "../../src/ipc/socket-path.ts";
+import { ensureRunFolder, runFolder } from "../../src/ipc/run-folder.ts";
 import { startDaemon } from "../../src/ipc/start-daemon.ts";
 import { temporaryHome } from "../support/ipc-home.ts";
 

@@ -4,7 +4,7 @@ import { type Server, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { runFolder } from "../../src/ipc/socket-path.ts";
+import { runFolder } from "../../src/ipc/run-folder.ts";
 import { builtCommand, initialize, serverEnvironment } from "../support/stdio-client.ts";
 
 /** Two users of this machine that no account needs: only root can become both. */

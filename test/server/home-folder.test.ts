@@ -2,7 +2,7 @@ import { chmod, mkdir, mkdtemp, readFile, rm, stat, symlink, writeFile } from "n
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { runFolder, tokenFile } from "../../src/ipc/socket-path.ts";
+import { runFolder, tokenFile } from "../../src/ipc/run-folder.ts";
 import { createLog } from "../../src/orchestrator/api/log.ts";
 import { ensureHome } from "../../src/server/daemon/run.ts";
 

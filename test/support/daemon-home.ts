@@ -5,7 +5,7 @@ import type { CommandIo } from "../../src/cli/terminal/io.ts";
 import { type ClaimRecord, newestClaim } from "../../src/ipc/claim-record.ts";
 import { connectDaemon } from "../../src/ipc/handshake.ts";
 import type { DaemonStatus, Hello, Welcome } from "../../src/ipc/protocol.ts";
-import { callLogFile, daemonLogFile } from "../../src/ipc/socket-path.ts";
+import { callLogFile, daemonLogFile } from "../../src/ipc/run-folder.ts";
 import { type FakeOllama, type FakeOllamaOptions, startFakeOllama } from "./fake-ollama.ts";
 import { isRunning } from "./is-running.ts";
 import { noteWarnings } from "./leaks.ts";

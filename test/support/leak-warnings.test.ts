@@ -26,7 +26,7 @@ const inChild = `
 const inDaemon = `
   import { mkdir, writeFile } from "node:fs/promises";
   import { dirname } from "node:path";
-  import { daemonLogFile } from ${address("src/ipc/socket-path.ts")};
+  import { daemonLogFile } from ${address("src/ipc/run-folder.ts")};
   import { makeDaemonHome } from ${address("test/support/daemon-home.ts")};
   it("passes", async () => {
     const fixture = await makeDaemonHome();

@@ -4,7 +4,7 @@ import { setTimeout as pause } from "node:timers/promises";
 import { type ClaimRecord, newestClaim } from "../../ipc/claim-record.ts";
 import { DaemonUnreachable, connectDaemon, introductionMs, probeClaim } from "../../ipc/handshake.ts";
 import type { DaemonStatus, Hello, Welcome } from "../../ipc/protocol.ts";
-import { callLogFile, daemonLogFile } from "../../ipc/socket-path.ts";
+import { callLogFile, daemonLogFile } from "../../ipc/run-folder.ts";
 import { livingDaemon, startDaemon } from "../../ipc/start-daemon.ts";
 import { build } from "../../ipc/version.ts";
 import { commandSteps } from "../../next-steps/commands.ts";

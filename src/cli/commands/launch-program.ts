@@ -3,7 +3,7 @@ import { accessSync, constants, readFileSync, statSync } from "node:fs";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { constants as system, tmpdir } from "node:os";
 import path from "node:path";
-import { httpTokenFile } from "../../ipc/socket-path.ts";
+import { httpTokenFile } from "../../ipc/run-folder.ts";
 import { OrchestratorError } from "../../orchestrator/api/errors.ts";
 import { isRecord } from "../../orchestrator/util/parse-json.ts";
 import { type CommandIo, homeOf } from "../terminal/io.ts";

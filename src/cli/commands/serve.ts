@@ -3,7 +3,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { type DaemonConnection, DaemonUnreachable, connectDaemon, introductionMs } from "../../ipc/handshake.ts";
 import { createLineSplitter } from "../../ipc/lines.ts";
 import { type Farewell, type Hello, controlPrefix } from "../../ipc/protocol.ts";
-import { httpTokenFile } from "../../ipc/socket-path.ts";
+import { httpTokenFile } from "../../ipc/run-folder.ts";
 import { type StartOptions, startDaemon } from "../../ipc/start-daemon.ts";
 import { rotateHttpToken } from "../../ipc/token.ts";
 import { build } from "../../ipc/version.ts";

@@ -1,6 +1,6 @@
 import { accessSync, chmodSync, constants, rmSync, statSync } from "node:fs";
 import { createServer } from "node:net";
-import { ensureRunFolder, listenFresh, realHome } from "../../ipc/socket-path.ts";
+import { ensureRunFolder, listenFresh, realHome } from "../../ipc/run-folder.ts";
 import { type StartOptions, startDaemon } from "../../ipc/start-daemon.ts";
 import { ensureToken } from "../../ipc/token.ts";
 import { requireTrustedHome } from "../../ipc/trusted-home.ts";

@@ -3,7 +3,7 @@ import { access, lstat, stat } from "node:fs/promises";
 import path from "node:path";
 import { newestClaim } from "../../ipc/claim-record.ts";
 import { DaemonUnreachable, connectDaemon } from "../../ipc/handshake.ts";
-import { daemonLogFile, freshSocketPath, httpTokenFile, tokenFile } from "../../ipc/socket-path.ts";
+import { daemonLogFile, freshSocketPath, httpTokenFile, tokenFile } from "../../ipc/run-folder.ts";
 import { homeProblem } from "../../ipc/trusted-home.ts";
 import { OrchestratorError } from "../../orchestrator/api/errors.ts";
 import { type NextSteps, advice } from "../../orchestrator/api/next-step.ts";

@@ -1,7 +1,7 @@
 import { appendFile, copyFile, mkdir, rename, rm, stat, truncate } from "node:fs/promises";
 import path from "node:path";
 import { setTimeout as gathering } from "node:timers/promises";
-import { callLogFile } from "../../ipc/socket-path.ts";
+import { callLogFile } from "../../ipc/run-folder.ts";
 import type { Log } from "../../orchestrator/api/log.ts";
 import type { CallRecord } from "../call/caller.ts";
 import { shortened } from "../../orchestrator/util/format-bytes.ts";

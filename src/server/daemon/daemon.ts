@@ -2,7 +2,7 @@ import { existsSync } from "node:fs";
 import type { Socket } from "node:net";
 import { type AcceptedConnection, acceptConnection } from "../../ipc/handshake.ts";
 import type { Farewell, Hello, Welcome } from "../../ipc/protocol.ts";
-import { dashboardFile } from "../../ipc/socket-path.ts";
+import { dashboardFile } from "../../ipc/run-folder.ts";
 import { DaemonUnavailable, InvalidRequest, OrchestratorError } from "../../orchestrator/api/errors.ts";
 import { advice } from "../../orchestrator/api/next-step.ts";
 import { parseFlags } from "../../orchestrator/config/flags.ts";

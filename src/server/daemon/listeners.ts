@@ -3,7 +3,7 @@ import type { Socket } from "node:net";
 import { setTimeout as delay } from "node:timers/promises";
 import * as z from "zod";
 import type { Farewell, Hello, Welcome } from "../../ipc/protocol.ts";
-import { dashboardFile } from "../../ipc/socket-path.ts";
+import { dashboardFile } from "../../ipc/run-folder.ts";
 import { DaemonUnavailable, InvalidRequest } from "../../orchestrator/api/errors.ts";
 import { fieldsIn } from "../../orchestrator/util/parse-json.ts";
 import { Dashboard, keptSessions } from "../http/dashboard.ts";

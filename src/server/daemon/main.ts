@@ -1,5 +1,5 @@
 import { homedir } from "node:os";
-import { daemonLogFile } from "../../ipc/socket-path.ts";
+import { daemonLogFile } from "../../ipc/run-folder.ts";
 import { DaemonUnavailable, InvalidConfig, OrchestratorError } from "../../orchestrator/api/errors.ts";
 import { createLog, isLogLevel } from "../../orchestrator/api/log.ts";
 import type { Flags } from "../../orchestrator/config/flags.ts";

@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { type Claim, claimHome } from "../../ipc/claim.ts";
 import type { Farewell } from "../../ipc/protocol.ts";
-import { realHome, runFolder, tokenFile } from "../../ipc/socket-path.ts";
+import { realHome, runFolder, tokenFile } from "../../ipc/run-folder.ts";
 import { ensureToken } from "../../ipc/token.ts";
 import { requireTrustedHome } from "../../ipc/trusted-home.ts";
 import { InvalidConfig, type OrchestratorError } from "../../orchestrator/api/errors.ts";

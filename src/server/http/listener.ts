@@ -2,7 +2,7 @@ import { randomBytes } from "node:crypto";
 import { type IncomingMessage, type ServerResponse, createServer as createHttpServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { type Server, createMcpHandler, isLegacyRequest } from "@modelcontextprotocol/server";
-import { httpTokenFile } from "../../ipc/socket-path.ts";
+import { httpTokenFile } from "../../ipc/run-folder.ts";
 import { ensureHttpToken } from "../../ipc/token.ts";
 import type { Log } from "../../orchestrator/api/log.ts";
 import type { Settings } from "../../orchestrator/config/schema.ts";

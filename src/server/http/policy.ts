@@ -1,7 +1,7 @@
 import { createHash, timingSafeEqual } from "node:crypto";
 import { statSync } from "node:fs";
 import type { IncomingHttpHeaders } from "node:http";
-import { httpTokenFile } from "../../ipc/socket-path.ts";
+import { httpTokenFile } from "../../ipc/run-folder.ts";
 import { readHttpToken } from "../../ipc/token.ts";
 import { engineHeader, engineId } from "../../orchestrator/util/ollama-host.ts";
 import type { DoorName } from "../doors/door.ts";

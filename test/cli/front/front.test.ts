@@ -7,7 +7,7 @@ import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { daemonStart } from "../../../src/cli/commands/daemon.ts";
 import { claimHome } from "../../../src/ipc/claim.ts";
 import { claimFile, newestClaim } from "../../../src/ipc/claim-record.ts";
-import { runFolder, tokenFile } from "../../../src/ipc/socket-path.ts";
+import { runFolder, tokenFile } from "../../../src/ipc/run-folder.ts";
 import { type DaemonHome, makeDaemonHome } from "../../support/daemon-home.ts";
 import { type RawServer, builtCommand, initialize, startRaw } from "../../support/stdio-client.ts";
 

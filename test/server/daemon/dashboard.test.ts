@@ -5,7 +5,7 @@ import { createServer } from "node:net";
 import { afterEach, describe, expect, it } from "vitest";
 import { dashboard, openerOf } from "../../../src/cli/commands/serve.ts";
 import { daemonStart, daemonStop } from "../../../src/cli/commands/daemon.ts";
-import { dashboardFile } from "../../../src/ipc/socket-path.ts";
+import { dashboardFile } from "../../../src/ipc/run-folder.ts";
 import { rotateHttpToken } from "../../../src/ipc/token.ts";
 import { type DaemonHome, makeDaemonHome } from "../../support/daemon-home.ts";
 import { eventually } from "../../support/eventually.ts";

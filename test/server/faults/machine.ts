@@ -3,7 +3,7 @@ import { once } from "node:events";
 import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
-import { daemonLogFile } from "../../../src/ipc/socket-path.ts";
+import { daemonLogFile } from "../../../src/ipc/run-folder.ts";
 import { type FakeOllama, type FakeOllamaOptions, startFakeOllama } from "../../support/fake-ollama.ts";
 import { noteWarnings } from "../../support/leaks.ts";
 import { type RawServer, builtCommand, initialize, serverEnvironment, startRaw } from "../../support/stdio-client.ts";

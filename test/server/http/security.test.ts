@@ -2,7 +2,7 @@ import { readFile, stat, writeFile } from "node:fs/promises";
 import { connect } from "node:net";
 import fc from "fast-check";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
-import { httpTokenFile } from "../../../src/ipc/socket-path.ts";
+import { httpTokenFile } from "../../../src/ipc/run-folder.ts";
 import { rotateHttpToken } from "../../../src/ipc/token.ts";
 import { InvalidRequest } from "../../../src/orchestrator/api/errors.ts";
 import { type AccessPolicy, accessLists, digestOf, hostAndPort, judge } from "../../../src/server/http/policy.ts";
