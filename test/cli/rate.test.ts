@@ -2,7 +2,7 @@ import { mkdtemp, readdir, rm, utimes, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { ShellAnswers, rateInChat } from "../../src/cli/commands/rate.ts";
+import { createShellAnswers, rateInChat } from "../../src/cli/commands/rate.ts";
 import { InvalidRequest, type OrchestratorError } from "../../src/orchestrator/api/errors.ts";
 
 let folder: string;
@@ -13,10 +13,10 @@ beforeEach(async () => {
 });
 afterEach(() => rm(path.dirname(folder), { recursive: true, force: true }));
 
-const shell = (pid: number, startTime = "100") => new ShellAnswers(folder, { pid, startTime }, () => nowMs);
+const shell = (pid: number, startTime = "100") => createShellAnswers(folder, { pid, startTime }, () => nowMs);
 const answer = { task: "code", model: "a:1b" };
 
-async function expectRefusal(answers: ShellAnswers): Promise<OrchestratorError> {
+async function expectRefusal(answers: ReturnType<typeof createShellAnswers>): Promise<OrchestratorError> {
   const error: unknown = await answers.last("bad").catch((reason: unknown) => reason);
   expect(error).toBeInstanceOf(InvalidRequest);
   return error as OrchestratorError;

@@ -9,7 +9,7 @@ import { jsonIn } from "../../orchestrator/util/parse-json.ts";
 import type { ToolAnswers, ToolInputs, ToolName } from "../../tools/index.ts";
 import { checkOf, numberBetween, wholeNumber, wrongValue } from "./options.ts";
 import { foldersOf, located, isFileIn } from "./prompt-words.ts";
-import type { ShellAnswer } from "./rate.ts";
+import type { rateInChat } from "./rate.ts";
 import type { ChatInput } from "./chat-input.ts";
 import type { CommandIo } from "../terminal/io.ts";
 import type { Session } from "../terminal/session.ts";
@@ -49,7 +49,7 @@ export interface Talk {
   /** The model of the last answer. */
   answeredBy: string | undefined;
   /** The last answer, for a rating; undefined if the last request has none. */
-  answered: ShellAnswer | undefined;
+  answered: Parameters<typeof rateInChat>[1]["talk"]["answered"];
   readonly turns: { readonly question: string; readonly answer: string; readonly model: string }[];
   /** The last comparison. */
   compared: { readonly prompt: string; readonly models: readonly string[] } | undefined;

@@ -8,7 +8,7 @@ import { counted, formatBytes } from "../../orchestrator/util/format-bytes.ts";
 import type { ResourceData } from "../../resources/index.ts";
 import type { Answers, Question } from "../../server/daemon/client.ts";
 import type { ToolInputs } from "../../tools/index.ts";
-import { ShellAnswers } from "./rate.ts";
+import { shellAnswers } from "./rate.ts";
 import { type Generated, notesOn } from "./run-notes.ts";
 import { createAnswerStream } from "../terminal/answer-stream.ts";
 import { chatWords, runChatCommand } from "./chat-commands.ts";
@@ -159,7 +159,7 @@ function createContext(talk: Talk, session: Session, input: ChatInput, io: Comma
           { signal, onText: (note) => stream.onText(note) },
         ),
       );
-    const answers = await ShellAnswers.of(io);
+    const answers = await shellAnswers(io);
     await answers.forget();
     talk.answered = undefined;
     let answered: Generated;

@@ -30,7 +30,7 @@ export function addRate(program: ShellCommand): void {
 }
 
 /** An answer that can be rated. */
-export interface ShellAnswer {
+interface ShellAnswer {
   readonly id: string;
   readonly task: string;
   readonly model: string;
@@ -60,83 +60,71 @@ const forgottenMs = 7 * 24 * 3_600_000;
  * process: two terminals have one each, a script has its own, and the parts of a pipe share that of the shell. A lost or
  * broken file means that no answer is known.
  */
-export class ShellAnswers {
-  readonly #folder: string;
-  readonly #shell: Shell;
-  readonly #now: () => number;
+export function createShellAnswers(folder: string, { pid, startTime }: Shell, now: () => number = Date.now) {
+  const file = path.join(folder, `${pid}.json`);
 
-  constructor(folder: string, shell: Shell, now: () => number = Date.now) {
-    this.#folder = folder;
-    this.#shell = shell;
-    this.#now = now;
-  }
-
-  static async of(io: CommandIo): Promise<ShellAnswers> {
-    const pid = process.ppid;
-    // Windows takes half a second to tell.
-    const startTime =
-      io.platform === "win32"
-        ? undefined
-        : await (await import("../../orchestrator/storage/process-alive.ts")).processStartTime(pid);
-    const shell = { pid, ...defined({ startTime }) };
-    // In the run folder; importing its name would make every start read one file more.
-    return new ShellAnswers(path.join(homeOf(io), "run", "answers"), shell);
-  }
-
-  get #file(): string {
-    return path.join(this.#folder, `${this.#shell.pid}.json`);
-  }
-
-  /** Before a request: if it fails or is cancelled, an earlier answer must not be taken for its own. */
-  async forget(): Promise<void> {
-    await rm(this.#file, { force: true }).catch(() => undefined);
-  }
-
-  /** A home that can't be written loses it: the answer can't be rated, and is there nevertheless. */
-  async note({ task, model }: Answered): Promise<ShellAnswer | undefined> {
-    if (task === undefined || model === undefined) return undefined;
-    const answer = { id: randomUUID(), task, model, atMs: this.#now() };
-    try {
-      await mkdir(this.#folder, { recursive: true, mode: 0o700 });
-      await this.#removeOld();
-      await writeFile(this.#file, JSON.stringify({ ...answer, startTime: this.#shell.startTime }), { mode: 0o600 });
-    } catch {
-      // As above.
-    }
-    return answer;
-  }
-
-  /** Throws `InvalidRequest` with the next step if there is none, or an old one that isn't forced. */
-  async last(rating: Rating, isForced = false): Promise<ShellAnswer> {
-    const answer = await this.#read();
-    if (answer === undefined) {
-      throw new InvalidRequest("no answer of this shell is known", {
-        next: [advice("ask with `ollm run` first"), named(rating)],
-      });
-    }
-    const ageMs = this.#now() - answer.atMs;
-    if (isForced || ageMs <= maxAgeMs) return answer;
-    throw new InvalidRequest(
-      `the last answer of this shell is ${formatDuration(ageMs)} old (${oneLine(answer.model)}, ${oneLine(answer.task)})`,
-      { next: [advice("ask again and rate that answer"), { step: "setArgument", argument: "force", to: true }] },
-    );
-  }
-
-  async #read(): Promise<ShellAnswer | undefined> {
-    const { id, task, model, atMs, startTime } = fieldsIn(await readFile(this.#file, "utf8").catch(() => ""));
-    if (startTime !== this.#shell.startTime) return undefined;
+  async function read(): Promise<ShellAnswer | undefined> {
+    const { id, task, model, atMs, startTime: writtenIn } = fieldsIn(await readFile(file, "utf8").catch(() => ""));
+    if (writtenIn !== startTime) return undefined;
     if (typeof id !== "string" || typeof task !== "string" || typeof model !== "string") return undefined;
     return typeof atMs === "number" ? { id, task, model, atMs } : undefined;
   }
 
   /** Those of shells that have asked nothing for long. */
-  async #removeOld(): Promise<void> {
-    for (const name of await readdir(this.#folder)) {
-      const file = path.join(this.#folder, name);
-      const { mtimeMs } = await stat(file);
-      if (this.#now() - mtimeMs > forgottenMs) await rm(file, { force: true });
+  async function removeOld(): Promise<void> {
+    for (const name of await readdir(folder)) {
+      const other = path.join(folder, name);
+      const { mtimeMs } = await stat(other);
+      if (now() - mtimeMs > forgottenMs) await rm(other, { force: true });
     }
   }
+
+  return {
+    /** Before a request: if it fails or is cancelled, an earlier answer must not be taken for its own. */
+    async forget(): Promise<void> {
+      await rm(file, { force: true }).catch(() => undefined);
+    },
+    /** A home that can't be written loses it: the answer can't be rated, and is there nevertheless. */
+    async note({ task, model }: Answered): Promise<ShellAnswer | undefined> {
+      if (task === undefined || model === undefined) return undefined;
+      const answer = { id: randomUUID(), task, model, atMs: now() };
+      try {
+        await mkdir(folder, { recursive: true, mode: 0o700 });
+        await removeOld();
+        await writeFile(file, JSON.stringify({ ...answer, startTime }), { mode: 0o600 });
+      } catch {
+        // As above.
+      }
+      return answer;
+    },
+    /** Throws `InvalidRequest` with the next step if there is none, or an old one that isn't forced. */
+    async last(rating: Rating, isForced = false): Promise<ShellAnswer> {
+      const answer = await read();
+      if (answer === undefined) {
+        throw new InvalidRequest("no answer of this shell is known", {
+          next: [advice("ask with `ollm run` first"), named(rating)],
+        });
+      }
+      const ageMs = now() - answer.atMs;
+      if (isForced || ageMs <= maxAgeMs) return answer;
+      throw new InvalidRequest(
+        `the last answer of this shell is ${formatDuration(ageMs)} old (${oneLine(answer.model)}, ${oneLine(answer.task)})`,
+        { next: [advice("ask again and rate that answer"), { step: "setArgument", argument: "force", to: true }] },
+      );
+    },
+  };
+}
+
+/** Those of the shell that runs this command. */
+export async function shellAnswers(io: CommandIo) {
+  const pid = process.ppid;
+  // Windows takes half a second to tell.
+  const startTime =
+    io.platform === "win32"
+      ? undefined
+      : await (await import("../../orchestrator/storage/process-alive.ts")).processStartTime(pid);
+  // In the run folder; importing its name would make every start read one file more.
+  return createShellAnswers(path.join(homeOf(io), "run", "answers"), { pid, ...defined({ startTime }) });
 }
 
 type Rating = "good" | "bad";
@@ -155,7 +143,7 @@ interface Flags {
 /** `ollm good` and `ollm bad`: of the last answer of this shell, or of any answer of a model to a kind of task. */
 async function rate(rating: Rating, flags: Flags, io: CommandIo): Promise<number> {
   const isNamed = flags.task !== undefined && flags.model !== undefined;
-  const answer: Partial<ShellAnswer> = isNamed ? {} : await (await ShellAnswers.of(io)).last(rating, flags.force);
+  const answer: Partial<ShellAnswer> = isNamed ? {} : await (await shellAnswers(io)).last(rating, flags.force);
   // A given task or model corrects that of the answer.
   const rated = { ...answer, task: flags.task ?? answer.task, model: flags.model ?? answer.model };
   const input = { ...inputOf(rating, rated), force: flags.force };

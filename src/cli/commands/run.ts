@@ -15,7 +15,7 @@ import { orPull } from "../terminal/offer-pull.ts";
 import { type Session, withSession } from "../terminal/session.ts";
 import { hanging } from "../terminal/terminal-text.ts";
 import { foldersOf, isFileIn, located, meaningsIn, notesOnFiles, unreadable, withInput } from "./prompt-words.ts";
-import { ShellAnswers } from "./rate.ts";
+import { shellAnswers } from "./rate.ts";
 import { missingVariable, pipedInto, variablesOf } from "./template.ts";
 import { type Generated, isUnreliable, noteLines, renderDryRun } from "./run-notes.ts";
 import { messageOf } from "../../orchestrator/util/message-of.ts";
@@ -293,7 +293,7 @@ async function generate(
 ): Promise<number> {
   const isStreamed = flags.json !== true && flags.dryRun !== true && target === undefined;
   const stream = isStreamed ? createAnswerStream(io) : undefined;
-  const answers = flags.dryRun === true ? undefined : await ShellAnswers.of(io);
+  const answers = flags.dryRun === true ? undefined : await shellAnswers(io);
   await answers?.forget();
   let answer: Generated;
   try {

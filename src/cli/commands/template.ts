@@ -11,7 +11,7 @@ import { type CommandIo, inTerminal } from "../terminal/io.ts";
 import { type Session, showCall, showRead, withSession } from "../terminal/session.ts";
 import { type Column, renderTable, show } from "../terminal/table.ts";
 import { styled, styledError } from "../terminal/terminal-text.ts";
-import { ShellAnswers } from "./rate.ts";
+import { shellAnswers } from "./rate.ts";
 import { foldersOf, located } from "./prompt-words.ts";
 import { notesOn } from "./run-notes.ts";
 import { type ShellCommand, type JsonOption, repeated } from "./options.ts";
@@ -120,7 +120,7 @@ async function renderTemplate(
       });
     }
     const variables = { ...given, ...filled };
-    const answers = flags.generate === true ? await ShellAnswers.of(io) : undefined;
+    const answers = flags.generate === true ? await shellAnswers(io) : undefined;
     await answers?.forget();
     const { structured } = await session.call("render_template", {
       name,
