@@ -42,6 +42,12 @@ export class DaemonUnreachable extends DaemonUnavailable {
   }
 }
 
+/** What a caller says of itself; of its variables only those of ollm are sent. */
+type Caller = Omit<Hello, "proof" | "arguments" | "environment"> & {
+  readonly arguments?: Hello["arguments"];
+  readonly environment?: Readonly<Record<string, string | undefined>>;
+};
+
 /** A connection to an authenticated daemon. */
 export interface DaemonConnection {
   /** Nothing is read from it before `welcome` settles; it can be written to at once. */
@@ -64,7 +70,7 @@ const maxHelloBytes = 1024 * 1024;
  */
 export async function connectDaemon(
   home: string,
-  hello: Omit<Hello, "proof">,
+  { environment = {}, ...caller }: Caller,
   {
     timeoutMs,
     welcomeTimeoutMs = defaultWelcomeTimeoutMs,
@@ -84,8 +90,11 @@ export async function connectDaemon(
     throw new DaemonUnreachable("absent", `${home} has no running daemon`);
   }
   const { socket, introduction, proof } = await knock(home, claim, timeoutMs, onKnock);
-  const full: Hello = { ...hello, proof };
-  socket.write(`${JSON.stringify(full)}\n`);
+  const sent = Object.entries(environment).filter(
+    (entry): entry is [string, string] => entry[1] !== undefined && entry[0].startsWith("OLLM_"),
+  );
+  const hello: Hello = { arguments: [], ...caller, environment: Object.fromEntries(sent), proof };
+  socket.write(`${JSON.stringify(hello)}\n`);
   const welcome = readLine(socket, { maxBytes: maxHelloBytes, timeoutMs: welcomeTimeoutMs }).then(
     (line) => parseLine(line) as Welcome,
     (error: unknown) => {
@@ -100,6 +109,16 @@ export async function connectDaemon(
   // Also handled here: if the caller has given up, a rejection must not end the process.
   welcome.catch(() => undefined);
   return { socket, introduction, claim, welcome };
+}
+
+/** Asks the daemon of `home` one thing, and ends the connection with its answer. Throws like `connectDaemon`. */
+export async function askDaemon(...request: Parameters<typeof connectDaemon>) {
+  const { socket, claim, welcome } = await connectDaemon(...request);
+  try {
+    return { claim, welcome: await welcome };
+  } finally {
+    socket.destroy();
+  }
 }
 
 /** Resolves when the process of a claim proves that it is our daemon; throws `DaemonUnreachable` if not. */

@@ -35,13 +35,11 @@ export interface Introduction {
   readonly proof: string;
 }
 
-/** `restart`: stop at once; the caller starts the next daemon, so listeners and fronts wait for that one. */
-export type Purpose = "mcp" | "status" | "stop" | "restart" | "handover" | "http" | "dashboard";
-
 export interface Hello {
   readonly proof: string;
   readonly version: string;
-  readonly purpose: Purpose;
+  /** `restart`: stop at once; the caller starts the next daemon, so listeners and fronts wait for that one. */
+  readonly purpose: "mcp" | "status" | "stop" | "restart" | "handover" | "http" | "dashboard";
   /** The folder in which the client started the front. */
   readonly workingDirectory: string;
   /** The front's command line, without node and script. */

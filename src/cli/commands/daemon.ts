@@ -2,7 +2,7 @@ import { open, stat } from "node:fs/promises";
 import path from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
 import { type ClaimRecord, newestClaim } from "../../ipc/claim-record.ts";
-import { DaemonUnreachable, connectDaemon, introductionMs, probeClaim } from "../../ipc/handshake.ts";
+import { DaemonUnreachable, askDaemon, introductionMs, probeClaim } from "../../ipc/handshake.ts";
 import type { DaemonStatus, Hello, Welcome } from "../../ipc/protocol.ts";
 import { callLogFile, daemonLogFile } from "../../ipc/run-folder.ts";
 import { livingDaemon, startDaemon } from "../../ipc/start-daemon.ts";
@@ -166,19 +166,10 @@ function describe(status: DaemonStatus): string {
 }
 
 /** Sends a request to the daemon; undefined if none runs. Throws `DaemonUnreachable` if it may run but does not respond. */
-async function ask(
-  home: string,
-  purpose: Hello["purpose"],
-  io: CommandIo,
-): Promise<{ readonly claim: ClaimRecord; readonly welcome: Welcome } | undefined> {
-  const hello = { version: build, purpose, workingDirectory: io.workingDirectory, arguments: [], environment: {} };
+async function ask(home: string, purpose: Hello["purpose"], io: CommandIo) {
+  const caller = { version: build, purpose, workingDirectory: io.workingDirectory };
   try {
-    const { socket, claim, welcome } = await connectDaemon(home, hello, { timeoutMs: introductionMs });
-    try {
-      return { claim, welcome: await welcome };
-    } finally {
-      socket.destroy();
-    }
+    return await askDaemon(home, caller, { timeoutMs: introductionMs });
   } catch (error) {
     if (error instanceof DaemonUnreachable && ["absent", "dead", "gone"].includes(error.reason)) return undefined;
     throw error;

@@ -197,13 +197,7 @@ const releaseMs = 2_000;
 
 /** Asks the daemon of `home`, which is started if none runs, for an HTTP listener. Throws `DaemonUnavailable`. */
 async function leaseListener(request: ListenerRequest): Promise<ListenerLease> {
-  const { socket, welcome } = await reachDaemon(request, { purpose: "http", http: request.http });
-  const said = await welcome;
-  if (!said.ok) {
-    socket.destroy();
-    throw new DaemonUnavailable(said.message, { next: said.next });
-  }
-  for (const notice of said.notices ?? []) request.say(notice);
+  const { socket, said } = await reachDaemon(request, { purpose: "http", http: request.http });
   if (said.http === undefined) {
     socket.destroy();
     throw new DaemonUnavailable("the daemon opened no HTTP listener: it is of another version", {
@@ -234,27 +228,25 @@ async function leaseListener(request: ListenerRequest): Promise<ListenerLease> {
   };
 }
 
-/** Connects to the daemon of `home`, which is started if none runs. */
-async function reachDaemon(request: DaemonRequest, asked: Pick<Hello, "purpose" | "http">): Promise<DaemonConnection> {
-  const { home, program, environment, workingDirectory } = request;
-  const hello = {
-    version: program.version,
-    workingDirectory,
-    arguments: [],
-    environment: Object.fromEntries(
-      Object.entries(environment).filter((entry): entry is [string, string] => {
-        return entry[0].startsWith("OLLM_") && entry[1] !== undefined;
-      }),
-    ),
-    ...asked,
+/** Connects to the daemon of `home`, which is started if none runs. Throws what it refuses. */
+async function reachDaemon(request: DaemonRequest, asked: Pick<Hello, "purpose" | "http">) {
+  const { home, program, environment, workingDirectory, say } = request;
+  const connect = (): Promise<DaemonConnection> => {
+    const caller = { version: program.version, workingDirectory, environment, ...asked };
+    return connectDaemon(home, caller, { timeoutMs: introductionMs });
   };
-  try {
-    return await connectDaemon(home, hello, { timeoutMs: introductionMs });
-  } catch (error) {
+  const { socket, welcome } = await connect().catch(async (error: unknown) => {
     if (!(error instanceof DaemonUnreachable) || ["untrusted", "silent"].includes(error.reason)) throw error;
     await startDaemon(request);
-    return await connectDaemon(home, hello, { timeoutMs: introductionMs });
+    return connect();
+  });
+  const said = await welcome;
+  if (!said.ok) {
+    socket.destroy();
+    throw new DaemonUnavailable(said.message, { next: said.next });
   }
+  for (const notice of said.notices ?? []) say(notice);
+  return { socket, said };
 }
 
 /**
@@ -290,11 +282,8 @@ export async function dashboard({ json = false }: JsonOption, io: CommandIo): Pr
 }
 
 async function linkFrom(request: DaemonRequest): Promise<string> {
-  const { socket, welcome } = await reachDaemon(request, { purpose: "dashboard" });
-  const said = await welcome;
+  const { socket, said } = await reachDaemon(request, { purpose: "dashboard" });
   socket.destroy();
-  if (!said.ok) throw new DaemonUnavailable(said.message, { next: said.next });
-  for (const notice of said.notices ?? []) request.say(notice);
   if (said.dashboard === undefined) {
     throw new DaemonUnavailable("the daemon has no dashboard: it is of another version", {
       next: { step: "restartDaemon" },

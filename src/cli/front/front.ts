@@ -1,16 +1,22 @@
 import type { Socket } from "node:net";
 import type { Readable, Writable } from "node:stream";
 import { newestClaim, uptimeMs } from "../../ipc/claim-record.ts";
-import { type DaemonConnection, DaemonUnreachable, connectDaemon, introductionMs } from "../../ipc/handshake.ts";
+import {
+  type DaemonConnection,
+  DaemonUnreachable,
+  askDaemon,
+  connectDaemon,
+  introductionMs,
+} from "../../ipc/handshake.ts";
 import { createByteSplitter, defaultMaxLineBytes, idInEdge } from "../../ipc/lines.ts";
-import type { Hello, Purpose, Welcome } from "../../ipc/protocol.ts";
+import type { Hello, Welcome } from "../../ipc/protocol.ts";
 import { isUpgrade } from "../../ipc/version.ts";
 import type { ErrorData } from "../../next-steps/render.ts";
 import type { NextStep } from "../../orchestrator/api/next-step.ts";
 import { Relay } from "./relay.ts";
 import type { Rescue, RescueOptions } from "./rescue.ts";
 
-export interface ClientStreams {
+interface ClientStreams {
   readonly input: Readable;
   readonly output: Writable;
 }
@@ -186,12 +192,9 @@ class RelayedClient {
   async #askForHandover(theirs: string): Promise<void> {
     const { home, program, say } = this.#options;
     say(`asking the daemon of version ${theirs} to hand over to version ${program.version}`);
-    const { socket, welcome } = await connectDaemon(home, helloOf(this.#options, "handover"), {
-      timeoutMs: introductionMs,
-    });
-    const said = await welcome;
-    socket.destroy();
-    if (!said.ok) say(said.message);
+    const limits = { timeoutMs: introductionMs };
+    const { welcome } = await askDaemon(home, callerOf(this.#options, "handover"), limits);
+    if (!welcome.ok) say(welcome.message);
   }
 
   async #connectAgain(patienceMs: number): Promise<void> {
@@ -263,7 +266,7 @@ async function firstConnection(
     begin();
   };
   try {
-    return await connectDaemon(options.home, helloOf(options, "mcp"), { timeoutMs: introductionMs, onKnock });
+    return await connectDaemon(options.home, callerOf(options, "mcp"), { timeoutMs: introductionMs, onKnock });
   } catch (error) {
     // A home that others could have changed, or a daemon that is silent: each request is answered with what helps.
     if (!(error instanceof DaemonUnreachable) || error.reason === "silent") return asError(error);
@@ -292,7 +295,7 @@ async function obtainDaemon(options: FrontOptions, patienceMs: number): Promise<
   for (;;) {
     options.signal?.throwIfAborted();
     try {
-      return await connectDaemon(options.home, helloOf(options, "mcp"), { timeoutMs: introductionMs });
+      return await connectDaemon(options.home, callerOf(options, "mcp"), { timeoutMs: introductionMs });
     } catch (error) {
       if (!(error instanceof DaemonUnreachable) || starts === maxStarts) throw error;
       // Another can't take the home from it. One that hands over is silent, too.
@@ -317,17 +320,8 @@ function asError(error: unknown): Error {
   return error instanceof Error ? error : new Error(String(error));
 }
 
-function helloOf(options: FrontOptions, purpose: Purpose): Omit<Hello, "proof"> {
-  const environment = Object.entries(options.environment).filter(
-    (entry): entry is [string, string] => entry[1] !== undefined && entry[0].startsWith("OLLM_"),
-  );
-  return {
-    version: options.program.version,
-    purpose,
-    workingDirectory: options.workingDirectory,
-    arguments: options.words,
-    environment: Object.fromEntries(environment),
-  };
+function callerOf({ program, words, workingDirectory, environment }: FrontOptions, purpose: Hello["purpose"]) {
+  return { version: program.version, purpose, workingDirectory, arguments: words, environment };
 }
 
 /** The error as data. An error of ours may come from another bundle, so its class can't be checked. */

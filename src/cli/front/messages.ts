@@ -13,14 +13,7 @@ export type Message =
   | { readonly kind: "answer"; readonly id: MessageId; readonly isError: boolean }
   | { readonly kind: "other" };
 
-/** A request, as far as the answer to it depends on it. */
-interface Request {
-  readonly id: MessageId;
-  readonly method: string;
-  readonly params: Params;
-}
-
-export type Params = Readonly<Record<string, unknown>>;
+type Params = Readonly<Record<string, unknown>>;
 
 /** Longer than what stands before and behind the contents of a message. */
 const edgeBytes = 192;
@@ -85,17 +78,13 @@ export interface KeptRequest {
   readonly params?: Params | undefined;
 }
 
-function paramsOf({ line, params }: KeptRequest): Params | undefined {
+function paramsOf({ line, params }: Pick<KeptRequest, "line" | "params">): Params | undefined {
   return line === undefined ? params : readParams(line);
 }
 
 /** A daemon leaves a line unanswered that isn't JSON between its edges. */
 export function isAnswerable(request: KeptRequest): boolean {
   return paramsOf(request) !== undefined;
-}
-
-export function wholeOf(request: KeptRequest): Request {
-  return { id: request.id, method: request.method, params: paramsOf(request) ?? {} };
 }
 
 /** The same message with another id. */
@@ -121,7 +110,9 @@ export interface Failure extends ErrorData {
 }
 
 /** The error answer to a request that no daemon answered; with the error as data if the request asks for it. */
-export function failureLine({ id, method, params }: Request, failure: Failure): string {
+export function failureLine(request: KeptRequest, failure: Failure): string {
+  const { id, method } = request;
+  const params = paramsOf(request) ?? {};
   const { message, next, texts, isAlwaysData } = failure;
   const text = texts[method === "tools/call" && factsOf(params)?.delegates === true ? "delegation" : "client"];
   const isDataWanted = isAlwaysData === true || (isRecord(params["_meta"]) && params["_meta"][errorKey] === true);
@@ -148,7 +139,8 @@ export const repeatable: ReadonlySet<string> = new Set(
 );
 
 /** The failure of a request whose daemon ended before it answered. */
-export function interrupted({ method, params }: Pick<Request, "method" | "params">): Failure {
+export function interrupted({ method, ...request }: Omit<KeptRequest, "id">): Failure {
+  const params = paramsOf(request) ?? {};
   const message = "the ollm daemon was restarted during this call; its answer is lost";
   const check = method === "tools/call" && typeof params["name"] === "string" ? checkBeforeRetry(params) : undefined;
   // Worded here: the tables of all steps are longer than the rest of the front.

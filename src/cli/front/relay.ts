@@ -5,7 +5,6 @@ import {
   type KeptRequest,
   type Message,
   type MessageId,
-  type Params,
   cancelledLine,
   errorLine,
   failureLine,
@@ -16,7 +15,6 @@ import {
   readMessage,
   readParams,
   repeatable,
-  wholeOf,
   withId,
 } from "./messages.ts";
 import { fieldsIn } from "../../orchestrator/util/parse-json.ts";
@@ -282,8 +280,8 @@ export class Relay {
   }
 
   /** Whether a listen that was acknowledged to the client is acknowledged by the next daemon. */
-  #isRepeated(params: Params | undefined): boolean {
-    const id = (params?.["_meta"] as Params | undefined)?.["io.modelcontextprotocol/subscriptionId"];
+  #isRepeated(params: ReturnType<typeof readParams>): boolean {
+    const id = (params?.["_meta"] as typeof params)?.["io.modelcontextprotocol/subscriptionId"];
     const request = isId(id) ? this.#open.get(idKey(id)) : undefined;
     if (request === undefined) return false;
     const isRepeated = request.isSwallowing === true;
@@ -315,8 +313,7 @@ export class Relay {
       const isUnseen = this.#seenOpen?.has(idKey(request.id)) === false;
       if (request.line !== undefined && (isUnseen || repeatable.has(request.method))) continue;
       this.#forget(request.id);
-      const whole = wholeOf(request);
-      this.#effects.toClient(failureLine(whole, interrupted(whole)));
+      this.#effects.toClient(failureLine(request, interrupted(request)));
     }
     const reason = this.#farewell;
     this.#farewell = undefined;
@@ -340,10 +337,10 @@ export class Relay {
       if (request.isAcknowledged === true) continue;
       this.#forget(request.id);
       if (request.method === "initialize") this.#initialize = undefined;
-      this.#effects.toClient(failureLine(wholeOf(request), failure));
+      this.#effects.toClient(failureLine(request, failure));
     }
     for (const { line, message } of this.#takeWaiting()) {
-      if (message?.kind === "request") this.#effects.toClient(failureLine(wholeOf({ ...message, line }), failure));
+      if (message?.kind === "request") this.#effects.toClient(failureLine({ ...message, line }, failure));
       // The client won't repeat it.
       else if (isInitialized(message)) this.#initialized = line;
     }

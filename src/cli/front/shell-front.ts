@@ -4,7 +4,7 @@ import { createInterface } from "node:readline";
 import { PassThrough } from "node:stream";
 import { build } from "../../ipc/version.ts";
 import { isAccidentalWholeDisk, resolveHome } from "../../orchestrator/config/home.ts";
-import { type ClientStreams, type FrontOptions, runFront } from "./front.ts";
+import { type FrontOptions, runFront } from "./front.ts";
 
 /** Time for a front to end after its input has closed. */
 const endMs = 3_000;
@@ -26,10 +26,7 @@ export function startShellFront({
   readonly userHome: string;
   /** Folders that the user named explicitly: their files may be read. */
   readonly roots: readonly string[];
-}): ClientStreams & {
-  /** Closes the connection, and waits for what is under way; not longer than `endMs`. */
-  close(): Promise<void>;
-} {
+}) {
   const words = roots.flatMap((folder) => ["--root", rootArgument(folder)]);
   const input = new PassThrough();
   const output = new PassThrough();
@@ -76,7 +73,8 @@ export function startShellFront({
   return {
     input: output,
     output: input,
-    async close() {
+    /** Closes the connection, and waits for what is under way; not longer than `endMs`. */
+    async close(): Promise<void> {
       input.end();
       // Drained, so that the last answers don't hold the front.
       output.resume();

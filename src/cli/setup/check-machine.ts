@@ -2,7 +2,7 @@ import { constants, existsSync } from "node:fs";
 import { access, lstat, stat } from "node:fs/promises";
 import path from "node:path";
 import { newestClaim } from "../../ipc/claim-record.ts";
-import { DaemonUnreachable, connectDaemon } from "../../ipc/handshake.ts";
+import { DaemonUnreachable, askDaemon } from "../../ipc/handshake.ts";
 import { daemonLogFile, freshSocketPath, httpTokenFile, tokenFile } from "../../ipc/run-folder.ts";
 import { homeProblem } from "../../ipc/trusted-home.ts";
 import { OrchestratorError } from "../../orchestrator/api/errors.ts";
@@ -11,7 +11,7 @@ import { loadSettings } from "../../orchestrator/config/load.ts";
 import { pressureWarnings } from "../../orchestrator/memory/state.ts";
 import { counted, formatBytes } from "../../orchestrator/util/format-bytes.ts";
 import { isNewEnough, oldestNode } from "../../orchestrator/util/node-executable.ts";
-import { type Check, type Checker, type DaemonView, fail, ok, stepsFor, warn } from "./check.ts";
+import { type Check, type Checker, type DoctorWorld, fail, ok, stepsFor, warn } from "./check.ts";
 import { messageOf } from "../../orchestrator/util/message-of.ts";
 
 /** Room for a medium-sized model. */
@@ -154,19 +154,15 @@ export async function viewDaemon(
   build: string,
   workingDirectory: string,
   limits: { readonly timeoutMs: number; readonly welcomeTimeoutMs: number },
-): Promise<DaemonView> {
+): Promise<DoctorWorld["daemon"]> {
   const claim = newestClaim(home);
   if (claim === undefined || claim.ended === true) return {};
   try {
-    const hello = { version: build, purpose: "status" as const, workingDirectory, arguments: [], environment: {} };
-    const { socket, welcome } = await connectDaemon(home, hello, limits);
-    try {
-      const said = await welcome;
-      if (!said.ok) return { claim, problem: said.message };
-      return said.status === undefined ? { claim, problem: "it returned no status" } : { claim, status: said.status };
-    } finally {
-      socket.destroy();
-    }
+    const { welcome } = await askDaemon(home, { version: build, purpose: "status", workingDirectory }, limits);
+    if (!welcome.ok) return { claim, problem: welcome.message };
+    return welcome.status === undefined
+      ? { claim, problem: "it returned no status" }
+      : { claim, status: welcome.status };
   } catch (error) {
     if (error instanceof DaemonUnreachable && error.reason === "absent") return {};
     return { claim, problem: messageOf(error) };

@@ -24,7 +24,7 @@ export interface Check {
 }
 
 /** The home's daemon, as far as it could be reached; empty without a current claim. */
-export interface DaemonView {
+interface DaemonView {
   readonly status?: DaemonStatus;
   /** Why there is a claim but no status. */
   readonly problem?: string;

@@ -24,7 +24,7 @@ export interface ClientFacts {
  * Where a client reads instructions for every session. `skill` (Agent Skills) and `instructions` (VS Code) are files of
  * our own, `section` is a part of the user's own file, and with `paste` the client keeps the text itself.
  */
-export type GuidePlace =
+type GuidePlace =
   | { readonly kind: "skill" | "instructions"; readonly file: string }
   | {
       readonly kind: "section";

@@ -9,7 +9,7 @@ import { type ConfigFile, assertWritable, backupsOf, bytesOf, newlineOf, readCon
  * model obeys what it reads. A description without ": " needs no quotes in YAML.
  */
 import agents from "./agents.json" with { type: "json" };
-import { type ClientTarget, type Client, type ClientFacts, type GuidePlace, clientTable } from "./clients.ts";
+import { type ClientTarget, type Client, type ClientFacts, clientTable } from "./clients.ts";
 import { type FileTarget, type Problem, type RemovePlan, orProblem } from "./plan.ts";
 
 /** A file in which a client reads the guide. */
@@ -147,7 +147,7 @@ async function readBackup(name: string, form: GuideForm) {
 }
 
 /** In the order in which the client looks for them. */
-function guideFiles(client: Client, guide: GuidePlace): readonly GuideTarget[] {
+function guideFiles(client: Client, guide: Client["locations"][number]["guide"]): readonly GuideTarget[] {
   if (guide.kind === "paste") return [];
   if (guide.kind !== "section") return [{ client, file: guide.file, form: guide.kind }];
   const { file, override, maxCharacters } = guide;

@@ -185,22 +185,11 @@ const parts: readonly { readonly pattern: RegExp; readonly meaning: string }[] =
  */
 const markers = ["run/token", "run/http-token", "logs/daemon.log", "logs/calls.log"];
 
-export interface HomeContent {
-  readonly parts: readonly {
-    readonly path: string;
-    readonly meaning: string;
-    /** Size on disk; links are not followed. */
-    readonly bytes: number;
-  }[];
-  /** Names that ollm did not create; they are kept. */
-  readonly foreign: readonly string[];
-}
-
 /**
  * Lists what `deleteHome` would delete; undefined if the folder does not exist. Throws `InvalidRequest` for a drive, the
  * user's home or a folder above it, and a folder without files of ollm.
  */
-export async function homeContent(home: string, userHome: string): Promise<HomeContent | undefined> {
+export async function homeContent(home: string, userHome: string) {
   const facts = await stat(home).catch(() => undefined);
   if (facts === undefined) return undefined;
   const real = await realpath(home);
@@ -220,7 +209,7 @@ export async function homeContent(home: string, userHome: string): Promise<HomeC
   return listContent(home);
 }
 
-async function listContent(home: string): Promise<HomeContent> {
+async function listContent(home: string) {
   const names = await readdir(home);
   const known = names.flatMap((name) => {
     const part = parts.find(({ pattern }) => pattern.test(name));
@@ -231,6 +220,7 @@ async function listContent(home: string): Promise<HomeContent> {
       const at = path.join(home, name);
       return { path: at, meaning, bytes: sizeOf(at) };
     }),
+    /** Names that ollm did not create; they are kept. */
     foreign: names.filter((name) => !known.some((one) => one.name === name)),
   };
 }
@@ -250,7 +240,7 @@ export async function deleteHome(home: string): Promise<readonly string[]> {
   return [];
 }
 
-/** Bytes of a file, or of everything in a folder. */
+/** Bytes on disk of a file, or of everything in a folder; links are not followed. */
 function sizeOf(at: string): number {
   const facts = lstatSync(at, { throwIfNoEntry: false });
   if (facts === undefined) return 0;

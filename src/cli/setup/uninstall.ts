@@ -5,7 +5,7 @@ import { resolveHome } from "../../orchestrator/config/home.ts";
 import { formatBytes } from "../../orchestrator/util/format-bytes.ts";
 import { allTargets, gatherFacts, type ClientTarget } from "./clients.ts";
 import { agentFiles, existingGuides, type GuideTarget, planRemoveGuide, withFoldedGuide } from "./guide-plan.ts";
-import { type HomeContent, deleteHome, homeContent, programFolder } from "./program-files.ts";
+import { deleteHome, homeContent, programFolder } from "./program-files.ts";
 import { type CommandIo, whyNotChange } from "../terminal/io.ts";
 import { hanging, failureText } from "../terminal/terminal-text.ts";
 import { InvalidRequest, OrchestratorError } from "../../orchestrator/api/errors.ts";
@@ -72,7 +72,7 @@ export async function uninstall(
   return failures > 0 ? 1 : 0;
 }
 
-function describeHome(home: string, content: HomeContent): string {
+function describeHome(home: string, content: NonNullable<Awaited<ReturnType<typeof homeContent>>>): string {
   const total = content.parts.reduce((sum, { bytes }) => sum + bytes, 0);
   const lines = content.parts.map((part) => `  ${formatBytes(part.bytes).padStart(10)}  ${part.path}  ${part.meaning}`);
   return `Will be deleted with ${home}, ${formatBytes(total)} in all:\n${lines.join("\n")}\n`;
