@@ -9,7 +9,6 @@ import absent from "./absent.json" with { type: "json" };
 import examples from "./examples.json" with { type: "json" };
 import { addCompare } from "./compare.ts";
 import { addEval } from "./eval.ts";
-import { addLaunch } from "./launch.ts";
 import { addServer, addSetUp } from "./lazy.ts";
 import { addMemories } from "./memory.ts";
 import { addModels, addRemoval } from "./models.ts";
@@ -81,7 +80,6 @@ export function createCommands(run: Run): Command {
   addProfiles(program);
   addSetUp(program);
   addServer(program);
-  addLaunch(program);
   addHabits(program);
   program.configureHelp({ subcommandTerm: (command) => command.name() });
   pointToHelp(program);

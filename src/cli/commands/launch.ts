@@ -1,4 +1,3 @@
-import { Argument } from "commander";
 import { OrchestratorError } from "../../orchestrator/api/errors.ts";
 import { advice } from "../../orchestrator/api/next-step.ts";
 import { oneLine } from "../../orchestrator/util/control-characters.ts";
@@ -17,24 +16,9 @@ import {
   runProgram,
   startOf,
 } from "./launch-program.ts";
-import type { ShellCommand } from "./options.ts";
 
 /** `ollm launch`. */
-export function addLaunch(program: ShellCommand): void {
-  program
-    .command("launch")
-    .addArgument(new Argument("<program>", "a coding agent").choices(Object.keys(launchPrograms)))
-    .argument("[arguments...]", "its own arguments, after --")
-    .summary("start a coding agent on a local model")
-    .description(
-      "start a coding agent on a local model: with variables and arguments for this run only; none of its files are changed",
-    )
-    .option("--model <model>", "a model that can call tools (default: the best that fits)")
-    .option("--print", "show command and variables, and start nothing")
-    .does(launchProgram);
-}
-
-async function launchProgram(
+export async function launchProgram(
   name: ProgramName,
   words: readonly string[],
   { model, print }: { readonly model?: string; readonly print?: boolean },

@@ -1,10 +1,11 @@
 import { Argument, type CommandOptions, Option } from "commander";
 import type { CommandIo } from "../terminal/io.ts";
+import type { ProgramName } from "./launch-program.ts";
 import { type JsonOption, type ShellCommand, wholeNumber } from "./options.ts";
 
 /**
- * The commands that do without tools. What each does stands in a file that is loaded when it runs: they read the formats of
- * clients, the settings, or the daemon's files.
+ * Commands of which each does what a file of its own says, which is loaded when it runs: it reads the formats of clients,
+ * the settings, or the daemon's files.
  */
 export function addSetUp(program: ShellCommand): void {
   program.commandsGroup("Set up:");
@@ -19,6 +20,7 @@ export function addServer(program: ShellCommand): void {
   program.commandsGroup("Server:");
   addDashboard(program);
   addServe(program);
+  addLaunch(program);
   addDaemon(program);
 }
 
@@ -188,6 +190,23 @@ function addServe(program: ShellCommand): void {
     .description("create a new token; the old token stops working and its connections are closed")
     .option("--json", "print one JSON line: token_file")
     .loads(async () => (await import("./serve.ts")).rotateToken);
+}
+
+const launched = ["claude", "codex", "opencode", "qwen", "cline"] satisfies readonly ProgramName[];
+
+/** `ollm launch`. */
+function addLaunch(program: ShellCommand): void {
+  program
+    .command("launch")
+    .addArgument(new Argument("<program>", "a coding agent").choices(launched))
+    .argument("[arguments...]", "its own arguments, after --")
+    .summary("start a coding agent on a local model")
+    .description(
+      "start a coding agent on a local model: with variables and arguments for this run only; none of its files are changed",
+    )
+    .option("--model <model>", "a model that can call tools (default: the best that fits)")
+    .option("--print", "show command and variables, and start nothing")
+    .loads(async () => (await import("./launch.ts")).launchProgram);
 }
 
 /** `ollm daemon`, and `ollm logs`. */
