@@ -8,7 +8,7 @@ import { counted, formatBytes } from "../../orchestrator/util/format-bytes.ts";
 import { parseJson } from "../../orchestrator/util/parse-json.ts";
 import { defined } from "../../orchestrator/util/defined.ts";
 import type { ToolInputs } from "../../tools/index.ts";
-import { createAnswerStream } from "../terminal/answer-stream.ts";
+import { createAnswerStream, type Generated, isUnreliable, noteLines, renderDryRun } from "../terminal/answer.ts";
 import { show } from "../terminal/table.ts";
 import type { CommandIo } from "../terminal/io.ts";
 import { orPull } from "../terminal/offer-pull.ts";
@@ -17,7 +17,6 @@ import { hanging } from "../terminal/terminal-text.ts";
 import { foldersOf, isFileIn, located, meaningsIn, notesOnFiles, unreadable, withInput } from "./prompt-words.ts";
 import { shellAnswers } from "./rate.ts";
 import { missingVariable, pipedInto, variablesOf } from "./template.ts";
-import { type Generated, isUnreliable, noteLines, renderDryRun } from "./run-notes.ts";
 import { messageOf } from "../../orchestrator/util/message-of.ts";
 import { type JsonOption, type ShellCommand, checkOf, numberBetween, repeated, wholeNumber } from "./options.ts";
 

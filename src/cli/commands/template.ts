@@ -13,7 +13,7 @@ import { type Column, renderTable, show } from "../terminal/table.ts";
 import { styled, styledError } from "../terminal/terminal-text.ts";
 import { shellAnswers } from "./rate.ts";
 import { foldersOf, located } from "./prompt-words.ts";
-import { notesOn } from "./run-notes.ts";
+import { notesOn } from "../terminal/answer.ts";
 import { type ShellCommand, type JsonOption, repeated } from "./options.ts";
 import { codeOf } from "../../orchestrator/util/message-of.ts";
 

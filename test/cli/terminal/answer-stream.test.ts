@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { createAnswerStream } from "../../../src/cli/terminal/answer-stream.ts";
+import { createAnswerStream } from "../../../src/cli/terminal/answer.ts";
 import type { CommandIo } from "../../../src/cli/terminal/io.ts";
 import { terminalText } from "../../../src/cli/terminal/terminal-text.ts";
 

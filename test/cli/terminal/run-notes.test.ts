@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { type Generated, isUnreliable, noteLines } from "../../../src/cli/commands/run-notes.ts";
+import { type Generated, isUnreliable, noteLines } from "../../../src/cli/terminal/answer.ts";
 import { silentIo } from "../../support/silent-io.ts";
 
 const answered: Generated = { text: "8080", model: "small:1b", engine: "ollama", reason: "loaded" };

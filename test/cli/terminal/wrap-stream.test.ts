@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { createWrapStream } from "../../../src/cli/terminal/answer-stream.ts";
+import { createWrapStream } from "../../../src/cli/terminal/answer.ts";
 import { cellsOf } from "../../../src/orchestrator/util/columns.ts";
 
 function wrapped(text: string, columns: number, pieces: readonly string[] = [text]): string {
