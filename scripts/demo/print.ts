@@ -1,4 +1,4 @@
-import { createProgressLine, type ProgressLine } from "../../src/cli/terminal/progress-line.ts";
+import { createProgressLine } from "../../src/cli/terminal/progress-line.ts";
 import { terminalText } from "../../src/cli/terminal/terminal-text.ts";
 import { formatBytes } from "../../src/orchestrator/util/format-bytes.ts";
 import type { ToolAnswers } from "../../src/tools/index.ts";
@@ -10,7 +10,7 @@ const widest = 80;
 /** The progress line on stdout. Its control sequences are marked until `terminalText` has passed them. */
 export function progressLine(
   output: Pick<NodeJS.WriteStream, "write" | "isTTY" | "columns"> = process.stdout,
-): ProgressLine {
+): ReturnType<typeof createProgressLine> {
   return createProgressLine({
     stderr: (text) => void output.write(terminalText(text)),
     get errorColumns() {

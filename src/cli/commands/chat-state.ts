@@ -33,7 +33,7 @@ type ChatOptions = Pick<
 >;
 
 /** The state of a chat, which its commands change. */
-export interface Talk {
+interface Talk {
   model: string | undefined;
   system: string | undefined;
   options: ChatOptions;

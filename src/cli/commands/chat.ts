@@ -11,11 +11,11 @@ import type { ToolInputs } from "../../tools/index.ts";
 import { shellAnswers } from "./rate.ts";
 import { type Generated, notesOn, createAnswerStream } from "../terminal/answer.ts";
 import { chatWords, runChatCommand } from "./chat-commands.ts";
-import type { ChatContext, Talk } from "./chat-state.ts";
+import type { ChatContext } from "./chat-state.ts";
 import { type ChatInput, TypedChatInput } from "./chat-input.ts";
 import { type CommandIo, askAtTerminal, inTerminal } from "../terminal/io.ts";
 import { offerFirstModel, orPull } from "../terminal/offer-pull.ts";
-import { type Connected, type Session, report, withSession } from "../terminal/session.ts";
+import { type Session, report, withSession } from "../terminal/session.ts";
 import { cutTo, hanging, styled, styledError } from "../terminal/terminal-text.ts";
 
 /** Options of `ollm chat`. */
@@ -38,7 +38,7 @@ export async function chat(model: string | undefined, flags: ChatFlags, io: Comm
   const ask = (question: Question): Promise<Answers> => {
     return askAtTerminal(question, { ask: (text) => input.ask(text), stderr: io.stderr });
   };
-  const talk: Talk = {
+  const talk: ChatContext["talk"] = {
     model,
     system: flags.system,
     options: { max_tokens: flags.maxTokens, use_memory: flags.memory === false ? false : undefined },
@@ -127,7 +127,7 @@ async function greet({ session, talk, io, input, cancellable }: ChatContext): Pr
   return true;
 }
 
-function createContext(talk: Talk, session: Session, input: ChatInput, io: CommandIo): ChatContext {
+function createContext(talk: ChatContext["talk"], session: Session, input: ChatInput, io: CommandIo): ChatContext {
   const { isTerminal } = io;
 
   function cancellable<Value>(work: (signal: AbortSignal) => Promise<Value>): Promise<Value> {
@@ -203,7 +203,7 @@ function createContext(talk: Talk, session: Session, input: ChatInput, io: Comma
     async perform(command) {
       await cancellable((signal) => {
         const call: Session["call"] = (tool, given, options) => session.call(tool, given, { ...options, signal });
-        const connected: CommandIo & Connected = { ...io, session: { ...session, signal, call } };
+        const connected = { ...io, session: { ...session, signal, call } };
         return command(connected);
       });
     },

@@ -22,8 +22,6 @@ const resumedMs = 50;
 const frames = ["⠋", "⠙", "⠹", "⠸", "⠼", "⠴", "⠦", "⠧", "⠇", "⠏"] as const;
 const frameMs = 100;
 
-export type ProgressLine = ReturnType<typeof createProgressLine>;
-
 /**
  * Shows progress on stderr: in a terminal one line, rewritten in place, with a bar and the remaining time, or a spinner
  * where the fraction is not known; else a line for every ten percent.
@@ -130,7 +128,7 @@ export function untilFirstSign(): number {
 export async function whileWaiting<Value>(
   message: string,
   io: Pick<CommandIo, "stderr" | "errorColumns">,
-  work: (line: ProgressLine) => Promise<Value>,
+  work: (line: ReturnType<typeof createProgressLine>) => Promise<Value>,
 ): Promise<Value> {
   const line = createProgressLine(io);
   line.wait(message, untilFirstSign());

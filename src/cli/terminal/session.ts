@@ -7,7 +7,7 @@ import type { ResourceData } from "../../resources/index.ts";
 import type { Answers, Question, ServerClient, TextNote } from "../../server/daemon/client.ts";
 import type { ToolAnswers, ToolInputs, ToolName } from "../../tools/index.ts";
 import { type CommandIo, askAtTerminal, declined, noTerminal } from "./io.ts";
-import { type ProgressLine, createProgressLine, untilFirstSign } from "./progress-line.ts";
+import { createProgressLine, untilFirstSign } from "./progress-line.ts";
 import { show } from "./table.ts";
 import { errorText, exitCodeOf, hanging, hintLine } from "./terminal-text.ts";
 import { oneLine } from "../../orchestrator/util/control-characters.ts";
@@ -89,17 +89,13 @@ interface SessionOptions {
   readonly handlesSignals?: boolean;
 }
 
-/** Where a connection is open already: a command that a chat runs. */
-export interface Connected {
-  readonly session: Session;
-}
-
 /**
  * Runs `work` with a connection to the daemon, starting one if none runs. Resolves to the exit code, 0 unless `work`
- * gives another; reports `OrchestratorError`s itself. Within a chat `work` gets the chat's connection, and the chat reports its errors.
+ * gives another; reports `OrchestratorError`s itself. Within a chat `work` gets the chat's connection (`io.session`), and the
+ * chat reports its errors.
  */
 export async function withSession(
-  io: CommandIo & Partial<Connected>,
+  io: CommandIo & { readonly session?: Session },
   options: SessionOptions,
   work: (session: Session) => Promise<number | void>,
 ): Promise<number> {
@@ -180,7 +176,7 @@ export function report(
 }
 
 /** Relays the server's stderr, without the lines that a view or an error shows too; the two come in either order. */
-function createNotices(line: ProgressLine, io: Pick<CommandIo, "errorColumns">) {
+function createNotices(line: ReturnType<typeof createProgressLine>, io: Pick<CommandIo, "errorColumns">) {
   const relayed = new Set<string>();
   const shown = new Set<string>();
   return {
@@ -256,7 +252,7 @@ async function connect(io: CommandIo, options: SessionOptions, signal: AbortSign
 
 function createSession(
   { server, asked }: { readonly server: ServerClient; readonly asked: Asked },
-  line: ProgressLine,
+  line: ReturnType<typeof createProgressLine>,
   io: CommandIo,
   sessionSignal: AbortSignal,
   options: SessionOptions,
