@@ -67,7 +67,7 @@ export const manageModel = defineTool({
   name: "manage_model",
   title: "Manage a model",
   description:
-    "unload frees memory; pin keeps a model loaded; delete removes it from disk (asks the user); create derives model from base, with system, parameters (as in a Modelfile) or adapter (path of a LoRA GGUF).",
+    "unload frees memory; pin keeps a model loaded; delete removes it from disk (asks the user); create derives model from base, the rest as in a Modelfile (adapter: a LoRA GGUF).",
   effect: "destroy",
   isIdempotent: true,
   isOpenWorld: false,
@@ -80,6 +80,7 @@ export const manageModel = defineTool({
     system: z.string().optional(),
     parameters: z.record(z.string(), z.unknown()).optional(),
     adapter: z.string().min(1).optional(),
+    template: z.string().optional(),
   }),
   output,
   async run(input, { orchestrator, caller, files, report }) {
@@ -106,7 +107,7 @@ export const manageModel = defineTool({
       case "unpin":
         return { data: { action, model: await orchestrator.setPinned(caller, model, action === "pin") } };
       case "create": {
-        const { base, system, parameters, adapter, confirm } = input;
+        const { base, system, parameters, adapter, template, confirm } = input;
         if (base === undefined) {
           throw new InvalidRequest("manage_model create needs a base", {
             next: { step: "chooseModel", argument: "base" },
@@ -125,7 +126,7 @@ export const manageModel = defineTool({
           {
             name: model,
             base,
-            ...defined({ system, parameters, mayReplace: confirm }),
+            ...defined({ system, parameters, template, mayReplace: confirm }),
             ...(adapter === undefined ? {} : { adapter: await files.locate(adapter) }),
           },
           report,

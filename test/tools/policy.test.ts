@@ -65,7 +65,7 @@ describe("the list of tools", () => {
         "list_models(query capability engine loaded_only verbose limit) List installed models: size, whether loaded, whether they fit in memory now. Suggests one if there is none.",
         "pull_model(model from engine) Download a model by Ollama name (qwen3:4b-instruct) or hf.co/org/repo:quant; a second call joins or resumes. Installs the embedded engine if there is no other.",
         "smart_load(model context_tokens keep_alive dry_run) Load a model ahead of use, unloading idle ones if needed. dry_run only returns whether it fits and what it would unload. route_and_generate loads by itself.",
-        "manage_model(action model confirm base system parameters adapter) unload frees memory; pin keeps a model loaded; delete removes it from disk (asks the user); create derives model from base, with system, parameters (as in a Modelfile) or adapter (path of a LoRA GGUF).",
+        "manage_model(action model confirm base system parameters adapter template) unload frees memory; pin keeps a model loaded; delete removes it from disk (asks the user); create derives model from base, the rest as in a Modelfile (adapter: a LoRA GGUF).",
         "remember(key value category scope tags pinned ttl force) Save a lasting fact or preference; local models get relevant ones with each prompt. The same key replaces its value.",
         "recall(key query category scope limit) Find what remember saved, by key or by the meaning of query; without both, the newest.",
         "forget(key all category scope confirm) Delete what remember saved: one key, or all of a category or scope (asks the user, or confirm true).",

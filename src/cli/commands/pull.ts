@@ -1,10 +1,10 @@
 import { resolve } from "node:path";
-import { InvalidRequest } from "../../orchestrator/api/errors.ts";
 import { oneLine } from "../../orchestrator/util/control-characters.ts";
 import type { ToolInputs } from "../../tools/index.ts";
 import type { CommandIo } from "../terminal/io.ts";
 import { show } from "../terminal/table.ts";
-import { showCall, withSession } from "../terminal/session.ts";
+import { withSession } from "../terminal/session.ts";
+import type { CreateFlags } from "./modelfile.ts";
 import { type ShellCommand, type JsonOption, repeated } from "./options.ts";
 
 /** `ollm pull`, `import`, `create` and `search`. */
@@ -28,7 +28,8 @@ export function addPull(program: ShellCommand): void {
   program
     .command("create")
     .argument("<name>", "its new name: my-model, my-model:7b")
-    .requiredOption("--from <model>", "an installed model, whose weights are shared")
+    .option("--from <model>", "an installed model, whose weights are shared")
+    .option("-f, --file <modelfile>", "read it all from a Modelfile: FROM, SYSTEM, PARAMETER, TEMPLATE, ADAPTER")
     .description("create a variant of a model")
     .option("--system <text>", "system prompt, replacing that of the base model")
     .option("--parameter <name=value>", "such as temperature=0.2 or stop=END; repeatable", repeated)
@@ -70,46 +71,6 @@ function pull(
   });
 }
 
-/** `ollm create NAME --from MODEL`: asks before it replaces a model. */
-async function createModel(
-  name: string,
-  options: {
-    readonly from: string;
-    readonly system?: string;
-    /** Each `name=value`. */
-    readonly parameter?: readonly string[];
-    readonly adapter?: string;
-    readonly yes?: boolean;
-    readonly json?: boolean;
-  },
-  io: CommandIo,
-): Promise<number> {
-  const input: ToolInputs["manage_model"] = {
-    action: "create",
-    model: name,
-    base: options.from,
-    system: options.system,
-    parameters: options.parameter === undefined ? undefined : parametersOf(options.parameter),
-    adapter: options.adapter && resolve(io.workingDirectory, options.adapter),
-    confirm: options.yes,
-  };
-  return showCall("manage_model", input, options, io, undefined, {
-    onInterrupt: `interrupted: ${name} was not created`,
-  });
-}
-
-/** Parses `name=value` pairs; a repeated name (`stop`) gets a list of values. Throws `InvalidRequest`. */
-function parametersOf(words: readonly string[]): Readonly<Record<string, string | readonly string[]>> {
-  const parameters = new Map<string, readonly string[]>();
-  for (const word of words) {
-    const [, name = "", value = ""] = /^([^=]+)=([\s\S]*)$/.exec(word) ?? [];
-    if (name === "") throw new InvalidRequest(`--parameter ${word} is not NAME=VALUE`);
-    parameters.set(name, [...(parameters.get(name) ?? []), value]);
-  }
-  return Object.fromEntries([...parameters].map(([name, values]) => [name, oneOrAll(values)]));
-}
-
-function oneOrAll(values: readonly string[]): string | readonly string[] {
-  const [first = "", ...others] = values;
-  return others.length === 0 ? first : values;
+async function createModel(name: string, flags: CreateFlags, io: CommandIo): Promise<number> {
+  return (await import("./modelfile.ts")).createModel(name, flags, io);
 }

@@ -155,6 +155,8 @@ export interface CreateModelRequest {
   readonly parameters?: Readonly<Record<string, unknown>>;
   /** Absolute path of a LoRA adapter as GGUF. */
   readonly adapter?: string;
+  /** How prompts are formatted, in Go's template language; for Ollama alone. */
+  readonly template?: string;
   /** An existing model of that name may be replaced. */
   readonly mayReplace?: boolean;
 }

@@ -149,11 +149,15 @@ export interface ModelRecipe {
   readonly parameters: Readonly<Record<string, unknown>>;
   /** Absolute path of a LoRA adapter in GGUF format. */
   readonly adapterFile?: string;
+  /** Replaces the base's template, in Go's language; only if the engine `hasTemplates`. */
+  readonly template?: string;
 }
 
 export interface EngineCreation {
   /** Parameters that the engine supports; absent: all of Ollama's. */
   readonly parameterNames?: readonly string[];
+  /** It formats prompts by a template in Go's language. Absent: by the one in the weights. */
+  readonly hasTemplates?: true;
   /** Replaces a model of that name. Throws `UnknownModel`, `InvalidRequest` (not an adapter), `PullFailed` (disk, Ollama). */
   create(recipe: ModelRecipe, report: Report, signal: AbortSignal): Promise<PulledModel>;
 }

@@ -47,7 +47,7 @@ export function createModelCreation(parts: {
           name,
           base: base.name,
           parameters,
-          ...defined({ system: request.system, adapterFile: request.adapter }),
+          ...defined({ system: request.system, template: request.template, adapterFile: request.adapter }),
         },
         report,
         caller.signal,
@@ -70,6 +70,7 @@ export function createModelCreation(parts: {
     const creation = engine.library?.creation;
     if (creation === undefined) throw cannotCreate(request.base, engine.id);
     const parameters = checkedParameters(request.parameters ?? {}, engine.id, creation.parameterNames);
+    if (request.template !== undefined && creation.hasTemplates !== true) throw noTemplates(engine.id);
 
     const id = modelId(engine.id, name);
     // Otherwise both find the name free, and the later one replaces the earlier.
@@ -120,6 +121,16 @@ function baseOf(located: readonly LocatedModel[], base: string, { settings }: Ca
 function cannotCreate(base: string, engine: string): InvalidRequest {
   return new InvalidRequest(`${engine}, which has ${base}, can't create models`, {
     next: { step: "pullModel", model: base, because: "into Ollama or the embedded engine" },
+  });
+}
+
+function noTemplates(engine: string): InvalidRequest {
+  return new InvalidRequest(`${engine} formats prompts by the template in the GGUF, and runs none in Go's language`, {
+    next: [
+      advice("leave the template out"),
+      advice("write a Jinja template into the GGUF with llama.cpp's gguf_new_metadata.py --chat-template"),
+      advice("create the model in Ollama"),
+    ],
   });
 }
 

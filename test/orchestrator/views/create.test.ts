@@ -98,6 +98,16 @@ describe("a model that is created from another", () => {
     expect(embedded.recipes).toEqual([]);
   });
 
+  it("takes a template only where its engine runs one", async () => {
+    const template = "{{ .Prompt }}";
+    const embedded = maker("llama-cpp", { kind: "llama-cpp" });
+    await expect(setUp(embedded).create({ template })).rejects.toThrow("formats prompts by the template in the GGUF");
+    expect(embedded.recipes).toEqual([]);
+    const ollama = maker("ollama", {}, { hasTemplates: true });
+    await setUp(ollama).create({ template });
+    expect(ollama.recipes).toMatchObject([{ template }]);
+  });
+
   it("is not sent to another machine under local_only, even if its base is there", async () => {
     const remote = maker("ollama", { trust: "remote", memoryDomain: "box" });
     const { create, caller } = setUp(remote);

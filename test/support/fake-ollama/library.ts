@@ -139,6 +139,7 @@ export function createFakeLibrary(options: FakeOllamaOptions, models: Map<string
       name: full,
       weights: weightsOf(base),
       ...(typeof body["system"] === "string" ? { system: body["system"] } : {}),
+      ...(typeof body["template"] === "string" ? { template: body["template"] } : {}),
       ...(lines.length === 0 ? {} : { parameters: lines.join("\n") }),
       ...(adapters.length === 0 ? {} : { adapters }),
     });

@@ -25,7 +25,10 @@ import { defined } from "../../util/defined.ts";
 /** Pull, import, create and delete. */
 export class OllamaLibrary implements EngineLibrary {
   readonly #context: OllamaContext;
-  readonly creation: EngineCreation = { create: (recipe, report, signal) => this.#create(recipe, report, signal) };
+  readonly creation: EngineCreation = {
+    hasTemplates: true,
+    create: (recipe, report, signal) => this.#create(recipe, report, signal),
+  };
 
   constructor(context: OllamaContext) {
     this.#context = context;
@@ -80,7 +83,7 @@ export class OllamaLibrary implements EngineLibrary {
   }
 
   async #create(recipe: ModelRecipe, report: Report, signal: AbortSignal): Promise<PulledModel> {
-    const { name, base, system, parameters, adapterFile } = recipe;
+    const { name, base, system, template, parameters, adapterFile } = recipe;
     const { inspect, timeouts } = this.#context;
     const before = await this.#find(name, signal);
     if (adapterFile !== undefined) {
@@ -99,7 +102,7 @@ export class OllamaLibrary implements EngineLibrary {
     const body = {
       model: name,
       from: base,
-      ...defined({ system }),
+      ...defined({ system, template }),
       ...(Object.keys(parameters).length === 0 ? {} : { parameters }),
       ...(adapter === undefined ? {} : { adapters: { "adapter.gguf": adapter.digest } }),
     };
