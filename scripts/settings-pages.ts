@@ -85,6 +85,7 @@ const examples: Readonly<Record<string, unknown>> = {
   "queue.maxWaitMs": 120_000,
   "files.roots": ["/home/me/notes"],
   checks: { python: { command: ["/usr/bin/python3", "-m", "py_compile"], file: "answer.py", timeout: 10 } },
+  "training.tasks": ["code", "summarization"],
   "tools.enabled": ["route_and_generate", "list_models"],
   "tools.disabled": ["pull_model"],
   "savings.promptPerMillion": 2.5,

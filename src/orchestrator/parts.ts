@@ -1,6 +1,7 @@
 import { setMaxListeners } from "node:events";
 import { join } from "node:path";
 import { type Emit, createEvents } from "./api/events.ts";
+import type { Rating } from "./api/facade-compare.ts";
 import { KeptBatches } from "./compare/batches.ts";
 import { createComparisons } from "./compare/comparisons.ts";
 import { callerSettings } from "./config/load.ts";
@@ -26,12 +27,15 @@ import { LoadedModels, createSizeCompletion } from "./residency/loaded.ts";
 import { createSuggestions } from "./views/suggestions.ts";
 import { CallerProjects } from "./projects/projects.ts";
 import { createEmbedder } from "./generation/embedder.ts";
+import { findSecret } from "./recall/entry.ts";
 import { StoredMemories } from "./recall/memories.ts";
 import { type KeepAlive, createPins } from "./residency/keep-alive.ts";
 import { createMaintenance, type createResidency } from "./residency/residency.ts";
 import { Slots } from "./residency/slots.ts";
 import { profileNames } from "./config/profiles.ts";
 import { CallerTemplates } from "./templates/templates.ts";
+import { openedOnce } from "./storage/document.ts";
+import { messageOf } from "./util/message-of.ts";
 import { systemTimers } from "./util/timers.ts";
 import { createUnderWay } from "./util/joined-work.ts";
 import type { Watchers } from "./watchers.ts";
@@ -143,6 +147,7 @@ export function createRequests(
   const embedder = createEmbedder({ ...residency, inventory, loaded, spending, log });
   const embed: typeof embedder = (...asked) => calls.count(embedder(...asked));
   const memories = new StoredMemories({ now, log, emit, ...remembered, embed });
+  const training = lazyTraining(base);
   let judging: Judging | undefined;
   const chats = createChatHomes();
   const generation: GenerationWorld = {
@@ -177,6 +182,7 @@ export function createRequests(
     },
     emit,
   };
+  training.applyTo(generation);
   const names = (): readonly string[] => profileNames(settings().profiles);
   const projects = new CallerProjects({
     now,
@@ -194,7 +200,8 @@ export function createRequests(
     memories,
     projects,
     templates: new CallerTemplates({ folder, log, emit, writeForUser }),
-    comparisons: createComparisons({ world: generation, operations, preferences: learning, emit, ...stored }),
+    comparisons: createComparisons({ world: generation, operations, preferences: learning, emit, training, ...stored }),
+    training,
     batches: new KeptBatches({
       world: generation,
       operations,
@@ -203,6 +210,33 @@ export function createRequests(
       onBattery: world.probe.onBattery,
       files: world.jobFiles?.disk,
     }),
+  };
+}
+
+/** Loaded with the first answer that is recorded, or its first reader. */
+function lazyTraining({ world, now, log, settings, stored }: Base) {
+  const tasks = () => settings().training.tasks;
+  const opened = openedOnce(async () => {
+    const { createTraining } = await import("./compare/training.ts");
+    return createTraining({ log, now, tasks, findSecret, ...stored });
+  });
+  const record: GenerationWorld["record"] = (...answered) =>
+    void opened.get().then(
+      (training) => training.record(...answered),
+      (error: unknown) => log.warn(`training: ${messageOf(error)}`),
+    );
+  return {
+    ...opened,
+    async rated(rating: Rating): Promise<Rating> {
+      if (tasks().length > 0) await (await opened.get()).rate(rating);
+      return rating;
+    },
+    /** Without a task to record, a prompt's way has no call for it. */
+    applyTo(generation: { record?: GenerationWorld["record"] }): void {
+      const apply = () => void (tasks().length > 0 ? (generation.record = record) : delete generation.record);
+      apply();
+      world.settings.onChange(apply);
+    },
   };
 }
 
@@ -217,7 +251,7 @@ export function createServices(
   const { world, settings, log, probe, timers, engines, lock, calls, closing, operations, jobs, stored } = base;
   const { inventory, loaded, slots, pins, observations } = models;
   const { keepAlive, queues } = residency;
-  const { generation, spending, memories, projects, templates, comparisons } = requests;
+  const { generation, spending, memories, projects, templates, comparisons, training } = requests;
   const maintenance = createMaintenance({
     ...base,
     ...models,
@@ -248,7 +282,10 @@ export function createServices(
     jobs,
     spending,
     counted: watchers.metrics,
-    problems: () => [memories, comparisons, projects, maintenance, watchers].flatMap((part) => part.problems()),
+    problems: () =>
+      [memories, comparisons, projects, maintenance, watchers, ...[training.found() ?? []].flat()].flatMap((part) =>
+        part.problems(),
+      ),
   };
   const stopSampling = sampleMemory({ emit: base.emit, inventory, loaded, probe, timers, log });
   const live = new Live({ ...overview, plans: residency.plans, metrics, events: base.events, now: base.now });
@@ -282,6 +319,7 @@ export function createServices(
     await jobs.settled();
     templates.close();
     await Promise.all([memories, projects, comparisons, spending].map((part) => part.close()));
+    await (await training.opened())?.close();
     if (unloadsOwned) await keepAlive.unloadOwned(AbortSignal.timeout(unloadOwnedMs));
     await maintenance.close();
     // After the last unload.

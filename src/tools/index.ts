@@ -4,6 +4,7 @@ import type { ReadonlyDeep, ToolDefinition } from "./definition.ts";
 import { compare } from "./compare.ts";
 import { deleteTemplate } from "./delete-template.ts";
 import { evaluateModels } from "./evaluate-models.ts";
+import { exportTraining } from "./export-training.ts";
 import { forget } from "./forget.ts";
 import { createJobTool } from "./job.ts";
 import { listModels } from "./list-models.ts";
@@ -44,6 +45,7 @@ const definitions = [
   updateConfig,
   evaluateModels,
   runPipeline,
+  exportTraining,
 ] as const;
 
 /** Every tool, in the order of `tools/list`. */

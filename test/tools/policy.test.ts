@@ -82,6 +82,7 @@ describe("the list of tools", () => {
         "update_config(action path value) show: settings, values and their sources. set, unset: change config.yaml, in effect at once; asks the user about those that do more than tune local models.",
         "evaluate_models(action cases from_ratings models judge budget max_tokens eval_id) Which model for the user's work: asks each model each case of files ({prompt, expected} a line) and shows quality with its interval, speed, memory and cost. Repeat the call to continue one that was interrupted.",
         "run_pipeline(pipeline inputs skip dry_run goal) Run a pipeline of prompts with local models as a job: a name (without one, all are listed), a YAML file, or YAML with steps. Each step takes what route_and_generate takes, files, and what earlier steps gave.",
+        "export_training(action format tasks sources output_path dry_run) Writes the user's rated, picked or verified answers as chat lines for a trainer, without those with secrets, and a card beside them. dry_run counts. Returns counts, never the texts. forget deletes recorded answers.",
       ]
     `);
   });

@@ -12,9 +12,10 @@ import type { ToolAnswers, ToolInputs } from "../../tools/index.ts";
 import { type CommandIo, homeOf } from "../terminal/io.ts";
 import { showCall } from "../terminal/session.ts";
 import { defined } from "../../orchestrator/util/defined.ts";
-import type { ShellCommand } from "./options.ts";
+import type { ExportFlags } from "./export.ts";
+import { type ShellCommand, repeated } from "./options.ts";
 
-/** `ollm good` and `ollm bad`. */
+/** `ollm good` and `ollm bad`, and `ollm export`, which writes what was rated. */
 export function addRate(program: ShellCommand): void {
   for (const rating of ["good", "bad"] as const) {
     program
@@ -27,6 +28,24 @@ export function addRate(program: ShellCommand): void {
       .json("rated, task, is_hint")
       .does((flags: Flags, io: CommandIo) => rate(rating, flags, io));
   }
+  program
+    .command("export")
+    .description("write rated, picked or verified answers as lines to train a model with (docs/custom-models.md)")
+    .option("--training", "what to export; `ollm memory export` prints saved entries")
+    .addOption(new Option("--format <format>", "of the lines (default: openai)").choices(["openai", "sharegpt"]))
+    .option("--task <task>", "only this kind of task; repeatable", repeated)
+    .option("--source <source>", "only rated, picked or verified; repeatable", repeated)
+    .option("-o, --output <file>", "a new file; a card is written beside it. Without it, show what would be written")
+    .option("--forget", "delete the recorded answers instead; asks first")
+    .option("-y, --yes", "don't ask")
+    .json(
+      "lines, by_task, by_source, by_model, refused[{place reason}], refused_total, first[], output_path, card_path",
+    )
+    .examples(
+      ["ollm export --training", "what there is, and what is refused"],
+      ["ollm export --training -o train.jsonl", "ask, then write it and train.card.md"],
+    )
+    .does(async (flags: ExportFlags, io: CommandIo) => (await import("./export.ts")).exportTraining(flags, io));
 }
 
 /** An answer that can be rated. */

@@ -175,6 +175,31 @@ export interface Eval {
   }[];
 }
 
+export const trainingSources = ["rated", "picked", "verified"] as const;
+/** `rated` as good; `picked` in a comparison; `verified`: a check passed. */
+export type TrainingSource = (typeof trainingSources)[number];
+
+export interface TrainingRequest {
+  readonly format: "openai" | "sharegpt";
+  /** Absent: all. */
+  readonly tasks?: readonly Task[];
+  /** Absent: all. */
+  readonly sources?: readonly TrainingSource[];
+}
+
+/** Answers that a model can be trained with. */
+export interface TrainingMaterial {
+  /** JSON lines. */
+  readonly text: string;
+  /** How many lines there are, and by what. */
+  readonly count: number;
+  readonly counts: Readonly<Record<"task" | "source" | "model", Readonly<Record<string, number>>>>;
+  /** The days of the answers, oldest first. */
+  readonly dates: readonly string[];
+  /** What is left out, and why; never what it says. */
+  readonly refused: readonly { readonly place: string; readonly reason: string }[];
+}
+
 /** Comparisons of models on one prompt, preferences, and what is learned from both and from ratings. */
 export interface Comparisons {
   /** Throws `InvalidRequest`, `UnknownModel`, `PrivacyLocked`. */
@@ -237,4 +262,7 @@ export interface Comparisons {
    * was learned about the model.
    */
   reset(caller: CallerContext, scope: { readonly task?: Task; readonly model?: string }): Promise<void>;
+  trainingMaterial(caller: CallerContext, request: TrainingRequest): Promise<TrainingMaterial>;
+  /** Deletes recorded answers; returns how many. */
+  forgetTraining(caller: CallerContext): Promise<number>;
 }

@@ -15,6 +15,7 @@ import type { Observation } from "../routing/quality-state.ts";
 import { sameModel } from "../util/model-name.ts";
 import { nearestNames } from "../util/nearest.ts";
 import { checkRequest, runComparison } from "./run-comparison.ts";
+import type { createTraining } from "./training.ts";
 import { defined } from "../util/defined.ts";
 
 interface ComparisonParts {
@@ -35,6 +36,12 @@ interface ComparisonParts {
     reset(scope: EvidenceScope): Promise<void>;
   };
   readonly emit: Emit;
+  /** Recorded answers. */
+  readonly training: {
+    get(): Promise<Pick<ReturnType<typeof createTraining>, "material" | "forget">>;
+    /** Notes the rating of an answer, and returns it. */
+    rated(rating: Rating): Promise<Rating>;
+  };
   readonly files?: DocumentFiles;
 }
 
@@ -49,7 +56,7 @@ const maxUnsaved = 5;
 
 /** Comparisons and picks; the document is read on first use. */
 export function createComparisons(parts: ComparisonParts): StoredComparisons {
-  const { world, operations, preferences, files } = parts;
+  const { world, operations, preferences, training, files } = parts;
   const { log } = world;
   const comparisons = openedOnce(() => openComparisons(log, files));
   const evals = lazyEvals(parts, all);
@@ -156,14 +163,23 @@ export function createComparisons(parts: ComparisonParts): StoredComparisons {
     async rate(caller, rating) {
       requireLearning(caller);
       const model = await installed(rating.model);
-      return preferences.rate({ ...rating, model }, caller.client);
+      return training.rated(await preferences.rate({ ...rating, model }, caller.client));
     },
     learned: ({ client }) => preferences.learned(client),
     reset: (_caller, scope) => preferences.reset(scope),
+    ...trainingMethods(parts, all),
     ...evals.methods,
     problems: () => [...comparisons.problems(), ...evals.problems()],
     close: async () => void (await Promise.all([comparisons.close(), evals.close()])),
   };
+}
+
+function trainingMethods({ world, training }: ComparisonParts, kept: () => Promise<readonly Comparison[]>) {
+  const isLocal = (id: string) => world.inventory.engines.find((each) => each.id === id)?.trust === "local";
+  return {
+    trainingMaterial: async (_caller, request) => (await training.get()).material(request, await kept(), isLocal),
+    forgetTraining: async () => (await training.get()).forget(),
+  } satisfies Partial<Comparisons>;
 }
 
 /** Loaded with the first request for one. */

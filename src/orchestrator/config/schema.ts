@@ -3,6 +3,7 @@ import * as z from "zod";
 import { isAccidentalWholeDisk } from "./home.ts";
 import { isUpstream, price } from "./openai-servers.ts";
 import { profileName, section, setting } from "./profile-settings.ts";
+import { tasks } from "../api/types.ts";
 import { nearestNames } from "../util/nearest.ts";
 import { bytes, caller, daemon, daemonNames, modelSettings } from "./schema-models.ts";
 import prices from "./reference-prices.json" with { type: "json" };
@@ -144,6 +145,13 @@ export const settingsSchema = z.strictObject({
       { ...caller, free: "ifLocal" },
       z.boolean().default(true),
       "Without a project file, use the profile of the detected kind of project.",
+    ),
+  }),
+  training: section({
+    tasks: setting(
+      daemonNames,
+      z.array(z.enum(tasks)).default([]),
+      "Kinds of task whose prompts and answers are recorded in OLLM_HOME/training.json, for `ollm export --training`: none unless you name them (docs/custom-models.md). Only what is answered on this machine is.",
     ),
   }),
   conversations: section({

@@ -18,7 +18,7 @@ import { type RetryOptions, retrying } from "../util/retry.ts";
 import { AnswerSink, boundedAnswer } from "./bounded-answer.ts";
 import { type PromptSize, narrowed, requestBudget, sizePrompt } from "./budget.ts";
 import type { LocatedCandidate } from "./candidates.ts";
-import type { Answered, Judging, Reader } from "./ports.ts";
+import type { Answered, Judging, Reader, Recorder } from "./ports.ts";
 import type { createConversations } from "./conversations.ts";
 import { type createChatHomes, steadyMessages } from "./chat-prefix.ts";
 import type { createCopies } from "./copies.ts";
@@ -30,7 +30,7 @@ import type { SpendingLedger } from "../money/spending.ts";
 import { messageOf } from "../util/message-of.ts";
 import { defined } from "../util/defined.ts";
 
-export interface GenerationWorld extends RouteSource {
+export interface GenerationWorld extends RouteSource, Recorder {
   readonly queues: RequestQueues;
   /** Chooses among several engines that hold a model. */
   readonly copies: ReturnType<typeof createCopies>;

@@ -158,6 +158,18 @@ export interface RowsAsk extends Pick<LongAsk, "request" | "context" | "steady" 
   write(part: { readonly request: GenerateRequest; readonly context: OperationContext }): Promise<GenerateResult>;
 }
 
+export interface Recorder {
+  /** Keeps an answer for training, if the user wants that for its task. */
+  readonly record?: (
+    asked: {
+      readonly request: Resolved;
+      readonly thread?: { readonly history: readonly ChatMessage[] } | undefined;
+      readonly world: { readonly isCompared?: boolean };
+    },
+    result: GenerateResult,
+  ) => void;
+}
+
 /** An answer from files, with the question apart from the text if it isn't the request itself. */
 export interface ReadAnswer {
   readonly result: GenerateResult;

@@ -42,7 +42,10 @@ async function answerOne(given: Omit<Run, "request">, request: GenerateRequest):
   const { world, caller } = given;
   const { chat } = request;
   if (chat !== undefined) return answerChat(given, request, chat);
-  return (await answerRead({ request: withChance(world, resolve(request, caller)), ...given })).result;
+  const asked = { request: withChance(world, resolve(request, caller)), ...given };
+  const { result } = await answerRead(asked);
+  world.record?.(asked, result);
+  return result;
 }
 
 async function answerChat(given: Omit<Run, "request">, request: GenerateRequest, chat: Chat): Promise<GenerateResult> {
@@ -61,6 +64,7 @@ async function answerTurn(given: Omit<Run, "request">, request: GenerateRequest,
     const asked = resolve(request, caller, thread);
     const turn = { request: asked, thread, ...given };
     const { result, question = questionOf(request) } = await answerRead(turn);
+    world.record?.(turn, result);
     const conversationTokens = thread.keep({
       question,
       answer: result.text,
