@@ -63,8 +63,7 @@ export const exportTraining = defineTool({
       });
     }
     const target = path === undefined || isDry ? undefined : await files.openOutput(path);
-    const cardName = path?.replace(/(?:\.jsonl?)?$/i, ".card.md");
-    const card = target === undefined || cardName === undefined ? undefined : await files.openOutput(cardName);
+    const card = target && (await files.openOutput(target.path.replace(/(?:\.jsonl?)?$/i, ".card.md")));
     const material = await comparisons.trainingMaterial(caller, defined(asked));
     const data = { ...shown(material), ...(isShell(caller.client) && { first: firstLines(material) }) };
     if (target === undefined || card === undefined) return { data };
@@ -76,16 +75,12 @@ export const exportTraining = defineTool({
   },
   render({ lines = 0, refused = [], refused_total = 0, output_path: path, card_path: card, forgotten, ...by }) {
     if (forgotten !== undefined) return `Deleted ${counted(forgotten, "recorded answer")}.`;
-    const kinds = [by.by_source, by.by_task, by.by_model].flatMap((each = {}) =>
-      Object.keys(each).length === 0
-        ? []
-        : Object.entries(each)
-            .map(([name, count]) => `${name} ${count}`)
-            .join(", "),
+    const kinds = [by.by_source, by.by_task, by.by_model].map((each = {}) =>
+      Object.entries(each).map(([name, count]) => `${name} ${count}`),
     );
     const all = counted(lines, "line");
     const head = path === undefined ? `${all} would be written` : `Wrote ${all} to ${path}, and ${card}`;
-    const shares = kinds.length === 0 ? "" : ` (${kinds.join("; ")})`;
+    const shares = lines === 0 ? "" : ` (${kinds.map((each) => each.join(", ")).join("; ")})`;
     const more = refused_total > refused.length ? [`and ${refused_total - refused.length} more`] : [];
     const left = refused.map(({ place, reason }) => `${place}: ${reason}`);
     return [`${head}${shares}; ${refused_total} refused`, ...left, ...more].join("\n");

@@ -57,12 +57,12 @@ export function parseModelfile(text: string, shown: string): Modelfile {
     const isParameter = keyword === "PARAMETER";
     const [, name, first = ""] = isParameter ? (/^\s+(\w+)(?:\s(.*))?$/s.exec(rest) ?? []) : ["", undefined, rest];
     if (isParameter && name === undefined) throw wrong("needs a name and a value: PARAMETER temperature 0.2");
-    let given = first;
-    let value = unquoted(given);
+    const given = [first];
+    let value = unquoted(first);
     while (value === undefined && at + 1 < lines.length) {
       at += 1;
-      given += `\n${lines[at] ?? ""}`;
-      value = unquoted(given);
+      given.push(lines[at] ?? "");
+      if (lines[at]?.includes('"') === true) value = unquoted(given.join("\n"));
     }
     if (value === undefined) throw wrong(`has a value of ${keyword} whose quotation mark is not closed`);
     if (value === "" && keyword !== "SYSTEM" && keyword !== "LICENSE")
@@ -82,14 +82,7 @@ export function parseModelfile(text: string, shown: string): Modelfile {
     });
   }
   const [system, template, adapter] = [single.get("SYSTEM"), single.get("TEMPLATE"), single.get("ADAPTER")];
-  return {
-    from,
-    ...(system !== undefined && { system }),
-    ...(template !== undefined && { template }),
-    ...(adapter !== undefined && { adapter }),
-    parameters: Object.fromEntries(parameters),
-    notes,
-  };
+  return { from, parameters: Object.fromEntries(parameters), notes, ...defined({ system, template, adapter }) };
 }
 
 function unknownKeyword(word: string, wrong: (problem: string, next?: string) => InvalidRequest): InvalidRequest {
@@ -194,10 +187,7 @@ function parametersOf(words: readonly string[]): Readonly<Record<string, string 
     if (name === "") throw new InvalidRequest(`--parameter ${word} is not NAME=VALUE`);
     parameters.set(name, [...(parameters.get(name) ?? []), value]);
   }
-  return Object.fromEntries([...parameters].map(([name, values]) => [name, oneOrAll(values)]));
-}
-
-function oneOrAll(values: readonly string[]): string | readonly string[] {
-  const [first = "", ...others] = values;
-  return others.length === 0 ? first : values;
+  return Object.fromEntries(
+    [...parameters].map(([name, values]) => [name, values.length === 1 ? (values[0] ?? "") : values]),
+  );
 }

@@ -216,18 +216,8 @@ function pickOf(comparison: Comparison, isLocal: (engine: string) => boolean): r
           : undefined;
   const messages = [{ role: "user" as const, content: prompt }];
   const place = `${id}, ${picked.model}`;
-  return [
-    {
-      at: createdAt,
-      task,
-      model: picked.model,
-      messages,
-      answer: picked.text,
-      place,
-      sources: ["picked"],
-      ...defined({ reason }),
-    },
-  ];
+  const { model, text: answer } = picked;
+  return [{ at: createdAt, task, model, messages, answer, place, sources: ["picked"], ...defined({ reason }) }];
 }
 
 /** Selects and refuses. */

@@ -13,7 +13,7 @@ const token = `ghp_${"a1B2".repeat(9)}`;
 
 function setUp(training: object = { tasks: ["code"] }, texts = new Map<string, string>()) {
   let nowMs = Date.parse("2026-11-25T10:00:00Z");
-  const engine = createFakeEngine("ollama", [small, coder]);
+  const engine = createFakeEngine("ollama", [small, { ...coder, capabilities: ["completion", "vision"] }]);
   const remote = createFakeEngine("box", [elsewhere], { trust: "remote", memoryDomain: "box" });
   engine.answer = ({ messages }) => Promise.resolve({ text: `To ${messages.at(-1)?.content ?? ""}` });
   const harness = createTestOrchestrator([engine, remote], {
@@ -92,14 +92,14 @@ describe("the recording of answers", () => {
     ]);
   });
 
-  it("leaves out other machines, comparisons, evals, images and answers that were cut", async () => {
+  it("leaves out other machines, comparisons, evals, images, long texts and answers that were cut", async () => {
     const on = setUp();
     await on.ask("Far away", { model: elsewhere.name });
-    await on.ask("A picture", { images: ["iVBORw0KGgo="] }).catch(() => undefined);
+    await on.ask("A picture", { images: ["iVBORw0KGgo="] });
     on.engine.answer = () => Promise.resolve({ text: "Half an", finishReason: "length" });
     await on.ask("Cut");
-    await on.ask("x".repeat(70_000), { model: coder.name }).catch(() => undefined);
     on.engine.answer = () => Promise.resolve({ text: "Yes." });
+    expect(await on.ask("word ".repeat(14_000))).toMatchObject({ finishReason: "stop" });
     await compare(on, { prompt: "Write a function that compares", models: [small.name, coder.name] });
     const cases = [{ name: "a", prompt: "Evaluated", task: "code", expects: [] }] as const;
     const evaluated = await on.comparisons.evaluate(on.caller(), { name: "a", cases, models: [coder.name] });
@@ -109,11 +109,17 @@ describe("the recording of answers", () => {
   });
 
   it("marks the newest answer of that model and task, of the last hour; a second rating replaces the first", async () => {
-    const { ask, rate, exported, pass } = setUp();
+    const { ask, rate, exported, pass, comparisons, caller } = setUp({ tasks: ["code", "debugging"] });
     await ask("Old");
+    // It is recorded beside the next work, and first of all the code for it is loaded.
+    await exported();
     pass(2 * 3_600_000);
+    const forced = { task: "code", model: coder.name, isGood: true, isForced: true } as const;
+    await comparisons.rate(caller(), forced);
+    expect((await exported()).count).toBe(0);
     await ask("New");
     await ask("Other model", { model: small.name });
+    await ask("Other task", { task: "debugging" });
     await rate(true, "shell-1");
     expect(JSON.stringify((await exported()).lines)).toMatch(/"New".*"To New"/);
     expect((await exported()).count).toBe(1);
@@ -173,7 +179,10 @@ describe("the material for training", () => {
     expect((await exported({ sources: ["verified"] })).counts.source).toEqual({ verified: 1 });
     expect((await exported()).counts.source).toEqual({ rated: 1 });
     await rate(false, "x");
-    await rate(false, "y").catch(() => undefined);
+    expect((await exported()).count).toBe(0);
+    engine.answer = () => Promise.resolve({ text: "The pump P8 exploded in 1999." });
+    const failed = await ask("And then?", { files, check: "quotes" });
+    expect(failed.check?.problem).toBeDefined();
     expect((await exported()).count).toBe(0);
   });
 
