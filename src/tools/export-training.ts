@@ -68,7 +68,7 @@ export const exportTraining = defineTool({
     const data = { ...shown(material), ...(isShell(caller.client) && { first: firstLines(material) }) };
     if (target === undefined || card === undefined) return { data };
     if (material.count === 0) throw nothingYet();
-    if (!isAgreed) return mayDo(`Write ${counted(material.count, "answer")} with their prompts to ${path}?`, "-o FILE");
+    if (!isAgreed) return mayDo(`Write ${counted(material.count, "conversation")} to ${path}?`, "-o FILE");
     await target.write(material.text);
     await card.write(cardOf(target.path.split(/[\\/]/).at(-1) ?? "", asked.format, material));
     return { data: { ...data, output_path: target.path, card_path: card.path } };

@@ -84,10 +84,10 @@ describe.skipIf(weights.file === undefined)(`the recipe of docs/custom-models.md
       ]);
       const [base, mine] = await Promise.all(
         ["base", "mine"].map(async (model) => {
-          const prompt = "Write a sentence about rain.";
-          return (await ollm("run", "--model", model, "--temperature", "0", "--max-tokens", "12", prompt)).stdout;
+          return (await ollm("run", "--model", model, "--temperature", "0", "--max-tokens", "12", "Say hello.")).stdout;
         }),
       );
+      expect(mine).toMatch(/\w/);
       expect(mine).not.toBe(base);
     },
     weightsLimitMs + engineLimitMs,

@@ -8,9 +8,10 @@ import { createTestOrchestrator } from "../support/orchestrator.ts";
 
 let root: string;
 let connection: MemoryClient;
+let questions: string[];
 const password = "hunter2-4711";
 
-async function connect(clientName: string): Promise<void> {
+async function connect(clientName: string, isAgreed?: boolean): Promise<void> {
   const engine = createFakeEngine("ollama", [fakeModel("small", gigabyte)]);
   const { orchestrator, generate, caller } = createTestOrchestrator([engine], {
     now: Date.now,
@@ -20,10 +21,21 @@ async function connect(clientName: string): Promise<void> {
     await generate({ prompt, task: "code" });
     await orchestrator.comparisons.rate(caller(), { task: "code", model: "small", isGood: true });
   }
-  connection = await connectMemoryClient(orchestrator, { clientName, fileRoots: [root], toolSets: ["all"] });
+  connection = await connectMemoryClient(orchestrator, {
+    clientName,
+    fileRoots: [root],
+    toolSets: ["all"],
+    ...(isAgreed !== undefined && {
+      elicit(message: string) {
+        questions.push(message);
+        return isAgreed ? { action: "accept" as const, content: { confirm: true } } : { action: "decline" as const };
+      },
+    }),
+  });
 }
 
 beforeEach(async () => {
+  questions = [];
   root = await realpath(await mkdtemp(join(tmpdir(), "ollm-training-")));
 });
 afterEach(async () => {
@@ -60,6 +72,23 @@ it("writes nothing and deletes nothing for an assistant unless the user agrees",
   expect(await readdir(root)).toEqual([]);
   const { structuredContent } = await connection.call("export_training", { dry_run: true });
   expect(structuredContent).toMatchObject({ lines: 1 });
+});
+
+it("asks the user of an assistant that can ask, and does what they say", async () => {
+  await connect("claude-code", false);
+  const file = join(root, "t.jsonl");
+  expect(await connection.call("export_training", { output_path: file })).toMatchObject({ isError: true });
+  expect(questions).toEqual([`Write 1 conversation to ${file}?`]);
+  expect(await readdir(root)).toEqual([]);
+  await connection.close();
+
+  await connect("claude-code", true);
+  const written = await connection.call("export_training", { output_path: file });
+  expect(written.structuredContent).toMatchObject({ lines: 1, output_path: file });
+  expect(JSON.stringify(written)).not.toContain("Sort my list");
+  expect((await readdir(root)).toSorted()).toEqual(["t.card.md", "t.jsonl"]);
+  const { structuredContent } = await connection.call("export_training", { action: "forget" });
+  expect([structuredContent, questions.at(-1)]).toEqual([{ forgotten: 2 }, "Delete all recorded answers?"]);
 });
 
 it("writes lines and a card beside them for the shell, and overwrites neither", async () => {
