@@ -56,7 +56,7 @@ const sizeOf = ({ messages, answer }: Pick<Entry, "messages" | "answer">): numbe
   messages.reduce((sum, { content }) => sum + content.length, answer.length);
 
 /** Recorded answers, in `training.json`. */
-export function openTraining(log: Log, files: DocumentFiles | undefined) {
+function openTraining(log: Log, files: DocumentFiles | undefined) {
   return openDocument<z.output<typeof state>, z.output<typeof event>>({
     name: "training",
     schemaVersion: 1,
