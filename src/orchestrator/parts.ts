@@ -283,9 +283,7 @@ export function createServices(
     spending,
     counted: watchers.metrics,
     problems: () =>
-      [memories, comparisons, projects, maintenance, watchers, ...[training.found() ?? []].flat()].flatMap((part) =>
-        part.problems(),
-      ),
+      [memories, comparisons, projects, maintenance, watchers, training].flatMap((part) => part.problems()),
   };
   const stopSampling = sampleMemory({ emit: base.emit, inventory, loaded, probe, timers, log });
   const live = new Live({ ...overview, plans: residency.plans, metrics, events: base.events, now: base.now });
@@ -318,8 +316,7 @@ export function createServices(
     await operations.close();
     await jobs.settled();
     templates.close();
-    await Promise.all([memories, projects, comparisons, spending].map((part) => part.close()));
-    await (await training.opened())?.close();
+    await Promise.all([memories, projects, comparisons, spending, training].map((part) => part.close()));
     if (unloadsOwned) await keepAlive.unloadOwned(AbortSignal.timeout(unloadOwnedMs));
     await maintenance.close();
     // After the last unload.

@@ -148,8 +148,10 @@ export function createTraining(parts: {
         for (const name of ["training.json", "training.journal"]) await files?.remove(name);
         return count;
       }),
-    problems: () => document.found()?.problems ?? [],
-    close: () => inTurn(async () => (await document.opened())?.close()),
+    get problems() {
+      return document.problems();
+    },
+    close: () => inTurn(() => document.close()),
   };
 }
 
