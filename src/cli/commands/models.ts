@@ -22,7 +22,6 @@ export function addModels(program: ShellCommand): void {
     .option("-a, --all", "list all (default: the first 50)")
     .option("-v, --verbose", "show parameters, quantization, context window and speed, too")
     .json("models[{name, engine, size_bytes, is_loaded, fits}], total, suggestion")
-    .examples(["ollm models", "all models"], ["ollm models qwen --verbose", "one family, with details"])
     .does(listModels);
 }
 
@@ -34,7 +33,6 @@ export function addRemoval(program: ShellCommand): void {
     .description("delete models from disk (asks first)")
     .option("-y, --yes", "delete without asking")
     .json("deleted[{model, freed_bytes}]")
-    .examples(["ollm rm old-model other:7b", "asks for each model"])
     .does(removeModels);
 
   program
@@ -42,7 +40,6 @@ export function addRemoval(program: ShellCommand): void {
     .argument("<model>", "a model")
     .description("show details of a model")
     .json("model, details{engine, size_bytes, context_tokens, capabilities}")
-    .examples(["ollm show smollm2:135m", "size, context window, capabilities"])
     .does(showModel);
 
   program
@@ -56,11 +53,6 @@ export function addRemoval(program: ShellCommand): void {
     .option("-y, --yes", "delete without asking")
     .json(
       "unused[{name, engine, size_bytes, unused_days, last_used_at}], deleted[{model, freed_bytes}], kept[{model, error}], freed_bytes; with --prompts: prompts[{model, count, bytes, last_used_at}], freed_bytes",
-    )
-    .examples(
-      ["ollm tidy", "shows the list, and asks"],
-      ["ollm tidy --days 90 --yes", "delete what was not used for 90 days"],
-      ["ollm tidy --prompts", "what the embedded engine has read, and keeps"],
     )
     .does((options: TidyOptions, io: CommandIo) =>
       options.prompts === true ? tidyPrompts(options, io) : tidyModels(options, io),

@@ -5,16 +5,11 @@ export function addPipelines(program: ShellCommand): void {
   const pipeline = program
     .command("pipeline")
     .description("run prompts in steps that build on each other")
-    .helpCommand(false)
-    .examples(
-      ["ollm pipeline list", "all pipelines"],
-      ["ollm pipeline run release-notes", "from the last 30 commits of this folder"],
-    );
+    .helpCommand(false);
   pipeline
     .command("list")
     .description("list pipelines and their variables")
     .json("pipelines[{name, description, inputs, source, file}], problems")
-    .examples(["ollm pipeline list", "all pipelines"])
     .loads(async () => (await import("./run-pipeline.ts")).listThem);
   pipeline
     .command("show")
@@ -22,7 +17,6 @@ export function addPipelines(program: ShellCommand): void {
     .description("show its steps; with its variables also the models, loads, tokens and seconds of a run")
     .option("--var <name=value>", "variable; repeatable", repeated)
     .json("yaml, plan[{step, model, engine, load, prompts, prompt_tokens, seconds}], notes")
-    .examples(["ollm pipeline show review-diff", "its steps, and what a run would take"])
     .loads(async () => (await import("./run-pipeline.ts")).showOne);
   pipeline
     .command("run")
@@ -32,13 +26,6 @@ export function addPipelines(program: ShellCommand): void {
     .option("--skip <step>", "leave a step out; repeatable", repeated)
     .option("-o, --output <file>", "write the answer to this file, overwriting it")
     .json("text, model, steps[{step, counts, skipped}], failures, asks, written, results, notes, job")
-    .examples(
-      [
-        'ollm pipeline run research-folder --var question="Who may delete data?" --var files="docs/*.md"',
-        "notes, comparison, report",
-      ],
-      ["ollm pipeline run translate-check --var file=letter.txt --var language=French", "translate and check"],
-    )
     .loads(async () => (await import("./run-pipeline.ts")).runOne);
   pipeline
     .command("new")
@@ -46,9 +33,5 @@ export function addPipelines(program: ShellCommand): void {
     .argument("<goal>", "what it is to do")
     .description("have a model write a pipeline, read it, and save it as a YAML file")
     .json("name, file, yaml")
-    .examples([
-      'ollm pipeline new changes "Sum up the last commits of src and of docs, then compare them"',
-      "write one",
-    ])
     .loads(async () => (await import("./run-pipeline.ts")).writeOne);
 }

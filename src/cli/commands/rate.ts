@@ -41,10 +41,6 @@ export function addRate(program: ShellCommand): void {
     .json(
       "lines, by_task, by_source, by_model, refused[{place reason}], refused_total, first[], output_path, card_path",
     )
-    .examples(
-      ["ollm export --training", "what there is, and what is refused"],
-      ["ollm export --training -o train.jsonl", "ask, then write it and train.card.md"],
-    )
     .does(async (flags: ExportFlags, io: CommandIo) => (await import("./export.ts")).exportTraining(flags, io));
 }
 

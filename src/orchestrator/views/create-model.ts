@@ -9,6 +9,7 @@ import { nearestNames } from "../util/nearest.ts";
 import type { Inventory } from "../catalog/inventory.ts";
 import { type LocatedModel, modelId, takesNoMemory } from "../catalog/located-model.ts";
 import { defined } from "../util/defined.ts";
+import allParameters from "./parameters.json" with { type: "json" };
 
 /**
  * Creates a model in the engine of its base: the first one, in the configured order, that has the base, answers and can
@@ -137,44 +138,11 @@ function noTemplates(engine: string): InvalidRequest {
 type Kind = "number" | "integer" | "boolean" | "texts";
 
 /**
- * Least values: Ollama accepts smaller ones silently. Some negative values have a meaning: `num_predict` -1 sets no
- * limit, -2 fills the window; `repeat_last_n` and `num_keep` -1 mean the whole context; a `seed` may be any number.
+ * Names and types of Ollama's `api.Options`, v0.33, and least values: Ollama accepts smaller ones silently. Some negative values
+ * have a meaning: `num_predict` -1 sets no limit, -2 fills the window; `repeat_last_n` and `num_keep` -1 mean the whole context;
+ * a `seed` may be any number.
  */
-const least: Readonly<Record<string, number>> = {
-  min_p: 0,
-  num_batch: 1,
-  num_ctx: 1,
-  num_keep: -1,
-  num_predict: -2,
-  repeat_last_n: -1,
-  temperature: 0,
-  top_k: 0,
-  top_p: 0,
-};
-
-/** Names and types of Ollama's `api.Options`, v0.33. */
-const kinds: Readonly<Record<string, Kind>> = {
-  draft_num_predict: "integer",
-  frequency_penalty: "number",
-  main_gpu: "integer",
-  min_p: "number",
-  num_batch: "integer",
-  num_ctx: "integer",
-  num_gpu: "integer",
-  num_keep: "integer",
-  num_predict: "integer",
-  num_thread: "integer",
-  presence_penalty: "number",
-  repeat_last_n: "integer",
-  repeat_penalty: "number",
-  seed: "integer",
-  stop: "texts",
-  temperature: "number",
-  top_k: "integer",
-  top_p: "number",
-  typical_p: "number",
-  use_mmap: "boolean",
-};
+const known: Readonly<Record<string, { readonly kind: Kind; readonly least?: number }>> = allParameters as never;
 
 /**
  * Returns parameters in the types that engines read; numbers and booleans may be given as text, as shells do.
@@ -184,11 +152,11 @@ const kinds: Readonly<Record<string, Kind>> = {
 export function checkedParameters(
   given: Readonly<Record<string, unknown>>,
   engine: string,
-  readable: readonly string[] = Object.keys(kinds),
+  readable: readonly string[] = Object.keys(known),
 ): Readonly<Record<string, unknown>> {
   return Object.fromEntries(
     Object.entries(given).map(([name, value]) => {
-      const kind = Object.hasOwn(kinds, name) ? kinds[name] : undefined;
+      const { kind, least: limit } = (Object.hasOwn(known, name) ? known[name] : undefined) ?? {};
       if (kind === undefined || !readable.includes(name)) throw unreadable(name, kind !== undefined, engine, readable);
       const read = valueOf(kind, value);
       if (read === undefined) {
@@ -196,7 +164,6 @@ export function checkedParameters(
           next: { step: "correctArguments" },
         });
       }
-      const limit = least[name];
       if (limit !== undefined && typeof read === "number" && read < limit) {
         throw new InvalidRequest(`parameter "${name}" must be at least ${limit}, not ${read}`, {
           next: { step: "correctArguments" },
