@@ -39,6 +39,7 @@ import { savings } from "./savings.ts";
 import { startup } from "./startup.ts";
 import { templates } from "./templates.ts";
 import { toolsSize } from "./tools-size.ts";
+import { worker } from "./worker.ts";
 
 const benches: readonly Bench[] = [
   answers,
@@ -76,6 +77,7 @@ const benches: readonly Bench[] = [
   savings,
   templates,
   toolsSize,
+  worker,
 ];
 
 const name = process.argv.slice(2).find((argument) => !argument.startsWith("-"));

@@ -86,6 +86,7 @@ const examples: Readonly<Record<string, unknown>> = {
   "files.roots": ["/home/me/notes"],
   checks: { python: { command: ["/usr/bin/python3", "-m", "py_compile"], file: "answer.py", timeout: 10 } },
   "training.tasks": ["code", "summarization"],
+  workers: { tests: { verify: ["npm", "test"], timeout: 120, tools: ["read", "grep", "list", "edit", "write"] } },
   "tools.enabled": ["route_and_generate", "list_models"],
   "tools.disabled": ["pull_model"],
   "savings.promptPerMillion": 2.5,
@@ -234,7 +235,7 @@ function rowOf(setting: SettingPath) {
 
 /** Whether each key of the record is a section. */
 function isOfRecords([first]: readonly string[]): boolean {
-  return first === "models" || first === "profiles" || first === "checks";
+  return first === "models" || first === "profiles" || first === "checks" || first === "workers";
 }
 
 /** The settings below a record's key, or in an entry of a list. */

@@ -91,7 +91,7 @@ const imports: readonly (readonly [string, string, "allowed" | "refused"])[] = [
   ["src/cli/front/a.ts", "zod", "refused"],
   ["src/launcher/a.ts", "node:child_process", "allowed"],
   ["src/launcher/a.ts", "./node-folders.ts", "allowed"],
-  ["src/launcher/a.ts", "../orchestrator/util/node-executable.ts", "allowed"],
+  ["src/launcher/a.ts", "../orchestrator/util/programs.ts", "allowed"],
   ["src/launcher/a.ts", "../server/daemon/standalone.ts", "refused"],
   ["src/launcher/a.ts", "../ipc/claim.ts", "refused"],
   ["src/launcher/a.ts", "../orchestrator/api/errors.ts", "refused"],

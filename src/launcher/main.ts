@@ -14,7 +14,7 @@ import { accessSync, constants, readdirSync, statSync } from "node:fs";
 import { homedir } from "node:os";
 import { delimiter } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
-import { findNode, isNewEnough, oldestNode } from "../orchestrator/util/node-executable.ts";
+import { findNode, isNewEnough, oldestNode } from "../orchestrator/util/programs.ts";
 import { nodeFolders, serverArguments } from "./decide.ts";
 
 const command = fileURLToPath(new URL("./dist/cli.mjs", import.meta.url));

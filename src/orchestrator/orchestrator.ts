@@ -51,7 +51,7 @@ function createFacade(
   const { world, settings, lock, calls, closing, operations, jobs } = base;
   const { inventory } = models;
   const { plans, keepAlive, loads } = residency;
-  const { generation, spending, memories, projects, templates, comparisons, batches } = requests;
+  const { generation, spending, memories, projects, templates, comparisons, batches, workers } = requests;
   const { maintenance, library, listing, status, overview, live } = services;
   const create = createModelCreation({ ...models, ...residency });
   /** Tracks a call, so that engines it may use are not closed during it, and applies its caller's privacy. */
@@ -124,6 +124,7 @@ function createFacade(
       evaluate: counted((caller, request) => comparisons.evaluate(caller, request)),
     },
     batches,
+    workers,
     metrics: services.metrics,
     live: {
       state: counted((caller, worded) => live.state(caller, worded)),

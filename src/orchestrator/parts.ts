@@ -4,6 +4,7 @@ import { type Emit, createEvents } from "./api/events.ts";
 import type { Rating } from "./api/facade-compare.ts";
 import { KeptBatches } from "./compare/batches.ts";
 import { createComparisons } from "./compare/comparisons.ts";
+import type { Workers } from "./api/facade-batches.ts";
 import { callerSettings } from "./config/load.ts";
 import type { Engine } from "./engines/engine.ts";
 import { createChatHomes } from "./generation/chat-prefix.ts";
@@ -149,6 +150,7 @@ export function createRequests(
   const memories = new StoredMemories({ now, log, emit, ...remembered, embed });
   const training = lazyTraining(base);
   let judging: Judging | undefined;
+  let workers: Workers | undefined;
   const chats = createChatHomes();
   const generation: GenerationWorld = {
     ...residency,
@@ -202,6 +204,10 @@ export function createRequests(
     templates: new CallerTemplates({ folder, log, emit, writeForUser }),
     comparisons: createComparisons({ world: generation, operations, preferences: learning, emit, training, ...stored }),
     training,
+    async workers() {
+      const { createWorkers } = await import("./compare/workers.ts");
+      return (workers ??= createWorkers({ ...base, world: generation, checkWorker: world.checkWorker }));
+    },
     batches: new KeptBatches({
       world: generation,
       operations,

@@ -1,5 +1,6 @@
 import { defineResource } from "./definition.ts";
 import { jsonLines, snaked, snakedOnly } from "../orchestrator/util/defined.ts";
+import type { Delegated } from "../orchestrator/api/facade-batches.ts";
 import type { Job } from "../orchestrator/api/facade.ts";
 import type { MoneyReport } from "../orchestrator/api/facade-metrics.ts";
 import type { Decision } from "../orchestrator/api/facade-status.ts";
@@ -81,13 +82,18 @@ const job = defineResource({
 
 const results = defineResource({
   name: "results",
-  title: "Results of a batch",
+  title: "Results of a batch or a worker",
   description:
-    "The answers of a job with for_each, one as JSON a line, in the order of its texts; while it runs, those so far.",
+    "As JSON, one a line: the answers of a job with for_each, in the order of its texts, while it runs those so far; the changed files of delegate, with their diffs.",
   uri: "ollm://results/{id}",
   mimeType: "application/jsonl",
   isTouchedBy: (change, { id }) => change.kind === "job" && change.id === id,
   async read({ id = "" }, { orchestrator, caller }) {
+    if (id.startsWith("delegate-")) {
+      const { result } = await orchestrator.jobs.get(caller, id);
+      const { files = [] } = (result ?? {}) as Partial<Delegated>;
+      return jsonLines(files);
+    }
     return jsonLines(await orchestrator.batches.results(caller, id));
   },
 });

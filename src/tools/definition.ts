@@ -2,6 +2,7 @@ import type { z } from "zod";
 import type { NeedsInput } from "../orchestrator/api/errors.ts";
 import type { Orchestrator } from "../orchestrator/api/facade.ts";
 import type { NextSteps } from "../orchestrator/api/next-step.ts";
+import type { Worker, Workspace } from "../orchestrator/api/facade-batches.ts";
 import type { AudioInput, CallerContext, Operation, Progress } from "../orchestrator/api/types.ts";
 
 /** The effect of a tool, from which `server/` derives the four MCP hints. */
@@ -45,6 +46,15 @@ export interface ToolFiles {
    * root. Throws `InvalidRequest`.
    */
   findFolder(path?: string): Promise<string>;
+  /**
+   * A copy of files for a worker: of these folders, files and patterns, which must be in one root, or of the working
+   * directory. Of a git work tree what git does not ignore. Throws `InvalidRequest`.
+   */
+  copy(names: readonly string[] | undefined, id: string, verifier: Worker["verifier"]): Promise<Workspace>;
+  /** Applies the changes that a worker left: all, or none if a file changed since. Their names. Throws `InvalidRequest`. */
+  applyWork(id: string): Promise<readonly string[]>;
+  /** The agent of that name in `.claude/agents` of the user's home, or of `project`. */
+  agent(name: string, project: string | undefined): Promise<Worker | undefined>;
   /** The absolute path of a file to import, which may be outside the roots except over HTTP. */
   locate(path: string): Promise<string>;
 }

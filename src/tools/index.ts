@@ -2,6 +2,7 @@ import type { z } from "zod";
 import { createTemplate } from "./create-template.ts";
 import type { ReadonlyDeep, ToolDefinition } from "./definition.ts";
 import { compare } from "./compare.ts";
+import { delegate } from "./delegate.ts";
 import { deleteTemplate } from "./delete-template.ts";
 import { evaluateModels } from "./evaluate-models.ts";
 import { exportTraining } from "./export-training.ts";
@@ -46,6 +47,7 @@ const definitions = [
   evaluateModels,
   runPipeline,
   exportTraining,
+  delegate,
 ] as const;
 
 /** Every tool, in the order of `tools/list`. */

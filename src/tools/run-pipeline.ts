@@ -232,11 +232,7 @@ async function named(name: string, context: ToolContext): Promise<Found> {
   });
 }
 
-interface Found {
-  readonly name?: string;
-  readonly yaml: string;
-  readonly file?: string;
-}
+type Found = Readonly<{ name?: string; yaml: string; file?: string }>;
 
 async function list({ orchestrator, caller }: ToolContext): Promise<Output> {
   const { templates, problems } = await orchestrator.templates.pipelines(caller);

@@ -53,14 +53,10 @@ export const pipelineFile = z.strictObject({
 export type Pipeline = z.output<typeof pipelineFile>;
 export type PipelineStep = Pipeline["steps"][number];
 
-/** A predicate for the file's name, and where. */
-interface Problem {
-  readonly problem: string;
-  readonly line?: number;
-}
-
 /** The pipeline of a YAML text, or its first problem, with line and step. */
-export async function parsePipeline(text: string): Promise<{ readonly pipeline: Pipeline } | Problem> {
+export async function parsePipeline(
+  text: string,
+): Promise<{ readonly pipeline: Pipeline } | Extract<Awaited<ReturnType<typeof parseYaml>>, { problem: string }>> {
   const yaml = await parseYaml(text, maxBytes, maxForeignTokens);
   if ("problem" in yaml) return yaml;
   const found = pipelineIn(yaml.value);

@@ -43,7 +43,7 @@ describe("ollm", () => {
     ],
     [["completion", "csh"], 'ollm: <shell> is "csh"; allowed: bash, zsh, fish, powershell'],
     [["daemon", "status", "now"], "ollm: status takes no arguments, not 1"],
-    [["create", "x"], "ollm: --from <model> is missing"],
+    [["create", "x"], "ollm: ollm create needs a model, or a file that names one"],
     [["run", ""], "ollm: <model> is empty"],
     [["run", "--model", " ", "Hi"], "ollm: --model is empty"],
     [["chat", ""], "ollm: <model> is empty"],

@@ -1,7 +1,7 @@
 import { readFile } from "node:fs/promises";
 import { describe, expect, it } from "vitest";
 import { nodeFolders } from "../../src/launcher/decide.ts";
-import { isNewEnough, oldestNode } from "../../src/orchestrator/util/node-executable.ts";
+import { isNewEnough, oldestNode } from "../../src/orchestrator/util/programs.ts";
 
 const folders = (platform: NodeJS.Platform, listed: Record<string, readonly string[]>, environment = {}) =>
   nodeFolders({

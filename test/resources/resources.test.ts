@@ -55,10 +55,10 @@ describe("resources", () => {
           "uriTemplate": "ollm://jobs/{id}",
         },
         {
-          "description": "The answers of a job with for_each, one as JSON a line, in the order of its texts; while it runs, those so far.",
+          "description": "As JSON, one a line: the answers of a job with for_each, in the order of its texts, while it runs those so far; the changed files of delegate, with their diffs.",
           "mimeType": "application/jsonl",
           "name": "results",
-          "title": "Results of a batch",
+          "title": "Results of a batch or a worker",
           "uriTemplate": "ollm://results/{id}",
         },
         {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { findNode } from "../../src/orchestrator/util/node-executable.ts";
+import { findNode } from "../../src/orchestrator/util/programs.ts";
 
 const inElectron = {
   execPath: "/Apps/Client.app/helper",

@@ -317,7 +317,6 @@ export function createFakeOrchestrator(replace: Partial<Orchestrator> = {}): Orc
   const refuseUnknown = (name: string): void => {
     if (qwen.name !== name && smollm.name !== name) throw new UnknownModel(`no model ${name}`, next);
   };
-
   return {
     asked,
     callers,
@@ -383,6 +382,7 @@ export function createFakeOrchestrator(replace: Partial<Orchestrator> = {}): Orc
     },
     decisions: () => [],
     batches: unused("batches"),
+    workers: unused("workers"),
     comparisons: unused("comparisons", { list: async () => [], learned: async () => [], evals: async () => [] }),
     metrics: unused("metrics", { breaches: async () => [] }),
     live: unused("live"),

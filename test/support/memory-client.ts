@@ -27,6 +27,8 @@ export interface MemoryClientOptions {
   readonly homeDirectory?: string;
   readonly fileRoots?: readonly string[];
   readonly open?: () => Promise<never>;
+  /** In the home, where workers have their copies. */
+  readonly configFile?: string;
   /** The name that the client reports. */
   readonly clientName?: string;
   /** The setting `jobs.patience`. */
@@ -78,7 +80,7 @@ export async function connectMemoryClient(
         },
         fileRoots: options.fileRoots ?? [],
         warnings: [],
-        configFile: "/home/user/.ollm/config.yaml",
+        configFile: options.configFile ?? "/home/user/.ollm/config.yaml",
       })),
   };
   const [clientSide, serverSide] = InMemoryTransport.createLinkedPair();

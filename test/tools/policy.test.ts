@@ -83,6 +83,7 @@ describe("the list of tools", () => {
         "evaluate_models(action cases from_ratings models judge budget max_tokens eval_id) Which model for the user's work: asks each model each case of files ({prompt, expected} a line) and shows quality with its interval, speed, memory and cost. Repeat the call to continue one that was interrupted.",
         "run_pipeline(pipeline inputs skip dry_run goal) Run a pipeline of prompts with local models as a job: a name (without one, all are listed), a YAML file, or YAML with steps. Each step takes what route_and_generate takes, files, and what earlier steps gave.",
         "export_training(action format tasks sources output_path dry_run) Writes the user's rated, picked or verified answers as chat lines for a trainer, without those with secrets, and a card beside them. dry_run counts. Returns counts, never the texts. forget deletes recorded answers.",
+        "delegate(task files worker verify profile model max_turns max_seconds apply) Have a local model do a small task on a copy of files. A check decides: it returns a verified diff, or hands the task back. apply puts the diff into the files. A job from its start.",
       ]
     `);
   });

@@ -1,4 +1,5 @@
 import path from "node:path";
+import allUsages from "./chat-commands.json" with { type: "json" };
 import { readTemplate, listTemplates } from "./template.ts";
 import { DaemonUnavailable, InvalidRequest, OrchestratorError } from "../../orchestrator/api/errors.ts";
 import { advice } from "../../orchestrator/api/next-step.ts";
@@ -21,119 +22,55 @@ function firstWord(text: string): readonly [word: string, rest: string] {
   return [word, text.slice(word.length).trim()];
 }
 
-const commands: readonly {
-  readonly name: string;
-  /** Its first words with their arguments, and what each does; "" for one that another line of the help mentions. */
-  readonly actions: readonly (readonly [usage: string, meaning: string])[];
-  run(rest: string, context: ChatContext): Promise<void>;
-}[] = [
-  {
-    name: "help",
-    actions: [["", "show this list"]],
-    async run(_rest, { io }) {
-      const rows = [
-        ...commands.flatMap(({ name, actions }) =>
-          actions
-            .filter(([, meaning]) => meaning !== "")
-            .map(([usage, meaning]) => [`/${name} ${usage}`.trimEnd(), meaning] as const),
-        ),
-        ['"""', "around a long message"] as const,
-      ];
-      const width = Math.max(...rows.map(([usage]) => usage.length));
-      const lines = rows.map(([usage, meaning]) => {
-        const term = `${usage.padEnd(width)}  `;
-        return term + styled(hanging(term, meaning, io).slice(term.length), "dim", io);
-      });
-      io.stdout(`${lines.join("\n")}\n`);
-    },
+/** By command, its first words with their arguments, and what each does; "" for one that another line of the help mentions. */
+const usages = Object.entries(allUsages as unknown as Readonly<Record<Name, readonly (readonly [string, string])[]>>);
+type Name = keyof typeof allUsages;
+
+const commands: Readonly<Record<Name, (rest: string, context: ChatContext) => Promise<void>>> = {
+  async help(_rest, { io }) {
+    const rows = [
+      ...usages.flatMap(([name, actions]) =>
+        actions
+          .filter(([, meaning]) => meaning !== "")
+          .map(([usage, meaning]) => [`/${name} ${usage}`.trimEnd(), meaning] as const),
+      ),
+      ['"""', "around a long message"] as const,
+    ];
+    const width = Math.max(...rows.map(([usage]) => usage.length));
+    const lines = rows.map(([usage, meaning]) => {
+      const term = `${usage.padEnd(width)}  `;
+      return term + styled(hanging(term, meaning, io).slice(term.length), "dim", io);
+    });
+    io.stdout(`${lines.join("\n")}\n`);
   },
-  {
-    name: "model",
-    actions: [
-      ["NAME", "switch; auto: the best one"],
-      ["list", "list the installed models"],
-      ["pin [NAME]", "keep in memory; also: unpin"],
-      ["unpin [NAME]", ""],
-      ["unload [NAME]", "free its memory"],
-    ],
-    run: model,
+  model,
+  set,
+  async system(rest, { talk, io }) {
+    talk.system = rest === "" ? undefined : rest;
+    io.stdout(rest === "" ? "System prompt removed.\n" : "System prompt set.\n");
   },
-  { name: "set", actions: [["NAME VALUE", "change a setting; alone: all"]], run: set },
-  {
-    name: "system",
-    actions: [["TEXT", "set the system prompt"]],
-    async run(rest, { talk, io }) {
-      talk.system = rest === "" ? undefined : rest;
-      io.stdout(rest === "" ? "System prompt removed.\n" : "System prompt set.\n");
-    },
+  file: (rest, context) => attach("files", rest, context),
+  image: (rest, context) => attach("images", rest, context),
+  async new(_rest, { talk, io }) {
+    Object.assign(talk, { continueId: "new", files: [], images: [] });
+    talk.turns.length = 0;
+    io.stdout("Started a new conversation.\n");
   },
-  {
-    name: "file",
-    actions: [["PATH ... [QUESTION]", "ask about text files"]],
-    run: (rest, context) => attach("files", rest, context),
+  save,
+  load,
+  compare,
+  good: (_rest, context) => rateInChat("good", context),
+  bad: (_rest, context) => rateInChat("bad", context),
+  memory,
+  template,
+  project,
+  async exit(_rest, { talk }) {
+    talk.hasEnded = true;
   },
-  {
-    name: "image",
-    actions: [["PATH ... [QUESTION]", "ask about images"]],
-    run: (rest, context) => attach("images", rest, context),
-  },
-  {
-    name: "new",
-    actions: [["", "start a new conversation"]],
-    async run(_rest, { talk, io }) {
-      Object.assign(talk, { continueId: "new", files: [], images: [] });
-      talk.turns.length = 0;
-      io.stdout("Started a new conversation.\n");
-    },
-  },
-  { name: "save", actions: [["FILE", "save the conversation"]], run: save },
-  { name: "load", actions: [["FILE", "continue a saved one"]], run: load },
-  { name: "compare", actions: [["[MODEL ...] [PROMPT]", "ask several; alone: again"]], run: compare },
-  {
-    name: "good",
-    actions: [["", "rate the answer; also: /bad"]],
-    run: (_rest, context) => rateInChat("good", context),
-  },
-  { name: "bad", actions: [["", ""]], run: (_rest, context) => rateInChat("bad", context) },
-  {
-    name: "memory",
-    actions: [
-      ["list [WORDS]", "list what is remembered"],
-      ["add KEY VALUE", "remember a fact"],
-      ["forget KEY", "forget it; also: clear"],
-      ["clear", ""],
-    ],
-    run: memory,
-  },
-  {
-    name: "template",
-    actions: [
-      ["list", "list prompt templates"],
-      ["use NAME [K=V ...]", "ask with a template"],
-      ["create NAME", "create a template"],
-    ],
-    run: template,
-  },
-  {
-    name: "project",
-    actions: [
-      ["detect", "show this project's kind"],
-      ["use NAME", "use a profile; none: stop"],
-      ["init", "create .ollm/project.yaml"],
-    ],
-    run: project,
-  },
-  {
-    name: "exit",
-    actions: [["", "end, as Ctrl-D does"]],
-    async run(_rest, { talk }) {
-      talk.hasEnded = true;
-    },
-  },
-];
+};
 
 /** Words that TAB completes. */
-export const chatWords: readonly string[] = commands.flatMap(({ name, actions }) => [
+export const chatWords: readonly string[] = usages.flatMap(([name, actions]) => [
   `/${name}`,
   ...actions.flatMap(([usage]) => {
     const [word] = firstWord(usage);
@@ -145,20 +82,20 @@ export const chatWords: readonly string[] = commands.flatMap(({ name, actions })
 export async function runChatCommand(text: string, context: ChatContext): Promise<void> {
   const [word, rest] = firstWord(text.trim().slice(1));
   const wanted = word === "?" ? "help" : word === "quit" || word === "bye" ? "exit" : word.toLowerCase();
-  const command = commands.find(({ name }) => name === wanted);
-  if (command === undefined) {
-    const names = commands.map(({ name }) => name);
+  const names = Object.keys(commands) as Name[];
+  const name = names.find((each) => each === wanted);
+  if (name === undefined) {
     const [close] = nearestNames(wanted, names, 1);
     throw new InvalidRequest(`unknown command /${word}`, {
       next: close === undefined ? advice("type /help") : { step: "didYouMean", names: [`/${close}`] },
     });
   }
-  await command.run(rest, context);
+  await commands[name](rest, context);
 }
 
 /** The error of a missing or unknown action. */
 function unknownAction(command: string, action: string): InvalidRequest {
-  const actions = (commands.find(({ name }) => name === command)?.actions ?? []).map(([usage]) => usage);
+  const actions = (usages.find(([name]) => name === command)?.[1] ?? []).map(([usage]) => usage);
   const words = actions.map((usage) => firstWord(usage)[0]);
   const [close] = nearestNames(action, words, 1);
   return new InvalidRequest(`unknown action "${action}" of /${command}`, {

@@ -2,7 +2,7 @@ import { readFile } from "node:fs/promises";
 import { text } from "node:stream/consumers";
 import type { Argument, Command, Option } from "commander";
 import { OrchestratorError, undefinedIf } from "../../orchestrator/api/errors.ts";
-import { builtFile } from "../../orchestrator/util/node-executable.ts";
+import { builtFile } from "../../orchestrator/util/programs.ts";
 import { commandNamed } from "./options.ts";
 import type { Settings } from "../../orchestrator/config/schema.ts";
 import type { Reply } from "../setup/check.ts";

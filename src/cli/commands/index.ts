@@ -13,7 +13,7 @@ import { addServer, addSetUp } from "./lazy.ts";
 import { addMemories } from "./memory.ts";
 import { addModels, addRemoval } from "./models.ts";
 import { ShellCommand, commandNamed, emptyName, type JsonOption, type Run, helpText, usageText } from "./options.ts";
-import { addPipelines } from "./pipeline.ts";
+import { addDelegate, addPipelines } from "./pipeline.ts";
 import { addProfiles } from "./profiles.ts";
 import { addProject } from "./project.ts";
 import { addPull } from "./pull.ts";
@@ -64,6 +64,7 @@ export function createCommands(run: Run): Command {
   });
 
   addGeneration(program);
+  addDelegate(program);
   addCompare(program);
   addEval(program);
   addRate(program);
@@ -119,7 +120,7 @@ function pointToHelp(command: Command): void {
 
 /** Adds to the help of each command its examples, each with its meaning. */
 function addExamples(command: Command): void {
-  const known: Readonly<Record<string, Readonly<Record<string, string>>>> = examples;
+  const known: Readonly<Record<string, Readonly<Record<string, string>>>> = examples.commands;
   const own = Object.entries(known[pathOf(command)] ?? {});
   if (own.length > 0 && command instanceof ShellCommand) command.examples(...own);
   command.commands.forEach(addExamples);

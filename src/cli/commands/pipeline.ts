@@ -1,4 +1,4 @@
-import { type ShellCommand, repeated } from "./options.ts";
+import { type ShellCommand, repeated, wholeNumber } from "./options.ts";
 
 /** `ollm pipeline`. */
 export function addPipelines(program: ShellCommand): void {
@@ -34,4 +34,23 @@ export function addPipelines(program: ShellCommand): void {
     .description("have a model write a pipeline, read it, and save it as a YAML file")
     .json("name, file, yaml")
     .loads(async () => (await import("./run-pipeline.ts")).writeOne);
+}
+
+/** `ollm delegate`. */
+export function addDelegate(program: ShellCommand): void {
+  program
+    .command("delegate")
+    .argument("<task...>", "what is to be done")
+    .description("have a local model do a task on a copy of files; a check says whether it is done")
+    .option("--files <path>", "folders, files, patterns (default: this folder); repeatable", repeated)
+    .option("--worker <name>", "of the setting workers, or an agent of .claude/agents")
+    .option("--verify <command>", "check, run in a sandbox on the copy")
+    .option("--model <name>", "model to use (default: the best that fits)")
+    .option("--profile <name>", "profile that chooses the model")
+    .option("--max-turns <number>", "limit of answers of the model", wholeNumber(1, 100))
+    .option("--max-seconds <number>", "limit of time", wholeNumber(1, 7_200))
+    .option("--apply", "apply verified changes without asking")
+    .json("state, summary, files[{path, kind, diff}], check, tried, notes, model, turns, tokens")
+    .examples(['ollm delegate "fix dates.ts" --verify "npm test"', "asks before it changes a file"])
+    .loads(async () => (await import("./run-pipeline.ts")).delegateTask);
 }

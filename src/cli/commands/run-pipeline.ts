@@ -1,3 +1,4 @@
+import { statSync } from "node:fs";
 import { mkdir, writeFile } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import { setTimeout } from "node:timers/promises";
@@ -5,6 +6,7 @@ import { InvalidRequest, OrchestratorError } from "../../orchestrator/api/errors
 import { advice } from "../../orchestrator/api/next-step.ts";
 import { batchLines } from "../../orchestrator/util/batch-lines.ts";
 import { oneLine } from "../../orchestrator/util/control-characters.ts";
+import { isTooBroad } from "../../orchestrator/util/file-name.ts";
 import { codeOf, messageOf } from "../../orchestrator/util/message-of.ts";
 import type { ToolAnswers, ToolInputs } from "../../tools/index.ts";
 import { type CommandIo, homeOf, isYes } from "../terminal/io.ts";
@@ -81,12 +83,8 @@ async function withAsked(
 }
 
 async function ran(request: ToolInputs["run_pipeline"], flags: Flags, session: Session): Promise<number> {
-  const { io, call } = session;
-  const begun = await orPull(session, undefined, () => untilNotCut(() => call("run_pipeline", request)));
-  const { job = "" } = begun.structured as { readonly job?: string };
-  const { result, error } = await waitFor(job, session);
-  if (result === undefined) throw new OrchestratorError(error ?? `${job} has no result`);
-  const found = result as Answer;
+  const { io } = session;
+  const { job, found } = await jobOf("run_pipeline", request, undefined, session);
   const { text, steps = [], failures = [], notes = [], written = [], asks } = found;
   const said = [
     ...steps.map(({ step, counts: { asked = 0, done = 0, seconds: _seconds, ...rest }, skipped }) => {
@@ -100,8 +98,7 @@ async function ran(request: ToolInputs["run_pipeline"], flags: Flags, session: S
     ...(asks === undefined || io.isTerminal ? [] : [`to go on without it: --skip ${asks}`]),
     `all answers: ollm://results/${job}`,
   ];
-  for (const line of flags.json === true ? [] : said)
-    io.stderr(`${styledError(hanging("", oneLine(line), { columns: io.errorColumns }), io)}\n`);
+  say(said, flags, io);
   if (asks !== undefined && io.isTerminal && isYes(await io.ask(`Go on without ${oneLine(asks)}? [y/N] `)))
     return ran({ ...request, skip: [...(request.skip ?? []), asks] }, flags, session);
   if (flags.output !== undefined && text !== undefined) await saved(resolve(io.workingDirectory, flags.output), text);
@@ -153,12 +150,8 @@ export async function askForEach(
   target: string | undefined,
   session: Session,
 ): Promise<number> {
-  const { io, call, read } = session;
-  const begun = await orPull(session, request.model, () => untilNotCut(() => call("route_and_generate", request)));
-  const { job = "" } = begun.structured as { readonly job?: string };
-  const { result, error } = await waitFor(job, session);
-  if (result === undefined) throw new OrchestratorError(error ?? `${job} has no result`);
-  const found = result as ToolAnswers["route_and_generate"];
+  const { io, read } = session;
+  const { job, found } = await jobOf("route_and_generate", request, request.model, session);
   const { for_each: batch = { counts: {} }, text: reduced, notes = [], model } = found;
   const answers = await read("ollm://results/{id}", job);
   // That of --reduce is printed by itself.
@@ -179,11 +172,77 @@ export async function askForEach(
     return target === undefined ? shown.join("\n") : "";
   });
   const said = [...batchLines({ ...batch, examples: [] }, model), ...notes, `all answers: ${target ?? kept}`];
-  for (const line of json === true ? [] : said)
-    io.stderr(`${styledError(hanging("", oneLine(line), { columns: io.errorColumns }), io)}\n`);
+  say(said, { json }, io);
   const { failed, open, doubtful } = batch.counts;
   const isWhole = failed === undefined && open === undefined;
   return isWhole ? (doubtful === undefined ? 0 : 3) : 1;
+}
+
+/** `ollm delegate`: exits with 3 for changes that no check has verified. */
+export async function delegateTask(
+  task: readonly string[],
+  flags: JsonOption &
+    Omit<ToolInputs["delegate"], "verify" | "apply"> &
+    Partial<Readonly<Record<"maxTurns" | "maxSeconds", number>>> & {
+      readonly verify?: string;
+      readonly apply?: boolean;
+    },
+  io: CommandIo,
+): Promise<number> {
+  const { maxTurns: max_turns, maxSeconds: max_seconds, worker, profile, model, json } = flags;
+  const files = (flags.files ?? ["."]).map((file) => resolve(io.workingDirectory, file));
+  if (flags.files === undefined && isTooBroad(io.workingDirectory, io.userHome)) {
+    const next = advice("name folders with --files");
+    return report(new InvalidRequest(`${io.workingDirectory} is too much to copy`, { next }), io);
+  }
+  // Files are allowed by being named, and the check by being typed.
+  const isFolder = (file: string): boolean => statSync(file, { throwIfNoEntry: false })?.isDirectory() === true;
+  const inFolders = files.map((file) => (isFolder(file) ? join(file, "file") : file));
+  const agrees: Parameters<typeof withSession>[1] = {
+    ask: ({ fields }) => Promise.resolve(Object.fromEntries(fields.map(({ name }) => [name, true]))),
+  };
+  const typed = flags.verify === undefined ? {} : { verify: ["sh", "-c", flags.verify] };
+  const options = { roots: await foldersOf(inFolders, io), ...("verify" in typed && agrees) };
+  return withSession(io, options, async (session) => {
+    const request = { task: task.join(" "), files, ...typed, worker, profile, model, max_turns, max_seconds };
+    const { job, found } = await jobOf("delegate", request, model, session);
+    const { state, summary, files: changed = [], check, tried = [], notes = [] } = found;
+    show(found, flags, io, () => changed.map(({ diff }) => coloured(diff, io)).join(""));
+    const failure = check?.passed === false ? (check.output ?? "").split("\n") : [];
+    say([summary, ...failure, ...tried.map((each) => `tried: ${each}`), ...notes], flags, io);
+    if (state === "do_it_yourself") return 1;
+    const mayAsk = io.isTerminal && json !== true;
+    const isAgreed =
+      (flags.apply === true && state === "verified") || (mayAsk && isYes(await io.ask("Apply these changes? [y/N] ")));
+    if (isAgreed) io.stderr(`${(await session.call("delegate", { apply: job })).structured.summary}\n`);
+    else say([`Nothing was applied; the changes are kept as ${job} for a time.`], flags, io);
+    return state === "verified" ? 0 : 3;
+  });
+}
+
+function coloured(diff: string, io: CommandIo): string {
+  const paint = (line: string): string => styled(line, line.startsWith("+") ? "green" : "red", io);
+  return diff.replaceAll(/^[+-].*$/gm, paint);
+}
+
+/** What is to be known beside an answer. */
+function say(lines: readonly string[], { json }: { readonly json?: boolean | undefined }, io: CommandIo): void {
+  for (const line of json === true ? [] : lines)
+    io.stderr(`${styledError(hanging("", oneLine(line), { columns: io.errorColumns }), io)}\n`);
+}
+
+/** The answer of a call that is a job from its start. */
+async function jobOf<Name extends "run_pipeline" | "route_and_generate" | "delegate">(
+  name: Name,
+  request: ToolInputs[Name],
+  model: string | undefined,
+  session: Session,
+): Promise<{ readonly job: string; readonly found: ToolAnswers[Name] }> {
+  const begun = await orPull(session, model, () => untilNotCut(() => session.call(name, request)));
+  const { job = "" } = begun.structured as { readonly job?: string };
+  const { result, error } = await waitFor(job, session);
+  if (result === undefined) throw new OrchestratorError(error ?? `${job} has no result`);
+  return { job, found: result as ToolAnswers[Name] };
 }
 
 /** Waits for the end of a job; Ctrl-C cancels it. */

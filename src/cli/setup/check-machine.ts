@@ -10,7 +10,7 @@ import { type NextSteps, advice } from "../../orchestrator/api/next-step.ts";
 import { loadSettings } from "../../orchestrator/config/load.ts";
 import { pressureWarnings } from "../../orchestrator/memory/state.ts";
 import { counted, formatBytes } from "../../orchestrator/util/format-bytes.ts";
-import { isNewEnough, oldestNode } from "../../orchestrator/util/node-executable.ts";
+import { isNewEnough, oldestNode } from "../../orchestrator/util/programs.ts";
 import { type Check, type Checker, type DoctorWorld, fail, ok, stepsFor, warn } from "./check.ts";
 import { messageOf } from "../../orchestrator/util/message-of.ts";
 

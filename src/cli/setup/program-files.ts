@@ -7,7 +7,7 @@ import { advice } from "../../orchestrator/api/next-step.ts";
 import type { ClientTarget } from "./clients.ts";
 import { readRegularText } from "../../orchestrator/storage/replace-file.ts";
 import { isInside, isTooBroad } from "../../orchestrator/util/file-name.ts";
-import { findNode, oldestNode } from "../../orchestrator/util/node-executable.ts";
+import { findNode, oldestNode } from "../../orchestrator/util/programs.ts";
 import { codeOf, messageOf } from "../../orchestrator/util/message-of.ts";
 
 /** `OLLM_HOME/app`: copies of the program that clients start. */

@@ -1,5 +1,5 @@
-/** Prompts about many texts, and steps that build on each other. */
-import type { CallerContext, Operation } from "./types.ts";
+/** Prompts about many texts, steps that build on each other, and workers: models with tools on a copy of files. */
+import type { CallerContext, JsonSchema, Operation } from "./types.ts";
 
 /** `file`: a text is a file; `part`: at most some 1,000 tokens of one; `row`: of a table. */
 export const batchUnits = ["file", "part", "row"] as const;
@@ -140,4 +140,109 @@ export interface Batches<Request> {
   plan(caller: CallerContext, request: BatchRequest<Request>): Promise<readonly PlannedStep[]>;
   /** All answers so far, in the order of the items. Throws `UnknownJob`. */
   results(caller: CallerContext, id: string): Promise<readonly BatchAnswer[]>;
+}
+
+// ------------------------------------------------------------------------------------------------------ workers
+
+/** Tools of a worker besides `done`. */
+export const workerTools = ["read", "grep", "list", "edit", "write"] as const;
+
+/** Who does a task: of the settings, or an agent of another program. */
+export interface Worker {
+  /** Absent: nothing says whether the work is done, and its state is never `verified`. */
+  readonly verifier?: Verifier | undefined;
+  /** Added to the system prompt. */
+  readonly instructions?: string | undefined;
+  /** Absent: all. */
+  readonly tools?: readonly (typeof workerTools)[number][] | undefined;
+  readonly profile?: string | undefined;
+  readonly model?: string | undefined;
+}
+
+/** Decides whether the work is done: a command that ends with 0, or a file of the copy that matches a schema. */
+interface Verifier {
+  /** For people: `tests`, or the command. */
+  readonly name: string;
+  /** Program and arguments. */
+  readonly verify?: readonly string[] | undefined;
+  readonly schema?: JsonSchema | undefined;
+  /** That must match `schema`. */
+  readonly file?: string;
+  /** Seconds. */
+  readonly timeout: number;
+}
+
+/** What a verifier found: `exit code 0`, `it did not end within 60 s`, and the end of what it printed. */
+export interface Verdict {
+  readonly passed: boolean;
+  readonly how: string;
+  readonly output: string;
+}
+
+/** A copy of files of the user. Each method throws `InvalidRequest` for what it refuses; the model reads its message. */
+export interface Workspace {
+  /** That of the operation, too. */
+  readonly id: string;
+  /** What was not copied, and why. */
+  readonly notes: readonly string[];
+  /** Names of files, below a folder if one is given. */
+  list(folder?: string): Promise<readonly string[]>;
+  /** The text from a line on, as far as it is shown at once. */
+  read(path: string, firstLine?: number): Promise<string>;
+  /** Lines that contain a text: `a.ts:7: ...`. */
+  grep(text: string, folder?: string): Promise<readonly string[]>;
+  /** Replaces the only place of `before`. Resolves to the bytes of the file. */
+  edit(path: string, before: string, after: string): Promise<number>;
+  /** Makes a file, or replaces it. Resolves to its bytes. */
+  write(path: string, text: string): Promise<number>;
+  /** The whole text of a file; undefined if there is none. */
+  text(path: string): Promise<string | undefined>;
+  /** Runs its verifier's command on a copy of the copy, so that what it writes is no part of the work. Throws `Cancelled`. */
+  run(signal: AbortSignal): Promise<Verdict>;
+  /** The changes, which it keeps for `apply` in place of the copy; a diff is for `git apply`, or says why there is none. */
+  keep(signal: AbortSignal): Promise<Delegated["files"]>;
+  /** Deletes the copy. */
+  remove(): Promise<void>;
+}
+
+export interface WorkerRequest extends Worker {
+  readonly task: string;
+  /** Has the same verifier. */
+  readonly workspace: Workspace;
+  /** Tokens are those of all answers, bytes and files what is written. */
+  readonly limits?: Partial<Record<"turns" | "tokens" | "seconds" | "bytes" | "files", number>> | undefined;
+}
+
+/** `verified`: the verifier passed on exactly these changes. `do_it_yourself`: there are no changes to apply. */
+export interface Delegated {
+  readonly state: "verified" | "unverified" | "do_it_yourself";
+  /** At most some 150 tokens: facts of the program, then the model's own words, marked as such. */
+  readonly summary: string;
+  readonly files: readonly { readonly path: string; readonly kind: "added" | "changed"; readonly diff: string }[];
+  /** The last run of the verifier. */
+  readonly check?: Verdict & { readonly name: string };
+  /** The last calls, with what came of them. */
+  readonly tried: readonly string[];
+  readonly model: string;
+  readonly turns: number;
+  readonly tokens: { readonly prompt: number; readonly completion: number };
+  readonly notes: readonly string[];
+}
+
+export interface Workers {
+  /** The worker of the settings of that name, else `agent`. Throws `InvalidRequest` with the names that there are. */
+  named(name: string, agent: Worker | undefined): Worker;
+  /** Removes the workspace at the end, unless there are changes to apply. */
+  start(caller: CallerContext, request: WorkerRequest): Operation<Delegated>;
+}
+
+/** The added and removed lines of a file's diff, each with its `+` or `-`. */
+export function changedLines(diff: string): readonly string[] {
+  const hunks = diff.indexOf("\n@@ ");
+  return hunks < 0
+    ? []
+    : diff
+        .slice(hunks)
+        .split("\n")
+        .filter((line) => /^[+-]/.test(line));
 }

@@ -3,7 +3,7 @@ import type { Chat, EmbedRequest, EmbedResult, ToolCall } from "./chat.ts";
 import type { Sampling } from "./sampling.ts";
 import type { Cost } from "./cost.ts";
 import type { Check, CheckResult, GroundedValues, PartsRead, QueriedRows, Split } from "./facade-answers.ts";
-import type { BatchSummary, Batches } from "./facade-batches.ts";
+import type { BatchSummary, Batches, Workers } from "./facade-batches.ts";
 import type { Comparisons } from "./facade-compare.ts";
 import type { LiveView, Metrics } from "./facade-metrics.ts";
 import type { Projects, Templates } from "./facade-templates.ts";
@@ -348,6 +348,8 @@ export interface Orchestrator {
   readonly profiles: Profiles;
   readonly comparisons: Comparisons;
   readonly batches: Batches<GenerateRequest>;
+  /** Loaded with the first task. */
+  workers(): Promise<Workers>;
   readonly metrics: Metrics;
   /** What happens now, for a page that shows it. */
   readonly live: LiveView;

@@ -124,7 +124,7 @@ export interface ModelOverrides extends Pick<ProfileSettings, "maxLatencyMs" | "
 
 // ------------------------------------------------------------------------------------------------- operations
 
-export type OperationKind = "pull" | "load" | "generate" | "unload" | "delete" | "compare" | "batch";
+export type OperationKind = "pull" | "load" | "generate" | "unload" | "delete" | "compare" | "batch" | "delegate";
 export type OperationState = "running" | "succeeded" | "failed" | "cancelled";
 
 /** Tokens of one prompt, as far as its engine reports them. */

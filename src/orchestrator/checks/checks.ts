@@ -1,6 +1,7 @@
 import { randomInt } from "node:crypto";
 import { CheckFailed, InvalidRequest, OrchestratorError, PromptTooLong, throwIfCancelled } from "../api/errors.ts";
 import { type NextStep, advice } from "../api/next-step.ts";
+import type { JsonSchema } from "../api/types.ts";
 import { counted, formatAmount } from "../util/format-bytes.ts";
 import { sameModel } from "../util/model-name.ts";
 import { type AnswerCheck, type CheckPlace, type Sample, type agreeCheck, checkOf } from "./answer-checks.ts";
@@ -36,7 +37,10 @@ interface Format {
 }
 
 /** Throws `InvalidRequest` for a format that can't be used. */
-async function formatOf(format: NonNullable<Resolved["format"]>, place: CheckPlace): Promise<Format> {
+async function formatOf(
+  format: NonNullable<Resolved["format"]>,
+  place: Pick<CheckPlace, "threads" | "caller" | "signal">,
+): Promise<Format> {
   const own = isQuick(format) ? new JsonFormat(format).tryOut() : undefined;
   const { ignoredPatterns } = own ?? (await tried(format, place));
   return {
@@ -48,6 +52,16 @@ async function formatOf(format: NonNullable<Resolved["format"]>, place: CheckPla
       const sofar = (end.sofar ?? { text }) as Validation;
       return sofar.problem === undefined ? { ...sofar, unchecked: end.unfinished } : sofar;
     },
+  };
+}
+
+/** Says why a text does not match a schema, as a predicate; undefined if it does. Throws `InvalidRequest` for a schema that can't be used. */
+export function createValidator(entry: string, ended: AbortSignal) {
+  const threads = new CheckThreads(entry, ended);
+  return async (text: string, schema: JsonSchema, asking: Pick<Asking, "caller" | "signal">) => {
+    const format = await formatOf(schema, { ...asking, threads });
+    const { problem, unchecked } = await format.validate({ text, finishReason: "stop" });
+    return problem ?? (unchecked === undefined ? undefined : `was not checked: ${unchecked}`);
   };
 }
 
@@ -68,7 +82,10 @@ function groundingOf(
 
 const count = (found: GroundedAnswer | undefined): number => Object.keys(found?.where ?? {}).length;
 
-async function tried(format: NonNullable<Resolved["format"]>, place: CheckPlace): Promise<TriedFormat> {
+async function tried(
+  format: NonNullable<Resolved["format"]>,
+  place: Parameters<typeof formatOf>[1],
+): Promise<TriedFormat> {
   const end = await place.threads.run({ kind: "format", format }, place);
   if ("found" in end) {
     const { refusal, ...found } = end.found as TriedFormat;

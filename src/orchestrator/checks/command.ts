@@ -1,13 +1,11 @@
 /** The check `{ command }`: a program that the user named in the settings says whether an answer passes. */
-import { type ChildProcess, spawn } from "node:child_process";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { InvalidRequest, throwIfCancelled } from "../api/errors.ts";
-import { defined } from "../util/defined.ts";
 import { withoutControls } from "../util/control-characters.ts";
-import { messageOf } from "../util/message-of.ts";
-import { usualFolders } from "../util/node-executable.ts";
+import { usualFolders } from "../util/programs.ts";
+import { runProgram } from "../util/programs.ts";
 
 /** The setting `checks`. */
 export type Commands = Readonly<
@@ -25,8 +23,6 @@ export type Commands = Readonly<
 
 /** Kept of what a command prints; the rest is read and dropped. */
 const maxOutputCharacters = 2_000;
-/** A process outside the group may hold the output open. */
-const closeMs = 1_000;
 
 /** The command of that name. Throws `InvalidRequest`, with the names that there are. */
 export function namedCommand(checks: Commands, name: string): Commands[string] {
@@ -68,7 +64,16 @@ export async function runCommand(
   try {
     const file = path.join(folder, command.file);
     await writeFile(file, answer, { mode: 0o600 });
-    const end = await ended(command, file, signal);
+    const end = await runProgram(
+      {
+        command: [...command.command, file],
+        folder,
+        variables: variables(command.command[0] ?? "", folder),
+        timeoutSeconds: command.timeout,
+        maxCharacters: maxOutputCharacters,
+      },
+      signal,
+    );
     throwIfCancelled(signal, "the request");
     const output = withoutControls(end.output)
       .replaceAll(folder + path.sep, "")
@@ -86,89 +91,11 @@ export async function runCommand(
   }
 }
 
-/** With how it failed (`exit code 1`), or why it never ran. Never rejects. */
-function ended(
-  { command, timeout }: Commands[string],
-  file: string,
-  signal: AbortSignal,
-): Promise<{ readonly output: string; readonly how?: string; readonly failure?: string }> {
-  const [program = "", ...args] = command;
-  return new Promise((resolve) => {
-    let output = "";
-    let how: string | undefined;
-    let child: ChildProcess;
-    try {
-      child = spawn(program, [...args, file], {
-        cwd: path.dirname(file),
-        env: variables(program, path.dirname(file)),
-        stdio: ["ignore", "pipe", "pipe"],
-        windowsHide: true,
-        // A process group of its own, which ends as a whole. On Windows it would open a window.
-        detached: process.platform !== "win32",
-      });
-    } catch (error) {
-      return resolve({ output, failure: messageOf(error) });
-    }
-    const take = (text: string): void => {
-      output = (output + text).slice(0, maxOutputCharacters);
-    };
-    child.stdout?.setEncoding("utf8").on("data", take);
-    child.stderr?.setEncoding("utf8").on("data", take);
-    const stop = (reason: string): void => {
-      how ??= reason;
-      endGroup(child);
-    };
-    const cancel = (): void => stop("cancelled");
-    const timer = setTimeout(() => stop(`it did not end within ${timeout} s`), timeout * 1_000);
-    const finish = (failure?: string): void => {
-      clearTimeout(timer);
-      signal.removeEventListener("abort", cancel);
-      resolve(defined({ output, how, failure }));
-    };
-    child.on("error", (error) => finish(error.message));
-    child.on("exit", (code, ending) => {
-      if (code !== 0) how ??= code === null ? `it ended by ${ending}` : `exit code ${code}`;
-      endGroup(child);
-      const late = setTimeout(() => {
-        child.stdout?.destroy();
-        child.stderr?.destroy();
-      }, closeMs);
-      child.on("close", () => {
-        clearTimeout(late);
-        finish();
-      });
-    });
-    if (signal.aborted) cancel();
-    else signal.addEventListener("abort", cancel, { once: true });
-  });
-}
-
-/** Ends the command and what it started. */
-function endGroup(child: ChildProcess): void {
-  const { pid } = child;
-  if (pid === undefined) return;
-  if (process.platform === "win32") {
-    if (child.exitCode !== null) return;
-    const program = path.join(windowsFolder(), "System32", "taskkill.exe");
-    spawn(program, ["/pid", `${pid}`, "/t", "/f"], { stdio: "ignore", windowsHide: true }).on("error", () =>
-      child.kill("SIGKILL"),
-    );
-    return;
-  }
-  try {
-    process.kill(-pid, "SIGKILL");
-  } catch {
-    // Its last process has ended.
-  }
-}
-
-const windowsFolder = (): string => process.env["SystemRoot"] ?? "C:\\Windows";
-
 /** The folder of the program and those of the system, but not our own search path, which `npx` extends by a project's. */
-function variables(program: string, folder: string): NodeJS.ProcessEnv {
+function variables(program: string, folder: string): Readonly<Record<string, string>> {
   const own = path.dirname(program);
   if (process.platform === "win32") {
-    const root = windowsFolder();
+    const root = process.env["SystemRoot"] ?? "C:\\Windows";
     const search = [own, path.join(root, "System32"), root].join(path.delimiter);
     return { SystemRoot: root, PATH: search, USERPROFILE: folder, TEMP: folder, TMP: folder };
   }

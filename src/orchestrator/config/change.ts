@@ -298,7 +298,7 @@ const reasons: readonly (readonly [RegExp, string])[] = [
   [/^queue\./, "it could refuse requests of other clients"],
   [/^daemon\./, "it could end the daemon between two calls"],
   [/^providers\.llamaCpp\.backend$/, "up to 368 MB of binaries are downloaded for it"],
-  [/^checks\b/, "it names programs that run on this machine"],
+  [/^(?:checks|workers)\b/, "it names programs that run on this machine"],
   [/^tools\./, "it decides which tools are offered"],
   [/^log\./, "it decides what is written to the logs"],
   [/^savings\./, "it changes how savings are counted"],

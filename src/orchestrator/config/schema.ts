@@ -4,6 +4,7 @@ import { isAccidentalWholeDisk } from "./home.ts";
 import { isUpstream, price } from "./openai-servers.ts";
 import { profileName, section, setting } from "./profile-settings.ts";
 import { tasks } from "../api/types.ts";
+import { workerTools } from "../api/facade-batches.ts";
 import { nearestNames } from "../util/nearest.ts";
 import { bytes, caller, daemon, daemonNames, modelSettings } from "./schema-models.ts";
 import prices from "./reference-prices.json" with { type: "json" };
@@ -28,6 +29,28 @@ export const referencePrices: ReadonlyMap<string, ReferencePrice> = new Map(Obje
 
 /** Like `daemonNames`, for a caller. */
 const callerNames = { scope: "caller", separator: "comma" } as const;
+
+/** One of `workers`. */
+const worker = z
+  .strictObject({
+    verify: z
+      .array(z.string())
+      .min(1)
+      .optional()
+      .describe("Program and arguments, run in a sandbox in the copy: exit code 0 says that the task is done."),
+    schema: z
+      .record(z.string(), z.unknown())
+      .optional()
+      .describe("JSON Schema that the file `file` must match, in place of verify."),
+    file: z.string().min(1).default("result.json").describe("The file that must match the schema."),
+    timeout: z.number().int().min(1).max(600).default(120).describe("Seconds after which verify is ended."),
+    profile: profileName.optional().describe("Profile that chooses the model."),
+    model: z.string().min(1).optional().describe("The model; it may be elsewhere if privacy allows it."),
+    tools: z.array(z.enum(workerTools)).min(1).optional().describe("Its tools; all when absent."),
+  })
+  .refine(({ verify, schema }) => verify === undefined || schema === undefined, {
+    message: "set verify or schema, not both",
+  });
 
 /** Where the requests of one protocol go whose model is none of ours. */
 const upstream = (example: string) =>
@@ -130,6 +153,11 @@ export const settingsSchema = z.strictObject({
       )
       .default({}),
     "Programs that a request may have check its answer, by name: exit code 0 passes (docs/files.md).",
+  ),
+  workers: setting(
+    daemon,
+    z.record(profileName, worker).default({}),
+    "Workers that a local model does tasks as, on a copy of files, by name (docs/worker.md).",
   ),
   tools: section({
     sets: setting(

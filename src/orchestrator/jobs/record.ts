@@ -14,7 +14,7 @@ import { defined } from "../util/defined.ts";
 /** Raised when a field changes its meaning. A file with a higher version was written by a newer daemon and is ignored. */
 const schemaVersion = 1;
 
-const kinds = ["pull", "load", "generate", "unload", "delete", "compare", "batch"] as const;
+const kinds = ["pull", "load", "generate", "unload", "delete", "compare", "batch", "delegate"] as const;
 const states = ["running", "succeeded", "failed", "cancelled"] as const;
 
 /** One job as stored on disk: `jobs/<id>.json`. */

@@ -2,7 +2,7 @@
 import { readFileSync } from "node:fs";
 import { parentPort, workerData } from "node:worker_threads";
 import initSqlJs, { type Database } from "sql.js";
-import { builtFile } from "../util/node-executable.ts";
+import { builtFile } from "../util/programs.ts";
 import { shortened } from "../util/format-bytes.ts";
 import { messageOf } from "../util/message-of.ts";
 import type { Column, Value } from "./column.ts";

@@ -12,7 +12,7 @@ import type { Task } from "../api/types.ts";
 import { fold } from "../recall/text-index.ts";
 import { defined } from "../util/defined.ts";
 import { messageOf } from "../util/message-of.ts";
-import { builtFile } from "../util/node-executable.ts";
+import { builtFile } from "../util/programs.ts";
 import { asksOnePlace } from "./one-place.ts";
 import { wholeWords } from "./query-check.ts";
 import questionWords from "./question-words.json" with { type: "json" };

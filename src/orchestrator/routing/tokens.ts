@@ -1,26 +1,7 @@
 import costs from "./token-prices.json" with { type: "json" };
 
 /** Classes of UTF-16 units with the same cost; letters of Latin words come first. */
-const kinds = {
-  lower: 0,
-  accented: 1,
-  extended: 2,
-  upper: 3,
-  space: 4,
-  newline: 5,
-  sign: 6,
-  digit: 7,
-  cyrillic: 8,
-  rareCyrillic: 9,
-  arabic: 10,
-  alphabet: 11,
-  han: 12,
-  kana: 13,
-  hangul: 14,
-  thai: 15,
-  script: 16,
-  symbol: 17,
-} as const;
+const { kinds } = costs;
 type Kind = keyof typeof kinds;
 
 /**
@@ -112,7 +93,7 @@ function tokensOf(text: string, { units, foreignLetter }: Pick<typeof small, "un
     if (kind <= kinds.upper) {
       // By the table, without calls: a daemon does nothing else while it estimates.
       let accents = kind === kinds.upper ? 0 : kind;
-      let next = kinds.lower as number;
+      let next = kinds.lower;
       while (end < length && (next = kindsOfUnits[text.charCodeAt(end)] ?? kinds.symbol) < kinds.upper) {
         accents |= next;
         if (next === kinds.extended) tokens += extendedCost;

@@ -96,7 +96,7 @@ function plainNumber(text: string): number | undefined {
 }
 
 /** What other programs call our fields; the first that the tool has is meant. */
-const otherNames: Readonly<Record<string, readonly string[]>> = table;
+const otherNames: Readonly<Record<string, readonly string[]>> = table.names;
 
 /** The field of a tool that an unknown one means; undefined if none is like it. */
 function meantField(key: string, fields: readonly string[]): string | undefined {

@@ -20,7 +20,7 @@ import { createModelStore } from "../../orchestrator/engines/llama-cpp/store/mod
 import { createOllamaEngine } from "../../orchestrator/engines/ollama/index.ts";
 import { isOllamaInstalled } from "../../orchestrator/engines/ollama/installed.ts";
 import { createOpenAiEngine } from "../../orchestrator/engines/openai/index.ts";
-import { builtFile, findNode } from "../../orchestrator/util/node-executable.ts";
+import { builtFile, findNode } from "../../orchestrator/util/programs.ts";
 import { defined } from "../../orchestrator/util/defined.ts";
 
 interface EngineWorld {

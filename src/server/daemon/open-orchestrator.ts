@@ -20,7 +20,8 @@ import { tools } from "../../tools/index.ts";
 import { continuedAnswer } from "../../tools/for-each.ts";
 import { pullAnswer } from "../../tools/pull-model.ts";
 import { errorText } from "../call/error-text.ts";
-import { builtFile } from "../../orchestrator/util/node-executable.ts";
+import { recoverWork } from "../files/files.ts";
+import { builtFile } from "../../orchestrator/util/programs.ts";
 import { createEngineMaker } from "./engines.ts";
 
 export interface OpenOrchestratorOptions {
@@ -75,6 +76,7 @@ export async function openOrchestrator(options: OpenOrchestratorOptions) {
     log,
   });
   live = settings;
+  await recoverWork(home, settings.current().jobs.keepHours, log);
   for (const warning of warnings) log.warn(warning);
   const orchestrator = createOrchestrator({
     now: Date.now,

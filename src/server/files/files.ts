@@ -1,7 +1,8 @@
-import { type Stats, constants } from "node:fs";
+import { type Stats, constants, existsSync } from "node:fs";
 import { type FileHandle, lstat, open, realpath, stat } from "node:fs/promises";
 import path from "node:path";
 import { InvalidRequest } from "../../orchestrator/api/errors.ts";
+import type { Log } from "../../orchestrator/api/log.ts";
 import type { AudioFormat, AudioInput } from "../../orchestrator/api/types.ts";
 import { advice } from "../../orchestrator/api/next-step.ts";
 import { formatBytes } from "../../orchestrator/util/format-bytes.ts";
@@ -151,6 +152,7 @@ export function createFiles(access: FileAccess): ToolFiles {
       if (!(await stat(real)).isDirectory()) throw new InvalidRequest(`${folder} is not a folder`);
       return real;
     },
+    ...workFiles(access, roots, find),
     changes: () => changesOf(versions),
     openOutput: async (name) => openOutput(name, await roots(), access),
     async locate(name) {
@@ -162,6 +164,31 @@ export function createFiles(access: FileAccess): ToolFiles {
       throw new InvalidRequest(`${name} was not found`, { next: advice("give its absolute path") });
     },
   };
+}
+
+/** What workers need: lazily, as few calls have one. */
+function workFiles(
+  { configFile, git, isConfined }: FileAccess,
+  roots: () => Promise<AllowedRoots>,
+  find: (name: string, most?: number) => Promise<NamedFiles["files"]>,
+): Pick<ToolFiles, "copy" | "applyWork" | "agent"> {
+  const home = path.dirname(configFile);
+  return {
+    async copy(names, id, verifier) {
+      const { copyFor } = await import("./copy-for.ts");
+      return copyFor(names, { id, verifier, roots: await roots(), home, git, find });
+    },
+    applyWork: async (id) => (await import("./apply-work.ts")).applyWork(home, id, await roots()),
+    async agent(name, project) {
+      const { readAgent } = await import("./copy-for.ts");
+      return isConfined === true ? undefined : readAgent(name, [git.homeDirectory, project ?? []].flat());
+    },
+  };
+}
+
+/** Undoes and removes what workers have left. Called at the start, before there are workers. */
+export async function recoverWork(home: string, keepHours: number, log: Log): Promise<void> {
+  if (existsSync(path.join(home, "work"))) await (await import("./apply-work.ts")).recoverWork(home, keepHours, log);
 }
 
 async function changesOf(versions: ReadonlyMap<string, FileVersion & { readonly named: string }>) {

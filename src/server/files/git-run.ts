@@ -4,7 +4,7 @@ import { devNull } from "node:os";
 import path from "node:path";
 import { Cancelled, InvalidRequest } from "../../orchestrator/api/errors.ts";
 import { advice } from "../../orchestrator/api/next-step.ts";
-import { canExecute, usualFolders } from "../../orchestrator/util/node-executable.ts";
+import { canExecute, usualFolders } from "../../orchestrator/util/programs.ts";
 import { isInside } from "../../orchestrator/util/file-name.ts";
 
 /** How git is run for one call. */

@@ -132,7 +132,7 @@ const maxLevels = 16;
 const skipped = /^(?:\.|node_modules$|id_(?:rsa|dsa|ecdsa|ed25519)|credentials)|\.(?:pem|key|p12|pfx|keystore)$/i;
 
 /** Regular files below a resolved folder, relative to it with `/`, sorted. Links are not followed. */
-async function filesBelow(folder: string, roots: AllowedRoots) {
+export async function filesBelow(folder: string, roots: AllowedRoots) {
   const names: string[] = [];
   const waiting: { readonly name: string; readonly level: number }[] = [{ name: "", level: 0 }];
   let count = 0;

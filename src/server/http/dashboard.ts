@@ -7,7 +7,7 @@ import { isEqual, isNonce, proofsUnder } from "../../ipc/handshake.ts";
 import { readHttpToken } from "../../ipc/token.ts";
 import type { Log } from "../../orchestrator/api/log.ts";
 import { type Timers, systemTimers } from "../../orchestrator/util/timers.ts";
-import { builtFile } from "../../orchestrator/util/node-executable.ts";
+import { builtFile } from "../../orchestrator/util/programs.ts";
 import type { Caller } from "../call/caller.ts";
 import { wordedFor } from "../call/error-text.ts";
 import { createLiveFeed } from "./live-feed.ts";

@@ -89,7 +89,7 @@ export async function resourceContext(facts: Call, parts: Caller): Promise<Resou
 
 /** Throws an error that says how to build the page, in a checkout where it is not. */
 async function readPage(file: string): Promise<string> {
-  const { builtFile } = await import("../../orchestrator/util/node-executable.ts");
+  const { builtFile } = await import("../../orchestrator/util/programs.ts");
   return readFile(builtFile(file), "utf8").catch((cause: unknown) => {
     throw new OrchestratorError(`${file} is not built`, { cause, next: advice("run `npm run build`") });
   });

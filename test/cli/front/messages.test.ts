@@ -50,6 +50,7 @@ describe("a request whose daemon ended before it answered", () => {
     const delegated = tools.map(({ name }) => name).filter((name) => said(name).includes("yourself"));
     expect(delegated.toSorted()).toEqual([
       "compare",
+      "delegate",
       "render_template",
       "route_and_generate",
       "run_pipeline",

@@ -123,7 +123,7 @@ export const labelledQuestions: readonly (readonly [question: string, file: stri
     "docs/security.md",
     "only `GET /health` answers without one",
   ],
-  ["Which folders may src/launcher import?", "docs/architecture.md", "`orchestrator/util/node-executable.ts`"],
+  ["Which folders may src/launcher import?", "docs/architecture.md", "`orchestrator/util/programs.ts`"],
   [
     "Which file describes the states of a model slot?",
     "docs/architecture.md",

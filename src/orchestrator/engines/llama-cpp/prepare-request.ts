@@ -18,21 +18,7 @@ import { defined } from "../../util/defined.ts";
 const defaults = { temperature: 0.8, topP: 0.9, topK: 40, minP: 0, repeatPenalty: 1.1, repeatLastTokens: 64 } as const;
 
 /** Supported parameters of a manifest; `num_ctx` and `num_predict` are applied where requests are sized. */
-export const readParameters = [
-  "draft_num_predict",
-  "frequency_penalty",
-  "min_p",
-  "num_ctx",
-  "num_predict",
-  "presence_penalty",
-  "repeat_last_n",
-  "repeat_penalty",
-  "seed",
-  "stop",
-  "temperature",
-  "top_k",
-  "top_p",
-] as const;
+export { default as readParameters } from "./read-parameters.json" with { type: "json" };
 
 /**
  * Returns the child's request, with the manifest's `SYSTEM` and `PARAMETER` lines as defaults. Throws
@@ -89,7 +75,7 @@ function samplingOf(
   { sampling: requested, contextTokens }: GenerationRequest,
   hasFormat: boolean,
 ): ChildSampling {
-  const number = (key: (typeof readParameters)[number]): number | undefined => {
+  const number = (key: string): number | undefined => {
     const value = parameters[key];
     const parsed = typeof value === "string" && value.trim() !== "" ? Number(value) : value;
     return typeof parsed === "number" && Number.isFinite(parsed) ? parsed : undefined;

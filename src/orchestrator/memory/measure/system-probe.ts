@@ -9,7 +9,7 @@ import { systemTimers, within } from "../../util/timers.ts";
 import { execFile, type ExecFileException } from "node:child_process";
 import path from "node:path";
 import { oneLine } from "../../util/control-characters.ts";
-import { canExecute } from "../../util/node-executable.ts";
+import { canExecute } from "../../util/programs.ts";
 
 /**
  * One sample of this machine's memory. Bytes. In all and available: of the machine (RAM, MemAvailable), or of the cgroup's
