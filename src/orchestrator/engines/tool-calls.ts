@@ -1,15 +1,8 @@
 import { randomUUID } from "node:crypto";
 import type { ToolCall, ToolUse } from "../api/chat.ts";
 import type { JsonSchema } from "../api/types.ts";
-import { defined } from "../util/defined.ts";
 import { isRecord, jsonIn, parseJson } from "../util/parse-json.ts";
-import {
-  type Generation,
-  type GenerationRequest,
-  type GenerationSink,
-  checkedUsage,
-  likelihoodsOf,
-} from "./generation.ts";
+import type { GenerationRequest, GenerationSink } from "./generation.ts";
 
 /** Longer ones are replaced. */
 const maxIdCharacters = 200;
@@ -26,7 +19,7 @@ interface OpenCall {
 }
 
 /** The calls of one answer, as a server sends them: whole, or in pieces. */
-class ToolCalls {
+export class ToolCalls {
   readonly #sink: GenerationSink;
   readonly #isSingle: boolean;
   readonly #ids: Set<string>;
@@ -146,7 +139,7 @@ const maxBeginningCharacters = 1_000;
 type TakePiece = (piece: { readonly name?: string; readonly arguments: string }) => void;
 
 /** Reads an answer in the form of a call as it streams; one of a server that ignores the form is a text. */
-class FormedCall {
+export class FormedCall {
   readonly #take: TakePiece;
   readonly #text: (delta: string) => void;
   #state: "start" | "call" | "text" = "start";
@@ -187,80 +180,4 @@ class FormedCall {
     this.#json += json;
     this.#take({ ...(name !== undefined && { name }), arguments: json });
   }
-}
-
-/** What has come of a server's answer. `form`: the answer has the form of a call. */
-export function createStreamedAnswer(parts: {
-  readonly request: GenerationRequest;
-  readonly sink: GenerationSink;
-  readonly form: JsonSchema | undefined;
-  readonly now: () => number;
-}) {
-  const { request, sink, form, now } = parts;
-  const calls = new ToolCalls(request, sink);
-  const texts = { text: "", thinking: "" };
-  const startedAt = now();
-  let firstTokenAt: number | undefined;
-
-  function pass(part: "text" | "thinking", delta: string): void {
-    texts[part] += delta;
-    sink[part](delta);
-  }
-  const formed =
-    form &&
-    new FormedCall(
-      (piece) => calls.add({ index: "form", function: piece }),
-      (delta) => pass("text", delta),
-    );
-
-  function begin(): void {
-    if (firstTokenAt !== undefined) return;
-    firstTokenAt = now();
-    sink.phase("decode");
-  }
-
-  return {
-    calls,
-    /** Pieces that came, tokens mostly. */
-    pieces: 0,
-    /** The likeliest first tokens. */
-    first: undefined as unknown,
-    /** Whether a part of it was passed on. */
-    hasBegun: () => firstTokenAt !== undefined,
-    begin,
-    add(part: "text" | "thinking", delta: string) {
-      begin();
-      if (part === "text" && formed) formed.add(delta);
-      else pass(part, delta);
-    },
-    /** The whole answer, which has ended, with what the server says about it. */
-    generation(said: {
-      readonly finish: string | undefined;
-      readonly usage: Parameters<typeof checkedUsage>[2];
-      readonly loadMs?: number;
-      readonly prefillMs: number | undefined;
-      readonly decodeMs: number | undefined;
-    }): Generation {
-      formed?.end();
-      const toolCalls = calls.end();
-      const { text, thinking } = texts;
-      const endedAt = now();
-      const totalMs = endedAt - startedAt;
-      const firstTokenMs = (firstTokenAt ?? endedAt) - startedAt;
-      const characters = text.length + thinking.length + calls.characters;
-      return {
-        text,
-        ...(thinking === "" ? {} : { thinking }),
-        ...(toolCalls.length > 0 && { toolCalls }),
-        finishReason: said.finish === "length" ? "length" : "stop",
-        ...(request.choices && defined({ likelihoods: likelihoodsOf(request.choices, this.first) })),
-        ...checkedUsage(request, { characters, pieces: this.pieces }, said.usage),
-        loadMs: said.loadMs ?? 0,
-        firstTokenMs,
-        prefillMs: said.prefillMs ?? firstTokenMs,
-        decodeMs: said.decodeMs ?? totalMs - firstTokenMs,
-        totalMs,
-      };
-    },
-  };
 }

@@ -8,13 +8,15 @@ import {
   type Generation,
   type GenerationRequest,
   type GenerationSink,
+  checkedUsage,
   firstTokens,
+  likelihoodsOf,
   millisecondsIn,
   readingMs,
 } from "../generation.ts";
 import { longCall } from "./transport.ts";
 import type { OllamaContext } from "./facts.ts";
-import { argumentsIn, callForm, createStreamedAnswer } from "../tool-calls.ts";
+import { FormedCall, ToolCalls, argumentsIn, callForm } from "../tool-calls.ts";
 import { defined } from "../../util/defined.ts";
 
 /** Options of Ollama that the package's types lack. */
@@ -108,27 +110,54 @@ export async function generate(
   const maxReplyBytes = maxFrameBytes + Math.min(request.maxTokens, maxTokens) * maxTokenBytes;
   const asked = longCall(context.timeouts, what, request.model, GenerationFailed, maxReplyBytes);
   const exchange = { ...asked, bound: { ...asked.bound, firstMs: asked.bound.ms + readingMs(request) } };
-  const form = callForm(request);
-  const answer = createStreamedAnswer({ request, sink, form, now: context.now });
+  const startedAt = context.now();
+  let text = "";
+  let thinking = "";
+  let firstTokenAt: number | undefined;
+  let pieces = 0;
+  const calls = request.tools && new ToolCalls(request, sink);
+  const form = calls && callForm(request);
+  const formed =
+    form &&
+    new FormedCall(
+      (piece) => calls.add({ index: "form", function: piece }),
+      (delta) => {
+        text += delta;
+        sink.text(delta);
+      },
+    );
   let firstAt: unknown;
   let last: Partial<ChatResponse> = {};
+  let first: unknown;
   const take = (line: Partial<ChatResponse>): void => {
     last = line;
     // Since Ollama 0.12.11.
-    if (Array.isArray(line.logprobs)) answer.first ??= line.logprobs[0]?.top_logprobs;
+    if (Array.isArray(line.logprobs)) first ??= line.logprobs[0]?.top_logprobs;
     // Servers that imitate Ollama may omit it.
-    const { content, thinking, tool_calls: called } = line.message ?? {};
-    const calls = request.tools && Array.isArray(called) ? called : [];
-    if (content || thinking || calls.length > 0) {
-      answer.pieces += 1;
-      if (!answer.hasBegun()) firstAt = line.created_at;
-      answer.begin();
+    const { content, thinking: thought, tool_calls: called } = line.message ?? {};
+    const whole = calls && Array.isArray(called) && called.length > 0 ? called : undefined;
+    if (content || thought || whole) {
+      pieces += 1;
+      if (firstTokenAt === undefined) {
+        firstTokenAt = context.now();
+        firstAt = line.created_at;
+        sink.phase("decode");
+      }
     }
-    if (thinking) answer.add("thinking", thinking);
-    if (content) answer.add("text", content);
+    if (thought) {
+      thinking += thought;
+      sink.thinking(thought);
+    }
+    if (content) {
+      if (formed) formed.add(content);
+      else {
+        text += content;
+        sink.text(content);
+      }
+    }
     // Each is whole; older servers number none, or all of them with 0.
-    for (const { id, function: call } of calls as readonly { id?: unknown; function?: object }[])
-      answer.calls.add({ id, function: call });
+    for (const { id, function: call } of (whole ?? []) as readonly { id?: unknown; function?: object }[])
+      calls?.add({ id, function: call });
   };
   sink.phase("prefill");
   const ours = context.streams.get(request.model) ?? { underWay: 0, begun: 0, spans: [] };
@@ -146,13 +175,26 @@ export async function generate(
       if (span[0] < span[1]) ours.spans = [...ours.spans, span].slice(-maxSpans);
     }
   }
-  return answer.generation({
-    finish: last.done_reason,
-    usage: { promptTokens: last.prompt_eval_count, completionTokens: last.eval_count },
+  formed?.end();
+  const toolCalls = calls?.end() ?? [];
+  const endedAt = context.now();
+  return {
+    text,
+    ...(thinking === "" ? {} : { thinking }),
+    ...(toolCalls.length > 0 && { toolCalls }),
+    finishReason: last.done_reason === "length" ? "length" : "stop",
+    ...(request.choices && defined({ likelihoods: likelihoodsOf(request.choices, first) })),
+    ...checkedUsage(
+      request,
+      { characters: text.length + thinking.length + (calls?.characters ?? 0), pieces },
+      { promptTokens: last.prompt_eval_count, completionTokens: last.eval_count },
+    ),
     loadMs: milliseconds(last.load_duration),
+    firstTokenMs: (firstTokenAt ?? endedAt) - startedAt,
     prefillMs: milliseconds(last.prompt_eval_duration),
     decodeMs: milliseconds(last.eval_duration),
-  });
+    totalMs: endedAt - startedAt,
+  };
 }
 
 /** Ollama reports nanoseconds and omits zeros. */

@@ -8,6 +8,8 @@ import {
   type Generation,
   type GenerationRequest,
   type GenerationSink,
+  checkedUsage,
+  likelihoodsOf,
   millisecondsIn,
   readingMs,
   type Fields,
@@ -15,7 +17,7 @@ import {
   fieldsOf,
   textIn,
 } from "../generation.ts";
-import { callForm, createStreamedAnswer } from "../tool-calls.ts";
+import { FormedCall, ToolCalls, callForm } from "../tool-calls.ts";
 import { CutOff, type Exchange, type LineTaker } from "../transport.ts";
 import { type Refused, chatBody, dispensable, thoughtField } from "./chat-body.ts";
 import type { ListedModel } from "./dialects.ts";
@@ -41,7 +43,7 @@ export function createChat(server: OpenAiServer, models: OpenAiModels, options: 
     const exchange: Exchange = {
       ...call,
       get isPartial() {
-        return answer.read.hasBegun();
+        return answer.hasText;
       },
     };
     const answer = new Answer({ ...asked, server, exchange, now });
@@ -104,9 +106,14 @@ interface AnswerParts extends Asked {
 
 /** Reads the events of one answer. */
 class Answer implements LineTaker {
-  readonly read: ReturnType<typeof createStreamedAnswer>;
   readonly #parts: AnswerParts;
+  readonly #startedAt: number;
   readonly #tags: ThinkTags;
+  readonly #calls: ToolCalls;
+  readonly #formed: FormedCall | undefined;
+  #texts = { text: "", thinking: "" };
+  #firstTokenAt: number | undefined;
+  #pieces = 0;
   #finish: string | undefined;
   /** As vLLM, SGLang or llama-server says, which also name other ends. */
   #stopText: string | undefined;
@@ -114,14 +121,32 @@ class Answer implements LineTaker {
   #model: string | undefined;
   #usage: Fields = {};
   #timings: Fields = {};
+  /** The likeliest first tokens. */
+  #first: unknown;
   #isDone = false;
   /** Called for each piece of the answer. */
   onToken: () => void = () => undefined;
 
   constructor(parts: AnswerParts) {
     this.#parts = parts;
-    this.read = createStreamedAnswer(parts);
-    this.#tags = new ThinkTags((part, delta) => this.read.add(part, delta));
+    this.#startedAt = parts.now();
+    this.#calls = new ToolCalls(parts.request, parts.sink);
+    this.#formed =
+      parts.form &&
+      new FormedCall(
+        (piece) => this.#calls.add({ index: "form", function: piece }),
+        (delta) => this.#pass("text", delta),
+      );
+    this.#tags = new ThinkTags((part, delta) => {
+      if (part === "thinking" || !this.#formed) return this.#pass(part, delta);
+      this.#begin();
+      this.#formed.add(delta);
+    });
+  }
+
+  /** Whether a part of it was passed on. */
+  get hasText(): boolean {
+    return this.#firstTokenAt !== undefined;
   }
 
   line(text: string): void {
@@ -143,27 +168,43 @@ class Answer implements LineTaker {
     else if (rest.trim() !== "" && !this.#isDone) throw new CutOff("the stream ended within a line");
     if (!this.#isDone && this.#finish === undefined) throw new CutOff("the stream ended before the answer");
     this.#tags.end();
-    if (this.#finish === "content_filter" && !this.read.hasBegun())
+    this.#formed?.end();
+    if (this.#finish === "content_filter" && !this.hasText)
       throw new GenerationFailed(`the server's content filter refused to answer with ${this.#parts.row.id}`, {
         next: { step: "chooseModel" },
       });
   }
 
   generation(): Generation {
+    const { request } = this.#parts;
+    const toolCalls = this.#calls.end();
+    const endedAt = this.#parts.now();
+    const totalMs = endedAt - this.#startedAt;
+    const firstTokenMs = (this.#firstTokenAt ?? endedAt) - this.#startedAt;
+    const { text, thinking } = this.#texts;
     const answeredBy = this.#answeredBy();
     return {
-      ...this.read.generation({
-        finish: this.#finish,
-        usage: {
+      text,
+      ...(answeredBy && { answeredBy }),
+      ...(thinking === "" ? {} : { thinking }),
+      ...(toolCalls.length > 0 && { toolCalls }),
+      finishReason: this.#finish === "length" ? "length" : "stop",
+      ...defined({ stopText: this.#stopText }),
+      ...(request.choices && defined({ likelihoods: likelihoodsOf(request.choices, this.#first) })),
+      ...checkedUsage(
+        request,
+        { characters: text.length + thinking.length + this.#calls.characters, pieces: this.#pieces },
+        {
           promptTokens: this.#usage["prompt_tokens"],
           cachedPromptTokens: cachedTokens(this.#usage, this.#timings),
           completionTokens: this.#usage["completion_tokens"],
         },
-        prefillMs: millisecondsIn(this.#timings["prompt_ms"]),
-        decodeMs: millisecondsIn(this.#timings["predicted_ms"]),
-      }),
-      ...(answeredBy && { answeredBy }),
-      ...defined({ stopText: this.#stopText }),
+      ),
+      loadMs: 0,
+      firstTokenMs,
+      prefillMs: millisecondsIn(this.#timings["prompt_ms"]) ?? firstTokenMs,
+      decodeMs: millisecondsIn(this.#timings["predicted_ms"]) ?? totalMs - firstTokenMs,
+      totalMs,
     };
   }
 
@@ -187,22 +228,34 @@ class Answer implements LineTaker {
     if ("timings" in event) this.#timings = { ...this.#timings, ...fieldsOf(event["timings"]) };
     const choice = fieldsOf(Array.isArray(event["choices"]) ? event["choices"][0] : undefined);
     const { content: tokens } = fieldsOf(choice["logprobs"]);
-    if (Array.isArray(tokens)) this.read.first ??= fieldsOf(tokens[0])["top_logprobs"];
+    if (Array.isArray(tokens)) this.#first ??= fieldsOf(tokens[0])["top_logprobs"];
     const delta = fieldsOf(choice["delta"]);
     const thought = textIn(delta["reasoning_content"]) ?? textIn(delta["reasoning"]);
     const content = textIn(delta["content"]) ?? textIn(delta["refusal"]);
     const called = request.tools !== undefined && Array.isArray(delta["tool_calls"]) ? delta["tool_calls"] : [];
     if (thought !== undefined || content !== undefined || called.length > 0) {
-      this.read.pieces += 1;
+      this.#pieces += 1;
       this.onToken();
     }
-    if (thought !== undefined) this.read.add("thinking", thought);
+    if (thought !== undefined) this.#pass("thinking", thought);
     if (content !== undefined) this.#tags.add(content);
-    if (called.length > 0) this.read.begin();
-    for (const piece of called as readonly unknown[]) this.read.calls.add(piece);
+    if (called.length > 0) this.#begin();
+    for (const piece of called as readonly unknown[]) this.#calls.add(piece);
     this.#finish = textIn(choice["finish_reason"]) ?? this.#finish;
     const said = [choice["stop_reason"], choice["matched_stop"], fieldsOf(event["__verbose"])["stopping_word"]];
     this.#stopText = request.sampling.stop?.find((each) => said.includes(each)) ?? this.#stopText;
+  }
+
+  #begin(): void {
+    if (this.#firstTokenAt !== undefined) return;
+    this.#firstTokenAt = this.#parts.now();
+    this.#parts.sink.phase("decode");
+  }
+
+  #pass(part: "text" | "thinking", delta: string): void {
+    this.#begin();
+    this.#texts[part] += delta;
+    this.#parts.sink[part](delta);
   }
 }
 
