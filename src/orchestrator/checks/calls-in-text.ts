@@ -1,6 +1,7 @@
 import type { ToolCall, ToolDefinition } from "../api/chat.ts";
 import type { JsonSchema } from "../api/types.ts";
 import { isRecord, jsonIn } from "../util/parse-json.ts";
+import callMarks from "./call-marks.json" with { type: "json" };
 
 /** A call as a model wrote it: the arguments may be no JSON. */
 type WrittenCall = Pick<ToolCall, "name" | "arguments">;
@@ -9,27 +10,7 @@ type WrittenCall = Pick<ToolCall, "name" | "arguments">;
 type Look = { readonly end: number; readonly calls: readonly WrittenCall[] } | "none" | "more";
 
 /** What calls are written between; the templates of models differ, and small models mix them. */
-const marks = [
-  "<tool_call>",
-  "<tool_calls>",
-  "<tools>",
-  "<function_call>",
-  "<function=",
-  "<|tool_call|>",
-  "<|tool_call_start|>",
-  "<|python_tag|>",
-  "[TOOL_CALLS]",
-] as const;
-const closers = [
-  "</tool_call>",
-  "</tool_calls>",
-  "</tools>",
-  "</function_call>",
-  "</function>",
-  "<|/tool_call|>",
-  "<|tool_call_end|>",
-];
-const fenceNames = ["", "json", "tool_call", "tool_calls", "tool_code", "xml"];
+const { marks, closers, fenceNames } = callMarks;
 
 const nameKeys = ["name", "function", "tool", "tool_name", "function_name"];
 const argumentKeys = ["arguments", "parameters", "args", "params", "input"];
