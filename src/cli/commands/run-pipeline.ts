@@ -9,7 +9,7 @@ import { oneLine } from "../../orchestrator/util/control-characters.ts";
 import { isTooBroad } from "../../orchestrator/util/file-name.ts";
 import { codeOf, messageOf } from "../../orchestrator/util/message-of.ts";
 import type { ToolAnswers, ToolInputs } from "../../tools/index.ts";
-import { type CommandIo, homeOf, isYes } from "../terminal/io.ts";
+import { type CommandIo, askAtTerminal, homeOf, isYes } from "../terminal/io.ts";
 import { orPull } from "../terminal/offer-pull.ts";
 import { type Session, report, showCall, withSession } from "../terminal/session.ts";
 import { type Column, renderTable, show } from "../terminal/table.ts";
@@ -45,7 +45,6 @@ export function showOne(name: string, flags: Flags, io: CommandIo): Promise<numb
   return withAsked(name, flags, io, async (request, { call }) => {
     const found = await call("run_pipeline", { ...request, dry_run: true });
     show(found.structured, flags, io, () => `${found.text.trimEnd()}\n`);
-    return 0;
   });
 }
 
@@ -61,7 +60,7 @@ async function withAsked(
   name: string,
   { var: pairs = [], skip }: Flags,
   io: CommandIo,
-  work: (request: Asked, session: Session) => Promise<number>,
+  work: (request: Asked, session: Session) => Promise<number | void>,
 ): Promise<number> {
   const named: string[] = [];
   const absolute = async (text: string): Promise<string> => {
@@ -198,11 +197,8 @@ export async function delegateTask(
   // Files are allowed by being named, and the check by being typed.
   const isFolder = (file: string): boolean => statSync(file, { throwIfNoEntry: false })?.isDirectory() === true;
   const inFolders = files.map((file) => (isFolder(file) ? join(file, "file") : file));
-  const agrees: Parameters<typeof withSession>[1] = {
-    ask: ({ fields }) => Promise.resolve(Object.fromEntries(fields.map(({ name }) => [name, true]))),
-  };
   const typed = flags.verify === undefined ? {} : { verify: ["sh", "-c", flags.verify] };
-  const options = { roots: await foldersOf(inFolders, io), ...("verify" in typed && agrees) };
+  const options = { roots: await foldersOf(inFolders, io), ...("verify" in typed && { ask: agreeing(io) }) };
   return withSession(io, options, async (session) => {
     const request = { task: task.join(" "), files, ...typed, worker, profile, model, max_turns, max_seconds };
     const { job, found } = await jobOf("delegate", request, model, session);
@@ -219,6 +215,12 @@ export async function delegateTask(
     return state === "verified" ? 0 : 3;
   });
 }
+
+/** Says yes to the check that was typed, and asks the user anything else. */
+const agreeing = (io: CommandIo) => (question: Parameters<typeof askAtTerminal>[0]) => {
+  const isCheck = question.fields.every(({ name }) => name.startsWith("run_"));
+  return isCheck ? Promise.resolve({ [question.fields[0]?.name ?? ""]: true }) : askAtTerminal(question, io);
+};
 
 function coloured(diff: string, io: CommandIo): string {
   const paint = (line: string): string => styled(line, line.startsWith("+") ? "green" : "red", io);
