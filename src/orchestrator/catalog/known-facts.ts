@@ -1,4 +1,4 @@
-import { createBoundedMap } from "../util/bounded-map.ts";
+import { LRUCache } from "lru-cache";
 import { JoinedWorks } from "../util/joined-work.ts";
 import { LoadFailed, throwIfCancelled } from "../api/errors.ts";
 import type { Log } from "../api/log.ts";
@@ -27,7 +27,10 @@ export function createKnownFacts(
   slots: { note(engine: Engine, name: string, facts: ModelFacts): void },
   now: () => number,
 ) {
-  const facts = createBoundedMap<ModelFacts>(maxCharacters);
+  const facts = new LRUCache<string, ModelFacts>({
+    maxSize: maxCharacters,
+    sizeCalculation: (each, key) => key.length + JSON.stringify(each).length,
+  });
   /** Made once for a listed model: every choice of a model looks all of them up. */
   const keys = new WeakMap<object, { readonly engineId: string; readonly key: string }>();
   const unreadable = new Map<string, { readonly error: LoadFailed; readonly atMs: number }>();

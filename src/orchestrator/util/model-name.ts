@@ -1,5 +1,4 @@
 import { InvalidRequest } from "../api/errors.ts";
-import { createBoundedMap } from "./bounded-map.ts";
 import { shortened } from "./format-bytes.ts";
 
 /** A complete model name, split into its parts: `registry.ollama.ai` / `library` / `smollm2` : `135m`. */
@@ -47,14 +46,16 @@ export function parseModelName(text: string): ModelName {
 }
 
 /** Requests name the same models again, and each needs the parts several times. */
-const parsedNames = createBoundedMap<ModelName>(200_000);
+const parsedNames = new Map<string, ModelName>();
+const maxParsedNames = 2_000;
 
 /** Like `parseModelName`, but `undefined` for invalid names. */
 export function tryParseModelName(text: string): ModelName | undefined {
-  const known = parsedNames.peek(text);
+  const known = parsedNames.get(text);
   if (known !== undefined) return known;
   try {
     const parsed = parseModelName(text);
+    if (parsedNames.size >= maxParsedNames) parsedNames.clear();
     parsedNames.set(text, parsed);
     return parsed;
   } catch (error) {

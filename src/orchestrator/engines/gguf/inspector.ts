@@ -1,10 +1,10 @@
+import { LRUCache } from "lru-cache";
 import { spawn } from "node:child_process";
 import { setMaxListeners } from "node:events";
 import { stat } from "node:fs/promises";
 import { bulkhead } from "cockatiel";
 import { Cancelled, LoadFailed, OrchestratorError, throwIfCancelled } from "../../api/errors.ts";
 import { advice } from "../../api/next-step.ts";
-import { createBoundedMap } from "../../util/bounded-map.ts";
 import { JoinedWorks } from "../../util/joined-work.ts";
 import { crashReasonIn } from "../out-of-memory.ts";
 import type { GgufAnswer, GgufHeader, InspectGguf } from "./header.ts";
@@ -39,7 +39,10 @@ const unreadableSteps = [advice("download or copy the file again"), advice("chec
  */
 export function createGgufInspector(options: GgufInspectorOptions): InspectGguf {
   const { timeoutMs = 5_000, maxProcesses = 2, maxRememberedCharacters = 4 * 1024 ** 2 } = options;
-  const remembered = createBoundedMap<GgufAnswer>(maxRememberedCharacters);
+  const remembered = new LRUCache<string, GgufAnswer>({
+    maxSize: maxRememberedCharacters,
+    sizeCalculation: (each, key) => key.length + JSON.stringify(each).length,
+  });
   const readings = new JoinedWorks<GgufHeader>("reading a GGUF header");
   const processes = bulkhead(maxProcesses, Number.POSITIVE_INFINITY);
 
