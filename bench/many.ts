@@ -17,6 +17,8 @@ const files = 200;
 const kills = 2;
 const questions = 20;
 const facts = 20;
+/** Each question then finds the batch at work. */
+const betweenMs = 700;
 const bars = { beside: 1.15, recall: 0.9, tokens: 400 } as const;
 const limitMs = 3_600_000;
 
@@ -118,9 +120,10 @@ async function besideAndKilled(
   { home, root, model }: Readonly<Record<"home" | "root" | "model", string>>,
 ): Promise<readonly Row[]> {
   await copySources(join(root, "sources"));
-  const ask = async (count: number): Promise<number> => {
+  const ask = async (count: number, apartMs = 0): Promise<number> => {
     const times: number[] = [];
     for (let at = 0; at < count; at += 1) {
+      if (apartMs > 0) await pause(apartMs);
       const startedAt = performance.now();
       await call("route_and_generate", { prompt: `What is ${at} + ${at}?`, model, max_tokens: 16, temperature: 0 });
       times.push(performance.now() - startedAt);
@@ -134,6 +137,7 @@ async function besideAndKilled(
   const { job } = await call("route_and_generate", asked);
   await pause(2_000);
   const beside = await ask(questions);
+  const apart = await ask(questions, betweenMs);
   for (let kill = 1; kill <= kills; kill += 1) {
     while ((await linesOf(home, job)).length < (kill * files) / (kills + 1)) await pause(100);
     const pid = newestClaim(home)?.pid;
@@ -150,6 +154,7 @@ async function besideAndKilled(
     { what: "answers failed", value: failed, unit: "", bar: "≤ 0" },
     { what: "p95 of a question without the batch", value: rounded(without), unit: "ms", bar: "" },
     { what: "p95 beside the batch ÷ without", value: rounded(beside / without, 2), unit: "×", bar: `≤ ${bars.beside}` },
+    { what: `the same with questions ${betweenMs} ms apart`, value: rounded(apart / without, 2), unit: "×", bar: "" },
   ];
 }
 

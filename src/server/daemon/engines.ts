@@ -43,6 +43,9 @@ interface EngineWorld {
 /** A monotonic clock for durations: setting the system clock does not affect it. */
 const steady = (): number => performance.now();
 
+/** Questions of one program that follow each other are this close; a batch loses little by waiting. */
+const graceMs = 250;
+
 /**
  * Makes the configured engines, in order of preference, with the real disk, network and processes. Called again, it
  * returns the same engine where its settings are unchanged, so that only the others are replaced. Throws `InvalidConfig`
@@ -57,7 +60,7 @@ export function createEngineMaker(world: EngineWorld): (settings: Settings) => r
     searchPath: world.environment["PATH"] ?? "",
   });
   const inspect = node === undefined ? undefined : inspectorOf(world, node);
-  const shared = { children: createChildrenList(path.join(world.home, "run"), log), gate: new ComputeGate(steady) };
+  const shared = { children: createChildrenList(path.join(world.home, "run"), log), gate: new ComputeGate(steady, graceMs) };
   const keys = takenKeys(world.environment);
   let made = new Map<string, Engine>();
   /** Applied in place: a replaced engine would unload its models. */

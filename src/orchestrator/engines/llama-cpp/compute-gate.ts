@@ -49,11 +49,15 @@ function isBeside(one: Entry, other: Entry): boolean {
  */
 export class ComputeGate {
   readonly #now: () => number;
+  readonly #graceMs: number;
+  /** Until then work in the background waits, because the next question often follows at once. */
+  #quietUntil = Number.NEGATIVE_INFINITY;
   /** In the order of arrival. */
   readonly #entries = new Set<Entry>();
 
-  constructor(now: () => number) {
-    this.#now = now;
+  /** `graceMs`: so long work in the background waits after other work that could have gone there. */
+  constructor(now: () => number, graceMs = 0) {
+    [this.#now, this.#graceMs] = [now, graceMs];
   }
 
   /**
@@ -76,8 +80,14 @@ export class ComputeGate {
     } finally {
       place?.background?.removeEventListener("abort", schedule);
       this.#entries.delete(entry);
+      if (this.#graceMs > 0 && place?.background?.aborted === false) this.#quiet();
       schedule();
     }
+  }
+
+  #quiet(): void {
+    this.#quietUntil = this.#now() + this.#graceMs;
+    setTimeout(() => this.schedule(), this.#graceMs + 1).unref();
   }
 
   #enter(signal: AbortSignal, place: Place | undefined): Promise<Entry> {
@@ -106,6 +116,7 @@ export class ComputeGate {
     if (active.some(({ state }) => state === "pausing")) return;
     const ready = entries.filter((entry) => !active.includes(entry) && this.#mayCompute(entry, entries));
     const next = ready.find((entry) => !isBehind(entry)) ?? ready[0];
+    if (next !== undefined && isBehind(next) && active.length === 0 && this.#now() < this.#quietUntil) return;
     if (next !== undefined && active.every((each) => isBeside(each, next))) {
       this.#compute(next);
       return this.schedule();

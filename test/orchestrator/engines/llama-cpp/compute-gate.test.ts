@@ -88,6 +88,21 @@ describe("compute gate", () => {
     expect(events.splice(0)).toEqual(["job ends", "other job starts"]);
     await other.end();
   });
+  it("lets work in the background wait a moment after a question, because the next one often follows at once", async () => {
+    const graceMs = 30;
+    const { events, enter, turn } = workIn(new ComputeGate(() => performance.now(), graceMs));
+    const job = enter("job", { background: AbortSignal.abort() });
+    const asks = { background: new AbortController().signal };
+    for (const name of ["first", "second"]) {
+      const question = enter(name, asks);
+      await turn();
+      await question.end();
+      await turn();
+    }
+    expect(events).toEqual(["job starts", "job pauses", "first starts", "first ends", "second starts", "second ends"]);
+    await expect.poll(() => events.at(-1)).toBe("job continues");
+    await job.end();
+  });
   it("continues the first work when the one that it was paused for is in the background, too", async () => {
     const { events, enter, turn } = workIn(new ComputeGate(() => 0));
     const second = new AbortController();

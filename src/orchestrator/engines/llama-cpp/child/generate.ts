@@ -67,6 +67,7 @@ export function createGenerator(parts: GeneratorParts) {
 
     const reportPrefill = () => emit({ type: "phase", phase: "prefill" });
     reportPrefill();
+    pause.isBehind = request.isBehind === true;
     const startedAt = performance.now();
     const { sequence, release } = await conversations.claim(prompt, request.sequences, pause, signal);
     let isHeld = false;
@@ -151,7 +152,6 @@ async function decode(
   begin();
   pause.resumed = begin;
   pause.isHeld = isHeldAnswer(request);
-  pause.isBehind = request.isBehind === true;
   // What is computed in one batch differs in its last bits from what isn't.
   pause.mostGuesses = request.sampling.mostGuesses ?? (pause.isHeld ? 0 : Number.POSITIVE_INFINITY);
   if (request.choices !== undefined) return chosen(parts, request.choices, prompt, emit, pause);

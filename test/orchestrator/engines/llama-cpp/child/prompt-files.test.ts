@@ -137,10 +137,7 @@ describe("what a model has read", () => {
     const sequence = Object.assign(new Sequence(), { evaluate: () => undefined });
     await ask(files, sequence, text(77, 1_000), { promptCacheBytes: 0 });
     const cancelled = new AbortController();
-    const wrapper = { settings: {}, generateContextState: () => ({ contextText: { tokenize: () => file } }) };
-    const firstContext = { sequences: [sequence] };
-    const parts = { model: {}, contextTokens: window, templateFor: () => wrapper, files, firstContext };
-    const { generate } = createGenerator(parts as never);
+    const { generate } = generatorOf(files, sequence);
     const emit = () => cancelled.abort();
     const asked = { messages: [], sequences: 1 } as never;
     const { signal } = cancelled;
@@ -148,6 +145,33 @@ describe("what a model has read", () => {
     await files.saveAll(always);
     expect(await states(root)).toEqual([]);
   });
+});
+
+const generatorOf = (files: ReturnType<typeof started>, sequence: Sequence, prefill?: unknown) => {
+  const wrapper = { settings: {}, generateContextState: () => ({ contextText: { tokenize: () => file } }) };
+  const firstContext = { sequences: [sequence] };
+  const parts = {
+    model: {},
+    contextTokens: window,
+    templateFor: () => wrapper,
+    files,
+    firstContext,
+    prefill,
+    turns: { leave: () => undefined },
+  };
+  return createGenerator(parts as never);
+};
+
+it("a prompt is known to be in the background while it is read", async () => {
+  const sequence = Object.assign(new Sequence(), { evaluate: () => undefined });
+  const prefill = async (_sequence: unknown, _tokens: unknown, { isBehind }: Pause) => {
+    throw new Error(`behind: ${isBehind}`);
+  };
+  const { generate } = generatorOf(started(await makeHome()), sequence, prefill);
+  const { signal } = new AbortController();
+  const asked = { messages: [], sequences: 1, sampling: {}, isBehind: true } as never;
+  const pause = new Pause(() => undefined, signal);
+  await expect(generate(asked, () => undefined, signal, pause)).rejects.toThrow("behind: true");
 });
 
 describe("a file of a prompt that can't be used", () => {
