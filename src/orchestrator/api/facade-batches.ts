@@ -1,7 +1,7 @@
 /** Prompts about many texts, steps that build on each other, and workers: models with tools on a copy of files. */
 import type { CallerContext, JsonSchema, Operation } from "./types.ts";
 
-/** `file`: a text is a file; `part`: at most some 1,000 tokens of one; `row`: of a table. */
+/** `file`: a text is a file; `part`: at most some 500 tokens of one; `row`: of a table. */
 export const batchUnits = ["file", "part", "row"] as const;
 export type BatchUnit = (typeof batchUnits)[number];
 

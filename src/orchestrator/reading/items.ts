@@ -8,8 +8,8 @@ import { splitTexts } from "./split-text.ts";
 
 type TextFile = { readonly path: string; readonly text: string };
 
-/** Small models find a fact among so many tokens, and miss it among many more. */
-const partTokens = 1000;
+/** Small models find a fact among so many tokens, and miss it among more: a 1.5B found 17 of 20 among 500, 13 among 1,000. */
+const partTokens = 500;
 const frameTokens = 32;
 
 const table = /\.(?:csv|tsv|tab|jsonl|ndjson|json)$/i;
