@@ -68,64 +68,44 @@ export function faultOf(error: unknown): ErrorFacts {
   return error instanceof OrchestratorError ? error.facts : { code: "internal", blames: "machine" };
 }
 
-/** No engine has a model of that name; `next` has the nearest names or the model to pull. */
-export class UnknownModel extends OrchestratorError {
-  static override readonly facts: ErrorFacts = {
-    code: "unknown_model",
-    blames: "request",
-    mayOtherAnswer: true,
-    isAbsence: true,
+/** The base of a class of errors with these facts, beside those of the class that it extends. */
+function withFacts(
+  code: string,
+  blames: ErrorFacts["blames"],
+  others: Partial<ErrorFacts> = {},
+  base: typeof OrchestratorError = OrchestratorError,
+) {
+  return class extends base {
+    static override readonly facts: ErrorFacts = { ...base.facts, ...others, code, blames };
   };
 }
-/** The engine's process or server does not respond. Another engine may still serve. */
-export class EngineUnreachable extends OrchestratorError {
-  static override readonly facts: ErrorFacts = {
-    code: "engine_unreachable",
-    blames: "engine",
-    mayOtherAnswer: true,
-    startsCoolDown: true,
-    isDown: true,
-  };
-}
-/** The engine's process, or the connection to its server, ended before the reply was complete. */
-export class ConnectionLost extends EngineUnreachable {
-  static override readonly facts: ErrorFacts = { ...EngineUnreachable.facts, code: "connection_lost" };
-}
-/** The embedded engine is not installed; `next` has the step that installs it. */
-export class EngineNotInstalled extends OrchestratorError {
-  static override readonly facts: ErrorFacts = {
-    code: "engine_not_installed",
-    blames: "engine",
-    mayOtherAnswer: true,
-    startsCoolDown: true,
-  };
-}
-/** A model does not fit in memory; the message has both numbers, `next` what would fit. */
-export class ModelDoesNotFit extends OrchestratorError {
-  static override readonly facts: ErrorFacts = {
-    code: "model_does_not_fit",
-    blames: "machine",
-    mayOtherAnswer: true,
-    isAboutSize: true,
-  };
-}
-/** The queue is full; the message has its length and the expected wait. */
-export class QueueFull extends OrchestratorError {
-  static override readonly facts: ErrorFacts = { code: "queue_full", blames: "machine", mayOtherAnswer: true };
-}
-/** The engine could not load the model (corrupt file, unknown architecture, out of memory, crash). */
-export class LoadFailed extends OrchestratorError {
-  static override readonly facts: ErrorFacts = {
-    code: "load_failed",
-    blames: "model",
-    mayOtherAnswer: true,
-    startsCoolDown: true,
-  };
-}
-/** A load ran out of memory despite the plan; with more free memory it may succeed. */
-export class OutOfMemory extends LoadFailed {
-  static override readonly facts: ErrorFacts = { ...LoadFailed.facts, code: "out_of_memory", blames: "machine" };
 
+/** No engine has a model of that name; `next` has the nearest names or the model to pull. */
+export class UnknownModel extends withFacts("unknown_model", "request", { mayOtherAnswer: true, isAbsence: true }) {}
+/** The engine's process or server does not respond. Another engine may still serve. */
+export class EngineUnreachable extends withFacts("engine_unreachable", "engine", {
+  mayOtherAnswer: true,
+  startsCoolDown: true,
+  isDown: true,
+}) {}
+/** The engine's process, or the connection to its server, ended before the reply was complete. */
+export class ConnectionLost extends withFacts("connection_lost", "engine", {}, EngineUnreachable) {}
+/** The embedded engine is not installed; `next` has the step that installs it. */
+export class EngineNotInstalled extends withFacts("engine_not_installed", "engine", {
+  mayOtherAnswer: true,
+  startsCoolDown: true,
+}) {}
+/** A model does not fit in memory; the message has both numbers, `next` what would fit. */
+export class ModelDoesNotFit extends withFacts("model_does_not_fit", "machine", {
+  mayOtherAnswer: true,
+  isAboutSize: true,
+}) {}
+/** The queue is full; the message has its length and the expected wait. */
+export class QueueFull extends withFacts("queue_full", "machine", { mayOtherAnswer: true }) {}
+/** The engine could not load the model (corrupt file, unknown architecture, out of memory, crash). */
+export class LoadFailed extends withFacts("load_failed", "model", { mayOtherAnswer: true, startsCoolDown: true }) {}
+/** A load ran out of memory despite the plan; with more free memory it may succeed. */
+export class OutOfMemory extends withFacts("out_of_memory", "machine", {}, LoadFailed) {
   /** Size of the failed allocation, if the engine reports it. */
   readonly allocationBytes: number | undefined;
   /** The engine's process was killed, so a lack of memory is only the most likely reason. */
@@ -144,32 +124,17 @@ export class OutOfMemory extends LoadFailed {
   }
 }
 /** A load on graphics cards failed; the next one is planned in RAM. */
-export class CardFailed extends LoadFailed {
-  static override readonly facts: ErrorFacts = { ...LoadFailed.facts, code: "card_failed", blames: "machine" };
-}
+export class CardFailed extends withFacts("card_failed", "machine", {}, LoadFailed) {}
 /** The unload of a model was not confirmed: its memory counts as used. */
-export class UnloadUnconfirmed extends OrchestratorError {
-  static override readonly facts: ErrorFacts = { code: "unload_unconfirmed", blames: "engine" };
-}
+export class UnloadUnconfirmed extends withFacts("unload_unconfirmed", "engine") {}
 /** The engine failed while generating or embedding, or its reply was invalid. */
-export class GenerationFailed extends OrchestratorError {
-  static override readonly facts: ErrorFacts = {
-    code: "generation_failed",
-    blames: "model",
-    mayOtherAnswer: true,
-    startsCoolDown: true,
-    evidence: "failed",
-  };
-}
+export class GenerationFailed extends withFacts("generation_failed", "model", {
+  mayOtherAnswer: true,
+  startsCoolDown: true,
+  evidence: "failed",
+}) {}
 /** An answer did not pass its check; the message says what failed. Another model may do better. */
-export class CheckFailed extends OrchestratorError {
-  static override readonly facts: ErrorFacts = {
-    code: "check_failed",
-    blames: "model",
-    mayOtherAnswer: true,
-    evidence: "invalid",
-  };
-
+export class CheckFailed extends withFacts("check_failed", "model", { mayOtherAnswer: true, evidence: "invalid" }) {
   /** The answer. */
   readonly text: string;
 
@@ -179,22 +144,12 @@ export class CheckFailed extends OrchestratorError {
   }
 }
 /** The model lacks a capability that the request needs (vision, thinking, embeddings, tools). */
-export class UnsupportedCapability extends OrchestratorError {
-  static override readonly facts: ErrorFacts = {
-    code: "unsupported_capability",
-    blames: "request",
-    mayOtherAnswer: true,
-  };
-}
+export class UnsupportedCapability extends withFacts("unsupported_capability", "request", { mayOtherAnswer: true }) {}
 /** The prompt exceeds the model's window; nothing was cut. */
-export class PromptTooLong extends OrchestratorError {
-  static override readonly facts: ErrorFacts = {
-    code: "prompt_too_long",
-    blames: "request",
-    mayOtherAnswer: true,
-    isAboutSize: true,
-  };
-
+export class PromptTooLong extends withFacts("prompt_too_long", "request", {
+  mayOtherAnswer: true,
+  isAboutSize: true,
+}) {
   readonly promptTokens: number;
   readonly contextTokens: number;
   /** The tokens were counted, not estimated. */
@@ -213,9 +168,7 @@ export class PromptTooLong extends OrchestratorError {
   }
 }
 /** A setting or input has an invalid value; the message has its source and the allowed values. */
-export class InvalidConfig extends OrchestratorError {
-  static override readonly facts: ErrorFacts = { code: "invalid_config", blames: "request" };
-
+export class InvalidConfig extends withFacts("invalid_config", "request") {
   /** A variable or flag of this process is wrong: correcting a file doesn't help. */
   readonly isOfProcess: boolean;
 
@@ -228,72 +181,34 @@ export class InvalidConfig extends OrchestratorError {
   }
 }
 /** There is no job with that id, or it was removed after its retention time. */
-export class UnknownJob extends OrchestratorError {
-  static override readonly facts: ErrorFacts = {
-    code: "unknown_job",
-    blames: "request",
-    isAbsence: true,
-    isCorrectable: true,
-  };
-}
+export class UnknownJob extends withFacts("unknown_job", "request", { isAbsence: true, isCorrectable: true }) {}
 /** There is no memory with that key; `next` has the nearest keys. */
-export class UnknownMemory extends OrchestratorError {
-  static override readonly facts: ErrorFacts = { code: "unknown_memory", blames: "request", isAbsence: true };
-}
+export class UnknownMemory extends withFacts("unknown_memory", "request", { isAbsence: true }) {}
 /** There is no template of that name; `next` has the nearest names. */
-export class UnknownTemplate extends OrchestratorError {
-  static override readonly facts: ErrorFacts = {
-    code: "unknown_template",
-    blames: "request",
-    isAbsence: true,
-    isCorrectable: true,
-  };
-}
+export class UnknownTemplate extends withFacts("unknown_template", "request", {
+  isAbsence: true,
+  isCorrectable: true,
+}) {}
 /** There is no comparison with that id, or it was removed in favour of newer ones. */
-export class UnknownComparison extends OrchestratorError {
-  static override readonly facts: ErrorFacts = { code: "unknown_comparison", blames: "request", isAbsence: true };
-}
+export class UnknownComparison extends withFacts("unknown_comparison", "request", { isAbsence: true }) {}
 /** A store can't be written (full disk, no permission) or was set aside. The change was not stored; stored data is intact. */
-export class StoreFailed extends OrchestratorError {
-  static override readonly facts: ErrorFacts = { code: "store_failed", blames: "machine" };
-}
+export class StoreFailed extends withFacts("store_failed", "machine") {}
 /** Another process has the home, or the daemon can't be reached. */
-export class DaemonUnavailable extends OrchestratorError {
-  static override readonly facts: ErrorFacts = { code: "daemon_unavailable", blames: "machine" };
-}
+export class DaemonUnavailable extends withFacts("daemon_unavailable", "machine") {}
 /** A file or an argument of a request is invalid (missing, too large, outside the roots, wrong type). */
-export class InvalidRequest extends OrchestratorError {
-  static override readonly facts: ErrorFacts = {
-    code: "invalid_request",
-    blames: "request",
-    isMisuse: true,
-    isCorrectable: true,
-  };
-}
+export class InvalidRequest extends withFacts("invalid_request", "request", { isMisuse: true, isCorrectable: true }) {}
 /** There is no conversation with that id, or it was removed: they are kept in the daemon's memory for a time. */
-export class UnknownConversation extends InvalidRequest {
-  static override readonly facts: ErrorFacts = { ...InvalidRequest.facts, code: "unknown_conversation" };
-}
+export class UnknownConversation extends withFacts("unknown_conversation", "request", {}, InvalidRequest) {}
 /** The conversation is being answered; nothing is lost, and it continues afterwards. */
-export class ConversationBusy extends InvalidRequest {
-  static override readonly facts: ErrorFacts = { ...InvalidRequest.facts, code: "conversation_busy" };
-}
+export class ConversationBusy extends withFacts("conversation_busy", "request", {}, InvalidRequest) {}
 /** The privacy setting forbids sending the request to a remote engine. */
-export class PrivacyLocked extends OrchestratorError {
-  static override readonly facts: ErrorFacts = { code: "privacy_locked", blames: "request" };
-}
+export class PrivacyLocked extends withFacts("privacy_locked", "request") {}
 /** The month's budget of a paid engine does not allow the request, or its cost can't be recorded. Nothing was sent. */
-export class BudgetExceeded extends OrchestratorError {
-  static override readonly facts: ErrorFacts = { code: "budget_exceeded", blames: "request", mayOtherAnswer: true };
-}
+export class BudgetExceeded extends withFacts("budget_exceeded", "request", { mayOtherAnswer: true }) {}
 /** A download failed (connection, checksum, stall, disk space); received data is kept unless the message says otherwise. */
-export class PullFailed extends OrchestratorError {
-  static override readonly facts: ErrorFacts = { code: "pull_failed", blames: "machine" };
-}
+export class PullFailed extends withFacts("pull_failed", "machine") {}
 /** The call was cancelled by its caller or on its behalf. */
-export class Cancelled extends OrchestratorError {
-  static override readonly facts: ErrorFacts = { code: "cancelled", blames: "request", isCorrectable: true };
-}
+export class Cancelled extends withFacts("cancelled", "request", { isCorrectable: true }) {}
 
 /** Throws `Cancelled` if the signal is aborted. */
 export function throwIfCancelled(signal: AbortSignal, what: string): void {
