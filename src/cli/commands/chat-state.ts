@@ -1,21 +1,20 @@
-import { readFile, writeFile } from "node:fs/promises";
+import { writeFile } from "node:fs/promises";
 import path from "node:path";
 import { InvalidRequest } from "../../orchestrator/api/errors.ts";
 import { advice } from "../../orchestrator/api/next-step.ts";
 import { counted } from "../../orchestrator/util/format-bytes.ts";
-import { isPattern, splitGitName, spokenName } from "../../orchestrator/util/file-name.ts";
+import { isPattern, splitGitName, spokenName, isInside } from "../../orchestrator/util/file-name.ts";
 import { nearestNames } from "../../orchestrator/util/nearest.ts";
 import { jsonIn } from "../../orchestrator/util/parse-json.ts";
 import type { ToolAnswers, ToolInputs, ToolName } from "../../tools/index.ts";
 import { checkOf, numberBetween, wholeNumber, wrongValue } from "./options.ts";
-import { foldersOf, located, isFileIn } from "./prompt-words.ts";
+import { foldersOf, located, isFileIn, textOf } from "./prompt-words.ts";
 import type { rateInChat } from "./rate.ts";
 import type { ChatInput } from "./chat-input.ts";
 import type { CommandIo } from "../terminal/io.ts";
 import type { Session } from "../terminal/session.ts";
 import { renderFacts } from "../terminal/table.ts";
 import { codeOf, messageOf } from "../../orchestrator/util/message-of.ts";
-import { isInside } from "../../orchestrator/util/file-name.ts";
 
 /** Options of the requests of a chat, which `/set` changes. */
 type ChatOptions = Pick<
@@ -224,10 +223,7 @@ export async function load(rest: string, { talk, io }: ChatContext): Promise<voi
   if (rest === "")
     throw new InvalidRequest("/load needs a file that /save wrote", { next: advice("try: /load talk.md") });
   const file = await located(expanded(rest, io), io);
-  const text = await readFile(file, "utf8").catch((error: unknown) => {
-    const code = codeOf(error) ?? String(error);
-    throw new InvalidRequest(`${rest} can't be read (${code})`, { next: advice("name one file"), cause: error });
-  });
+  const text = await textOf(file, io, advice("name one file"));
   const turns = turnsIn(text);
   if (turns.length === 0) {
     throw new InvalidRequest(`${rest} has no conversation that /save wrote`, {

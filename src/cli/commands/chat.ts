@@ -13,21 +13,20 @@ import { type Generated, notesOn, createAnswerStream } from "../terminal/answer.
 import { chatWords, runChatCommand } from "./chat-commands.ts";
 import type { ChatContext } from "./chat-state.ts";
 import { type ChatInput, TypedChatInput } from "./chat-input.ts";
-import { type CommandIo, askAtTerminal, inTerminal } from "../terminal/io.ts";
+import { type CommandIo, askAtTerminal, inTerminal, type Options } from "../terminal/io.ts";
 import { offerFirstModel, orPull } from "../terminal/offer-pull.ts";
 import { type Session, report, withSession } from "../terminal/session.ts";
 import { cutTo, hanging, styled, styledError } from "../terminal/terminal-text.ts";
 
-/** Options of `ollm chat`. */
-interface ChatFlags {
-  readonly system?: string | undefined;
-  readonly maxTokens?: number;
-  /** False with `--no-memory`. */
-  readonly memory?: boolean;
-}
-
-/** `ollm chat [model]`. Without a terminal it answers line by line, and the exit code is that of the last error. */
-export async function chat(model: string | undefined, flags: ChatFlags, io: CommandIo): Promise<number> {
+/**
+ * `ollm chat [model]`. Without a terminal it answers line by line, and the exit code is that of the last error. `memory` is
+ * false with `--no-memory`.
+ */
+export async function chat(
+  model: string | undefined,
+  flags: Options<{ switch: "memory"; text: "system"; number: "maxTokens" }>,
+  io: CommandIo,
+): Promise<number> {
   const isTerminal = io.isTerminal;
   const input = new TypedChatInput({
     input: process.stdin,

@@ -7,13 +7,13 @@ import { oneLine } from "../../orchestrator/util/control-characters.ts";
 import { formatBytes, formatDuration, localTime } from "../../orchestrator/util/format-bytes.ts";
 import type { ResourceData } from "../../resources/index.ts";
 import type { ToolAnswers, ToolInputs } from "../../tools/index.ts";
-import type { CommandIo } from "../terminal/io.ts";
+import type { CommandIo, JsonOption, Options } from "../terminal/io.ts";
 import { createLiveColumns } from "../terminal/progress-line.ts";
 import { type Session, withSession } from "../terminal/session.ts";
 import { type Column, renderTable, show } from "../terminal/table.ts";
 import { styled } from "../terminal/terminal-text.ts";
 import { foldersOf, located, meaningsIn, withInput } from "./prompt-words.ts";
-import { type ShellCommand, type JsonOption, repeated, wholeNumber } from "./options.ts";
+import { type ShellCommand, repeated, wholeNumber } from "./options.ts";
 
 /** `ollm compare` and `ollm winners`, in the group of the commands that ask models. */
 export function addCompare(program: ShellCommand): void {
@@ -87,14 +87,7 @@ export async function promptAndModels(
 async function compare(
   first: string,
   others: readonly string[],
-  flags: {
-    readonly judge?: string;
-    readonly runs?: number;
-    readonly file?: readonly string[];
-    readonly system?: string;
-    readonly maxTokens?: number;
-    readonly json?: boolean;
-  },
+  flags: Options<{ switch: "json"; text: "judge" | "system"; number: "runs" | "maxTokens"; list: "file" }>,
   io: CommandIo,
 ): Promise<number> {
   const files = await Promise.all((flags.file ?? []).map((file) => located(file, io)));
@@ -123,7 +116,7 @@ async function compare(
 export async function compareAndShow(
   request: Omit<CompareInput, "models">,
   models: readonly string[],
-  flags: { readonly json?: boolean },
+  flags: JsonOption,
   session: Session,
   signal: AbortSignal = session.signal,
 ): Promise<ComparisonData> {
@@ -242,13 +235,7 @@ export async function pick(
 
 /** `ollm winners`: lists the picks of comparisons, makes one, or undoes the newest. */
 function winners(
-  flags: {
-    readonly pick?: string;
-    readonly comparison?: string;
-    readonly task?: string;
-    readonly undo?: boolean;
-    readonly json?: boolean;
-  },
+  flags: Options<{ switch: "undo" | "json"; text: "pick" | "comparison" | "task" }>,
   io: CommandIo,
 ): Promise<number> {
   return withSession(io, {}, async (session) => {

@@ -12,11 +12,11 @@ import { DaemonUnavailable, OrchestratorError } from "../../orchestrator/api/err
 import { isProcessAlive } from "../../orchestrator/storage/process-alive.ts";
 import { jsonText, oneLine } from "../../orchestrator/util/control-characters.ts";
 import { formatBytes, localTime } from "../../orchestrator/util/format-bytes.ts";
-import { type CommandIo, agree, homeOf } from "../terminal/io.ts";
+import { type CommandIo, agree, homeOf, type JsonOption } from "../terminal/io.ts";
 import { whileWaiting } from "../terminal/progress-line.ts";
 import { type Fact, renderFacts } from "../terminal/table.ts";
 import { errorText } from "../terminal/terminal-text.ts";
-import type { JsonOption } from "./options.ts";
+
 import { isMissing } from "../../orchestrator/util/message-of.ts";
 
 /** A daemon exits within three seconds, on a swapping machine later. */

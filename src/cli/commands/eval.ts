@@ -4,23 +4,20 @@ import { InvalidRequest } from "../../orchestrator/api/errors.ts";
 import { oneLine } from "../../orchestrator/util/control-characters.ts";
 import { counted, formatBytes, formatCost, formatShare, localTime } from "../../orchestrator/util/format-bytes.ts";
 import type { ResourceData } from "../../resources/index.ts";
-import { agree, type CommandIo } from "../terminal/io.ts";
+import { agree, type CommandIo, type Options } from "../terminal/io.ts";
 import { type Session, showRead, withSession } from "../terminal/session.ts";
 import { type Column, renderTable, show } from "../terminal/table.ts";
 import { cutTo, styled } from "../terminal/terminal-text.ts";
-import { type ShellCommand, type JsonOption, numberBetween, wholeNumber } from "./options.ts";
+import { type ShellCommand, numberBetween, wholeNumber } from "./options.ts";
 import { foldersOf, located } from "./prompt-words.ts";
 
 type Found = ResourceData["ollm://evals/{id}"];
-type Flags = JsonOption & {
-  readonly fromRatings?: boolean;
-  readonly models?: readonly string[];
-  readonly judge?: string;
-  readonly budget?: number;
-  readonly maxTokens?: number;
-  readonly use?: boolean;
-  readonly yes?: boolean;
-};
+type Flags = Options<{
+  switch: "json" | "fromRatings" | "use" | "yes";
+  text: "judge";
+  number: "budget" | "maxTokens";
+  list: "models";
+}>;
 
 const shape =
   "id, models, cases, answered, answers, rows[{task model right scored failed undecided quality{share low high} seconds tokens_per_second memory_bytes cost}], verdicts[{profile winner text}], misses, notes";

@@ -4,21 +4,16 @@ import { advice } from "../../orchestrator/api/next-step.ts";
 import { oneLine } from "../../orchestrator/util/control-characters.ts";
 import { counted } from "../../orchestrator/util/format-bytes.ts";
 import type { ToolAnswers, ToolInputs } from "../../tools/index.ts";
-import { type CommandIo, agree } from "../terminal/io.ts";
+import { type CommandIo, agree, type Options } from "../terminal/io.ts";
 import { withSession } from "../terminal/session.ts";
 import { show } from "../terminal/table.ts";
-import type { JsonOption } from "./options.ts";
 
 type Asked = ToolInputs["export_training"];
 
-export interface ExportFlags extends JsonOption {
-  readonly training?: boolean;
+interface ExportFlags extends Options<{ switch: "json" | "training" | "forget" | "yes"; text: "output" }> {
   readonly format?: Asked["format"];
   readonly task?: Asked["tasks"];
   readonly source?: Asked["sources"];
-  readonly output?: string;
-  readonly forget?: boolean;
-  readonly yes?: boolean;
 }
 
 /** `ollm export --training`: shows what would be written and what not, asks, and writes; without a file only the former. */

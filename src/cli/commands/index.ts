@@ -1,4 +1,4 @@
-import type { CommandIo } from "../terminal/io.ts";
+import type { CommandIo, JsonOption } from "../terminal/io.ts";
 import { type Command, CommanderError, Option } from "commander";
 import { version } from "../../ipc/version.ts";
 import { InvalidRequest } from "../../orchestrator/api/errors.ts";
@@ -12,7 +12,7 @@ import { addEval } from "./eval.ts";
 import { addServer, addSetUp } from "./lazy.ts";
 import { addMemories } from "./memory.ts";
 import { addModels, addRemoval } from "./models.ts";
-import { ShellCommand, commandNamed, emptyName, type JsonOption, type Run, helpText, usageText } from "./options.ts";
+import { ShellCommand, commandNamed, emptyName, type Run, helpText, usageText } from "./options.ts";
 import { addDelegate, addPipelines } from "./pipeline.ts";
 import { addProfiles } from "./profiles.ts";
 import { addProject } from "./project.ts";

@@ -1,7 +1,7 @@
 import { Argument, type CommandOptions, Option } from "commander";
-import type { CommandIo } from "../terminal/io.ts";
+import type { CommandIo, JsonOption } from "../terminal/io.ts";
 import type { ProgramName } from "./launch-program.ts";
-import { type JsonOption, type ShellCommand, wholeNumber } from "./options.ts";
+import { type ShellCommand, wholeNumber } from "./options.ts";
 
 /**
  * Commands of which each does what a file of its own says, which is loaded when it runs: it reads the formats of clients,

@@ -1,6 +1,5 @@
+import { textOf } from "./prompt-words.ts";
 import { Option } from "commander";
-import { readFile } from "node:fs/promises";
-import path from "node:path";
 import { InvalidRequest } from "../../orchestrator/api/errors.ts";
 import { advice } from "../../orchestrator/api/next-step.ts";
 import { jsonText, oneLine } from "../../orchestrator/util/control-characters.ts";
@@ -8,12 +7,12 @@ import { parseJson } from "../../orchestrator/util/parse-json.ts";
 import { counted, localTime } from "../../orchestrator/util/format-bytes.ts";
 import type { ResourceData } from "../../resources/index.ts";
 import type { ToolAnswers, ToolInputs } from "../../tools/index.ts";
-import { type CommandIo, agree } from "../terminal/io.ts";
+import { type CommandIo, agree, type JsonOption, type Options } from "../terminal/io.ts";
 import { type Session, showCall, showRead, withSession } from "../terminal/session.ts";
 import { type Column, renderTable, show } from "../terminal/table.ts";
 import { styled } from "../terminal/terminal-text.ts";
 import { messageOf } from "../../orchestrator/util/message-of.ts";
-import { type ShellCommand, type JsonOption, repeated, wholeNumber } from "./options.ts";
+import { type ShellCommand, repeated, wholeNumber } from "./options.ts";
 
 const entryShape = "key, value, category, scope, tags, pinned, source, updated_at";
 const categories: readonly NonNullable<AddFlags["category"]>[] = ["fact", "preference", "context"];
@@ -110,7 +109,7 @@ export function listMemory(options: JsonOption, io: CommandIo): Promise<number> 
 /** `ollm memory search WORDS`. The exit code is 1 if nothing matches, as in grep. */
 export function searchMemory(
   words: readonly string[],
-  options: Pick<AddFlags, "category" | "json"> & { readonly limit?: number },
+  options: Pick<AddFlags, "category" | "json"> & Options<{ number: "limit" }>,
   io: CommandIo,
 ): Promise<number> {
   return withSession(io, {}, async ({ call }) => {
@@ -144,14 +143,8 @@ function showMemory(key: string, options: JsonOption, io: CommandIo): Promise<nu
 }
 
 /** Options of `ollm memory add`. */
-interface AddFlags {
+interface AddFlags extends Options<{ switch: "project" | "pin" | "force" | "json"; number: "ttl"; list: "tag" }> {
   readonly category?: NonNullable<ToolInputs["remember"]["category"]>;
-  readonly project?: boolean;
-  readonly tag?: readonly string[];
-  readonly pin?: boolean;
-  readonly ttl?: number;
-  readonly force?: boolean;
-  readonly json?: boolean;
 }
 
 /** `ollm memory add KEY VALUE`. */
@@ -176,7 +169,7 @@ export function addMemory(key: string, words: readonly string[], options: AddFla
 /** `ollm memory forget KEY...`, or `--all`; asks before it deletes several. */
 export function forgetMemory(
   keys: readonly string[],
-  options: { readonly all?: boolean; readonly yes?: boolean; readonly json?: boolean },
+  options: Options<{ switch: "all" | "yes" | "json" }>,
   io: CommandIo,
 ): Promise<number> {
   return withSession(io, {}, async ({ call }) => {
@@ -199,10 +192,7 @@ export function forgetMemory(
 }
 
 /** `ollm memory export`: all entries of this home, those of projects included, as JSON or Markdown on stdout. */
-function exportMemory(
-  options: { readonly markdown?: boolean; readonly json?: boolean },
-  io: CommandIo,
-): Promise<number> {
+function exportMemory(options: Options<{ switch: "markdown" | "json" }>, io: CommandIo): Promise<number> {
   return withSession(io, {}, async (session) => {
     if (options.markdown === true && options.json === true) {
       throw new InvalidRequest("--json and --markdown exclude each other", { next: advice("leave out one of them") });
@@ -229,11 +219,11 @@ async function exported({ call }: Session, isMarkdown: boolean): Promise<string>
 /** `ollm memory import [FILE]`: an export, Markdown by its extension. The exit code is 1 if entries were rejected. */
 function importMemory(
   file: string | undefined,
-  options: { readonly markdown?: boolean; readonly force?: boolean; readonly json?: boolean },
+  options: Options<{ switch: "markdown" | "force" | "json" }>,
   io: CommandIo,
 ): Promise<number> {
   return withSession(io, {}, async ({ call, signal }) => {
-    const text = file === undefined || file === "-" ? await io.readInput?.(signal) : await textOf(file, io);
+    const text = file === undefined || file === "-" ? await io.readInput?.(signal) : await textOf(file, io, anExport);
     if (text === undefined) {
       throw new InvalidRequest("import needs a file", { next: [advice("name one"), advice("pipe it in")] });
     }
@@ -259,19 +249,6 @@ function importMemory(
     );
     return refused.length > 0 ? 1 : 0;
   });
-}
-
-async function textOf(file: string, io: CommandIo): Promise<string> {
-  const whole = path.resolve(io.workingDirectory, file);
-  try {
-    return await readFile(whole, "utf8");
-  } catch (error) {
-    const reason = messageOf(error);
-    throw new InvalidRequest(`${whole} can't be read: ${reason}`, {
-      next: advice("name a file that `ollm memory export` wrote"),
-      cause: error,
-    });
-  }
 }
 
 function kindOf({ category = "fact", scope = "global" }: Entry | FoundEntry): string {
@@ -335,8 +312,10 @@ function splitMarkdown(text: string, maxChars: number): readonly string[] {
   return together(entries, maxChars).map((piece) => piece.join(""));
 }
 
+const anExport = advice("import a file that `ollm memory export` wrote");
+
 function notAnExport(message: string, cause?: unknown): InvalidRequest {
-  return new InvalidRequest(message, { next: advice("import a file that `ollm memory export` wrote"), cause });
+  return new InvalidRequest(message, { next: anExport, cause });
 }
 
 /** Groups texts in order, up to `maxChars` a group; a longer text is a group of its own. */

@@ -1,15 +1,15 @@
-import { readFile, stat } from "node:fs/promises";
+import { stat } from "node:fs/promises";
 import { dirname, resolve } from "node:path";
 import { InvalidRequest } from "../../orchestrator/api/errors.ts";
 import { advice } from "../../orchestrator/api/next-step.ts";
 import { oneLine } from "../../orchestrator/util/control-characters.ts";
 import { defined } from "../../orchestrator/util/defined.ts";
 import { nearestNames } from "../../orchestrator/util/nearest.ts";
-import type { CommandIo } from "../terminal/io.ts";
+import type { CommandIo, Options } from "../terminal/io.ts";
 import { withSession } from "../terminal/session.ts";
 import { show } from "../terminal/table.ts";
-import type { JsonOption } from "./options.ts";
-import { unreadable } from "./prompt-words.ts";
+
+import { textOf } from "./prompt-words.ts";
 
 /** What a Modelfile says, as far as a model is created from it. */
 interface Modelfile {
@@ -102,15 +102,12 @@ function unquoted(given: string): string | undefined {
   return text;
 }
 
-export interface CreateFlags extends JsonOption {
-  readonly from?: string;
-  readonly file?: string;
-  readonly system?: string;
-  /** Each `name=value`. */
-  readonly parameter?: readonly string[];
-  readonly adapter?: string;
-  readonly yes?: boolean;
-}
+/** Each `parameter` is `name=value`. */
+type CreateFlags = Options<{
+  switch: "json" | "yes";
+  text: "from" | "file" | "system" | "adapter";
+  list: "parameter";
+}>;
 
 /** `ollm create NAME --from MODEL` or `-f Modelfile`: asks before it replaces a model. */
 export async function createModel(name: string, flags: CreateFlags, io: CommandIo): Promise<number> {
@@ -157,11 +154,8 @@ async function recipeOf(
       next: advice("leave out the other options, or -f"),
     });
   }
-  const path = resolve(io.workingDirectory, file);
-  const text = await readFile(path, "utf8").catch((error: unknown) => {
-    throw unreadable(file, error);
-  });
-  return { folder: dirname(path), recipe: parseModelfile(text, file) };
+  const recipe = parseModelfile(await textOf(file, io), file);
+  return { folder: dirname(resolve(io.workingDirectory, file)), recipe };
 }
 
 const home = (file: string, { userHome }: CommandIo): string => file.replace(/^~(?=[\\/])/, () => userHome);

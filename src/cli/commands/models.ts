@@ -5,11 +5,11 @@ import { oneLine } from "../../orchestrator/util/control-characters.ts";
 import { counted, formatBytes, localTime } from "../../orchestrator/util/format-bytes.ts";
 import type { ResourceData } from "../../resources/index.ts";
 import type { ToolAnswers } from "../../tools/index.ts";
-import { type CommandIo, agree, homeOf } from "../terminal/io.ts";
+import { type CommandIo, agree, homeOf, type JsonOption, type Options } from "../terminal/io.ts";
 import { showCall, withSession } from "../terminal/session.ts";
 import { type Column, renderFacts, renderTable, show } from "../terminal/table.ts";
 import { hanging, styled } from "../terminal/terminal-text.ts";
-import { type ShellCommand, type JsonOption, wholeNumber } from "./options.ts";
+import { type ShellCommand, wholeNumber } from "./options.ts";
 
 /** The commands that manage models. */
 export function addModels(program: ShellCommand): void {
@@ -91,7 +91,7 @@ const details: readonly Column<ModelRow>[] = [
 /** `ollm models [query]`. */
 export function listModels(
   query: string | undefined,
-  options: { readonly all?: boolean; readonly verbose?: boolean; readonly json?: boolean },
+  options: Options<{ switch: "all" | "verbose" | "json" }>,
   io: CommandIo,
 ): Promise<number> {
   return showCall(
@@ -146,7 +146,7 @@ function isBad(model: ModelRow): boolean {
 /** `ollm rm NAME...`: deletes models in order, until one fails. */
 function removeModels(
   names: readonly string[],
-  options: { readonly yes?: boolean; readonly json?: boolean },
+  options: Options<{ switch: "yes" | "json" }>,
   io: CommandIo,
 ): Promise<number> {
   return withSession(io, {}, async ({ call }) => {
@@ -177,11 +177,7 @@ const unusedColumns: readonly Column<ResourceData["ollm://metrics"]["unused"][nu
   { title: "ENGINE", text: ({ engine }) => engine, isExtra: 1 },
 ];
 
-interface TidyOptions extends JsonOption {
-  readonly days: number;
-  readonly prompts?: boolean;
-  readonly yes?: boolean;
-}
+type TidyOptions = Options<{ switch: "json" | "prompts" | "yes" }> & { readonly days: number };
 
 /** The prompts of one model on disk. A folder's name begins with the digest of its weights. */
 async function promptsIn(folder: string, names: ReadonlyMap<string, string>) {

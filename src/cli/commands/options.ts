@@ -8,11 +8,6 @@ import { hanging, styled } from "../terminal/terminal-text.ts";
 /** Runs a command with its surroundings and sets the exit code that it returns. */
 export type Run = (work: (io: CommandIo) => Promise<number>) => Promise<void>;
 
-/** The option `--json`: print one JSON value to stdout and nothing else. */
-export interface JsonOption {
-  readonly json?: boolean;
-}
-
 /** A command of the shell; those below it are such commands, too. */
 export class ShellCommand extends Command {
   readonly #run: Run;

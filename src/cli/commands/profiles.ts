@@ -3,11 +3,11 @@ import { tasks } from "../../orchestrator/api/types.ts";
 import type { ResourceData } from "../../resources/index.ts";
 import { oneLine } from "../../orchestrator/util/control-characters.ts";
 import { counted } from "../../orchestrator/util/format-bytes.ts";
-import type { CommandIo } from "../terminal/io.ts";
+import type { CommandIo, JsonOption, Options } from "../terminal/io.ts";
 import { showRead, withSession } from "../terminal/session.ts";
 import { type Column, type Fact, renderFacts, renderTable, show } from "../terminal/table.ts";
 import { styled } from "../terminal/terminal-text.ts";
-import type { ShellCommand, JsonOption } from "./options.ts";
+import type { ShellCommand } from "./options.ts";
 
 /** `ollm profiles`. */
 export function addProfiles(program: ShellCommand): void {
@@ -89,11 +89,7 @@ function described(profile: ResourceData["ollm://profiles/{name}"], io: CommandI
   return `${title}\n\n${renderFacts([...facts, answer, ...learnedFacts], io)}${prompt}`;
 }
 
-interface Flags extends JsonOption {
-  readonly task?: string;
-  readonly model?: string;
-  readonly yes?: boolean;
-}
+type Flags = Options<{ switch: "json" | "yes"; text: "task" | "model" }>;
 
 /** `ollm profiles reset`: forgets what was learned, after asking. */
 function resetLearned({ task, model, yes, ...options }: Flags, io: CommandIo): Promise<number> {

@@ -5,10 +5,10 @@ import { advice } from "../../orchestrator/api/next-step.ts";
 import { oneLine } from "../../orchestrator/util/control-characters.ts";
 import type { Answers, Question } from "../../server/daemon/client.ts";
 import type { ToolAnswers, ToolInputs } from "../../tools/index.ts";
-import { type CommandIo, inTerminal } from "../terminal/io.ts";
+import { type CommandIo, inTerminal, type JsonOption } from "../terminal/io.ts";
 import { showCall, type withSession } from "../terminal/session.ts";
 import { renderFacts } from "../terminal/table.ts";
-import type { ShellCommand, JsonOption } from "./options.ts";
+import type { ShellCommand } from "./options.ts";
 
 const shape = "folder, kind, evidence, file, profile, model, system_prompt, default_profile, is_trusted, notes";
 
@@ -122,11 +122,8 @@ async function projectFolderOf(folder: string, io: CommandIo): Promise<string> {
       next: [advice("name a project's folder"), advice("change the settings for all projects with ollm config")],
     });
   }
-  const isFolder = await stat(projectFolder).then(
-    (found) => found.isDirectory(),
-    () => false,
-  );
-  if (isFolder) return projectFolder;
+  const found = await stat(projectFolder).catch(() => undefined);
+  if (found?.isDirectory() === true) return projectFolder;
   throw new InvalidRequest(`${projectFolder} is not a folder`, { next: advice("name the folder of a project") });
 }
 

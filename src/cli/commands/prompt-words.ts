@@ -1,7 +1,8 @@
+import { codeOf, messageOf } from "../../orchestrator/util/message-of.ts";
 import { statSync } from "node:fs";
-import { readdir, realpath } from "node:fs/promises";
+import { readdir, realpath, readFile, writeFile } from "node:fs/promises";
 import path from "node:path";
-import { InvalidRequest } from "../../orchestrator/api/errors.ts";
+import { InvalidRequest, OrchestratorError } from "../../orchestrator/api/errors.ts";
 import type { NextSteps } from "../../orchestrator/api/next-step.ts";
 import { workTreeAbove } from "../../orchestrator/storage/work-tree.ts";
 import { defined } from "../../orchestrator/util/defined.ts";
@@ -184,9 +185,23 @@ async function locatedAs(file: string, { workingDirectory, userHome }: CommandIo
   return `${[real, ...rest].join(path.sep)}${lines === undefined ? "" : `:${lines.first}-${lines.last}`}`;
 }
 
+/** The text of a file that the user named. Throws `InvalidRequest` with `next`. */
+export function textOf(file: string, io: CommandIo, next?: NextSteps): Promise<string> {
+  return readFile(path.resolve(io.workingDirectory, file), "utf8").catch((error: unknown) => {
+    throw unreadable(file, error, next);
+  });
+}
+
+/** Writes what the user wants in a file. Throws an error that ends with `more`. */
+export async function writeOutput(file: string, text: string, more = ""): Promise<void> {
+  await writeFile(file, text).catch((cause: unknown) => {
+    throw new OrchestratorError(`${file} could not be written (${messageOf(cause)})${more}`, { cause });
+  });
+}
+
 /** The error of a file that can't be read. */
-export function unreadable(file: string, cause: unknown, next?: NextSteps): InvalidRequest {
-  const code = cause instanceof Error && "code" in cause ? String(cause.code) : String(cause);
+function unreadable(file: string, cause: unknown, next?: NextSteps): InvalidRequest {
+  const code = codeOf(cause) ?? String(cause);
   const message = code === "ENOENT" ? `${file} was not found` : `${file} can't be read (${code})`;
   return new InvalidRequest(message, { cause, ...defined({ next }) });
 }

@@ -1,11 +1,10 @@
 import { resolve } from "node:path";
 import { oneLine } from "../../orchestrator/util/control-characters.ts";
 import type { ToolInputs } from "../../tools/index.ts";
-import type { CommandIo } from "../terminal/io.ts";
+import type { CommandIo, JsonOption } from "../terminal/io.ts";
 import { show } from "../terminal/table.ts";
 import { withSession } from "../terminal/session.ts";
-import type { CreateFlags } from "./modelfile.ts";
-import { type ShellCommand, type JsonOption, repeated } from "./options.ts";
+import { type ShellCommand, repeated } from "./options.ts";
 
 /** `ollm pull`, `import`, `create` and `search`. */
 export function addPull(program: ShellCommand): void {
@@ -36,7 +35,7 @@ export function addPull(program: ShellCommand): void {
     .option("--adapter <file>", "LoRA adapter (GGUF)")
     .option("-y, --yes", "replace a model of that name without asking")
     .json("model, created{engine, size_bytes}")
-    .does(createModel);
+    .loads(async () => (await import("./modelfile.ts")).createModel);
 }
 
 /** `ollm pull NAME`, with a progress bar, the speed and the remaining time. */
@@ -69,8 +68,4 @@ function pull(
     const { structured, text } = await call("pull_model", input, { progress: "always" });
     show(structured, options, io, () => `${oneLine(text)}\n`);
   });
-}
-
-async function createModel(name: string, flags: CreateFlags, io: CommandIo): Promise<number> {
-  return (await import("./modelfile.ts")).createModel(name, flags, io);
 }

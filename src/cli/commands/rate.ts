@@ -9,10 +9,9 @@ import { oneLine } from "../../orchestrator/util/control-characters.ts";
 import { formatDuration, localTime } from "../../orchestrator/util/format-bytes.ts";
 import { fieldsIn } from "../../orchestrator/util/parse-json.ts";
 import type { ToolAnswers, ToolInputs } from "../../tools/index.ts";
-import { type CommandIo, homeOf } from "../terminal/io.ts";
+import { type CommandIo, homeOf, type Options } from "../terminal/io.ts";
 import { showCall } from "../terminal/session.ts";
 import { defined } from "../../orchestrator/util/defined.ts";
-import type { ExportFlags } from "./export.ts";
 import { type ShellCommand, repeated } from "./options.ts";
 
 /** `ollm good` and `ollm bad`, and `ollm export`, which writes what was rated. */
@@ -41,7 +40,7 @@ export function addRate(program: ShellCommand): void {
     .json(
       "lines, by_task, by_source, by_model, refused[{place reason}], refused_total, first[], output_path, card_path",
     )
-    .does(async (flags: ExportFlags, io: CommandIo) => (await import("./export.ts")).exportTraining(flags, io));
+    .loads(async () => (await import("./export.ts")).exportTraining);
 }
 
 /** An answer that can be rated. */
@@ -148,12 +147,7 @@ function named(rating: Rating) {
   return advice(`name both: \`ollm ${rating} --task TASK --model MODEL\``);
 }
 
-interface Flags {
-  readonly task?: string;
-  readonly model?: string;
-  readonly force?: boolean;
-  readonly json?: boolean;
-}
+type Flags = Options<{ switch: "force" | "json"; text: "task" | "model" }>;
 
 /** `ollm good` and `ollm bad`: of the last answer of this shell, or of any answer of a model to a kind of task. */
 async function rate(rating: Rating, flags: Flags, io: CommandIo): Promise<number> {

@@ -6,24 +6,20 @@ import { InvalidRequest, OrchestratorError } from "../../orchestrator/api/errors
 import { advice } from "../../orchestrator/api/next-step.ts";
 import { batchLines } from "../../orchestrator/util/batch-lines.ts";
 import { oneLine } from "../../orchestrator/util/control-characters.ts";
-import { isTooBroad } from "../../orchestrator/util/file-name.ts";
-import { codeOf, messageOf } from "../../orchestrator/util/message-of.ts";
+import { isTooBroad, nameProblem } from "../../orchestrator/util/file-name.ts";
+import { codeOf } from "../../orchestrator/util/message-of.ts";
 import type { ToolAnswers, ToolInputs } from "../../tools/index.ts";
-import { type CommandIo, askAtTerminal, homeOf, isYes } from "../terminal/io.ts";
+import { type CommandIo, askAtTerminal, homeOf, isYes, type JsonOption, type Options } from "../terminal/io.ts";
 import { orPull } from "../terminal/offer-pull.ts";
 import { type Session, report, showCall, withSession } from "../terminal/session.ts";
 import { type Column, renderTable, show } from "../terminal/table.ts";
 import { hanging, styled, styledError } from "../terminal/terminal-text.ts";
-import type { JsonOption } from "./options.ts";
-import { foldersOf, located } from "./prompt-words.ts";
+
+import { foldersOf, located, writeOutput } from "./prompt-words.ts";
 import { missingVariable, variablesOf } from "./template.ts";
 
 type Answer = ToolAnswers["run_pipeline"];
-type Flags = JsonOption & {
-  readonly var?: readonly string[];
-  readonly skip?: readonly string[];
-  readonly output?: string;
-};
+type Flags = Options<{ switch: "json"; text: "output"; list: "var" | "skip" }>;
 
 const columns: readonly Column<NonNullable<Answer["pipelines"]>[number]>[] = [
   { title: "NAME", text: ({ name }) => name },
@@ -100,7 +96,8 @@ async function ran(request: ToolInputs["run_pipeline"], flags: Flags, session: S
   say(said, flags, io);
   if (asks !== undefined && io.isTerminal && isYes(await io.ask(`Go on without ${oneLine(asks)}? [y/N] `)))
     return ran({ ...request, skip: [...(request.skip ?? []), asks] }, flags, session);
-  if (flags.output !== undefined && text !== undefined) await saved(resolve(io.workingDirectory, flags.output), text);
+  if (flags.output !== undefined && text !== undefined)
+    await writeOutput(resolve(io.workingDirectory, flags.output), `${text.trimEnd()}\n`);
   show({ ...found, job }, flags, { stdout: io.content }, () =>
     flags.output === undefined && text !== undefined ? `${text.trimEnd()}\n` : "",
   );
@@ -108,21 +105,12 @@ async function ran(request: ToolInputs["run_pipeline"], flags: Flags, session: S
   return text === undefined || has("failed") ? 1 : has("doubtful") ? 3 : 0;
 }
 
-async function saved(file: string, text: string): Promise<void> {
-  await writeFile(file, `${text.trimEnd()}\n`).catch((cause: unknown) => {
-    throw new OrchestratorError(`${file} could not be written (${messageOf(cause)})`, { cause });
-  });
-}
-
 /** `ollm pipeline new`. */
 export function writeOne(name: string, goal: string, flags: Flags, io: CommandIo): Promise<number> {
   return withSession(io, {}, async (session) => {
     // Before a model works for it.
-    if (
-      !/^[A-Za-z0-9](?:[\w-]{0,62}[A-Za-z0-9])?$/.test(name) ||
-      /^(?:memory|con|prn|aux|nul|(?:com|lpt)\d)$/i.test(name)
-    )
-      throw new InvalidRequest(`${JSON.stringify(name)} is not a valid name: use letters, digits, - and _`);
+    const problem = nameProblem(name);
+    if (problem !== undefined) throw new InvalidRequest(`${JSON.stringify(name)} ${problem}`);
     const { structured } = await orPull(session, undefined, () => session.call("run_pipeline", { goal }));
     const { yaml = "" } = structured;
     const file = join(homeOf(io), "pipelines", `${name}.yaml`);
@@ -145,7 +133,7 @@ export function writeOne(name: string, goal: string, flags: Flags, io: CommandIo
 /** `ollm run --for-each`: the job's answers on stdout or in `target`, and what they took on stderr. */
 export async function askForEach(
   request: ToolInputs["route_and_generate"],
-  { json }: { readonly json?: boolean },
+  { json }: JsonOption,
   target: string | undefined,
   session: Session,
 ): Promise<number> {
@@ -156,12 +144,7 @@ export async function askForEach(
   // That of --reduce is printed by itself.
   const lines = answers.replaceAll(/^\{"step":"reduce",.*\n?/gm, "").replaceAll(/^\{"step":"each",/gm, "{");
   const kept = `ollm://results/${job}`;
-  if (target !== undefined) {
-    await writeFile(target, lines).catch((cause: unknown) => {
-      const problem = `${target} could not be written (${messageOf(cause)}); all answers: ${kept}`;
-      throw new OrchestratorError(problem, { cause });
-    });
-  }
+  if (target !== undefined) await writeOutput(target, lines, `; all answers: ${kept}`);
   const shown = lines
     .trimEnd()
     .split("\n")
@@ -180,12 +163,8 @@ export async function askForEach(
 /** `ollm delegate`: exits with 3 for changes that no check has verified. */
 export async function delegateTask(
   task: readonly string[],
-  flags: JsonOption &
-    Omit<ToolInputs["delegate"], "verify" | "apply"> &
-    Partial<Readonly<Record<"maxTurns" | "maxSeconds", number>>> & {
-      readonly verify?: string;
-      readonly apply?: boolean;
-    },
+  flags: Omit<ToolInputs["delegate"], "verify" | "apply"> &
+    Options<{ switch: "json" | "apply"; text: "verify"; number: "maxTurns" | "maxSeconds" }>,
   io: CommandIo,
 ): Promise<number> {
   const { maxTurns: max_turns, maxSeconds: max_seconds, worker, profile, model, json } = flags;
@@ -228,7 +207,7 @@ function coloured(diff: string, io: CommandIo): string {
 }
 
 /** What is to be known beside an answer. */
-function say(lines: readonly string[], { json }: { readonly json?: boolean | undefined }, io: CommandIo): void {
+function say(lines: readonly string[], { json }: JsonOption, io: CommandIo): void {
   for (const line of json === true ? [] : lines)
     io.stderr(`${styledError(hanging("", oneLine(line), { columns: io.errorColumns }), io)}\n`);
 }

@@ -1,5 +1,5 @@
 import { Option } from "commander";
-import { readFile, stat, writeFile } from "node:fs/promises";
+import { stat } from "node:fs/promises";
 import path from "node:path";
 import { InvalidRequest, OrchestratorError } from "../../orchestrator/api/errors.ts";
 import { advice } from "../../orchestrator/api/next-step.ts";
@@ -10,15 +10,24 @@ import { defined } from "../../orchestrator/util/defined.ts";
 import type { ToolInputs } from "../../tools/index.ts";
 import { createAnswerStream, type Generated, isUnreliable, noteLines, renderDryRun } from "../terminal/answer.ts";
 import { show } from "../terminal/table.ts";
-import type { CommandIo } from "../terminal/io.ts";
+import type { CommandIo, Options } from "../terminal/io.ts";
 import { orPull } from "../terminal/offer-pull.ts";
 import { type Session, withSession } from "../terminal/session.ts";
 import { hanging } from "../terminal/terminal-text.ts";
-import { foldersOf, isFileIn, located, meaningsIn, notesOnFiles, unreadable, withInput } from "./prompt-words.ts";
+import {
+  foldersOf,
+  isFileIn,
+  located,
+  meaningsIn,
+  notesOnFiles,
+  textOf,
+  withInput,
+  writeOutput,
+} from "./prompt-words.ts";
 import { shellAnswers } from "./rate.ts";
 import { missingVariable, pipedInto, variablesOf } from "./template.ts";
 import { messageOf } from "../../orchestrator/util/message-of.ts";
-import { type JsonOption, type ShellCommand, checkOf, numberBetween, repeated, wholeNumber } from "./options.ts";
+import { type ShellCommand, checkOf, numberBetween, repeated, wholeNumber } from "./options.ts";
 
 /** `ollm run` and `ollm chat`. */
 export function addGeneration(program: ShellCommand): void {
@@ -93,28 +102,18 @@ export function addGeneration(program: ShellCommand): void {
     .loads(async () => (await import("./chat.ts")).chat);
 }
 
-/** Options of `ollm run`. */
+/** Options of `ollm run`. `format` is `json`, a JSON Schema, or a file with one; `memory` is false with `--no-memory`. */
 type RunFlags = Pick<
   GenerateInput,
   "model" | "system" | "task" | "profile" | "template" | "temperature" | "think" | "check" | "split" | "explain"
 > &
   Pick<NonNullable<GenerateInput["for_each"]>, "each" | "sample" | "limit" | "reduce" | "when"> &
-  JsonOption & {
-    readonly file?: readonly string[];
-    readonly image?: readonly string[];
-    readonly var?: readonly string[];
-    /** `json`, a JSON Schema, or a file with one. */
-    readonly format?: string;
-    readonly maxTokens?: number;
-    readonly contextSize?: number;
-    readonly grounded?: boolean;
-    /** False with `--no-memory`. */
-    readonly memory?: boolean;
-    readonly dryRun?: boolean;
-    readonly output?: string;
-    readonly forEach?: readonly string[];
-    readonly question?: readonly string[];
-  };
+  Options<{
+    switch: "json" | "grounded" | "memory" | "dryRun";
+    text: "format" | "output";
+    number: "maxTokens" | "contextSize";
+    list: "file" | "image" | "var" | "forEach" | "question";
+  }>;
 
 type GenerateInput = ToolInputs["route_and_generate"];
 
@@ -200,11 +199,9 @@ async function locateFiles(flags: RunFlags, io: CommandIo) {
 /** Checks the output file before a model works for minutes. Throws `InvalidRequest`. */
 async function checkTarget(output: string, io: CommandIo): Promise<void> {
   await located(path.dirname(output), io);
-  const isFolder = await stat(output).then(
-    (found) => found.isDirectory(),
-    () => false,
-  );
-  if (isFolder) throw new InvalidRequest(`${output} is a folder`, { next: advice("name a file: --output answer.txt") });
+  const found = await stat(output).catch(() => undefined);
+  if (found?.isDirectory() === true)
+    throw new InvalidRequest(`${output} is a folder`, { next: advice("name a file: --output answer.txt") });
 }
 
 /** The JSON Schema of `--format`: the JSON itself, or a file's. */
@@ -212,9 +209,7 @@ async function readSchema(given: string, io: CommandIo): Promise<Readonly<Record
   const isInline = given.trimStart().startsWith("{");
   const text = isInline
     ? given
-    : await readFile(path.resolve(io.workingDirectory, given), "utf8").catch((error: unknown) => {
-        throw unreadable(given, error, advice("--format takes json, a JSON Schema, or a file with one"));
-      });
+    : await textOf(given, io, advice("--format takes json, a JSON Schema, or a file with one"));
   try {
     return parseJson(text) as Readonly<Record<string, unknown>>;
   } catch (error) {
@@ -312,9 +307,7 @@ async function generate(
   stream?.end(text);
   await answers?.note(answer);
   if (target !== undefined) {
-    await writeFile(target, text.endsWith("\n") ? text : `${text}\n`).catch((error: unknown) => {
-      throw new OrchestratorError(`${target} could not be written (${String(error)})`, { cause: error });
-    });
+    await writeOutput(target, text.endsWith("\n") ? text : `${text}\n`);
     io.stderr(`wrote ${counted(text.length, "character")} to ${target}\n`);
   }
   if (flags.json === true) show(answer, flags, io, () => "");

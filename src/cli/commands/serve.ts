@@ -10,10 +10,10 @@ import { build } from "../../ipc/version.ts";
 import { commandSteps } from "../../next-steps/commands.ts";
 import { DaemonUnavailable, OrchestratorError } from "../../orchestrator/api/errors.ts";
 import { jsonText } from "../../orchestrator/util/control-characters.ts";
-import { type CommandIo, homeOf } from "../terminal/io.ts";
+import { type CommandIo, homeOf, type JsonOption } from "../terminal/io.ts";
 import { createProgressLine, untilFirstSign } from "../terminal/progress-line.ts";
 import { errorText } from "../terminal/terminal-text.ts";
-import type { JsonOption } from "./options.ts";
+
 import { spawn } from "node:child_process";
 
 interface ServeOptions {

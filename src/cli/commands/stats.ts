@@ -8,7 +8,7 @@ import {
   formatSavings,
 } from "../../orchestrator/util/format-bytes.ts";
 import type { ResourceData } from "../../resources/index.ts";
-import type { CommandIo } from "../terminal/io.ts";
+import type { CommandIo, Options } from "../terminal/io.ts";
 import { duration } from "../terminal/progress-line.ts";
 import { withSession } from "../terminal/session.ts";
 import { type Column, type Fact, renderFacts, renderTable, show } from "../terminal/table.ts";
@@ -41,12 +41,7 @@ type Named = Metrics["by"][Dimension][number];
 type Money = Metrics["money"];
 type View = Pick<CommandIo, "columns" | "hasColour" | "environment" | "platform">;
 
-interface Flags {
-  readonly by?: Dimension;
-  readonly money?: boolean;
-  readonly csv?: boolean;
-  readonly json?: boolean;
-}
+type Flags = Options<{ switch: "money" | "csv" | "json" }> & { readonly by?: Dimension };
 
 /** `ollm stats`. */
 function stats({ by, money, csv, json }: Flags, io: CommandIo): Promise<number> {

@@ -4,12 +4,12 @@ import { oneLine } from "../../orchestrator/util/control-characters.ts";
 import { counted, formatBytes, formatConnections } from "../../orchestrator/util/format-bytes.ts";
 import type { ResourceData } from "../../resources/index.ts";
 import type { ToolAnswers, ToolInputs } from "../../tools/index.ts";
-import type { CommandIo } from "../terminal/io.ts";
+import type { CommandIo, JsonOption, Options } from "../terminal/io.ts";
 import { duration } from "../terminal/progress-line.ts";
 import { showCall, showRead, withSession } from "../terminal/session.ts";
 import { type Column, type Fact, renderFacts, renderTable, show } from "../terminal/table.ts";
 import { hanging, styled } from "../terminal/terminal-text.ts";
-import { type ShellCommand, type JsonOption, wholeNumber } from "./options.ts";
+import { type ShellCommand, wholeNumber } from "./options.ts";
 
 /** The commands for loaded models and memory. */
 export function addLoaded(program: ShellCommand): void {
@@ -194,12 +194,7 @@ function untilText({ is_pinned, expires_at }: LoadedRow, nowMs: number): string 
 /** `ollm load NAME`. The exit code of a dry run is 1 if the model does not fit. */
 function loadModel(
   name: string,
-  options: {
-    readonly contextSize?: number;
-    readonly dryRun?: boolean;
-    readonly pin?: boolean;
-    readonly json?: boolean;
-  },
+  options: Options<{ switch: "dryRun" | "pin" | "json"; number: "contextSize" }>,
   io: CommandIo,
 ): Promise<number> {
   return withSession(io, {}, async ({ call }) => {
@@ -217,7 +212,7 @@ function loadModel(
 /** `ollm unload NAME` or `--all`. */
 export function unloadModels(
   name: string | undefined,
-  options: { readonly all?: boolean; readonly json?: boolean },
+  options: Options<{ switch: "all" | "json" }>,
   io: CommandIo,
 ): Promise<number> {
   return withSession(io, {}, async ({ call }) => {
@@ -269,7 +264,7 @@ export function renderPlannedLoad(
 }
 
 /** `ollm decisions`: the newest `limit` decisions, newest last, as in a log. */
-function listDecisions(options: { readonly limit?: number; readonly json?: boolean }, io: CommandIo): Promise<number> {
+function listDecisions(options: Options<{ switch: "json"; number: "limit" }>, io: CommandIo): Promise<number> {
   return withSession(io, {}, async ({ read }) => {
     const { decisions } = await read("ollm://decisions");
     const wanted = { decisions: decisions.slice(0, options.limit) };

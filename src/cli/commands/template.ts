@@ -1,5 +1,3 @@
-import { readFile } from "node:fs/promises";
-import { resolve } from "node:path";
 import { InvalidRequest } from "../../orchestrator/api/errors.ts";
 import { type NextSteps, advice } from "../../orchestrator/api/next-step.ts";
 import { argumentName } from "../../orchestrator/util/format-bytes.ts";
@@ -7,15 +5,14 @@ import { openVariable } from "../../orchestrator/util/open-variable.ts";
 import type { ResourceData } from "../../resources/index.ts";
 import { oneLine } from "../../orchestrator/util/control-characters.ts";
 import type { ToolAnswers } from "../../tools/index.ts";
-import { type CommandIo, inTerminal } from "../terminal/io.ts";
+import { type CommandIo, inTerminal, type JsonOption, type Options } from "../terminal/io.ts";
 import { type Session, showCall, showRead, withSession } from "../terminal/session.ts";
 import { type Column, renderTable, show } from "../terminal/table.ts";
 import { styled, styledError } from "../terminal/terminal-text.ts";
 import { shellAnswers } from "./rate.ts";
-import { foldersOf, located } from "./prompt-words.ts";
+import { foldersOf, located, textOf } from "./prompt-words.ts";
 import { notesOn } from "../terminal/answer.ts";
-import { type ShellCommand, type JsonOption, repeated } from "./options.ts";
-import { codeOf } from "../../orchestrator/util/message-of.ts";
+import { type ShellCommand, repeated } from "./options.ts";
 
 /** `ollm template`. */
 export function addTemplates(program: ShellCommand): void {
@@ -101,11 +98,7 @@ function showTemplate(name: string, options: JsonOption, io: CommandIo): Promise
  */
 async function renderTemplate(
   name: string,
-  flags: JsonOption & {
-    readonly var?: readonly string[];
-    readonly file?: readonly string[];
-    readonly generate?: boolean;
-  },
+  flags: Options<{ switch: "json" | "generate"; list: "var" | "file" }>,
   io: CommandIo,
 ): Promise<number> {
   const files = await Promise.all((flags.file ?? []).map((file) => located(file, io)));
@@ -142,20 +135,14 @@ async function renderTemplate(
 function createTemplate(
   name: string,
   text: string | undefined,
-  flags: JsonOption & {
-    /** The file with the template's text. */
-    readonly file?: string;
-    readonly description?: string;
-    readonly system?: string;
-    readonly model?: string;
-    readonly profile?: string;
-    readonly project?: boolean;
-    readonly overwrite?: boolean;
-  },
+  flags: Options<{
+    switch: "json" | "project" | "overwrite";
+    text: "file" | "description" | "system" | "model" | "profile";
+  }>,
   io: CommandIo,
 ): Promise<number> {
   return withSession(io, {}, async ({ call, signal }) => {
-    const template = text ?? (await fileText(flags.file, io)) ?? (await io.readInput?.(signal));
+    const template = text ?? (flags.file && (await textOf(flags.file, io))) ?? (await io.readInput?.(signal));
     if (template === undefined || template === "") {
       throw new InvalidRequest("the template has no text", {
         next: [
@@ -195,16 +182,6 @@ function templatePath(name: string, options: JsonOption, io: CommandIo): Promise
     }
     show({ name, file }, options, io, () => `${file}\n`);
   });
-}
-
-async function fileText(file: string | undefined, io: CommandIo): Promise<string | undefined> {
-  if (file === undefined) return undefined;
-  try {
-    return await readFile(resolve(io.workingDirectory, file), "utf8");
-  } catch (error) {
-    const code = codeOf(error) ?? String(error);
-    throw new InvalidRequest(`${file} can't be read (${code})`, { cause: error });
-  }
 }
 
 function described(template: TemplateData, io: CommandIo): string {

@@ -1,6 +1,6 @@
 import { InvalidRequest } from "../../orchestrator/api/errors.ts";
 import { advice } from "../../orchestrator/api/next-step.ts";
-import { type CommandIo, whyNotChange } from "../terminal/io.ts";
+import { type CommandIo, type Options, whyNotChange } from "../terminal/io.ts";
 import { hanging } from "../terminal/terminal-text.ts";
 import { colourDiff, showDiff } from "./config-file.ts";
 import { findTargets, gatherFacts } from "./clients.ts";
@@ -9,12 +9,7 @@ import { showUnchanged, writeAll } from "./setup-guide.ts";
 import { removeEntries } from "./uninstall.ts";
 
 /** The flags of `ollm agents install` and `remove`. */
-interface AgentsOptions {
-  /** Only print the changes. */
-  readonly print?: boolean;
-  /** Don't ask. */
-  readonly yes?: boolean;
-}
+type AgentsOptions = Options<{ switch: "print" | "yes" }>;
 
 /** `ollm agents install`: exit codes as `ollm setup`. A file that it didn't write, or that was edited since, is kept. */
 export async function installAgents({ print, yes }: AgentsOptions, io: CommandIo): Promise<number> {

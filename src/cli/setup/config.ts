@@ -14,15 +14,11 @@ import { absentModel, parseSettings, settingsNotes } from "../../orchestrator/co
 import { shownSetting, shownSettings, shownValue } from "../../orchestrator/config/shown.ts";
 import { jsonText, oneLine } from "../../orchestrator/util/control-characters.ts";
 import { type StoredProject, installedModels, viewProject } from "../../server/daemon/client.ts";
-import { type CommandIo, homeOf } from "../terminal/io.ts";
+import { type CommandIo, homeOf, type JsonOption } from "../terminal/io.ts";
 import { viewDaemon } from "./check-machine.ts";
 import { renderTable, show } from "../terminal/table.ts";
 import { cutTo } from "../terminal/terminal-text.ts";
 import { defined } from "../../orchestrator/util/defined.ts";
-
-interface JsonOption {
-  readonly json?: boolean;
-}
 
 /** Values are cut to this width in a terminal, but not with `--json` and in `config get`. */
 const maxCells = 60;
@@ -295,10 +291,7 @@ function editorOf({ environment, platform }: CommandIo): string {
  * quoted, since it may contain spaces. Throws if the editor can't be run or fails.
  */
 async function runEditor(editor: string, file: string, io: CommandIo): Promise<void> {
-  const isFile = await stat(editor).then(
-    (found) => found.isFile(),
-    () => false,
-  );
+  const isFile = (await stat(editor).catch(() => undefined))?.isFile() === true;
   const { command, options } =
     io.platform === "win32"
       ? { command: [`${isFile ? `"${editor}"` : editor} "${file}"`], options: { shell: true } }

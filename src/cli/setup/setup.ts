@@ -25,28 +25,19 @@ import { existingGuides } from "./guide-plan.ts";
 import { type AddPlan, type Written, currentEntry, entryLocation, planAdd, writeChange } from "./plan.ts";
 import { copyProgram, howToCall, lastingNode, lastingScript, mentionedCopies, tidyCopies } from "./program-files.ts";
 import { removeEntries, removeEntryOf } from "./uninstall.ts";
-import { type CommandIo, homeOf, whyNotChange } from "../terminal/io.ts";
+import { type CommandIo, homeOf, whyNotChange, type Options } from "../terminal/io.ts";
 import { offerFirstModel } from "../terminal/offer-pull.ts";
 import { whileWaiting } from "../terminal/progress-line.ts";
 import { withSession } from "../terminal/session.ts";
 import { failureText, hanging } from "../terminal/terminal-text.ts";
 
-/** The flags of `ollm setup`. */
-interface SetupOptions {
-  /** Ids of clients; all that are found if empty. */
-  readonly client?: readonly string[] | undefined;
-  /** Folders to allow. */
-  readonly root?: readonly string[] | undefined;
-  /** Only print the changes. */
-  readonly print?: boolean | undefined;
-  /** Remove the entries. */
-  readonly undo?: boolean | undefined;
-  /** Don't ask. */
-  readonly yes?: boolean | undefined;
+/**
+ * The flags of `ollm setup`. `client`: all that are found if empty. `guide`: write it without asking, or don't; with `undo`
+ * only the guide, or all but it.
+ */
+interface SetupOptions extends Options<{ switch: "print" | "undo" | "yes" | "guide"; list: "client" | "root" }> {
   /** Install the embedded engine, too, without asking; what it computes with, else as the settings say. */
   readonly engine?: boolean | string | undefined;
-  /** Write the guide without asking, or don't; with `undo`: only the guide, or all but it. */
-  readonly guide?: boolean | undefined;
 }
 
 type SetupWorld = ReturnType<typeof realWorld>;

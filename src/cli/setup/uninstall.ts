@@ -6,19 +6,11 @@ import { formatBytes } from "../../orchestrator/util/format-bytes.ts";
 import { allTargets, gatherFacts, type ClientTarget } from "./clients.ts";
 import { agentFiles, existingGuides, type GuideTarget, planRemoveGuide, withFoldedGuide } from "./guide-plan.ts";
 import { deleteHome, homeContent, programFolder } from "./program-files.ts";
-import { type CommandIo, whyNotChange } from "../terminal/io.ts";
+import { type CommandIo, whyNotChange, type Options } from "../terminal/io.ts";
 import { hanging, failureText } from "../terminal/terminal-text.ts";
 import { InvalidRequest, OrchestratorError } from "../../orchestrator/api/errors.ts";
 import { ChangedMeanwhile, colourDiff, rewriteConfigFile, showDiff } from "./config-file.ts";
 import { type RemovePlan, planRemove } from "./plan.ts";
-
-/** The flags of `ollm uninstall`. */
-interface UninstallOptions {
-  /** Also delete the home: models, engine, settings. */
-  readonly purge?: boolean | undefined;
-  /** Don't ask. */
-  readonly yes?: boolean | undefined;
-}
 
 /**
  * `ollm uninstall`: removes ollm from all clients, stops the daemon and deletes the copy of the program. The home is kept
@@ -26,7 +18,7 @@ interface UninstallOptions {
  * `OrchestratorError`, before anything is changed, for a home that is not a folder of ollm.
  */
 export async function uninstall(
-  options: UninstallOptions,
+  options: Options<{ switch: "purge" | "yes" }>,
   io: CommandIo,
   world: {
     /** Stops the daemon, waits for its exit and returns an exit code. */
@@ -138,16 +130,10 @@ export async function removeEntryOf(target: ClientTarget): Promise<void> {
   if (plan.kind === "change") await rewrite(plan);
 }
 
-/** `ollm setup --undo`: exit codes as `ollm setup`. */
+/** `ollm setup --undo`: exit codes as `ollm setup`. `none` is what is said if there is nothing to remove. */
 export async function removeEntries(
   targets: RemovalTargets,
-  options: {
-    readonly guide?: boolean | undefined;
-    readonly print?: boolean | undefined;
-    readonly yes?: boolean | undefined;
-    /** What is said if there is nothing to remove. */
-    readonly none?: string;
-  },
+  options: Options<{ switch: "guide" | "print" | "yes"; text: "none" }>,
   io: CommandIo,
 ): Promise<number> {
   const { changes, problems } = await planRemovals(targets, io);

@@ -10,6 +10,22 @@ import type { Answers, Question } from "../../server/daemon/client.ts";
 import { hasColours, terminalText, wrappedQuestion } from "./terminal-text.ts";
 import { codeOf } from "../../orchestrator/util/message-of.ts";
 
+interface OptionValues {
+  readonly switch: boolean;
+  readonly text: string;
+  readonly number: number;
+  /** The values of an option that may be repeated. */
+  readonly list: readonly string[];
+}
+
+/** What commander makes of a command's options, whose names are given by the kind of their values. */
+export type Options<Names extends { readonly [Kind in keyof OptionValues]?: string }> = {
+  readonly [Kind in keyof Names & keyof OptionValues as Names[Kind] & string]?: OptionValues[Kind] | undefined;
+};
+
+/** The option `--json`: print one JSON value to stdout and nothing else. */
+export type JsonOption = Options<{ switch: "json" }>;
+
 /** The surroundings of a command; tests pass their own. */
 export interface CommandIo {
   /**

@@ -6,7 +6,7 @@ import type { NextSteps } from "../../orchestrator/api/next-step.ts";
 import type { ResourceData } from "../../resources/index.ts";
 import type { Answers, Question, ServerClient, TextNote } from "../../server/daemon/client.ts";
 import type { ToolAnswers, ToolInputs, ToolName } from "../../tools/index.ts";
-import { type CommandIo, askAtTerminal, declined, noTerminal } from "./io.ts";
+import { type CommandIo, askAtTerminal, declined, noTerminal, type JsonOption } from "./io.ts";
 import { createProgressLine, untilFirstSign } from "./progress-line.ts";
 import { show } from "./table.ts";
 import { errorText, exitCodeOf, hanging, hintLine } from "./terminal-text.ts";
@@ -138,7 +138,7 @@ export async function withSession(
 export function showCall<Name extends ToolName>(
   tool: Name,
   input: ToolInputs[Name],
-  options: { readonly json?: boolean },
+  options: JsonOption,
   io: CommandIo,
   text: (data: ToolAnswers[Name], words: string) => string = (_data, words) => `${oneLine(words)}\n`,
   session: SessionOptions = {},
@@ -152,7 +152,7 @@ export function showCall<Name extends ToolName>(
 /** A command that reads one resource, and prints it as `text` renders it. */
 export function showRead<Uri extends keyof ResourceData>(
   address: readonly [uri: Uri, ...ValueOf<Uri>],
-  options: { readonly json?: boolean },
+  options: JsonOption,
   io: CommandIo,
   text: (data: ResourceData[Uri]) => string,
 ): Promise<number> {

@@ -2,19 +2,6 @@ import { parseArgs } from "node:util";
 import { InvalidRequest } from "../api/errors.ts";
 import { defined } from "../util/defined.ts";
 
-/** Settings given on the command line, by the names of their flags. */
-export interface Flags {
-  readonly model?: string;
-  readonly provider?: string;
-  readonly host?: string;
-  readonly temperature?: string;
-  readonly maxTokens?: string;
-  readonly contextSize?: string;
-  /** `default`, `all` or names, separated by commas. */
-  readonly tools?: string;
-  readonly roots?: readonly string[];
-}
-
 /** The flags of a stdio server, for `parseArgs` of node:util. */
 export const flagOptions = {
   standalone: { type: "boolean" },
@@ -28,8 +15,11 @@ export const flagOptions = {
   tools: { type: "string" },
 } as const;
 
+/** Settings given on the command line, by the names of their flags; `tools` are `default`, `all` or names, separated by commas. */
+export type Flags = Readonly<Partial<ReturnType<typeof parseFlags>>>;
+
 /** Parses the arguments of a stdio server. Throws `InvalidRequest` for an unknown flag. */
-export function parseFlags(words: readonly string[]): Flags {
+export function parseFlags(words: readonly string[]) {
   try {
     const { values } = parseArgs({ args: [...words], options: flagOptions, strict: true });
     const { root: roots, "max-tokens": maxTokens, "context-size": contextSize, standalone: _alone, ...same } = values;

@@ -1,3 +1,4 @@
+import { nameProblem } from "../util/file-name.ts";
 import { dirname, join } from "node:path";
 import { InvalidRequest, UnknownTemplate, projectOf } from "../api/errors.ts";
 import type {
@@ -26,14 +27,7 @@ import {
   renameOrOverwrite,
   writeTemplate,
 } from "./folder.ts";
-import {
-  type TemplateFile,
-  builtInTemplates,
-  nameProblem,
-  parsePipeline,
-  parseTemplate,
-  pipelineText,
-} from "./parse-file.ts";
+import { type TemplateFile, builtInTemplates, parsePipeline, parseTemplate, pipelineText } from "./parse-file.ts";
 import builtInPipelines from "./built-in-pipelines.json" with { type: "json" };
 import { doubledHole, filesValue, fill, piecesOf, valuesOf } from "./render.ts";
 

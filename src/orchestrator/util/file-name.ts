@@ -58,6 +58,18 @@ export function isPromptFile(name: string): boolean {
   return /^(?!\.).+\.ya?ml$/i.test(name);
 }
 
+/** Why a name is invalid for a template or a pipeline and its file; follows the name. Undefined for a valid name. */
+export function nameProblem(name: string): string | undefined {
+  if (!/^[A-Za-z0-9](?:[\w-]{0,62}[A-Za-z0-9])?$/.test(name)) {
+    return "is not a valid name: use 1 to 64 letters, digits, - and _, with a letter or digit first and last";
+  }
+  // That of another prompt of the server, under which a template could not be offered.
+  if (name.toLowerCase() === "memory") return "is the name of another prompt of ollm: choose another name";
+  // Windows takes them for devices, with any extension.
+  const isDevice = /^(?:con|prn|aux|nul|com[0-9]|lpt[0-9])$/i.test(name);
+  return isDevice ? "is the name of a device on Windows: choose another name" : undefined;
+}
+
 /** Whether a name is a pattern of files: `*.py`, `docs/**`, `{a,b}.md`. */
 export function isPattern(name: string): boolean {
   return /[*?]|\{[^{}]*,[^{}]*\}/.test(name);
