@@ -6,7 +6,7 @@ import type { CallerContext } from "../api/types.ts";
 import { canonicalContext } from "../memory/reading.ts";
 import type { Inventory } from "../catalog/inventory.ts";
 import { type LocatedModel, idOf, takesNoMemory } from "../catalog/located-model.ts";
-import type { LoadedModels } from "../residency/loaded.ts";
+import type { LoadedModels } from "../residency/slots.ts";
 import type { Loader } from "../residency/loader.ts";
 import type { createLoadOperations } from "../residency/request-queues.ts";
 import type { SpendingLedger } from "../money/spending.ts";
