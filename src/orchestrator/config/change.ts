@@ -5,7 +5,7 @@ import { InvalidConfig, InvalidRequest, OrchestratorError, StoreFailed, undefine
 import type { SettingsAccess, ShownSetting } from "../api/facade-status.ts";
 import { advice } from "../api/next-step.ts";
 import type { CallerContext } from "../api/types.ts";
-import { type Claim, claimFile } from "../storage/claim.ts";
+import { type Claim, claimFile } from "../storage/replace-file.ts";
 import { counted } from "../util/format-bytes.ts";
 import { createMutex } from "../util/joined-work.ts";
 import { hideKeys } from "../util/control-characters.ts";

@@ -4,7 +4,7 @@ import { mkdtemp, readdir, readFile, rm, stat, utimes, writeFile } from "node:fs
 import { hostname, tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
-import { type Claim, claimFile } from "../../../src/orchestrator/storage/claim.ts";
+import { type Claim, claimFile } from "../../../src/orchestrator/storage/replace-file.ts";
 
 type ClaimOptions = NonNullable<Parameters<typeof claimFile>[1]>;
 

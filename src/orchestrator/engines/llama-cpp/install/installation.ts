@@ -4,8 +4,7 @@ import { OrchestratorError, PullFailed, throwIfCancelled } from "../../../api/er
 import type { Log } from "../../../api/log.ts";
 import { advice } from "../../../api/next-step.ts";
 import type { Progress } from "../../../api/types.ts";
-import { type Claim, claimFile } from "../../../storage/claim.ts";
-import { freeDiskBytes, renameOver } from "../../../storage/replace-file.ts";
+import { type Claim, claimFile, freeDiskBytes, renameOver } from "../../../storage/replace-file.ts";
 import { formatBytes } from "../../../util/format-bytes.ts";
 import { defined } from "../../../util/defined.ts";
 import { JoinedWorks } from "../../../util/joined-work.ts";

@@ -16,8 +16,7 @@ import { openRegistry } from "./registry-client.ts";
 import type { StoredModel } from "./reader.ts";
 import { defined } from "../../../util/defined.ts";
 import { constants } from "node:fs";
-import { type Claim, claimFile } from "../../../storage/claim.ts";
-import { renameOver, syncFolder } from "../../../storage/replace-file.ts";
+import { type Claim, claimFile, renameOver, syncFolder } from "../../../storage/replace-file.ts";
 
 /** The work of a pull, known from the manifest. */
 interface PullPlan {
