@@ -14,10 +14,16 @@ import type { Plans } from "../residency/plans.ts";
 import { type DescribedModel, describeFromDatabase, lookUp } from "../routing/database.ts";
 import { defaultsIn, forModel } from "../routing/model-overrides.ts";
 import { sameModel } from "../util/model-name.ts";
-import type { Inventory } from "../catalog/inventory.ts";
+import {
+  type Inventory,
+  type Awaitable,
+  type EngineModels,
+  type LocatedModel,
+  takesNoMemory,
+  idOf,
+} from "../catalog/inventory.ts";
 import { describedBy, factsOf } from "../catalog/known-facts.ts";
 import type { Library } from "./library.ts";
-import { type Awaitable, type EngineModels, type LocatedModel, takesNoMemory, idOf } from "../catalog/located-model.ts";
 import type { ExpectedSpeed, createSuggestions } from "./suggestions.ts";
 import { defined } from "../util/defined.ts";
 

@@ -15,8 +15,7 @@ import type { Settings } from "../config/schema.ts";
 import type { Engine } from "../engines/engine.ts";
 import type { Observations } from "../residency/observations.ts";
 import type { MemoryProbe, MemorySample } from "../memory/measure/system-probe.ts";
-import type { Inventory } from "../catalog/inventory.ts";
-import { idOf } from "../catalog/located-model.ts";
+import { type Inventory, idOf } from "../catalog/inventory.ts";
 
 /** Expected decode speed of an installed model, tokens/s; undefined if it may run on a card or another machine. */
 export type ExpectedSpeed = (
