@@ -13,7 +13,7 @@ import type { rateInChat } from "./rate.ts";
 import type { ChatInput } from "./chat-input.ts";
 import type { CommandIo } from "../terminal/io.ts";
 import type { Session } from "../terminal/session.ts";
-import { renderFacts } from "../terminal/table.ts";
+import { renderFacts } from "../terminal/terminal-text.ts";
 import { codeOf, messageOf } from "../../orchestrator/util/message-of.ts";
 
 /** Options of the requests of a chat, which `/set` changes. */

@@ -10,8 +10,7 @@ import type { ToolAnswers, ToolInputs } from "../../tools/index.ts";
 import type { CommandIo, JsonOption, Options } from "../terminal/io.ts";
 import { createLiveColumns } from "../terminal/progress-line.ts";
 import { type Session, withSession } from "../terminal/session.ts";
-import { type Column, renderTable, show } from "../terminal/table.ts";
-import { styled } from "../terminal/terminal-text.ts";
+import { type Column, renderTable, show, styled } from "../terminal/terminal-text.ts";
 import { foldersOf, located, meaningsIn, withInput } from "./prompt-words.ts";
 import { type ShellCommand, repeated, wholeNumber } from "./options.ts";
 

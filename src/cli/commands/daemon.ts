@@ -14,8 +14,7 @@ import { jsonText, oneLine } from "../../orchestrator/util/control-characters.ts
 import { formatBytes, localTime } from "../../orchestrator/util/format-bytes.ts";
 import { type CommandIo, agree, homeOf, type JsonOption } from "../terminal/io.ts";
 import { whileWaiting } from "../terminal/progress-line.ts";
-import { type Fact, renderFacts } from "../terminal/table.ts";
-import { errorText } from "../terminal/terminal-text.ts";
+import { type Fact, renderFacts, errorText } from "../terminal/terminal-text.ts";
 
 import { isMissing } from "../../orchestrator/util/message-of.ts";
 

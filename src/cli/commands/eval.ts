@@ -6,8 +6,7 @@ import { counted, formatBytes, formatCost, formatShare, localTime } from "../../
 import type { ResourceData } from "../../resources/index.ts";
 import { agree, type CommandIo, type Options } from "../terminal/io.ts";
 import { type Session, showRead, withSession } from "../terminal/session.ts";
-import { type Column, renderTable, show } from "../terminal/table.ts";
-import { cutTo, styled } from "../terminal/terminal-text.ts";
+import { type Column, renderTable, show, cutTo, styled } from "../terminal/terminal-text.ts";
 import { type ShellCommand, numberBetween, wholeNumber } from "./options.ts";
 import { foldersOf, located } from "./prompt-words.ts";
 

@@ -6,7 +6,7 @@ import { counted } from "../../orchestrator/util/format-bytes.ts";
 import type { ToolAnswers, ToolInputs } from "../../tools/index.ts";
 import { type CommandIo, agree, type Options } from "../terminal/io.ts";
 import { withSession } from "../terminal/session.ts";
-import { show } from "../terminal/table.ts";
+import { show } from "../terminal/terminal-text.ts";
 
 type Asked = ToolInputs["export_training"];
 

@@ -9,8 +9,7 @@ import type { ResourceData } from "../../resources/index.ts";
 import type { ToolAnswers, ToolInputs } from "../../tools/index.ts";
 import { type CommandIo, agree, type JsonOption, type Options } from "../terminal/io.ts";
 import { type Session, showCall, showRead, withSession } from "../terminal/session.ts";
-import { type Column, renderTable, show } from "../terminal/table.ts";
-import { styled } from "../terminal/terminal-text.ts";
+import { type Column, renderTable, show, styled } from "../terminal/terminal-text.ts";
 import { messageOf } from "../../orchestrator/util/message-of.ts";
 import { type ShellCommand, repeated, wholeNumber } from "./options.ts";
 

@@ -7,7 +7,7 @@ import { defined } from "../../orchestrator/util/defined.ts";
 import { nearestNames } from "../../orchestrator/util/nearest.ts";
 import type { CommandIo, Options } from "../terminal/io.ts";
 import { withSession } from "../terminal/session.ts";
-import { show } from "../terminal/table.ts";
+import { show } from "../terminal/terminal-text.ts";
 
 import { textOf } from "./prompt-words.ts";
 

@@ -7,8 +7,7 @@ import type { ResourceData } from "../../resources/index.ts";
 import type { ToolAnswers } from "../../tools/index.ts";
 import { type CommandIo, agree, homeOf, type JsonOption, type Options } from "../terminal/io.ts";
 import { showCall, withSession } from "../terminal/session.ts";
-import { type Column, renderFacts, renderTable, show } from "../terminal/table.ts";
-import { hanging, styled } from "../terminal/terminal-text.ts";
+import { type Column, renderFacts, renderTable, show, hanging, styled } from "../terminal/terminal-text.ts";
 import { type ShellCommand, wholeNumber } from "./options.ts";
 
 /** The commands that manage models. */

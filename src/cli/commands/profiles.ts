@@ -5,8 +5,7 @@ import { oneLine } from "../../orchestrator/util/control-characters.ts";
 import { counted } from "../../orchestrator/util/format-bytes.ts";
 import type { CommandIo, JsonOption, Options } from "../terminal/io.ts";
 import { showRead, withSession } from "../terminal/session.ts";
-import { type Column, type Fact, renderFacts, renderTable, show } from "../terminal/table.ts";
-import { styled } from "../terminal/terminal-text.ts";
+import { type Column, type Fact, renderFacts, renderTable, show, styled } from "../terminal/terminal-text.ts";
 import type { ShellCommand } from "./options.ts";
 
 /** `ollm profiles`. */

@@ -7,7 +7,7 @@ import type { Answers, Question } from "../../server/daemon/client.ts";
 import type { ToolAnswers, ToolInputs } from "../../tools/index.ts";
 import { type CommandIo, inTerminal, type JsonOption } from "../terminal/io.ts";
 import { showCall, type withSession } from "../terminal/session.ts";
-import { renderFacts } from "../terminal/table.ts";
+import { renderFacts } from "../terminal/terminal-text.ts";
 import type { ShellCommand } from "./options.ts";
 
 const shape = "folder, kind, evidence, file, profile, model, system_prompt, default_profile, is_trusted, notes";

@@ -2,7 +2,7 @@ import { resolve } from "node:path";
 import { oneLine } from "../../orchestrator/util/control-characters.ts";
 import type { ToolInputs } from "../../tools/index.ts";
 import type { CommandIo, JsonOption } from "../terminal/io.ts";
-import { show } from "../terminal/table.ts";
+import { show } from "../terminal/terminal-text.ts";
 import { withSession } from "../terminal/session.ts";
 import { type ShellCommand, repeated } from "./options.ts";
 

@@ -12,8 +12,7 @@ import type { ToolAnswers, ToolInputs } from "../../tools/index.ts";
 import { type CommandIo, askAtTerminal, homeOf, isYes, type JsonOption, type Options } from "../terminal/io.ts";
 import { orPull } from "../terminal/offer-pull.ts";
 import { type Session, report, showCall, withSession } from "../terminal/session.ts";
-import { type Column, renderTable, show } from "../terminal/table.ts";
-import { hanging, styled, styledError } from "../terminal/terminal-text.ts";
+import { type Column, renderTable, show, hanging, styled, styledError } from "../terminal/terminal-text.ts";
 
 import { foldersOf, located, writeOutput } from "./prompt-words.ts";
 import { missingVariable, variablesOf } from "./template.ts";

@@ -9,11 +9,10 @@ import { parseJson } from "../../orchestrator/util/parse-json.ts";
 import { defined } from "../../orchestrator/util/defined.ts";
 import type { ToolInputs } from "../../tools/index.ts";
 import { createAnswerStream, type Generated, isUnreliable, noteLines, renderDryRun } from "../terminal/answer.ts";
-import { show } from "../terminal/table.ts";
+import { show, hanging } from "../terminal/terminal-text.ts";
 import type { CommandIo, Options } from "../terminal/io.ts";
 import { orPull } from "../terminal/offer-pull.ts";
 import { type Session, withSession } from "../terminal/session.ts";
-import { hanging } from "../terminal/terminal-text.ts";
 import {
   foldersOf,
   isFileIn,

@@ -11,8 +11,7 @@ import type { ResourceData } from "../../resources/index.ts";
 import type { CommandIo, Options } from "../terminal/io.ts";
 import { duration } from "../terminal/progress-line.ts";
 import { withSession } from "../terminal/session.ts";
-import { type Column, type Fact, renderFacts, renderTable, show } from "../terminal/table.ts";
-import { hanging, styled } from "../terminal/terminal-text.ts";
+import { type Column, type Fact, renderFacts, renderTable, show, hanging, styled } from "../terminal/terminal-text.ts";
 import type { ShellCommand } from "./options.ts";
 
 /** `ollm stats`. */

@@ -7,8 +7,7 @@ import type { ToolAnswers, ToolInputs } from "../../tools/index.ts";
 import type { CommandIo, JsonOption, Options } from "../terminal/io.ts";
 import { duration } from "../terminal/progress-line.ts";
 import { showCall, showRead, withSession } from "../terminal/session.ts";
-import { type Column, type Fact, renderFacts, renderTable, show } from "../terminal/table.ts";
-import { hanging, styled } from "../terminal/terminal-text.ts";
+import { type Column, type Fact, renderFacts, renderTable, show, hanging, styled } from "../terminal/terminal-text.ts";
 import { type ShellCommand, wholeNumber } from "./options.ts";
 
 /** The commands for loaded models and memory. */

@@ -16,8 +16,7 @@ import { jsonText, oneLine } from "../../orchestrator/util/control-characters.ts
 import { type StoredProject, installedModels, viewProject } from "../../server/daemon/client.ts";
 import { type CommandIo, homeOf, type JsonOption } from "../terminal/io.ts";
 import { viewDaemon } from "./check-machine.ts";
-import { renderTable, show } from "../terminal/table.ts";
-import { cutTo } from "../terminal/terminal-text.ts";
+import { renderTable, show, cutTo } from "../terminal/terminal-text.ts";
 import { defined } from "../../orchestrator/util/defined.ts";
 
 /** Values are cut to this width in a terminal, but not with `--json` and in `config get`. */

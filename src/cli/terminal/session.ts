@@ -8,8 +8,7 @@ import type { Answers, Question, ServerClient, TextNote } from "../../server/dae
 import type { ToolAnswers, ToolInputs, ToolName } from "../../tools/index.ts";
 import { type CommandIo, askAtTerminal, declined, noTerminal, type JsonOption } from "./io.ts";
 import { createProgressLine, untilFirstSign } from "./progress-line.ts";
-import { show } from "./table.ts";
-import { errorText, exitCodeOf, hanging, hintLine } from "./terminal-text.ts";
+import { show, errorText, exitCodeOf, hanging, hintLine } from "./terminal-text.ts";
 import { oneLine } from "../../orchestrator/util/control-characters.ts";
 import { messageOf } from "../../orchestrator/util/message-of.ts";
 

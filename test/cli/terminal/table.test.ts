@@ -1,7 +1,13 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { renderFacts, renderTable, type Column } from "../../../src/cli/terminal/table.ts";
-import { styled, cutTo, terminalText } from "../../../src/cli/terminal/terminal-text.ts";
+import {
+  renderFacts,
+  renderTable,
+  type Column,
+  styled,
+  cutTo,
+  terminalText,
+} from "../../../src/cli/terminal/terminal-text.ts";
 import { oneLine } from "../../../src/orchestrator/util/control-characters.ts";
 import { cellsOf } from "../../../src/orchestrator/util/columns.ts";
 
