@@ -21,9 +21,8 @@ import { FormedCall, ToolCalls, callForm } from "../tool-calls.ts";
 import { CutOff, type Exchange, type LineTaker } from "../transport.ts";
 import { type Refused, chatBody, dispensable, thoughtField } from "./chat-body.ts";
 import type { ListedModel } from "./dialects.ts";
-import type { OpenAiModels } from "./discovery.ts";
+import { type OpenAiModels, type OpenAiOptions, type OpenAiServer, longCall } from "./server.ts";
 import { RefusedParameter } from "./errors.ts";
-import { type OpenAiOptions, type OpenAiServer, longCall } from "./server.ts";
 
 /** One event of the stream: a token with the model's name, the time and its logprobs. */
 const maxTokenBytes = 2_000;
