@@ -20,8 +20,6 @@ export const createTemplate = defineTool({
   title: "Create a prompt template",
   description: "Save a prompt template: {name} and {name:default} are variables, {{ and }} are braces.",
   effect: "write",
-  isIdempotent: false,
-  isOpenWorld: false,
   set: "extra",
   input: z.strictObject({
     name: z.string().min(1),

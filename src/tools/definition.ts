@@ -96,10 +96,10 @@ export interface ToolDefinition<
   /** What the tool does and when to use it, for an assistant. */
   readonly description: string;
   readonly effect: ToolEffect;
-  /** Whether a second call with the same input has no further effect. */
-  readonly isIdempotent: boolean;
-  /** Whether it uses the network (registries). */
-  readonly isOpenWorld: boolean;
+  /** Whether a second call with the same input has no further effect. Default: unless it writes. */
+  readonly isIdempotent?: boolean;
+  /** It uses the network (registries). */
+  readonly isOpenWorld?: true;
   /**
    * `needed`: a project can hide it only with the user's approval, because without it an assistant can't work, or depends on
    * the project's claims about this machine. `extra`: only in the set `all`, because it is rarely needed and its
@@ -140,6 +140,11 @@ export interface ToolDefinition<
   render(output: z.output<Output>): string | readonly string[];
 }
 
+/** Whether a call may be repeated. */
+export function isRepeatable({ effect, isIdempotent = effect !== "write" }: ToolDefinition): boolean {
+  return isIdempotent;
+}
+
 /** A question for a yes: `field` of the input, of which `description` says what true does. */
 export function confirmation(message: string, description: string, field = "confirm") {
   const fields: NeedsInput["fields"] = { [field]: { type: "boolean", description, isRequired: true } };
@@ -149,7 +154,6 @@ export function confirmation(message: string, description: string, field = "conf
 /** What is true of tools that have a model write. */
 export const writesByModel = {
   effect: "write",
-  isIdempotent: false,
   isOpenWorld: true,
   set: "needed",
   delegates: true,

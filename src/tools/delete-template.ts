@@ -8,7 +8,6 @@ export const deleteTemplate = defineTool({
   description: "Delete a prompt template of the user (asks the user, or confirm true); built-in ones stay.",
   effect: "destroy",
   isIdempotent: false,
-  isOpenWorld: false,
   set: "extra",
   input: z.strictObject({ name: z.string().min(1), confirm: z.boolean().optional() }),
   output: z.object({ name: z.string(), file: z.string(), shown_again: z.string().optional() }),

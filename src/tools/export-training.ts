@@ -33,8 +33,6 @@ export const exportTraining = defineTool({
     "Writes the user's rated, picked or verified answers as chat lines for a trainer, without those with secrets, and a " +
     "card beside them. dry_run counts. Returns counts, never the texts. forget deletes recorded answers.",
   effect: "write",
-  isIdempotent: false,
-  isOpenWorld: false,
   set: "extra",
   input: z.strictObject({
     action: z.enum(["export", "forget"]).default("export"),

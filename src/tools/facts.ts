@@ -1,3 +1,4 @@
+import { isRepeatable } from "./definition.ts";
 import { tools } from "./index.ts";
 
 /**
@@ -12,8 +13,9 @@ export const toolFacts: ReadonlyMap<
     readonly check?: `check ${string}`;
   }
 > = new Map(
-  tools.map(({ name, isIdempotent, delegates = false, whenCutOff }) => {
-    const next = whenCutOff ?? (isIdempotent ? "repeat" : "check what was done");
+  tools.map((tool) => {
+    const { name, delegates = false, whenCutOff } = tool;
+    const next = whenCutOff ?? (isRepeatable(tool) ? "repeat" : "check what was done");
     return [name, { delegates, ...(next !== "repeat" && { check: next }) }];
   }),
 );

@@ -12,8 +12,6 @@ export const forget = defineTool({
   title: "Forget",
   description: "Delete what remember saved: one key, or all of a category or scope (asks the user, or confirm true).",
   effect: "destroy",
-  isIdempotent: true,
-  isOpenWorld: false,
   input: z.strictObject({
     key: z.string().optional(),
     all: z.boolean().optional().describe("Everything, unless category or scope narrow it."),

@@ -47,7 +47,6 @@ export function createJobTool(tools: () => readonly ToolDefinition[]) {
       "it; list: the last day.",
     effect: "write",
     isIdempotent: true,
-    isOpenWorld: false,
     input: z.strictObject({
       action: z.enum(["status", "wait", "cancel", "list"]),
       job_id: z.string().min(1).optional().describe("For all but list."),

@@ -45,8 +45,6 @@ export const listModels = defineTool({
   description:
     "List installed models: size, whether loaded, whether they fit in memory now. Suggests one if there is none.",
   effect: "read",
-  isIdempotent: true,
-  isOpenWorld: false,
   set: "needed",
   input: z.strictObject({
     query: z.string().optional().describe("Part of the name or family."),

@@ -8,8 +8,6 @@ export const listTemplates = defineTool({
   title: "List prompt templates",
   description: "List prompt templates with their variables, for route_and_generate.",
   effect: "read",
-  isIdempotent: true,
-  isOpenWorld: false,
   input: z.strictObject({ query: z.string().optional() }),
   output: z.object({
     templates: z.array(

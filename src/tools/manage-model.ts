@@ -69,8 +69,6 @@ export const manageModel = defineTool({
   description:
     "unload frees memory; pin keeps a model loaded; delete removes it from disk (asks the user); create derives model from base, the rest as in a Modelfile (adapter: a LoRA GGUF).",
   effect: "destroy",
-  isIdempotent: true,
-  isOpenWorld: false,
   whenCutOff: "check the list of models",
   input: z.strictObject({
     action: z.preprocess((given: (typeof actions)[number]) => actionOf(given), z.enum(actions)),

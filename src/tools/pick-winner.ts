@@ -26,8 +26,6 @@ export const pickWinner = defineTool({
   description:
     "pick: routing prefers model for task, or that of a comparison. good, bad: rate its answer. undo: undo a pick.",
   effect: "write",
-  isIdempotent: false,
-  isOpenWorld: false,
   input: z.strictObject({
     action: z.enum(["pick", "list", "undo", "good", "bad", "reset"]).optional(),
     comparison_id: z.string().optional(),

@@ -13,8 +13,6 @@ export const projectProfile = defineTool({
   description:
     "Project settings for local models (.ollm/project.yaml). show: those in force; detect: a folder's kind; init writes the file; use applies it, or a profile for this session.",
   effect: "write",
-  isIdempotent: false,
-  isOpenWorld: false,
   input: z.strictObject({
     action: z.enum(["detect", "use", "init", "show"]),
     profile: z.string().optional().describe("Such as rust or code, or none."),

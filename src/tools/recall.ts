@@ -48,8 +48,6 @@ export const recall = defineTool({
   title: "Recall",
   description: "Find what remember saved, by key or by the meaning of query; without both, the newest.",
   effect: "read",
-  isIdempotent: true,
-  isOpenWorld: false,
   input: z.strictObject({
     key: z.string().optional(),
     query: z.string().optional(),

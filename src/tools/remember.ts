@@ -14,7 +14,6 @@ export const remember = defineTool({
     "Save a lasting fact or preference; local models get relevant ones with each prompt. The same key replaces its value.",
   effect: "write",
   isIdempotent: true,
-  isOpenWorld: false,
   set: "needed",
   input: z.strictObject({
     key: z.string(),

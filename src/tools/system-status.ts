@@ -20,8 +20,6 @@ export const systemStatus = defineTool({
     "Memory and swap of this machine, models in memory, queue, engines and warnings. " +
     "Use it when a call fails or is slow.",
   effect: "read",
-  isIdempotent: true,
-  isOpenWorld: false,
   view: "ui://ollm/status",
   input: z.strictObject({}),
   output: z.object({

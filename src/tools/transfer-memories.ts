@@ -12,7 +12,6 @@ export const transferMemories = defineTool({
   description: "export: all saved entries, page by page. import: reads such a text; existing keys are overwritten.",
   effect: "write",
   isIdempotent: true,
-  isOpenWorld: false,
   set: "extra",
   input: z.strictObject({
     action: z.enum(["export", "import"]),

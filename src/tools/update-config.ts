@@ -13,8 +13,6 @@ export const updateConfig = defineTool({
     "show: settings, values and their sources. set, unset: change config.yaml, in effect at once; " +
     "asks the user about those that do more than tune local models.",
   effect: "destroy",
-  isIdempotent: true,
-  isOpenWorld: false,
   set: "extra",
   input: z.strictObject({
     action: z.enum(["show", "set", "unset"]),

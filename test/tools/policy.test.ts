@@ -4,7 +4,7 @@ import { describe, expect, it } from "vitest";
 import * as z from "zod";
 import { parseGitSource } from "../../src/server/files/git-repository.ts";
 import { hintsOf, toolEntry } from "../../src/server/mcp/handle-tools.ts";
-import type { ToolDefinition } from "../../src/tools/definition.ts";
+import { type ToolDefinition, isRepeatable } from "../../src/tools/definition.ts";
 import { tools } from "../../src/tools/index.ts";
 import { routeAndGenerate } from "../../src/tools/route-and-generate.ts";
 import { toolsOnOffer } from "../../src/server/call/offered-tools.ts";
@@ -103,7 +103,7 @@ describe.each(tools.map((tool) => [tool.name, tool] as const))("%s", (name, tool
       expect(hints[hint]).toBeTypeOf("boolean");
     }
     // False by default, and without meaning for a tool that only reads.
-    expect(hints.idempotentHint).toBe(tool.isIdempotent && tool.effect !== "read" ? true : undefined);
+    expect(hints.idempotentHint).toBe(isRepeatable(tool) && tool.effect !== "read" ? true : undefined);
     expect(hints.readOnlyHint && hints.destructiveHint).toBe(false);
   });
 

@@ -12,7 +12,7 @@ import {
 import * as z from "zod";
 import { OrchestratorError, UnknownJob } from "../../orchestrator/api/errors.ts";
 import type { Job } from "../../orchestrator/api/facade.ts";
-import type { ToolDefinition } from "../../tools/definition.ts";
+import { type ToolDefinition, isRepeatable } from "../../tools/definition.ts";
 import { tools } from "../../tools/index.ts";
 import { type Caller, homeOf } from "../call/caller.ts";
 import { type Call, tasksExtension } from "../call/call.ts";
@@ -176,7 +176,7 @@ export function hintsOf(tool: ToolDefinition): Omit<ToolAnnotations, "title"> {
   return {
     readOnlyHint: isRead,
     destructiveHint: tool.effect === "destroy",
-    ...(tool.isIdempotent && !isRead && { idempotentHint: true }),
-    openWorldHint: tool.isOpenWorld,
+    ...(isRepeatable(tool) && !isRead && { idempotentHint: true }),
+    openWorldHint: tool.isOpenWorld === true,
   };
 }
