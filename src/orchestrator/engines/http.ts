@@ -1,3 +1,4 @@
+import { failureOf, trustCertificate } from "./transport.ts";
 import type { Dispatcher } from "undici";
 import { Cancelled, OrchestratorError, PullFailed } from "../api/errors.ts";
 import type { NextSteps } from "../api/next-step.ts";
@@ -279,7 +280,6 @@ function redirectRefused(from: URL, to: URL, what: string) {
 const NETWORK_DOWN = new Set(
   "ENOTFOUND EAI_AGAIN ECONNREFUSED ENETUNREACH EHOSTUNREACH UND_ERR_CONNECT_TIMEOUT".split(" "),
 );
-const CERTIFICATE = /CERT|SELF_SIGNED|UNABLE_TO_VERIFY/;
 
 /** An error of a connection to `host` as one of ours. */
 function networkError(error: unknown, host: string, untrusted: NextSteps | undefined): Error {
@@ -287,12 +287,9 @@ function networkError(error: unknown, host: string, untrusted: NextSteps | undef
   const message = messageOf(error);
   const code = codeOf(error) ?? "";
   const reason = code === "" || message.includes(code) ? message : `${code}: ${message}`;
-  if (CERTIFICATE.test(code)) {
+  if (failureOf(error)?.kind === "untrusted") {
     return new PullFailed(`the certificate of ${host} is not trusted: ${reason}`, {
-      next: untrusted ?? {
-        step: "restartDaemon",
-        after: "behind a proxy that inspects traffic, set NODE_EXTRA_CA_CERTS to its certificate file",
-      },
+      next: untrusted ?? trustCertificate,
       cause: error,
     });
   }
