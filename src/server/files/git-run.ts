@@ -1,4 +1,4 @@
-import { spawn } from "node:child_process";
+import { execFile } from "node:child_process";
 import { realpathSync } from "node:fs";
 import { devNull } from "node:os";
 import path from "node:path";
@@ -117,43 +117,29 @@ function start(
     readonly maxBytes: number;
   },
 ): Promise<GitOutput & { readonly isCut: boolean }> {
+  const env = { ...baseVariables(environment, folder), ...variables };
+  const options = { cwd: folder, env, signal, timeout: timeoutMs, maxBuffer: maxBytes, windowsHide: true } as const;
   return new Promise((resolve, reject) => {
-    const child = spawn(program, args, {
-      cwd: folder,
-      env: { ...baseVariables(environment, folder), ...variables },
-      stdio: ["ignore", "pipe", "pipe"],
-      windowsHide: true,
-    });
-    const chunks: Buffer[] = [];
-    let length = 0;
-    let stderr = "";
-    const finish = (settle: () => void): void => {
-      clearTimeout(timer);
-      signal.removeEventListener("abort", cancel);
-      child.kill("SIGKILL");
-      settle();
-    };
-    const cancel = (): void => finish(() => reject(new Cancelled("reading the repository was cancelled")));
-    const timer = setTimeout(() => {
-      const message = `git did not finish within ${timeoutMs / 1_000} s`;
-      finish(() => reject(new InvalidRequest(message, { next: advice("ask for less, such as fewer commits") })));
-    }, timeoutMs);
-    const end = (exitCode: number, isCut: boolean): void =>
-      finish(() => resolve({ exitCode, stdout: Buffer.concat(chunks), stderr, isCut }));
-    child.stdout.on("data", (chunk: Buffer) => {
-      length += chunk.length;
-      if (length > maxBytes) end(0, true);
-      else chunks.push(chunk);
-    });
-    child.stderr.setEncoding("utf8").on("data", (text: string) => {
-      stderr = (stderr + text).slice(0, maxErrorCharacters);
-    });
-    child.on("error", (error) => {
-      finish(() => reject(new InvalidRequest(`git could not be started (${error.message})`, { cause: error })));
-    });
-    child.on("close", (code) => end(code ?? -1, false));
-    if (signal.aborted) cancel();
-    else signal.addEventListener("abort", cancel);
+    const child = execFile(
+      program,
+      args,
+      { ...options, encoding: "buffer", killSignal: "SIGKILL" },
+      (error, stdout, stderr) => {
+        const code = error === null ? 0 : (error.code ?? -1);
+        const isCut = code === "ERR_CHILD_PROCESS_STDIO_MAXBUFFER";
+        if (signal.aborted) reject(new Cancelled("reading the repository was cancelled"));
+        else if (error?.killed === true && !isCut) {
+          const message = `git did not finish within ${timeoutMs / 1_000} s`;
+          reject(new InvalidRequest(message, { next: advice("ask for less, such as fewer commits") }));
+        } else if (typeof code === "string" && !isCut) {
+          reject(new InvalidRequest(`git could not be started (${error?.message})`, { cause: error }));
+        } else {
+          const text = stderr.toString("utf8").slice(0, maxErrorCharacters);
+          resolve({ exitCode: typeof code === "number" ? code : 0, stdout, stderr: text, isCut });
+        }
+      },
+    );
+    child.stdin?.end();
   });
 }
 
