@@ -237,7 +237,7 @@ export class Inventory extends EnginePolls {
     const found: LocatedModel[] = [];
     for (const held of this.#heldBy(all)) {
       const [first] = held;
-      found.push(held.length === 1 ? first : ((await this.#inOrderOfUse(held))[0] ?? first));
+      found.push(held.length === 1 ? first : (await this.#inOrderOfUse(held))[0]);
     }
     return found;
   }
@@ -266,10 +266,10 @@ export class Inventory extends EnginePolls {
    * first, unresponsive ones last. A name without its tag also means the only model that has it with another tag. Throws
    * `UnknownModel` with the nearest names, and a pull unless the request `manages` it.
    */
-  async locate(name: string, engineId?: string, manages = false): Promise<readonly LocatedModel[]> {
+  async locate(name: string, engineId?: string, manages = false): Promise<Readonly<Held>> {
     let found = this.#find(await this.recentLists(), name, engineId);
     // A single one has no order.
-    if (found.length === 1) return found;
+    if (found.length === 1) return found as Readonly<Held>;
     // If it isn't in the cached lists, another program may have pulled it since.
     if (found.length === 0) found = this.#find(await this.lists(0), name, engineId);
     if (found.length === 0) found = this.#findTagged(await this.recentLists(), name, engineId);
@@ -277,7 +277,7 @@ export class Inventory extends EnginePolls {
       const download = manages ? undefined : await this.#suggestions.download(name);
       throw unknownModel(name, await this.recentLists(), engineId, { download, manages });
     }
-    return this.#inOrderOfUse(found);
+    return this.#inOrderOfUse(found as Readonly<Held>);
   }
 
   #find(all: readonly EngineModels[], name: string, engineId: string | undefined): readonly LocatedModel[] {
@@ -341,14 +341,14 @@ export class Inventory extends EnginePolls {
   }
 
   /** Loaded first, unresponsive engines last, otherwise in the configured order. */
-  async #inOrderOfUse(held: readonly LocatedModel[]): Promise<readonly LocatedModel[]> {
+  async #inOrderOfUse(held: Readonly<Held>): Promise<Readonly<Held>> {
     const ranked = await Promise.all(
       held.map(async (located) => ({
         located,
         order: this.isDown(located.engine) ? 2 : (await this.isLoaded(located, freshMs)) ? 0 : 1,
       })),
     );
-    return ranked.toSorted((a, b) => a.order - b.order).map(({ located }) => located);
+    return ranked.toSorted((a, b) => a.order - b.order).map(({ located }) => located) as [LocatedModel];
   }
 }
 

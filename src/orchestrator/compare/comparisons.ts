@@ -101,7 +101,7 @@ export function createComparisons(parts: ComparisonParts): StoredComparisons {
   /** The name as its engine spells it. Throws `UnknownModel`. */
   async function installed(name: string): Promise<string> {
     const [located] = await world.inventory.locate(name);
-    return located?.model.name ?? name;
+    return located.model.name;
   }
 
   async function find(id: string): Promise<Comparison> {

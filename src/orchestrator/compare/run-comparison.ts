@@ -280,10 +280,7 @@ export async function checkJudge(world: GenerationWorld, caller: CallerContext, 
   if (judge === "auto") return;
   const located = await world.inventory.locate(judge);
   // Answers to a private prompt are private too, whatever `privacy` allows.
-  if (
-    located.length > 0 &&
-    located.every(({ engine, model }) => engine.trust === "remote" || model.trust === "remote")
-  ) {
+  if (located.every(({ engine, model }) => engine.trust === "remote" || model.trust === "remote")) {
     throw new InvalidRequest(`${judge} can't be the judge: every answer would be sent off this machine`, {
       next: [
         { step: "chooseModel", argument: "judge", that: "on this machine" },
@@ -308,7 +305,7 @@ export async function chooseJudge(
   signal: AbortSignal,
 ): Promise<string | undefined> {
   // The name as the engine spells it. Throws `UnknownModel`.
-  if (judge !== "auto") return (await world.inventory.locate(judge))[0]?.model.name;
+  if (judge !== "auto") return (await world.inventory.locate(judge))[0].model.name;
   const candidates = (await listCandidates(world, true, signal))
     .map(({ candidate }) => candidate)
     .filter((candidate) => candidate.trust === "local" && candidate.fits !== "no" && candidate.coolDown === undefined)

@@ -1,11 +1,4 @@
-import {
-  Cancelled,
-  InvalidRequest,
-  ModelDoesNotFit,
-  OrchestratorError,
-  PromptTooLong,
-  UnknownModel,
-} from "../api/errors.ts";
+import { Cancelled, InvalidRequest, ModelDoesNotFit, OrchestratorError, PromptTooLong } from "../api/errors.ts";
 import type { ChatMessage } from "../api/chat.ts";
 import type { GenerateRequest, LoadRequest } from "../api/facade.ts";
 import { type NextStep, stepsOf } from "../api/next-step.ts";
@@ -272,7 +265,6 @@ export async function loadTarget(
   readonly contextTokens: number;
 }> {
   const [located, ...others] = await source.inventory.locate(request.model);
-  if (located === undefined) throw new UnknownModel(`no model ${request.model}`, { next: { step: "listModels" } });
   const { engine, model } = located;
   if (takesNoMemory(located)) {
     const why = engine.residency === undefined ? "is loaded by" : "runs in the cloud of";

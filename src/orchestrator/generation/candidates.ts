@@ -146,11 +146,8 @@ const leastOutcomes = 3;
 /** What a candidate was made of. Every choice of a model needs all of them, and between two few have changed. */
 const made = new WeakMap<
   InstalledModel,
-  {
+  Omit<Parameters<typeof unmeasured>[1], "budget" | "downBecause"> & {
     readonly engine: Engine;
-    readonly facts: Partial<ModelFacts>;
-    readonly observed: ReturnType<Observations["of"]>;
-    readonly isLoaded: boolean;
     readonly hasResidency: boolean;
     readonly entry: LocatedCandidate;
   }
@@ -209,44 +206,29 @@ function unmeasured(
 ): LocatedCandidate {
   const { engine, model } = located;
   const { observed, budget } = now;
-  const merged = describedBy(model, now.facts);
-  const { parameterCount, activeBytes = 0 } = merged;
+  const { entry, facts: _facts, activeBytes = 0, ...described } = describedBy(model, now.facts);
   const trust = engine.trust === "remote" ? "remote" : model.trust;
-  const {
-    tokensPerSecond,
-    promptTokensPerSecond,
-    loadSeconds,
-    breaker,
-    firstTokenMs,
-    successRate,
-    outcomes = 0,
-  } = observed;
-  const cooling = breaker?.coolDown;
+  const { loadSeconds, outcomes = 0 } = observed;
+  const cooling = observed.breaker?.coolDown;
   const coolDown = now.downBecause ?? cooling?.because;
   const candidate: Candidate = defined({
+    ...described,
     model: model.name,
     engine: engine.id,
     sizeBytes: model.sizeBytes,
     trust,
     // Without residency its server serves it at once, and nothing is loaded.
     isLoaded: now.isLoaded || (engine.residency === undefined && trust === "local"),
-    family: merged.family,
-    isKnown: merged.entry !== undefined,
-    parameterCount,
-    contextTokens: merged.contextTokens,
-    outputTokens: merged.outputTokens,
-    capabilities: merged.capabilities,
+    isKnown: entry !== undefined,
     audioFormats: engine.audioFormats,
-    profiles: merged.profiles,
-    released: merged.released,
     fits: "now" as const,
     reloadSeconds: loadSeconds,
     expectedLoadSeconds: takesNoMemory(located) ? 0 : (loadSeconds ?? model.sizeBytes / assumedBytesPerMs / 1_000),
-    tokensPerSecond,
-    promptTokensPerSecond,
+    tokensPerSecond: observed.tokensPerSecond,
+    promptTokensPerSecond: observed.promptTokensPerSecond,
     activeBytes: activeBytes > 0 && activeBytes < model.sizeBytes ? activeBytes : undefined,
-    firstTokenMs,
-    successRate: outcomes < leastOutcomes ? undefined : successRate,
+    firstTokenMs: observed.firstTokenMs,
+    successRate: outcomes < leastOutcomes ? undefined : observed.successRate,
     budget,
     coolDown,
     mustWaitMs: cooling?.mustWaitMs,

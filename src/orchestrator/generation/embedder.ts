@@ -5,6 +5,7 @@ import type { Log } from "../api/log.ts";
 import type { CallerContext } from "../api/types.ts";
 import { canonicalContext } from "../memory/reading.ts";
 import { type Inventory, type LocatedModel, idOf, takesNoMemory } from "../catalog/inventory.ts";
+import { factsOf } from "../catalog/known-facts.ts";
 import type { LoadedModels } from "../residency/slots.ts";
 import type { Loader } from "../residency/loader.ts";
 import type { createLoadOperations } from "../residency/request-queues.ts";
@@ -13,7 +14,6 @@ import type { Plans } from "../residency/plans.ts";
 import type { Embed } from "../recall/vector-cache.ts";
 import { estimateTokens } from "../routing/tokens.ts";
 import { defined } from "../util/defined.ts";
-import { messageOf } from "../util/message-of.ts";
 import type { GenerationWorld } from "./attempt.ts";
 import type { LocatedCandidate } from "./candidates.ts";
 import { resolve } from "./resolve.ts";
@@ -54,20 +54,12 @@ export function createEmbedder(parts: {
         const { engine, model } = located;
         if (engine.trust !== "local" || model.trust !== "local" || takesNoMemory(located)) return false;
         if (engine.embedding === undefined) return false;
-        return (model.capabilities ?? (await capabilitiesOf(located, signal))).includes("embedding");
+        // A model whose file can't be read is skipped; requests that name it report the reason.
+        const { capabilities = [] } = model.capabilities === undefined ? await factsOf(parts, located, signal) : model;
+        return capabilities.includes("embedding");
       }),
     );
     return models.filter((_model, index) => able[index] === true);
-  }
-
-  async function capabilitiesOf(located: LocatedModel, signal: AbortSignal) {
-    try {
-      return (await inventory.facts(located, signal)).capabilities;
-    } catch (error) {
-      // A model whose file can't be read is skipped; requests that name it report the reason.
-      log.debug(`embedding: ${located.model.name}: ${messageOf(error)}`);
-      return [];
-    }
   }
 
   async function choose(options: Parameters<Embed>[2], signal: AbortSignal): Promise<LocatedModel | undefined> {

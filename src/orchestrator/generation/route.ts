@@ -10,7 +10,6 @@ import {
   UnknownModel,
   UnsupportedCapability,
 } from "../api/errors.ts";
-import type { Chat } from "../api/chat.ts";
 import type { Preference } from "../api/facade-compare.ts";
 import type { RouteExplanation } from "../api/facade-route.ts";
 import type { GenerateRequest, ModelSuggestion } from "../api/facade.ts";
@@ -75,7 +74,7 @@ export async function chooseRoute(
   const explicit = request.model ?? (settings.model.routing.enabled ? undefined : onlyModel(settings));
 
   if (explicit !== undefined) {
-    let held = await source.inventory.locate(explicit);
+    let held: readonly LocatedModel[] = await source.inventory.locate(explicit);
     if (down.size > 0) held = held.filter(({ engine }) => !down.has(engine.id));
     if (held.length > 1) held = engineFirst(await withoutStuckEngines(source, held), settings.model.provider);
     const named: LocatedCandidate[] = [];
@@ -249,21 +248,15 @@ function preferredModel(
 }
 
 function neededCapabilities(request: Resolved): readonly Capability[] {
-  return [
-    ...(request.embeds === true ? [] : (["completion"] as const)),
-    ...((request.images?.length ?? 0) > 0 ? (["vision"] as const) : []),
-    ...((request.audio?.length ?? 0) > 0 ? (["audio"] as const) : []),
-    ...(request.think !== undefined && request.think !== false ? (["thinking"] as const) : []),
-    ...(request.needs ?? []),
-    ...(request.chat === undefined ? [] : capabilitiesFor(request.chat)),
-  ];
-}
-
-function capabilitiesFor({ tools = [], toolChoice, messages }: Chat): readonly Capability[] {
+  const { images = [], audio = [], think = false, needs = [] } = request;
+  const { tools = [], toolChoice, messages = [] } = request.chat ?? {};
   const has = (part: "images" | "audio") => messages.some((message) => (message[part]?.length ?? 0) > 0);
   return [
-    ...(has("images") ? (["vision"] as const) : []),
-    ...(has("audio") ? (["audio"] as const) : []),
+    ...(request.embeds === true ? [] : (["completion"] as const)),
+    ...(images.length > 0 || has("images") ? (["vision"] as const) : []),
+    ...(audio.length > 0 || has("audio") ? (["audio"] as const) : []),
+    ...(think === false ? [] : (["thinking"] as const)),
+    ...needs,
     ...(tools.length > 0 && toolChoice !== "none" ? (["tools"] as const) : []),
   ];
 }

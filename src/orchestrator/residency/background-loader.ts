@@ -41,8 +41,7 @@ export function createLoadInBackground(parts: {
     };
     try {
       const [located] = await inventory.locate(name, engineId);
-      if (located === undefined || takesNoMemory(located))
-        return leftOut("not loaded: it uses no memory here", engineId ?? "");
+      if (takesNoMemory(located)) return leftOut("not loaded: it uses no memory here", engineId ?? "");
       const { engine, model } = located;
       const contextTokens = given ?? (await parts.contextTokensOf(name, signal));
       const plan = await plans.of(located, contextTokens, signal, 0);

@@ -1,4 +1,4 @@
-import { InvalidRequest, PrivacyLocked, UnknownModel } from "../api/errors.ts";
+import { InvalidRequest, PrivacyLocked } from "../api/errors.ts";
 import type { CreateModelRequest, CreatedModel } from "../api/facade-status.ts";
 import { type NextStep, advice } from "../api/next-step.ts";
 import type { CallerContext } from "../api/types.ts";
@@ -66,7 +66,8 @@ export function createModelCreation(parts: {
         next: advice('choose a name that does not end with "cloud"'),
       });
     }
-    const { engine, model: base } = baseOf(await inventory.locate(request.base), request.base, caller);
+    const held = await inventory.locate(request.base);
+    const { engine, model: base } = baseOf(held, held[0], caller);
     const creation = engine.library?.creation;
     if (creation === undefined) throw cannotCreate(request.base, engine.id);
     const parameters = checkedParameters(request.parameters ?? {}, engine.id, creation.parameterNames);
@@ -98,24 +99,20 @@ interface Checked {
 
 const localBase: NextStep = { step: "chooseModel", argument: "base", that: "on this machine" };
 
-function baseOf(located: readonly LocatedModel[], base: string, { settings }: CallerContext): LocatedModel {
+function baseOf(located: readonly LocatedModel[], { engine, model }: LocatedModel, { settings }: CallerContext) {
   const here = located.filter((found) => !takesNoMemory(found));
   if (here.length === 0) {
-    const [found] = located;
-    if (found === undefined) throw new UnknownModel(`no model ${base}`, { next: { step: "listModels" } });
-    throw new InvalidRequest(`${found.model.name} runs on ${found.engine.id}'s cloud and can't be a base`, {
-      next: localBase,
-    });
+    throw new InvalidRequest(`${model.name} runs on ${engine.id}'s cloud and can't be a base`, { next: localBase });
   }
   // The request contains a system prompt, which the other machine would store.
-  const allowed = here.filter(({ engine }) => settings.privacy !== "local_only" || engine.trust === "local");
+  const allowed = here.filter((found) => settings.privacy !== "local_only" || found.engine.trust === "local");
   const [first] = allowed;
   if (first === undefined) {
-    throw new PrivacyLocked(`${base} is not on this machine, and privacy is local_only: nothing was sent`, {
+    throw new PrivacyLocked(`${model.name} is not on this machine, and privacy is local_only: nothing was sent`, {
       next: localBase,
     });
   }
-  return allowed.find(({ engine }) => engine.library?.creation !== undefined) ?? first;
+  return allowed.find((found) => found.engine.library?.creation !== undefined) ?? first;
 }
 
 function cannotCreate(base: string, engine: string): InvalidRequest {

@@ -86,7 +86,7 @@ export function createLibrary(parts: Parts) {
   }
 
   async function remove(caller: CallerContext, name: string) {
-    const located = await locateOne(inventory, name);
+    const [located] = await inventory.locate(name, undefined, true);
     const { engine, model } = located;
     // Elsewhere a name without its tag may mean the only model that has it; what is deleted is named.
     if (!sameModel(model.name, name)) {
@@ -126,11 +126,7 @@ export function createLibrary(parts: Parts) {
     unload: (caller: CallerContext, name: string | undefined, report: Report): Promise<readonly UnloadedModel[]> =>
       unloadModels(parts, caller.signal, name, report),
     /** Pulls in progress, by the requested name. */
-    pulling(): readonly {
-      readonly name: string;
-      readonly engine: string;
-      readonly operation: Operation<PullResult>;
-    }[] {
+    pulling() {
       for (const [id, { operation }] of pulls) if (operation.state() !== "running") pulls.delete(id);
       return [...pulls.values()];
     },
@@ -192,19 +188,13 @@ async function allLoaded({ inventory, loaded }: Pick<Parts, "inventory" | "loade
 /** Also finds a model that was deleted while loaded: no engine lists it, but it still occupies memory. */
 async function locateLoaded(parts: Parameters<typeof allLoaded>[0], name: string): Promise<LocatedModel> {
   try {
-    return await locateOne(parts.inventory, name);
+    return (await parts.inventory.locate(name, undefined, true))[0];
   } catch (error) {
     const held = error instanceof UnknownModel ? await allLoaded(parts) : [];
     const found = held.find(({ model }) => sameModel(model.name, name));
     if (found === undefined) throw error;
     return found;
   }
-}
-
-async function locateOne(inventory: Inventory, name: string): Promise<LocatedModel> {
-  const [located] = await inventory.locate(name, undefined, true);
-  if (located === undefined) throw new UnknownModel(`no model ${name}`, { next: { step: "listModels" } });
-  return located;
 }
 
 const enableEngine = [

@@ -1,4 +1,4 @@
-import { InvalidRequest, LoadFailed, UnknownModel } from "../api/errors.ts";
+import { InvalidRequest, LoadFailed } from "../api/errors.ts";
 import type { ListModelsRequest, ListedModel, ModelDescription, ModelList } from "../api/facade.ts";
 import type { Log } from "../api/log.ts";
 import type { CallerContext, InstalledModel, ModelFacts, ModelStatus } from "../api/types.ts";
@@ -11,20 +11,13 @@ import { type MemoryState, allIdle } from "../memory/state.ts";
 import type { LoadedModels, Slots } from "../residency/slots.ts";
 import type { Pins } from "../residency/keep-alive.ts";
 import type { Plans } from "../residency/plans.ts";
-import { type DescribedModel, describeFromDatabase, lookUp } from "../routing/database.ts";
+import { describeFromDatabase, lookUp } from "../routing/database.ts";
 import { defaultsIn, forModel } from "../routing/model-overrides.ts";
 import { sameModel } from "../util/model-name.ts";
-import {
-  type Inventory,
-  type Awaitable,
-  type EngineModels,
-  type LocatedModel,
-  takesNoMemory,
-  idOf,
-} from "../catalog/inventory.ts";
+import { type Inventory, type EngineModels, type LocatedModel, takesNoMemory, idOf } from "../catalog/inventory.ts";
 import { describedBy, factsOf } from "../catalog/known-facts.ts";
 import type { Library } from "./library.ts";
-import type { ExpectedSpeed, createSuggestions } from "./suggestions.ts";
+import type { createSuggestions } from "./suggestions.ts";
 import { defined } from "../util/defined.ts";
 
 interface ListingSource {
@@ -60,10 +53,7 @@ export async function listModels(
     if (models.length > 0) states.set(engine.id, await source.plans.state(engine));
   }
   const found = await source.inventory.uniqueModels(lists);
-  const rows = found.map((located) => toRow(source, caller, located, request));
-  const installed = rows.some((row) => row instanceof Promise)
-    ? await Promise.all(rows.map(async (row) => row))
-    : (rows as readonly Row[]);
+  const installed = await Promise.all(found.map((located) => toRow(source, caller, located, request)));
   const pulling = source.library
     .pulling()
     .filter(() => request.isInstalledOnly !== true)
@@ -102,53 +92,21 @@ interface Row extends Pick<ListedModel, "name" | "isLoaded" | "capabilities" | "
   readonly located: LocatedModel;
 }
 
-/** Without a promise where facts and residency are cached. */
-function toRow(
+async function toRow(
   source: ListingSource,
   caller: CallerContext,
   located: LocatedModel,
   request: ListModelsRequest,
-): Awaitable<Row> {
-  const isLoaded = source.loaded.has(located, maxListAgeMs);
-  const facts = needsFacts(request) ? factsOf(source, located, caller.signal) : undefined;
-  return isLoaded instanceof Promise || facts instanceof Promise
-    ? Promise.all([Promise.resolve(isLoaded), Promise.resolve(facts)]).then((both) => rowOf(located, ...both, request))
-    : rowOf(located, isLoaded, facts, request);
-}
-
-function rowOf(
-  located: LocatedModel,
-  isLoaded: boolean,
-  facts: Partial<ModelFacts> | undefined,
-  request: ListModelsRequest,
-): Row {
+): Promise<Row> {
   const { model } = located;
-  if (facts === undefined) return { name: model.name, isLoaded, located };
-  const { capabilities, family } = describedBy(model, facts);
+  const isLoaded = await source.loaded.has(located, maxListAgeMs);
+  if (!needsFacts(request)) return { name: model.name, isLoaded, located };
+  const { capabilities, family } = describedBy(model, await factsOf(source, located, caller.signal));
   return { name: model.name, isLoaded, located, capabilities, ...(request.isVerbose === true && { family }) };
-}
-
-/** Without the engine's facts where the list needs none. */
-async function described(
-  source: ListingSource,
-  caller: CallerContext,
-  located: LocatedModel,
-  request: ListModelsRequest,
-): Promise<DescribedModel & { readonly facts?: Partial<ModelFacts> }> {
-  const { model } = located;
-  if (!needsFacts(request)) return describeFromDatabase(model.name);
-  return describedBy(model, await factsOf(source, located, caller.signal));
 }
 
 function needsFacts({ isVerbose, capability }: ListModelsRequest): boolean {
   return isVerbose === true || capability !== undefined;
-}
-
-/** The verbose entry of one model. */
-async function listOne(source: ListingSource, caller: CallerContext, located: LocatedModel): Promise<ListedModel> {
-  const speedOf = source.suggestions.speeds();
-  const state = await source.plans.state(located.engine);
-  return toListed({ ...source, speedOf }, caller, located, state, { isVerbose: true });
 }
 
 /**
@@ -161,7 +119,7 @@ async function staleSinceOf({ inventory }: ListingSource, { engine }: LocatedMod
 }
 
 async function toListed(
-  source: ListingSource & { readonly speedOf: ExpectedSpeed },
+  source: ListingSource & { readonly speedOf: ReturnType<ListingSource["suggestions"]["speeds"]> },
   caller: CallerContext,
   located: LocatedModel,
   state: MemoryState | undefined,
@@ -170,7 +128,8 @@ async function toListed(
   const { engine, model } = located;
   const id = idOf(located);
   const { tokensPerSecond, promptTokensPerSecond, error, lastUsedMs } = source.observations.of(id);
-  const { facts = {}, ...merged } = await described(source, caller, located, request);
+  const facts = needsFacts(request) ? await factsOf(source, located, caller.signal) : {};
+  const merged = needsFacts(request) ? describedBy(model, facts) : describeFromDatabase(model.name);
   const trust = engine.trust === "remote" ? "remote" : model.trust;
   const isLoaded = await source.loaded.has(located, maxListAgeMs);
   const status = statusOf(source, {
@@ -276,9 +235,10 @@ export async function describeModel(
   manages = false,
 ): Promise<ModelDescription> {
   const [located] = await source.inventory.locate(name, undefined, manages);
-  if (located === undefined) throw new UnknownModel(`no model ${name}`, { next: { step: "listModels" } });
+  const withSpeeds = { ...source, speedOf: source.suggestions.speeds() };
+  const state = await source.plans.state(located.engine);
   const [model, known, staleSince] = await Promise.all([
-    listOne(source, caller, located),
+    toListed(withSpeeds, caller, located, state, { isVerbose: true }),
     readableFacts(source, caller, located),
     staleSinceOf(source, located),
   ]);

@@ -18,7 +18,7 @@ import type { MemoryProbe, MemorySample } from "../memory/measure/system-probe.t
 import { type Inventory, idOf } from "../catalog/inventory.ts";
 
 /** Expected decode speed of an installed model, tokens/s; undefined if it may run on a card or another machine. */
-export type ExpectedSpeed = (
+type ExpectedSpeed = (
   engine: Pick<Engine, "usesCards" | "memoryDomain">,
   model: Pick<InstalledModel, "name" | "sizeBytes">,
 ) => Promise<number | undefined>;

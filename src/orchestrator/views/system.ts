@@ -53,7 +53,7 @@ export async function ramStatus({ inventory, loaded: memory, probe, pins }: Stat
             bytes: sizeBytes,
             ...([name, ...(others.get(name) ?? [])].some(pins.isPinned) && { isPinned: true }),
             ...defined({ contextTokens, expiresAt, lastPrompt: lastPrompt && cachedText(lastPrompt) }),
-            ...isoOf("lastUsedAt", lastUsedMs === 0 ? undefined : lastUsedMs),
+            ...(lastUsedMs > 0 && { lastUsedAt: new Date(lastUsedMs).toISOString() }),
           }),
         );
       }),
@@ -90,15 +90,10 @@ async function engineStatus(
 ): Promise<EngineStatus | undefined> {
   const { inventory } = source;
   const { id, kind, trust } = engine;
-  const own = (await inventory.recentLists()).find((each) => each.engine === engine);
-  if (own?.isLocked) return { id, kind, trust, health: "not_contacted", message: own.message ?? "", modelCount: 0 };
-  const [health, isInstalled, lists] = await Promise.all([
-    engine.health(signal),
-    engine.installation?.isInstalled() ?? true,
-    inventory.recentLists(),
-  ]);
+  const list = (await inventory.recentLists()).find((each) => each.engine === engine);
+  if (list?.isLocked) return { id, kind, trust, health: "not_contacted", message: list.message ?? "", modelCount: 0 };
+  const [health, isInstalled] = await Promise.all([engine.health(signal), engine.installation?.isInstalled() ?? true]);
   if (!health.isReachable && !(await inventory.isExpected(engine))) return undefined;
-  const list = lists.find((each) => each.engine === engine);
   const stuck = list?.staleSince === undefined ? list?.message : undefined;
   const answering = stuck === undefined ? "ok" : "stuck";
   const status = !isInstalled ? "not_installed" : health.isReachable ? answering : "unreachable";
@@ -106,9 +101,9 @@ async function engineStatus(
     ? withAddress(health.message ?? stuck ?? coolDowns(source, engine), ambiguousAddress(inventory, engine))
     : `installed on demand (a ${formatBytes(engine.installation?.downloadBytes ?? 0)} download)`;
   return {
-    id: engine.id,
-    kind: engine.kind,
-    trust: engine.trust,
+    id,
+    kind,
+    trust,
     health: status,
     ...defined({ version: health.version, message }),
     modelCount: list?.models.length ?? 0,
@@ -149,10 +144,6 @@ function ambiguousAddress({ engines }: Pick<Inventory, "engines">, engine: Engin
 function withAddress(message: string | undefined, address: string | undefined): string | undefined {
   if (address === undefined || message?.includes(address.replace(/^https?:\/\//, "")) === true) return message;
   return message === undefined ? `at ${address}` : `at ${address}: ${message}`;
-}
-
-function isoOf<Name extends string>(name: Name, ms: number | undefined): { readonly [Key in Name]?: string } {
-  return ms === undefined ? {} : ({ [name]: new Date(ms).toISOString() } as { readonly [Key in Name]: string });
 }
 
 export interface OverviewSource extends StatusSource {

@@ -60,7 +60,10 @@ export function createEngineMaker(world: EngineWorld): (settings: Settings) => r
     searchPath: world.environment["PATH"] ?? "",
   });
   const inspect = node === undefined ? undefined : inspectorOf(world, node);
-  const shared = { children: createChildrenList(path.join(world.home, "run"), log), gate: new ComputeGate(steady, graceMs) };
+  const shared = {
+    children: createChildrenList(path.join(world.home, "run"), log),
+    gate: new ComputeGate(steady, graceMs),
+  };
   const keys = takenKeys(world.environment);
   let made = new Map<string, Engine>();
   /** Applied in place: a replaced engine would unload its models. */
