@@ -23,6 +23,7 @@ import { createEngineSet, createExpectedEngines, createRemoteLock } from "./cata
 import { Inventory } from "./catalog/inventory.ts";
 import { createKnownFacts } from "./catalog/known-facts.ts";
 import { Live } from "./views/live.ts";
+import { overridesOf } from "./routing/model-overrides.ts";
 import { createLibrary } from "./views/library.ts";
 import { LoadedModels, createSizeCompletion, Slots } from "./residency/slots.ts";
 import { createSuggestions } from "./views/suggestions.ts";
@@ -115,6 +116,7 @@ export function createModels(base: Base) {
     signal,
     completed: createSizeCompletion(facts, signal),
     observed: slots.observe.bind(slots),
+    overrides: (name) => overridesOf(settings().models, name),
     expected: createExpectedEngines({ kept, now }),
     lock,
     events,

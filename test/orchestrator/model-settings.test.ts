@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { InvalidConfig, UnknownModel } from "../../src/orchestrator/api/errors.ts";
 import { createFakeEngine, fakeModel, gigabyte } from "../support/fake-engine.ts";
+import { createHandSettings } from "../support/hand-settings.ts";
 import { createTestOrchestrator } from "../support/orchestrator.ts";
 
 const small = fakeModel("llama3.2:3b", 2 * gigabyte);
@@ -70,4 +71,73 @@ it("a context of models.<pattern> counts for whether a model fits, as for its lo
   const { models } = await orchestrator.listModels(caller(), { isVerbose: true });
   expect(plan.contextTokens).toBe(32_768);
   expect(models[0]?.fit?.predictedBytes).toBe(plan.estimate.predictedBytes);
+});
+
+describe("models.<pattern> says what a model is", () => {
+  const tiny = fakeModel("tinyfoo:1b", gigabyte);
+  const plain = fakeModel("plainbar:1b", gigabyte);
+  const stated = { family: "qwen", capabilities: ["completion", "tools"], profiles: ["code"] };
+
+  it("in lists and descriptions, and after a change of the setting", async () => {
+    const live = createHandSettings();
+    const { orchestrator, caller } = createTestOrchestrator([createFakeEngine("ollama", [tiny, plain])], { live });
+    const shown = async () => {
+      const { models } = await orchestrator.listModels(caller(), { isVerbose: true, query: "tinyfoo" });
+      const able = await orchestrator.listModels(caller(), { capability: "tools" });
+      const { model, facts } = await orchestrator.describeModel(caller(), tiny.name);
+      return {
+        listed: models.map(({ family, capabilities, profiles }) => ({ family, capabilities, profiles })),
+        able: able.models.map(({ name }) => name),
+        described: [model.family, facts.capabilities],
+      };
+    };
+    const before = {
+      listed: [{ family: "unknown", capabilities: ["completion"], profiles: [] }],
+      able: [],
+      described: ["unknown", ["completion"]],
+    };
+    expect(await shown()).toEqual(before);
+    live.change({ models: { "tinyfoo*": stated } });
+    expect(await shown()).toEqual({
+      listed: [stated],
+      able: [tiny.name],
+      described: ["qwen", ["completion", "tools"]],
+    });
+    live.change({});
+    expect(await shown()).toEqual(before);
+  });
+
+  it("where its engine lists no more than names", async () => {
+    const { capabilities: _list, contextTokens: _window, digest: _digest, ...bare } = tiny;
+    const { orchestrator, caller, generate } = createTestOrchestrator([createFakeEngine("far", [bare])], {
+      settings: { models: { "tinyfoo*": { capabilities: ["completion", "vision"] } } },
+    });
+    const { models } = await orchestrator.listModels(caller(), { capability: "vision" });
+    expect(models.map(({ name }) => name)).toEqual([tiny.name]);
+    expect((await generate({ prompt: "What is this?", images: ["aGk="] })).model).toBe(tiny.name);
+  });
+
+  it("so that a request that needs what it lacks is refused before it is sent", async () => {
+    const engine = createFakeEngine("ollama", [
+      fakeModel("tinyfoo:1b", gigabyte, { capabilities: ["completion", "vision"] }),
+    ]);
+    const settings = { models: { "tinyfoo*": { capabilities: ["completion"] } } };
+    const { generate } = createTestOrchestrator([engine], { settings });
+    await expect(generate({ model: tiny.name, prompt: "What is this?", images: ["aGk="] })).rejects.toThrow(
+      "tinyfoo:1b lacks vision",
+    );
+    expect(engine.calls).toEqual([]);
+  });
+
+  it("so that requests of its profile choose it, others only where no other model can answer", async () => {
+    const settings = { models: { "tinyfoo*": { profiles: ["code"] } } };
+    const code = { prompt: "Write a function that sorts.", task: "code" } as const;
+    const poem = { prompt: "Write a poem.", task: "creative" } as const;
+    const both = createTestOrchestrator([createFakeEngine("ollama", [plain, tiny])], { settings });
+    expect((await both.generate(code)).model).toBe(tiny.name);
+    // It is in memory now.
+    expect((await both.generate(poem)).model).toBe(plain.name);
+    const alone = createTestOrchestrator([createFakeEngine("ollama", [tiny])], { settings });
+    expect((await alone.generate(poem)).model).toBe(tiny.name);
+  });
 });

@@ -120,6 +120,10 @@ export interface ModelOverrides extends Pick<ProfileSettings, "maxLatencyMs" | "
   /** Concurrent answers. */
   readonly maxParallel?: number;
   readonly system?: string;
+  readonly family?: string;
+  readonly capabilities?: readonly Capability[];
+  /** Names of profiles. */
+  readonly profiles?: readonly string[];
 }
 
 // ------------------------------------------------------------------------------------------------- operations
@@ -208,12 +212,14 @@ export interface InstalledModel {
   readonly quantization?: string;
   readonly contextTokens?: number;
   readonly capabilities?: readonly Capability[];
+  /** What the settings say of it, in place of its engine and the model database. */
+  readonly stated?: Pick<ModelOverrides, "family" | "capabilities" | "profiles">;
   /** `remote` for Ollama's cloud models: they use no RAM here, and `local_only` excludes them. */
   readonly trust: Trust;
 }
 
 /** Facts about one model from its engine; numbers are from the file's metadata, absent if unknown. */
-export interface ModelFacts extends Omit<InstalledModel, "modifiedAt" | "family" | "capabilities"> {
+export interface ModelFacts extends Omit<InstalledModel, "modifiedAt" | "family" | "capabilities" | "stated"> {
   readonly architecture?: string;
   /** The context window the model was trained for, in tokens. */
   readonly contextTokens?: number;

@@ -1,10 +1,11 @@
 import { OrchestratorError } from "../api/errors.ts";
 import type { Event, Events } from "../api/events.ts";
 import type { Log } from "../api/log.ts";
-import type { InstalledModel } from "../api/types.ts";
+import type { InstalledModel, ModelOverrides } from "../api/types.ts";
 import type { Engine, ResidentModel } from "../engines/engine.ts";
 import { type createExpectedEngines, type createRemoteLock, lockedMessage } from "./engine-set.ts";
 import type { Awaitable, EngineModels } from "./inventory.ts";
+import { defined } from "../util/defined.ts";
 import { messageOf } from "../util/message-of.ts";
 import { within } from "../util/timers.ts";
 
@@ -136,6 +137,8 @@ export class EnginePolls {
       readonly completed: (engine: Engine, residents: readonly ResidentModel[]) => Promise<readonly ResidentModel[]>;
       /** Takes the loaded models of an engine after each poll. `isOther`: their sizes or contexts differ from those before. */
       readonly observed: (engine: Engine, residents: readonly ResidentModel[], isOther: boolean) => void;
+      /** `models.<pattern>` of the settings for a name; `forgetAll` after a change. */
+      readonly overrides: (name: string) => ModelOverrides;
       readonly expected: ReturnType<typeof createExpectedEngines>;
       readonly lock: Pick<ReturnType<typeof createRemoteLock>, "isLocked">;
     },
@@ -250,10 +253,10 @@ export class EnginePolls {
   #list(engine: Engine): Poll<InstalledModel> {
     const known = this.#lists.get(engine);
     if (known !== undefined) return known;
-    const { expected, signal } = this.#world;
+    const { expected, overrides, signal } = this.#world;
     const fetch = async () => {
       try {
-        const models = await engine.list(signal);
+        const models = (await engine.list(signal)).map((model) => withStated(model, overrides(model.name)));
         expected.noteResponse(engine);
         return models;
       } finally {
@@ -295,6 +298,11 @@ export class EnginePolls {
     };
     return { engine, models, staleSince: new Date(sinceMs).toISOString(), message };
   }
+}
+
+function withStated(model: InstalledModel, { family, capabilities, profiles }: ModelOverrides): InstalledModel {
+  const stated = defined({ family, capabilities, profiles });
+  return Object.keys(stated).length === 0 ? model : { ...model, ...defined({ capabilities }), stated };
 }
 
 function lockedModels(engine: Engine): EngineModels {

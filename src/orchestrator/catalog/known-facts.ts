@@ -97,7 +97,7 @@ export function describedBy(model: InstalledModel, facts: Partial<ModelFacts>): 
   const known = described.get(model);
   if (known?.facts === facts) return known;
   const merged: Described = {
-    ...describeFromDatabase(model.name, facts),
+    ...describeFromDatabase(model.name, { ...facts, ...model.stated }),
     facts,
     parameterCount:
       parseParameterSize(model.parameterSize ?? facts.parameterSize) ??

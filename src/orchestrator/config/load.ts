@@ -1,5 +1,6 @@
 import { mkdir } from "node:fs/promises";
 import { dirname, join } from "node:path";
+import { isDeepStrictEqual } from "node:util";
 import { InvalidConfig, StoreFailed } from "../api/errors.ts";
 import { advice } from "../api/next-step.ts";
 import { taskOf } from "../api/facade-route.ts";
@@ -287,7 +288,7 @@ export async function callerSettingsFrom(
   };
 }
 
-/** Models are shared: their memory, keep-alive and parallelism belong to the daemon, other options to the caller. */
+/** Models are shared: what they are, their memory, keep-alive and parallelism belong to the daemon, other options to the caller. */
 function daemonPart(
   own: Settings["models"],
   inForce: Settings["models"],
@@ -296,8 +297,8 @@ function daemonPart(
 ): readonly string[] {
   if (source === undefined || source.startsWith(file)) return [];
   return Object.entries(own).flatMap(([pattern, overrides]) =>
-    (["keepAlive", "sizeBytes", "maxParallel"] as const)
-      .filter((key) => overrides[key] !== undefined && overrides[key] !== inForce[pattern]?.[key])
+    (["keepAlive", "sizeBytes", "maxParallel", "family", "capabilities", "profiles"] as const)
+      .filter((key) => overrides[key] !== undefined && !isDeepStrictEqual(overrides[key], inForce[pattern]?.[key]))
       .map((key) => {
         const path = formatPath(["models", pattern, key]);
         const now = shownValue([], inForce[pattern]?.[key]);

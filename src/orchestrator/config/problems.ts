@@ -131,7 +131,7 @@ export function settingsProblem(message: string): string {
 }
 
 /** One sentence for each value that matches the schema but has no effect. */
-export function settingsNotes({ model, profiles }: Settings, sources: Sources): readonly string[] {
+export function settingsNotes({ model, models, profiles }: Settings, sources: Sources): readonly string[] {
   const note = (path: readonly string[], problem: string, written: string, names: readonly string[]): string => {
     const where = sources.get(formatPath(path)) ?? sources.get(formatPath(path.slice(0, -1)));
     return `${where === undefined ? "" : `${where}: `}${formatPath(path)} ${problem}${meantBy(written, names)}`;
@@ -147,13 +147,18 @@ export function settingsNotes({ model, profiles }: Settings, sources: Sources): 
       ),
     );
   const names = profileNames(profiles);
-  const unknownProfiles = Object.entries(profiles).flatMap(([name, profile]) =>
-    (["extends", "fallback"] as const).flatMap((key) => {
-      const named = profile[key];
-      if (typeof named !== "string" || names.includes(named)) return [];
-      return [note(["profiles", name, key], `names ${named}, which is not a profile`, named, names)];
-    }),
-  );
+  const unknownProfile = (path: readonly string[], named: unknown): readonly string[] =>
+    typeof named !== "string" || names.includes(named)
+      ? []
+      : [note(path, `names ${named}, which is not a profile`, named, names)];
+  const unknownProfiles = [
+    ...Object.entries(profiles).flatMap(([name, profile]) =>
+      (["extends", "fallback"] as const).flatMap((key) => unknownProfile(["profiles", name, key], profile[key])),
+    ),
+    ...Object.entries(models).flatMap(([pattern, { profiles: meant = [] }]) =>
+      meant.flatMap((named) => unknownProfile(["models", pattern, "profiles"], named)),
+    ),
+  ];
   return [...unknownTasks, ...unknownProfiles, ...circles(profiles)];
 }
 

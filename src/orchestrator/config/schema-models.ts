@@ -1,7 +1,7 @@
 import { samplingShape } from "../api/chat.ts";
 import * as z from "zod";
 import { OrchestratorError } from "../api/errors.ts";
-import { cacheTypes, tasks } from "../api/types.ts";
+import { cacheTypes, capabilities, tasks } from "../api/types.ts";
 import { profileName, profileSettings, section, setting, thresholds, visibleText } from "./profile-settings.ts";
 import { parseOllamaHost } from "../util/ollama-host.ts";
 import { connectionSettings, openAiServerList } from "./openai-servers.ts";
@@ -167,6 +167,25 @@ export const modelSettings = {
             "Maximum answers at a time; of embedded models eight, by default as many as are no slower together than one by one.",
           ),
           system: z.string().optional().describe("System prompt of requests without one."),
+          family: visibleText
+            .trim()
+            .min(1)
+            .max(60)
+            .optional()
+            .describe("Its family, such as qwen, in place of what its engine or the model database says."),
+          capabilities: z
+            .array(z.enum(capabilities))
+            .min(1)
+            .optional()
+            .describe("All that it can do, in place of what its engine or the model database says."),
+          profiles: z
+            .array(profileName)
+            .min(1)
+            .max(20)
+            .optional()
+            .describe(
+              "Profiles that it is meant for, with those that build on them; requests with other profiles try it last.",
+            ),
           maxLatencyMs: thresholds.maxLatencyMs,
           minSuccessRate: thresholds.minSuccessRate,
         }),

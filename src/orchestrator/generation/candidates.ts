@@ -221,6 +221,7 @@ function unmeasured(
     isLoaded: now.isLoaded || (engine.residency === undefined && trust === "local"),
     isKnown: entry !== undefined,
     audioFormats: engine.audioFormats,
+    hasStatedProfiles: model.stated?.profiles === undefined ? undefined : true,
     fits: "now" as const,
     reloadSeconds: loadSeconds,
     expectedLoadSeconds: takesNoMemory(located) ? 0 : (loadSeconds ?? model.sizeBytes / assumedBytesPerMs / 1_000),

@@ -30,6 +30,8 @@ export interface Candidate {
   readonly released?: string;
   /** Names of its profiles, or of the task that it was made for, from the database. */
   readonly profiles: readonly string[];
+  /** The settings name its profiles: other ones try it last. */
+  readonly hasStatedProfiles?: boolean;
   readonly fits: "now" | "after_eviction" | "no";
   /** Loading it would unload a model that is answering. */
   readonly evictsInUse?: boolean;
@@ -237,17 +239,23 @@ function answerTokens(request: ChoiceRequest, tokens: number): number {
   return request.task === "embedding" ? 0 : tokens;
 }
 
-/** Whether a model suits a profile. A model that the profile lists suits it in any case, if it has what it `needs`. */
+/**
+ * Whether a model suits a profile. A model that the profile lists suits it in any case, if it has what it `needs`. One whose
+ * profiles the settings name suits these, and those that build on them, whatever its family and its window, which may be unknown.
+ */
 export function isOfProfile(
-  candidate: Pick<Candidate, "model" | "family" | "profiles" | "capabilities" | "contextTokens">,
+  candidate: Pick<Candidate, "model" | "family" | "profiles" | "hasStatedProfiles" | "capabilities" | "contextTokens">,
   profile: Profile,
 ): boolean {
   const { needs = [], models = [], match } = profile;
-  if (candidate.contextTokens < profile.contextTokens) return false;
   if (!needs.every((capability) => candidate.capabilities.includes(capability))) return false;
-  if (models.some((model) => sameModel(model, candidate.model))) return true;
-  if (match === "any") return true;
   const base = profile.base ?? (match === undefined ? profile.name : undefined);
+  const isStated = candidate.hasStatedProfiles === true;
+  if (isStated && candidate.profiles.some((name) => name === profile.name || name === base)) return true;
+  if (candidate.contextTokens < profile.contextTokens) return false;
+  if (models.some((model) => sameModel(model, candidate.model))) return true;
+  if (isStated) return false;
+  if (match === "any") return true;
   if (base !== undefined && !candidate.profiles.includes(base)) return false;
   // Without families and models there is nothing to be limited to.
   if (match === undefined || profile.families.length + models.length === 0) return true;

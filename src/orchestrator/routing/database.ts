@@ -1,5 +1,5 @@
 import type { DatabaseEntry } from "../api/facade-route.ts";
-import type { Capability, ModelFacts } from "../api/types.ts";
+import type { Capability, ModelFacts, ModelOverrides } from "../api/types.ts";
 import { defined } from "../util/defined.ts";
 import byCapability from "./capabilities.json" with { type: "json" };
 import rows from "./rows.json" with { type: "json" };
@@ -109,19 +109,23 @@ export function lookUp(name: string): DatabaseEntry | undefined {
 
 /**
  * Merges the engine's facts (window, capabilities) with the database. A code name adds `code` to the profiles of a known
- * completion model; an unknown model has no profiles, whatever its name.
+ * completion model; an unknown model has no profiles, whatever its name. A family and profiles among the facts are the
+ * user's, and count before all others.
  */
-export function describeFromDatabase(name: string, facts: Partial<ModelFacts> = {}): DescribedModel {
+export function describeFromDatabase(
+  name: string,
+  facts: Partial<ModelFacts> & Pick<ModelOverrides, "family" | "profiles"> = {},
+): DescribedModel {
   const entry = lookUp(name);
   const known = entry ?? safeDefaults;
   const capabilities =
     facts.capabilities !== undefined && facts.capabilities.length > 0 ? facts.capabilities : known.capabilities;
   return {
-    family: entry?.family ?? familyOf(facts.architecture) ?? known.family,
+    family: facts.family ?? entry?.family ?? familyOf(facts.architecture) ?? known.family,
     contextTokens: facts.contextTokens ?? known.contextTokens,
     ...defined({ outputTokens: known.outputTokens }),
     capabilities,
-    profiles: capabilities.includes("completion") ? profilesOf(name, entry) : [],
+    profiles: facts.profiles ?? (capabilities.includes("completion") ? profilesOf(name, entry) : []),
     ...defined({ entry, released: entry?.released ?? lookUp(facts.architecture ?? "")?.released }),
   };
 }

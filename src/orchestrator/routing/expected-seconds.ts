@@ -174,7 +174,8 @@ export function strengthAt(candidate: Candidate, task: Task): number {
   if (task === "reasoning") fit += capabilities.includes("thinking") || thinkers.test(model) ? suits.thinking : 0;
   else if (thinkers.test(model)) fit += suits.longThought;
   if (isBaseName(model)) fit += suits.base;
-  if (!candidate.isKnown && !(isCodeTask && isCodeName(model))) fit += suits.unknown;
+  if (!candidate.isKnown && candidate.hasStatedProfiles !== true && !(isCodeTask && isCodeName(model)))
+    fit += suits.unknown;
   return strengthOf(candidate) + fit;
 }
 

@@ -65,7 +65,7 @@ const betterMatch = 1;
  * The candidates in the order in which to try them. All have passed the filters. Terms of the score:
  *
  * 1. step: `chooseModel`.
- * 2. profile: matches it, else its fallback, else neither.
+ * 2. profile: matches it, else its fallback, else neither; models that the settings mean for other profiles go last.
  * 3. stand-in, if the preferred model does not fit: another quantization of it, the nearest first, then its family.
  * 4. evidence: models that are clearly bad at the task go last (`isBad`), whatever is in memory.
  * 5. listed: the profile's own models, in their order.
@@ -99,7 +99,7 @@ export function rank(
     match.step = stepOf(match, request, rivals[levelOrder[level]] ?? Number.NEGATIVE_INFINITY, isBad);
     match.terms = [
       match.step,
-      levelOrder[level],
+      levelOrder[level] + (level === "none" && candidate.hasStatedProfiles === true ? 1 : 0),
       unfitPreferred === undefined ? 0 : standInOrder(standIn, candidate, unfitPreferred),
       isBad ? 1 : 0,
       listedPlace(candidate, level, request),

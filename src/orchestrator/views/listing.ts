@@ -255,7 +255,8 @@ async function readableFacts(
   located: LocatedModel,
 ): Promise<{ facts: ModelFacts; error?: string }> {
   try {
-    return { facts: await inventory.facts(located, caller.signal) };
+    const { capabilities } = located.model.stated ?? {};
+    return { facts: { ...(await inventory.facts(located, caller.signal)), ...defined({ capabilities }) } };
   } catch (error) {
     if (!(error instanceof LoadFailed)) throw error;
     const { name, sizeBytes, trust, digest } = located.model;
@@ -272,7 +273,7 @@ export function localChatModels(
   observations: Pick<Observations, "of">,
 ) {
   const isChat = (engine: Engine, model: InstalledModel) => {
-    const { capabilities } = inventory.knownFacts({ engine, model }) ?? { capabilities: model.capabilities };
+    const capabilities = model.capabilities ?? inventory.knownFacts({ engine, model })?.capabilities;
     return describeFromDatabase(model.name, defined({ capabilities })).capabilities.includes("completion");
   };
   return inventory.engines

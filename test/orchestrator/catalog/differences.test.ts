@@ -40,6 +40,7 @@ it("a poll tells slots when sizes or contexts differ from those before, so that 
     signal: new AbortController().signal,
     completed: (_engine, residents) => Promise.resolve(residents),
     observed: slots.observe.bind(slots),
+    overrides: () => ({}),
     expected: createExpectedEngines({ kept: undefined, now: () => 0 }),
     lock: { isLocked: () => false },
     events: createEvents(quiet),

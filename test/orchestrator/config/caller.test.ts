@@ -58,13 +58,15 @@ describe("callerSettingsFrom", () => {
     expect(warnings[0]).toContain(` is ${now} for all clients of this home; change it in ${join(home, "config.yaml")}`);
   });
 
-  it("reports the memory options of OLLM_MODELS, which are the daemon's, and uses the others", async () => {
-    const models = { OLLM_MODELS: '{"q*": {"contextTokens": 512, "keepAlive": 5, "sizeBytes": 7}}' };
+  it("reports the options of OLLM_MODELS that are the daemon's, and uses the others", async () => {
+    const given = { contextTokens: 512, keepAlive: 5, sizeBytes: 7, capabilities: ["tools"] };
+    const models = { OLLM_MODELS: JSON.stringify({ "q*": given }) };
     const { settings, warnings } = await caller(models);
     expect(settings.models["q*"]?.contextTokens).toBe(512);
     expect(warnings.map((warning) => warning.split(" of ")[0])).toEqual([
       'models["q*"].keepAlive',
       'models["q*"].sizeBytes',
+      'models["q*"].capabilities',
     ]);
     expect((await caller(models, {}, models)).warnings).toEqual([]);
     await writeFile(join(home, "config.yaml"), 'models: {"q*": {keepAlive: 5}}\n');

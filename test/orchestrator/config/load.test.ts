@@ -36,6 +36,19 @@ describe("loadSettings", () => {
     expect(warnings).toEqual([]);
   });
 
+  it("names what models.<pattern> can't say of a model, with the nearest name", async () => {
+    await writeConfig('models:\n  "tinyfoo*":\n    capabilities: [completion, tool]\n');
+    expect(await failure()).toBe(
+      'HOME/config.yaml:3: models["tinyfoo*"].capabilities[1] is "tool"; allowed: completion, tools, insert, vision, embedding, thinking, image, audio; did you mean tools?',
+    );
+    await writeConfig(
+      'models:\n  "tinyfoo*":\n    profiles: [code, creativ, mine]\nprofiles:\n  mine: {extends: code}\n',
+    );
+    expect((await load()).warnings.map((each) => each.replaceAll(home, "HOME"))).toEqual([
+      'HOME/config.yaml:3: models["tinyfoo*"].profiles names creativ, which is not a profile; did you mean creative?',
+    ]);
+  });
+
   it("shows an invalid list item, but no password of an address", async () => {
     expect(await failure({ OLLM_PROVIDERS_OLLAMA_HOSTS: "http://a,ftp://x" })).toContain('hosts[1] is "ftp://x": ');
     for (const address of ["http://ann:topsecret@box:1", "ann:topsecret@box", "http://ann:top/topsecret@box"]) {

@@ -90,3 +90,30 @@ describe("a routing pass", () => {
     expect(readsPerModel(3_200) / readsPerModel(200)).toBeLessThan(2);
   });
 });
+
+describe("profiles, with models whose profiles the settings state,", () => {
+  it("are matched by those that are meant for them, or for what they build on", () => {
+    const meant = (...profiles: string[]) => candidate("tinyfoo:7b", { profiles, hasStatedProfiles: true });
+    const firstFor = (profile: string, tiny: Candidate) =>
+      order(request({ profile }), [loaded("plainbar:7b"), tiny])[0];
+    // No family of theirs, and unknown to the database.
+    for (const profile of ["general", "text", "reasoning"])
+      expect(firstFor(profile, meant("general"))).toBe("tinyfoo:7b");
+    expect(firstFor("general", meant("text"))).toBe("plainbar:7b");
+    expect(firstFor("text", meant("text"))).toBe("tinyfoo:7b");
+    const seeing = { capabilities: ["completion", "vision"] } as const;
+    const both = [
+      loaded("tinyfoo:7b", { ...seeing, profiles: ["code"], hasStatedProfiles: true }),
+      candidate("other:7b", seeing),
+    ];
+    expect(order(request({ task: "vision", profile: "vision" }), both)[0]).toBe("other:7b");
+  });
+
+  it("take those that are meant for others last, also remote and strong ones", () => {
+    const remote = { trust: "remote", isLoaded: true, engine: "cloud", sizeBytes: 0 } as const;
+    const large = candidate("tinyfoo:700b", { ...remote, profiles: ["code"], hasStatedProfiles: true });
+    const asked = request({ privacy: "allow_remote" });
+    expect(order(asked, [large, candidate("plainbar:7b", remote)])).toEqual(["plainbar:7b", "tinyfoo:700b"]);
+    expect(order(code({ privacy: "allow_remote" }), [candidate("plainbar:7b", remote), large])[0]).toBe("tinyfoo:700b");
+  });
+});
