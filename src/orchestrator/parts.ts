@@ -125,6 +125,7 @@ export function createModels(base: Base) {
   });
   const suggestions = createSuggestions({
     inventory,
+    log,
     observations,
     probe,
     get memory() {

@@ -148,6 +148,32 @@ describe("suggestions", () => {
     expect(await named(embedded([]))).toMatchObject([{ model: "qwen3:4b-instruct" }]);
   });
 
+  it("from use: a model for code where many recorded requests are about it, unless one may be there", async () => {
+    const engine = embedded([fakeModel("llama3.2:3b", 2 * gigabyte)]);
+    const far = createFakeEngine("far", [fakeModel("gemma3:4b", gigabyte)]);
+    let nowMs = Date.UTC(2026, 10, 25, 9);
+    const { orchestrator, caller, generate } = createTestOrchestrator([engine, far], {
+      memoryBytes: 16 * gigabyte,
+      ramBandwidth: () => Promise.resolve(40e9),
+      now: () => nowMs,
+    });
+    const lacking = async () => {
+      // The lists are as old as that at most.
+      nowMs += 61_000;
+      const found = await orchestrator.metrics.advice(caller());
+      return found.filter(({ kind }) => kind === "lacking").map(({ subject }) => subject);
+    };
+    for (let count = 0; count < 19; count += 1) await generate({ prompt: "Sort a list.", task: "code" });
+    expect(await lacking()).toEqual([]);
+    await generate({ prompt: "Sort a list.", task: "code" });
+    expect(await lacking()).toEqual(["qwen2.5-coder:7b"]);
+    far.down = new EngineUnreachable("no answer");
+    expect(await lacking()).toEqual([]);
+    far.down = undefined;
+    engine.models.push(fakeModel("starcoder2:3b", gigabyte));
+    expect(await lacking()).toEqual([]);
+  });
+
   it("Ollama on another machine runs nothing here", async () => {
     const far = Object.assign(createFakeEngine("ollama", []), { memoryDomain: "far" });
     const { orchestrator, caller } = createTestOrchestrator([far, embedded([])], {

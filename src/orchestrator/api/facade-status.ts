@@ -73,7 +73,7 @@ export interface EngineStatus {
 
 /** A finding with its numbers, and one next step. `latency` and `success_rate` are breached thresholds. */
 export interface Advice {
-  readonly kind: "unused" | "pool" | "too_large" | "context" | "latency" | "success_rate";
+  readonly kind: "unused" | "lacking" | "pool" | "too_large" | "context" | "latency" | "success_rate";
   /** A model or profile. */
   readonly subject: string;
   /** What is so, and its likely cause. */

@@ -12,7 +12,7 @@ import {
 } from "../api/errors.ts";
 import type { Preference } from "../api/facade-compare.ts";
 import type { RouteExplanation } from "../api/facade-route.ts";
-import type { GenerateRequest, ModelSuggestion } from "../api/facade.ts";
+import type { GenerateRequest, ModelSuggestion, SuggestedModel } from "../api/facade.ts";
 import { type NextStep, advice } from "../api/next-step.ts";
 import type { CallerSettings, Capability, Task } from "../api/types.ts";
 import { fallbackOf } from "../config/profiles.ts";
@@ -42,8 +42,7 @@ export interface RouteSource extends CandidateSource {
   /** Models to pull, for errors that name one. */
   readonly suggestions: {
     models(): Promise<ModelSuggestion>;
-    download(name: string): Promise<string | undefined>;
-    vision(): Promise<string | undefined>;
+    vision(): Promise<SuggestedModel | undefined>;
   };
   readonly learned: {
     /** The user's pick, and what answers showed, as far as it counts for the client. Never rejects. */
@@ -323,18 +322,15 @@ async function refusal(source: RouteSource, failure: ChoiceFailure, promptTokens
 
 /** A model that reads images and that an engine of this machine runs. */
 async function stepForVision({ suggestions }: RouteSource): Promise<NextStep> {
-  const example = await suggestions.vision();
-  if (example === undefined) return advice("describe the image in words: the engine of this machine reads text only");
-  return { step: "pullModelThat", that: "that has vision", example };
+  const best = await suggestions.vision();
+  if (best === undefined) return advice("describe the image in words: the engine of this machine reads text only");
+  return { step: "pullModelThat", that: "that has vision", example: best.name };
 }
 
 async function nothingInstalled(source: RouteSource, task: Task): Promise<UnknownModel | PrivacyLocked> {
   const { suggestions } = source;
   const forImages = task === "vision" ? await suggestions.vision() : undefined;
-  const { name, reason } =
-    forImages === undefined
-      ? await suggestions.models()
-      : { name: forImages, reason: await suggestions.download(forImages) };
+  const { name, reason } = forImages ?? (await suggestions.models());
   // An engine that is down may have models: say so before gigabytes are pulled.
   const lists = await source.inventory.recentLists();
   const unresponsive = lists.flatMap(({ message }) => (message === undefined ? [] : [message]));

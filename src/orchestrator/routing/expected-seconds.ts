@@ -163,7 +163,11 @@ function monthsSince2023(month: string): number {
 }
 
 /** Its strength at a task: more if it was made for that, less if it was made for something else. */
-export function strengthAt(candidate: Candidate, task: Task): number {
+export function strengthAt(
+  candidate: Parameters<typeof strengthOf>[0] &
+    Pick<Candidate, "model" | "profiles" | "hasStatedProfiles" | "capabilities" | "isKnown">,
+  task: Task,
+): number {
   const { model, profiles, capabilities } = candidate;
   const isMadeFor = profiles.length === 1 ? profiles[0] : undefined;
   const isCodeTask = codeTasks.has(task);

@@ -3,7 +3,7 @@ import { keyOfName } from "../util/model-name.ts";
 import { defined } from "../util/defined.ts";
 import rows from "./first-models.json" with { type: "json" };
 
-/** A model that is suggested to users who have none. */
+/** A model that is suggested to users who have none, or none for their work. */
 interface FirstModel {
   /** The name to pull. */
   readonly name: string;
@@ -42,9 +42,10 @@ type Row = readonly [
  * first are preferred, since thinking takes minutes at 8 tokens/s; gpt-oss thinks briefly. Licences other than LFM's are
  * Apache 2.0. `vision` are models that read images, which only Ollama runs. Gemma 4's E models read few of their
  * parameters per token: the bytes follow from measured speeds (E4B 145 tokens/s on an RTX 3090, E2B 56 on a GTX 1650 Ti).
+ * `code` are plain files of models that were made for code, by the same rules.
  */
 export const firstModels: readonly FirstModel[] = [
-  ...(rows.plain as unknown as readonly Row[]).map((row) => toModel(row, false)),
+  ...([...rows.plain, ...rows.code] as unknown as readonly Row[]).map((row) => toModel(row, false)),
   ...(rows.vision as unknown as readonly Row[]).map((row) => toModel(row, true)),
 ];
 

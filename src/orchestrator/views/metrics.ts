@@ -22,12 +22,14 @@ import { moneyReport, referenceOf } from "./savings.ts";
 import type { Advice } from "../api/facade-status.ts";
 import { advice } from "../api/next-step.ts";
 import { formatPath } from "../config/paths.ts";
+import type { createSuggestions } from "./suggestions.ts";
 import { oneLine } from "../util/control-characters.ts";
 import { counted, formatBytes } from "../util/format-bytes.ts";
 
 interface MetricsParts {
   readonly store: CountedFigures;
   readonly inventory: Pick<Inventory, "engines" | "lists" | "uniqueModels" | "knownFacts">;
+  readonly suggestions: Pick<ReturnType<typeof createSuggestions>, "advice">;
   readonly loaded: Pick<LoadedModels, "has">;
   readonly library: Pick<Library, "pulling">;
   readonly estimates: Pick<Estimates, "quick">;
@@ -50,7 +52,14 @@ export function createMetrics(parts: MetricsParts): Metrics {
     money: async () => moneyReport(await store.moneyCounts(), referenceOf(settings()), now()),
     breaches: () => store.breaches(),
     unused: async (caller) => unusedModels(await adviceFacts(parts, caller)),
-    advice: async (caller) => [...(await store.breaches()), ...adviceOf(await adviceFacts(parts, caller))],
+    advice: async (caller) => [
+      ...(await store.breaches()),
+      ...adviceOf(await adviceFacts(parts, caller)),
+      // What is being pulled may be for code.
+      ...(parts.library.pulling().length > 0
+        ? []
+        : await parts.suggestions.advice((await store.report()).by.task, caller.signal)),
+    ],
   };
 }
 

@@ -1,5 +1,9 @@
 import type { ModelSuggestion, SuggestedModel } from "../api/facade.ts";
-import type { InstalledModel } from "../api/types.ts";
+import type { NamedFigures } from "../api/facade-metrics.ts";
+import type { Advice } from "../api/facade-status.ts";
+import type { Log } from "../api/log.ts";
+import type { InstalledModel, Task } from "../api/types.ts";
+import { profileForTask } from "../config/profiles.ts";
 import { sizeRuleBytes } from "../memory/predict.ts";
 import {
   activeBytesOf,
@@ -10,12 +14,16 @@ import {
   firstModels,
   observedBandwidth,
 } from "../routing/first-models.ts";
-import { formatBytes } from "../util/format-bytes.ts";
+import { describeFromDatabase, isCodeName } from "../routing/database.ts";
+import { strengthAt } from "../routing/expected-seconds.ts";
+import { defined } from "../util/defined.ts";
+import { counted, formatBytes } from "../util/format-bytes.ts";
 import type { Settings } from "../config/schema.ts";
 import type { Engine } from "../engines/engine.ts";
 import type { Observations } from "../residency/observations.ts";
 import type { MemoryProbe, MemorySample } from "../memory/measure/system-probe.ts";
 import { type Inventory, idOf } from "../catalog/inventory.ts";
+import { describedBy, factsOf } from "../catalog/known-facts.ts";
 
 /** Expected decode speed of an installed model, tokens/s; undefined if it may run on a card or another machine. */
 type ExpectedSpeed = (
@@ -25,10 +33,12 @@ type ExpectedSpeed = (
 
 /** An Ollama that does not respond within this time is left out. */
 const patienceMs = 2_000;
+const maxListAgeMs = 60_000;
 
 /** Models to pull, for this machine as it is now. */
 export function createSuggestions(source: {
-  readonly inventory: Pick<Inventory, "engines" | "lastList">;
+  readonly inventory: Pick<Inventory, "engines" | "lastList" | "lists" | "uniqueModels" | "facts">;
+  readonly log: Log;
   readonly observations: Observations;
   readonly probe: MemoryProbe;
   readonly memory: Settings["memory"];
@@ -41,6 +51,7 @@ export function createSuggestions(source: {
     const [sample, hasOllama] = await Promise.all([probe.sample(), hasLocalServer()]);
     return {
       availableBytes: source.memory.availableBytes ?? sample.availableBytes,
+      maxBytes: source.memory.maxBytes,
       bufferBytes: source.memory.bufferBytes,
       ramBytesPerSecond: await bandwidthOf(sample),
       // The embedded engine computes on the processor.
@@ -78,8 +89,20 @@ export function createSuggestions(source: {
     /** What a pull of this name downloads and needs here; undefined for models that are never suggested. */
     download: async (name: string): Promise<string | undefined> =>
       firstModel(name) === undefined ? undefined : describeDownload(name, await machine()),
-    /** A model that reads images and that an engine here runs. */
-    vision: async (): Promise<string | undefined> => suggestVisionModel(await machine()),
+    /** A model that reads images, fits here and an engine runs. */
+    vision: async (): Promise<SuggestedModel | undefined> => suggestVisionModel(await machine()),
+    /** About a model for what these requests need. May ask engines about their models, and loads none. */
+    async advice(tasks: Parameters<typeof codeAdvice>[0]["tasks"], signal: AbortSignal) {
+      const lists = await inventory.lists(maxListAgeMs);
+      const models = (await inventory.uniqueModels(lists)).map(async (located) => {
+        const { name, sizeBytes, stated } = located.model;
+        const { entry, ...known } = describedBy(located.model, await factsOf(source, located, signal));
+        const isKnown = (entry ?? stated?.profiles) !== undefined;
+        return defined({ ...known, model: name, sizeBytes, isKnown });
+      });
+      const areAllKnown = lists.every(({ staleSince }) => staleSince === undefined);
+      return codeAdvice({ tasks, models: await Promise.all(models), areAllKnown }, await machine());
+    },
     /** For one list: the machine is looked at once, when the first speed is asked for. */
     speeds(): ExpectedSpeed {
       let sampled: Promise<MemorySample> | undefined;
@@ -109,6 +132,8 @@ interface SuggestionMachine {
   readonly availableBytes: number;
   /** `memory.bufferBytes` */
   readonly bufferBytes: number;
+  /** `memory.maxBytes` */
+  readonly maxBytes?: number | undefined;
   /** Effective bandwidth of main memory, bytes per second (`ramBandwidth`, or observed); absent if unknown. */
   readonly ramBytesPerSecond?: number | undefined;
   /** Graphics cards that the engines use. */
@@ -141,18 +166,14 @@ interface Measured {
  * ranks mixtures of experts beside dense models.
  */
 export function suggestModels(machine: SuggestionMachine): ModelSuggestion {
-  const usable = firstModels.filter(({ runsEmbedded }) => runsEmbedded || machine.hasOllama === true);
-  const measured = usable.map((model) => measure(model, machine)).toSorted((a, b) => strength(b) - strength(a));
-  const fitting = measured.filter(
-    ({ fits, isSpeedKnown, model }) => fits && (isSpeedKnown || model.sizeBytes <= mostUnmeasuredBytes),
-  );
-  const best = fitting.find(isQuickEnough) ?? quickest(fitting);
+  const measured = usable(({ name }) => !isCodeName(name), machine);
+  const fitting = measured.filter(isFitting);
+  const best = bestOf(fitting);
   if (best === undefined) return nothingFits(measured, machine);
   const quick = fitting.find(
     ({ model }) => model.activeBytes * quickFactor <= best.model.activeBytes && model.sizeBytes < best.model.sizeBytes,
   );
-  const withVision = fitting.filter(({ model }) => model.hasVision);
-  const vision = best.model.hasVision ? undefined : (withVision.find(isQuickEnough) ?? quickest(withVision));
+  const vision = best.model.hasVision ? undefined : bestOf(fitting.filter(({ model }) => model.hasVision));
   return {
     ...described(best),
     alternatives: [
@@ -169,18 +190,70 @@ export function describeDownload(name: string, machine: SuggestionMachine): stri
 }
 
 /** A model that reads images and runs here. */
-export function suggestVisionModel(machine: SuggestionMachine): string | undefined {
-  const { alternatives, ...best } = suggestModels(machine);
-  const hasBestVision = firstModels.some(({ name, hasVision }) => hasVision && name === best.name);
-  return hasBestVision ? best.name : alternatives.find(({ kind }) => kind === "vision")?.name;
+export function suggestVisionModel(machine: SuggestionMachine): SuggestedModel | undefined {
+  const best = bestOf(usable(({ hasVision }) => hasVision, machine).filter(isFitting));
+  return best && { name: best.model.name, reason: reasonOf(best) };
+}
+
+/** Fewer requests say little about what is needed. */
+const leastRequests = 20;
+/** The share of requests about code for which a model of its own is worth a download. */
+const leastShare = 0.2;
+
+/**
+ * About a model for code, where many requests are about it. Nothing while an installed model may be good at it: one that was
+ * made for it, a general one that is as strong at it, or one of which nothing is known.
+ */
+export function codeAdvice(
+  known: {
+    /** With their requests of each of the last 30 days. */
+    readonly tasks: readonly Pick<NamedFigures, "name" | "history">[];
+    /** On all engines that may be used. */
+    readonly models: readonly Parameters<typeof strengthAt>[0][];
+    /** No engine is silent. */
+    readonly areAllKnown: boolean;
+  },
+  machine: SuggestionMachine,
+): readonly Advice[] {
+  const { tasks, models, areAllKnown } = known;
+  const requestsOf = (some: typeof tasks) => some.flatMap(({ history }) => history).reduce((a, b) => a + b, 0);
+  const ofCode = requestsOf(tasks.filter(({ name }) => profileForTask(name as Task, "general") === "code"));
+  const all = requestsOf(tasks);
+  const best = bestOf(usable(({ name }) => isCodeName(name), machine).filter(isFitting));
+  if (best === undefined || !areAllKnown || all < leastRequests || ofCode < leastShare * all) return [];
+  const { name, parameters, ...size } = best.model;
+  const row = { ...describeFromDatabase(name), ...size, parameterCount: parameters * 1e9, model: name, isKnown: true };
+  const mayBeGood = (model: (typeof models)[number]) =>
+    !model.isKnown || model.profiles.includes("code") || strengthAt(model, "code") >= strengthAt(row, "code");
+  if (models.some((model) => model.capabilities.includes("completion") && mayBeGood(model))) return [];
+  return [
+    {
+      kind: "lacking",
+      subject: name,
+      text: `${Math.round((100 * ofCode) / all)} % of ${counted(all, "request")} of the last 30 days were about code, and no installed model was made for it; ${name} was, and fits: ${reasonOf(best)}`,
+      next: { step: "pullModel", model: name },
+    },
+  ];
+}
+
+/** Those that an engine here runs, the strongest first. */
+function usable(isMeant: (model: Measured["model"]) => boolean, machine: SuggestionMachine): readonly Measured[] {
+  return firstModels
+    .filter((model) => (model.runsEmbedded || machine.hasOllama === true) && isMeant(model))
+    .map((model) => measure(model, machine))
+    .toSorted((a, b) => strength(b) - strength(a));
+}
+
+function isFitting({ fits, isSpeedKnown, model }: Measured): boolean {
+  return fits && (isSpeedKnown || model.sizeBytes <= mostUnmeasuredBytes);
 }
 
 function measure(model: Measured["model"], machine: SuggestionMachine): Measured {
-  const { availableBytes, bufferBytes, ramBytesPerSecond, cards = [] } = machine;
+  const { availableBytes, bufferBytes, maxBytes = Number.POSITIVE_INFINITY, ramBytesPerSecond, cards = [] } = machine;
   const loadedBytes = sizeRuleBytes(model.sizeBytes);
   const card = cards
     .map((each) => ({ ...each, freeBytes: each.freeBytes ?? each.totalBytes }))
-    .filter(({ freeBytes }) => loadedBytes <= freeBytes)
+    .filter(({ freeBytes }) => loadedBytes <= Math.min(freeBytes, maxBytes))
     .toSorted((a, b) => cardBandwidth(b.name) - cardBandwidth(a.name))[0];
   if (card !== undefined) {
     return {
@@ -196,7 +269,7 @@ function measure(model: Measured["model"], machine: SuggestionMachine): Measured
   return {
     model,
     neededBytes,
-    fits: neededBytes < availableBytes,
+    fits: loadedBytes <= maxBytes && neededBytes < availableBytes,
     memory: `${formatBytes(availableBytes)} available`,
     tokensPerSecond: expectedTokensPerSecond(ramBytesPerSecond ?? assumedBytesPerSecond, model.activeBytes),
     isSpeedKnown: ramBytesPerSecond !== undefined,
@@ -211,8 +284,9 @@ function isQuickEnough({ tokensPerSecond }: Measured): boolean {
   return tokensPerSecond >= leastTokensPerSecond;
 }
 
-function quickest(measured: readonly Measured[]): Measured | undefined {
-  return measured.toSorted((a, b) => b.tokensPerSecond - a.tokensPerSecond)[0];
+/** The strongest that is quick enough, else the quickest; `measured` begins with the strongest. */
+function bestOf(measured: readonly Measured[]): Measured | undefined {
+  return measured.find(isQuickEnough) ?? measured.toSorted((a, b) => b.tokensPerSecond - a.tokensPerSecond)[0];
 }
 
 function described(measured: Measured): SuggestedModel {
@@ -223,14 +297,11 @@ function described(measured: Measured): SuggestedModel {
 }
 
 function reasonOf({ model, neededBytes, memory, tokensPerSecond, isSpeedKnown }: Measured): string {
-  const speed = isSpeedKnown ? `, about ${shown(tokensPerSecond)} tokens/s` : "";
+  // Two digits: it is an expectation.
+  const shown = Number(tokensPerSecond.toPrecision(tokensPerSecond < 1 ? 1 : 2));
+  const speed = isSpeedKnown ? `, about ${shown} tokens/s` : "";
   const licence = model.licence === undefined ? "" : `, ${model.licence}`;
   return `${formatBytes(model.sizeBytes)} download, needs ${formatBytes(neededBytes)} of the ${memory}${speed}${licence}`;
-}
-
-/** Two digits: it is an expectation. */
-function shown(tokensPerSecond: number): string {
-  return String(Number(tokensPerSecond.toPrecision(tokensPerSecond < 1 ? 1 : 2)));
 }
 
 function nothingFits(measured: readonly Measured[], { availableBytes }: SuggestionMachine): ModelSuggestion {

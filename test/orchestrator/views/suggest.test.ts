@@ -6,7 +6,12 @@ import {
   firstModels,
   ramBandwidth,
 } from "../../../src/orchestrator/routing/first-models.ts";
-import { describeDownload, suggestModels, suggestVisionModel } from "../../../src/orchestrator/views/suggestions.ts";
+import {
+  codeAdvice,
+  describeDownload,
+  suggestModels,
+  suggestVisionModel,
+} from "../../../src/orchestrator/views/suggestions.ts";
 
 type SuggestionMachine = Parameters<typeof suggestModels>[0];
 
@@ -76,7 +81,7 @@ describe("suggestModels", () => {
       for (const each of [name, ...alternatives.map((other) => other.name)]) expect(embedded).toContain(each);
     }
     expect(suggestVisionModel(machine(60))).toBeUndefined();
-    expect(suggestVisionModel(machine(60, { hasOllama: true }))).toBe("qwen3.5:35b");
+    expect(suggestVisionModel(machine(60, { hasOllama: true }))?.name).toBe("qwen3.5:35b");
   });
 
   it("uses the memory and the bandwidth of a card", () => {
@@ -109,6 +114,67 @@ describe("suggestModels", () => {
       reason: "the smallest known (379.0 MB); it needs 2.5 GB with memory.bufferBytes, and 1.0 GB are available",
       alternatives: [],
     });
+  });
+});
+
+describe("codeAdvice", () => {
+  type Known = Parameters<typeof codeAdvice>[0];
+
+  /** A model as it is described: by the database, or as one that is in none. */
+  function installed(name: string, billions = 3, more: Partial<Known["models"][number]> = {}): Known["models"][number] {
+    const { entry, ...described } = describeFromDatabase(name);
+    const isKnown = entry !== undefined;
+    return { ...described, model: name, sizeBytes: billions * 0.6e9, parameterCount: billions * 1e9, isKnown, ...more };
+  }
+
+  const tasks = [
+    { name: "code", history: [10, 20] },
+    { name: "code_review", history: [6] },
+    { name: "debugging", history: [12] },
+    { name: "general", history: [70, 2] },
+  ];
+  const general = [installed("llama3.2:3b"), installed("gemma3:4b", 4)];
+  const known: Known = { tasks, models: general, areAllKnown: true };
+  const advised = (change: Partial<Known> = {}, on = machine(10)) => codeAdvice({ ...known, ...change }, on);
+
+  it("names a model that fits, with the share of the requests, its size and its need", () => {
+    expect(advised()).toEqual([
+      {
+        kind: "lacking",
+        subject: "qwen2.5-coder:7b",
+        text: "40 % of 120 requests of the last 30 days were about code, and no installed model was made for it; qwen2.5-coder:7b was, and fits: 4.7 GB download, needs 6.8 GB of the 10.0 GB available, about 8.5 tokens/s",
+        next: { step: "pullModel", model: "qwen2.5-coder:7b" },
+      },
+    ]);
+    expect(advised({}, machine(32))[0]?.subject).toBe("qwen3-coder:30b");
+    expect(advised({}, machine(10, { maxBytes: 2 * GB }))[0]?.subject).toBe("qwen2.5-coder:1.5b");
+  });
+
+  it("counts models that were made for other work, and none that write no text", () => {
+    const others = [installed("nomic-embed-text", 0.1), installed("mistral:7b", 7)];
+    expect(advised({ models: [...general, ...others] })).toHaveLength(1);
+    expect(advised({ models: [] })).toHaveLength(1);
+    const stated = installed("tinyfoo:1b", 1, { profiles: ["creative"], isKnown: true });
+    expect(advised({ models: [...general, stated] })).toHaveLength(1);
+  });
+
+  it.each<readonly [string, Partial<Known>, number]>([
+    ["19 requests say little", { tasks: [{ name: "code", history: [19] }] }, 10],
+    ["few requests are about code", { tasks: [...tasks, { name: "creative", history: [121] }] }, 10],
+    ["no request is recorded", { tasks: [] }, 10],
+    ["a model for code is installed", { models: [...general, installed("qwen2.5-coder:1.5b", 1.5)] }, 10],
+    ["a general model that is for code, too, is installed", { models: [...general, installed("llama3.1:8b", 8)] }, 10],
+    [
+      "the settings mean a model for code",
+      { models: [installed("tiny", 1, { profiles: ["code"], isKnown: true })] },
+      10,
+    ],
+    ["nothing is known of a model", { models: [...general, installed("tinyfoo:1b", 1)] }, 10],
+    ["a general model is stronger at code than what fits", { models: [installed("gemma3:27b", 27)] }, 4],
+    ["an engine is silent, whose models may be for code", { areAllKnown: false }, 10],
+    ["no model for code fits", {}, 2],
+  ])("says nothing where %s", (_case, change, gigabytes) => {
+    expect(advised(change, machine(gigabytes))).toEqual([]);
   });
 });
 
