@@ -74,6 +74,8 @@ export interface ToolContext {
    * If it outlasts the client's time limit, or `isJob`, the call detaches from it and returns a job.
    */
   follow<Result>(operation: Operation<Result>, isJob?: boolean): Promise<Result>;
+  /** Asks the user for a yes within the call; present in a chat at a terminal, whose models may remember and recall. */
+  agrees?(message: string): Promise<boolean>;
   /** Reports progress to the client, if it requested that. */
   report(progress: Progress): void;
   /** The answers of the user to a `userOnly` question of this tool; absent without one. */

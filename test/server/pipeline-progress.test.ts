@@ -36,6 +36,7 @@ describe("a client that listens to progress", () => {
         showsViews: false,
         wantsErrorData: false,
         wantsText: false,
+        isChat: false,
         wantsDetails: false,
         canAsk: false,
         askNow: undefined,

@@ -154,7 +154,7 @@ function createContext(talk: ChatContext["talk"], session: Session, input: ChatI
             ...(talk.images.length > 0 && { images: talk.images }),
             ...more,
           },
-          { signal, onText: (note) => stream.onText(note) },
+          { signal, isChat: isTerminal, onText: (note) => stream.onText(note) },
         ),
       );
     const answers = await shellAnswers(io);

@@ -54,6 +54,8 @@ export function createAnswerStream(io: CommandIo) {
     },
     /** Writes the rest of the whole text, and ends its last line. */
     end(text: string) {
+      // Text before a call of a tool was written, too.
+      if (written.trimEnd().endsWith(text.trimEnd())) return endLine();
       if (text.startsWith(written)) write(text.slice(written.length));
       // An answer cut at a repetition is shorter than what was written.
       else if (!written.startsWith(text) && text.trim() !== written.trim()) {

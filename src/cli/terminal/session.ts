@@ -67,6 +67,8 @@ interface ToolResult<Data extends object> {
 interface SessionCallOptions {
   /** Receives the answer's text as it is generated. */
   readonly onText?: (note: TextNote) => void;
+  /** A question of a chat at a terminal: its model may remember and recall. */
+  readonly isChat?: boolean;
   /** Receives progress instead of the progress line. */
   readonly onProgress?: (message: string) => void;
   /** Replaces the session's signal: in a chat, Ctrl-C ends one answer. */
@@ -276,21 +278,21 @@ function createSession(
     async call<Name extends ToolName>(
       tool: Name,
       input: ToolInputs[Name],
-      { onText, onProgress, signal = sessionSignal, progress = "terminal" }: SessionCallOptions = {},
+      { onText, isChat = false, onProgress, signal = sessionSignal, progress = "terminal" }: SessionCallOptions = {},
     ): Promise<ToolResult<ToolAnswers[Name]>> {
       const isShown = progress === "always" || (progress === "terminal" && io.errorColumns !== undefined);
       const given = Object.fromEntries(Object.entries(input).filter(([, value]) => value !== undefined));
       /** A question or the answer itself is on the progress line. */
       let isQuiet = false;
-      asked.unanswered = undefined;
-      asked.hasDeclined = false;
-      asked.cancelled = undefined;
+      let hasText = false;
+      Object.assign(asked, { unanswered: undefined, hasDeclined: false, cancelled: undefined });
       // The daemon may take seconds to report progress: it starts, or reads the metadata of a new model.
       const wait = (): void => {
         if (progress !== "never") line.wait("working ...");
       };
       asked.pause = (isAsking) => {
         isQuiet = isAsking;
+        if (isAsking && hasText) onText?.({ text: "\n" });
         if (isAsking) line.clear();
         else wait();
       };
@@ -301,6 +303,7 @@ function createSession(
       try {
         const work = server.callTool(tool, given, {
           signal,
+          isChat,
           onProgress({ message, progress: done, total }) {
             if (onProgress !== undefined) {
               line.clear();
@@ -310,6 +313,9 @@ function createSession(
           ...(onText && {
             onText(note: TextNote) {
               isQuiet = true;
+              // The call goes on after a no.
+              asked.hasDeclined = false;
+              hasText ||= note.text !== undefined;
               line.clear();
               onText(note);
             },

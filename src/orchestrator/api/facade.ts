@@ -1,5 +1,5 @@
 /** The facade of the orchestrator: requests and results as plain data, with units in the names. */
-import type { Chat, EmbedRequest, EmbedResult, ToolCall, Sampling } from "./chat.ts";
+import type { Chat, ChatMessage, EmbedRequest, EmbedResult, Sampling, ToolCall, ToolDefinition } from "./chat.ts";
 import type { Cost } from "./cost.ts";
 import type { Check, CheckResult, GroundedValues, PartsRead, QueriedRows, Split } from "./facade-answers.ts";
 import type { BatchSummary, Batches, Workers } from "./facade-batches.ts";
@@ -169,6 +169,13 @@ export interface GenerateRequest extends Sampling {
   readonly cachePrompt?: boolean;
   /** `new` starts a conversation, an id continues one. */
   readonly continueId?: string;
+  /**
+   * Tools that the caller runs, offered to a model of this machine that calls tools; other models are not told of them. An
+   * answer with calls does not end the turn. Not with `chat`, a format or a check.
+   */
+  readonly tools?: readonly ToolDefinition[];
+  /** Calls of `tools` in this turn with their results; not sent to remote engines, as remembered entries aren't. */
+  readonly after?: readonly ChatMessage[];
   readonly check?: Check;
   /** `auto` by default for files, `none` for a prompt. */
   readonly split?: Split;

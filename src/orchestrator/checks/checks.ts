@@ -110,9 +110,10 @@ export function createJudging(
   return async (given, asking, quoted) => {
     const { checks: commands, model } = settings();
     const place = { others: none, ...asking, threads, commands, judge: model.judge, answers: [] };
-    if (given.chat === undefined) return checking(given, place, quoted);
+    const { tools, chat = tools && { messages: [], sampling: {}, tools } } = given;
+    if (chat === undefined) return checking(given, place, quoted);
     const { CallCheck } = await import("./tool-calls.ts");
-    const check = new CallCheck(given.chat, given.format !== undefined, (schema) => formatOf(schema, place));
+    const check = new CallCheck(chat, given.format !== undefined, (schema) => formatOf(schema, place));
     return { request: given, ask: check.ask.bind(check), stepsAfter: stepsAfterCheck, spent: spentOn };
   };
 }

@@ -1,6 +1,6 @@
 import { randomBytes, randomInt } from "node:crypto";
 import type { Chat, ChatMessage, ToolCall, ToolDefinition } from "../api/chat.ts";
-import { CheckFailed, InvalidRequest, PromptTooLong, throwIfCancelled } from "../api/errors.ts";
+import { CheckFailed, InvalidRequest, PromptTooLong, throwIfCancelled, undefinedIf } from "../api/errors.ts";
 import { advice } from "../api/next-step.ts";
 import type { Answered, Judge, Judged, JudgedModel, ModelTurn } from "../generation/ports.ts";
 import { counted } from "../util/format-bytes.ts";
@@ -21,7 +21,7 @@ type FormatOf = (schema: ToolDefinition["parameters"]) => Promise<{ validate(jso
 
 /**
  * Checks the calls of tools in an answer: an answer with a wrong one is asked for again once, with what was wrong; then it is
- * an error. Calls that a model wrote as text are read from it.
+ * an error, unless the tools were only offered: then the model answers without them. Calls that a model wrote as text are read from it.
  */
 export class CallCheck implements Pick<Judge, "ask"> {
   readonly #chat: Chat;
@@ -47,12 +47,18 @@ export class CallCheck implements Pick<Judge, "ask"> {
     const silent = { ...context, addText: () => undefined, addThinking: () => undefined };
     const turn = { corrects: first.answered, context: isPassedOn ? silent : context };
     try {
-      const second = await this.#checked(model, { ...turn, request: this.#again(request, first) });
-      if (second.problem !== undefined) throw failed(model.name, second.problem, second.answered);
-      return { answered: isPassedOn ? joined(first.answered, second.answered) : second.answered };
+      const again = await this.#checked(model, { ...turn, request: this.#again(request, first) }).catch(
+        undefinedIf(PromptTooLong),
+      );
+      throwIfCancelled(context.signal, "the request");
+      const { problem, answered } = again ?? first;
+      // A caller that only offers them gets an answer without them.
+      if (problem !== undefined && request.chat !== undefined) throw failed(model.name, problem, answered);
+      const { tools: _tools, ...plain } = request;
+      const second = problem === undefined ? answered : await model.ask({ ...turn, request: plain });
+      return { answered: isPassedOn ? joined(first.answered, second) : second };
     } catch (error) {
       throwIfCancelled(context.signal, "the request");
-      if (error instanceof PromptTooLong) throw failed(model.name, first.problem, first.answered);
       throw error;
     }
   }
@@ -165,7 +171,9 @@ export class CallCheck implements Pick<Judge, "ask"> {
     return {
       ...request,
       seed: seed === undefined ? randomInt(2 ** 31) : seed + 1,
-      chat: { ...chat, messages: [...chat.messages, assistant, ...more] },
+      ...(request.chat === undefined
+        ? { after: [...(request.after ?? []), assistant, ...more] }
+        : { chat: { ...chat, messages: [...chat.messages, assistant, ...more] } }),
     };
   }
 }

@@ -120,7 +120,7 @@ async function fitting<Result>(
 ): Promise<Result> {
   const { corrects, request, entry, route } = ask;
   const { located } = entry;
-  const chat = entry.candidate.trust === "local" ? request.chat : undefined;
+  const { chat, after }: Partial<Resolved> = entry.candidate.trust === "local" ? request : {};
   const found = corrects === undefined ? await remembered(world, ask, signal) : corrects.memory;
   const memory = found === undefined || found.keys.length === 0 ? undefined : found;
   const left = leftOutNotes(ask, found?.leftOut ?? []);
@@ -130,7 +130,7 @@ async function fitting<Result>(
     try {
       const messages =
         chat === undefined
-          ? buildMessages(request, { system: options.system, memory: memory?.text, history })
+          ? buildMessages(request, { system: options.system, memory: memory?.text, history, after })
           : steadyMessages(chat);
       // Before queueing, so that a prompt that is too long is refused at once.
       const prompt = await sizePrompt(entry, vocabularySize, messages, request, signal, world.isPlan);
@@ -282,14 +282,14 @@ async function send(
 ): Promise<Pick<Answered, "generation" | "cost" | "notes">> {
   const { caller, request, entry } = ask;
   const { engine, model } = entry.located;
-  const { format, think, choices, cachePrompt } = request;
+  const { format, think, choices, cachePrompt, tools } = request;
   const keepAliveSeconds = world.keepAlive.forAnswer(engine, model.name, request.keepAliveSeconds);
   const { sequences } = world;
   const more = await sequences.grant(entry.located, budget.contextTokens, slot.crowd);
   const engineRequest: GenerationRequest = {
     model: model.name,
     messages,
-    ...defined({ format, think, choices, keepAliveSeconds, cachePrompt }),
+    ...defined({ format, think, choices, keepAliveSeconds, cachePrompt, tools }),
     maxTokens: budget.maxTokens,
     sampling: budget.sampling,
     contextTokens: budget.contextTokens,

@@ -1,5 +1,5 @@
 import { Cancelled, InvalidRequest, ModelDoesNotFit, OrchestratorError, PromptTooLong } from "../api/errors.ts";
-import type { ChatMessage } from "../api/chat.ts";
+import type { ChatMessage, ToolUse } from "../api/chat.ts";
 import type { GenerateRequest, LoadRequest } from "../api/facade.ts";
 import { type NextStep, stepsOf } from "../api/next-step.ts";
 import type { CallerContext } from "../api/types.ts";
@@ -138,19 +138,21 @@ export async function sizePrompt(
   { located, candidate }: LocatedCandidate,
   vocabularySize: number | undefined,
   messages: readonly ChatMessage[],
-  { think, format, chat }: Pick<GenerateRequest, "think" | "format" | "chat">,
+  request: Pick<GenerateRequest, "think" | "format" | "chat" | "tools">,
   signal: AbortSignal,
   isPlan = false,
 ): Promise<PromptSize> {
   const { engine, model } = located;
-  const estimated = { promptTokens: countPromptTokens(messages, vocabularySize, chat), isExact: false };
+  const { think, format, chat } = request;
+  const { tools, toolChoice }: ToolUse = chat ?? request;
+  const estimated = { promptTokens: countPromptTokens(messages, vocabularySize, defined({ tools })), isExact: false };
   const isCounted = isPlan && chat !== undefined;
   if (!isCounted && !needsCount(estimated.promptTokens, candidate.contextTokens)) return estimated;
   const exact = await engine.tokenizer?.countPrompt(
     {
       model: model.name,
       messages,
-      ...defined({ think, format, tools: chat?.tools, toolChoice: chat?.toolChoice }),
+      ...defined({ think, format, tools, toolChoice }),
     },
     signal,
   );

@@ -70,7 +70,9 @@ async function chainFor(asked: Run): Promise<ModelChain> {
   asked.tally.decided = request.decided;
   const { format, check = "none", grounded = false } = request;
   const { tools = [] } = request.chat ?? {};
-  const isPlain = request.chat ? tools.length === 0 : format === undefined && check === "none" && !grounded;
+  const isPlain = request.chat
+    ? tools.length === 0
+    : format === undefined && check === "none" && !grounded && !request.tools;
   const judge = isPlain ? undefined : await world.judge(request, askingOf(asked), quoted);
   const sent = judge === undefined ? asked : { ...asked, request: judge.request };
   const down = new Set<string>();
@@ -167,18 +169,18 @@ class ModelChain {
   /** Asks the model of a step. Undefined if it failed, or its answer did, and another model may do better. */
   async #try(step: Step): Promise<ChainAnswer | undefined> {
     const { world, request, context } = this.#asked;
-    const [judge, { reason }] = [this.#judge, step];
+    const { reason } = step;
     context.clearText();
     const tried = new Set(this.#attempts.map(({ engine }) => engine));
     const assigned = await world.copies.assign(world, step.entry, request, tried, context.signal);
     const { entry } = assigned;
+    const { trust, capabilities } = entry.candidate;
+    const mayCall = request.tools === undefined || (trust === "local" && capabilities.includes("tools"));
+    const judge = mayCall ? this.#judge : undefined;
     try {
       if (judge === undefined) {
-        return this.#passed({
-          entry,
-          reason,
-          answered: await this.#ask(entry, { request: assigned.request, context }),
-        });
+        const asked = mayCall ? assigned.request : withoutTools(assigned.request);
+        return this.#passed({ entry, reason, answered: await this.#ask(entry, { request: asked, context }) });
       }
       const isParallel = (entry.located.engine.parallelAnswers ?? 1) > 1;
       const model = { name: entry.candidate.model, isParallel, ask: (turn: ModelTurn) => this.#ask(entry, turn) };
@@ -389,5 +391,7 @@ class ModelChain {
     return failureOf(this.#attempts, this.#failures);
   }
 }
+
+const withoutTools = ({ tools: _tools, ...request }: Resolved): Resolved => request;
 
 const whereIs = ({ located: { engine, model } }: LocatedCandidate) => ({ model: model.name, engine: engine.id });

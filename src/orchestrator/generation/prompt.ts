@@ -24,17 +24,20 @@ export function buildMessages(
     readonly memory?: string | undefined;
     /** The conversation so far. */
     readonly history?: readonly ChatMessage[] | undefined;
+    /** What followed the question: calls of tools and their results. */
+    readonly after?: readonly ChatMessage[] | undefined;
   } = {},
 ): readonly ChatMessage[] {
   if (request.chat !== undefined) return request.chat.messages;
   const { images = [], audio = [] } = request;
-  const { system: own = request.system, memory, history = [] } = parts;
+  const { system: own = request.system, memory, history = [], after = [] } = parts;
   const system = own === undefined || memory === undefined ? (own ?? memory ?? "") : `${own}\n\n${memory}`;
   const user: ChatMessage = { role: "user", content: questionOf(request) };
   return [
     ...(system === "" ? [] : [{ role: "system" as const, content: system }]),
     ...history,
     { ...user, ...(images.length > 0 && { images }), ...(audio.length > 0 && { audio }) },
+    ...after,
   ];
 }
 

@@ -64,6 +64,8 @@ async function answerTurn(given: Omit<Run, "request">, request: GenerateRequest,
     const asked = resolve(request, caller, thread);
     const turn = { request: asked, thread, ...given };
     const { result, question = questionOf(request) } = await answerRead(turn);
+    // The caller runs the tools, and asks again.
+    if (result.toolCalls !== undefined) return result;
     world.record?.(turn, result);
     const conversationTokens = thread.keep({
       question,

@@ -1,5 +1,6 @@
 import { estimateTokens } from "../routing/tokens.ts";
 import type { MemoryEntry, MemoryInjection } from "../api/facade-recall.ts";
+import { jsonText } from "../util/control-characters.ts";
 
 interface InjectionSource {
   /** All entries that the caller sees, in any order, without those that its project hides. */
@@ -30,7 +31,10 @@ const closing = "</memory>";
  */
 export async function composeInjection(source: InjectionSource): Promise<MemoryInjection | undefined> {
   const { maxTokens, countTokens } = source;
-  const candidates = inOrder(source).map((entry) => ({ key: entry.key, line: quoted(entry), kind: classOf(entry) }));
+  const candidates = inOrder(source).map((entry) => {
+    const { key, value } = entry;
+    return { key, line: `${jsonText({ key, value }, undefined, true)}\n`, kind: classOf(entry) };
+  });
   // Estimates are usually too high: the first count shows by how much for these texts and this model.
   let scale = 1;
   let best: Omit<MemoryInjection, "leftOut"> | undefined;
@@ -109,16 +113,4 @@ function fitting(candidates: readonly Line[], maxTokens: number): readonly Line[
   take(kinds.relevant, 1);
   take(kinds.preference, 1);
   return candidates.filter((each) => chosen.has(each));
-}
-
-/**
- * The entry as one line of JSON. Angle brackets, control characters, line separators and invisible characters are written
- * as `\uXXXX`, so that an entry can contain neither the closing tag nor tokens of a chat template (`<|im_start|>`).
- */
-function quoted({ key, value }: MemoryEntry): string {
-  const json = JSON.stringify({ key, value });
-  const escaped = json.replaceAll(/[<>\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, (found) =>
-    found.replaceAll(/[^]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`),
-  );
-  return `${escaped}\n`;
 }

@@ -17,11 +17,16 @@ export function oneLine(text: string): string {
   return line.replaceAll(/ {2,}/g, " ").trim();
 }
 
-/** JSON of `value` with all control characters escaped; `JSON.stringify` does not escape DEL, C1 and bidirectional ones. */
-export function jsonText(value: unknown, indent?: number): string {
-  return JSON.stringify(value, undefined, indent).replaceAll(
-    controls,
-    (found) => `\\u${found.charCodeAt(0).toString(16).padStart(4, "0")}`,
+/** What a text that is quoted as data in a prompt must not contain: tags, tokens of chat templates (`<|im_start|>`), what is not seen. */
+const unquoted = /[<>\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu;
+
+/**
+ * JSON of `value` with all control characters escaped; `JSON.stringify` does not escape DEL, C1 and bidirectional ones. In
+ * a prompt, angle brackets and invisible characters, too.
+ */
+export function jsonText(value: unknown, indent?: number, isInPrompt = false): string {
+  return JSON.stringify(value, undefined, indent).replaceAll(isInPrompt ? unquoted : controls, (found) =>
+    found.replaceAll(/[^]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`),
   );
 }
 

@@ -5,6 +5,7 @@ import { type View, type Caller, homeOf } from "./caller.ts";
 import type { Call } from "./call.ts";
 import { callerContext } from "./offered-tools.ts";
 import { defined } from "../../orchestrator/util/defined.ts";
+import { confirmation } from "../../tools/definition.ts";
 import { isRecord } from "../../orchestrator/util/parse-json.ts";
 
 /** Key of the question in a round; its fields are the tool's own inputs. */
@@ -137,6 +138,13 @@ function withoutNote(home: View): View {
   if (home.project === undefined) return home;
   const { waiting: _waiting, ...project } = home.project;
   return { ...home, project };
+}
+
+/** Asks for a yes within the call. Anything else is a no, an answer that doesn't come in time, too. */
+export async function agreesNow({ askNow }: Call, message: string): Promise<boolean> {
+  const { needsInput } = confirmation(message, "yes");
+  const form = formIn(await askNow?.(formOf(needsInput)).catch(() => undefined));
+  return form?.isAccepted === true && form.content["confirm"] === true;
 }
 
 /** A form as the user left it; undefined if there is none. */

@@ -60,7 +60,9 @@ export function protocolCall(server: Server, context: ServerContext) {
     /** The caller wants the whole structured answer (`detailsKey`). */
     wantsDetails: mcpReq._meta?.[detailsKey] === true,
     /** The client wants the answer's text in progress notifications while it is generated. */
-    wantsText: mcpReq._meta?.[streamKey] === true,
+    wantsText: mcpReq._meta?.[streamKey] !== undefined,
+    /** The call is a question of a chat at a terminal. */
+    isChat: mcpReq._meta?.[streamKey] === "chat",
     /** The client shows views (MCP Apps) of our kind. */
     get showsViews(): boolean {
       const mimeTypes = capabilities()?.extensions?.[viewsExtension]?.["mimeTypes"];

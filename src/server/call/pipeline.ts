@@ -7,7 +7,16 @@ import type { ToolAnswer, ToolContext, ToolDefinition, ToolFiles } from "../../t
 import { type View, type Caller, homeOf, rootsOf } from "./caller.ts";
 import { allowedRoots, foldersOfUris } from "../files/allowed-paths.ts";
 import { createFiles } from "../files/files.ts";
-import { answersTo, askAboutProject, isAnswered, missingInput, notAgreed, question, withAnswers } from "./ask-user.ts";
+import {
+  agreesNow,
+  answersTo,
+  askAboutProject,
+  isAnswered,
+  missingInput,
+  notAgreed,
+  question,
+  withAnswers,
+} from "./ask-user.ts";
 import { type Call, type CallOutcome, failureOf, successOf, callEnd } from "./call.ts";
 import { errorText, protocolData, textFor, withErrors, wordedFor } from "./error-text.ts";
 import { callerContext, checkOffered } from "./offered-tools.ts";
@@ -103,6 +112,7 @@ async function runTool(
     orchestrator: home.orchestrator,
     caller: callerContext({ client, signal }, parts, home),
     ...defined({ patienceMs: afterMs }),
+    ...(facts.isChat && facts.askNow && facts.canAsk && { agrees: (message: string) => agreesNow(facts, message) }),
     get files() {
       return (files ??= filesOfCaller({ clientRoots: () => facts.clientRoots(), signal }, parts, home));
     },

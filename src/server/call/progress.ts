@@ -33,6 +33,8 @@ export function createProgressReporter(
   let lastSentMs = Number.NEGATIVE_INFINITY;
   let isStopped = false;
   let cancelTimer = timers.after(heartbeatMs, sendNewest);
+  /** Text of an earlier piece of work was sent. */
+  let hasText = false;
 
   function sendNewest(): void {
     if (isStopped) return;
@@ -52,11 +54,15 @@ export function createProgressReporter(
    */
   function followText(partial: () => PartialText | undefined): () => void {
     const next = createTextDeltas();
+    let isApart = hasText;
     const sendText = (): void => {
       const note = isStopped ? undefined : next(partial());
       if (note === undefined) return;
       lastValue += 1;
-      send({ progress: lastValue, message: newest.message, _meta: metaOf(note) });
+      const text = isApart && note.text !== undefined ? { text: `\n${note.text}` } : {};
+      send({ progress: lastValue, message: newest.message, _meta: metaOf({ ...note, ...text }) });
+      isApart &&= note.text === undefined;
+      hasText ||= note.text !== undefined;
     };
     const again = (): void => {
       sendText();
@@ -112,7 +118,10 @@ function megabytes(bytes: number): string {
   return (bytes / 1e6).toFixed(bytes < 10e6 ? 1 : 0);
 }
 
-/** In a request's `_meta`: its caller wants the text as it is generated. Only our own shell requests it. */
+/**
+ * In a request's `_meta`: its caller wants the text as it is generated. Only our own shell requests it: `true`, or `"chat"`
+ * for a chat at a terminal, whose models may remember and recall.
+ */
 export const streamKey = "ollm/stream";
 /**
  * In a request's `_meta`: its caller wants the whole structured answer, as our own shell and pages do. In a result's, for

@@ -16,6 +16,8 @@ interface CallOptions {
   readonly onProgress: (progress: Progress) => void;
   /** Called with the answer's text as it is generated; without it no text is requested. */
   readonly onText?: (note: TextNote) => void;
+  /** A question of a chat at a terminal: its model may remember and recall. */
+  readonly isChat?: boolean;
 }
 
 /** A question to the user: a flat form. */
@@ -107,13 +109,17 @@ export async function connectServer(options: {
     callTool: (
       name: string,
       input: Readonly<Record<string, unknown>>,
-      { signal, onProgress, onText }: CallOptions,
+      { signal, onProgress, onText, isChat }: CallOptions,
     ): Promise<CallToolResult> =>
       client.callTool(
         {
           name,
           arguments: { ...input },
-          _meta: { ...asksForErrors, [detailsKey]: true, ...(onText && { [streamKey]: true }) },
+          _meta: {
+            ...asksForErrors,
+            [detailsKey]: true,
+            ...(onText && { [streamKey]: isChat === true ? "chat" : true }),
+          },
         },
         {
           signal,
