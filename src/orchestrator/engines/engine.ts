@@ -130,6 +130,8 @@ export interface Engine {
 export interface EngineLibrary {
   /** Downloads by name, resuming a partial download; resolves when the model is listed. Throws `PullFailed`, `UnknownModel`. */
   pull(model: string, report: Report, signal: AbortSignal): Promise<PulledModel>;
+  /** What a pull downloads, by the manifest at `host`. Throws as `pull`, and if it would be refused. Absent: it can't tell. */
+  downloadOf?(model: string, signal: AbortSignal): Promise<{ readonly sizeBytes: number; readonly host: string }>;
   /** Adds a local GGUF file (absolute path) to the library under `name`. */
   import(file: string, name: string, report: Report, signal: AbortSignal): Promise<PulledModel>;
   /** Deletes the name and the files that no other name uses. Throws `UnknownModel`. */

@@ -1,7 +1,7 @@
-import { InvalidRequest, LoadFailed } from "../api/errors.ts";
+import { InvalidRequest, LoadFailed, OrchestratorError, UnknownModel, throwIfCancelled } from "../api/errors.ts";
 import type { ListModelsRequest, ListedModel, ModelDescription, ModelList } from "../api/facade.ts";
 import type { Log } from "../api/log.ts";
-import type { CallerContext, InstalledModel, ModelFacts, ModelStatus } from "../api/types.ts";
+import { type CallerContext, type InstalledModel, type ModelFacts, type ModelStatus, isShell } from "../api/types.ts";
 import type { Engine } from "../engines/engine.ts";
 import type { Estimates } from "../residency/estimates.ts";
 import type { Observations } from "../residency/observations.ts";
@@ -13,7 +13,7 @@ import type { Pins } from "../residency/keep-alive.ts";
 import type { Plans } from "../residency/plans.ts";
 import { describeFromDatabase, lookUp } from "../routing/database.ts";
 import { defaultsIn, forModel } from "../routing/model-overrides.ts";
-import { sameModel } from "../util/model-name.ts";
+import { isCloudName, sameModel } from "../util/model-name.ts";
 import { type Inventory, type EngineModels, type LocatedModel, takesNoMemory, idOf } from "../catalog/inventory.ts";
 import { describedBy, factsOf } from "../catalog/known-facts.ts";
 import type { Library } from "./library.ts";
@@ -234,7 +234,9 @@ export async function describeModel(
   name: string,
   manages = false,
 ): Promise<ModelDescription> {
-  const [located] = await source.inventory.locate(name, undefined, manages);
+  const [located] = await source.inventory
+    .locate(name, undefined, manages)
+    .catch((error: unknown) => throwWithDownload(source, caller, error));
   const withSpeeds = { ...source, speedOf: source.suggestions.speeds() };
   const state = await source.plans.state(located.engine);
   const [model, known, staleSince] = await Promise.all([
@@ -246,6 +248,38 @@ export async function describeModel(
   const { facts, error } = known;
   const broken = error === undefined ? {} : { status: "error" as const, error };
   return { model: { ...model, ...broken }, facts, ...defined({ staleSince, database }) };
+}
+
+/** How long a registry may take to tell the size of a download. */
+const registryMs = 4_000;
+
+/**
+ * Throws the error with what a registry says of the model that it advises to pull: one that is not like the name of an
+ * installed one, and not known already. Only what the user asks in our shell reaches the network.
+ */
+async function throwWithDownload(
+  { inventory, suggestions }: ListingSource,
+  caller: CallerContext,
+  error: unknown,
+): Promise<never> {
+  if (!(error instanceof UnknownModel) || !isShell(caller.client)) throw error;
+  const library = inventory.engines.find((engine) => engine.library?.downloadOf !== undefined)?.library;
+  const [pull, ...others] = error.next;
+  if (library === undefined || pull?.step !== "pullModel" || pull.because !== undefined || isCloudName(pull.model))
+    throw error;
+  const late = AbortSignal.timeout(registryMs);
+  let because: string | undefined;
+  try {
+    const download = await library.downloadOf?.(pull.model, AbortSignal.any([caller.signal, late]));
+    because = await suggestions.download(pull.model, download);
+  } catch (failure) {
+    throwIfCancelled(caller.signal, "asking the registry");
+    if (!(failure instanceof OrchestratorError) || failure instanceof InvalidRequest) throw error;
+    const reason = late.aborted ? `the registry did not answer within ${registryMs / 1_000} s` : failure.message;
+    const next = late.aborted ? error.next : failure.next.filter(({ step }) => step !== "resumePull");
+    throw new UnknownModel(`${error.message}; ${reason}`, { next, cause: failure });
+  }
+  throw new UnknownModel(error.message, { next: [{ ...pull, ...defined({ because }) }, ...others] });
 }
 
 /** A file that can't be read is described by its error in place of its facts, so that the user can delete it. */

@@ -19,7 +19,7 @@ import { strengthAt } from "../routing/expected-seconds.ts";
 import { defined } from "../util/defined.ts";
 import { counted, formatBytes } from "../util/format-bytes.ts";
 import type { Settings } from "../config/schema.ts";
-import type { Engine } from "../engines/engine.ts";
+import type { Engine, EngineLibrary } from "../engines/engine.ts";
 import type { Observations } from "../residency/observations.ts";
 import type { MemoryProbe, MemorySample } from "../memory/measure/system-probe.ts";
 import { type Inventory, idOf } from "../catalog/inventory.ts";
@@ -86,9 +86,11 @@ export function createSuggestions(source: {
 
   return {
     models: async (): Promise<ModelSuggestion> => suggestModels(await machine()),
-    /** What a pull of this name downloads and needs here; undefined for models that are never suggested. */
-    download: async (name: string): Promise<string | undefined> =>
-      firstModel(name) === undefined ? undefined : describeDownload(name, await machine()),
+    /** What a pull of this name downloads and needs here; undefined for other models than ours whose download isn't given. */
+    download: async (name: string, download?: Download): Promise<string | undefined> =>
+      firstModel(name) === undefined && download === undefined
+        ? undefined
+        : describeDownload(name, await machine(), download),
     /** A model that reads images, fits here and an engine runs. */
     vision: async (): Promise<SuggestedModel | undefined> => suggestVisionModel(await machine()),
     /** About a model for what these requests need. May ask engines about their models, and loads none. */
@@ -183,10 +185,18 @@ export function suggestModels(machine: SuggestionMachine): ModelSuggestion {
   };
 }
 
-/** What is known of a model before it is pulled: `2.5 GB download, ...`; undefined for models without a row. */
-export function describeDownload(name: string, machine: SuggestionMachine): string | undefined {
-  const model = firstModel(name);
-  return model && reasonOf(measure(model, machine));
+type Download = Awaited<ReturnType<NonNullable<EngineLibrary["downloadOf"]>>>;
+
+/** What is known of a model before it is pulled: `2.5 GB download, ...`. Without a row all follows from the size. */
+function describeDownload(name: string, machine: SuggestionMachine, download?: Download): string | undefined {
+  const known = firstModel(name);
+  if (known !== undefined || download === undefined) return known && reasonOf(measure(known, machine));
+  const { sizeBytes, host: source } = download;
+  const activeBytes = activeBytesOf({ name, sizeBytes }) ?? sizeBytes;
+  const unknown = { parameters: 0, activeParameters: 0, hasVision: false, runsEmbedded: true };
+  const measured = measure({ name, sizeBytes, activeBytes, source, ...unknown }, machine);
+  const verdict = measured.fits ? "" : ", does not fit";
+  return `${reasonOf(measured)}${verdict}; the size is from ${source}, the rest estimated from it`;
 }
 
 /** A model that reads images and runs here. */

@@ -8,7 +8,7 @@ import {
 } from "../../../src/orchestrator/routing/first-models.ts";
 import {
   codeAdvice,
-  describeDownload,
+  createSuggestions,
   suggestModels,
   suggestVisionModel,
 } from "../../../src/orchestrator/views/suggestions.ts";
@@ -25,6 +25,17 @@ const namesOf = (given: SuggestionMachine) => {
   const { name, alternatives } = suggestModels(given);
   return [name, ...alternatives.map((other) => `${other.kind} ${other.name}`)];
 };
+
+/** The suggestions of a daemon on such a machine. */
+function suggestionsOn({ availableBytes, bufferBytes, ramBytesPerSecond, hasOllama }: SuggestionMachine) {
+  const ollama = { library: {}, memoryDomain: "local", health: async () => ({ isReachable: true }) };
+  return createSuggestions({
+    inventory: { engines: hasOllama === true ? [ollama] : [], lastList: () => [] },
+    probe: { sample: async () => ({ availableBytes, gpus: [] }) },
+    memory: { availableBytes, bufferBytes },
+    ramBandwidth: async () => ramBytesPerSecond,
+  } as unknown as Parameters<typeof createSuggestions>[0]);
+}
 
 const quickest = "hf.co/LiquidAI/LFM2.5-350M-GGUF:Q8_0";
 const small = "hf.co/LiquidAI/LFM2.5-1.2B-Instruct-GGUF:Q4_K_M";
@@ -74,7 +85,7 @@ describe("suggestModels", () => {
     ]);
   });
 
-  it("suggests nothing that only Ollama runs where there is none", () => {
+  it("suggests nothing that only Ollama runs where there is none", async () => {
     const embedded = new Set(firstModels.filter(({ runsEmbedded }) => runsEmbedded).map(({ name }) => name));
     for (let available = 1; available < 80; available += 1) {
       const { name, alternatives } = suggestModels(machine(available));
@@ -189,11 +200,16 @@ describe("the table of first models", () => {
     expect(model.activeParameters).toBeLessThanOrEqual(model.parameters);
   });
 
-  it("describes a pull of its models only", () => {
-    expect(describeDownload("QWEN3:4b-instruct", machine(10))).toBe(
-      "2.5 GB download, needs 4.6 GB of the 10.0 GB available, about 16 tokens/s",
+  it("describes a pull of its models, and of others whose size is given", async () => {
+    const { download } = suggestionsOn(machine(10));
+    const known = "2.5 GB download, needs 4.6 GB of the 10.0 GB available, about 16 tokens/s";
+    expect(await download("QWEN3:4b-instruct")).toBe(known);
+    expect(await download("QWEN3:4b-instruct", { sizeBytes: 1, host: "hf.co" })).toBe(known);
+    expect(await download("mistral:7b")).toBeUndefined();
+    expect(await download("mistral:7b", { sizeBytes: 4.4 * GB, host: "hf.co" })).toBe(
+      "4.4 GB download, needs 6.5 GB of the 10.0 GB available, about 9.1 tokens/s; the size is from hf.co, the rest estimated from it",
     );
-    expect(describeDownload("mistral:7b", machine(10))).toBeUndefined();
+    expect(await download("llama3.3:70b", { sizeBytes: 42 * GB, host: "hf.co" })).toContain(", does not fit;");
   });
 
   it("installed models: what a token reads, of a mixture of experts those that it uses", () => {

@@ -252,6 +252,7 @@ async function prepared(
 function libraryOf(store: ModelStore, models: Models): EngineLibrary {
   return {
     pull: (model, report, signal) => store.pull(model, report, signal),
+    downloadOf: (model, signal) => store.downloadOf(model, signal),
     import: (file, name, report, signal) => store.import(file, name, report, signal),
     async remove(model, signal) {
       throwIfCancelled(signal, `deleting ${model}`);

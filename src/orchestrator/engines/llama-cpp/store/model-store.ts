@@ -234,6 +234,15 @@ export function createModelStore(options: ModelStoreOptions) {
       const { pullModel } = await import("./pull.ts");
       return pullModel(context, parsed, report, signal);
     },
+    /** Asks the registry once. Throws `UnknownModel`, `PullFailed`, `Cancelled`. */
+    async downloadOf(
+      name: string,
+      signal: AbortSignal,
+    ): Promise<{ readonly sizeBytes: number; readonly host: string }> {
+      const parsed = parseModelName(name);
+      const { downloadOf } = await import("./pull.ts");
+      return { sizeBytes: await downloadOf(context, parsed, signal), host: parsed.host };
+    },
     async import(file: string, name: string, report: Report, signal: AbortSignal): Promise<PulledModel> {
       const parsed = parseModelName(name);
       await pruneOnce();

@@ -53,14 +53,7 @@ async function planPull(context: StoreContext, name: ModelName, signal: AbortSig
     { ...options.retry, retries: Math.min(MANIFEST_RETRIES, options.retry.retries) },
     signal,
   );
-  const manifest = readManifest(raw, shown);
-  const unsupported = unsupportedKind(manifest);
-  if (unsupported !== undefined) {
-    throw new PullFailed(`${shown} can't be pulled for the embedded engine: ${unsupported.reason}`, {
-      next: unsupported.next,
-    });
-  }
-  const blobs = blobsOf(manifest);
+  const blobs = blobsIn(raw, shown);
   const states = await Promise.all(
     blobs.map(async (blob) => ({
       blob,
@@ -74,17 +67,34 @@ async function planPull(context: StoreContext, name: ModelName, signal: AbortSig
     raw,
     blobs,
     missing: missing.map((state) => state.blob),
-    totalBytes: blobs.reduce((sum, blob) => sum + blob.size, 0),
+    totalBytes: bytesOf(blobs),
     remainingBytes: missing.reduce((sum, { blob, arrivedBytes }) => sum + blob.size - arrivedBytes, 0),
   };
 }
 
-function readManifest(raw: Buffer, shown: string) {
+const bytesOf = (blobs: readonly Layer[]): number => blobs.reduce((sum, { size }) => sum + size, 0);
+
+/** Bytes of all blobs of a model, by its manifest, for which the registry is asked once. Throws as `pullModel`. */
+export async function downloadOf({ options }: StoreContext, name: ModelName, signal: AbortSignal): Promise<number> {
+  const shown = formatModelName(name);
   try {
-    return parseManifest(raw);
+    const { manifest } = openRegistry(name, options.registry, options.http, options.userAgent);
+    return bytesOf(blobsIn(await manifest(signal), shown));
+  } catch (error) {
+    throw asPullError(error, signal, shown);
+  }
+}
+
+function blobsIn(raw: Buffer, shown: string): readonly Layer[] {
+  let manifest: ReturnType<typeof parseManifest>;
+  try {
+    manifest = parseManifest(raw);
   } catch (error) {
     throw new PullFailed(`the registry's manifest of ${shown} is malformed: ${messageOf(error)}`, { cause: error });
   }
+  const { reason, next } = unsupportedKind(manifest) ?? {};
+  if (reason === undefined) return blobsOf(manifest);
+  throw new PullFailed(`${shown} can't be pulled for the embedded engine: ${reason}`, { next });
 }
 
 /** Downloads what is missing and writes the manifest last, so that only complete models are listed. */
