@@ -54,11 +54,13 @@ export function createAnswerStream(io: CommandIo) {
     },
     /** Writes the rest of the whole text, and ends its last line. */
     end(text: string) {
-      // Text before a call of a tool was written, too.
-      if (written.trimEnd().endsWith(text.trimEnd())) return endLine();
-      if (text.startsWith(written)) write(text.slice(written.length));
       // An answer cut at a repetition is shorter than what was written.
-      else if (!written.startsWith(text) && text.trim() !== written.trim()) {
+      const isWhole = written.trimEnd().endsWith(text.trimEnd()) || written.startsWith(text);
+      // Before it may stand, on lines of its own, what the model said before a call of a tool.
+      const begins = [0, ...Array.from(written.matchAll(/\n/g), ({ index }) => index + 1)];
+      const begin = isWhole ? undefined : begins.find((at) => text.startsWith(written.slice(at)));
+      if (begin !== undefined) write(text.slice(written.length - begin));
+      else if (!isWhole && text.trim() !== written.trim()) {
         endLine();
         written = "";
         write(text);

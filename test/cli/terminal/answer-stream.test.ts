@@ -54,6 +54,14 @@ describe("createAnswerStream", () => {
     expect(out()).toBe("Yes\nNo\n");
   });
 
+  it.each(["", "Do", "Done.", "Done.\n"])("completes an answer after text before a call of a tool: %j", (piece) => {
+    const { stream, out } = start();
+    stream.onText({ text: "Let me\nlook.\n" });
+    stream.onText({ text: piece });
+    stream.end("Done.");
+    expect(out()).toBe("Let me\nlook.\nDone.\n");
+  });
+
   it("does not print an answer again that was cut where it repeated itself", () => {
     const { stream, out } = start();
     stream.onText({ text: "It rains. It rains. It" });
