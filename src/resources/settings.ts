@@ -1,5 +1,5 @@
 import { type ResourceContext, defineResource } from "./definition.ts";
-import { samplingArguments } from "../orchestrator/api/chat.ts";
+import { samplingArguments } from "../orchestrator/api/sampling.ts";
 import { snaked, snakedOnly } from "../orchestrator/util/defined.ts";
 import { OrchestratorError, UnknownMemory } from "../orchestrator/api/errors.ts";
 import type { LearnedQuality } from "../orchestrator/api/facade-compare.ts";

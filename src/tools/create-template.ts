@@ -1,4 +1,4 @@
-import { samplingFrom, samplingInput } from "../orchestrator/api/chat.ts";
+import { samplingFrom, samplingInput } from "../orchestrator/api/sampling.ts";
 import * as z from "zod";
 import type { CreateTemplateRequest } from "../orchestrator/api/facade-templates.ts";
 import { defineTool } from "./definition.ts";

@@ -3,7 +3,7 @@ import { InvalidRequest } from "../orchestrator/api/errors.ts";
 import { type Check, checks, splits } from "../orchestrator/api/facade-answers.ts";
 import type { ReadFiles } from "../orchestrator/api/facade-templates.ts";
 import type { GenerateRequest } from "../orchestrator/api/facade.ts";
-import { samplingFrom, samplingInput, samplingOf } from "../orchestrator/api/chat.ts";
+import { samplingFrom, samplingInput, samplingOf } from "../orchestrator/api/sampling.ts";
 import { defined } from "../orchestrator/util/defined.ts";
 import type { ToolContext } from "./definition.ts";
 import { forEachInput } from "./for-each.ts";

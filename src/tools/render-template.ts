@@ -1,4 +1,4 @@
-import type { AnswerOptions } from "../orchestrator/api/chat.ts";
+import type { AnswerOptions } from "../orchestrator/api/sampling.ts";
 import * as z from "zod";
 import { InvalidRequest, type NeedsInput } from "../orchestrator/api/errors.ts";
 import { type ReadFiles, missingVariables } from "../orchestrator/api/facade-templates.ts";

@@ -1,4 +1,4 @@
-import type { AnswerOptions } from "./chat.ts";
+import type { AnswerOptions } from "./sampling.ts";
 import type { NeededField, NeedsInput } from "./errors.ts";
 import type { CallerContext, JsonSchema, CallerProject } from "./types.ts";
 

@@ -1,5 +1,6 @@
 /** The facade of the orchestrator: requests and results as plain data, with units in the names. */
-import type { Chat, ChatMessage, EmbedRequest, EmbedResult, Sampling, ToolCall, ToolDefinition } from "./chat.ts";
+import type { Chat, ChatMessage, EmbedRequest, EmbedResult, ToolCall, ToolDefinition } from "./chat.ts";
+import type { Sampling } from "./sampling.ts";
 import type { Cost } from "./cost.ts";
 import type { Check, CheckResult, GroundedValues, PartsRead, QueriedRows, Split } from "./facade-answers.ts";
 import type { BatchSummary, Batches, Workers } from "./facade-batches.ts";

@@ -2,7 +2,7 @@
  * Plain data that is shared by tools, resources, the server and the engines.
  * Sizes are bytes, durations milliseconds, counts tokens, and every name says so. Absence is `undefined`.
  */
-import type { AnswerOptions } from "./chat.ts";
+import type { AnswerOptions } from "./sampling.ts";
 import type { PartsProgress } from "./facade-answers.ts";
 
 export type Privacy = "local_only" | "allow_remote";

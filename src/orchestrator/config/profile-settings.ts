@@ -1,4 +1,4 @@
-import { samplingShape } from "../api/chat.ts";
+import { samplingShape } from "../api/sampling.ts";
 import * as z from "zod";
 import { invisible } from "../util/control-characters.ts";
 

@@ -1,4 +1,4 @@
-import { samplingShape } from "../api/chat.ts";
+import { samplingShape } from "../api/sampling.ts";
 import * as z from "zod";
 import { OrchestratorError } from "../api/errors.ts";
 import { cacheTypes, capabilities, tasks } from "../api/types.ts";

@@ -1,5 +1,5 @@
 import type { GenerateRequest } from "../api/facade.ts";
-import { samplingNames } from "../api/chat.ts";
+import { samplingNames } from "../api/sampling.ts";
 import type { OptionOrigin } from "../api/facade-route.ts";
 import type { CallerContext, CallerProject, CallerSettings, Privacy, Profile, Task } from "../api/types.ts";
 import { isProjectKind, profileForTask, profileNamed } from "../config/profiles.ts";

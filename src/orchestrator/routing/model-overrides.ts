@@ -1,6 +1,7 @@
 import picomatch from "picomatch";
-import { type SamplingOptions, samplingNames } from "../api/chat.ts";
+import type { SamplingOptions } from "../api/chat.ts";
 import type { GenerateRequest } from "../api/facade.ts";
+import { samplingNames } from "../api/sampling.ts";
 import type { CallerSettings, ModelFacts, ModelOverrides, Profile } from "../api/types.ts";
 import { defined } from "../util/defined.ts";
 import { keyOfName } from "../util/model-name.ts";

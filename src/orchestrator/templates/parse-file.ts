@@ -1,4 +1,4 @@
-import { samplingShape } from "../api/chat.ts";
+import { samplingShape } from "../api/sampling.ts";
 import * as z from "zod";
 import type { Template } from "../api/facade-templates.ts";
 import { nameProblem } from "../util/file-name.ts";

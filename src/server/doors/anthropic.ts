@@ -1,6 +1,7 @@
 import * as z from "zod";
-import { type ChatMessage, type ToolChoice, samplingInput } from "../../orchestrator/api/chat.ts";
+import type { ChatMessage, ToolChoice } from "../../orchestrator/api/chat.ts";
 import { InvalidRequest, PromptTooLong } from "../../orchestrator/api/errors.ts";
+import { samplingInput } from "../../orchestrator/api/sampling.ts";
 import { defined } from "../../orchestrator/util/defined.ts";
 import { anthropicWriter, errorBody } from "./anthropic-writer.ts";
 import {

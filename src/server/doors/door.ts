@@ -5,7 +5,8 @@
 import { randomUUID } from "node:crypto";
 import * as z from "zod";
 import type { CallerContext } from "../../orchestrator/api/types.ts";
-import { type Chat, type EmbedResult, type ToolDefinition, samplingFrom } from "../../orchestrator/api/chat.ts";
+import type { Chat, EmbedResult, ToolDefinition } from "../../orchestrator/api/chat.ts";
+import { samplingFrom } from "../../orchestrator/api/sampling.ts";
 import { defined } from "../../orchestrator/util/defined.ts";
 import { InvalidRequest, UnknownModel } from "../../orchestrator/api/errors.ts";
 import type { GenerateRequest, GenerateResult, Orchestrator } from "../../orchestrator/api/facade.ts";

@@ -1,4 +1,5 @@
-import { type ChatMessage, samplingArguments } from "../../api/chat.ts";
+import type { ChatMessage } from "../../api/chat.ts";
+import { samplingArguments } from "../../api/sampling.ts";
 import type { JsonSchema } from "../../api/types.ts";
 import type { ChatRequest, ChatResponse } from "ollama/browser";
 import { GenerationFailed } from "../../api/errors.ts";

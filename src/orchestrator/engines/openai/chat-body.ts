@@ -1,4 +1,5 @@
-import { type ChatMessage, type ToolUse, samplingArguments, samplingInput } from "../../api/chat.ts";
+import type { ChatMessage, ToolUse } from "../../api/chat.ts";
+import { samplingArguments, samplingInput } from "../../api/sampling.ts";
 import type { JsonSchema } from "../../api/types.ts";
 import { type GenerationRequest, firstTokens } from "../generation.ts";
 import { argumentsIn } from "../tool-calls.ts";
