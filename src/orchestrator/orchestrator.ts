@@ -7,7 +7,7 @@ import { embedTexts } from "./generation/embedder.ts";
 import { planGeneration, runGeneration } from "./generation/runner.ts";
 import { createModelCreation } from "./views/create-model.ts";
 import { describeModel, listModels } from "./views/listing.ts";
-import { takesNoMemory } from "./catalog/inventory.ts";
+import { takesNoMemory } from "./catalog/located-model.ts";
 import { ramStatus, systemStatus } from "./views/system.ts";
 import { createResidency } from "./residency/residency.ts";
 import { modelDatabase } from "./routing/database.ts";

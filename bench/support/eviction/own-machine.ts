@@ -1,7 +1,7 @@
 import { createObservations } from "../../../src/orchestrator/residency/observations.ts";
 import { planLoad } from "../../../src/orchestrator/memory/plan.ts";
 import type { MemoryState, SlotView } from "../../../src/orchestrator/memory/state.ts";
-import { modelId } from "../../../src/orchestrator/catalog/inventory.ts";
+import { modelId } from "../../../src/orchestrator/catalog/located-model.ts";
 import { createEvictionPolicies } from "../../../src/orchestrator/residency/eviction-policies.ts";
 import { type Machine, gib, modelAt } from "./machine.ts";
 import type { Replayed } from "./rivals.ts";

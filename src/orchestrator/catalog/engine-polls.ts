@@ -4,7 +4,7 @@ import type { Log } from "../api/log.ts";
 import type { InstalledModel, ModelOverrides } from "../api/types.ts";
 import type { Engine, ResidentModel } from "../engines/engine.ts";
 import { type createExpectedEngines, type createRemoteLock, lockedMessage } from "./engine-set.ts";
-import type { Awaitable, EngineModels } from "./inventory.ts";
+import type { Awaitable, EngineModels } from "./located-model.ts";
 import { defined } from "../util/defined.ts";
 import { messageOf } from "../util/message-of.ts";
 import { within } from "../util/timers.ts";

@@ -4,7 +4,7 @@ import { messageOf } from "../util/message-of.ts";
 import { AsyncLocalStorage } from "node:async_hooks";
 import { PrivacyLocked } from "../api/errors.ts";
 import type { CallerContext, Privacy } from "../api/types.ts";
-import { allowRemote } from "./inventory.ts";
+import { allowRemote } from "./located-model.ts";
 
 export function createEngineSet(first: readonly Engine[], log: Log) {
   let current = first;

@@ -6,7 +6,7 @@ import type { InstalledModel, ModelFacts } from "../api/types.ts";
 import type { Engine } from "../engines/engine.ts";
 import { type DescribedModel, describeFromDatabase, statedParameters } from "../routing/database.ts";
 import { activeBytesOf } from "../routing/first-models.ts";
-import type { Awaitable, LocatedModel, ModelReference } from "./inventory.ts";
+import type { Awaitable, LocatedModel, ModelReference } from "./located-model.ts";
 import { messageOf } from "../util/message-of.ts";
 import { defined } from "../util/defined.ts";
 

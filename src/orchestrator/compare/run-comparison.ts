@@ -8,7 +8,7 @@ import { resolve } from "../generation/resolve.ts";
 import { chooseRoute } from "../generation/route.ts";
 import { type GenerationWorld, planGeneration } from "../generation/runner.ts";
 import type { OperationContext } from "../jobs/operations.ts";
-import { takesNoMemory } from "../catalog/inventory.ts";
+import { takesNoMemory } from "../catalog/located-model.ts";
 import { classifyTask } from "../routing/classify.ts";
 import { sameModel } from "../util/model-name.ts";
 import { type Contestant, askModel, askOnce, createBoard, failureText, planOrder } from "./ask-model.ts";

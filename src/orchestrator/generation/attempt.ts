@@ -8,7 +8,7 @@ import { chargedTokens, imageTokens, worstTokens } from "../routing/cost.ts";
 import { estimateTokens } from "../routing/tokens.ts";
 import { answerCharacters, type GenerationRequest } from "../engines/generation.ts";
 import type { OperationContext } from "../jobs/operations.ts";
-import { idOf } from "../catalog/inventory.ts";
+import { idOf } from "../catalog/located-model.ts";
 import type { Health } from "../residency/health.ts";
 import type { KeepAlive } from "../residency/keep-alive.ts";
 import type { MoreSequences } from "../residency/more-sequences.ts";

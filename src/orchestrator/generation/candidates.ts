@@ -7,16 +7,16 @@ import type { Observations } from "../residency/observations.ts";
 import { fitOf, pinnedInTheWay } from "../memory/plan.ts";
 import { defaultContextTokens } from "../memory/reading.ts";
 import { type LoadTarget, type MemoryState, allIdle, withoutReservations } from "../memory/state.ts";
+import type { Inventory } from "../catalog/inventory.ts";
+import { describedBy, factsOf } from "../catalog/known-facts.ts";
 import {
-  type Inventory,
   type Awaitable,
   type EngineModels,
   type LocatedModel,
   isCopy,
   takesNoMemory,
   idOf,
-} from "../catalog/inventory.ts";
-import { describedBy, factsOf } from "../catalog/known-facts.ts";
+} from "../catalog/located-model.ts";
 import type { LoadedModels, Slots } from "../residency/slots.ts";
 import { type Plans, measuredMs } from "../residency/plans.ts";
 import { assumedBytesPerMs } from "../residency/request-queues.ts";

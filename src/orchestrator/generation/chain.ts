@@ -5,7 +5,7 @@ import type { CheckResult } from "../api/facade-answers.ts";
 import type { LoadPlan } from "../api/facade-status.ts";
 import type { CallerContext } from "../api/types.ts";
 import type { OperationContext } from "../jobs/operations.ts";
-import { idOf, modelId } from "../catalog/inventory.ts";
+import { idOf, modelId } from "../catalog/located-model.ts";
 import type { Candidate } from "../routing/candidate.ts";
 import { formatAmount } from "../util/format-bytes.ts";
 import { type Ask, type Fitted, type GenerationWorld, attempt, planAttempt } from "./attempt.ts";

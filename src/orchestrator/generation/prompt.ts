@@ -3,7 +3,7 @@ import type { ChatMessage, ToolUse } from "../api/chat.ts";
 import type { GenerateRequest } from "../api/facade.ts";
 import { defaultsIn } from "../routing/model-overrides.ts";
 import { estimateTokens } from "../routing/tokens.ts";
-import type { LocatedModel } from "../catalog/inventory.ts";
+import type { LocatedModel } from "../catalog/located-model.ts";
 import { questionOf } from "../util/file-name.ts";
 import type { CandidateSource } from "./candidates.ts";
 import { messageOf } from "../util/message-of.ts";

@@ -18,7 +18,7 @@ import type { CallerSettings, Capability, Task } from "../api/types.ts";
 import { fallbackOf } from "../config/profiles.ts";
 import { forModel } from "../routing/model-overrides.ts";
 import { estimateTokens } from "../routing/tokens.ts";
-import { type LocatedModel, allowRemote } from "../catalog/inventory.ts";
+import { type LocatedModel, allowRemote } from "../catalog/located-model.ts";
 import type { Candidate, ChoiceFailure, ChoiceRequest } from "../routing/candidate.ts";
 import { chooseModel } from "../routing/choose.ts";
 import { typicalAnswerTokens } from "../routing/expected-seconds.ts";

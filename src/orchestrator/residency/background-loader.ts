@@ -1,11 +1,12 @@
 import type { Log } from "../api/log.ts";
 import type { Engine, ResidentModel } from "../engines/engine.ts";
 import { defaultContextTokens } from "../memory/reading.ts";
-import { type Inventory, takesNoMemory } from "../catalog/inventory.ts";
+import type { Inventory } from "../catalog/inventory.ts";
 import { keyOfName } from "../util/model-name.ts";
 import type { Pins } from "./keep-alive.ts";
 import type { Slots } from "./slots.ts";
 import { OrchestratorError } from "../api/errors.ts";
+import { takesNoMemory } from "../catalog/located-model.ts";
 import { type Timers, within } from "../util/timers.ts";
 import { type Emit, noteDecision } from "../api/events.ts";
 import type { createLoadOperations } from "./request-queues.ts";

@@ -4,7 +4,8 @@ import type { InstalledModel, ModelFacts, LoadShape } from "../api/types.ts";
 import { overridesOf } from "../routing/model-overrides.ts";
 import type { Settings } from "../config/schema.ts";
 import { type Engine, engineKey, type ResidentModel } from "../engines/engine.ts";
-import type { Inventory, LocatedModel, ModelReference } from "../catalog/inventory.ts";
+import type { Inventory } from "../catalog/inventory.ts";
+import type { LocatedModel, ModelReference } from "../catalog/located-model.ts";
 import { dimensionsOf, type ModelDimensions } from "../memory/dimensions.ts";
 import {
   computedEstimate,

@@ -2,7 +2,7 @@ import type { Engine as WholeEngine, ResidentModel } from "../engines/engine.ts"
 import type { Observations } from "./observations.ts";
 import { freeBytes } from "../memory/plan.ts";
 import type { MemoryState } from "../memory/state.ts";
-import { modelId } from "../catalog/inventory.ts";
+import { modelId } from "../catalog/located-model.ts";
 import { expectedLossSeconds, initialPolicy, policyAfter, policyWithout } from "./decide/eviction-policy.ts";
 
 type Engine = Pick<WholeEngine, "id" | "memoryDomain">;

@@ -2,7 +2,7 @@ import { CardFailed, LoadFailed, OrchestratorError, OutOfMemory, throwIfCancelle
 import { advice, type NextStep } from "../api/next-step.ts";
 import type { LoadPlan, MemoryEstimate } from "../api/facade-status.ts";
 import type { Engine } from "../engines/engine.ts";
-import { type LocatedModel, modelId } from "../catalog/inventory.ts";
+import { type LocatedModel, modelId } from "../catalog/located-model.ts";
 import { formatBytes } from "../util/format-bytes.ts";
 import { type LoadRequest, largestOther, lowerContext, smallerContext, RoomMaker } from "./room.ts";
 import type { Plans, LoadAhead } from "./plans.ts";

@@ -1,7 +1,7 @@
 import type { Generation } from "../engines/generation.ts";
 import { freeVram, isFreeFor, isPlentyFor } from "../memory/limits.ts";
 import type { Estimates } from "./estimates.ts";
-import { type LocatedModel, modelId } from "../catalog/inventory.ts";
+import { type LocatedModel, modelId } from "../catalog/located-model.ts";
 import { formatBytes } from "../util/format-bytes.ts";
 import { type Emit, noteDecision } from "../api/events.ts";
 import type { Plans } from "./plans.ts";

@@ -1,5 +1,6 @@
 import { type Engine, engineKey } from "../engines/engine.ts";
-import { type Inventory, byKey } from "../catalog/inventory.ts";
+import type { Inventory } from "../catalog/inventory.ts";
+import { byKey } from "../catalog/located-model.ts";
 import { keyOfName } from "../util/model-name.ts";
 import type { KeptLearning } from "./kept-learning.ts";
 import { LoadFailed, type OrchestratorError } from "../api/errors.ts";

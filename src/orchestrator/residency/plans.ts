@@ -16,7 +16,8 @@ import {
   localDomain,
 } from "../memory/state.ts";
 import { fitOf, planLoad } from "../memory/plan.ts";
-import { type Inventory, type Awaitable, type LocatedModel, modelId, takesNoMemory } from "../catalog/inventory.ts";
+import type { Inventory } from "../catalog/inventory.ts";
+import { type Awaitable, type LocatedModel, modelId, takesNoMemory } from "../catalog/located-model.ts";
 import { sameModel } from "../util/model-name.ts";
 import { createMutex } from "../util/joined-work.ts";
 import type { EvictionPolicies } from "./eviction-policies.ts";

@@ -1,7 +1,7 @@
 import { Cancelled } from "../api/errors.ts";
 import type { LoadResult } from "../api/facade.ts";
 import type { Report, ResidentModel } from "../engines/engine.ts";
-import type { Awaitable, LocatedModel } from "../catalog/inventory.ts";
+import type { Awaitable, LocatedModel } from "../catalog/located-model.ts";
 import type { Timers } from "../util/timers.ts";
 import type { Loader } from "./loader.ts";
 import type { LoadAhead } from "./plans.ts";

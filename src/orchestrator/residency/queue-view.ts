@@ -1,7 +1,7 @@
 import { QueueFull } from "../api/errors.ts";
 import { advice, type NextStep } from "../api/next-step.ts";
 import type { ResidentModel } from "../engines/engine.ts";
-import type { Awaitable, LocatedModel } from "../catalog/inventory.ts";
+import type { Awaitable, LocatedModel } from "../catalog/located-model.ts";
 import { countAhead, expectedWaitMs } from "./decide/expected-wait.ts";
 import type { QueuedModel, QueueState } from "./decide/queue-order.ts";
 import type { LoadAhead } from "./plans.ts";

@@ -2,7 +2,7 @@ import type { ModelFacts } from "../api/types.ts";
 import type { Engine, ResidentModel } from "../engines/engine.ts";
 import type { GpuMemory } from "../memory/measure/system-probe.ts";
 import { localDomain } from "../memory/state.ts";
-import { modelId } from "../catalog/inventory.ts";
+import { modelId } from "../catalog/located-model.ts";
 import { sameModel } from "../util/model-name.ts";
 import { judgeExpiry } from "./maintenance-plan.ts";
 

@@ -1,6 +1,7 @@
 import type { ModelFacts } from "../api/types.ts";
-import { type Inventory, type Awaitable, type LocatedModel, byKey, keyOf, modelId } from "../catalog/inventory.ts";
+import type { Inventory } from "../catalog/inventory.ts";
 import type { KnownFacts } from "../catalog/known-facts.ts";
+import { type Awaitable, type LocatedModel, byKey, keyOf, modelId } from "../catalog/located-model.ts";
 import type { Engine, ResidentModel } from "../engines/engine.ts";
 import { dimensionsOf } from "../memory/dimensions.ts";
 import { weightBytesOf } from "../memory/predict.ts";

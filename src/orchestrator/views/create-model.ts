@@ -6,7 +6,8 @@ import type { Engine, EngineCreation, Report } from "../engines/engine.ts";
 import type { Loader } from "../residency/loader.ts";
 import { formatModelName, isCloudName, parseModelName, sameModel } from "../util/model-name.ts";
 import { nearestNames } from "../util/nearest.ts";
-import { type Inventory, type LocatedModel, modelId, takesNoMemory } from "../catalog/inventory.ts";
+import type { Inventory } from "../catalog/inventory.ts";
+import { type LocatedModel, modelId, takesNoMemory } from "../catalog/located-model.ts";
 import { defined } from "../util/defined.ts";
 import allParameters from "./parameters.json" with { type: "json" };
 

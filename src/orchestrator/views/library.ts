@@ -8,7 +8,8 @@ import type { OperationContext, Operations } from "../jobs/operations.ts";
 import type { LoadedModels, Slots } from "../residency/slots.ts";
 import type { Loader } from "../residency/loader.ts";
 import { parseModelName, sameModel } from "../util/model-name.ts";
-import { type Inventory, type LocatedModel, modelId } from "../catalog/inventory.ts";
+import type { Inventory } from "../catalog/inventory.ts";
+import { type LocatedModel, modelId } from "../catalog/located-model.ts";
 
 export type Library = ReturnType<typeof createLibrary>;
 

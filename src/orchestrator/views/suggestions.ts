@@ -22,8 +22,9 @@ import type { Settings } from "../config/schema.ts";
 import type { Engine, EngineLibrary } from "../engines/engine.ts";
 import type { Observations } from "../residency/observations.ts";
 import type { MemoryProbe, MemorySample } from "../memory/measure/system-probe.ts";
-import { type Inventory, idOf } from "../catalog/inventory.ts";
+import type { Inventory } from "../catalog/inventory.ts";
 import { describedBy, factsOf } from "../catalog/known-facts.ts";
+import { idOf } from "../catalog/located-model.ts";
 
 /** Expected decode speed of an installed model, tokens/s; undefined if it may run on a card or another machine. */
 type ExpectedSpeed = (

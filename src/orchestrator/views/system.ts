@@ -1,4 +1,4 @@
-import { idOf, type Inventory } from "../catalog/inventory.ts";
+import { idOf } from "../catalog/located-model.ts";
 import type { CountedFigures, Metrics } from "../api/facade-metrics.ts";
 import type { EngineStatus, RamStatus, Savings, SystemStatus } from "../api/facade-status.ts";
 import type { Jobs } from "../api/facade.ts";
@@ -16,6 +16,7 @@ import type { Pins } from "../residency/keep-alive.ts";
 import type { RequestQueues } from "../residency/request-queues.ts";
 import { cachedText, formatBytes } from "../util/format-bytes.ts";
 import { sameModel } from "../util/model-name.ts";
+import type { Inventory } from "../catalog/inventory.ts";
 import { defined } from "../util/defined.ts";
 
 interface StatusSource {

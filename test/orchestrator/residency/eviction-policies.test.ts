@@ -1,6 +1,6 @@
 import { expect, it } from "vitest";
 import { createObservations } from "../../../src/orchestrator/residency/observations.ts";
-import { modelId } from "../../../src/orchestrator/catalog/inventory.ts";
+import { modelId } from "../../../src/orchestrator/catalog/located-model.ts";
 import { createEvictionPolicies } from "../../../src/orchestrator/residency/eviction-policies.ts";
 
 const engine = { id: "ollama", memoryDomain: "local" };

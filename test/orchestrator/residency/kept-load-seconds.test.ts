@@ -1,7 +1,7 @@
 import { expect, it } from "vitest";
 import type { KeptLearning } from "../../../src/orchestrator/residency/kept-learning.ts";
 import { createObservations } from "../../../src/orchestrator/residency/observations.ts";
-import { modelId } from "../../../src/orchestrator/catalog/inventory.ts";
+import { modelId } from "../../../src/orchestrator/catalog/located-model.ts";
 import { createFakeEngine, fakeModel } from "../../support/fake-engine.ts";
 
 const key = modelId("ollama", "qwen3:8b");

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import type { LoadTarget, MemoryState, SlotView } from "../../../src/orchestrator/memory/state.ts";
-import { modelId } from "../../../src/orchestrator/catalog/inventory.ts";
+import { modelId } from "../../../src/orchestrator/catalog/located-model.ts";
 import { victimsOf } from "../../../src/orchestrator/residency/plans.ts";
 import { gigabyte } from "../../support/fake-engine.ts";
 

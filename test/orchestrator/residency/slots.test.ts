@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import type { ModelFacts } from "../../../src/orchestrator/api/types.ts";
 import { createObservations } from "../../../src/orchestrator/residency/observations.ts";
-import { modelId } from "../../../src/orchestrator/catalog/inventory.ts";
+import { modelId } from "../../../src/orchestrator/catalog/located-model.ts";
 import { Slots } from "../../../src/orchestrator/residency/slots.ts";
 import { createFakeEngine } from "../../support/fake-engine.ts";
 
