@@ -17,9 +17,10 @@ import {
   takesNoMemory,
   idOf,
 } from "../catalog/located-model.ts";
-import type { LoadedModels, Slots } from "../residency/slots.ts";
+import type { LoadedModels } from "../residency/loaded.ts";
 import { type Plans, measuredMs } from "../residency/plans.ts";
 import { assumedBytesPerMs } from "../residency/request-queues.ts";
+import type { Slots } from "../residency/slots.ts";
 import type { Candidate } from "../routing/candidate.ts";
 import { cardBandwidth } from "../routing/first-models.ts";
 import type { SpendingLedger } from "../money/spending.ts";

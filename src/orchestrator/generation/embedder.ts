@@ -7,7 +7,7 @@ import { canonicalContext } from "../memory/reading.ts";
 import type { Inventory } from "../catalog/inventory.ts";
 import { factsOf } from "../catalog/known-facts.ts";
 import { type LocatedModel, idOf, takesNoMemory } from "../catalog/located-model.ts";
-import type { LoadedModels } from "../residency/slots.ts";
+import type { LoadedModels } from "../residency/loaded.ts";
 import type { Loader } from "../residency/loader.ts";
 import type { createLoadOperations } from "../residency/request-queues.ts";
 import type { SpendingLedger } from "../money/spending.ts";

@@ -2,7 +2,7 @@ import { expect, it } from "vitest";
 import { EngineUnreachable } from "../../../src/orchestrator/api/errors.ts";
 import type { ResidentModel } from "../../../src/orchestrator/engines/engine.ts";
 import type { ModelFacts } from "../../../src/orchestrator/api/types.ts";
-import { createSizeCompletion } from "../../../src/orchestrator/residency/slots.ts";
+import { createSizeCompletion } from "../../../src/orchestrator/residency/loaded.ts";
 import { createFakeEngine } from "../../support/fake-engine.ts";
 import { heldOutShapes } from "../../support/model-shapes.ts";
 import { metadataOf } from "../../support/shape-gguf.ts";
