@@ -7,7 +7,7 @@ import { type Match, rank, termsOf } from "./rank.ts";
 
 interface Choice {
   /** Best first; the runner tries them in turn. Empty exactly when there is a `failure`. */
-  readonly chain: readonly Link[];
+  readonly chain: readonly ReturnType<typeof linkOf>[];
   /** All candidates, those of the chain first. */
   readonly considered: RouteExplanation["considered"];
   /** The requested profile. */
@@ -45,7 +45,7 @@ export function chooseModel(request: ChoiceRequest, candidates: readonly Candida
   const rejectionOf = rejecting(request);
   const passing = named.filter((candidate) => rejectionOf(candidate) === undefined);
   const matches = rank(passing, request, unfitPreferred(request, candidates));
-  const chain = matches.map((match) => new Link(match, request));
+  const chain = matches.map((match) => linkOf(match, request));
   const considered = lazily(() => consideredModels(request, candidates, named, matches));
   const [best] = matches;
   return {
@@ -60,29 +60,17 @@ export function chooseModel(request: ChoiceRequest, candidates: readonly Candida
 }
 
 /** One model of the chain. Among a thousand the reasons of most are never read. */
-class Link {
-  readonly candidate: Candidate;
-  readonly #match: Match;
-  readonly #request: ChoiceRequest;
-
-  constructor(match: Match, request: ChoiceRequest) {
-    this.candidate = match.candidate;
-    this.#match = match;
-    this.#request = request;
-  }
-
-  get reason(): string {
-    return reasonFor(this.#match, this.#request);
-  }
-
-  /** A better match that was not chosen. */
-  get better(): Candidate | undefined {
-    return this.#match.better;
-  }
-
-  get because(): Match["because"] {
-    return this.#match.because;
-  }
+function linkOf(match: Match, request: ChoiceRequest) {
+  const { candidate, better, because } = match;
+  return {
+    candidate,
+    /** A better match that was not chosen. */
+    better,
+    because,
+    get reason(): string {
+      return reasonFor(match, request);
+    },
+  };
 }
 
 /** All candidates, those of the chain first, with their expected seconds; with the reason why each of the others is not in it. */
