@@ -1,4 +1,3 @@
-import type { CommandIo } from "./io.ts";
 import { cellsOf, wrap } from "../../orchestrator/util/columns.ts";
 import { jsonText, oneLine, withoutControls } from "../../orchestrator/util/control-characters.ts";
 import { randomInt } from "node:crypto";
@@ -181,7 +180,7 @@ const goodCells = 20;
 export function renderTable<Row>(
   rows: readonly Row[],
   columns: readonly Column<Row>[],
-  io: Pick<CommandIo, "columns" | "hasColour">,
+  io: { readonly columns?: number | undefined; readonly hasColour?: boolean },
 ): string {
   const { shown, widths } = fit(rows, columns, io.columns ?? Number.POSITIVE_INFINITY);
   const line = (cells: readonly { readonly text: string; readonly style?: Style | undefined }[]): string =>
@@ -212,7 +211,7 @@ export interface Fact {
 }
 
 /** Names on the left, values beside them, wrapped at words. Each line has a line end. */
-export function renderFacts(facts: readonly Fact[], io: Pick<CommandIo, "columns" | "hasColour">): string {
+export function renderFacts(facts: readonly Fact[], io: Parameters<typeof renderTable>[2]): string {
   const width = Math.max(...facts.map(({ name }) => cellsOf(name)));
   const room = Math.max(leastCells, (io.columns ?? Number.POSITIVE_INFINITY) - width - gap.length);
   return facts
@@ -272,7 +271,7 @@ function shrink(
 export function show<Value>(
   value: Value,
   options: { readonly json?: boolean | undefined },
-  io: Pick<CommandIo, "stdout">,
+  io: { stdout(text: string): void },
   text: (value: Value) => string,
 ): void {
   io.stdout(options.json === true ? `${jsonText(value, 2)}\n` : text(value));

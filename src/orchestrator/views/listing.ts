@@ -17,7 +17,7 @@ import { defaultsIn, forModel } from "../routing/model-overrides.ts";
 import { isCloudName, sameModel } from "../util/model-name.ts";
 import type { Inventory } from "../catalog/inventory.ts";
 import { describedBy, factsOf } from "../catalog/known-facts.ts";
-import { type Awaitable, type EngineModels, type LocatedModel, takesNoMemory, idOf } from "../catalog/located-model.ts";
+import { type EngineModels, type LocatedModel, takesNoMemory, idOf } from "../catalog/located-model.ts";
 import type { Library } from "./library.ts";
 import type { createSuggestions } from "./suggestions.ts";
 import { defined } from "../util/defined.ts";
