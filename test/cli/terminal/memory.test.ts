@@ -149,7 +149,7 @@ describe("ollm memory", () => {
     expect(none.code).not.toBe(0);
     expect(none.err).toContain("the text is not JSON");
     const missing = await ran((io) => runCommand(io, "memory", "import", "nowhere.json"));
-    expect(missing).toMatchObject({ code: 2, err: expect.stringContaining("nowhere.json can't be read") as string });
+    expect(missing).toMatchObject({ code: 2, err: expect.stringContaining("nowhere.json was not found") as string });
   });
 
   it("shows nothing of what an entry would do to a terminal", async () => {
