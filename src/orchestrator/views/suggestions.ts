@@ -201,7 +201,7 @@ function describeDownload(name: string, machine: SuggestionMachine, download?: D
 }
 
 /** A model that reads images and runs here. */
-export function suggestVisionModel(machine: SuggestionMachine): SuggestedModel | undefined {
+function suggestVisionModel(machine: SuggestionMachine): SuggestedModel | undefined {
   const best = bestOf(usable(({ hasVision }) => hasVision, machine).filter(isFitting));
   return best && { name: best.model.name, reason: reasonOf(best) };
 }

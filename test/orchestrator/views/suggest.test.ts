@@ -6,12 +6,7 @@ import {
   firstModels,
   ramBandwidth,
 } from "../../../src/orchestrator/routing/first-models.ts";
-import {
-  codeAdvice,
-  createSuggestions,
-  suggestModels,
-  suggestVisionModel,
-} from "../../../src/orchestrator/views/suggestions.ts";
+import { codeAdvice, createSuggestions, suggestModels } from "../../../src/orchestrator/views/suggestions.ts";
 
 type SuggestionMachine = Parameters<typeof suggestModels>[0];
 
@@ -91,8 +86,8 @@ describe("suggestModels", () => {
       const { name, alternatives } = suggestModels(machine(available));
       for (const each of [name, ...alternatives.map((other) => other.name)]) expect(embedded).toContain(each);
     }
-    expect(suggestVisionModel(machine(60))).toBeUndefined();
-    expect(suggestVisionModel(machine(60, { hasOllama: true }))?.name).toBe("qwen3.5:35b");
+    expect(await suggestionsOn(machine(60)).vision()).toBeUndefined();
+    expect(await suggestionsOn(machine(60, { hasOllama: true })).vision()).toMatchObject({ name: "qwen3.5:35b" });
   });
 
   it("uses the memory and the bandwidth of a card", () => {
