@@ -7,7 +7,7 @@ import { isPattern, splitGitName, spokenName, isInside } from "../../orchestrato
 import { nearestNames } from "../../orchestrator/util/nearest.ts";
 import { jsonIn } from "../../orchestrator/util/parse-json.ts";
 import type { ToolAnswers, ToolInputs, ToolName } from "../../tools/index.ts";
-import { checkOf, numberBetween, wholeNumber, wrongValue } from "./options.ts";
+import { checkOf, numberBetween, wrongValue } from "./options.ts";
 import { foldersOf, located, isFileIn, textOf } from "./prompt-words.ts";
 import type { rateInChat } from "./rate.ts";
 import type { ChatInput } from "./chat-input.ts";
@@ -95,9 +95,9 @@ function formatOf(text: string): NonNullable<ChatOptions["format"]> {
 const settings: Readonly<
   Record<string, readonly [key: keyof ChatOptions, read: (text: string) => ChatOptions[keyof ChatOptions]]>
 > = {
-  "max-tokens": ["max_tokens", wholeNumber(1, 10_000_000)],
+  "max-tokens": ["max_tokens", numberBetween(1, 10_000_000, "whole")],
   temperature: ["temperature", numberBetween(0, 2)],
-  "context-size": ["context_tokens", wholeNumber(1, 100_000_000)],
+  "context-size": ["context_tokens", numberBetween(1, 100_000_000, "whole")],
   think: ["think", oneOf({ on: true, off: false, low: "low", medium: "medium", high: "high" })],
   format: ["format", formatOf],
   check: ["check", checkOf],

@@ -12,7 +12,7 @@ import { createLiveColumns } from "../terminal/progress-line.ts";
 import { type Session, withSession } from "../terminal/session.ts";
 import { type Column, renderTable, show, styled } from "../terminal/terminal-text.ts";
 import { foldersOf, located, meaningsIn, withInput } from "./prompt-words.ts";
-import { type ShellCommand, repeated, wholeNumber } from "./options.ts";
+import { type ShellCommand, repeated, numberBetween } from "./options.ts";
 
 /** `ollm compare` and `ollm winners`, in the group of the commands that ask models. */
 export function addCompare(program: ShellCommand): void {
@@ -24,8 +24,8 @@ export function addCompare(program: ShellCommand): void {
     .option("-f, --file <path>", "text files, or git:staged and the like, to add to the prompt; repeatable", repeated)
     .option("-s, --system <text>", "system prompt")
     .option("--judge <model>", "local model that ranks the answers blind (auto: the largest that is not compared)")
-    .option("--runs <n>", "ask each model N times and show medians", wholeNumber(1, 9))
-    .option("--max-tokens <number>", "limit of tokens per answer", wholeNumber(1, 10_000_000))
+    .option("--runs <n>", "ask each model N times and show medians", numberBetween(1, 9, "whole"))
+    .option("--max-tokens <number>", "limit of tokens per answer", numberBetween(1, 10_000_000, "whole"))
     .json(
       "id, prompt, task, results[{model text tokens_per_second first_token_ms total_ms load_ms memory_bytes error}], order, judgement",
     )

@@ -7,7 +7,7 @@ import type { ResourceData } from "../../resources/index.ts";
 import { agree, type CommandIo, type Options } from "../terminal/io.ts";
 import { type Session, showRead, withSession } from "../terminal/session.ts";
 import { type Column, renderTable, show, cutTo, styled } from "../terminal/terminal-text.ts";
-import { type ShellCommand, numberBetween, wholeNumber } from "./options.ts";
+import { type ShellCommand, numberBetween } from "./options.ts";
 import { foldersOf, located } from "./prompt-words.ts";
 
 type Found = ResourceData["ollm://evals/{id}"];
@@ -35,7 +35,7 @@ export function addEval(program: ShellCommand): void {
     .option("--models <model...>", "models to ask (default: all on this machine that fit)")
     .option("--judge <model>", "local model for cases with a criterion (auto: the largest that is not asked itself)")
     .option("--budget <amount>", "the most that paid answers may cost, in their currency", numberBetween(0.000001, 1e6))
-    .option("--max-tokens <number>", "limit of tokens per answer", wholeNumber(1, 10_000_000))
+    .option("--max-tokens <number>", "limit of tokens per answer", numberBetween(1, 10_000_000, "whole"))
     .option("--use", "let profiles prefer the models that are better; asks first")
     .option("-y, --yes", "with --use: don't ask")
     .json(shape)

@@ -1,7 +1,7 @@
 import { Argument, type CommandOptions, Option } from "commander";
 import type { CommandIo, JsonOption } from "../terminal/io.ts";
 import type { ProgramName } from "./launch-program.ts";
-import { type ShellCommand, wholeNumber } from "./options.ts";
+import { type ShellCommand, numberBetween } from "./options.ts";
 
 /**
  * Commands of which each does what a file of its own says, which is loaded when it runs: it reads the formats of clients,
@@ -174,7 +174,7 @@ function addServe(program: ShellCommand): void {
     .addOption(
       new Option("--port <number>", "port to listen on; 0: any free port")
         .default(7411)
-        .argParser(wholeNumber(0, 65_535)),
+        .argParser(numberBetween(0, 65_535, "whole")),
     )
     .option("--no-token", "accept all programs of this machine; loopback addresses only")
     .option("--json", "print one JSON line: url, token_file, apis")
@@ -244,7 +244,9 @@ function addLogs(parent: ShellCommand, options: CommandOptions = {}): void {
   parent
     .command("logs", options)
     .description("show the daemon's log and its calls; prompts only if log.prompts is set")
-    .addOption(new Option("-n, --lines <number>", "number of lines").default(50).argParser(wholeNumber(0, 1_000_000)))
+    .addOption(
+      new Option("-n, --lines <number>", "number of lines").default(50).argParser(numberBetween(0, 1_000_000, "whole")),
+    )
     .option("-f, --follow", "show new lines until interrupted")
     .loads(async () => (await import("./daemon.ts")).daemonLogs);
 }

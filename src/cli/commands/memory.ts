@@ -11,7 +11,7 @@ import { type CommandIo, agree, type JsonOption, type Options } from "../termina
 import { type Session, showCall, showRead, withSession } from "../terminal/session.ts";
 import { type Column, renderTable, show, styled } from "../terminal/terminal-text.ts";
 import { messageOf } from "../../orchestrator/util/message-of.ts";
-import { type ShellCommand, repeated, wholeNumber } from "./options.ts";
+import { type ShellCommand, repeated, numberBetween } from "./options.ts";
 
 const entryShape = "key, value, category, scope, tags, pinned, source, updated_at";
 const categories: readonly NonNullable<AddFlags["category"]>[] = ["fact", "preference", "context"];
@@ -35,7 +35,7 @@ export function addMemories(program: ShellCommand): void {
     .argument("<words...>", "what to look for")
     .description("search by words, and by meaning if an embedding model is installed")
     .addOption(new Option("--category <category>", "only this category").choices(categories))
-    .option("--limit <number>", "limit of results (default: 10)", wholeNumber(1, 100))
+    .option("--limit <number>", "limit of results (default: 10)", numberBetween(1, 100, "whole"))
     .json("entries[{key, value, updated_at}], total, method")
     .does(searchMemory);
 
@@ -55,7 +55,7 @@ export function addMemories(program: ShellCommand): void {
     .option("--project", "for the project of this folder only")
     .option("--tag <tag>", "tag; repeatable", repeated)
     .option("--pin", "add it to every prompt")
-    .option("--ttl <seconds>", "forget it after this time; 0: never", wholeNumber(0, 4_000_000_000))
+    .option("--ttl <seconds>", "forget it after this time; 0: never", numberBetween(0, 4_000_000_000, "whole"))
     .option("--force", "save it even if it looks like a secret")
     .json("key, replaced, expires_at, similar[]")
     .does(addMemory);

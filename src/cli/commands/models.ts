@@ -8,7 +8,7 @@ import type { ToolAnswers } from "../../tools/index.ts";
 import { type CommandIo, agree, homeOf, type JsonOption, type Options } from "../terminal/io.ts";
 import { showCall, withSession } from "../terminal/session.ts";
 import { type Column, renderFacts, renderTable, show, hanging, styled } from "../terminal/terminal-text.ts";
-import { type ShellCommand, wholeNumber } from "./options.ts";
+import { type ShellCommand, numberBetween } from "./options.ts";
 
 /** The commands that manage models. */
 export function addModels(program: ShellCommand): void {
@@ -47,7 +47,7 @@ export function addRemoval(program: ShellCommand): void {
     .description(
       "list models that were not used for 30 days, with the disk they take, and delete them (asks first); leaves those that are loaded, pinned or named in the settings",
     )
-    .option("--days <number>", "not used for that many days", wholeNumber(1, 400), 30)
+    .option("--days <number>", "not used for that many days", numberBetween(1, 400, "whole"), 30)
     .option("--prompts", "list the prompts that the embedded engine has on disk, and delete those")
     .option("-y, --yes", "delete without asking")
     .json(

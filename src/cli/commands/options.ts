@@ -54,33 +54,28 @@ export class ShellCommand extends Command {
   }
 }
 
-/** A whole number between `least` and `most`. Throws `InvalidArgumentError` with what is allowed, a usage error. */
-export function wholeNumber(least: number, most: number): (text: string) => number {
+/**
+ * A number between `least` and `most`; unless `whole`, fractions are allowed. Throws `InvalidArgumentError` with what is
+ * allowed, a usage error.
+ */
+export function numberBetween(least: number, most: number, kind?: "whole"): (text: string) => number {
   return (text) => {
     const value = Number(text);
-    if (/^\d+$/.test(text) && value >= least && value <= most) return value;
-    throw new InvalidArgumentError(`whole number from ${least} to ${most}`);
+    const isNumber = kind === "whole" ? /^\d+$/.test(text) : text.trim() !== "";
+    if (isNumber && value >= least && value <= most) return value;
+    throw new InvalidArgumentError(`${kind === "whole" ? "whole number" : "number"} from ${least} to ${most}`);
   };
 }
 
 const checks = ["none", "quotes", "judged", "agree"] as const;
 
-/** A check of answers: `command:NAME` is one of the user's, `agree:MODEL` names another model. Throws like `wholeNumber`. */
+/** A check of answers: `command:NAME` is one of the user's, `agree:MODEL` names another model. Throws like `numberBetween`. */
 export function checkOf(text: string): (typeof checks)[number] | { readonly [kind: string]: string } {
   const [, kind, name] = /^(command|agree):(.+)$/.exec(text) ?? [];
   if (kind !== undefined && name !== undefined) return { [kind]: name };
   const check = checks.find((each) => each === text);
   if (check !== undefined) return check;
   throw new InvalidArgumentError(`${checks.join(", ")}, agree:MODEL, command:NAME`);
-}
-
-/** A number between `least` and `most`, fractions allowed. Throws like `wholeNumber`. */
-export function numberBetween(least: number, most: number): (text: string) => number {
-  return (text) => {
-    const value = Number(text);
-    if (text.trim() !== "" && value >= least && value <= most) return value;
-    throw new InvalidArgumentError(`number from ${least} to ${most}`);
-  };
 }
 
 /** The arguments and options that name something, which "" never does. */

@@ -1,4 +1,4 @@
-import { type ShellCommand, repeated, wholeNumber } from "./options.ts";
+import { type ShellCommand, repeated, numberBetween } from "./options.ts";
 
 /** `ollm pipeline`. */
 export function addPipelines(program: ShellCommand): void {
@@ -47,8 +47,8 @@ export function addDelegate(program: ShellCommand): void {
     .option("--verify <command>", "check, run in a sandbox on the copy")
     .option("--model <name>", "model to use (default: the best that fits)")
     .option("--profile <name>", "profile that chooses the model")
-    .option("--max-turns <number>", "limit of answers of the model", wholeNumber(1, 100))
-    .option("--max-seconds <number>", "limit of time", wholeNumber(1, 7_200))
+    .option("--max-turns <number>", "limit of answers of the model", numberBetween(1, 100, "whole"))
+    .option("--max-seconds <number>", "limit of time", numberBetween(1, 7_200, "whole"))
     .option("--apply", "apply verified changes without asking")
     .json("state, summary, files[{path, kind, diff}], check, tried, notes, model, turns, tokens")
     .examples(['ollm delegate "fix dates.ts" --verify "npm test"', "asks before it changes a file"])

@@ -26,7 +26,7 @@ import {
 import { shellAnswers } from "./rate.ts";
 import { missingVariable, pipedInto, variablesOf } from "./template.ts";
 import { messageOf } from "../../orchestrator/util/message-of.ts";
-import { type ShellCommand, checkOf, numberBetween, repeated, wholeNumber } from "./options.ts";
+import { type ShellCommand, checkOf, numberBetween, repeated } from "./options.ts";
 
 /** `ollm run` and `ollm chat`. */
 export function addGeneration(program: ShellCommand): void {
@@ -49,9 +49,9 @@ export function addGeneration(program: ShellCommand): void {
     .option("-t, --template <name>", "prompt template; --file or piped input is its text, and the prompt follows it")
     .option("--var <name=value>", "variable of the template; repeatable", repeated)
     .option("--format <format>", "json, or a JSON Schema for the answer, or a file with one")
-    .option("--max-tokens <number>", "limit of tokens of the answer", wholeNumber(1, 10_000_000))
+    .option("--max-tokens <number>", "limit of tokens of the answer", numberBetween(1, 10_000_000, "whole"))
     .option("--temperature <number>", "sampling temperature, 0 to 2", numberBetween(0, 2))
-    .option("--context-size <tokens>", "minimum context window", wholeNumber(1, 100_000_000))
+    .option("--context-size <tokens>", "minimum context window", numberBetween(1, 100_000_000, "whole"))
     .option("--think", "let the model think first if it can; thoughts are shown dim")
     .addOption(
       new Option(
@@ -76,8 +76,8 @@ export function addGeneration(program: ShellCommand): void {
       new Option("--each <unit>", "with --for-each: files, or parts or rows of them").choices(["file", "part", "row"]),
     )
     .option("--question <text>", "with --for-each: in place of the prompt; repeatable", repeated)
-    .option("--sample <number>", "with --for-each: only so many, spread over all", wholeNumber(1, 10_000))
-    .option("--limit <number>", "with --for-each: only the first ones", wholeNumber(1, 10_000))
+    .option("--sample <number>", "with --for-each: only so many, spread over all", numberBetween(1, 10_000, "whole"))
+    .option("--limit <number>", "with --for-each: only the first ones", numberBetween(1, 10_000, "whole"))
     .option("--reduce <prompt>", "with --for-each: then ask this about all answers")
     .option("--when <time>", "with --for-each: now, idle, or hours such as 22:00-06:00")
     .option("--explain", "show which models were considered, and timing")
@@ -96,7 +96,7 @@ export function addGeneration(program: ShellCommand): void {
     .argument("[model]", "model to use (default: the best that fits)")
     .description("chat with a model; /help lists its commands")
     .option("-s, --system <text>", "system prompt")
-    .option("--max-tokens <number>", "limit of tokens per answer", wholeNumber(1, 10_000_000))
+    .option("--max-tokens <number>", "limit of tokens per answer", numberBetween(1, 10_000_000, "whole"))
     .option("--no-memory", "don't add remembered facts to the prompt")
     .loads(async () => (await import("./chat.ts")).chat);
 }

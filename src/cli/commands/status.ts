@@ -8,7 +8,7 @@ import type { CommandIo, JsonOption, Options } from "../terminal/io.ts";
 import { duration } from "../terminal/progress-line.ts";
 import { showCall, showRead, withSession } from "../terminal/session.ts";
 import { type Column, type Fact, renderFacts, renderTable, show, hanging, styled } from "../terminal/terminal-text.ts";
-import { type ShellCommand, wholeNumber } from "./options.ts";
+import { type ShellCommand, numberBetween } from "./options.ts";
 
 /** The commands for loaded models and memory. */
 export function addLoaded(program: ShellCommand): void {
@@ -23,7 +23,7 @@ export function addLoaded(program: ShellCommand): void {
     .command("load")
     .argument("<model>", "a model")
     .description("load a model, unloading idle ones if necessary")
-    .option("--context-size <tokens>", "minimum context window", wholeNumber(1, 100_000_000))
+    .option("--context-size <tokens>", "minimum context window", numberBetween(1, 100_000_000, "whole"))
     .option("--dry-run", "only show whether it fits and what would be unloaded")
     .option("--pin", "pin it, as ollm pin does")
     .json("model, engine, loaded, load_ms, plan")
@@ -67,7 +67,7 @@ export function addLoaded(program: ShellCommand): void {
     .command("decisions")
     .summary("show the log of load and unload decisions")
     .description("show what was loaded, unloaded or refused since the daemon started, and why")
-    .option("-n, --limit <number>", "only the newest N", wholeNumber(1, 200))
+    .option("-n, --limit <number>", "only the newest N", numberBetween(1, 200, "whole"))
     .json("decisions[{at kind model engine steps[] needed_bytes free_bytes evicted[]}]")
     .does(listDecisions);
 }
