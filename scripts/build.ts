@@ -72,6 +72,7 @@ export async function buildAll(folder: string = outdir): Promise<Metafile> {
     alias: {
       // The SDK's default validator is ajv, a tenth of a standalone start. Its own lighter one takes its place.
       "@modelcontextprotocol/server/_shims": "./scripts/mcp-server-shims.ts",
+      "raw-body": "./scripts/no-raw-body.ts",
     },
   });
   const cli = await build({
