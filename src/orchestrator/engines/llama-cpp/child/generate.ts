@@ -67,7 +67,8 @@ export function createGenerator(parts: GeneratorParts) {
 
     const reportPrefill = () => emit({ type: "phase", phase: "prefill" });
     reportPrefill();
-    pause.isBehind = request.isBehind === true;
+    // Pieces of other sizes differ in their last bits.
+    pause.isBehind = request.isBehind === true && !isHeldAnswer(request);
     const startedAt = performance.now();
     const { sequence, release } = await conversations.claim(prompt, request.sequences, pause, signal);
     let isHeld = false;
