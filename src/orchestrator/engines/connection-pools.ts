@@ -20,82 +20,18 @@ type Undici = Awaited<ReturnType<typeof importUndici>>;
 type Pools = PoolOptions & Readonly<Record<PoolName, Pool>>;
 
 /** The connections to one server. `guard` checks the address of each of them. */
-export class ConnectionPools {
-  readonly #url: URL;
-  readonly #guard: AddressGuard;
-  readonly #options: () => PoolOptions;
-  #undici: Promise<Undici> | undefined;
-  #pools: Pools | undefined;
+export function createPools(url: URL, guard: AddressGuard, optionsNow: () => PoolOptions) {
+  let loading: Promise<Undici> | undefined;
+  let pools: Pools | undefined;
   /** Pools with earlier options, which finish their requests. */
-  readonly #replaced = new Set<Pools>();
-  #requests = 0;
-  #opened = 0;
+  const replaced = new Set<Pools>();
+  let requests = 0;
+  let opened = 0;
   /** Connections that could not be opened: the requests that asked for them failed. */
-  #refused = 0;
-  #most = 0;
+  let refused = 0;
+  let most = 0;
 
-  /** `options` are asked before each request: a change applies from the next one on. */
-  constructor(url: URL, guard: AddressGuard, options: () => PoolOptions) {
-    this.#url = url;
-    this.#guard = guard;
-    this.#options = options;
-  }
-
-  /** Loads the package on first use, so that it doesn't slow down the start. Throws if the guard refuses the address. */
-  async undici(): Promise<Undici> {
-    // Once: neither the address nor the guard's rules change.
-    if (this.#undici === undefined) this.#guard.check(this.#url);
-    this.#undici ??= importUndici();
-    try {
-      return await this.#undici;
-    } catch (error) {
-      // The next request tries again.
-      this.#undici = undefined;
-      throw error;
-    }
-  }
-
-  /** The pool for one request, which counts from now on. */
-  poolFor(name: PoolName, undici: Undici): Pool {
-    this.#requests += 1;
-    if (name === "control") {
-      // With the one that comes now.
-      this.#most = Math.max(this.#most, (this.#pools?.control.stats.size ?? 0) + 1);
-    }
-    const options = this.#options();
-    const before = this.#pools;
-    if (before?.connections === options.connections && before.keepAliveMs === options.keepAliveMs) return before[name];
-    if (before !== undefined) {
-      this.#replaced.add(before);
-      const closed = Promise.allSettled([before.control.close(), before.generation.close()]);
-      void closed.then(() => this.#replaced.delete(before));
-    }
-    this.#pools = this.#open(options, undici);
-    return this.#pools[name];
-  }
-
-  usage(): ConnectionUsage {
-    const of = (pool: Pool | undefined): PoolUsage => ({
-      open: pool?.stats.connected ?? 0,
-      running: pool?.stats.running ?? 0,
-      queued: pool?.stats.queued ?? 0,
-    });
-    return {
-      control: { ...of(this.#pools?.control), limit: this.#options().connections },
-      generation: of(this.#pools?.generation),
-      requests: Math.max(0, this.#requests - this.#refused),
-      opened: this.#opened,
-      most: this.#most,
-    };
-  }
-
-  async close(): Promise<void> {
-    await this.#undici?.catch(() => undefined);
-    const all = [...(this.#pools === undefined ? [] : [this.#pools]), ...this.#replaced];
-    await Promise.all(all.flatMap(({ control, generation }) => [control.destroy(), generation.destroy()]));
-  }
-
-  #open({ connections, keepAliveMs, connectMs }: PoolOptions, undici: Undici): Pools {
+  function open({ connections, keepAliveMs, connectMs }: PoolOptions, undici: Undici): Pools {
     // Exchanges have their own timeouts; undici's would end a load or a long prompt after five minutes.
     const options = {
       keepAliveTimeout: keepAliveMs,
@@ -104,15 +40,69 @@ export class ConnectionPools {
       bodyTimeout: 0,
       connect: {
         ...defined({ timeout: connectMs }),
-        ...(this.#guard.isNamed(this.#url) ? {} : { lookup: this.#guard.lookup }),
+        ...(guard.isNamed(url) ? {} : { lookup: guard.lookup }),
       },
     };
-    const control = new undici.Pool(this.#url.origin, { ...options, connections });
-    const generation = new undici.Pool(this.#url.origin, options);
+    const control = new undici.Pool(url.origin, { ...options, connections });
+    const generation = new undici.Pool(url.origin, options);
     for (const pool of [control, generation]) {
-      pool.on("connect", () => (this.#opened += 1));
-      pool.on("connectionError", () => (this.#refused += 1));
+      pool.on("connect", () => (opened += 1));
+      pool.on("connectionError", () => (refused += 1));
     }
     return { connections, keepAliveMs, control, generation };
   }
+
+  return {
+    /** Loads the package on first use, so that it doesn't slow down the start. Throws if the guard refuses the address. */
+    async undici(): Promise<Undici> {
+      // Once: neither the address nor the guard's rules change.
+      if (loading === undefined) guard.check(url);
+      loading ??= importUndici();
+      try {
+        return await loading;
+      } catch (error) {
+        // The next request tries again.
+        loading = undefined;
+        throw error;
+      }
+    },
+    /** The pool for one request, which counts from now on. */
+    poolFor(name: PoolName, undici: Undici): Pool {
+      requests += 1;
+      if (name === "control") {
+        // With the one that comes now.
+        most = Math.max(most, (pools?.control.stats.size ?? 0) + 1);
+      }
+      const options = optionsNow();
+      const before = pools;
+      if (before?.connections === options.connections && before.keepAliveMs === options.keepAliveMs)
+        return before[name];
+      if (before !== undefined) {
+        replaced.add(before);
+        const closed = Promise.allSettled([before.control.close(), before.generation.close()]);
+        void closed.then(() => replaced.delete(before));
+      }
+      pools = open(options, undici);
+      return pools[name];
+    },
+    usage(): ConnectionUsage {
+      const of = (pool: Pool | undefined): PoolUsage => ({
+        open: pool?.stats.connected ?? 0,
+        running: pool?.stats.running ?? 0,
+        queued: pool?.stats.queued ?? 0,
+      });
+      return {
+        control: { ...of(pools?.control), limit: optionsNow().connections },
+        generation: of(pools?.generation),
+        requests: Math.max(0, requests - refused),
+        opened,
+        most,
+      };
+    },
+    async close(): Promise<void> {
+      await loading?.catch(() => undefined);
+      const all = [...(pools === undefined ? [] : [pools]), ...replaced];
+      await Promise.all(all.flatMap(({ control, generation }) => [control.destroy(), generation.destroy()]));
+    },
+  };
 }

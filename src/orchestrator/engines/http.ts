@@ -40,7 +40,7 @@ interface HttpClient {
 
 /**
  * GET over undici, which is loaded with the first request: it is the largest chunk of the program. Its own timeouts are
- * off, because a `Transfer` watches every byte.
+ * off, because a transfer watches every byte.
  */
 export function createHttpClient({ httpProxy, httpsProxy, noProxy, guard, tls = {} }: HttpOptions): HttpClient {
   let dispatchers: { readonly open: Dispatcher; readonly guarded: Dispatcher } | undefined;
@@ -146,123 +146,119 @@ const REDIRECTS: ReadonlySet<number> = new Set([301, 302, 303, 307, 308]);
  * Requests for one content, aborted when nothing arrives for too long or when the caller aborts. Its methods throw
  * `TransientFault`, `PullFailed` and `Cancelled`. Close it; the end of a `stream` does that, too.
  */
-export class Transfer {
-  readonly #options: TransferOptions;
-  readonly #controller = new AbortController();
-  readonly #onCallerAbort: () => void;
-  #timer: NodeJS.Timeout | undefined;
-
-  constructor(options: TransferOptions) {
-    this.#options = options;
-    const { signal } = options;
-    this.#onCallerAbort = () => this.#controller.abort(signal.reason);
-    if (signal.aborted) this.#onCallerAbort();
-    signal.addEventListener("abort", this.#onCallerAbort, { once: true });
-  }
-
-  /** One GET that follows redirects. */
-  async get(address: string, headers: Readonly<Record<string, string>> = {}): Promise<HttpResponse> {
-    const { what, host, next } = this.#options;
-    let url = new URL(address);
-    let from: URL | undefined;
-    for (let redirects = 0; redirects <= MAX_REDIRECTS; redirects += 1) {
-      this.#options.check(url, from);
-      const sent = this.send(url, { ...headers, ...this.#options.headers(url) });
-      const response = await (from === undefined ? sent : sent.catch(redirectRefused(from, url, what)));
-      const location = response.header("location");
-      if (!REDIRECTS.has(response.status) || location === undefined) return response;
-      response.discard();
-      if (!URL.canParse(location, url.href))
-        throw new PullFailed(`${host} redirects the download of ${what} to an invalid address`, {
-          next: next?.redirects,
-        });
-      from = url;
-      url = new URL(location, url.href);
-    }
-    throw new PullFailed(`${host} redirects the download of ${what} more than ${MAX_REDIRECTS} times`, {
-      next: next?.redirects,
-    });
-  }
-
-  /** One GET. */
-  async send(url: URL, headers: Readonly<Record<string, string>>): Promise<HttpResponse> {
-    this.#touch();
-    try {
-      return await this.#options.http(url, headers, this.#controller.signal);
-    } catch (error) {
-      throw this.#translated(error);
-    }
-  }
-
-  /** The response to a request for the bytes from `firstByte` on, which has status 200 or 206. */
-  stream(response: HttpResponse, firstByte: number): ByteStream {
-    if (response.status !== 206) return { startsAt: 0, body: this.#lastBody(response) };
-    const range = response.header("content-range");
-    const [, first] = /^bytes (\d+)-/.exec(range ?? "") ?? [];
-    if (first === undefined || Number(first) > firstByte) {
-      response.discard();
-      throw new PullFailed(`${this.#options.host} did not send the requested bytes from ${firstByte} on (${range})`);
-    }
-    return { startsAt: Number(first), body: this.#lastBody(response) };
-  }
-
-  /** The whole body; undefined if it has more than `maxBytes`. */
-  async bytes(response: HttpResponse, maxBytes: number): Promise<Buffer | undefined> {
-    const chunks: Uint8Array[] = [];
-    let sizeBytes = 0;
-    for await (const chunk of this.#body(response)) {
-      sizeBytes += chunk.length;
-      if (sizeBytes > maxBytes) return undefined;
-      chunks.push(chunk);
-    }
-    return Buffer.concat(chunks);
-  }
-
-  close(): void {
-    clearTimeout(this.#timer);
-    this.#options.signal.removeEventListener("abort", this.#onCallerAbort);
-  }
+export function openTransfer(options: TransferOptions) {
+  const controller = new AbortController();
+  const { signal } = options;
+  const onCallerAbort = (): void => controller.abort(signal.reason);
+  let timer: NodeJS.Timeout | undefined;
+  if (signal.aborted) onCallerAbort();
+  signal.addEventListener("abort", onCallerAbort, { once: true });
 
   /** The chunks, each of which restarts the timer; time spent by the consumer doesn't count. */
-  async *#body(response: HttpResponse): AsyncGenerator<Uint8Array> {
+  async function* body(response: HttpResponse): AsyncGenerator<Uint8Array> {
     try {
-      this.#touch();
+      touch();
       for await (const chunk of response.body) {
-        clearTimeout(this.#timer);
+        clearTimeout(timer);
         yield chunk;
-        this.#touch();
+        touch();
       }
     } catch (error) {
-      throw this.#translated(error);
+      throw translated(error);
     } finally {
-      clearTimeout(this.#timer);
+      clearTimeout(timer);
       response.discard();
     }
   }
 
-  async *#lastBody(response: HttpResponse): AsyncGenerator<Uint8Array> {
+  async function* lastBody(response: HttpResponse): AsyncGenerator<Uint8Array> {
     try {
-      yield* this.#body(response);
+      yield* body(response);
     } finally {
-      this.close();
+      close();
     }
   }
 
-  #touch(): void {
-    const { host, stallMs } = this.#options;
-    clearTimeout(this.#timer);
-    this.#timer = setTimeout(
-      () => this.#controller.abort(new TransientFault("interrupted", `${host} sent nothing for ${stallMs / 1000} s`)),
+  function touch(): void {
+    const { host, stallMs } = options;
+    clearTimeout(timer);
+    timer = setTimeout(
+      () => controller.abort(new TransientFault("interrupted", `${host} sent nothing for ${stallMs / 1000} s`)),
       stallMs,
     );
   }
 
-  #translated(error: unknown): Error {
-    const { signal, host, what, next } = this.#options;
+  function translated(error: unknown): Error {
+    const { host, what, next } = options;
     if (signal.aborted) return new Cancelled(`the download of ${what} was cancelled`, { cause: signal.reason });
-    if (this.#controller.signal.aborted) return this.#controller.signal.reason as TransientFault;
+    if (controller.signal.aborted) return controller.signal.reason as TransientFault;
     return networkError(error, host, next?.untrusted);
   }
+
+  /** One GET. */
+  async function send(url: URL, headers: Readonly<Record<string, string>>): Promise<HttpResponse> {
+    touch();
+    try {
+      return await options.http(url, headers, controller.signal);
+    } catch (error) {
+      throw translated(error);
+    }
+  }
+
+  function close(): void {
+    clearTimeout(timer);
+    signal.removeEventListener("abort", onCallerAbort);
+  }
+
+  return {
+    /** One GET that follows redirects. */
+    async get(address: string, headers: Readonly<Record<string, string>> = {}): Promise<HttpResponse> {
+      const { what, host, next } = options;
+      let url = new URL(address);
+      let from: URL | undefined;
+      for (let redirects = 0; redirects <= MAX_REDIRECTS; redirects += 1) {
+        options.check(url, from);
+        const sent = send(url, { ...headers, ...options.headers(url) });
+        const response = await (from === undefined ? sent : sent.catch(redirectRefused(from, url, what)));
+        const location = response.header("location");
+        if (!REDIRECTS.has(response.status) || location === undefined) return response;
+        response.discard();
+        if (!URL.canParse(location, url.href))
+          throw new PullFailed(`${host} redirects the download of ${what} to an invalid address`, {
+            next: next?.redirects,
+          });
+        from = url;
+        url = new URL(location, url.href);
+      }
+      throw new PullFailed(`${host} redirects the download of ${what} more than ${MAX_REDIRECTS} times`, {
+        next: next?.redirects,
+      });
+    },
+    send,
+    /** The response to a request for the bytes from `firstByte` on, which has status 200 or 206. */
+    stream(response: HttpResponse, firstByte: number): ByteStream {
+      if (response.status !== 206) return { startsAt: 0, body: lastBody(response) };
+      const range = response.header("content-range");
+      const [, first] = /^bytes (\d+)-/.exec(range ?? "") ?? [];
+      if (first === undefined || Number(first) > firstByte) {
+        response.discard();
+        throw new PullFailed(`${options.host} did not send the requested bytes from ${firstByte} on (${range})`);
+      }
+      return { startsAt: Number(first), body: lastBody(response) };
+    },
+    /** The whole body; undefined if it has more than `maxBytes`. */
+    async bytes(response: HttpResponse, maxBytes: number): Promise<Buffer | undefined> {
+      const chunks: Uint8Array[] = [];
+      let sizeBytes = 0;
+      for await (const chunk of body(response)) {
+        sizeBytes += chunk.length;
+        if (sizeBytes > maxBytes) return undefined;
+        chunks.push(chunk);
+      }
+      return Buffer.concat(chunks);
+    },
+    close,
+  };
 }
 
 /** Names the redirect to an address that the settings don't allow. */

@@ -19,62 +19,23 @@ interface OpenCall {
 }
 
 /** The calls of one answer, as a server sends them: whole, or in pieces. */
-export class ToolCalls {
-  readonly #sink: GenerationSink;
-  readonly #isSingle: boolean;
-  readonly #ids: Set<string>;
-  readonly #calls: OpenCall[] = [];
+export function createToolCalls(
+  { messages, singleCall }: Pick<GenerationRequest, "messages" | "singleCall">,
+  sink: GenerationSink,
+) {
+  const ids = new Set(messages.flatMap(({ toolCalls = [] }) => toolCalls.map(({ id }) => id)));
+  const calls: OpenCall[] = [];
 
-  constructor({ messages, singleCall }: Pick<GenerationRequest, "messages" | "singleCall">, sink: GenerationSink) {
-    this.#sink = sink;
-    this.#isSingle = singleCall === true;
-    this.#ids = new Set(messages.flatMap(({ toolCalls = [] }) => toolCalls.map(({ id }) => id)));
-  }
-
-  get characters(): number {
-    return this.#calls.reduce((sum, { name = "", json }) => sum + name.length + json.length, 0);
-  }
-
-  /**
-   * Takes `{ id, index, function: { name, arguments } }`, of which a server may leave out everything. A piece belongs to the
-   * call of its index, unless its id or name is another: some servers number all calls with 0. One without an index begins
-   * a call if it has a name.
-   */
-  add(piece: unknown): void {
-    const { id, index, function: said } = isRecord(piece) ? piece : {};
-    const { name, arguments: given } = isRecord(said) ? said : {};
-    const json = typeof given === "string" ? given : isRecord(given) ? JSON.stringify(given) : "";
-    const givenId = typeof id === "string" && id !== "" ? id : undefined;
-    const givenName = typeof name === "string" && name !== "" ? name : undefined;
-    if (index === undefined && givenName !== undefined)
-      return this.#extend(this.#begin(index, givenId), givenName, json);
-    const known = this.#calls.findLast(({ key }) => index === undefined || key === index);
-    const isOther =
-      (givenId !== undefined && known?.givenId !== undefined && givenId !== known.givenId) ||
-      (givenName !== undefined && known?.name !== undefined && givenName !== known.name);
-    this.#extend(known === undefined || isOther ? this.#begin(index, givenId) : known, givenName, json);
-  }
-
-  /** A call without arguments may have come without any JSON. */
-  end(): readonly ToolCall[] {
-    const calls = this.#isSingle ? this.#calls.slice(0, 1) : this.#calls;
-    for (const call of calls) {
-      if (call.json + call.held === "") this.#extend(call, call.name ?? "", "{}");
-      else if (call.name === undefined) this.#extend(call, "", "");
-    }
-    return calls.map(({ id, name = "", json }) => ({ id, name, arguments: json }));
-  }
-
-  #begin(key: unknown, givenId: string | undefined): OpenCall {
-    const isUsable = givenId !== undefined && givenId.length <= maxIdCharacters && !this.#ids.has(givenId);
+  function begin(key: unknown, givenId: string | undefined): OpenCall {
+    const isUsable = givenId !== undefined && givenId.length <= maxIdCharacters && !ids.has(givenId);
     const id = isUsable ? givenId : `call_${randomUUID().replaceAll("-", "").slice(0, 24)}`;
-    this.#ids.add(id);
-    const call: OpenCall = { index: this.#calls.length, key, givenId, id, name: undefined, held: "", json: "" };
-    this.#calls.push(call);
+    ids.add(id);
+    const call: OpenCall = { index: calls.length, key, givenId, id, name: undefined, held: "", json: "" };
+    calls.push(call);
     return call;
   }
 
-  #extend(call: OpenCall, name: string | undefined, json: string): void {
+  function extend(call: OpenCall, name: string | undefined, json: string): void {
     const isFirst = call.name === undefined && name !== undefined;
     if (isFirst) call.name = name;
     if (call.name === undefined) {
@@ -85,9 +46,42 @@ export class ToolCalls {
     call.held = "";
     call.json += more;
     // What a server sends beyond the one call that was allowed is dropped.
-    if ((isFirst || more !== "") && !(this.#isSingle && call.index > 0))
-      this.#sink.toolCall?.({ index: call.index, ...(isFirst && { name: call.name }), arguments: more });
+    if ((isFirst || more !== "") && !(singleCall === true && call.index > 0))
+      sink.toolCall?.({ index: call.index, ...(isFirst && { name: call.name }), arguments: more });
   }
+
+  return {
+    get characters(): number {
+      return calls.reduce((sum, { name = "", json }) => sum + name.length + json.length, 0);
+    },
+    /**
+     * Takes `{ id, index, function: { name, arguments } }`, of which a server may leave out everything. A piece belongs to the
+     * call of its index, unless its id or name is another: some servers number all calls with 0. One without an index begins
+     * a call if it has a name.
+     */
+    add(piece: unknown): void {
+      const { id, index, function: said } = isRecord(piece) ? piece : {};
+      const { name, arguments: given } = isRecord(said) ? said : {};
+      const json = typeof given === "string" ? given : isRecord(given) ? JSON.stringify(given) : "";
+      const givenId = typeof id === "string" && id !== "" ? id : undefined;
+      const givenName = typeof name === "string" && name !== "" ? name : undefined;
+      if (index === undefined && givenName !== undefined) return extend(begin(index, givenId), givenName, json);
+      const known = calls.findLast(({ key }) => index === undefined || key === index);
+      const isOther =
+        (givenId !== undefined && known?.givenId !== undefined && givenId !== known.givenId) ||
+        (givenName !== undefined && known?.name !== undefined && givenName !== known.name);
+      extend(known === undefined || isOther ? begin(index, givenId) : known, givenName, json);
+    },
+    /** A call without arguments may have come without any JSON. */
+    end(): readonly ToolCall[] {
+      const given = singleCall === true ? calls.slice(0, 1) : calls;
+      for (const call of given) {
+        if (call.json + call.held === "") extend(call, call.name ?? "", "{}");
+        else if (call.name === undefined) extend(call, "", "");
+      }
+      return given.map(({ id, name = "", json }) => ({ id, name, arguments: json }));
+    },
+  };
 }
 
 /** Ollama takes arguments as an object, llama-server as the JSON of one; a model may have written something else. */
@@ -139,45 +133,39 @@ const maxBeginningCharacters = 1_000;
 type TakePiece = (piece: { readonly name?: string; readonly arguments: string }) => void;
 
 /** Reads an answer in the form of a call as it streams; one of a server that ignores the form is a text. */
-export class FormedCall {
-  readonly #take: TakePiece;
-  readonly #text: (delta: string) => void;
-  #state: "start" | "call" | "text" = "start";
-  #held = "";
-  #json = "";
+export function createFormedCall(take: TakePiece, text: (delta: string) => void) {
+  let state: "start" | "call" | "text" = "start";
+  let held = "";
+  let taken = "";
 
-  constructor(take: TakePiece, text: (delta: string) => void) {
-    this.#take = take;
-    this.#text = text;
-  }
-
-  add(delta: string): void {
-    if (this.#state === "text") return this.#text(delta);
-    this.#held += delta;
-    let named: string | undefined;
-    if (this.#state === "start") {
-      const [all, name] = beginning.exec(this.#held) ?? [];
-      if (all === undefined && this.#held.length < maxBeginningCharacters) return;
-      this.#state = all === undefined ? "text" : "call";
-      if (all === undefined) return this.#text(this.#held);
-      named = String(parseJson(name ?? ""));
-      this.#held = this.#held.slice(all.length);
-    }
-    // The last brace may be that of the form.
-    const kept = this.#held.trimEnd();
-    const sure = kept.endsWith("}") ? kept.length - 1 : kept.length;
-    this.#pass(this.#held.slice(0, sure), named);
-    this.#held = this.#held.slice(sure);
-  }
-
-  end(): void {
-    if (this.#state === "start" && this.#held !== "") this.#text(this.#held);
-    if (this.#state === "call") this.#pass(jsonIn(this.#json + this.#held) === undefined ? "" : this.#held.trim());
-  }
-
-  #pass(json: string, name?: string): void {
+  function pass(json: string, name?: string): void {
     if (json === "" && name === undefined) return;
-    this.#json += json;
-    this.#take({ ...(name !== undefined && { name }), arguments: json });
+    taken += json;
+    take({ ...(name !== undefined && { name }), arguments: json });
   }
+
+  return {
+    add(delta: string): void {
+      if (state === "text") return text(delta);
+      held += delta;
+      let named: string | undefined;
+      if (state === "start") {
+        const [all, name] = beginning.exec(held) ?? [];
+        if (all === undefined && held.length < maxBeginningCharacters) return;
+        state = all === undefined ? "text" : "call";
+        if (all === undefined) return text(held);
+        named = String(parseJson(name ?? ""));
+        held = held.slice(all.length);
+      }
+      // The last brace may be that of the form.
+      const kept = held.trimEnd();
+      const sure = kept.endsWith("}") ? kept.length - 1 : kept.length;
+      pass(held.slice(0, sure), named);
+      held = held.slice(sure);
+    },
+    end(): void {
+      if (state === "start" && held !== "") text(held);
+      if (state === "call") pass(jsonIn(taken + held) === undefined ? "" : held.trim());
+    },
+  };
 }

@@ -6,7 +6,7 @@ import type { NextStep, NextSteps } from "../api/next-step.ts";
 import { formatBytes } from "../util/format-bytes.ts";
 import { codeOf } from "../util/message-of.ts";
 import type { AddressGuard } from "./address-guard.ts";
-import { ConnectionPools, type PoolName, type PoolOptions } from "./connection-pools.ts";
+import { type PoolName, type PoolOptions, createPools } from "./connection-pools.ts";
 
 /** What was attempted, for error messages, and the default class of an error. */
 export interface Attempt {
@@ -111,12 +111,12 @@ const maxErrorBytes = 64_000;
  * checks the address of every connection.
  */
 export class Transport<Errors extends TransportErrors> {
-  readonly #pools: ConnectionPools;
+  readonly #pools: ReturnType<typeof createPools>;
   readonly #origin: string;
   readonly errors: Errors;
 
   constructor(url: URL, guard: AddressGuard, poolOptions: () => PoolOptions, errors: Errors) {
-    this.#pools = new ConnectionPools(url, guard, poolOptions);
+    this.#pools = createPools(url, guard, poolOptions);
     this.#origin = url.origin;
     this.errors = errors;
   }

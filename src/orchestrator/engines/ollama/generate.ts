@@ -16,7 +16,7 @@ import {
 } from "../generation.ts";
 import { longCall } from "./transport.ts";
 import type { OllamaContext } from "./facts.ts";
-import { FormedCall, ToolCalls, argumentsIn, callForm } from "../tool-calls.ts";
+import { argumentsIn, callForm, createFormedCall, createToolCalls } from "../tool-calls.ts";
 import { defined } from "../../util/defined.ts";
 
 /** Options of Ollama that the package's types lack. */
@@ -115,11 +115,11 @@ export async function generate(
   let thinking = "";
   let firstTokenAt: number | undefined;
   let pieces = 0;
-  const calls = request.tools && new ToolCalls(request, sink);
+  const calls = request.tools && createToolCalls(request, sink);
   const form = calls && callForm(request);
   const formed =
     form &&
-    new FormedCall(
+    createFormedCall(
       (piece) => calls.add({ index: "form", function: piece }),
       (delta) => {
         text += delta;

@@ -17,7 +17,7 @@ import {
   fieldsOf,
   textIn,
 } from "../generation.ts";
-import { FormedCall, ToolCalls, callForm } from "../tool-calls.ts";
+import { callForm, createFormedCall, createToolCalls } from "../tool-calls.ts";
 import { CutOff, type Exchange, type LineTaker } from "../transport.ts";
 import { type Refused, chatBody, dispensable, thoughtField } from "./chat-body.ts";
 import type { ListedModel } from "./dialects.ts";
@@ -107,9 +107,9 @@ interface AnswerParts extends Asked {
 class Answer implements LineTaker {
   readonly #parts: AnswerParts;
   readonly #startedAt: number;
-  readonly #tags: ThinkTags;
-  readonly #calls: ToolCalls;
-  readonly #formed: FormedCall | undefined;
+  readonly #tags: ReturnType<typeof createThinkTags>;
+  readonly #calls: ReturnType<typeof createToolCalls>;
+  readonly #formed: ReturnType<typeof createFormedCall> | undefined;
   #texts = { text: "", thinking: "" };
   #firstTokenAt: number | undefined;
   #pieces = 0;
@@ -129,14 +129,14 @@ class Answer implements LineTaker {
   constructor(parts: AnswerParts) {
     this.#parts = parts;
     this.#startedAt = parts.now();
-    this.#calls = new ToolCalls(parts.request, parts.sink);
+    this.#calls = createToolCalls(parts.request, parts.sink);
     this.#formed =
       parts.form &&
-      new FormedCall(
+      createFormedCall(
         (piece) => this.#calls.add({ index: "form", function: piece }),
         (delta) => this.#pass("text", delta),
       );
-    this.#tags = new ThinkTags((part, delta) => {
+    this.#tags = createThinkTags((part, delta) => {
       if (part === "thinking" || !this.#formed) return this.#pass(part, delta);
       this.#begin();
       this.#formed.add(delta);
@@ -289,58 +289,54 @@ const close = "</think>";
  * Separates thinking that a server leaves in the text (LM Studio, vLLM without a reasoning parser): `<think>` at the
  * beginning of an answer, up to `</think>`. A tag may arrive in several pieces.
  */
-class ThinkTags {
-  readonly #pass: (part: "text" | "thinking", delta: string) => void;
+function createThinkTags(pass: (part: "text" | "thinking", delta: string) => void) {
   /** `start`: nothing was passed on yet; `thinking`: inside the tag; `gap`: blanks after it; `text`: the rest. */
-  #state: "start" | "thinking" | "gap" | "text" = "start";
-  #held = "";
+  let state: "start" | "thinking" | "gap" | "text" = "start";
+  let held = "";
 
-  constructor(pass: (part: "text" | "thinking", delta: string) => void) {
-    this.#pass = pass;
-  }
-
-  add(delta: string): void {
-    if (this.#state === "text") return this.#pass("text", delta);
-    this.#held += delta;
-    if (this.#state === "start") this.#begin();
-    if (this.#state === "thinking") this.#think();
-    if (this.#state === "gap") this.#skip();
-  }
-
-  /** The answer has ended: what looked like the beginning of a tag was none. */
-  end(): void {
-    const rest = this.#held;
-    this.#held = "";
-    if (rest !== "") this.#pass(this.#state === "thinking" ? "thinking" : "text", rest);
-  }
-
-  #begin(): void {
-    const text = this.#held.trimStart();
+  function begin(): void {
+    const text = held.trimStart();
     if (text.startsWith(open)) {
-      this.#state = "thinking";
-      this.#held = text.slice(open.length);
-    } else if (!open.startsWith(text)) this.#toText();
+      state = "thinking";
+      held = text.slice(open.length);
+    } else if (!open.startsWith(text)) toText();
   }
 
-  #think(): void {
-    const at = this.#held.indexOf(close);
-    const known = at === -1 ? this.#held.length - endThatBegins(this.#held, close) : at;
-    const thought = this.#held.slice(0, known);
-    if (thought !== "") this.#pass("thinking", thought);
-    this.#held = this.#held.slice(at === -1 ? known : at + close.length);
-    if (at !== -1) this.#state = "gap";
+  function think(): void {
+    const at = held.indexOf(close);
+    const known = at === -1 ? held.length - endThatBegins(held, close) : at;
+    const thought = held.slice(0, known);
+    if (thought !== "") pass("thinking", thought);
+    held = held.slice(at === -1 ? known : at + close.length);
+    if (at !== -1) state = "gap";
   }
 
-  #skip(): void {
-    this.#held = this.#held.trimStart();
-    if (this.#held !== "") this.#toText();
+  function skip(): void {
+    held = held.trimStart();
+    if (held !== "") toText();
   }
 
-  #toText(): void {
-    this.#state = "text";
-    this.#pass("text", this.#held);
-    this.#held = "";
+  function toText(): void {
+    state = "text";
+    pass("text", held);
+    held = "";
   }
+
+  return {
+    add(delta: string): void {
+      if (state === "text") return pass("text", delta);
+      held += delta;
+      if (state === "start") begin();
+      if (state === "thinking") think();
+      if (state === "gap") skip();
+    },
+    /** The answer has ended: what looked like the beginning of a tag was none. */
+    end(): void {
+      const rest = held;
+      held = "";
+      if (rest !== "") pass(state === "thinking" ? "thinking" : "text", rest);
+    },
+  };
 }
 
 /** How many characters at the end of `text` may begin `tag`. */

@@ -11,7 +11,7 @@ import { advice } from "../../../api/next-step.ts";
 import { parseJson } from "../../../util/parse-json.ts";
 import type { RetryOptions } from "../../../util/retry.ts";
 import { WrongContent, download } from "../../download.ts";
-import { type ByteStream, type HttpGet, type HttpResponse, Transfer, TransientFault, isBusy } from "../../http.ts";
+import { type ByteStream, type HttpGet, type HttpResponse, TransientFault, isBusy, openTransfer } from "../../http.ts";
 import { defined } from "../../../util/defined.ts";
 
 /** Enough to use the bandwidth with many small packages, few enough for a registry's limits. */
@@ -267,7 +267,7 @@ async function openPackage(
   firstByte: number,
   { registry, http, patience, signal }: DownloadOptions,
 ): Promise<ByteStream> {
-  const transfer = new Transfer({
+  const transfer = openTransfer({
     http,
     what: label(entry),
     host,

@@ -4,7 +4,7 @@ import { advice } from "../../../api/next-step.ts";
 import { DEFAULT_HOST, type ModelName, formatModelName } from "../../../util/model-name.ts";
 import { isOnThisMachine } from "../../../util/ollama-host.ts";
 import { jsonIn } from "../../../util/parse-json.ts";
-import { type ByteStream, type HttpGet, type HttpResponse, Transfer, TransientFault, isBusy } from "../../http.ts";
+import { type ByteStream, type HttpGet, type HttpResponse, TransientFault, isBusy, openTransfer } from "../../http.ts";
 import { MAX_MANIFEST_BYTES, MEDIA_TYPES } from "./manifest.ts";
 
 export interface RegistrySettings {
@@ -29,7 +29,7 @@ export function openRegistry(name: ModelName, settings: RegistrySettings, http: 
   let token: string | undefined;
 
   const transferFor = (signal: AbortSignal) =>
-    new Transfer({
+    openTransfer({
       http,
       what: shown,
       host,
@@ -50,7 +50,7 @@ export function openRegistry(name: ModelName, settings: RegistrySettings, http: 
 
   /** Sends a request, and fetches a token if the registry demands one. Throws the error of any other status than 200, 206. */
   const request = async (
-    transfer: Transfer,
+    transfer: ReturnType<typeof transferFor>,
     what: "manifest" | "blob",
     address: string,
     headers: Readonly<Record<string, string>>,
@@ -155,7 +155,11 @@ const tokenSchema = z.object({ token: z.string().optional(), access_token: z.str
  * Fetches the token that a registry gives to anonymous users (Docker's token scheme): requests the realm of a
  * `WWW-Authenticate: Bearer` challenge without credentials. Throws `PullFailed` if it gives none.
  */
-async function fetchAnonymousToken(challenge: string, origin: string, transfer: Transfer): Promise<string> {
+async function fetchAnonymousToken(
+  challenge: string,
+  origin: string,
+  transfer: ReturnType<typeof openTransfer>,
+): Promise<string> {
   const realm = tokenAddress(challenge, origin);
   if (realm === undefined) throw needsAccount(`its challenge is "${challenge.slice(0, 100)}"`);
   const response = await transfer.send(realm, {});
