@@ -7,7 +7,7 @@ import { samplingFrom, samplingInput, samplingOf } from "../orchestrator/api/sam
 import { defined } from "../orchestrator/util/defined.ts";
 import type { ToolContext } from "./definition.ts";
 import { forEachInput } from "./for-each.ts";
-import { type FilledTemplate, renderedFrom, splitOf } from "./render-template.ts";
+import { type FilledTemplate, renderedFrom } from "./templates.ts";
 import { taskNamed } from "./render.ts";
 import { keepAliveInput } from "./smart-load.ts";
 
@@ -149,6 +149,6 @@ export async function generationRequest(
     continueId: request.continue_id,
     check: request.check && checkIn(request.check),
     grounded: request.grounded,
-    split: request.split ?? (filled && splitOf(filled).split),
+    split: request.split ?? filled?.split,
   });
 }

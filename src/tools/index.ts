@@ -1,27 +1,19 @@
 import type { z } from "zod";
-import { createTemplate } from "./create-template.ts";
 import type { ReadonlyDeep, ToolDefinition } from "./definition.ts";
-import { compare } from "./compare.ts";
+import { compare, evaluateModels } from "./compare.ts";
 import { delegate } from "./delegate.ts";
-import { deleteTemplate } from "./delete-template.ts";
-import { evaluateModels } from "./evaluate-models.ts";
 import { exportTraining } from "./export-training.ts";
-import { forget } from "./forget.ts";
+import { forget, recall, remember, transferMemories } from "./memories.ts";
 import { createJobTool } from "./job.ts";
 import { listModels } from "./list-models.ts";
-import { listTemplates } from "./list-templates.ts";
-import { manageModel } from "./manage-model.ts";
+import { manageModel, pullModel } from "./manage-model.ts";
 import { pickWinner } from "./pick-winner.ts";
 import { projectProfile } from "./project-profile.ts";
-import { pullModel } from "./pull-model.ts";
-import { recall } from "./recall.ts";
-import { remember } from "./remember.ts";
-import { renderTemplate } from "./render-template.ts";
 import { routeAndGenerate } from "./route-and-generate.ts";
 import { runPipeline } from "./run-pipeline.ts";
 import { smartLoad } from "./smart-load.ts";
 import { systemStatus } from "./system-status.ts";
-import { transferMemories } from "./transfer-memories.ts";
+import { createTemplate, deleteTemplate, listTemplates, renderTemplate } from "./templates.ts";
 import { updateConfig } from "./update-config.ts";
 
 const definitions = [

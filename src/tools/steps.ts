@@ -15,7 +15,7 @@ import { type Placeholder, placeholdersIn, stepMark, withoutMarks } from "../orc
 import type { ToolContext } from "./definition.ts";
 import { forEachInput } from "./for-each.ts";
 import { type GenerationInput, filledFrom, generationInput, generationRequest } from "./generation-request.ts";
-import type { FilledTemplate } from "./render-template.ts";
+import type { FilledTemplate } from "./templates.ts";
 
 /** Every order of so many steps can be looked at. */
 const maxSteps = 12;

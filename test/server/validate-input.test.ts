@@ -5,7 +5,7 @@ import { compare } from "../../src/tools/compare.ts";
 import { listModels } from "../../src/tools/list-models.ts";
 import { routeAndGenerate } from "../../src/tools/route-and-generate.ts";
 import { manageModel } from "../../src/tools/manage-model.ts";
-import { remember } from "../../src/tools/remember.ts";
+import { remember } from "../../src/tools/memories.ts";
 import { smartLoad } from "../../src/tools/smart-load.ts";
 import { systemStatus } from "../../src/tools/system-status.ts";
 

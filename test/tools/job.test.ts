@@ -2,7 +2,7 @@ import { encode } from "gpt-tokenizer/encoding/o200k_base";
 import { afterEach, describe, expect, it } from "vitest";
 import type { GenerateResult, Orchestrator, PullResult } from "../../src/orchestrator/api/facade.ts";
 import type { Operation } from "../../src/orchestrator/api/types.ts";
-import { pullAnswer } from "../../src/tools/pull-model.ts";
+import { pullAnswer } from "../../src/tools/manage-model.ts";
 import {
   createFakeJobs,
   createFakeOrchestrator,

@@ -18,7 +18,7 @@ import { createOrchestrator } from "../../orchestrator/orchestrator.ts";
 import { createDocumentFiles, readOnlyFiles } from "../../orchestrator/storage/document-files.ts";
 import { tools } from "../../tools/index.ts";
 import { continuedAnswer } from "../../tools/for-each.ts";
-import { pullAnswer } from "../../tools/pull-model.ts";
+import { pullAnswer } from "../../tools/manage-model.ts";
 import { errorText } from "../call/error-text.ts";
 import { recoverWork } from "../files/files.ts";
 import { builtFile } from "../../orchestrator/util/programs.ts";

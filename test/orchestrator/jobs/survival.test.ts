@@ -5,7 +5,7 @@ import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { Cancelled } from "../../../src/orchestrator/api/errors.ts";
 import { createJobFiles } from "../../../src/orchestrator/jobs/record.ts";
 import { createDocumentFiles } from "../../../src/orchestrator/storage/document-files.ts";
-import { pullAnswer } from "../../../src/tools/pull-model.ts";
+import { pullAnswer } from "../../../src/tools/manage-model.ts";
 import { type FakeEngine, createFakeEngine, createGate } from "../../support/fake-engine.ts";
 import { createTestOrchestrator } from "../../support/orchestrator.ts";
 
