@@ -6,14 +6,7 @@ import path from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { doctor } from "../../src/cli/setup/doctor.ts";
 
-import {
-  checkDaemon,
-  checkDisk,
-  checkMemory,
-  checkNode,
-  checkSettings,
-  checkTokens,
-} from "../../src/cli/setup/check-machine.ts";
+import { machineCheckers } from "../../src/cli/setup/check-machine.ts";
 import { type Check, type DoctorWorld, report, runChecks } from "../../src/cli/setup/check.ts";
 import { withGuide } from "../../src/cli/setup/guide-plan.ts";
 import type { CommandIo } from "../../src/cli/terminal/io.ts";
@@ -260,7 +253,7 @@ describe("checks", () => {
     ["v26.0.0", false, "ok"],
     ["v22.1.0", true, "warn"],
   ])("Node %s (Electron: %s) is %s", async (nodeVersion, isElectron, status) => {
-    expect(statuses(await checkNode(world({ runtime: { nodeVersion, isElectron } }), signal))).toEqual([status]);
+    expect(statuses(await machineCheckers.node(world({ runtime: { nodeVersion, isElectron } })))).toEqual([status]);
   });
 
   it.each([
@@ -268,7 +261,7 @@ describe("checks", () => {
     [4.9e9, "warn"],
     [0.4e9, "fail"],
   ])("a disk with %d bytes free is %s", async (bytes, status) => {
-    expect(statuses(await checkDisk(world({ freeBytes: () => Promise.resolve(bytes) }), signal))).toEqual([status]);
+    expect(statuses(await machineCheckers.disk(world({ freeBytes: () => Promise.resolve(bytes) })))).toEqual([status]);
   });
 
   it.each([
@@ -278,7 +271,7 @@ describe("checks", () => {
     [{ availableBytes: 8e9, swapUsedBytes: 0, loadPerCore: 2.5 }, "warn"],
   ])("memory of %j is %s, as in the status", async (facts, status) => {
     const memory = () => Promise.resolve({ totalBytes: 16e9, swapTotalBytes: 8e9, ...facts });
-    expect(statuses(await checkMemory(world({ memory }), signal))).toEqual([status]);
+    expect(statuses(await machineCheckers.memory(world({ memory })))).toEqual([status]);
   });
 
   it("reports that a running daemon keeps the previous settings while config.yaml is invalid", async () => {
@@ -299,7 +292,7 @@ describe("checks", () => {
         ...(settingsProblem !== undefined && { settingsProblem }),
       },
     });
-    const found = (settingsProblem?: string) => checkSettings(world({ daemon: daemon(settingsProblem) }), signal);
+    const found = (settingsProblem?: string) => machineCheckers.settings(world({ daemon: daemon(settingsProblem) }));
     expect(statuses(await found())).toEqual(["ok"]);
     expect(await found("config.yaml:1: no")).toMatchObject([
       { status: "warn", message: "the daemon: config.yaml:1: no" },
@@ -316,7 +309,7 @@ describe("checks", () => {
     async () => {
       await mkdir(path.join(home, "run"));
       for (const name of ["token", "http-token"]) await writeFile(path.join(home, "run", name), "x", { mode: 0o644 });
-      const hints = (await checkTokens(world({}), signal)).map(({ hint }) => hint);
+      const hints = (await machineCheckers.tokens(world({}))).map(({ hint }) => hint);
       expect(hints).toEqual([`Run chmod 600 ${path.join(home, "run", "token")}.`, "Run `ollm token rotate`."]);
     },
   );
@@ -334,7 +327,7 @@ describe("checks", () => {
       failedStarts: [],
     };
     const status = { ...claim, clients: [], listeners: [], loaded: [], jobs: 0, work: [] };
-    const found = (daemon: DoctorWorld["daemon"]) => checkDaemon(world({ daemon }), signal);
+    const found = (daemon: DoctorWorld["daemon"]) => machineCheckers.daemon(world({ daemon }));
     expect(statuses(await found({ claim, status: { ...status, version: "1.0.0+a" } }))).toEqual(["ok"]);
     expect((await found({ claim, status }))[0]).toMatchObject({
       status: "warn",

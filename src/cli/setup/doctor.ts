@@ -7,17 +7,7 @@ import type { Settings } from "../../orchestrator/config/schema.ts";
 import { viewProject } from "../../server/daemon/client.ts";
 import { checkClients } from "./check-clients.ts";
 import { checkEngines, checkModels, expectsOllama, profileModels } from "./check-engines.ts";
-import {
-  checkDaemon,
-  checkDisk,
-  checkHome,
-  checkMemory,
-  checkNode,
-  checkSettings,
-  checkSocket,
-  checkTokens,
-  viewDaemon,
-} from "./check-machine.ts";
+import { machineCheckers, viewDaemon } from "./check-machine.ts";
 import { type Checker, type DoctorWorld, defaultSettings, report, runChecks, usableSettings } from "./check.ts";
 import { jsonText } from "../../orchestrator/util/control-characters.ts";
 import type { CommandIo } from "../terminal/io.ts";
@@ -30,14 +20,7 @@ const statusLimits = { timeoutMs: boundMs / 2, welcomeTimeoutMs: boundMs / 2 };
 
 /** In the order in which they are printed: what others depend on comes first. */
 const checkers: Readonly<Record<string, Checker>> = {
-  node: checkNode,
-  home: checkHome,
-  tokens: checkTokens,
-  settings: checkSettings,
-  disk: checkDisk,
-  memory: checkMemory,
-  socket: checkSocket,
-  daemon: checkDaemon,
+  ...machineCheckers,
   engines: checkEngines,
   models: checkModels,
   clients: checkClients,
