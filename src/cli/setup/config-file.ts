@@ -188,7 +188,7 @@ interface LinePosition {
 export class BrokenConfig extends InvalidRequest {
   readonly position: LinePosition;
 
-  constructor(what: string, position: LinePosition, next?: NextSteps) {
+  constructor(what: string, position: LinePosition = { line: 1, column: 1 }, next?: NextSteps) {
     super(what, { next: next ?? advice("correct the file, then run setup again") });
     this.position = position;
   }

@@ -74,10 +74,10 @@ function read(text: string, format: ConfigFormat): unknown {
 
 function tableAt(document: unknown, key: string, name: string): Values | undefined {
   if (document === undefined) return undefined;
-  if (!isRecord(document)) throw new BrokenConfig("the document is not an object", { line: 1, column: 1 });
+  if (!isRecord(document)) throw new BrokenConfig("the document is not an object");
   const value = Object.hasOwn(document, key) ? document[key] : undefined;
   if (value === undefined) return undefined;
-  if (!isRecord(value)) throw new BrokenConfig(`"${name}" is not an object`, { line: 1, column: 1 });
+  if (!isRecord(value)) throw new BrokenConfig(`"${name}" is not an object`);
   return value;
 }
 
@@ -94,7 +94,7 @@ function checked(before: string, after: string, location: EntryLocation, entry: 
   if (isDeepStrictEqual(plain(read(after, format)), plain(expected))) return after;
   throw new BrokenConfig(
     `"${container}.${name}" can't be changed there without changing something else`,
-    { line: 1, column: 1 },
+    undefined,
     advice("change it by hand"),
   );
 }
