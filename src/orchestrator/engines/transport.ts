@@ -31,6 +31,18 @@ export interface Exchange extends Attempt {
   readonly maxReplyBytes?: number;
 }
 
+/** A call that may take minutes and be silent for `ms`, on a connection of its own. */
+export function longCall(
+  what: string,
+  ms: number,
+  model: string,
+  otherwise: Exchange["otherwise"],
+  maxReplyBytes?: number,
+): Exchange {
+  const bound = { kind: "stall", ms } as const;
+  return { what, model, otherwise, pool: "generation", bound, ...(maxReplyBytes !== undefined && { maxReplyBytes }) };
+}
+
 export type Headers = Readonly<Record<string, string | string[] | undefined>>;
 
 /** A response that is not the expected one. */

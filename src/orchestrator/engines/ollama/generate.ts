@@ -14,7 +14,7 @@ import {
   millisecondsIn,
   readingMs,
 } from "../generation.ts";
-import { longCall } from "./transport.ts";
+import { longCall } from "../transport.ts";
 import type { OllamaContext } from "./facts.ts";
 import { argumentsIn, callForm, createFormedCall, createToolCalls } from "../tool-calls.ts";
 import { defined } from "../../util/defined.ts";
@@ -108,7 +108,7 @@ export async function generate(
   // Ollama sends such a prompt to its cloud even when the model is not installed, and then its trust was never checked.
   if (isCloudName(request.model)) await context.models.describe(request.model, signal);
   const maxReplyBytes = maxFrameBytes + Math.min(request.maxTokens, maxTokens) * maxTokenBytes;
-  const asked = longCall(context.timeouts, what, request.model, GenerationFailed, maxReplyBytes);
+  const asked = longCall(what, context.timeouts.stallMs, request.model, GenerationFailed, maxReplyBytes);
   const exchange = { ...asked, bound: { ...asked.bound, firstMs: asked.bound.ms + readingMs(request) } };
   const startedAt = context.now();
   let text = "";

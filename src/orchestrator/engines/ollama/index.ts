@@ -25,10 +25,11 @@ import type {
   ResidentModel,
 } from "../engine.ts";
 import type { InspectGguf } from "../gguf/header.ts";
-import { type OllamaTimeouts, controlCall, defaultTimeouts, OllamaTransport, longCall } from "./transport.ts";
+import { type OllamaTimeouts, controlCall, defaultTimeouts, OllamaTransport } from "./transport.ts";
 import { type OllamaContext, createModels, versionOf, modelsOf, residentModel, weightsOf } from "./facts.ts";
 import { generate, overlapsOf, noTruncation } from "./generate.ts";
 import { OllamaLibrary } from "./library.ts";
+import { longCall } from "../transport.ts";
 import { defined } from "../../util/defined.ts";
 import { setTimeout as delay } from "node:timers/promises";
 import { type NextStep, advice } from "../../api/next-step.ts";
@@ -243,7 +244,7 @@ function createResidency(context: OllamaContext): Omit<EngineResidency, keyof Lo
       const before = await loaded(signal);
       report({ message: `loading ${model}` });
       const startedAt = context.now();
-      const exchange = longCall(timeouts, `loading ${model}`, model, LoadFailed);
+      const exchange = longCall(`loading ${model}`, timeouts.stallMs, model, LoadFailed);
       try {
         await transport.ask(exchange, signal, ({ ollama }) =>
           ollama.generate({ ...empty(model, options), prompt: "", stream: false }),
@@ -327,7 +328,8 @@ function createEmbedding(context: OllamaContext, residency: Pick<EngineResidency
       // Without its context size in the request, a loaded model would be reloaded with the server's default.
       const contextTokens = loadedTokens ?? (await contextOf(model, signal));
       const maxReplyBytes = maxFrameBytes + inputs.length * maxVectorBytes;
-      const exchange = longCall(context.timeouts, `embedding with ${model}`, model, GenerationFailed, maxReplyBytes);
+      const { stallMs } = context.timeouts;
+      const exchange = longCall(`embedding with ${model}`, stallMs, model, GenerationFailed, maxReplyBytes);
       try {
         const reply = await context.transport.ask(exchange, signal, ({ ollama }) =>
           ollama.embed({

@@ -16,10 +16,10 @@ import {
   looksAlike,
 } from "../engine.ts";
 import { checkAdapter } from "../gguf/compatibility.ts";
-import { controlCall, longCall, type Line } from "./transport.ts";
+import { controlCall, type Line } from "./transport.ts";
 import { createSpeedMeter } from "../download.ts";
 import { type OllamaContext, weightsOf } from "./facts.ts";
-import type { Exchange } from "../transport.ts";
+import { type Exchange, longCall } from "../transport.ts";
 import { defined } from "../../util/defined.ts";
 
 /** Pull, import, create and delete. */
@@ -63,7 +63,7 @@ export class OllamaLibrary implements EngineLibrary {
     const before = await this.#find(name, signal);
     await this.#upload(file, bytes, digest, report, signal);
     const exchange = {
-      ...longCall(this.#context.timeouts, `importing ${file} as ${name}`, name, LoadFailed),
+      ...longCall(`importing ${file} as ${name}`, this.#context.timeouts.stallMs, name, LoadFailed),
       next: advice("check that the file is a complete GGUF file: compare its size or checksum with its source"),
     };
     await this.#make(exchange, { model: name, files: { "model.gguf": digest } }, report, signal);
@@ -94,7 +94,7 @@ export class OllamaLibrary implements EngineLibrary {
     if (adapterFile !== undefined && adapter !== undefined)
       await this.#upload(adapterFile, adapter.bytes, adapter.digest, report, signal);
     const exchange = {
-      ...longCall(timeouts, `creating ${name} from ${base}`, base, PullFailed),
+      ...longCall(`creating ${name} from ${base}`, timeouts.stallMs, base, PullFailed),
       ...(adapter === undefined
         ? {}
         : { next: advice("check that the adapter was made for this base model (Ollama's log has the details)") }),
@@ -166,7 +166,7 @@ export class OllamaLibrary implements EngineLibrary {
 
   async #upload(file: string, bytes: number, digest: string, report: Report, signal: AbortSignal): Promise<void> {
     const { transport, timeouts } = this.#context;
-    const exchange = longCall(timeouts, `sending ${file} to Ollama`, file, PullFailed);
+    const exchange = longCall(`sending ${file} to Ollama`, timeouts.stallMs, file, PullFailed);
     await transport.ask(exchange, signal, async ({ send }) => {
       if ((await send("HEAD", `/api/blobs/${digest}`, [200, 404])) === 200) return;
       const stream = counted(file, bytes, `sending ${file} to Ollama`, report);
@@ -264,7 +264,7 @@ async function pull(
   };
 
   const exchange = {
-    ...longCall(timeouts, `pulling ${model}`, model, PullFailed, maxPullBytes),
+    ...longCall(`pulling ${model}`, timeouts.stallMs, model, PullFailed, maxPullBytes),
     next: [
       { step: "resumePull", model } as const,
       advice("check the name and the connection to the registry"),

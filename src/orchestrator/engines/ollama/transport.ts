@@ -134,21 +134,3 @@ export function controlCall(
     bound: { kind: "total", ms: timeouts.controlMs },
   };
 }
-
-/** A call that may take minutes, on a connection of its own, with stall detection. */
-export function longCall(
-  timeouts: OllamaTimeouts,
-  what: string,
-  model: string,
-  otherwise: Exchange["otherwise"],
-  maxReplyBytes?: number,
-): Exchange {
-  return {
-    what,
-    model,
-    otherwise,
-    pool: "generation",
-    bound: { kind: "stall", ms: timeouts.stallMs },
-    ...(maxReplyBytes === undefined ? {} : { maxReplyBytes }),
-  };
-}

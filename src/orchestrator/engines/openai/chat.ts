@@ -18,10 +18,10 @@ import {
   textIn,
 } from "../generation.ts";
 import { callForm, createFormedCall, createToolCalls } from "../tool-calls.ts";
-import { CutOff, type Exchange, type LineTaker } from "../transport.ts";
+import { CutOff, type Exchange, type LineTaker, longCall } from "../transport.ts";
 import { type Refused, chatBody, dispensable, thoughtField } from "./chat-body.ts";
 import type { ListedModel } from "./dialects.ts";
-import { type OpenAiModels, type OpenAiOptions, type OpenAiServer, longCall } from "./server.ts";
+import type { OpenAiModels, OpenAiOptions, OpenAiServer } from "./server.ts";
 import { RefusedParameter } from "./errors.ts";
 
 /** One event of the stream: a token with the model's name, the time and its logprobs. */
@@ -37,8 +37,9 @@ export function createChat(server: OpenAiServer, models: OpenAiModels, options: 
 
   async function answerOf(asked: Asked, signal: AbortSignal): Promise<Generation> {
     const { request, body, sink } = asked;
+    const { model } = request;
     const maxReplyBytes = maxFrameBytes + Math.min(request.maxTokens, maxTokens) * maxTokenBytes;
-    const call = longCall(`answering with ${request.model}`, request.model, limits.totalMs, maxReplyBytes);
+    const call = longCall(`answering with ${model}`, limits.totalMs, model, GenerationFailed, maxReplyBytes);
     const exchange: Exchange = {
       ...call,
       get isPartial() {

@@ -1,12 +1,6 @@
 import { type Fields, countIn, fieldsOf, textIn } from "../generation.ts";
 import { stat } from "node:fs/promises";
-import {
-  EngineUnreachable,
-  UnknownModel,
-  throwIfCancelled,
-  GenerationFailed,
-  InvalidConfig,
-} from "../../api/errors.ts";
+import { EngineUnreachable, UnknownModel, throwIfCancelled, InvalidConfig } from "../../api/errors.ts";
 import { advice } from "../../api/next-step.ts";
 import type { ConfiguredModel, Prices } from "../../api/cost.ts";
 import type { Capability, InstalledModel, ModelFacts, Trust } from "../../api/types.ts";
@@ -123,18 +117,6 @@ export class OpenAiServer extends Transport<OpenAiErrors> {
       throw this.errors.ofKey(error, attempt);
     }
   }
-}
-
-/** An exchange of the pool for long calls that may be silent for `ms`. */
-export function longCall(what: string, model: string, ms: number, maxReplyBytes: number): Exchange {
-  return {
-    what,
-    model,
-    otherwise: GenerationFailed,
-    pool: "generation",
-    bound: { kind: "stall", ms },
-    maxReplyBytes,
-  };
 }
 
 /** Addresses are given with and without `/v1`; another version, wherever it stands, is left as it is. */
