@@ -13,7 +13,7 @@ import type { rateInChat } from "./rate.ts";
 import type { ChatInput } from "./chat-input.ts";
 import type { CommandIo } from "../terminal/io.ts";
 import type { Session } from "../terminal/session.ts";
-import { renderFacts } from "../terminal/terminal-text.ts";
+import { type Fact, renderFacts } from "../terminal/terminal-text.ts";
 import { codeOf, messageOf } from "../../orchestrator/util/message-of.ts";
 
 /** Options of the requests of a chat, which `/set` changes. */
@@ -135,7 +135,7 @@ export async function set(rest: string, { talk, io }: Pick<ChatContext, "talk" |
 }
 
 function settingsText({ options }: Talk, io: CommandIo): string {
-  const facts = Object.entries(settings).map(([name, [key]]) => ({ name, value: shown(options[key]) }));
+  const facts = Object.entries(settings).map(([name, [key]]): Fact => [name, shown(options[key])]);
   return renderFacts(facts, io);
 }
 

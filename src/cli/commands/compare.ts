@@ -190,20 +190,15 @@ const columns: readonly Column<ResultData>[] = [
   { title: "MODEL", text: ({ model, is_contended }) => (is_contended === true ? `${model} *` : model) },
   {
     title: "TOKENS",
-    text: ({ completion_tokens, error }) => (error === undefined ? `${completion_tokens ?? ""}` : "failed"),
+    text: ({ completion_tokens, error }) => (error ? "failed" : completion_tokens),
     isNumber: true,
     isExtra: 3,
   },
-  { title: "TOKENS/S", text: ({ tokens_per_second }) => tokens_per_second?.toFixed(1) ?? "", isNumber: true },
+  { title: "TOKENS/S", text: ({ tokens_per_second }) => tokens_per_second?.toFixed(1), isNumber: true },
   { title: "FIRST TOKEN", text: ({ first_token_ms }) => duration(first_token_ms), isNumber: true, isExtra: 0 },
   { title: "TOTAL", text: ({ total_ms }) => duration(total_ms), isNumber: true },
   { title: "LOAD", text: ({ load_ms }) => (load_ms === 0 ? "loaded" : duration(load_ms)), isNumber: true, isExtra: 1 },
-  {
-    title: "MEMORY",
-    text: ({ memory_bytes }) => (memory_bytes === undefined ? "" : formatBytes(memory_bytes)),
-    isNumber: true,
-    isExtra: 2,
-  },
+  { title: "MEMORY", text: ({ memory_bytes: bytes }) => bytes && formatBytes(bytes), isNumber: true, isExtra: 2 },
 ];
 
 function duration(milliseconds: number | undefined): string {
@@ -287,7 +282,7 @@ function list(preferences: ToolAnswers["pick_winner"]["preferences"], io: Comman
       { title: "TASK", text: ({ task }) => task },
       { title: "MODEL", text: ({ model }) => model },
       { title: "PICKED", text: ({ picked_at }) => localTime(picked_at).slice(0, 10) },
-      { title: "COMPARISON", text: ({ comparison_id = "" }) => comparison_id, isExtra: 1 },
+      { title: "COMPARISON", text: ({ comparison_id }) => comparison_id, isExtra: 1 },
     ],
     io,
   );

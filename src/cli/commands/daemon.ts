@@ -67,8 +67,7 @@ export async function daemonStopAsking(
   const asked = options.yes === true ? undefined : await ask(homeOf(io), "status", io);
   if (asked?.welcome.ok === true) {
     const { status } = asked.welcome;
-    const facts = status === undefined ? [] : interruptions(status);
-    if (facts.length > 0) io.stderr(renderFacts(facts, { ...io, columns: io.errorColumns }));
+    if (status !== undefined) io.stderr(renderFacts(interruptions(status), { ...io, columns: io.errorColumns }));
     await agree(`Stop the daemon (pid ${asked.claim.pid})?`, io);
   }
   return daemonStop(options, io);
@@ -78,13 +77,13 @@ export async function daemonStopAsking(
 function interruptions({ clients, listeners, loaded, work }: DaemonStatus): readonly Fact[] {
   const names = loaded.map(({ name }) => name).join(", ");
   // Several windows of one client are several connections.
-  const served = [...new Set(clients.map(({ client }) => client))].join(", ");
+  const served = [...new Set(clients.map(({ client }) => client))].join(", ") || undefined;
   return [
-    { name: "interrupts", value: work.join(", ") },
-    { name: "unloads", value: names },
-    { name: "closes", value: listeners.join(", ") },
-    { name: "clients", value: served === "" ? "" : `${served} (their next call starts a new daemon)` },
-  ].filter(({ value }) => value !== "");
+    ["interrupts", work.join(", ") || undefined],
+    ["unloads", names || undefined],
+    ["closes", listeners.join(", ") || undefined],
+    ["clients", served && `${served} (their next call starts a new daemon)`],
+  ];
 }
 
 /** Stops the daemon. `output` formats the result: a sentence, and the pid unless no daemon ran. */

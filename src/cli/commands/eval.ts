@@ -130,30 +130,15 @@ const columns: readonly Column<Found["rows"][number]>[] = [
   { title: "RIGHT", text: ({ right, scored }) => (scored === 0 ? "" : `${right} of ${scored}`), isNumber: true },
   {
     title: "INTERVAL",
-    text: ({ quality }) => (quality === undefined ? "" : `${formatShare(quality.low)} to ${formatShare(quality.high)}`),
+    text: ({ quality }) => quality && `${formatShare(quality.low)} to ${formatShare(quality.high)}`,
     isNumber: true,
   },
-  { title: "FAILED", text: ({ failed }) => (failed === 0 ? "" : String(failed)), isNumber: true, isExtra: 3 },
-  {
-    title: "UNDECIDED",
-    text: ({ undecided }) => (undecided === 0 ? "" : String(undecided)),
-    isNumber: true,
-    isExtra: 4,
-  },
-  { title: "SECONDS", text: ({ seconds }) => seconds?.toFixed(1) ?? "", isNumber: true },
-  {
-    title: "TOKENS/S",
-    text: ({ tokens_per_second }) => tokens_per_second?.toFixed(1) ?? "",
-    isNumber: true,
-    isExtra: 1,
-  },
-  {
-    title: "MEMORY",
-    text: ({ memory_bytes }) => (memory_bytes === undefined ? "" : formatBytes(memory_bytes)),
-    isNumber: true,
-    isExtra: 2,
-  },
-  { title: "COST", text: ({ cost }) => (cost === undefined ? "" : formatCost(cost)), isNumber: true },
+  { title: "FAILED", text: ({ failed }) => failed || undefined, isNumber: true, isExtra: 3 },
+  { title: "UNDECIDED", text: ({ undecided }) => undecided || undefined, isNumber: true, isExtra: 4 },
+  { title: "SECONDS", text: ({ seconds }) => seconds?.toFixed(1), isNumber: true },
+  { title: "TOKENS/S", text: ({ tokens_per_second }) => tokens_per_second?.toFixed(1), isNumber: true, isExtra: 1 },
+  { title: "MEMORY", text: ({ memory_bytes: bytes }) => bytes && formatBytes(bytes), isNumber: true, isExtra: 2 },
+  { title: "COST", text: ({ cost }) => cost && formatCost(cost), isNumber: true },
 ];
 
 function listEvals(flags: Flags, io: CommandIo): Promise<number> {

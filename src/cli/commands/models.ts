@@ -81,9 +81,9 @@ const columns: readonly Column<ModelRow>[] = [
   { title: "ENGINE", text: ({ engine }) => engine, isExtra: 2 },
 ];
 const details: readonly Column<ModelRow>[] = [
-  { title: "PARAMETERS", text: ({ parameter_size = "" }) => parameter_size, isNumber: true, isExtra: 5 },
-  { title: "QUANT", text: ({ quantization = "" }) => quantization, isExtra: 4 },
-  { title: "CONTEXT", text: ({ context_tokens }) => String(context_tokens ?? ""), isNumber: true, isExtra: 3 },
+  { title: "PARAMETERS", text: ({ parameter_size }) => parameter_size, isNumber: true, isExtra: 5 },
+  { title: "QUANT", text: ({ quantization }) => quantization, isExtra: 4 },
+  { title: "CONTEXT", text: ({ context_tokens }) => context_tokens, isNumber: true, isExtra: 3 },
   { title: "TOKENS/S", text: speedOf, isNumber: true, isExtra: 1 },
 ];
 
@@ -123,8 +123,8 @@ function noModels({ suggestion, unreachable = [] }: ModelListing, io: CommandIo)
 }
 
 /** The measured speed, else the expected one, marked. */
-function speedOf({ tokens_per_second: measured, expected_tokens_per_second: expected }: ModelRow): string {
-  return measured === undefined ? (expected === undefined ? "" : `~${expected}`) : String(measured);
+function speedOf({ tokens_per_second: measured, expected_tokens_per_second: expected }: ModelRow) {
+  return measured ?? (expected && `~${expected}`);
 }
 
 function stateOf(model: ModelRow): string {
@@ -195,7 +195,7 @@ async function promptsIn(folder: string, names: ReadonlyMap<string, string>) {
 
 const promptColumns: readonly Column<Awaited<ReturnType<typeof promptsIn>>>[] = [
   { title: "MODEL", text: ({ model }) => model },
-  { title: "PROMPTS", text: ({ count }) => String(count), isNumber: true },
+  { title: "PROMPTS", text: ({ count }) => count, isNumber: true },
   { title: "SIZE", text: ({ bytes }) => formatBytes(bytes), isNumber: true },
   { title: "LAST USED", text: ({ last_used_at }) => localTime(last_used_at) },
 ];
@@ -276,10 +276,10 @@ function tidyModels({ days, yes, json }: TidyOptions, io: CommandIo): Promise<nu
 function showModel(name: string, options: JsonOption, io: CommandIo): Promise<number> {
   return showCall("manage_model", { action: "show", model: name }, options, io, ({ model, details: known = {} }) =>
     renderFacts(
-      Object.entries({ name: model, ...known }).map(([key, value]) => ({
-        name: key.replaceAll("_", " ").replace(/ bytes$/, ""),
-        value: valueText(key, value),
-      })),
+      Object.entries({ name: model, ...known }).map(([key, value]) => [
+        key.replaceAll("_", " ").replace(/ bytes$/, ""),
+        valueText(key, value),
+      ]),
       io,
     ),
   );

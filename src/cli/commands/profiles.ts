@@ -39,7 +39,7 @@ const rows: readonly Column<ProfileRow>[] = [
   { title: "NAME", text: ({ name }) => name },
   { title: "MODELS", text: ({ models = [], families }) => [...models, ...families].join(" "), isExtra: 1 },
   { title: "NEEDS", text: ({ needs = [] }) => needs.join(" "), isExtra: 3 },
-  { title: "TEMPERATURE", text: ({ temperature }) => String(temperature ?? ""), isExtra: 2, isNumber: true },
+  { title: "TEMPERATURE", text: ({ temperature }) => temperature, isExtra: 2, isNumber: true },
   { title: "FALLBACK", text: ({ fallback }) => fallbackText(fallback), isExtra: 4 },
 ];
 
@@ -70,15 +70,15 @@ function described(profile: ResourceData["ollm://profiles/{name}"], io: CommandI
   const facts = Object.entries(values).map(([key, value]): Fact => {
     const source = sources[settingOf[key] ?? key.replaceAll(/_([a-z])/g, (_, letter: string) => letter.toUpperCase())];
     const text = Array.isArray(value) ? value.join(", ") : String(value);
-    return { name: key.replaceAll("_", " "), value: source === undefined ? text : `${text}; ${source}` };
+    return [key.replaceAll("_", " "), source === undefined ? text : `${text}; ${source}`];
   });
   const answer: Fact =
     answers === undefined
-      ? { name: "would answer", value: `no model: ${unavailable ?? "unknown"}`, style: "yellow" }
-      : { name: "would answer", value: `${answers.model} on ${answers.engine}; ${answers.reason}` };
+      ? ["would answer", `no model: ${unavailable ?? "unknown"}`, "yellow"]
+      : ["would answer", `${answers.model} on ${answers.engine}; ${answers.reason}`];
   const learnedFacts = learned.map(({ task, model, score, answers: count }): Fact => {
     const of = counted(Math.max(1, Math.round(count)), "answer");
-    return { name: `learned for ${task}`, value: `${model} scores ${score} of 1 in ${of}` };
+    return [`learned for ${task}`, `${model} scores ${score} of 1 in ${of}`];
   });
   const title = `${styled(oneLine(name), "bold", io)}${description === undefined ? "" : `: ${oneLine(description)}`}`;
   const prompt =

@@ -7,7 +7,7 @@ import type { Answers, Question } from "../../server/daemon/client.ts";
 import type { ToolAnswers, ToolInputs } from "../../tools/index.ts";
 import { type CommandIo, inTerminal, type JsonOption } from "../terminal/io.ts";
 import { showCall, type withSession } from "../terminal/session.ts";
-import { renderFacts } from "../terminal/terminal-text.ts";
+import { type Fact, renderFacts } from "../terminal/terminal-text.ts";
 import type { ShellCommand } from "./options.ts";
 
 const shape = "folder, kind, evidence, file, profile, model, system_prompt, default_profile, is_trusted, notes";
@@ -128,7 +128,7 @@ async function projectFolderOf(folder: string, io: CommandIo): Promise<string> {
 }
 
 export function renderProject(project: ShownProject, io: CommandIo): string {
-  const rows: readonly (readonly [name: string, value: string | undefined])[] = [
+  const facts: readonly Fact[] = [
     ["folder", project.folder],
     ["kind", project.kind === undefined ? "unknown" : kindText(project)],
     ["file", project.file],
@@ -142,7 +142,6 @@ export function renderProject(project: ShownProject, io: CommandIo): string {
     ["disabled tools", project.disabled?.join(", ")],
     ["approved", project.is_trusted === false ? "no (ollm project trust)" : undefined],
   ];
-  const facts = rows.flatMap(([name, value]) => (value === undefined ? [] : [{ name, value }]));
   return `${renderFacts(facts, io)}${(project.notes ?? []).map((note) => `${oneLine(note)}\n`).join("")}`;
 }
 

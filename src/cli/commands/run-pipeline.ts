@@ -24,7 +24,7 @@ const columns: readonly Column<NonNullable<Answer["pipelines"]>[number]>[] = [
   { title: "NAME", text: ({ name }) => name },
   { title: "VARIABLES", text: ({ inputs = [] }) => inputs.join(" "), isExtra: 1 },
   { title: "FROM", text: ({ source }) => source },
-  { title: "DESCRIPTION", text: ({ description = "" }) => description, isExtra: 2 },
+  { title: "DESCRIPTION", text: ({ description }) => description, isExtra: 2 },
 ];
 
 /** `ollm pipeline list`. */

@@ -66,30 +66,29 @@ export function renderStats(metrics: Metrics, io: View, nowMs: number): string {
   const { total, by, memory, evictions, since, money, advice } = metrics;
   if (total.requests === 0) return nothingYet("Nothing was counted yet.", io);
   const times = (name: string, { count, p50, p95 }: Figures["total_ms"]): Fact[] =>
-    count === 0 ? [] : [{ name, value: `${formatDuration(p50)}, p95 ${formatDuration(p95)}` }];
+    count === 0 ? [] : [[name, `${formatDuration(p50)}, p95 ${formatDuration(p95)}`]];
   const others = [
     `${formatCount(total.answered)} answered`,
     ...counted(total.failed, "failed"),
     ...counted(total.cancelled, "cancelled"),
     ...counted(total.fallbacks, "fell back to another model"),
   ];
+  const read = `${formatCount(total.prompt_tokens)} read${cachedOf(total)}`;
+  const perSecond = speed(total) === "" ? "" : `, ${speed(total)} per second`;
   const facts: readonly Fact[] = [
-    { name: "requests", value: `${formatCount(total.requests)} since ${since.slice(0, 10)}: ${others.join(", ")}` },
-    { name: "success", value: success(total), style: total.failed > 0 ? ("yellow" as const) : ("green" as const) },
-    ...Object.entries(total.errors).map(([kind, count]) => ({
-      name: "",
-      value: `${formatCount(count)} × ${kind.replaceAll("_", " ")}`,
-    })),
+    ["requests", `${formatCount(total.requests)} since ${since.slice(0, 10)}: ${others.join(", ")}`],
+    ["success", success(total), total.failed > 0 ? "yellow" : "green"],
+    ...Object.entries(total.errors).map(([kind, count]): Fact => [
+      "",
+      `${formatCount(count)} × ${kind.replaceAll("_", " ")}`,
+    ]),
     ...times("first token", total.first_token_ms),
     ...times("request", total.total_ms),
     ...times("queue", total.queue_ms),
     ...times("load", total.load_ms),
-    {
-      name: "tokens",
-      value: `${formatCount(total.prompt_tokens)} read${cachedOf(total)}, ${formatCount(total.completion_tokens)} written${speed(total) === "" ? "" : `, ${speed(total)} per second`}`,
-    },
-    ...memoryFacts(memory, io),
-    ...(money.rows.length === 0 ? [] : [{ name: "saved", value: `${savedThisMonth(money)}: ollm stats --money` }]),
+    ["tokens", `${read}, ${formatCount(total.completion_tokens)} written${perSecond}`],
+    ["memory", memoryText(memory, io)],
+    ["saved", money.rows.length === 0 ? undefined : `${savedThisMonth(money)}: ollm stats --money`],
   ];
   const unloads = evictions.map(({ model, kind, count }) =>
     hanging("unloaded  ", `${oneLine(model)}: ${formatCount(count)} × ${reasons[kind] ?? kind}`, io),
@@ -111,16 +110,16 @@ const reasons: Readonly<Record<string, string>> = {
   unload: "on request",
 };
 
-function memoryFacts(memory: Metrics["memory"], io: View): readonly Fact[] {
+function memoryText(memory: Metrics["memory"], io: View): string | undefined {
   const last = memory.at(-1);
-  if (last === undefined) return [];
+  if (last === undefined) return undefined;
   const bytes = memory.map(({ model_bytes }) => model_bytes);
   const line = sparkline(bytes, io);
   // A family, such as llama, is no model.
   const families = Object.entries(last.by_type).map(([family, size]) => `${family} family ${formatBytes(size)}`);
   const most = formatBytes(bytes.reduce((a, b) => Math.max(a, b), 0));
   const now = families.length === 0 ? "no models" : families.join(", ");
-  return [{ name: "memory", value: `${line} ${now}; at most ${most}` }];
+  return `${line} ${now}; at most ${most}`;
 }
 
 function renderBy(rows: readonly Named[], by: Dimension, io: View, nowMs: number): string {
@@ -160,18 +159,12 @@ export function renderMoney(money: Money, io: View, nowMs: number): string {
       ),
     ].join("; ");
   const { never_sent_tokens: neverSent } = month;
+  const unsent = `${formatCount(neverSent)} tokens`;
   const facts: readonly Fact[] = [
-    { name: "today", value: value(today), style: "green" },
-    { name: "month", value: value(month), style: "green" },
-    { name: "total", value: value(total), style: "green" },
-    ...(neverSent === 0
-      ? []
-      : [
-          {
-            name: "files",
-            value: `${formatCount(neverSent)} tokens read here this month, never sent; not part of these sums`,
-          },
-        ]),
+    ["today", value(today), "green"],
+    ["month", value(month), "green"],
+    ["total", value(total), "green"],
+    ["files", neverSent === 0 ? undefined : `${unsent} read here this month, never sent; not part of these sums`],
   ];
   const day = new Date(nowMs).toISOString().slice(0, 10);
   const tables = (["task", "client"] as const).map((key) => moneyTable(key, money, day, io));

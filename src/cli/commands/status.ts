@@ -94,44 +94,33 @@ function status(options: JsonOption, io: CommandIo): Promise<number> {
 export function renderStatus(now: ToolAnswers["system_status"], io: CommandIo): string {
   const { ram } = now;
   const swap = ram.swap_used_bytes > 0 ? `, swap ${formatBytes(ram.swap_used_bytes)}` : "";
+  const loaded = now.loaded.map(
+    ({ name, bytes, is_pinned }) => `${name} ${formatBytes(bytes)}${is_pinned === true ? " (pinned)" : ""}`,
+  );
+  const sent = counted(now.remote_requests, "prompt");
   const facts: readonly Fact[] = [
-    {
-      name: "memory",
-      value: `${formatBytes(ram.available_bytes)} of ${formatBytes(ram.total_bytes)} available${swap}`,
-    },
-    ...(now.gpus ?? []).map(({ name, total_bytes, free_bytes }) => ({
-      name: "card",
-      value: `${name}, ${free_bytes === undefined ? "" : `${formatBytes(free_bytes)} free of `}${formatBytes(total_bytes)}`,
-    })),
-    {
-      name: "loaded",
-      value:
-        now.loaded
-          .map(({ name, bytes, is_pinned }) => `${name} ${formatBytes(bytes)}${is_pinned === true ? " (pinned)" : ""}`)
-          .join(", ") || "nothing",
-    },
-    ...now.engines.flatMap(({ id, health, version, message, model_count, connections }) => [
-      {
-        name: id,
-        value: [health.replaceAll("_", " "), version, counted(model_count, "model"), message]
-          .filter((part) => part !== undefined)
-          .join("; "),
-        style: health === "ok" ? ("green" as const) : ("yellow" as const),
-      },
-      ...(connections === undefined ? [] : [{ name: "", value: formatConnections(connections) }]),
+    ["memory", `${formatBytes(ram.available_bytes)} of ${formatBytes(ram.total_bytes)} available${swap}`],
+    ...(now.gpus ?? []).map(({ name, total_bytes, free_bytes }): Fact => {
+      const free = free_bytes === undefined ? "" : `${formatBytes(free_bytes)} free of `;
+      return ["card", `${name}, ${free}${formatBytes(total_bytes)}`];
+    }),
+    ["loaded", loaded.join(", ") || "nothing"],
+    ...now.engines.flatMap(({ id, health, version, message, model_count, connections }): readonly Fact[] => {
+      const parts = [health.replaceAll("_", " "), version, counted(model_count, "model"), message];
+      return [
+        [id, parts.filter((part) => part !== undefined).join("; "), health === "ok" ? "green" : "yellow"],
+        ["", connections && formatConnections(connections)],
+      ];
+    }),
+    ...(now.queue ?? []).map(({ model, running, waiting }): Fact => [
+      "queue",
+      `${model}: ${running} running, ${waiting} waiting`,
     ]),
-    ...(now.queue ?? []).map(({ model, running, waiting }) => ({
-      name: "queue",
-      value: `${model}: ${running} running, ${waiting} waiting`,
-    })),
-    ...(now.operations ?? []).map(({ title, message }) => ({ name: "running", value: message ?? title })),
-    {
-      name: "privacy",
-      value: `${now.privacy.replaceAll("_", " ")}; ${counted(now.remote_requests, "prompt")} left this machine since the daemon started`,
-    },
-    ...(now.savings === undefined ? [] : [{ name: "saved", value: `${now.savings}: ollm stats --money` }]),
-    { name: "dashboard", value: "ollm dashboard" },
-    { name: "home", value: `${now.home} (version ${now.version})` },
+    ...(now.operations ?? []).map(({ title, message }): Fact => ["running", message ?? title]),
+    ["privacy", `${now.privacy.replaceAll("_", " ")}; ${sent} left this machine since the daemon started`],
+    ["saved", now.savings && `${now.savings}: ollm stats --money`],
+    ["dashboard", "ollm dashboard"],
+    ["home", `${now.home} (version ${now.version})`],
   ];
   // Includes the warning about memory.
   const warnings = now.warnings ?? [];
@@ -152,15 +141,15 @@ export function renderLoaded(ram: RamReading, io: CommandIo, nowMs: number): str
   const columns: readonly Column<LoadedRow>[] = [
     { title: "NAME", text: ({ name, also_answers_for = [] }) => [name, ...also_answers_for].join(", ") },
     { title: "MEMORY", text: ({ bytes }) => formatBytes(bytes), isNumber: true },
-    { title: "ON", text: ({ processor = "" }) => processor },
+    { title: "ON", text: ({ processor }) => processor },
     {
       title: "UNTIL",
       text: (row) => untilText(row, nowMs),
       style: (row) => (row.is_pinned === true ? "cyan" : undefined),
     },
     { title: "USED", text: (row) => usedText(row, nowMs), isExtra: 1 },
-    { title: "CONTEXT", text: ({ context_tokens }) => String(context_tokens ?? ""), isNumber: true, isExtra: 1 },
-    { title: "LAST PROMPT", text: ({ last_prompt = "" }) => last_prompt, isExtra: 3 },
+    { title: "CONTEXT", text: ({ context_tokens }) => context_tokens, isNumber: true, isExtra: 1 },
+    { title: "LAST PROMPT", text: ({ last_prompt }) => last_prompt, isExtra: 3 },
     { title: "ENGINE", text: ({ engine }) => engine, isExtra: 2 },
   ];
   const table = ram.loaded.length === 0 ? "No models are loaded.\n" : renderTable(ram.loaded, columns, io);

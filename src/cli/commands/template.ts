@@ -207,13 +207,9 @@ function described(template: TemplateData, io: CommandIo): string {
 const variableColumns: readonly Column<TemplateData["variables"][number]>[] = [
   { title: "VARIABLE", text: ({ name }) => name },
   { title: "REQUIRED", text: ({ required }) => (required ? "yes" : "") },
-  { title: "DEFAULT", text: ({ default: fallback = "" }) => fallback, isExtra: 2 },
-  {
-    title: "VALUES",
-    text: ({ enum: values, type }) => values?.join(" | ") ?? (type === "string" ? "" : type),
-    isExtra: 1,
-  },
-  { title: "DESCRIPTION", text: ({ description = "" }) => description, isExtra: 3 },
+  { title: "DEFAULT", text: ({ default: fallback }) => fallback, isExtra: 2 },
+  { title: "VALUES", text: ({ enum: of, type }) => of?.join(" | ") ?? (type === "string" ? "" : type), isExtra: 1 },
+  { title: "DESCRIPTION", text: ({ description }) => description, isExtra: 3 },
 ];
 
 /** Next steps for a template's missing variable without a terminal. */

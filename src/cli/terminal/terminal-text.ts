@@ -158,10 +158,10 @@ export function wrappedQuestion(question: string, columns: number | undefined): 
   return lines.join("\n") + question.slice(text.length);
 }
 
-/** A column of a table. `text` returns a row's cell as plain text. */
+/** A column of a table. `text` returns a row's cell as plain text; undefined: an empty one. */
 export interface Column<Row> {
   readonly title: string;
-  readonly text: (row: Row) => string;
+  readonly text: (row: Row) => string | number | undefined;
   /** Aligned right. */
   readonly isNumber?: boolean;
   /** Dropped if the terminal is too narrow, the highest number first. Absent: never dropped. */
@@ -197,25 +197,21 @@ export function renderTable<Row>(
       .trimEnd();
   const head = line(shown.map(({ title }) => ({ text: title, style: "dim" })));
   const body = rows.map((row) =>
-    line(shown.map(({ text, style }) => ({ text: oneLine(text(row)), style: style?.(row) }))),
+    line(shown.map((column) => ({ text: cellOf(column, row), style: column.style?.(row) }))),
   );
   return `${[head, ...body].join("\n")}\n`;
 }
 
-/** A property with its value. */
-export interface Fact {
-  readonly name: string;
-  readonly value: string;
-  /** Applies to the value up to the first semicolon. */
-  readonly style?: Style | undefined;
-}
+/** A property; one without a value is left out. The style applies to the value up to the first semicolon. */
+export type Fact = readonly [name: string, value: string | undefined, style?: Style];
 
 /** Names on the left, values beside them, wrapped at words. Each line has a line end. */
 export function renderFacts(facts: readonly Fact[], io: Parameters<typeof renderTable>[2]): string {
-  const width = Math.max(...facts.map(({ name }) => cellsOf(name)));
+  const known = facts.filter(([, value]) => value !== undefined);
+  const width = Math.max(...known.map(([name]) => cellsOf(name)));
   const room = Math.max(leastCells, (io.columns ?? Number.POSITIVE_INFINITY) - width - gap.length);
-  return facts
-    .flatMap(({ name, value, style }) =>
+  return known
+    .flatMap(([name, value = "", style]) =>
       wrap(oneLine(value), room, Number.POSITIVE_INFINITY).map((line, index) => {
         if (index > 0) return `${" ".repeat(width + gap.length)}${line}\n`;
         const painted = line.replace(/^[^;]*/, (words) => styled(words, style, io));
@@ -225,10 +221,14 @@ export function renderFacts(facts: readonly Fact[], io: Parameters<typeof render
     .join("");
 }
 
+function cellOf<Row>({ text }: Column<Row>, row: Row): string {
+  return oneLine(String(text(row) ?? ""));
+}
+
 function fit<Row>(rows: readonly Row[], columns: readonly Column<Row>[], available: number) {
   const natural = new Map(
     columns.map((column) => {
-      const cells = rows.map((row) => cellsOf(oneLine(column.text(row))));
+      const cells = rows.map((row) => cellsOf(cellOf(column, row)));
       return [
         column,
         { width: Math.max(cellsOf(column.title), ...cells), isEmpty: cells.every((width) => width === 0) },

@@ -112,8 +112,9 @@ describe("widthOf", () => {
 
 describe("renderFacts", () => {
   const facts = [
-    { name: "engine", value: "ok; installed on demand by ollm pull", style: "green" },
-    { name: "at", value: "home" },
+    ["engine", "ok; installed on demand by ollm pull", "green"],
+    ["at", "home"],
+    ["since", undefined],
   ] as const;
 
   it("breaks long values at words, below themselves", () => {
