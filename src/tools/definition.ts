@@ -92,7 +92,7 @@ export interface ToolDefinition<
   Output extends z.ZodObject = z.ZodObject,
   Name extends string = string,
 > {
-  /** `verb_noun`; the file has the same name in kebab-case. */
+  /** `verb_noun`; its file has the same name in kebab-case, or that of its subject. */
   readonly name: Name;
   readonly title: string;
   /** What the tool does and when to use it, for an assistant. */
