@@ -5,9 +5,6 @@ import type { NextSteps } from "../orchestrator/api/next-step.ts";
 import type { Worker, Workspace } from "../orchestrator/api/facade-batches.ts";
 import type { AudioInput, CallerContext, Operation, Progress } from "../orchestrator/api/types.ts";
 
-/** The effect of a tool, from which `server/` derives the four MCP hints. */
-export type ToolEffect = "read" | "write" | "destroy";
-
 /**
  * The answer of a tool: its data, or a question to ask first. `needsInput` is returned before any effect. The pipeline asks
  * the user, if the client supports it, and calls the tool again with the answers merged into `input`; otherwise the call
@@ -97,7 +94,8 @@ export interface ToolDefinition<
   readonly title: string;
   /** What the tool does and when to use it, for an assistant. */
   readonly description: string;
-  readonly effect: ToolEffect;
+  /** From which `server/` derives the four MCP hints. */
+  readonly effect: "read" | "write" | "destroy";
   /** Whether a second call with the same input has no further effect. Default: unless it writes. */
   readonly isIdempotent?: boolean;
   /** It uses the network (registries). */

@@ -2,7 +2,7 @@ import * as z from "zod";
 import { InvalidRequest } from "../orchestrator/api/errors.ts";
 import { taskOf } from "../orchestrator/api/facade-route.ts";
 import { type CallerContext, type Task, taskNames } from "../orchestrator/api/types.ts";
-import { nearestNames } from "../orchestrator/util/nearest.ts";
+import { didYouMean } from "../orchestrator/util/nearest.ts";
 
 /** Rounds to `decimals`, since digits cost tokens. */
 export function round<Value extends number | undefined>(value: Value, decimals = 1): Value | number {
@@ -52,11 +52,7 @@ export function taskNamed(name: string | undefined): Task | undefined {
   if (name === undefined) return undefined;
   const task = taskOf(name);
   if (task !== undefined) return task;
-  const [nearest] = nearestNames(name, taskNames, 1);
   throw new InvalidRequest(`unknown task "${name}"`, {
-    next: [
-      ...(nearest === undefined ? [] : [{ step: "didYouMean", names: [nearest] } as const]),
-      { step: "chooseOneOf", names: taskNames },
-    ],
+    next: [...didYouMean(name, taskNames, 1), { step: "chooseOneOf", names: taskNames }],
   });
 }

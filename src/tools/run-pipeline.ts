@@ -6,7 +6,7 @@ import { advice } from "../orchestrator/api/next-step.ts";
 import { defined } from "../orchestrator/util/defined.ts";
 import { counted } from "../orchestrator/util/format-bytes.ts";
 import { messageOf } from "../orchestrator/util/message-of.ts";
-import { nearestNames } from "../orchestrator/util/nearest.ts";
+import { didYouMean, nearestNames } from "../orchestrator/util/nearest.ts";
 import { jsonIn } from "../orchestrator/util/parse-json.ts";
 import { yamlOf } from "../orchestrator/util/parse-yaml.ts";
 import { marksIn, withInputs } from "../orchestrator/util/placeholders.ts";
@@ -221,13 +221,12 @@ async function named(name: string, context: ToolContext): Promise<Found> {
   const known = templates.find((each) => each.name === name);
   if (known !== undefined) return { name, yaml: known.template, ...defined({ file: known.file }) };
   const names = templates.map((each) => each.name);
-  const near = nearestNames(name, names, 3);
   const why = problems.length === 0 ? "" : `: ${problems.slice(0, 3).join("; ")}`;
   const isWaiting = caller.project?.pipelinesFolder !== undefined && !caller.project.isTrusted;
   throw new InvalidRequest(`there is no pipeline ${JSON.stringify(name)}${why}`, {
     next: [
       ...(isWaiting ? [{ step: "approveProject" } as const] : []),
-      near.length > 0 ? { step: "didYouMean", names: near } : { step: "chooseOneOf", names },
+      ...didYouMean(name, names, 3, { step: "chooseOneOf", names }),
     ],
   });
 }

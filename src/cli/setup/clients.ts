@@ -5,7 +5,7 @@ import { advice } from "../../orchestrator/api/next-step.ts";
 import { expandHome } from "../../orchestrator/config/home.ts";
 import { defined } from "../../orchestrator/util/defined.ts";
 import { isTooBroad } from "../../orchestrator/util/file-name.ts";
-import { nearestNames } from "../../orchestrator/util/nearest.ts";
+import { didYouMean } from "../../orchestrator/util/nearest.ts";
 import type { ConfigFormat } from "./document.ts";
 import type { Launch } from "./launch.ts";
 
@@ -271,12 +271,8 @@ export function findTargets(
   const known = clients.map(({ id }) => id);
   for (const client of ids) {
     if (known.includes(client)) continue;
-    const [nearest] = nearestNames(client, known, 1);
     throw new InvalidRequest(`unknown client "${client}"`, {
-      next: [
-        ...(nearest === undefined ? [] : [{ step: "didYouMean", names: [nearest] } as const]),
-        { step: "chooseOneOf", names: known },
-      ],
+      next: [...didYouMean(client, known, 1), { step: "chooseOneOf", names: known }],
     });
   }
   return clients

@@ -69,6 +69,13 @@ export async function askOnce(
   return { result, isContended: watch.wasContended() };
 }
 
+/** A context that reports how far a run of many is; the texts of answers are not shown while they are made. */
+export function silent(context: OperationContext, report: OperationContext["report"]): OperationContext {
+  const nothing = (): void => undefined;
+  const { signal, background } = context;
+  return { signal, background, report, addText: nothing, addThinking: nothing, clearText: nothing, setAnswer: nothing };
+}
+
 function sampleOf(result: GenerateResult, isContended: boolean): Sample {
   const { timing } = result;
   return {
@@ -253,15 +260,11 @@ function why(entry: Contestant): string {
   }
 }
 
-/** Detects whether other requests run on the same cores while one model answers. */
-interface ContentionWatch {
-  /** Checks now; called at each step of the generation. */
-  check(): void;
-  wasContended(): boolean;
-}
-
-/** `domain` is the memory domain of the answering engine; more than one running request there is contention. */
-function watchContention(world: Pick<GenerationWorld, "queues">, domain: string): ContentionWatch {
+/**
+ * Detects whether other requests run on the same cores while one model answers; `check` is called at each step. `domain` is
+ * the memory domain of the answering engine; more than one running request there is contention.
+ */
+function watchContention(world: Pick<GenerationWorld, "queues">, domain: string) {
   let wasContended = false;
   return {
     check() {
@@ -279,7 +282,10 @@ function runningIn({ queues }: Pick<GenerationWorld, "queues">, domain: string):
 }
 
 /** Observations that ignore speeds measured under contention, which would mislead routing. */
-export function observationsWithoutContention(observations: Observations, watch: ContentionWatch): Observations {
+export function observationsWithoutContention(
+  observations: Observations,
+  watch: ReturnType<typeof watchContention>,
+): Observations {
   return {
     ...observations,
     generated(key, completionTokens, decodeMs, timing) {

@@ -7,7 +7,7 @@ import type { OperationContext } from "../jobs/operations.ts";
 import { defined } from "../util/defined.ts";
 import { counted } from "../util/format-bytes.ts";
 import { jsonIn } from "../util/parse-json.ts";
-import { failureText } from "./ask-model.ts";
+import { failureText, silent } from "./ask-model.ts";
 import type { KeptAnswer, KeptStep } from "./batch-store.ts";
 
 /** So many requests in a row that an engine or this machine refuses: what is open stays open. */
@@ -165,20 +165,11 @@ export class BatchRun {
 
   #far = (): string => `${this.#answered} of ${counted(this.#total, "answer")}`;
 
-  /** Reports how far the batch is; the texts of answers are not shown while they are made. */
   #silent({ item }: Asked): OperationContext {
     const { context } = this.#parts;
-    const nothing = (): void => undefined;
-    return {
-      signal: context.signal,
-      background: AbortSignal.abort(),
-      report: ({ message, model }) =>
-        context.report({ message: `${this.#far()}; ${item.name}: ${message}`, ...defined({ model }) }),
-      addText: nothing,
-      addThinking: nothing,
-      clearText: nothing,
-      setAnswer: nothing,
-    };
+    return silent({ ...context, background: AbortSignal.abort() }, ({ message, model }) =>
+      context.report({ message: `${this.#far()}; ${item.name}: ${message}`, ...defined({ model }) }),
+    );
   }
 }
 

@@ -6,6 +6,7 @@ import type { Comparison, Comparisons, LearnedQuality, Preference, Rating } from
 import { type CallerContext, type Task, tasks } from "../api/types.ts";
 import type { Log } from "../api/log.ts";
 import type { NextStep } from "../api/next-step.ts";
+import { didYouMean } from "../util/nearest.ts";
 import type { GenerationWorld } from "../generation/runner.ts";
 import type { Operations } from "../jobs/operations.ts";
 import type { DocumentFiles } from "../storage/document-files.ts";
@@ -13,7 +14,6 @@ import { openDocument, openedOnce } from "../storage/document.ts";
 import { type EvidenceScope, judgeEvidence, pickEvidence } from "../routing/evidence.ts";
 import type { Observation } from "../routing/quality-state.ts";
 import { sameModel } from "../util/model-name.ts";
-import { nearestNames } from "../util/nearest.ts";
 import { checkRequest, runComparison } from "./run-comparison.ts";
 import type { createTraining } from "./training.ts";
 import { defined } from "../util/defined.ts";
@@ -109,13 +109,8 @@ export function createComparisons(parts: ComparisonParts): StoredComparisons {
     const found = held.find((entry) => entry.id === id);
     if (found !== undefined) return found;
     const known = held.map((entry) => entry.id);
-    const nearest = nearestNames(id, known, 3);
-    const next: NextStep =
-      known.length === 0
-        ? { step: "compareModels" }
-        : nearest.length > 0
-          ? { step: "didYouMean", names: nearest }
-          : { step: "listWinners" };
+    const none: NextStep = { step: known.length === 0 ? "compareModels" : "listWinners" };
+    const next = didYouMean(id, known, 3, none);
     throw new UnknownComparison(`no comparison ${id}; the newest ${maxComparisons} are kept`, { next });
   }
 
@@ -203,12 +198,8 @@ function chosen({ id, results }: Comparison, model: string) {
   const found = results.find((result) => sameModel(result.model, model));
   const answered = results.filter(({ error }) => error === undefined).map((result) => result.model);
   if (found === undefined) {
-    const [nearest] = nearestNames(model, answered, 1);
     throw new InvalidRequest(`${model} is not among the models of ${id}`, {
-      next: [
-        ...(nearest === undefined ? [] : [{ step: "didYouMean", names: [nearest] } as const]),
-        { step: "chooseOneOf", names: answered },
-      ],
+      next: [...didYouMean(model, answered, 1), { step: "chooseOneOf", names: answered }],
     });
   }
   if (found.error !== undefined) {
@@ -258,20 +249,14 @@ const comparison = z.object({
   winner: z.string().exactOptional(),
 }) satisfies z.ZodType<Comparison>;
 
-type ComparisonEvent =
-  | { readonly type: "compared"; readonly comparison: Comparison }
-  /** Without a model: the pick was undone. */
-  | { readonly type: "picked"; readonly id: string; readonly model?: string };
-
-const comparisonEvent: z.ZodType<ComparisonEvent> = z.discriminatedUnion("type", [
-  z.object({ type: z.literal("compared"), comparison }),
+const comparisonEvent = z.discriminatedUnion("type", [
+  z.object({ type: z.literal("compared"), comparison: comparison as z.ZodType<Comparison> }),
+  // Without a model: the pick was undone.
   z.object({ type: z.literal("picked"), id: z.string(), model: z.string().exactOptional() }),
 ]);
 
-interface ComparisonsState {
-  /** Oldest first. */
-  comparisons: Comparison[];
-}
+/** Oldest first. */
+type ComparisonsState = Record<"comparisons", Comparison[]>;
 
 /** Limit for the texts of all stored comparisons together, in characters, so that the document loads quickly. */
 const maxKeptCharacters = 8_000_000;
@@ -279,7 +264,7 @@ const maxComparisons = 100;
 /** Limit for one prompt or answer, in characters; longer ones are cut, with a note at the end. */
 const maxTextCharacters = 100_000;
 export function openComparisons(log: Log, files: DocumentFiles | undefined) {
-  return openDocument<ComparisonsState, ComparisonEvent>({
+  return openDocument<ComparisonsState, z.output<typeof comparisonEvent>>({
     name: "comparisons",
     schemaVersion: 1,
     empty: () => ({ comparisons: [] }),
@@ -292,7 +277,7 @@ export function openComparisons(log: Log, files: DocumentFiles | undefined) {
 }
 
 /** Keeps the newest comparisons: `maxComparisons`, or fewer if they are large. */
-export function applyComparison(state: ComparisonsState, event: ComparisonEvent): void {
+export function applyComparison(state: ComparisonsState, event: z.output<typeof comparisonEvent>): void {
   if (event.type === "compared") {
     const known = [...state.comparisons.filter(({ id }) => id !== event.comparison.id), event.comparison];
     const newest = known.slice(-maxComparisons);

@@ -11,7 +11,7 @@ import type { OperationContext } from "../jobs/operations.ts";
 import { costNanos } from "../routing/cost.ts";
 import { defined } from "../util/defined.ts";
 import { counted, formatAmount } from "../util/format-bytes.ts";
-import { type Contestant, askOnce, failureText, residentBytes } from "./ask-model.ts";
+import { type Contestant, askOnce, failureText, residentBytes, silent } from "./ask-model.ts";
 import { type Outcome, scoreOf } from "./eval-score.ts";
 import type { State } from "./eval-store.ts";
 import { criterion, cut } from "./judge.ts";
@@ -226,25 +226,15 @@ export class EvalRun {
     }
   }
 
-  /** Reports how far it is; the texts of answers are not shown while they are made. */
   #silent(model: string): OperationContext {
     const { context, cases, head } = this.#parts;
-    const nothing = (): void => undefined;
-    return {
-      signal: context.signal,
-      background: context.background,
-      report: ({ message, ...progress }) => {
-        const done = `${this.#done} of ${counted(cases.length * head.models.length, "answer")}`;
-        context.report({
-          ...progress,
-          message: `${done}; ${message.includes(model) ? message : `${model}: ${message}`}`,
-        });
-      },
-      addText: nothing,
-      addThinking: nothing,
-      clearText: nothing,
-      setAnswer: nothing,
-    };
+    return silent(context, ({ message, ...progress }) => {
+      const done = `${this.#done} of ${counted(cases.length * head.models.length, "answer")}`;
+      context.report({
+        ...progress,
+        message: `${done}; ${message.includes(model) ? message : `${model}: ${message}`}`,
+      });
+    });
   }
 }
 

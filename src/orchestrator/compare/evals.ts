@@ -4,19 +4,18 @@ import type { Emit } from "../api/events.ts";
 import type { Comparisons, Eval, EvalCase } from "../api/facade-compare.ts";
 import { advice } from "../api/next-step.ts";
 import type { CallerContext } from "../api/types.ts";
-import { listCandidates } from "../generation/candidates.ts";
 import { decide } from "../generation/resolve.ts";
 import type { GenerationWorld } from "../generation/runner.ts";
 import type { Operations } from "../jobs/operations.ts";
 import type { DocumentFiles } from "../storage/document-files.ts";
 import { defined } from "../util/defined.ts";
 import { sameModel } from "../util/model-name.ts";
-import { nearestNames } from "../util/nearest.ts";
+import { didYouMean } from "../util/nearest.ts";
 import { type Contestant, planOrder } from "./ask-model.ts";
 import { EvalRun } from "./eval-run.ts";
 import { decidedBy, summaryOf } from "./eval-score.ts";
 import { type State, answersOf, maxEvals, openEvals } from "./eval-store.ts";
-import { checkJudge, chooseJudge, contestantOf, fairSettings } from "./run-comparison.ts";
+import { checkJudge, chooseJudge, contestantOf, fairSettings, localModels } from "./run-comparison.ts";
 
 const shownMisses = 100;
 
@@ -49,13 +48,9 @@ export async function createEvals({
     const known = document.state.evals;
     const found = known.find((each) => each.id === id);
     if (found !== undefined) return found;
-    const names = nearestNames(
-      id,
-      known.map((each) => each.id),
-      3,
-    );
+    const ids = known.map((each) => each.id);
     throw new UnknownComparison(`no eval ${id}; the newest ${maxEvals} are kept`, {
-      next: names.length === 0 ? [] : { step: "didYouMean", names },
+      next: didYouMean(id, ids, 3),
     });
   }
 
@@ -150,7 +145,7 @@ async function contestantsOf(
   caller: CallerContext,
   { models, budget }: Parameters<Comparisons["evaluate"]>[1],
 ): Promise<readonly (Contestant & { readonly isRemote: boolean })[]> {
-  const names = models === "auto" ? await localModels(world, caller.signal) : models;
+  const names = models === "auto" ? (await localModels(world, caller.signal)).map(({ model }) => model) : models;
   const found: (Contestant & { readonly isRemote: boolean })[] = [];
   for (const name of names) {
     const located = await world.inventory.locate(name);
@@ -180,14 +175,6 @@ async function contestantsOf(
       { step: "chooseModel", argument: "models" },
     ],
   });
-}
-
-async function localModels(world: GenerationWorld, signal: AbortSignal): Promise<readonly string[]> {
-  return (await listCandidates(world, true, signal))
-    .map(({ candidate }) => candidate)
-    .filter(({ trust, fits, coolDown }) => trust === "local" && fits !== "no" && coolDown === undefined)
-    .filter(({ capabilities }) => capabilities.includes("completion"))
-    .map(({ model }) => model);
 }
 
 /** The model that judges, if a case needs one. Throws for one that can't. */

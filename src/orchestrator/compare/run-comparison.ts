@@ -12,16 +12,7 @@ import { takesNoMemory } from "../catalog/located-model.ts";
 import { classifyTask } from "../routing/classify.ts";
 import { sameModel } from "../util/model-name.ts";
 import { type Contestant, askModel, askOnce, createBoard, failureText, planOrder } from "./ask-model.ts";
-import {
-  type JudgedAnswer,
-  type Verdict,
-  combine,
-  judgeFormat,
-  judgePrompt,
-  judgeSystem,
-  judgedCharacters,
-  parseVerdict,
-} from "./judge.ts";
+import { type JudgedAnswer, type Verdict, combine, judgedCharacters, ranking } from "./judge.ts";
 import { defined } from "../util/defined.ts";
 
 /** For all models, instead of their own defaults. */
@@ -290,7 +281,7 @@ export async function checkJudge(world: GenerationWorld, caller: CallerContext, 
   }
   await planGeneration(world, caller, {
     model: judge,
-    prompt: judgeSystem,
+    prompt: ranking.system,
     maxTokens: judgeTokens,
     useMemory: false,
     privacy: "local_only",
@@ -306,14 +297,18 @@ export async function chooseJudge(
 ): Promise<string | undefined> {
   // The name as the engine spells it. Throws `UnknownModel`.
   if (judge !== "auto") return (await world.inventory.locate(judge))[0].model.name;
-  const candidates = (await listCandidates(world, true, signal))
-    .map(({ candidate }) => candidate)
-    .filter((candidate) => candidate.trust === "local" && candidate.fits !== "no" && candidate.coolDown === undefined)
-    .filter((candidate) => candidate.capabilities.includes("completion"))
-    .toSorted((a, b) => b.sizeBytes - a.sizeBytes);
+  const candidates = (await localModels(world, signal)).toSorted((a, b) => b.sizeBytes - a.sizeBytes);
   const isCompared = ({ model }: { readonly model: string }) =>
     results.some((result) => sameModel(result.model, model));
   return (candidates.find((candidate) => !isCompared(candidate)) ?? candidates[0])?.model;
+}
+
+/** Those of this machine that can answer now. */
+export async function localModels(world: GenerationWorld, signal: AbortSignal) {
+  return (await listCandidates(world, true, signal))
+    .map(({ candidate }) => candidate)
+    .filter(({ trust, fits, coolDown }) => trust === "local" && fits !== "no" && coolDown === undefined)
+    .filter(({ capabilities }) => capabilities.includes("completion"));
 }
 
 async function askVerdict(
@@ -326,9 +321,9 @@ async function askVerdict(
 ): Promise<Verdict | undefined> {
   const request = {
     model: judge,
-    system: judgeSystem,
-    prompt: judgePrompt(prompt, answers),
-    format: judgeFormat(answers.length),
+    system: ranking.system,
+    prompt: ranking.prompt(prompt, answers),
+    format: ranking.format(answers.length),
     temperature: 0,
     maxTokens: judgeTokens,
     useMemory: false,
@@ -337,7 +332,7 @@ async function askVerdict(
   // The judge's text must not appear among the answers.
   const silenced = { ...context, addText: () => undefined, addThinking: () => undefined, clearText: () => undefined };
   const answered = await askOnce(world, caller, request, "local", silenced).catch(undefinedIf(CheckFailed));
-  return answered && parseVerdict(answered.result.text, answers);
+  return answered && ranking.read(answered.result.text, answers);
 }
 
 function judgementOf(
@@ -346,7 +341,7 @@ function judgementOf(
   verdicts: readonly Verdict[],
   { prompt, results }: { readonly prompt: string; readonly results: readonly ComparedModel[] },
 ): Judgement {
-  const { ranking, isAgreed } = combine(
+  const { ranking: places, isAgreed } = combine(
     answers.map(({ model }) => model),
     verdicts,
   );
@@ -358,5 +353,5 @@ function judgementOf(
     ...(isParty ? ["; one of the answers is its own, so the ranking is biased"] : []),
     ...(isCut ? [`; it read only the first ${judgedCharacters} characters of long texts`] : []),
   ];
-  return { judge, ranking, reason: verdicts[0]?.reason ?? "", note: note.join("") };
+  return { judge, ranking: places, reason: verdicts[0]?.reason ?? "", note: note.join("") };
 }

@@ -4,7 +4,7 @@ import type { BatchSummary } from "../api/facade-batches.ts";
 import type { Job, Jobs, PullRequest, PullResult } from "../api/facade.ts";
 import type { Log } from "../api/log.ts";
 import type { CallerContext, Operation, Progress } from "../api/types.ts";
-import { nearestNames } from "../util/nearest.ts";
+import { didYouMean } from "../util/nearest.ts";
 import type { Operations, RunningFacts } from "./operations.ts";
 import { createMutex } from "../util/joined-work.ts";
 import {
@@ -169,7 +169,7 @@ export class KeptJobs implements Jobs {
 
   async #wholeView(entry: Entry): Promise<Job> {
     const { files } = this.#options;
-    const view = viewOf(entry);
+    const view = viewOf(entry.record, entry.operation);
     if (files === undefined || !entry.isTextStored) return view;
     try {
       const read = readRecord(await files.read(view.id));
@@ -192,10 +192,8 @@ export class KeptJobs implements Jobs {
     const found = jobs.find(({ record }) => record.id === id);
     if (found !== undefined) return found;
     const ids = jobs.map(({ record }) => record.id);
-    const [nearest] = nearestNames(id, ids, 1);
-    const list = { step: "listJobs" } as const;
     throw new UnknownJob(`no job ${id}; results are kept for ${this.#options.keepHours} hours`, {
-      next: nearest === undefined ? list : [{ step: "didYouMean", names: [nearest] }, list],
+      next: [...didYouMean(id, ids, 1), { step: "listJobs" }],
     });
   }
 
@@ -208,7 +206,7 @@ export class KeptJobs implements Jobs {
     if (before?.operation === operation && before.record.isAwaited !== true) {
       // Two calls waited for one operation: they share one job and the same answer.
       outcome.catch(() => undefined);
-      return viewOf(before);
+      return viewOf(before.record, before.operation);
     }
     // One that has ended began again.
     const kept = before?.operation === operation ? before : undefined;
@@ -218,14 +216,14 @@ export class KeptJobs implements Jobs {
     this.#save(entry);
     this.#follow(entry, outcome, errorText);
     this.#changed(operation.id, true);
-    return viewOf(entry);
+    return viewOf(entry.record, entry.operation);
   }
 
   list(): ReturnType<Jobs["list"]> {
     return this.#known()
       .toSorted((a, b) => (a.record.startedAt < b.record.startedAt ? 1 : -1))
       .map((entry) => {
-        const { result: _result, partial: _partial, ...view } = viewOf(entry);
+        const { result: _result, partial: _partial, ...view } = viewOf(entry.record, entry.operation);
         return view;
       });
   }

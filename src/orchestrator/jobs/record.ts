@@ -193,25 +193,11 @@ export async function readKept(files: JobFiles, id: string, log: Log): Promise<J
 }
 
 /** A job as its caller sees it; `operation` while it runs. */
-export function viewOf({
-  record,
-  operation,
-}: {
-  readonly record: JobRecord;
-  readonly operation: Operation<unknown> | undefined;
-}): Job {
-  const {
-    schemaVersion: _version,
-    pull: _pull,
-    isAwaited: _awaited,
-    parts: _parts,
-    partial,
-    result,
-    ...facts
-  } = record;
+export function viewOf(record: JobRecord, operation: Operation<unknown> | undefined): Job {
+  const { schemaVersion: _version, pull: _pull, isAwaited: _awaited, parts: _parts, ...facts } = record;
   const progress = operation?.progress();
-  const written = operation?.partial() ?? partial;
-  const { endedAt, error, note, ...rest } = facts;
+  const written = operation?.partial() ?? facts.partial;
+  const { endedAt, error, note, partial: _partial, result, ...rest } = facts;
   return { ...rest, ...defined({ endedAt, error, note, progress, partial: written, result }) };
 }
 

@@ -14,7 +14,7 @@ import { advice } from "../api/next-step.ts";
 import type { CallerContext } from "../api/types.ts";
 import { createMutex } from "../util/joined-work.ts";
 import { profileNames } from "../config/profiles.ts";
-import { nearestNames } from "../util/nearest.ts";
+import { didYouMean } from "../util/nearest.ts";
 import { openVariable } from "../util/open-variable.ts";
 import { yamlOf } from "../util/parse-yaml.ts";
 import { systemTimers } from "../util/timers.ts";
@@ -116,7 +116,6 @@ export class CallerTemplates implements Templates {
       templates.find(({ aliases = [] }) => aliases.includes(name));
     if (found !== undefined) return found;
     const names = templates.map((template) => template.name);
-    const near = nearestNames(name, names, 3);
     const broken = problems.find((problem) => /[^/\\]+(?=\.ya?ml\b)/i.exec(problem)?.[0] === name);
     // It may be one of the project's.
     const waiting = waitingPrompts(caller.project, "templates", caller.project?.templatesFolder);
@@ -124,7 +123,7 @@ export class CallerTemplates implements Templates {
     throw new UnknownTemplate(`there is no template ${JSON.stringify(name)}${why === undefined ? "" : `: ${why}`}`, {
       next: [
         ...(broken === undefined && waiting !== undefined ? [{ step: "approveProject" } as const] : []),
-        near.length > 0 ? { step: "didYouMean", names: near } : { step: "chooseOneOf", names },
+        ...didYouMean(name, names, 3, { step: "chooseOneOf", names }),
       ],
     });
   }
@@ -193,9 +192,8 @@ export class CallerTemplates implements Templates {
     const { writeForUser } = this.#parts;
     const profiles = profileNames(caller.settings.profiles);
     if (profile !== undefined && !profiles.includes(profile)) {
-      const [close] = nearestNames(profile, profiles, 1);
       throw new InvalidRequest(`there is no profile ${JSON.stringify(profile)}`, {
-        next: close === undefined ? { step: "chooseOneOf", names: profiles } : { step: "didYouMean", names: [close] },
+        next: didYouMean(profile, profiles, 1, { step: "chooseOneOf", names: profiles }),
       });
     }
     refuseDoubledBraces(request);

@@ -1,3 +1,5 @@
+import type { NextStep } from "../api/next-step.ts";
+
 /**
  * The known names most similar to `wanted`, best first, at most `limit`; for "did you mean". A name is similar if its edit
  * distance (insert, delete, replace, swap) is at most a third of the length, or if one name contains the other. A name
@@ -55,6 +57,12 @@ export function editDistance(a: string, b: string): number {
     previous = current;
   }
   return previous[b.length] ?? 0;
+}
+
+/** The step that names the known names most similar to `wanted`, at most `limit`; `otherwise` where none is similar. */
+export function didYouMean(wanted: string, known: readonly string[], limit: number, ...otherwise: NextStep[]) {
+  const names = nearestNames(wanted, known, limit);
+  return names.length > 0 ? [{ step: "didYouMean", names } as const] : otherwise;
 }
 
 /** `; did you mean code?`, or nothing. */

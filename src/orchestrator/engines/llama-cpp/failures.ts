@@ -15,7 +15,7 @@ import { crashReasonIn, allocationBytesIn, outOfMemorySteps, mentionsOutOfMemory
 import type { Log } from "../../api/log.ts";
 import { sameModel } from "../../util/model-name.ts";
 import { type Backend, backendNames } from "./install/platform.ts";
-import { nearestNames } from "../../util/nearest.ts";
+import { didYouMean } from "../../util/nearest.ts";
 import { advice, type NextStep } from "../../api/next-step.ts";
 import { ChildFailure, loadErrorIn } from "./child/failure.ts";
 import { type ChildEnd, ChildGone } from "./child-session.ts";
@@ -135,12 +135,8 @@ function unsupportedSchema(reason: string, cause: unknown): InvalidRequest {
 
 /** `known`: names of installed models, for suggestions. */
 export function unknownModel(model: string, known: readonly string[]): UnknownModel {
-  const nearest = nearestNames(model, known, 3);
   return new UnknownModel(`the embedded engine has no model ${model}`, {
-    next: [
-      nearest.length > 0 ? { step: "didYouMean", names: nearest } : { step: "pullModel", model },
-      { step: "listModels" },
-    ],
+    next: [...didYouMean(model, known, 3, { step: "pullModel", model }), { step: "listModels" }],
   });
 }
 

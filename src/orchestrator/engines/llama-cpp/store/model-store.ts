@@ -25,7 +25,7 @@ import { InvalidConfig, InvalidRequest, StoreFailed, UnknownModel } from "../../
 import { advice } from "../../../api/next-step.ts";
 import { type Mutex, createMutex, JoinedWorks } from "../../../util/joined-work.ts";
 import { freeDiskBytes } from "../../../storage/replace-file.ts";
-import { nearestNames } from "../../../util/nearest.ts";
+import { didYouMean } from "../../../util/nearest.ts";
 import type { ModelRecipe, PulledModel, Report } from "../../engine.ts";
 import type { InspectGguf } from "../../gguf/header.ts";
 import type { RetryOptions } from "../../../util/retry.ts";
@@ -319,9 +319,8 @@ async function removeModel(
     });
   }
   const names = (await list()).filter((model) => !model.isReadOnly).map((model) => model.name);
-  const [nearest] = nearestNames(shown, names, 1);
   throw new UnknownModel(`the store has no model ${shown}`, {
-    next: nearest === undefined ? { step: "listModels" } : { step: "didYouMean", names: [nearest] },
+    next: didYouMean(shown, names, 1, { step: "listModels" }),
   });
 }
 
