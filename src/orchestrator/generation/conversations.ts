@@ -56,11 +56,7 @@ interface Conversation {
 }
 
 /** The answer that a conversation gets at present. */
-interface Answering {
-  readonly signal: AbortSignal;
-  readonly ended: Promise<void>;
-  end(): void;
-}
+type Answering = ReturnType<typeof answeringUntil>;
 
 /** Far more than anyone continues within `conversations.keepHours`. */
 const maxCount = 100;
@@ -165,7 +161,7 @@ export function createConversations(
   return { begin };
 }
 
-function answeringUntil(signal: AbortSignal): Answering {
+function answeringUntil(signal: AbortSignal) {
   let end: () => void = () => undefined;
   const ended = new Promise<void>((resolve) => (end = resolve));
   return { signal, ended, end };

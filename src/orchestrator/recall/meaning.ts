@@ -11,6 +11,7 @@ import { endsOf } from "./text-index.ts";
 import unrelated from "./unrelated.json" with { type: "json" };
 import { messageOf } from "../util/message-of.ts";
 import { defined } from "../util/defined.ts";
+import { systemTimers, within } from "../util/timers.ts";
 
 /** Compares a text with the entries by meaning. */
 export interface MeaningQuery {
@@ -95,7 +96,7 @@ export class Meaning {
   ): Promise<MeaningQuery | undefined> {
     // After one query timed out, others don't wait for the model until it has answered.
     if (this.#late !== undefined || this.#closing.signal.aborted) return undefined;
-    const deadline = createDeadline(waitMs, signal);
+    const beganMs = systemTimers.now();
     const beginning: Promise<Int8Array | undefined> = this.#begin(text, isLoadedOnly)
       .catch((error: unknown) => this.#noted(error))
       .finally(() => {
@@ -103,18 +104,16 @@ export class Meaning {
         if (this.#late === beginning) this.#late = undefined;
       });
     this.#asked.add(beginning);
-    try {
-      const direction = await Promise.race([beginning, deadline.passed]);
-      if (direction === "late") this.#late = this.#asked.has(beginning) ? beginning : undefined;
-      throwIfCancelled(signal, "searching memories");
-      if (direction === "late" || direction === undefined) return undefined;
-      // This query uses the vectors that are made within its time: all of them, if few are missing.
-      await Promise.race([this.#fill(isLoadedOnly), deadline.passed]);
-      throwIfCancelled(signal, "searching memories");
-      return this.#compare(await this.#open(), direction);
-    } finally {
-      deadline.clear();
-    }
+    const late = () => "late" as const;
+    const direction = await within({ ms: waitMs, signal }, () => beginning, late);
+    if (direction === "late") this.#late = this.#asked.has(beginning) ? beginning : undefined;
+    throwIfCancelled(signal, "searching memories");
+    if (direction === "late" || direction === undefined) return undefined;
+    // This query uses the vectors that are made within its time: all of them, if few are missing.
+    const leftMs = Math.max(0, waitMs - (systemTimers.now() - beganMs));
+    await within({ ms: leftMs, signal }, () => this.#fill(isLoadedOnly), late);
+    throwIfCancelled(signal, "searching memories");
+    return this.#compare(await this.#open(), direction);
   }
 
   async close(): Promise<void> {
@@ -139,15 +138,13 @@ export class Meaning {
   async #embedded(texts: readonly string[], kind: "query" | "document", isLoadedOnly: boolean) {
     const model = (await this.#open()).model();
     const options = { kind, isLoadedOnly, ...defined({ model }) };
-    // Not AbortSignal.timeout: in Node 20 one that only AbortSignal.any refers to may be collected before it fires.
-    const limit = new AbortController();
-    const timer = setTimeout(() => limit.abort(new Error(`no vectors within ${batchLimitMs / 1_000} s`)), batchLimitMs);
-    const signal = AbortSignal.any([this.#closing.signal, limit.signal]);
-    try {
-      return await shortening(texts, (shorter) => this.#parts.embed(shorter, signal, options));
-    } finally {
-      clearTimeout(timer);
-    }
+    return within(
+      { ms: batchLimitMs, signal: this.#closing.signal },
+      (signal) => shortening(texts, (shorter) => this.#parts.embed(shorter, signal, options)),
+      () => {
+        throw new Error(`no vectors within ${batchLimitMs / 1_000} s`);
+      },
+    );
   }
 
   /** The next pending ids, and those of their texts that have no vector, by hash. */
@@ -247,13 +244,10 @@ export async function similaritiesTo(
   { embed, signal }: { readonly embed: Embed; readonly signal: AbortSignal },
 ): Promise<readonly number[]> {
   const similarities: number[] = [];
-  const limit = new AbortController();
-  const timer = setTimeout(() => limit.abort(new Error("it took too long")), passagesLimitMs);
-  const either = AbortSignal.any([signal, limit.signal]);
-  try {
+  const compare = async (either: AbortSignal): Promise<void> => {
     const asked = await embed([fittingEnds(query)], either, { kind: "query" });
     const direction = directionOf(asked?.vectors[0] ?? []);
-    if (asked === undefined || direction === undefined) return [];
+    if (asked === undefined || direction === undefined) return;
     for (let at = 0; at < texts.length && !either.aborted; at += passagesAtOnce) {
       const batch = texts.slice(at, at + passagesAtOnce).map(fitting);
       const made = await shortening(batch, (shorter) =>
@@ -264,31 +258,12 @@ export async function similaritiesTo(
       for (const vector of made.vectors)
         similarities.push(similarityOf(direction, directionOf(vector) ?? new Int8Array()));
     }
-  } catch {
-    // Words suffice where there are no vectors.
-  } finally {
-    clearTimeout(timer);
-  }
-  throwIfCancelled(signal, "searching passages");
-  return similarities;
-}
-
-/** A promise that resolves after `ms`, or when the signal aborts. */
-function createDeadline(ms: number, signal: AbortSignal): { readonly passed: Promise<"late">; clear(): void } {
-  let pass!: () => void;
-  const passed = new Promise<"late">((resolve) => {
-    pass = () => resolve("late");
-  });
-  const timer = setTimeout(pass, ms);
-  signal.addEventListener("abort", pass);
-  if (signal.aborted) pass();
-  return {
-    passed,
-    clear() {
-      clearTimeout(timer);
-      signal.removeEventListener("abort", pass);
-    },
   };
+  const stop = (): void => undefined;
+  // Words suffice where there are no vectors.
+  await within({ ms: passagesLimitMs, signal }, compare, stop).catch(stop);
+  throwIfCancelled(signal, "searching passages");
+  return [...similarities];
 }
 
 function textOf({ key, value, tags }: MemoryEntry): string {

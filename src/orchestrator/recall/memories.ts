@@ -11,8 +11,6 @@ import type {
   Recalled,
   RememberRequest,
   Remembered,
-  MemoryCategory,
-  MemoryScope,
 } from "../api/facade-recall.ts";
 import type { Emit } from "../api/events.ts";
 import type { Log } from "../api/log.ts";
@@ -214,9 +212,7 @@ export class StoredMemories implements Memories {
     return change;
   }
 
-  #isoNow(): string {
-    return new Date(this.#parts.now()).toISOString();
-  }
+  #isoNow = (): string => new Date(this.#parts.now()).toISOString();
 
   /** Never throws: the entry is stored already. */
   async #similarKeys(caller: CallerContext, store: MemoryStore, entry: MemoryEntry): Promise<readonly string[]> {
@@ -284,11 +280,6 @@ function mutable({ tags, ...entry }: MemoryEntry): Omit<MemoryEntry, "tags"> & {
   return { ...entry, tags: [...tags] };
 }
 
-interface Filter {
-  readonly category?: MemoryCategory | undefined;
-  readonly scope?: MemoryScope | undefined;
-}
-
 /** At most this many keys are compared for "did you mean"; more would be noticeably slow. */
 const maxCompared = 2_000;
 
@@ -296,7 +287,7 @@ function sees(caller: CallerContext, entry: MemoryEntry): boolean {
   return entry.project === undefined || entry.project === caller.project?.folder;
 }
 
-function passes(entry: MemoryEntry, { category, scope }: Filter): boolean {
+function passes(entry: MemoryEntry, { category, scope }: RecallRequest | ForgetRequest): boolean {
   return (category === undefined || entry.category === category) && (scope === undefined || entry.scope === scope);
 }
 
@@ -307,8 +298,8 @@ function passes(entry: MemoryEntry, { category, scope }: Filter): boolean {
 function findByKey(
   caller: CallerContext,
   given: string,
-  filter: Filter,
-  store: { get(id: MemoryId): MemoryEntry | undefined; all(): readonly MemoryEntry[] },
+  filter: RecallRequest | ForgetRequest,
+  store: Pick<MemoryStore, "get" | "all">,
 ): MemoryEntry {
   const key = normaliseKey(given);
   if (filter.scope === "project") projectOf(caller);
@@ -337,11 +328,7 @@ function inOrder(entries: readonly MemoryEntry[]): readonly MemoryEntry[] {
 }
 
 /** Whether it is a global entry whose key an entry of the project has, too. */
-function isHidden(
-  { scope, key }: MemoryEntry,
-  folder: string | undefined,
-  store: { get(id: MemoryId): MemoryEntry | undefined },
-): boolean {
+function isHidden({ scope, key }: MemoryEntry, folder: string | undefined, store: Pick<MemoryStore, "get">): boolean {
   return scope === "global" && folder !== undefined && store.get(idOf(folder, key)) !== undefined;
 }
 
