@@ -71,7 +71,7 @@ export function createLlamaCppEngine(options: LlamaCppOptions): Engine {
   const gate = options.shared?.gate ?? new ComputeGate(steady);
   const { backend = "cpu" } = options;
   const cards = createCards({ backend, now: steady, log });
-  const processes = new Processes(options, cards, () => gate.schedule());
+  const processes = createProcesses(options, cards, () => gate.schedule());
   const open = (signal: AbortSignal, usesCards = false) => processes.open(signal, usesCards);
   const file = join(dirname(options.promptsFolder), "estimates.json");
   const estimator = createEstimator({ open, mayUseCards: cards.isUsable, now: steady, log, file });
@@ -151,73 +151,65 @@ function startFailure(error: ChildFailure | ChildGone): string {
   return error instanceof ChildGone ? `its process ended ${causeOf(error.end)}` : error.message;
 }
 
-/** The child processes of this engine, listed on disk so that the next daemon ends those of a killed one. */
-class Processes {
-  readonly #options: LlamaCppOptions;
-  readonly #cards: ReturnType<typeof createCards>;
-  readonly #children: ChildrenList;
-  readonly #sessions = new Set<ChildSession>();
-  readonly #closing = new AbortController();
-  readonly #changed: () => void;
-  #reaped: Promise<number> | undefined;
+/**
+ * The child processes of this engine, listed on disk so that the next daemon ends those of a killed one. `changed`: a process
+ * may answer more or fewer requests at the same time.
+ */
+function createProcesses(options: LlamaCppOptions, cards: ReturnType<typeof createCards>, changed: () => void) {
+  const children = options.shared?.children ?? createChildrenList(options.runFolder, options.log);
+  const sessions = new Set<ChildSession>();
+  const closing = new AbortController();
+  let reaped: Promise<number> | undefined;
 
-  /** `changed`: a process may answer more or fewer requests at the same time. */
-  constructor(options: LlamaCppOptions, cards: ReturnType<typeof createCards>, changed: () => void) {
-    this.#changed = changed;
-    this.#options = options;
-    this.#cards = cards;
-    this.#children = options.shared?.children ?? createChildrenList(options.runFolder, options.log);
-  }
-
-  /** `usesCards`: throws `CardFailed` if they don't start. */
-  async open(signal: AbortSignal, usesCards: boolean): Promise<ChildSession> {
-    const { childEntry: entry, nodeExecutable, installation, threads, log, runFolder, cardLimitMs } = this.#options;
-    const { backend, failureOf, driverFailed } = this.#cards;
-    const known = usesCards ? failureOf() : undefined;
-    if (known !== undefined) throw new CardFailed(known);
-    const computes = usesCards ? backend : backend === "cpu" ? ("auto" as const) : ("cpu" as const);
-    const readyLimitMs = usesCards ? cardLimitMs : undefined;
-    const modulePath = await installation.modulePath();
-    if (modulePath === undefined) throw notInstalled(installation.downloadBytes);
-    await (this.#reaped ??= this.#children.reapOrphans());
-    const noteFailure = (error: unknown) =>
-      log.warn(`engine: ${join(runFolder, "children.json")} could not be updated: ${String(error)}`);
-    const listed: Promise<void>[] = [];
-    let startedPid = 0;
-    const started = (pid: number) => {
-      startedPid = pid;
-      listed.push(this.#children.add(pid).catch(noteFailure));
-    };
-    const forget = () => this.#children.remove(startedPid).catch(noteFailure);
-    try {
-      const untilClosed = AbortSignal.any([signal, this.#closing.signal]);
-      const given = { entry, nodeExecutable, modulePath, threads, computes, readyLimitMs, changed: this.#changed };
-      const session = await openChild(given, started, untilClosed);
-      this.#sessions.add(session);
-      void session.ended.then(() => {
-        this.#sessions.delete(session);
-        return forget();
-      });
-      await Promise.all(listed);
-      return session;
-    } catch (error) {
-      await forget();
-      const isOfCards = usesCards && (error instanceof ChildFailure || error instanceof ChildGone);
-      throw isOfCards ? driverFailed(startFailure(error)) : error;
-    }
-  }
-
-  /** Opens no process from now on. */
-  refuse(): void {
-    this.#closing.abort(new Error("the engine was closed"));
-  }
-
-  /** Ends processes that hold no model: those of running estimates. */
-  async close(): Promise<void> {
-    await Promise.all([...this.#sessions].map((session) => session.stop()));
-    // The folder may be removed next, so no write may be pending.
-    await this.#children.idle();
-  }
+  return {
+    /** `usesCards`: throws `CardFailed` if they don't start. */
+    async open(signal: AbortSignal, usesCards: boolean): Promise<ChildSession> {
+      const { childEntry: entry, nodeExecutable, installation, threads, log, runFolder, cardLimitMs } = options;
+      const { backend, failureOf, driverFailed } = cards;
+      const known = usesCards ? failureOf() : undefined;
+      if (known !== undefined) throw new CardFailed(known);
+      const computes = usesCards ? backend : backend === "cpu" ? ("auto" as const) : ("cpu" as const);
+      const readyLimitMs = usesCards ? cardLimitMs : undefined;
+      const modulePath = await installation.modulePath();
+      if (modulePath === undefined) throw notInstalled(installation.downloadBytes);
+      await (reaped ??= children.reapOrphans());
+      const noteFailure = (error: unknown) =>
+        log.warn(`engine: ${join(runFolder, "children.json")} could not be updated: ${String(error)}`);
+      const listed: Promise<void>[] = [];
+      let startedPid = 0;
+      const started = (pid: number) => {
+        startedPid = pid;
+        listed.push(children.add(pid).catch(noteFailure));
+      };
+      const forget = () => children.remove(startedPid).catch(noteFailure);
+      try {
+        const untilClosed = AbortSignal.any([signal, closing.signal]);
+        const given = { entry, nodeExecutable, modulePath, threads, computes, readyLimitMs, changed };
+        const session = await openChild(given, started, untilClosed);
+        sessions.add(session);
+        void session.ended.then(() => {
+          sessions.delete(session);
+          return forget();
+        });
+        await Promise.all(listed);
+        return session;
+      } catch (error) {
+        await forget();
+        const isOfCards = usesCards && (error instanceof ChildFailure || error instanceof ChildGone);
+        throw isOfCards ? driverFailed(startFailure(error)) : error;
+      }
+    },
+    /** Opens no process from now on. */
+    refuse(): void {
+      closing.abort(new Error("the engine was closed"));
+    },
+    /** Ends processes that hold no model: those of running estimates. */
+    async close(): Promise<void> {
+      await Promise.all([...sessions].map((session) => session.stop()));
+      // The folder may be removed next, so no write may be pending.
+      await children.idle();
+    },
+  };
 }
 
 async function find(store: ModelStore, model: string): Promise<StoredModel> {
