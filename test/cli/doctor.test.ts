@@ -66,7 +66,6 @@ function world(changes: Partial<DoctorWorld>): DoctorWorld {
   };
 }
 
-const signal = new AbortController().signal;
 const statuses = (checks: readonly Check[]) => checks.map(({ status }) => status);
 
 describe("ollm doctor", () => {

@@ -250,7 +250,7 @@ const comparison = z.object({
 }) satisfies z.ZodType<Comparison>;
 
 const comparisonEvent = z.discriminatedUnion("type", [
-  z.object({ type: z.literal("compared"), comparison: comparison as z.ZodType<Comparison> }),
+  z.object({ type: z.literal("compared"), comparison }),
   // Without a model: the pick was undone.
   z.object({ type: z.literal("picked"), id: z.string(), model: z.string().exactOptional() }),
 ]);

@@ -12,7 +12,7 @@ import { takesNoMemory } from "../catalog/located-model.ts";
 import { classifyTask } from "../routing/classify.ts";
 import { sameModel } from "../util/model-name.ts";
 import { type Contestant, askModel, askOnce, createBoard, failureText, planOrder } from "./ask-model.ts";
-import { type JudgedAnswer, type Verdict, combine, judgedCharacters, ranking } from "./judge.ts";
+import { type JudgedAnswer, type Verdict, combine, judgedCharacters, ranker } from "./judge.ts";
 import { defined } from "../util/defined.ts";
 
 /** For all models, instead of their own defaults. */
@@ -281,7 +281,7 @@ export async function checkJudge(world: GenerationWorld, caller: CallerContext, 
   }
   await planGeneration(world, caller, {
     model: judge,
-    prompt: ranking.system,
+    prompt: ranker.system,
     maxTokens: judgeTokens,
     useMemory: false,
     privacy: "local_only",
@@ -321,9 +321,9 @@ async function askVerdict(
 ): Promise<Verdict | undefined> {
   const request = {
     model: judge,
-    system: ranking.system,
-    prompt: ranking.prompt(prompt, answers),
-    format: ranking.format(answers.length),
+    system: ranker.system,
+    prompt: ranker.prompt(prompt, answers),
+    format: ranker.format(answers.length),
     temperature: 0,
     maxTokens: judgeTokens,
     useMemory: false,
@@ -332,7 +332,7 @@ async function askVerdict(
   // The judge's text must not appear among the answers.
   const silenced = { ...context, addText: () => undefined, addThinking: () => undefined, clearText: () => undefined };
   const answered = await askOnce(world, caller, request, "local", silenced).catch(undefinedIf(CheckFailed));
-  return answered && ranking.read(answered.result.text, answers);
+  return answered && ranker.read(answered.result.text, answers);
 }
 
 function judgementOf(
@@ -341,7 +341,7 @@ function judgementOf(
   verdicts: readonly Verdict[],
   { prompt, results }: { readonly prompt: string; readonly results: readonly ComparedModel[] },
 ): Judgement {
-  const { ranking: places, isAgreed } = combine(
+  const { ranking, isAgreed } = combine(
     answers.map(({ model }) => model),
     verdicts,
   );
@@ -353,5 +353,5 @@ function judgementOf(
     ...(isParty ? ["; one of the answers is its own, so the ranking is biased"] : []),
     ...(isCut ? [`; it read only the first ${judgedCharacters} characters of long texts`] : []),
   ];
-  return { judge, ranking: places, reason: verdicts[0]?.reason ?? "", note: note.join("") };
+  return { judge, ranking, reason: verdicts[0]?.reason ?? "", note: note.join("") };
 }

@@ -1,6 +1,6 @@
 import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { type Verdict, combine, ranking } from "../../../src/orchestrator/compare/judge.ts";
+import { type Verdict, combine, ranker } from "../../../src/orchestrator/compare/judge.ts";
 
 const answers = [
   { model: "llama3.2:3b", text: "Blue." },
@@ -14,7 +14,7 @@ const verdict = (ranks: Readonly<Record<string, number>>): Verdict => ({
 
 describe("the prompt of the judge", () => {
   it("names no model", () => {
-    const prompt = ranking.prompt("Which colour?", answers);
+    const prompt = ranker.prompt("Which colour?", answers);
     expect(prompt).not.toContain("llama");
     expect(prompt).not.toContain("qwen");
     expect(prompt).toContain("<answer_A>\nBlue.\n</answer_A>");
@@ -22,14 +22,14 @@ describe("the prompt of the judge", () => {
   });
 
   it("is bounded, and marks what was cut", () => {
-    const prompt = ranking.prompt("x", [{ model: "a", text: "y".repeat(50_000) }]);
+    const prompt = ranker.prompt("x", [{ model: "a", text: "y".repeat(50_000) }]);
     expect(prompt.length).toBeLessThan(7000);
     expect(prompt).toContain("[cut: 50000 characters in total]");
   });
 
   it("comes with a format of a bounded reason, then a rank per letter", () => {
-    expect(Object.keys(ranking.format(2)["properties"] as object)).toEqual(["reason", "A", "B"]);
-    expect(ranking.format(2)).toEqual({
+    expect(Object.keys(ranker.format(2)["properties"] as object)).toEqual(["reason", "A", "B"]);
+    expect(ranker.format(2)).toEqual({
       type: "object",
       properties: {
         reason: { type: "string", maxLength: 400 },
@@ -44,7 +44,7 @@ describe("the prompt of the judge", () => {
 
 describe("a verdict", () => {
   it("has model names instead of letters", () => {
-    const parsed = ranking.read('{"A":2,"B":1,"reason":"Answer B is whole, answer A is a fragment; B wins."}', answers);
+    const parsed = ranker.read('{"A":2,"B":1,"reason":"Answer B is whole, answer A is a fragment; B wins."}', answers);
     expect([...(parsed?.ranks ?? [])]).toEqual([
       ["llama3.2:3b", 2],
       ["qwen2.5:7b", 1],
@@ -61,7 +61,7 @@ describe("a verdict", () => {
     ["a rank in words", '{"A":"best","B":1,"reason":"x"}'],
     ["no reason", '{"A":1,"B":2,"reason":" "}'],
   ])("is undefined for %s", (_what, text) => {
-    expect(ranking.read(text, answers)).toBeUndefined();
+    expect(ranker.read(text, answers)).toBeUndefined();
   });
 });
 
