@@ -234,7 +234,7 @@ const comparedModel = z.object({
   error: z.string().exactOptional(),
 });
 
-const comparison = z.object({
+const comparison: z.ZodType<Comparison> = z.object({
   id: z.string(),
   createdAt: z.iso.datetime(),
   prompt: z.string(),
@@ -247,7 +247,7 @@ const comparison = z.object({
   files: z.array(z.string()).exactOptional(),
   notes: z.array(z.string()).exactOptional(),
   winner: z.string().exactOptional(),
-}) satisfies z.ZodType<Comparison>;
+});
 
 const comparisonEvent = z.discriminatedUnion("type", [
   z.object({ type: z.literal("compared"), comparison }),
