@@ -83,10 +83,9 @@ export const listModels = defineTool({
   render({ models, total, suggestion, unreachable = [] }) {
     if (models.length === 0) {
       if (suggestion === undefined) return "No model matches. Call list_models without arguments to list all.";
-      const pull = `Call pull_model with model "${suggestion.model}": ${suggestion.reason}`;
-      return [unreachable.length === 0 ? `No models yet. ${pull}` : `No models found. ${pull}`, ...unreachable].join(
-        "\n",
-      );
+      const found =
+        unreachable.length === 0 ? "No models yet." : `${unreachable.join("\n")}\nNo other engine has a model.`;
+      return `${found} Call pull_model with model "${suggestion.model}": ${suggestion.reason}`;
     }
     const lines = models.map((model) => {
       const marks = [
@@ -103,6 +102,7 @@ export const listModels = defineTool({
       const facts = verboseFacts(model);
       return `${model.name} (${[model.engine, ...(isInCloud ? ["runs in the cloud"] : size), ...marks].join(", ")})${facts.length === 0 ? "" : `: ${facts.join("; ")}`}`;
     });
+    lines.push(...unreachable);
     if (total > models.length) lines.push(`${total - models.length} more; raise limit or use query.`);
     return lines.join("\n");
   },

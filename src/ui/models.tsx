@@ -85,7 +85,7 @@ function PullCard({ suggestion }: { readonly suggestion: string | undefined }) {
 function Installed({ list }: { readonly list: ModelList }) {
   const filter = useSignal("");
   const { models, total, suggestion, unreachable = [] } = list;
-  if (total === 0) return <NoModels suggestion={suggestion} unreachable={unreachable} />;
+  if (total === 0 && unreachable.length === 0) return <NoModels suggestion={suggestion} />;
   const shown = models.filter(({ name, engine, family, capabilities = [] }) =>
     isMatch(filter.value, name, engine, family, ...capabilities),
   );
@@ -96,10 +96,10 @@ function Installed({ list }: { readonly list: ModelList }) {
           {visibleName(engine)}
         </p>
       ))}
-      {shown.length === 0 ? (
-        <Empty title={`No model matches "${visibleName(filter.value)}"`} />
-      ) : (
+      {shown.length > 0 ? (
         <Table label="Models" columns={columns} rows={shown} keyOf={({ engine, name }) => `${engine} ${name}`} />
+      ) : (
+        total > 0 && <Empty title={`No model matches "${visibleName(filter.value)}"`} />
       )}
     </Card>
   );

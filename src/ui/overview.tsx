@@ -68,13 +68,13 @@ function Warnings({ warnings }: { readonly warnings: readonly string[] }) {
   );
 }
 
-/** On a machine without models: the one that fits it, with a button. */
+/** On a machine without models: the one that fits it, with a button. Not while a server is down: a warning says so. */
 function FirstSteps() {
   const { data } = useData(() => client.callTool("list_models", { limit: 1 }), ["models"]);
   const { suggestion, total = 0, unreachable = [] } = data.value ?? {};
-  if (data.value === undefined || total > 0 || suggestion === undefined) return null;
+  if (data.value === undefined || total > 0 || unreachable.length > 0) return null;
   return (
-    <NoModels suggestion={suggestion} unreachable={unreachable}>
+    <NoModels suggestion={suggestion}>
       <a href="#/models">Pull another model</a>
     </NoModels>
   );
@@ -83,15 +83,11 @@ function FirstSteps() {
 /** The model that fits this machine, where there is none. */
 export function NoModels(props: {
   readonly suggestion: ToolAnswers["list_models"]["suggestion"];
-  readonly unreachable: readonly string[];
   readonly children?: ComponentChildren;
 }) {
-  const { suggestion, unreachable, children } = props;
+  const { suggestion, children } = props;
   return (
     <Card title="No models yet">
-      {unreachable.map((engine) => (
-        <p key={engine}>{visibleName(engine)}</p>
-      ))}
       {suggestion !== undefined && (
         <Empty title={`${visibleName(suggestion.model)} fits this machine`}>
           <p class="lines">{visibleText(suggestion.reason)}</p>

@@ -6,6 +6,7 @@ import {
   LoadFailed,
   PromptTooLong,
 } from "../../src/orchestrator/api/errors.ts";
+import { advice } from "../../src/orchestrator/api/next-step.ts";
 import { createFakeEngine, createGate, fakeModel, gigabyte } from "../support/fake-engine.ts";
 import { createTestOrchestrator } from "../support/orchestrator.ts";
 
@@ -184,6 +185,30 @@ describe("listModels during changes", () => {
     const { orchestrator, caller } = createTestOrchestrator([ollama, createFakeEngine("llama-cpp", [])]);
     ollama.down = gone;
     expect((await orchestrator.listModels(caller(), {})).unreachable).toEqual([gone.message]);
+  });
+
+  it("is the first warning of the page, with what starts it, whether its models are known or not", async () => {
+    const ollama = createFakeEngine("ollama", [small]);
+    const stopped = new EngineUnreachable("Ollama does not answer", {
+      next: [{ step: "changeSetting", setting: "providers.ollama.host" }, advice("start it (`ollama serve`)")],
+    });
+    const { generate, orchestrator, caller } = createTestOrchestrator([ollama]);
+    /** As an open page does. */
+    const look = async () => {
+      await orchestrator.ramStatus(caller());
+      return (await orchestrator.live.state(caller())).warnings;
+    };
+    const said = "Ollama does not answer: start it (`ollama serve`)";
+    ollama.down = stopped;
+    expect((await look())[0]).toBe(said);
+    ollama.down = undefined;
+    expect(await look()).toEqual([]);
+    await generate({});
+    ollama.down = stopped;
+    await expect(generate({})).rejects.toThrow("Ollama does not answer");
+    const list = await orchestrator.listModels(caller(), {});
+    expect([list.total, list.unreachable]).toEqual([1, [said]]);
+    expect((await look())[0]).toBe(said);
   });
 
   it("reports unreachable engines as one warning of the status, only if no engine is left", async () => {

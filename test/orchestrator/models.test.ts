@@ -112,6 +112,7 @@ describe("listModels", () => {
       ],
       total: 2,
       stale: [],
+      unreachable: [],
     });
   });
 

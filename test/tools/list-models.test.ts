@@ -165,7 +165,7 @@ describe("list_models", () => {
     const answer = await connection.call("list_models");
     expect(answer.structuredContent).toMatchObject({ unreachable: [down] });
     expect(answer.content).toEqual([
-      { type: "text", text: `No models found. Call pull_model with model "qwen3:4b": 2.6 GB\n${down}` },
+      { type: "text", text: `${down}\nNo other engine has a model. Call pull_model with model "qwen3:4b": 2.6 GB` },
     ]);
   });
 

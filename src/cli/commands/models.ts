@@ -142,10 +142,9 @@ export function renderModels(list: ModelListing, query: string | undefined, isVe
 /** How to get a first model, and what else there is. */
 function noModels({ suggestion, unreachable = [] }: ModelListing, io: CommandIo): string {
   if (suggestion === undefined) return "No models are installed. To get one:\n  ollm pull NAME\n";
-  const found =
-    unreachable.length === 0 ? "No models are installed." : `No models found: ${unreachable.map(oneLine).join("; ")}.`;
+  const found = unreachable.length === 0 ? "No models are installed." : `${unreachable.map(oneLine).join("; ")}.`;
   const lines = suggestion.reason.split("\n").map((line) => `${hanging("  ", line, io)}\n`);
-  return `${hanging("", `${found} To get one:`, io)}\n  ollm pull ${oneLine(suggestion.model)}\n${lines.join("")}`;
+  return `${hanging("", `${found} ${unreachable.length === 0 ? "To get one" : "Or pull a model"}:`, io)}\n  ollm pull ${oneLine(suggestion.model)}\n${lines.join("")}`;
 }
 
 /** The measured speed, else the expected one, marked. */

@@ -41,14 +41,15 @@ export async function orPull<Value>(
  * no; `program` is how ollm is called. Returns whether there is a model.
  */
 export async function offerFirstModel(
-  { models, suggestion }: Pick<ToolAnswers["list_models"], "models" | "suggestion">,
+  { models, suggestion, unreachable = [] }: Pick<ToolAnswers["list_models"], "models" | "suggestion" | "unreachable">,
   { io, call }: Asking,
   { mayAsk = true, program = "ollm" }: { readonly mayAsk?: boolean; readonly program?: string } = {},
 ): Promise<boolean> {
   if (models.length > 0 || suggestion === undefined) return models.length > 0;
   // One choice: a newcomer can't judge several. `ollm models` has the others.
   const [best = ""] = suggestion.reason.split("\n");
-  io.stdout(`${hanging("", `No model is installed yet. Suggested: ${suggestion.model} (${best})`, io)}\n`);
+  const found = unreachable.length === 0 ? "No model is installed yet." : `${unreachable.map(oneLine).join("; ")}.`;
+  io.stdout(`${hanging("", `${found} Suggested: ${suggestion.model} (${best})`, io)}\n`);
   if (mayAsk && isYes(await io.ask("Pull it now? [y/N] "))) {
     const { text } = await call("pull_model", { model: suggestion.model }, { progress: "always" });
     io.stdout(`${oneLine(text)}\n`);

@@ -95,7 +95,7 @@ export interface ModelList {
   readonly stale: readonly { readonly engine: string; readonly since: string; readonly message: string }[];
   /** Without any model: what to pull on this machine. */
   readonly suggestion?: ModelSuggestion;
-  /** Without any model: why engines that may have some don't respond, one sentence each. */
+  /** Why engines don't respond, and what starts them, one sentence each. */
   readonly unreachable?: readonly string[];
 }
 

@@ -103,10 +103,13 @@ class Poll<Model> {
 
   #fail(error: unknown): void {
     const { now, log, engine } = this.#given;
-    const message = messageOf(error);
+    const isKnown = error instanceof OrchestratorError;
+    // With what starts it: this is all that is read of an engine that is down.
+    const start = isKnown ? error.next.find((step) => step.step === "advice") : undefined;
+    const message = `${messageOf(error)}${start === undefined ? "" : `: ${start.text}`}`;
     if (this.failure === undefined && this.isShown) this.#emit([modelsChange]);
     this.failure ??= { sinceMs: now(), message };
-    if (!(error instanceof OrchestratorError)) log.warn(`engines: ${engine.id}: ${message}`);
+    if (!isKnown) log.warn(`engines: ${engine.id}: ${message}`);
     this.#settle();
   }
 
@@ -221,6 +224,18 @@ export class EnginePolls {
   lastResident(engine: Engine): readonly ResidentModel[] {
     const poll = this.#residents.get(engine);
     return poll === undefined || poll.failure !== undefined ? [] : poll.value;
+  }
+
+  /** Why engines did not respond to their last poll, and what starts them; asks none. */
+  async silent(): Promise<readonly string[]> {
+    const asked = this.engines.filter((engine) => !this.#world.lock.isLocked(engine));
+    const said = asked.map(async (engine) => {
+      // Where there are loaded models, they are polled more often.
+      const { failure } = this.#residents.get(engine) ?? this.#lists.get(engine) ?? {};
+      if (failure === undefined) return [];
+      return this.lastList(engine).length > 0 || (await this.isExpected(engine)) ? [failure.message] : [];
+    });
+    return (await Promise.all(said)).flat();
   }
 
   /** Drops the cached data of an engine that did not respond or lacks a listed model. */

@@ -69,6 +69,8 @@ export async function listModels(
     .toSorted((a, b) => Number(b.isLoaded) - Number(a.isLoaded) || (a.name < b.name ? -1 : 1));
   const shown = request.limit === undefined ? matching : matching.slice(0, request.limit);
   const withSpeeds = { ...source, speedOf: source.suggestions.speeds() };
+  const isEmpty = all.length === 0 && everywhere.every(({ models }) => models.length === 0);
+  const silent = (isEmpty ? everywhere : lists).filter(({ staleSince }) => staleSince !== undefined);
   return {
     // Only these are estimated: among a thousand models it would take most of the time.
     models: await Promise.all(
@@ -80,12 +82,8 @@ export async function listModels(
     ),
     total: matching.length,
     stale: lists.flatMap(toStale),
-    ...(all.length === 0 && everywhere.every(({ models }) => models.length === 0)
-      ? {
-          suggestion: await source.suggestions.models(),
-          unreachable: everywhere.flatMap(({ message }) => (message === undefined ? [] : [message])),
-        }
-      : {}),
+    ...(isEmpty && { suggestion: await source.suggestions.models() }),
+    unreachable: silent.flatMap(({ message }) => message ?? []),
   };
 }
 

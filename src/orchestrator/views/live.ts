@@ -62,7 +62,11 @@ export class Live implements LiveView {
 
   async state(caller: CallerContext, worded?: (next: NextStep) => Promise<string>): Promise<LiveState> {
     const { now, jobs } = this.#source;
-    const [today, breaches] = await Promise.all([this.#todayOf(caller), this.#source.counted.breaches()]);
+    const [today, breaches, silent] = await Promise.all([
+      this.#todayOf(caller),
+      this.#source.counted.breaches(),
+      this.#source.inventory.silent(),
+    ]);
     const { pressure, ...moment } = await this.#moment();
     const known = new Map(jobs.list().map((job) => [job.id, job]));
     return {
@@ -74,6 +78,8 @@ export class Live implements LiveView {
       }),
       today,
       warnings: [
+        // Nothing else matters while a server is down.
+        ...silent,
         ...systemWarnings(this.#source, caller, pressure),
         ...(await Promise.all(
           breaches.map(async ({ text, next }) => (worded === undefined ? text : `${text}. ${await worded(next)}`)),

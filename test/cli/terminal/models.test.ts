@@ -48,7 +48,7 @@ it("engines that don't answer are named where no model is found", () => {
     unreachable: ["Ollama does not answer at 127.0.0.1:1 (ECONNREFUSED)"],
   };
   expect(renderModels(list, undefined, false, io)).toBe(
-    "No models found: Ollama does not answer at 127.0.0.1:1 (ECONNREFUSED). To get one:\n  ollm pull qwen3:4b\n  2.6 GB\n  Quicker: qwen3:0.6b (0.5 GB)\n",
+    "Ollama does not answer at 127.0.0.1:1 (ECONNREFUSED). Or pull a model:\n  ollm pull qwen3:4b\n  2.6 GB\n  Quicker: qwen3:0.6b (0.5 GB)\n",
   );
 });
 

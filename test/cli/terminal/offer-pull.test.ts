@@ -101,6 +101,14 @@ describe("offerFirstModel", () => {
     expect([seen.asked.length, seen.pulled]).toEqual([mayAsk ? 1 : 0, []]);
   });
 
+  it("says first which server is down, and what starts it", async () => {
+    const { seen, asking } = shell("n");
+    const unreachable = ["Ollama does not answer at a:1 (ECONNREFUSED): start it (`ollama serve`)"];
+    await offerFirstModel({ models: [], suggestion, unreachable }, asking);
+    expect(seen.stdout).toContain(`${unreachable[0]}. Suggested: qwen3:4b`);
+    expect(seen.stdout).not.toContain("No model is installed");
+  });
+
   it("says nothing if there is a model", async () => {
     const { seen, asking } = shell("y");
     const models = [{ name: "a:1b", engine: "ollama", size_bytes: 1, is_loaded: false }];
