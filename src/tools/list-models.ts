@@ -25,6 +25,7 @@ const modelOutput = z.object({
   stale_since: z.string().optional(),
   error: z.string().optional(),
   is_remote: z.boolean().optional(),
+  refuses: z.array(z.string()).optional(),
   family: z.string().optional(),
   quantization: z.string().optional(),
   parameter_size: z.string().optional(),
@@ -166,7 +167,7 @@ function modelData(model: ListedModel, list: ModelList, isVerbose: boolean) {
     is_remote: model.trust === "remote" ? true : undefined,
     ...(isVerbose && {
       ...snakedOnly(model, ["family", "quantization", "parameterSize", "contextTokens", "capabilities", "profiles"]),
-      ...snakedOnly(model, ["modifiedAt", "lastUsedAt"]),
+      ...snakedOnly(model, ["modifiedAt", "lastUsedAt", "refuses"]),
       fit: fit && { ...snaked(fit), margin: round(fit.margin, 3) },
       tokens_per_second: round(model.tokensPerSecond),
       prompt_tokens_per_second: round(model.promptTokensPerSecond),

@@ -133,7 +133,8 @@ export const manageModel = defineTool({
       }
       case "delete": {
         const { model: found } = await orchestrator.describeModel(caller, model, true);
-        if (input.confirm !== true) {
+        // What the engine refuses isn't asked for.
+        if (input.confirm !== true && found.refuses?.includes("delete") !== true) {
           return confirmation(
             `Delete ${found.name} (${formatBytes(found.sizeBytes)}, ${found.engine}) from disk?`,
             "true deletes the model's files",

@@ -28,11 +28,12 @@ export async function load(model: string): Promise<void> {
 
 /** Asks first, since a deleted model must be downloaded again. */
 export async function remove(model: string, sizeBytes: number): Promise<void> {
-  const size = formatBytes(sizeBytes);
+  // A model that runs in a cloud has no files of any size.
+  const size = sizeBytes === 0 ? "" : ` (${formatBytes(sizeBytes)})`;
   const isSure = await ask({
     title: `Delete ${visibleName(model)}?`,
-    text: `Its files (${size}) are removed from disk. To use it again, it must be downloaded again.`,
-    action: `Delete ${size}`,
+    text: `Its files${size} are removed from disk. To use it again, it must be downloaded again.`,
+    action: `Delete${size}`,
     isDangerous: true,
   });
   if (!isSure) return;

@@ -169,18 +169,17 @@ function UseCell({ model }: { readonly model: Model }) {
 }
 
 function ModelActions({ model }: { readonly model: Model }) {
-  const { name, is_loaded: isLoaded, is_pinned: isPinned = false, is_remote: isRemote = false } = model;
-  // Servers elsewhere manage their own memory and files.
-  if (isRemote) return null;
+  const { name, is_loaded: isLoaded, is_pinned: isPinned = false, refuses = [] } = model;
+  const loads = isLoaded
+    ? ({ action: "unload", text: "Unload", onRun: () => unload(name) } as const)
+    : ({ action: "load", text: "Load", onRun: () => load(name) } as const);
+  const pins = { action: "pin", text: isPinned ? "Unpin" : "Pin", onRun: () => setPinned(name, !isPinned) };
+  const deletes = { action: "delete", text: "Delete", onRun: () => remove(name, model.size_bytes) };
   return (
     <span class="row-actions">
-      {isLoaded ? (
-        <Button text="Unload" of={name} onRun={() => unload(name)} />
-      ) : (
-        <Button text="Load" of={name} onRun={() => load(name)} />
+      {[loads, pins, deletes].map(
+        ({ action, ...button }) => !refuses.includes(action) && <Button key={action} of={name} {...button} />,
       )}
-      <Button text={isPinned ? "Unpin" : "Pin"} of={name} onRun={() => setPinned(name, !isPinned)} />
-      <Button text="Delete" of={name} onRun={() => remove(name, model.size_bytes)} />
     </span>
   );
 }

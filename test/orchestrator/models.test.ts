@@ -116,6 +116,23 @@ describe("listModels", () => {
     });
   });
 
+  it("says which actions an engine refuses, and only those", async () => {
+    const server = createFakeEngine("house", [small], { kind: "openai" });
+    Object.assign(server, { library: undefined });
+    const ollama = createFakeEngine("ollama", [large, fakeModel("gpt-oss:120b-cloud", 0, { trust: "remote" })]);
+    const { orchestrator, caller } = createTestOrchestrator([server, ollama]);
+    const { models } = await orchestrator.listModels(caller(), { isVerbose: true });
+    expect(models.map(({ name, refuses }) => [name, refuses])).toEqual([
+      ["gpt-oss:120b-cloud", ["load", "unload", "pin"]],
+      [small.name, ["load", "unload", "pin", "delete"]],
+      [large.name, undefined],
+    ]);
+    // They are refused.
+    await expect(orchestrator.setPinned(caller(), small.name, true)).rejects.toThrow("can't be pinned");
+    await expect(orchestrator.deleteModel(caller(), small.name)).rejects.toThrow("can't delete");
+    await expect(orchestrator.loadModel(caller(), { model: small.name })).rejects.toThrow("can't be loaded");
+  });
+
   it("keeps the list of an unreachable engine, marked as stale", async () => {
     const engine = createFakeEngine("ollama", [small]);
     let nowMs = 0;

@@ -1,4 +1,5 @@
 import { afterEach, describe, expect, it } from "vitest";
+import { InvalidRequest } from "../../src/orchestrator/api/errors.ts";
 import { createFakeOrchestrator } from "../support/fake-orchestrator.ts";
 import { type Era, type MemoryClient, connectMemoryClient } from "../support/memory-client.ts";
 
@@ -241,6 +242,21 @@ describe("manage_model", () => {
         }
       `);
     expect(orchestrator.asked.map(([method]) => method)).not.toContain("deleteModel");
+  });
+
+  it("doesn't ask about a delete that the engine refuses", async () => {
+    const described = createFakeOrchestrator();
+    const orchestrator = createFakeOrchestrator({
+      describeModel: async (...asked) => {
+        const found = await described.describeModel(...asked);
+        return { ...found, model: { ...found.model, refuses: ["delete"] } };
+      },
+      deleteModel: () => Promise.reject(new InvalidRequest("house can't delete models")),
+    });
+    connection = await connectMemoryClient(orchestrator);
+    const { content } = await connection.call("manage_model", { action: "delete", model: "qwen2.5-coder:7b" });
+    expect(JSON.stringify(content)).toContain("house can't delete models");
+    expect(JSON.stringify(content)).not.toContain("from disk?");
   });
 
   it.each(eras)("asks the user before it deletes (%s era)", async (era) => {

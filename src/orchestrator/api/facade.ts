@@ -69,6 +69,8 @@ export interface ListedModel extends InstalledModel {
   /** Whether it could be loaded now, evicting idle models if necessary; absent for remote models. */
   readonly fits?: boolean;
   readonly status: ModelStatus;
+  /** What its engine can't do with it; absent: nothing. Models that aren't loaded by this program can't be pinned either. */
+  readonly refuses?: readonly ("load" | "unload" | "pin" | "delete")[];
   readonly profiles?: readonly string[];
   readonly error?: string;
   readonly fit?: {

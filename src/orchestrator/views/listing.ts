@@ -139,6 +139,10 @@ async function toListed(
     isLoaded,
     hasFailed: error !== undefined,
   });
+  const refuses = [
+    ...(takesNoMemory(located) ? (["load", "unload", "pin"] as const) : []),
+    ...(engine.library === undefined ? (["delete"] as const) : []),
+  ];
   const base = {
     name: model.name,
     engine: engine.id,
@@ -163,6 +167,7 @@ async function toListed(
   return {
     ...base,
     ...(fit === undefined ? {} : { fits: fit.fits, fit: fit.numbers }),
+    ...(refuses.length > 0 && { refuses }),
     family: merged.family,
     contextTokens: merged.contextTokens,
     capabilities: merged.capabilities,
