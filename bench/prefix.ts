@@ -80,7 +80,7 @@ async function engineOf({
   const common = {
     now: () => performance.now(),
     log: createLog("warn", (line) => void process.stderr.write(`${line}\n`)),
-    allowedHosts: [],
+    allowedHosts: () => [],
   };
   if (ollama !== undefined) {
     const engine = createOllamaEngine({ ...common, host: ollama });

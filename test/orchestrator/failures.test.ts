@@ -33,7 +33,7 @@ interface Failure {
 /** The failures that a server in a cloud, a cluster or the house can have. */
 const failures: Readonly<Record<string, Failure>> = {
   "its name is unknown": {
-    options: { baseUrl: "http://nowhere.invalid:9/v1", allowedHosts: ["nowhere.invalid:9"] },
+    options: { baseUrl: "http://nowhere.invalid:9/v1", allowedHosts: () => ["nowhere.invalid:9"] },
     message: /house does not answer at nowhere\.invalid:9 \((ENOTFOUND|EAI_AGAIN)\)/,
     next: "pullModel",
     asked: 0,

@@ -2,13 +2,16 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { settingsSchema } from "../../src/orchestrator/config/schema.ts";
+import { type Settings, settingsSchema } from "../../src/orchestrator/config/schema.ts";
+import { writeTinyGguf } from "../support/tiny-gguf.ts";
 import { createEngineMaker } from "../../src/server/daemon/engines.ts";
 
 type EngineMaker = ReturnType<typeof createEngineMaker>;
 
 let home: string;
 let make: EngineMaker;
+/** The settings in force. */
+let inForce: Settings | undefined;
 beforeEach(async () => {
   home = await mkdtemp(path.join(tmpdir(), "ollm-engines-"));
   const log = { debug: () => undefined, info: () => undefined, warn: () => undefined };
@@ -20,21 +23,58 @@ beforeEach(async () => {
     version: "0",
     log,
     isOllamaOptional: () => false,
-    keepAliveSeconds: () => -1,
-    promptCacheBytes: () => undefined,
+    current: () => inForce,
   };
   make = createEngineMaker(world);
 });
+afterEach(() => (inForce = undefined));
 afterEach(() => rm(home, { recursive: true, force: true }));
 
 const settings = (ollama: object) =>
   settingsSchema.parse({ providers: { ollama: { host: "127.0.0.1:1", ...ollama }, llamaCpp: { enabled: false } } });
 
-it("a change of what may be kept of prompts leaves the embedded engine and its models as they are", () => {
-  const kept = (store: object) => make(settingsSchema.parse({ providers: { ollama: { enabled: false } }, store }));
-  const [engine] = kept({});
-  expect(kept({ promptCacheBytes: 5 })[0]).toBe(engine);
-  expect(kept({ readOllama: false })[0]).not.toBe(engine);
+describe("a change of settings that an engine reads when it needs them", () => {
+  const given = (more: object) => settingsSchema.parse({ providers: { ollama: { host: "127.0.0.1:1" } }, ...more });
+
+  it("replaces no engine, so that loaded models stay", () => {
+    const engines = make(given({}));
+    expect(engines.map(({ id }) => id)).toEqual(["ollama", "llama-cpp"]);
+    for (const changed of [
+      { store: { promptCacheBytes: 5 } },
+      { store: { readOllama: false } },
+      { store: { path: path.join(home, "elsewhere") } },
+      { network: { allowedHosts: ["registry.lan:5000"] } },
+    ])
+      expect(make(given(changed)), JSON.stringify(changed)).toEqual(engines);
+    // Only a server whose own address is allowed, or no longer.
+    const [ollama, embedded] = make(given({ network: { allowedHosts: ["127.0.0.1:1"] } }));
+    expect([ollama === engines[0], embedded === engines[1]]).toEqual([false, true]);
+  });
+
+  it("lists and pulls from the folder of the settings in force, from the next call on", async () => {
+    const [a, b] = ["a", "b"].map((name) => given({ store: { path: path.join(home, name), readOllama: false } }));
+    inForce = a;
+    const [, embedded] = make(inForce as Settings);
+    const file = path.join(home, "tiny.gguf");
+    await writeTinyGguf(file);
+    const { signal } = new AbortController();
+    await embedded?.library?.import(file, "tiny", () => undefined, signal);
+    const names = async () => (await embedded?.list(signal))?.map(({ name }) => name);
+    expect(await names()).toEqual(["tiny:latest"]);
+    // Checked, and not in force.
+    make(b as Settings);
+    expect(await names()).toEqual(["tiny:latest"]);
+    inForce = b;
+    expect(await names()).toEqual([]);
+    inForce = a;
+    expect(await names()).toEqual(["tiny:latest"]);
+  });
+
+  it("refuses a folder that can't be used, and keeps the engines", () => {
+    const engines = make(given({}));
+    expect(() => make(given({ store: { path: path.join(home, ".ollama", "models") } }))).toThrow("store.path");
+    expect(make(given({}))).toEqual(engines);
+  });
 });
 
 describe("several Ollama servers", () => {
@@ -132,8 +172,7 @@ describe("servers that speak OpenAI's protocol", () => {
       version: "0",
       log,
       isOllamaOptional: () => false,
-      keepAliveSeconds: () => -1,
-      promptCacheBytes: () => undefined,
+      current: () => undefined,
     })(openai([{ ...kimi, apiKeyEnv: name }]));
     expect(process.env[name]).toBeUndefined();
   });

@@ -9,7 +9,7 @@ import { createModelStore } from "../../src/orchestrator/engines/llama-cpp/store
 
 const [folder = "", registry = "", model = ""] = process.argv.slice(2);
 const say = (line: unknown) => process.stdout.write(`${JSON.stringify(line)}\n`);
-const guard = createAddressGuard({ allowedHosts: ["127.0.0.1"], refuse: (message) => new PullFailed(message) });
+const guard = createAddressGuard({ allowedHosts: () => ["127.0.0.1"], refuse: (message) => new PullFailed(message) });
 let calls = 0;
 const store = createModelStore({
   folder,

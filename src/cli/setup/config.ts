@@ -193,6 +193,7 @@ async function daemonNotes(
   if (winner === undefined || change.setting.scope !== "daemon") {
     // The daemon is not asked for its models here; a request says so, too.
     const isModel = change.setting.path[0] === "model" && change.value !== undefined;
+    if (name === "store.path") return ["in effect; loaded models stay until they are evicted or the daemon exits"];
     return [isModel ? "in effect; where no such model is installed, another one answers" : "in effect"];
   }
   return [`not in effect: the daemon was started with ${winner[1]}; run ollm daemon restart without it`];

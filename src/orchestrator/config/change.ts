@@ -300,6 +300,10 @@ const reasons: readonly (readonly [RegExp, string])[] = [
   [/^providers\.llamaCpp\.backend$/, "up to 368 MB of binaries are downloaded for it"],
   [/^(?:checks|workers)\b/, "it names programs that run on this machine"],
   [/^tools\./, "it decides which tools are offered"],
+  [
+    /^store\.path$/,
+    "models are read from another folder (loaded ones stay until they are evicted or the daemon exits)",
+  ],
   [/^log\./, "it decides what is written to the logs"],
   [/^savings\./, "it changes how savings are counted"],
   [/\.(?:prices|monthlyBudget)\b/, "it decides what may be spent"],

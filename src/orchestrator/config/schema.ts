@@ -76,7 +76,11 @@ export const settingsSchema = z.strictObject({
     "local_only: never send anything to an engine on another machine.",
   ),
   store: section({
-    path: setting(daemon, z.string().min(1).optional(), "Folder of ollm's own models; by default OLLM_HOME/models."),
+    path: setting(
+      daemon,
+      z.string().min(1).optional(),
+      "Folder of ollm's own models; by default OLLM_HOME/models. Models that are loaded when it changes stay until they are evicted or the daemon exits.",
+    ),
     readOllama: setting(
       daemon,
       z.boolean().default(true),

@@ -21,8 +21,8 @@ export interface AddressGuard {
 }
 
 export function createAddressGuard(options: {
-  /** `host` or `host:port` that may be private: the setting `network.allowedHosts`, and hosts that other settings name. */
-  readonly allowedHosts: readonly string[];
+  /** `host` or `host:port` that may be private: the setting `network.allowedHosts` as it is now, and hosts that other settings name. */
+  readonly allowedHosts: () => readonly string[];
   /** Allows this machine's own addresses: for engines, whose address the user configured, not for names to pull. */
   readonly isLoopbackAllowed?: boolean;
   /** Creates the error of a refusal. */
@@ -30,11 +30,11 @@ export function createAddressGuard(options: {
   readonly lookup?: typeof systemLookup;
 }): AddressGuard {
   const { lookup: resolve = systemLookup } = options;
-  const named = new Set(options.allowedHosts.map((entry) => normalEntry(entry)));
 
   function isNamed(url: URL): boolean {
     const port = url.port === "" ? { "http:": "80", "https:": "443" }[url.protocol] : url.port;
-    return named.has(url.hostname) || named.has(`${url.hostname}:${port ?? ""}`);
+    const named = options.allowedHosts().map((entry) => normalEntry(entry));
+    return named.includes(url.hostname) || named.includes(`${url.hostname}:${port ?? ""}`);
   }
 
   /** `leads` completes the host of a name. */

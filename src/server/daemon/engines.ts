@@ -20,6 +20,7 @@ import { createModelStore } from "../../orchestrator/engines/llama-cpp/store/mod
 import { createOllamaEngine } from "../../orchestrator/engines/ollama/index.ts";
 import { isOllamaInstalled } from "../../orchestrator/engines/ollama/installed.ts";
 import { createOpenAiEngine } from "../../orchestrator/engines/openai/index.ts";
+import { parseOllamaHost } from "../../orchestrator/util/ollama-host.ts";
 import { builtFile, findNode } from "../../orchestrator/util/programs.ts";
 import { defined } from "../../orchestrator/util/defined.ts";
 
@@ -34,10 +35,8 @@ interface EngineWorld {
   readonly log: Log;
   /** Whether the settings leave it open that there is an Ollama server. */
   readonly isOllamaOptional: () => boolean;
-  /** `model.keepAlive.timeout` as it is now, in seconds. */
-  readonly keepAliveSeconds: () => number;
-  /** `store.promptCacheBytes` as it is now. */
-  readonly promptCacheBytes: () => number | undefined;
+  /** The settings in force, from the first ones on. Those that engines are made for may not be in force yet. */
+  readonly current: () => Pick<Settings, "store" | "network" | "model"> | undefined;
 }
 
 /** A monotonic clock for durations: setting the system clock does not affect it. */
@@ -64,6 +63,8 @@ export function createEngineMaker(world: EngineWorld): (settings: Settings) => r
     children: createChildrenList(path.join(world.home, "run"), log),
     gate: new ComputeGate(steady, graceMs),
   };
+  const allowedHosts = () => allowedBy(world);
+  const storeOf = inspect && createStores(world, inspect);
   const keys = takenKeys(world.environment);
   let made = new Map<string, Engine>();
   /** Applied in place: a replaced engine would unload its models. */
@@ -75,7 +76,9 @@ export function createEngineMaker(world: EngineWorld): (settings: Settings) => r
     !(await isOllamaInstalled({ ...world, platform: process.platform }));
 
   return ({ providers, store, network }) => {
-    const settings = { providers, store, network };
+    // What an engine reads when it needs it doesn't replace it: an engine that is replaced unloads its models.
+    const guard = guardOf(() => network.allowedHosts);
+    const isNamed = (address: string) => guard.isNamed(new URL(address));
     const next = new Map<string, Engine>();
     pool = { connections: providers.ollama.connections, keepAliveMs: connectionKeepAliveMs };
     const keep = (signature: unknown, make: () => Engine): void => {
@@ -84,7 +87,7 @@ export function createEngineMaker(world: EngineWorld): (settings: Settings) => r
     };
     if (providers.ollama.enabled) {
       for (const { id, host, memoryBytes, serverOptions } of ollamaServers(providers.ollama)) {
-        keep([id, host, memoryBytes, serverOptions, network], () =>
+        keep([id, host, memoryBytes, serverOptions, isNamed(parseOllamaHost(host).baseUrl)], () =>
           createOllamaEngine({
             id,
             host,
@@ -94,7 +97,7 @@ export function createEngineMaker(world: EngineWorld): (settings: Settings) => r
             now: steady,
             log,
             pool: () => pool,
-            allowedHosts: network.allowedHosts,
+            allowedHosts,
             ...defined({ inspect }),
           }),
         );
@@ -105,18 +108,21 @@ export function createEngineMaker(world: EngineWorld): (settings: Settings) => r
         "the embedded engine is off: this program runs inside an application and found no Node to start processes with",
       );
     }
-    if (providers.llamaCpp.enabled && node !== undefined) {
-      // What the engine reads when it needs it doesn't replace it.
-      const { promptCacheBytes: _read, ...ownStore } = store;
-      keep(["llama-cpp", providers.llamaCpp, ownStore, network], () => createEmbedded(world, settings, node, shared));
+    if (providers.llamaCpp.enabled && node !== undefined && inspect && storeOf) {
+      // Throws for a folder that can't be used.
+      storeOf(store);
+      const current = () => storeOf(world.current()?.store ?? store);
+      keep(["llama-cpp", providers.llamaCpp], () =>
+        createEmbedded(world, providers.llamaCpp, node, { shared, store: current, inspect }),
+      );
     }
     keys.take(keyVariables(providers.openai));
     for (const entry of providers.openai) {
-      keep(["openai", entry, network], () =>
+      keep(["openai", entry, isNamed(entry.baseUrl)], () =>
         createOpenAiEngine({
           ...engineOptions(entry),
           apiKey: () => readApiKey(entry, { variable: keys.of, userHome: world.userHome, platform: process.platform }),
-          allowedHosts: network.allowedHosts,
+          allowedHosts,
           now: steady,
           log,
         }),
@@ -145,27 +151,12 @@ function takenKeys(environment: EngineWorld["environment"]) {
 
 function createEmbedded(
   world: EngineWorld,
-  settings: Pick<Settings, "providers" | "store" | "network">,
+  settings: Settings["providers"]["llamaCpp"],
   nodeExecutable: string,
-  shared: NonNullable<Parameters<typeof createLlamaCppEngine>[0]["shared"]>,
+  shared: Pick<Parameters<typeof createLlamaCppEngine>[0], "shared" | "store" | "inspect">,
 ): Engine {
   const { home, environment, log } = world;
-  const { backend = "cpu" } = settings.providers.llamaCpp;
-  const inspect = inspectorOf(world, nodeExecutable);
-  // Set by tests alone, which must not reach the internet.
-  const testRegistry = environment["OLLM_TEST_REGISTRY"];
-  const folder = path.resolve(settings.store.path ?? path.join(home, "models"));
-  const store = createModelStore({
-    folder,
-    readOnlyFolders: settings.store.readOllama
-      ? ollamaStoreCandidates(environment, process.platform, world.userHome)
-      : [],
-    registry: { defaultHost: testRegistry },
-    http: createHttpGet(environment, registryGuard(settings, testRegistry)),
-    userAgent: `ollm-mcp/${world.version}`,
-    inspect,
-    log,
-  });
+  const { backend = "cpu" } = settings;
   const installation = createEngineInstallation({
     enginesFolder: path.join(home, "engines"),
     lockFolder: builtFile("engine-lock"),
@@ -175,21 +166,19 @@ function createEmbedded(
     now: Date.now,
   });
   return createLlamaCppEngine({
-    store,
-    inspect,
+    ...shared,
     installation,
     childEntry: builtFile("engine-child.mjs"),
     nodeExecutable,
     backend,
     runFolder: path.join(home, "run"),
-    shared,
-    threads: settings.providers.llamaCpp.threads ?? world.cores,
+    threads: settings.threads ?? world.cores,
     get keepAliveSeconds() {
-      return world.keepAliveSeconds();
+      return world.current()?.model.keepAlive.timeout ?? -1;
     },
     promptsFolder: path.join(home, "cache", "prompts"),
     get promptCacheBytes() {
-      return world.promptCacheBytes();
+      return world.current()?.store.promptCacheBytes;
     },
     now: Date.now,
     steady,
@@ -197,14 +186,40 @@ function createEmbedded(
   });
 }
 
+/** Makes the store of given settings; the same one for the same settings, since its lock and its downloads are shared. */
+function createStores(world: EngineWorld, inspect: ReturnType<typeof inspectorOf>) {
+  const { home, environment, log } = world;
+  // Set by tests alone, which must not reach the internet.
+  const testRegistry = environment["OLLM_TEST_REGISTRY"];
+  const hosts = () => [...allowedBy(world), ...(testRegistry === undefined ? [] : [testRegistry])];
+  const http = createHttpGet(environment, guardOf(hosts));
+  const stores = new Map<string, ReturnType<typeof createModelStore>>();
+  return ({ path: chosen, readOllama }: Settings["store"]) => {
+    const folder = path.resolve(chosen ?? path.join(home, "models"));
+    const key = JSON.stringify([folder, readOllama]);
+    const store =
+      stores.get(key) ??
+      createModelStore({
+        folder,
+        readOnlyFolders: readOllama ? ollamaStoreCandidates(environment, process.platform, world.userHome) : [],
+        registry: { defaultHost: testRegistry },
+        http,
+        userAgent: `ollm-mcp/${world.version}`,
+        inspect,
+        log,
+      });
+    stores.set(key, store);
+    return store;
+  };
+}
+
 function inspectorOf({ environment }: EngineWorld, nodeExecutable: string) {
   return createGgufInspector({ childEntry: builtFile("gguf-child.mjs"), nodeExecutable, environment });
 }
 
+const allowedBy = ({ current }: EngineWorld): readonly string[] => current()?.network.allowedHosts ?? [];
+
 /** Allows hosts that the settings name. The host in a model's name, and its redirects, are checked. */
-function registryGuard({ network }: Pick<Settings, "network">, testRegistry: string | undefined) {
-  return createAddressGuard({
-    allowedHosts: [...network.allowedHosts, ...(testRegistry === undefined ? [] : [testRegistry])],
-    refuse: (message, next) => new PullFailed(message, { next }),
-  });
+function guardOf(allowedHosts: () => readonly string[]) {
+  return createAddressGuard({ allowedHosts, refuse: (message, next) => new PullFailed(message, { next }) });
 }

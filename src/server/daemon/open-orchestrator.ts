@@ -62,8 +62,7 @@ export async function openOrchestrator(options: OpenOrchestratorOptions) {
     version,
     log,
     isOllamaOptional: () => live !== undefined && isOllamaOptional(live.current().providers, live.sources()),
-    keepAliveSeconds: () => live?.current().model.keepAlive.timeout ?? -1,
-    promptCacheBytes: () => live?.current().store.promptCacheBytes,
+    current: () => live?.current(),
   });
   const { settings, warnings } = await followSettings({
     home,

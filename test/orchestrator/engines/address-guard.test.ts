@@ -83,7 +83,7 @@ describe("an address", () => {
   );
 
   it("is recognised in every notation", () => {
-    const guard = createAddressGuard({ allowedHosts: [], refuse });
+    const guard = createAddressGuard({ allowedHosts: () => [], refuse });
     fc.assert(
       fc.property(fc.constantFrom("10.0.0.5", "127.0.0.1", "169.254.169.254", "192.168.7.9"), (address) => {
         const [a = 0, b = 0, c = 0, d = 0] = address.split(".").map(Number);
@@ -110,7 +110,7 @@ describe("an address", () => {
 
 describe("a name to pull", () => {
   const guard = createAddressGuard({
-    allowedHosts: ["named.lan", "10.0.0.7:5000"],
+    allowedHosts: () => ["named.lan", "10.0.0.7:5000"],
     refuse,
     lookup: nameServer({
       "metadata.example": ["169.254.169.254"],
@@ -196,12 +196,12 @@ describe("a download", () => {
     });
     const lookup = nameServer({ "rebound.example": ["127.0.0.1"] });
     const url = new URL(`http://rebound.example:${port}/`);
-    const get = createHttpGet({}, createAddressGuard({ allowedHosts: [], refuse, lookup }));
+    const get = createHttpGet({}, createAddressGuard({ allowedHosts: () => [], refuse, lookup }));
     await expect(get(url, {}, never)).rejects.toThrow("rebound.example leads to 127.0.0.1, a private address");
     expect(asked).toBe(0);
     await expect(get(new URL(`http://127.0.0.1:${port}/`), {}, never)).rejects.toThrow(PullFailed);
     expect(asked).toBe(0);
-    const named = createHttpGet({}, createAddressGuard({ allowedHosts: [`127.0.0.1:${port}`], refuse }));
+    const named = createHttpGet({}, createAddressGuard({ allowedHosts: () => [`127.0.0.1:${port}`], refuse }));
     const { status, discard } = await named(new URL(`http://127.0.0.1:${port}/`), {}, never);
     discard();
     expect([status, asked]).toEqual([200, 1]);
@@ -218,7 +218,7 @@ describe("a download", () => {
       response.writeHead(307, { location: `http://127.0.0.1:${inside}/metadata` }).end();
     });
     const host = `127.0.0.1:${outside}`;
-    const guard: AddressGuard = createAddressGuard({ allowedHosts: [host], refuse });
+    const guard: AddressGuard = createAddressGuard({ allowedHosts: () => [host], refuse });
     const pulling = store({
       registry: { defaultHost: host, stallTimeoutMs: 1_000 },
       http: createHttpGet({}, guard),

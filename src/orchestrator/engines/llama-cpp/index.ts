@@ -20,7 +20,8 @@ import type { StoredModel } from "./store/reader.ts";
 import { defined } from "../../util/defined.ts";
 
 interface LlamaCppOptions {
-  readonly store: ModelStore;
+  /** The one of the settings in force. Models that were loaded from another one stay loaded. */
+  readonly store: () => ModelStore;
   readonly inspect: InspectGguf;
   readonly installation: NonNullable<Engine["installation"]> & {
     /** Absolute path of the installed node-llama-cpp's module; undefined when it isn't installed. */
@@ -123,18 +124,26 @@ export function createLlamaCppEngine(options: LlamaCppOptions): Engine {
     },
     async list(signal) {
       throwIfCancelled(signal, "listing the embedded engine's models");
-      return (await store.list()).map(toInstalled);
+      return (await store().list()).map(toInstalled);
     },
     async describe(model, signal) {
       throwIfCancelled(signal, `describing ${model}`);
-      const stored = await find(store, model);
+      const stored = await find(store(), model);
       return factsOf(stored, await inspect(stored.weightsFile, signal));
     },
     generate,
     library: libraryOf(store, models),
     residency: { ...residencyOf(store, models, prepare), cardFailure: cards.failureOf },
     embedding: { embed },
-    tokenizer: createTokenizer({ models, open, prepare, find: store.find, now: steady, stallMs, log }),
+    tokenizer: createTokenizer({
+      models,
+      open,
+      prepare,
+      find: (model) => store().find(model),
+      now: steady,
+      stallMs,
+      log,
+    }),
     estimation: estimationOf(options, estimator, prepare),
     installation,
     async close() {
@@ -228,7 +237,7 @@ async function prepared(
   signal: AbortSignal,
 ): ReturnType<Prepare> {
   throwIfCancelled(signal, `the call for ${model}`);
-  const stored = await find(store, model);
+  const stored = await find(store(), model);
   if (stored.unsupported !== undefined) throw unsupported(stored.name, stored.unsupported);
   if (!(await installation.isInstalled())) throw notInstalled(installation.downloadBytes);
   const header = await inspect(stored.weightsFile, signal);
@@ -241,26 +250,27 @@ async function prepared(
   return { stored, header, facts, request };
 }
 
-function libraryOf(store: ModelStore, models: Models): EngineLibrary {
+function libraryOf(store: LlamaCppOptions["store"], models: Models): EngineLibrary {
   return {
-    pull: (model, report, signal) => store.pull(model, report, signal),
-    downloadOf: (model, signal) => store.downloadOf(model, signal),
-    import: (file, name, report, signal) => store.import(file, name, report, signal),
+    pull: (model, report, signal) => store().pull(model, report, signal),
+    downloadOf: (model, signal) => store().downloadOf(model, signal),
+    import: (file, name, report, signal) => store().import(file, name, report, signal),
     async remove(model, signal) {
       throwIfCancelled(signal, `deleting ${model}`);
-      const stored = await find(store, model);
+      const current = store();
+      const stored = await find(current, model);
       // An instance that was loaded under another name of the same weights stays loaded.
       await models.unloadNamed(stored.name);
-      return await store.remove(stored.name);
+      return await current.remove(stored.name);
     },
     creation: {
       parameterNames: readParameters,
-      create: (recipe, report, signal) => store.create(recipe, report, signal),
+      create: (recipe, report, signal) => store().create(recipe, report, signal),
     },
   };
 }
 
-function residencyOf(store: ModelStore, models: Models, prepare: Prepare): EngineResidency {
+function residencyOf(store: LlamaCppOptions["store"], models: Models, prepare: Prepare): EngineResidency {
   return {
     ...embeddedLoadRules,
     async loaded(signal) {
@@ -277,8 +287,8 @@ function residencyOf(store: ModelStore, models: Models, prepare: Prepare): Engin
     },
     async unload(model, signal) {
       throwIfCancelled(signal, `unloading ${model}`);
-      const stored = await store.find(model);
-      // A model that was deleted while loaded is still listed by its name.
+      const stored = await store().find(model);
+      // A model that was deleted while loaded, or is in another store, is still listed by its name.
       await (stored === undefined ? models.unloadNamed(model) : models.unload(stored));
     },
   };
@@ -296,7 +306,7 @@ function estimationOf(
         return await estimator.estimate(stored.digest, request(load), signal);
       }),
     async simulate(weightsDigest, load, signal) {
-      const file = await store.weights(weightsDigest);
+      const file = await store().weights(weightsDigest);
       if (file === undefined || !(await installation.isInstalled())) return undefined;
       return await unlessUnsupported(async () => {
         if (incompatibilityOf(await inspect(file, signal)) !== undefined) return undefined;

@@ -62,13 +62,13 @@ export function createOllamaEngine(options: {
   /** Asked before each request. */
   readonly pool?: () => PoolOptions;
   /** Private addresses (`host` or `host:port`) that the server, and registries that it pulls from, may have. */
-  readonly allowedHosts?: readonly string[];
+  readonly allowedHosts?: () => readonly string[];
   /** Checks an adapter file before it is uploaded; absent: unchecked. */
   readonly inspect?: InspectGguf;
 }): Engine & Required<Pick<Engine, "connections">> {
   const host = parseOllamaHost(options.host);
   const timeouts = { ...defaultTimeouts, ...options.timeouts };
-  const { allowedHosts = [] } = options;
+  const { allowedHosts = () => [] } = options;
   const transport = new OllamaTransport(
     host,
     createAddressGuard({

@@ -148,7 +148,7 @@ export interface OpenAiOptions {
   readonly connections: number;
   readonly connectionKeepAliveMs: number;
   /** Private addresses (`host` or `host:port`) that the server may have. */
-  readonly allowedHosts: readonly string[];
+  readonly allowedHosts: () => readonly string[];
   /** A clock in milliseconds, with any origin. */
   readonly now: () => number;
   readonly log: Log;

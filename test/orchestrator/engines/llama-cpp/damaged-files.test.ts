@@ -47,7 +47,7 @@ describe("a damaged file", () => {
     }
     // Files may be damaged after the download; a real store would no longer list some of these.
     const store = { list: async () => models, find: async (name: string) => models.find((each) => each.name === name) };
-    damaged = await startEngine(subject.modulePath, {}, { store: store as unknown as ModelStore });
+    damaged = await startEngine(subject.modulePath, {}, { store: () => store as unknown as ModelStore });
   });
   afterAll(() => damaged.dispose());
 

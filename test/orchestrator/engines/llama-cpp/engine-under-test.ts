@@ -41,7 +41,7 @@ export async function startEngine(
   });
   const runFolder = join(home, "run");
   const engine = createLlamaCppEngine({
-    store,
+    store: () => store,
     inspect,
     installation: {
       isInstalled: async () => modulePath !== undefined,

@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
+import { afterAll, beforeAll, describe, expect, it, onTestFinished, vi } from "vitest";
 import { Cancelled, EngineUnreachable, GenerationFailed } from "../../../../src/orchestrator/api/errors.ts";
 import type { ResidentModel } from "../../../../src/orchestrator/engines/engine.ts";
 import { readProcessMemory } from "../../../../src/orchestrator/engines/llama-cpp/child/children-list.ts";
@@ -22,6 +22,24 @@ beforeAll(async () => {
 afterAll(() => subject.dispose(), testLimitMs);
 
 describe("loading", () => {
+  it(
+    "keeps a model when the settings name another store, until it is unloaded by its name",
+    async () => {
+      let isElsewhere = false;
+      const empty = { list: async () => [], find: async () => undefined };
+      const other: PracticeEngine = await startPracticeEngine({
+        store: () => (isElsewhere ? (empty as unknown as PracticeEngine["store"]) : other.store),
+      });
+      onTestFinished(() => other.dispose());
+      await other.load(tiny);
+      isElsewhere = true;
+      expect(await other.engine.list(never)).toEqual([]);
+      expect((await other.residency.loaded(never)).map(({ name }) => name)).toEqual([tiny]);
+      await other.residency.unload(tiny, never);
+      expect(await other.residency.loaded(never)).toEqual([]);
+    },
+    setupLimitMs,
+  );
   it(
     "concurrent loads of one model share one load",
     async () => {

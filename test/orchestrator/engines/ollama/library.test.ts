@@ -50,7 +50,7 @@ describe("a pull through Ollama", () => {
   it("uses plain HTTP only for registries on this machine", async () => {
     const name = "127.0.0.1:5000/team/tiny:latest";
     const { fake } = await startPair({ registry: [{ name }, qwen] });
-    const { library } = engineAt(fake.url, {}, { allowedHosts: ["127.0.0.1:5000"] });
+    const { library } = engineAt(fake.url, {}, { allowedHosts: () => ["127.0.0.1:5000"] });
     await library?.pull(name, () => {}, never);
     await library?.pull("qwen3:0.6b", () => {}, never);
     const bodies = fake.requests.filter(({ path }) => path === "/api/pull").map(({ body }) => body);

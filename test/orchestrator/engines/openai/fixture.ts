@@ -17,7 +17,7 @@ export function openAiOptions(baseUrl: string, more: Partial<OpenAiOptions> = {}
     limits,
     connections: 10,
     connectionKeepAliveMs: 30_000,
-    allowedHosts: [],
+    allowedHosts: () => [],
     now: () => performance.now(),
     log: { debug() {}, info() {}, warn() {} },
     ...more,

@@ -72,7 +72,7 @@ export function expectSameBytes(got: Buffer, wanted: Buffer): void {
 
 /** Fake registries are on this machine. */
 export const loopbackNamed = createAddressGuard({
-  allowedHosts: ["127.0.0.1"],
+  allowedHosts: () => ["127.0.0.1"],
   refuse: (message, next) => new PullFailed(message, { next }),
 });
 
