@@ -279,7 +279,7 @@ export function createServices(
       jobs.recordPull(operation, client, request, operations.ended(operation.id)),
   });
   const status = { inventory, loaded, probe, slots, pins };
-  const listing = { ...models, ...residency, library, log };
+  const listing = { ...models, ...residency, library, counted: watchers.metrics, log };
   const metrics = createMetrics({ ...base, ...models, ...residency, library, store: watchers.metrics });
   const overview = {
     ...status,

@@ -2,7 +2,7 @@ import * as z from "zod";
 import type { ListedModel, ModelList, ModelSuggestion } from "../orchestrator/api/facade.ts";
 import { capabilities as allCapabilities } from "../orchestrator/api/types.ts";
 import { defineTool } from "./definition.ts";
-import { formatBytes } from "../orchestrator/util/format-bytes.ts";
+import { formatBytes, formatNeed } from "../orchestrator/util/format-bytes.ts";
 import { round } from "./render.ts";
 import { defined, snaked, snakedOnly } from "../orchestrator/util/defined.ts";
 
@@ -38,6 +38,7 @@ const modelOutput = z.object({
   tokens_per_second: z.number().optional(),
   prompt_tokens_per_second: z.number().optional(),
   expected_tokens_per_second: z.number().optional(),
+  loaded_bytes: z.number().optional(),
 });
 
 export const listModels = defineTool({
@@ -129,9 +130,10 @@ function verboseFacts(model: z.output<typeof modelOutput>): readonly string[] {
     context_tokens === undefined ? undefined : `context ${context_tokens}`,
     capabilities && `can ${capabilities.join(", ")}`,
     profiles && profiles.length > 0 ? `profiles ${profiles.join(", ")}` : undefined,
-    fit &&
-      (model.is_loaded ? "" : `needs ${formatBytes(fit.needed_bytes)} of ${formatBytes(fit.free_bytes)} free, `) +
-        `predicted ${formatBytes(fit.predicted_bytes)} (${fit.method}, ±${round(fit.margin * 100)} %)`,
+    model.loaded_bytes === undefined
+      ? fit &&
+        `${formatNeed(fit.predicted_bytes, fit.needed_bytes)} (${fit.method}, ±${round(fit.margin * 100)} %), ${formatBytes(fit.free_bytes)} available`
+      : `uses ${formatBytes(model.loaded_bytes)}`,
     tokens_per_second === undefined ? undefined : `${tokens_per_second} tokens/s`,
     expected_tokens_per_second === undefined ? undefined : `about ${expected_tokens_per_second} tokens/s expected`,
     model.modified_at && `modified ${model.modified_at}`,
@@ -167,7 +169,7 @@ function modelData(model: ListedModel, list: ModelList, isVerbose: boolean) {
     is_remote: model.trust === "remote" ? true : undefined,
     ...(isVerbose && {
       ...snakedOnly(model, ["family", "quantization", "parameterSize", "contextTokens", "capabilities", "profiles"]),
-      ...snakedOnly(model, ["modifiedAt", "lastUsedAt", "refuses"]),
+      ...snakedOnly(model, ["modifiedAt", "lastUsedAt", "refuses", "loadedBytes"]),
       fit: fit && { ...snaked(fit), margin: round(fit.margin, 3) },
       tokens_per_second: round(model.tokensPerSecond),
       prompt_tokens_per_second: round(model.promptTokensPerSecond),

@@ -1,5 +1,5 @@
 import { useSignal } from "@preact/signals";
-import { formatBytes } from "../orchestrator/util/format-bytes.ts";
+import { formatBytes, formatNeed } from "../orchestrator/util/format-bytes.ts";
 import type { ResourceData } from "../resources/index.ts";
 import { Badge, Card, Details, Empty, Filter, Name, Show, type Tone, Table } from "./components.tsx";
 import { useData } from "./data.ts";
@@ -86,11 +86,11 @@ function kindsIn(decisions: readonly Decision[]) {
   return [...present].map((kind) => ({ value: kind, text: kinds[kind][0] }));
 }
 
-/** `needs 2.6 GB of 21.7 GB free, unloads a:1b`; without figures the last step, which is the conclusion. */
-function reasonOf({ steps, needed_bytes, free_bytes, evicted = [] }: Decision): string {
+/** `needs 0.6 GB, 2.1 GB stay free; 21.7 GB available, unloads a:1b`; without figures the last step, which is the conclusion. */
+function reasonOf({ steps, predicted_bytes, needed_bytes, free_bytes, evicted = [] }: Decision): string {
   if (needed_bytes === undefined || free_bytes === undefined) return steps.at(-1) ?? "";
   const unloads = evicted.length === 0 ? "" : `, unloads ${evicted.map(({ name }) => name).join(", ")}`;
-  return `needs ${formatBytes(needed_bytes)}, ${formatBytes(free_bytes)} free${unloads}`;
+  return `${formatNeed(predicted_bytes ?? needed_bytes, needed_bytes)}; ${formatBytes(free_bytes)} available${unloads}`;
 }
 
 /** The reason, with the calculation on request. */

@@ -1,12 +1,12 @@
 import { useSignal } from "@preact/signals";
-import { counted, formatBytes, localTime } from "../orchestrator/util/format-bytes.ts";
+import { counted, formatBytes, formatNeed, localTime } from "../orchestrator/util/format-bytes.ts";
 import type { ToolAnswers } from "../tools/index.ts";
 import { Badge, Button, Card, Empty, Facts, Field, Filter, Name, Show, type Column, Table } from "./components.tsx";
 import { useData } from "./data.ts";
 import { isMatch } from "./fields.tsx";
-import { formatAgo, formatRate, visibleName } from "./format.ts";
+import { formatAgo, formatRate, visibleName, visibleText } from "./format.ts";
 import { load, pull, remove, setPinned, unload } from "./model-actions.ts";
-import { FailedPulls, NoModels, OperationLine } from "./overview.tsx";
+import { FailedPulls, OperationLine } from "./overview.tsx";
 import { client, live, now } from "./state.ts";
 
 type ModelList = ToolAnswers["list_models"];
@@ -85,7 +85,12 @@ function PullCard({ suggestion }: { readonly suggestion: string | undefined }) {
 function Installed({ list }: { readonly list: ModelList }) {
   const filter = useSignal("");
   const { models, total, suggestion, unreachable = [] } = list;
-  if (total === 0 && unreachable.length === 0) return <NoModels suggestion={suggestion} />;
+  if (total === 0 && unreachable.length === 0) {
+    const { model, reason } = suggestion ?? { model: "", reason: "" };
+    return (
+      <Card title="No models yet">{model !== "" && <p class="lines">{visibleText(`${model}: ${reason}`)}</p>}</Card>
+    );
+  }
   const shown = models.filter(({ name, engine, family, capabilities = [] }) =>
     isMatch(filter.value, name, engine, family, ...capabilities),
   );
@@ -124,15 +129,15 @@ function NameCell({ model }: { readonly model: Model }) {
 }
 
 /** What it takes, what must be free for it, and how that was found. */
-function MemoryCell({ model: { fit, is_remote: isRemote, is_loaded: isLoaded } }: { readonly model: Model }) {
+function MemoryCell({ model: { fit, is_remote: isRemote, loaded_bytes: loadedBytes } }: { readonly model: Model }) {
+  if (loadedBytes !== undefined) return <span class="figure">{formatBytes(loadedBytes)} in use</span>;
   if (isRemote === true) return <span class="muted">not on this machine</span>;
   if (fit === undefined) return null;
   const method = `${fit.method}, ±${Math.round(fit.margin * 100)} %`;
-  const needs = `needs ${formatBytes(fit.needed_bytes)} of ${formatBytes(fit.free_bytes)} free`;
   return (
     <span class="cell-name figure" title={`Predicted ${formatBytes(fit.predicted_bytes)}: ${method}`}>
-      <span>{formatBytes(fit.predicted_bytes)}</span>
-      <span class="muted">{isLoaded ? method : needs}</span>
+      <span>{formatNeed(fit.predicted_bytes, fit.needed_bytes)}</span>
+      <span class="muted">{formatBytes(fit.free_bytes)} available</span>
     </span>
   );
 }

@@ -1,5 +1,4 @@
 import { useSignal } from "@preact/signals";
-import type { ComponentChildren } from "preact";
 import type { LiveOperation, LiveState } from "../orchestrator/api/facade-metrics.ts";
 import { counted, formatBytes, formatAmount } from "../orchestrator/util/format-bytes.ts";
 import {
@@ -27,7 +26,6 @@ import { cancel, failedPulls, forgetPull, pull } from "./model-actions.ts";
 import { client, live, now } from "./state.ts";
 import { defined } from "../orchestrator/util/defined.ts";
 import type { ResourceData } from "../resources/index.ts";
-import type { ToolAnswers } from "../tools/index.ts";
 
 /** What happens now. */
 export function Overview() {
@@ -72,29 +70,14 @@ function Warnings({ warnings }: { readonly warnings: readonly string[] }) {
 function FirstSteps() {
   const { data } = useData(() => client.callTool("list_models", { limit: 1 }), ["models"]);
   const { suggestion, total = 0, unreachable = [] } = data.value ?? {};
-  if (data.value === undefined || total > 0 || unreachable.length > 0) return null;
-  return (
-    <NoModels suggestion={suggestion}>
-      <a href="#/models">Pull another model</a>
-    </NoModels>
-  );
-}
-
-/** The model that fits this machine, where there is none. */
-export function NoModels(props: {
-  readonly suggestion: ToolAnswers["list_models"]["suggestion"];
-  readonly children?: ComponentChildren;
-}) {
-  const { suggestion, children } = props;
+  if (suggestion === undefined || total > 0 || unreachable.length > 0) return null;
   return (
     <Card title="No models yet">
-      {suggestion !== undefined && (
-        <Empty title={`${visibleName(suggestion.model)} fits this machine`}>
-          <p class="lines">{visibleText(suggestion.reason)}</p>
-          <Button text={`Pull ${visibleName(suggestion.model)}`} kind="primary" onRun={() => pull(suggestion.model)} />
-          {children}
-        </Empty>
-      )}
+      <Empty title={`${visibleName(suggestion.model)} fits this machine`}>
+        <p class="lines">{visibleText(suggestion.reason)}</p>
+        <Button text={`Pull ${visibleName(suggestion.model)}`} kind="primary" onRun={() => pull(suggestion.model)} />
+        <a href="#/models">Pull another model</a>
+      </Empty>
     </Card>
   );
 }

@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { EngineUnreachable, InvalidRequest, UnknownModel } from "../../src/orchestrator/api/errors.ts";
 import { createFakeEngine, createGate, fakeModel, gigabyte } from "../support/fake-engine.ts";
+import { createMemoryDocumentFiles } from "../support/memory-document-files.ts";
 import { createTestOrchestrator } from "../support/orchestrator.ts";
 
 const small = fakeModel("llama3.2:3b", 2 * gigabyte);
@@ -131,6 +132,27 @@ describe("listModels", () => {
     await expect(orchestrator.setPinned(caller(), small.name, true)).rejects.toThrow("can't be pinned");
     await expect(orchestrator.deleteModel(caller(), small.name)).rejects.toThrow("can't delete");
     await expect(orchestrator.loadModel(caller(), { model: small.name })).rejects.toThrow("can't be loaded");
+  });
+
+  it("knows the last use and the speed after a restart, and the size of a loaded model by its measurement", async () => {
+    const documentFiles = createMemoryDocumentFiles();
+    const engine = createFakeEngine("ollama", [small, large]);
+    engine.answer = () => Promise.resolve({ completionTokens: 100, decodeMs: 5_000 } as object);
+    const listed = async ({ orchestrator, caller }: ReturnType<typeof createTestOrchestrator>) => {
+      const { models } = await orchestrator.listModels(caller(), { isVerbose: true });
+      const { lastUsedAt, tokensPerSecond, loadedBytes } = models.find(({ name }) => name === small.name) ?? {};
+      return { lastUsedAt, tokensPerSecond, loadedBytes };
+    };
+    const first = createTestOrchestrator([engine], { documentFiles });
+    await first.generate({ model: small.name });
+    const ram = await first.orchestrator.ramStatus(first.caller());
+    const before = await listed(first);
+    expect(before).toMatchObject({ tokensPerSecond: 20, loadedBytes: ram.loaded[0]?.bytes });
+    await first.orchestrator.close();
+    const second = createTestOrchestrator([engine], { documentFiles });
+    const after = await listed(second);
+    expect([after.tokensPerSecond, after.loadedBytes]).toEqual([before.tokensPerSecond, before.loadedBytes]);
+    expect(after.lastUsedAt?.slice(0, 13)).toBe(before.lastUsedAt?.slice(0, 13));
   });
 
   it("keeps the list of an unreachable engine, marked as stale", async () => {

@@ -16,7 +16,7 @@ describe("suggestions", () => {
     });
     expect((await orchestrator.listModels(caller(), {})).suggestion).toEqual({
       name: "hf.co/ggml-org/gpt-oss-20b-GGUF",
-      reason: expect.stringMatching(/^12\.1 GB download, needs .* available, about 12 tokens\/s$/) as string,
+      reason: expect.stringMatching(/^12\.1 GB download, needs .* available\), about 12 tokens\/s$/) as string,
       alternatives: [expect.objectContaining({ kind: "quick", name: quick })],
     });
   });

@@ -149,12 +149,12 @@ describe("list_models", () => {
 
   it("doesn't say what a model needs that is loaded already", async () => {
     const fit = { predictedBytes: 5.1e9, neededBytes: 0, freeBytes: 9.2e9, method: "computed" as const, margin: 0.05 };
-    const models = [{ ...qwen, isLoaded: true, status: "loaded" as const, fit }];
+    const models = [{ ...qwen, isLoaded: true, status: "loaded" as const, fit, loadedBytes: 4.9e9 }];
     connection = await connectMemoryClient(
       createFakeOrchestrator({ listModels: async () => ({ models, total: 1, stale: [] }) }),
     );
     const { content } = await connection.call("list_models", { verbose: true });
-    expect(JSON.stringify(content)).toContain("profiles code; predicted 5.1 GB (computed, ±5 %); 18.4 tokens/s");
+    expect(JSON.stringify(content)).toContain("profiles code; uses 4.9 GB; 18.4 tokens/s");
   });
 
   it("names the engines that don't respond if there is no model, since they may have some", async () => {
@@ -243,14 +243,14 @@ describe("list_models", () => {
       connection = await connectMemoryClient(orchestrator, { era });
       const { content } = await connection.call("list_models", { verbose: true });
       expect(content).toMatchInlineSnapshot(`
-      [
-        {
-          "text": "qwen2.5-coder:7b (ollama, 4.7 GB, installed): qwen2 7.6B Q4_K_M; context 32768; can completion, tools, insert; profiles code; needs 7.4 GB of 9.2 GB free, predicted 5.1 GB (computed, ±5 %); 18.4 tokens/s; modified 2026-11-01T10:00:00Z
-      smollm2:135m (llama-cpp, 270.9 MB, loaded)",
-          "type": "text",
-        },
-      ]
-    `);
+        [
+          {
+            "text": "qwen2.5-coder:7b (ollama, 4.7 GB, installed): qwen2 7.6B Q4_K_M; context 32768; can completion, tools, insert; profiles code; needs 5.1 GB, 2.3 GB stay free (computed, ±5 %), 9.2 GB available; 18.4 tokens/s; modified 2026-11-01T10:00:00Z
+        smollm2:135m (llama-cpp, 270.9 MB, loaded)",
+            "type": "text",
+          },
+        ]
+      `);
     },
   );
 });

@@ -234,7 +234,7 @@ export interface LiveOperation extends Pick<
 export interface CountedFigures {
   counters(): Counters;
   report(): Promise<MetricsReport>;
-  /** The counts of each model, over all that is kept, and since when (ms since the epoch) there are any. */
+  /** The counts of each model, by `keyOfName`, over all that is kept, and since when (ms since the epoch) there are any. */
   models(): Promise<{ readonly sinceMs?: number; readonly byName: ReadonlyMap<string, ModelCounts> }>;
   /** Oldest first: what money is computed from, up to this moment. */
   moneyCounts(): Promise<readonly MoneyCount[]>;
@@ -250,6 +250,9 @@ export interface ModelCounts {
   readonly lastUsedMs: number;
   /** The largest prompt with its answer. */
   readonly largestTokens: number;
+  /** Tokens that were timed, and the milliseconds that they took. */
+  readonly timedTokens: number;
+  readonly decodeMs: number;
 }
 
 /** A moment of this machine, as a page shows it. */

@@ -80,7 +80,9 @@ export interface ListedModel extends InstalledModel {
     readonly method: EstimateMethod;
     readonly margin: number;
   };
-  /** End of its last use by this program since the start, ISO 8601. */
+  /** Measured; RAM and VRAM together. Absent: not loaded. */
+  readonly loadedBytes?: number;
+  /** End of its last use by this program, ISO 8601. */
   readonly lastUsedAt?: string;
   /** Measured speeds of decoding and of reading prompts, if this program has used it. */
   readonly tokensPerSecond?: number;

@@ -38,9 +38,9 @@ export class LoadedModels {
     }));
   }
 
-  /** The name by which a model is loaded, which may be another one that its process serves. */
-  async nameOf(located: LocatedModel, maxAgeMs: number): Promise<string | undefined> {
-    return (await this.#inventory.residentOf(located, maxAgeMs))?.name;
+  /** The size of a model, and the name by which it is loaded, which may be another one that its process serves. */
+  async find(located: LocatedModel, maxAgeMs: number): Promise<Pick<SlotView, "name" | "sizeBytes"> | undefined> {
+    return this.#inventory.residentOf(located, maxAgeMs);
   }
 
   /** Throws the error with which a load would fail because its engine does not respond. */

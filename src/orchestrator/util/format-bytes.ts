@@ -13,6 +13,12 @@ export function formatBytes(bytes: number): string {
   return `${(value / 1e9).toFixed(1)} GB`;
 }
 
+/** `needs 0.3 GB, 2.1 GB stay free`: what a load takes, and what must be free beside it. */
+export function formatNeed(ownBytes: number, neededBytes: number): string {
+  const own = `needs ${formatBytes(ownBytes)}`;
+  return neededBytes > ownBytes ? `${own}, ${formatBytes(neededBytes - ownBytes)} stay free` : own;
+}
+
 /** `812 ms`, `6.2 s`, `95 s`: a duration with its significant digits. */
 export function formatDuration(milliseconds: number): string {
   if (milliseconds < 1_000) return `${Math.round(milliseconds)} ms`;

@@ -1,5 +1,6 @@
 import { InvalidRequest, LoadFailed, OrchestratorError, UnknownModel, throwIfCancelled } from "../api/errors.ts";
 import type { ListModelsRequest, ListedModel, ModelDescription, ModelList } from "../api/facade.ts";
+import type { CountedFigures } from "../api/facade-metrics.ts";
 import type { Log } from "../api/log.ts";
 import { type CallerContext, type InstalledModel, type ModelFacts, type ModelStatus, isShell } from "../api/types.ts";
 import type { Engine } from "../engines/engine.ts";
@@ -17,7 +18,7 @@ import { defaultsIn, forModel } from "../routing/model-overrides.ts";
 import { isCloudName, sameModel } from "../util/model-name.ts";
 import type { Inventory } from "../catalog/inventory.ts";
 import { describedBy, factsOf } from "../catalog/known-facts.ts";
-import { type EngineModels, type LocatedModel, takesNoMemory, idOf } from "../catalog/located-model.ts";
+import { type EngineModels, type LocatedModel, takesNoMemory, idOf, keyOf } from "../catalog/located-model.ts";
 import type { Library } from "./library.ts";
 import type { createSuggestions } from "./suggestions.ts";
 import { defined } from "../util/defined.ts";
@@ -32,6 +33,7 @@ interface ListingSource {
   readonly estimates: Estimates;
   readonly observations: Observations;
   readonly suggestions: ReturnType<typeof createSuggestions>;
+  readonly counted: Pick<CountedFigures, "models">;
   readonly log: Log;
 }
 
@@ -68,7 +70,7 @@ export async function listModels(
     .filter((model) => query === "" || `${model.name} ${model.family ?? ""}`.toLowerCase().includes(query))
     .toSorted((a, b) => Number(b.isLoaded) - Number(a.isLoaded) || (a.name < b.name ? -1 : 1));
   const shown = request.limit === undefined ? matching : matching.slice(0, request.limit);
-  const withSpeeds = { ...source, speedOf: source.suggestions.speeds() };
+  const known = await knownOf(source, request);
   const isEmpty = all.length === 0 && everywhere.every(({ models }) => models.length === 0);
   const silent = (isEmpty ? everywhere : lists).filter(({ staleSince }) => staleSince !== undefined);
   return {
@@ -76,7 +78,7 @@ export async function listModels(
     models: await Promise.all(
       shown.map(async (model) =>
         "located" in model
-          ? toListed(withSpeeds, caller, model.located, states.get(model.located.engine.id), request)
+          ? toListed(known, caller, model.located, states.get(model.located.engine.id), request)
           : model,
       ),
     ),
@@ -118,8 +120,14 @@ async function staleSinceOf({ inventory }: ListingSource, { engine }: LocatedMod
   return lists.find((list) => list.engine === engine)?.staleSince;
 }
 
+/** What is read once for a list; counts only where they are shown. */
+async function knownOf(source: ListingSource, { isVerbose }: ListModelsRequest) {
+  const counts = isVerbose === true ? (await source.counted.models()).byName : undefined;
+  return { ...source, speedOf: source.suggestions.speeds(), counts };
+}
+
 async function toListed(
-  source: ListingSource & { readonly speedOf: ReturnType<ListingSource["suggestions"]["speeds"]> },
+  source: Awaited<ReturnType<typeof knownOf>>,
   caller: CallerContext,
   located: LocatedModel,
   state: MemoryState | undefined,
@@ -127,11 +135,18 @@ async function toListed(
 ): Promise<ListedModel> {
   const { engine, model } = located;
   const id = idOf(located);
-  const { tokensPerSecond, promptTokensPerSecond, error, lastUsedMs } = source.observations.of(id);
+  const observed = source.observations.of(id);
+  const { promptTokensPerSecond, error } = observed;
+  // What earlier daemons counted, where this one has seen nothing yet.
+  const counts = source.counts?.get(keyOf(model));
+  const lastUsedMs = observed.lastUsedMs ?? counts?.lastUsedMs ?? 0;
+  const counted = counts && counts.decodeMs > 0 ? (counts.timedTokens * 1000) / counts.decodeMs : undefined;
+  const tokensPerSecond = observed.tokensPerSecond ?? counted;
   const facts = needsFacts(request) ? await factsOf(source, located, caller.signal) : {};
   const merged = needsFacts(request) ? describedBy(model, facts) : describeFromDatabase(model.name);
   const trust = engine.trust === "remote" ? "remote" : model.trust;
-  const isLoaded = await source.loaded.has(located, maxListAgeMs);
+  const loadedBytes = (await source.loaded.find(located, maxListAgeMs))?.sizeBytes;
+  const isLoaded = loadedBytes !== undefined;
   const status = statusOf(source, {
     id,
     name: model.name,
@@ -173,8 +188,8 @@ async function toListed(
     capabilities: merged.capabilities,
     profiles: merged.profiles,
     ...defined({ quantization, parameterSize, modifiedAt: model.modifiedAt, digest: model.digest, error }),
-    ...(lastUsedMs === undefined ? {} : { lastUsedAt: new Date(lastUsedMs).toISOString() }),
-    ...defined({ tokensPerSecond, promptTokensPerSecond, expectedTokensPerSecond: expected }),
+    ...(lastUsedMs > 0 && { lastUsedAt: new Date(lastUsedMs).toISOString() }),
+    ...defined({ loadedBytes, tokensPerSecond, promptTokensPerSecond, expectedTokensPerSecond: expected }),
   };
 }
 
@@ -242,15 +257,15 @@ export async function describeModel(
   const [located] = await source.inventory
     .locate(name, undefined, manages)
     .catch((error: unknown) => throwWithDownload(source, caller, error));
-  const withSpeeds = { ...source, speedOf: source.suggestions.speeds() };
+  const known = await knownOf(source, { isVerbose: true });
   const state = await source.plans.state(located.engine);
-  const [model, known, staleSince] = await Promise.all([
-    toListed(withSpeeds, caller, located, state, { isVerbose: true }),
+  const [model, readable, staleSince] = await Promise.all([
+    toListed(known, caller, located, state, { isVerbose: true }),
     readableFacts(source, caller, located),
     staleSinceOf(source, located),
   ]);
   const database = lookUp(name);
-  const { facts, error } = known;
+  const { facts, error } = readable;
   const broken = error === undefined ? {} : { status: "error" as const, error };
   return { model: { ...model, ...broken }, facts, ...defined({ staleSince, database }) };
 }

@@ -8,12 +8,12 @@ import type { Estimates } from "../residency/estimates.ts";
 import { canonicalContext, defaultContextTokens } from "../memory/reading.ts";
 import type { Inventory } from "../catalog/inventory.ts";
 import type { Library } from "./library.ts";
-import { type LocatedModel, takesNoMemory } from "../catalog/located-model.ts";
+import { type LocatedModel, keyOf, takesNoMemory } from "../catalog/located-model.ts";
 import type { LoadedModels } from "../residency/loaded.ts";
 import type { Pins } from "../residency/keep-alive.ts";
 import type { Slots } from "../residency/slots.ts";
 import { defaultsIn, forModel, matchesName } from "../routing/model-overrides.ts";
-import { keyOfName, sameModel } from "../util/model-name.ts";
+import { sameModel } from "../util/model-name.ts";
 import type { CountedFigures, ModelCounts, Metrics, UnusedModel } from "../api/facade-metrics.ts";
 import { defined } from "../util/defined.ts";
 import type { Emit, EventOf } from "../api/events.ts";
@@ -122,13 +122,6 @@ const maxAgeMs = 60_000;
 async function adviceFacts(parts: MetricsParts, caller: CallerContext): Promise<AdviceFacts> {
   const { store, inventory, probe, now } = parts;
   const [lists, sample, used] = await Promise.all([inventory.lists(maxAgeMs), probe.sample(), store.models()]);
-  const counts = new Map<string, ModelCounts>();
-  for (const [name, each] of used.byName) {
-    const key = keyOfName(name);
-    const known = counts.get(key);
-    // Two spellings of a name: the one that was used last stands for both.
-    if (known === undefined || known.lastUsedMs < each.lastUsedMs) counts.set(key, each);
-  }
   const daemon = callerSettings(parts.settings());
   const current = lists.filter(({ staleSince, isLocked }) => staleSince === undefined && isLocked !== true);
   const own = (await inventory.uniqueModels(current)).filter(isOwn);
@@ -136,9 +129,7 @@ async function adviceFacts(parts: MetricsParts, caller: CallerContext): Promise<
     nowMs: now(),
     sinceMs: used.sinceMs ?? now(),
     models: await Promise.all(
-      own.map((located) =>
-        ownModel(parts, { daemon, caller }, located, sample, counts.get(keyOfName(located.model.name))),
-      ),
+      own.map((located) => ownModel(parts, { daemon, caller }, located, sample, used.byName.get(keyOf(located.model)))),
     ),
     connections: inventory.engines.flatMap((engine) => {
       const { control, most = 0 } = engine.connections?.() ?? {};

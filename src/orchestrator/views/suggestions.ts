@@ -17,7 +17,7 @@ import {
 import { describeFromDatabase, isCodeName } from "../routing/database.ts";
 import { strengthAt } from "../routing/expected-seconds.ts";
 import { defined } from "../util/defined.ts";
-import { counted, formatBytes } from "../util/format-bytes.ts";
+import { counted, formatBytes, formatNeed } from "../util/format-bytes.ts";
 import type { Settings } from "../config/schema.ts";
 import type { Engine, EngineLibrary } from "../engines/engine.ts";
 import type { Observations } from "../residency/observations.ts";
@@ -155,6 +155,7 @@ const quickFactor = 2.5;
 /** A model of the table on this machine. */
 interface Measured {
   readonly model: (typeof firstModels)[number];
+  readonly loadedBytes: number;
   readonly neededBytes: number;
   readonly fits: boolean;
   /** Free memory that it would use, with its name if it is a card. */
@@ -269,6 +270,7 @@ function measure(model: Measured["model"], machine: SuggestionMachine): Measured
   if (card !== undefined) {
     return {
       model,
+      loadedBytes,
       neededBytes: loadedBytes,
       fits: true,
       memory: `${formatBytes(card.freeBytes)} free on ${card.name}`,
@@ -279,6 +281,7 @@ function measure(model: Measured["model"], machine: SuggestionMachine): Measured
   const neededBytes = Math.max(loadedBytes, model.sizeBytes + bufferBytes);
   return {
     model,
+    loadedBytes,
     neededBytes,
     fits: loadedBytes <= maxBytes && neededBytes < availableBytes,
     memory: `${formatBytes(availableBytes)} available`,
@@ -307,17 +310,17 @@ function described(measured: Measured): SuggestedModel {
   return { name: measured.model.name, reason: `${reasonOf(measured)}${slow}` };
 }
 
-function reasonOf({ model, neededBytes, memory, tokensPerSecond, isSpeedKnown }: Measured): string {
+function reasonOf({ model, loadedBytes, neededBytes, memory, tokensPerSecond, isSpeedKnown }: Measured): string {
   // Two digits: it is an expectation.
   const shown = Number(tokensPerSecond.toPrecision(tokensPerSecond < 1 ? 1 : 2));
   const speed = isSpeedKnown ? `, about ${shown} tokens/s` : "";
   const licence = model.licence === undefined ? "" : `, ${model.licence}`;
-  return `${formatBytes(model.sizeBytes)} download, needs ${formatBytes(neededBytes)} of the ${memory}${speed}${licence}`;
+  return `${formatBytes(model.sizeBytes)} download, ${formatNeed(loadedBytes, neededBytes)} (${memory})${speed}${licence}`;
 }
 
 function nothingFits(measured: readonly Measured[], { availableBytes }: SuggestionMachine): ModelSuggestion {
   const smallest = measured.reduce((a, b) => (b.model.sizeBytes < a.model.sizeBytes ? b : a));
-  const needed = formatBytes(smallest.neededBytes);
-  const reason = `the smallest known (${formatBytes(smallest.model.sizeBytes)}); it needs ${needed} with memory.bufferBytes, and ${formatBytes(availableBytes)} are available`;
+  const needed = formatNeed(smallest.loadedBytes, smallest.neededBytes);
+  const reason = `the smallest known (${formatBytes(smallest.model.sizeBytes)}); it ${needed} (memory.bufferBytes), and ${formatBytes(availableBytes)} are available`;
   return { name: smallest.model.name, reason, alternatives: [] };
 }

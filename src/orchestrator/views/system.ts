@@ -130,7 +130,7 @@ async function otherNames(
 ): Promise<ReadonlyMap<string, readonly string[]>> {
   const others = new Map<string, string[]>();
   for (const model of inventory.lastList(engine)) {
-    const name = await loaded.nameOf({ engine, model }, 60_000);
+    const name = (await loaded.find({ engine, model }, 60_000))?.name;
     if (name === undefined || sameModel(name, model.name)) continue;
     others.set(name, [...(others.get(name) ?? []), model.name]);
   }

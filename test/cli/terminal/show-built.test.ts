@@ -27,7 +27,7 @@ describe("ollm show of a model that is not installed", () => {
     const { code, stdout, said } = await show("strange:7b");
     expect({ code, stdout }).toEqual({ code: 1, stdout: "" });
     expect(said).toMatch(
-      /^ollm: no model strange:7b Run `ollm pull strange:7b` \(3\.0 MB download, needs .* of the .* available.*; the size is from registry\.ollama\.ai, the rest estimated from it\), or/,
+      /^ollm: no model strange:7b Run `ollm pull strange:7b` \(3\.0 MB download, needs .* available.*; the size is from registry\.ollama\.ai, the rest estimated from it\), or/,
     );
     expect(registry.requests.every(({ path }) => path.includes("/manifests/"))).toBe(true);
   });

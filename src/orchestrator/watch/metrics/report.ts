@@ -21,6 +21,7 @@ import {
   namesOf,
   cumulative,
 } from "./counts.ts";
+import { keyOfName } from "../../util/model-name.ts";
 import { type Batch, type History, addSample, keyOf, partsOf } from "./history.ts";
 
 const shownDays = 30;
@@ -138,7 +139,7 @@ function lastDays(nowMs: number, since: string): readonly string[] {
   return days.filter((day) => day >= since.slice(0, 10));
 }
 
-/** The counts of each model, and since when (ms since the epoch) there are any; without the names that were added up. */
+/** The counts of each model, by `keyOfName`, and since when (ms since the epoch) there are any; without the names that were added up. */
 export function modelsOf(histories: readonly History[]): {
   readonly sinceMs?: number;
   readonly byName: ReadonlyMap<string, Counts>;
@@ -149,11 +150,12 @@ export function modelsOf(histories: readonly History[]): {
   for (const { days } of histories) {
     for (const [start, period] of days) {
       if (since === undefined || start < since) since = start;
-      for (const [key, counts] of period) {
-        const [kind, name = ""] = partsOf(key);
+      for (const [parts, counts] of period) {
+        const [kind, name = ""] = partsOf(parts);
         if (kind !== "model" || name === otherName) continue;
-        const found = byName.get(name) ?? emptyCounts();
-        byName.set(name, found);
+        const key = keyOfName(name);
+        const found = byName.get(key) ?? emptyCounts();
+        byName.set(key, found);
         mergeCounts(found, counts);
       }
     }

@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { watchMetrics } from "../../../../src/orchestrator/watch/metrics/store.ts";
 import { type DocumentFiles, createDocumentFiles } from "../../../../src/orchestrator/storage/document-files.ts";
+import { keyOfName } from "../../../../src/orchestrator/util/model-name.ts";
 import { createFakeEngine } from "../../../support/fake-engine.ts";
 import { handClock } from "../../../support/hand-clock.ts";
 import { createMemoryDocumentFiles } from "../../../support/memory-document-files.ts";
@@ -59,7 +60,7 @@ describe("what was counted", () => {
   test("is counted once for advice about its model", async () => {
     const { store, ended } = open();
     for (let at = 0; at < 24; at += 1) ended(answered);
-    expect((await store.models()).byName.get("a:1b")).toMatchObject({ requests: 24, promptTokens: 2_400 });
+    expect((await store.models()).byName.get(keyOfName("a:1b"))).toMatchObject({ requests: 24, promptTokens: 2_400 });
     await store.close();
   });
 
