@@ -137,8 +137,8 @@ async function toListed(
   const id = idOf(located);
   const observed = source.observations.of(id);
   const { promptTokensPerSecond, error } = observed;
-  // What earlier daemons counted, where this one has seen nothing yet.
-  const counts = source.counts?.get(keyOf(model));
+  // What earlier daemons counted, until this one has used it: its own times may be left out, as those under contention are.
+  const counts = observed.lastUsedMs === undefined ? source.counts?.get(keyOf(model)) : undefined;
   const lastUsedMs = observed.lastUsedMs ?? counts?.lastUsedMs ?? 0;
   const counted = counts && counts.decodeMs > 0 ? (counts.timedTokens * 1000) / counts.decodeMs : undefined;
   const tokensPerSecond = observed.tokensPerSecond ?? counted;
