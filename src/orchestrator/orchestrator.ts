@@ -89,7 +89,7 @@ function createFacade(
     }),
     async generate(caller, request) {
       checkPrompt(request);
-      const title = request.model === undefined ? "generate" : `generate with ${request.model}`;
+      const title = request.model === undefined ? "answer" : `answer by ${request.model}`;
       return lock.serving(caller, () =>
         operations.start({ kind: "generate", title, client: caller.client }, (context) =>
           runGeneration(generation, caller, request, context),

@@ -113,9 +113,9 @@ function Installed({ list }: { readonly list: ModelList }) {
 const columns: readonly Column<Model>[] = [
   { title: "Model", show: (model) => <NameCell model={model} /> },
   { title: "On disk", isNumber: true, show: ({ size_bytes }) => size_bytes > 0 && formatBytes(size_bytes) },
-  { title: "Memory", show: (model) => <MemoryCell model={model} /> },
+  { title: "Memory", isNumber: true, show: (model) => <MemoryCell model={model} /> },
   { title: "State", show: (model) => <StateCell model={model} /> },
-  { title: "Speed, last use", show: (model) => <UseCell model={model} /> },
+  { title: "Speed, last use", isNumber: true, show: (model) => <UseCell model={model} /> },
   { title: "", show: (model) => <ModelActions model={model} /> },
 ];
 

@@ -44,6 +44,10 @@ describe("the built dashboard", async () => {
     );
   });
 
+  test("keeps the colours of its memory bar where the system forces others", () => {
+    expect(style).toMatch(/forced-colors:\s?active\)\{[^@]*\.part[^{}]*\{forced-color-adjust:\s?none/);
+  });
+
   test("has an icon of its own, in the page", () => {
     expect(html).toContain('<link rel="icon" href="data:image/svg+xml,');
   });

@@ -235,16 +235,14 @@ function stepOf({ isLoaded, fits, evicts }: Contestant): number {
 }
 
 function sentenceOf(lanes: readonly (readonly Contestant[])[]): string {
-  const sentences = lanes.map(laneWords);
-  if (sentences.length < 2) return sentences[0] ?? "";
-  return `in parallel, because they share no cores: ${sentences.join("; in parallel ")}`;
+  return lanes.map(laneWords).join("; at the same time ");
 }
 
 function laneWords(lane: readonly Contestant[]): string {
   const [only] = lane;
   if (lane.length === 1 && only !== undefined) return `${only.model} on ${only.engine} (${why(only)})`;
   const names = lane.map((entry) => `${entry.model} (${why(entry)})`);
-  return `in sequence, because they share cores, in the order with the fewest loads: ${names.join(", then ")}`;
+  return `one after another, with the fewest loads: ${names.join(", then ")}`;
 }
 
 function why(entry: Contestant): string {

@@ -53,9 +53,8 @@ describe("the order with the fewest loads", () => {
       contestant("cloud", { domain: "cloud", bytes: 0 }),
     ]);
     expect(order.sentence).toBe(
-      "in parallel, because they share no cores: in sequence, because they share cores, in the order with the fewest " +
-        "loads: loaded (already loaded), then large (unloads loaded, 9.0 GB), then huge (does not seem to fit, 99.0 GB); " +
-        "in parallel cloud on ollama (uses no memory here)",
+      "one after another, with the fewest loads: loaded (already loaded), then large (unloads loaded, 9.0 GB), " +
+        "then huge (does not seem to fit, 99.0 GB); at the same time cloud on ollama (uses no memory here)",
     );
   });
 
