@@ -1,3 +1,4 @@
+import { setTimeout as pause } from "node:timers/promises";
 import { describe, expect, it } from "vitest";
 import { rotateHttpToken } from "../../../src/ipc/token.ts";
 import type { LiveState } from "../../../src/orchestrator/api/facade-metrics.ts";
@@ -269,16 +270,20 @@ describe("the event stream", () => {
     expect(events.seen).toHaveLength(2);
   });
 
-  it("is never cut for a page that reads, whatever was written when it is looked at", async () => {
+  it.each([
+    ["whatever was written when it is looked at", 5, 0],
+    ["nor when all was read long before the next state", 30, 50],
+  ])("is never cut for a page that reads, %s", async (_when, maxStallMs, pauseMs) => {
     const { clock, shown, listener, token } = await startShown({
-      streamLimits: { maxUnreadBytes: 100_000, maxStallMs: 5 },
+      streamLimits: { maxUnreadBytes: 100_000, maxStallMs },
     });
     const events = await openEvents(listener, token);
     await eventually(() => expect(names(events)).toEqual(["history", "state"]));
     const from = performance.now();
-    await eventually(() => {
+    await eventually(async () => {
       clock.advance(15_000);
       shown.publish({ kind: "models", isListChanged: true });
+      await pause(pauseMs);
       expect(performance.now() - from).toBeGreaterThan(500);
     });
     expect(listener.logged.filter((line) => line.includes("was cut"))).toEqual([]);
