@@ -150,7 +150,7 @@ function nothing(): {
       models: async () => ({ byName: new Map() }),
       moneyCounts: async () => [],
       breaches: async () => [],
-      remoteRequests: () => 0,
+      remote: async () => ({ count: 0, sinceMs: Date.now() }),
     },
   };
 }

@@ -62,6 +62,7 @@ export const systemStatus = defineTool({
       }),
     ),
     remote_requests: z.number(),
+    remote_text: z.string(),
     savings: z.string().optional(),
     warnings: z.array(z.string()).optional(),
   }),
@@ -71,7 +72,7 @@ export const systemStatus = defineTool({
     const breaches = await Promise.all(status.breaches.map(async ({ text, next }) => `${text}. ${await worded(next)}`));
     return {
       data: defined({
-        ...snakedOnly(status, ["version", "home", "privacy", "remoteRequests"]),
+        ...snakedOnly(status, ["version", "home", "privacy", "remoteRequests", "remoteText"]),
         ram: snakedOnly(ram, ["totalBytes", "availableBytes", "swapUsedBytes", "warning"]),
         gpus: filled(ram.gpus.map((gpu) => snakedOnly(gpu, ["name", "totalBytes", "freeBytes"]))),
         loaded: ram.loaded.map((model) => snakedOnly(model, ["name", "engine", "bytes", "isPinned"])),
@@ -106,7 +107,7 @@ export const systemStatus = defineTool({
     engines: engines.map(({ connections: _connections, version: _engineVersion, ...engine }) => engine),
     ...rest,
   }),
-  render({ ram, loaded, queue = [], operations = [], engines, privacy, remote_requests, savings, warnings }) {
+  render({ ram, loaded, queue = [], operations = [], engines, privacy, remote_text, savings, warnings }) {
     const lines = [
       `${formatBytes(ram.available_bytes)} of ${formatBytes(ram.total_bytes)} available` +
         (ram.swap_used_bytes > 0 ? `, swap ${formatBytes(ram.swap_used_bytes)}` : ""),
@@ -120,7 +121,7 @@ export const systemStatus = defineTool({
           .join("; "),
         ...(connections === undefined ? [] : [`${id}: ${formatConnections(connections)}`]),
       ]),
-      privacyLine(privacy, remote_requests),
+      `privacy: ${privacy.replaceAll("_", " ")}. ${remote_text}`,
       ...(savings === undefined ? [] : [`saved ${savings}; \`ollm stats --money\` shows the rows`]),
       "dashboard: `ollm dashboard`",
     ];
@@ -128,10 +129,6 @@ export const systemStatus = defineTool({
     return [...lines, ...(warnings ?? [])].join("\n");
   },
 });
-
-function privacyLine(privacy: string, remoteRequests: number): string {
-  return `privacy: ${privacy.replaceAll("_", " ")}; ${counted(remoteRequests, "prompt")} left this machine since the daemon started`;
-}
 
 function connectionNumbers({ control, generation, requests, opened }: ConnectionUsage): Record<string, number> {
   return { ...control, for_answers: generation.open, answering: generation.running, requests, opened };

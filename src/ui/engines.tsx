@@ -60,7 +60,7 @@ export function Engines() {
 
 /** Whether anything left this machine, and how one knows. */
 function Privacy({ status }: { readonly status: Status }) {
-  const { privacy, remote_requests, engines } = status;
+  const { privacy, remote_requests, remote_text, engines } = status;
   const isLocal = privacy === "local_only";
   const remote = engines.filter(({ is_remote }) => is_remote === true);
   const uncontacted = remote.filter(({ health }) => health === "not_contacted");
@@ -69,11 +69,7 @@ function Privacy({ status }: { readonly status: Status }) {
       title="Privacy"
       actions={<Badge tone={isLocal ? "good" : "warning"}>{isLocal ? "local only" : "remote allowed"}</Badge>}
     >
-      <p class="statement">
-        {remote_requests === 0
-          ? "No prompt has left this machine since the daemon started."
-          : `${formatCount(remote_requests)} ${remote_requests === 1 ? "prompt has" : "prompts have"} left this machine since the daemon started.`}
-      </p>
+      <p class="statement">{visibleName(remote_text)}.</p>
       <p class="muted">
         {isLocal
           ? "A lock in front of the engines refuses every call of an engine that is not on this machine, also after a failure. The daemon counts each prompt that passes it."

@@ -69,7 +69,12 @@ describe("under allow_remote, an Ollama on another machine", () => {
   it("answers, and the request is counted", async () => {
     const harness = createTestOrchestrator([createDistant()], { settings });
     expect((await harness.generate({})).engine).toBe("ollama");
-    expect((await harness.orchestrator.systemStatus(harness.caller())).remoteRequests).toBe(1);
+    const status = await harness.orchestrator.systemStatus(harness.caller());
+    expect(status.remoteRequests).toBe(1);
+    const day = String.raw`\d+ \w+ \d{4}`;
+    expect(status.remoteText).toMatch(
+      new RegExp(`^1 prompt has left this machine since ${day}; the last on ${day}, to ollama$`),
+    );
   });
 });
 

@@ -269,11 +269,11 @@ const status: SystemStatus = {
   queue: [{ model: "smollm2:135m", running: 1, waiting: 2 }],
   operations: [{ id: "pull-1", title: "pull qwen3:4b", message: "downloading", isJob: false }],
   remoteRequests: 0,
+  remoteText: "No prompt has left this machine since 1 November 2026",
   warnings: ["OLLM_MODLE is not a setting; did you mean OLLM_MODEL?"],
   breaches: [],
 };
 
-/** The real implementation of jobs, in memory. */
 export function createFakeJobs(): Jobs {
   const log = { debug: () => undefined, info: () => undefined, warn: () => undefined };
   return new KeptJobs({ now: Date.now, log, keepHours: 24, maxBytes: 1e9, emit: () => undefined });

@@ -20,7 +20,7 @@ describe("system_status", () => {
       ollama: ok, 1 model
       ollama: connections: 2 of 10, 1 for answers; 92 % of 40 requests reused a connection
       llama-cpp: not installed, 0 models; not installed yet
-      privacy: local only; 0 prompts left this machine since the daemon started
+      privacy: local only. No prompt has left this machine since 1 November 2026
       dashboard: \`ollm dashboard\`
       swap is in use: 500 MB
       OLLM_MODLE is not a setting; did you mean OLLM_MODEL?",
@@ -76,6 +76,7 @@ describe("system_status", () => {
             "warning": "swap is in use: 500 MB",
           },
           "remote_requests": 0,
+          "remote_text": "No prompt has left this machine since 1 November 2026",
           "warnings": [
             "OLLM_MODLE is not a setting; did you mean OLLM_MODEL?",
           ],

@@ -117,7 +117,7 @@ export function renderStatus(now: ToolAnswers["system_status"], io: CommandIo): 
       `${model}: ${running} running, ${waiting} waiting`,
     ]),
     ...(now.operations ?? []).map(({ title, message }): Fact => ["running", message ?? title]),
-    ["privacy", `${now.privacy.replaceAll("_", " ")}; ${sent} left this machine since the daemon started`],
+    ["privacy", `${now.privacy.replaceAll("_", " ")}. ${now.remote_text}`],
     ["saved", now.savings && `${now.savings}: ollm stats --money`],
     ["dashboard", "ollm dashboard"],
     ["home", `${now.home} (version ${now.version})`],

@@ -240,8 +240,12 @@ export interface CountedFigures {
   moneyCounts(): Promise<readonly MoneyCount[]>;
   /** Thresholds that are not kept now, oldest first, with their likely causes. */
   breaches(): Promise<readonly Advice[]>;
-  /** Requests to engines that are not local, since the start. */
-  remoteRequests(): number;
+  /** Prompts sent to engines and hosts that are not on this machine, since the count began (ms since the epoch). */
+  remote(): Promise<{
+    readonly count: number;
+    readonly sinceMs: number;
+    readonly last?: { readonly engine: string; readonly atMs: number };
+  }>;
 }
 
 export interface ModelCounts {

@@ -108,8 +108,10 @@ export interface SystemStatus {
     /** Detached from its call; a job with this id. */
     readonly isJob: boolean;
   }[];
-  /** Prompts sent to remote engines since the start; 0 under `local_only`. */
+  /** Prompts sent to remote engines, as far as is counted. */
   readonly remoteRequests: number;
+  /** The same in a sentence, with its days. */
+  readonly remoteText: string;
   /** Absent before local models or paid engines were used this month. */
   readonly savings?: Savings;
   readonly warnings: readonly string[];

@@ -156,7 +156,7 @@ export interface OverviewSource extends StatusSource {
   readonly jobs: Pick<Jobs, "list">;
   readonly spending: Pick<SpendingLedger, "spent" | "problems">;
   readonly metrics: Pick<Metrics, "money">;
-  readonly counted: Pick<CountedFigures, "breaches" | "remoteRequests">;
+  readonly counted: Pick<CountedFigures, "breaches" | "remote">;
   /** Background problems not yet reported. */
   problems(): readonly string[];
 }
@@ -164,9 +164,10 @@ export interface OverviewSource extends StatusSource {
 /** The state of this process and its problems. */
 export async function systemStatus(source: OverviewSource, caller: CallerContext): Promise<SystemStatus> {
   const { world, inventory, queues, operations, jobs } = source;
-  const [ram, breaches, found, savings] = await Promise.all([
+  const [ram, breaches, remote, found, savings] = await Promise.all([
     ramStatus(source),
     source.counted.breaches(),
+    source.counted.remote(),
     Promise.all(inventory.engines.map((engine) => engineStatus(source, engine, caller.signal))),
     savingsOf(source, caller),
   ]);
@@ -185,7 +186,8 @@ export async function systemStatus(source: OverviewSource, caller: CallerContext
       const isJob = jobIds.has(operation.id);
       return { id: operation.id, title: operation.title, isJob, ...defined({ message }) };
     }),
-    remoteRequests: source.counted.remoteRequests(),
+    remoteRequests: remote.count,
+    remoteText: remoteText(remote),
     ...(savings && { savings }),
     warnings: [
       ...systemWarnings(source, caller, ram.warning),
@@ -194,6 +196,15 @@ export async function systemStatus(source: OverviewSource, caller: CallerContext
     ],
     breaches,
   };
+}
+
+/** `No prompt has left this machine since 1 November 2026`, with the last one if there was any. */
+function remoteText({ count, sinceMs, last }: Awaited<ReturnType<CountedFigures["remote"]>>): string {
+  const day = (ms: number) =>
+    new Date(ms).toLocaleDateString("en-GB", { day: "numeric", month: "long", year: "numeric" });
+  const lastText = last === undefined ? "" : `; the last on ${day(last.atMs)}, to ${last.engine}`;
+  const subject = count === 0 ? "No prompt has" : count === 1 ? "1 prompt has" : `${count} prompts have`;
+  return `${subject} left this machine since ${day(sinceMs)}${lastText}`;
 }
 
 async function savingsOf({ metrics }: OverviewSource, caller: CallerContext): Promise<Savings | undefined> {

@@ -37,6 +37,7 @@ it("every warning is shown once, and what is loaded with whether it is pinned", 
       },
     ],
     remote_requests: 0,
+    remote_text: "No prompt has left this machine since 1 November 2026",
     savings: "0.42 USD this month (1.2 M local tokens at some-model prices)",
     warnings: [warning],
   };
@@ -47,7 +48,7 @@ it("every warning is shown once, and what is loaded with whether it is pinned", 
     loaded     a:1b 1.5 GB (pinned), b:7b 5.0 GB
     ollama     ok; 0.33.0; 2 models
                connections: 1 of 10, 3 for answers, 1 request waiting; 98 % of 210 requests reused a connection
-    privacy    local only; 0 prompts left this machine since the daemon started
+    privacy    local only. No prompt has left this machine since 1 November 2026
     saved      0.42 USD this month (1.2 M local tokens at some-model prices): ollm stats --money
     dashboard  ollm dashboard
     home       /home/ann/.ollm (version 1.2.3)

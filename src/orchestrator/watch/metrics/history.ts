@@ -44,6 +44,11 @@ export interface History {
   readonly money: Map<string, MoneyTally>;
   /** By model and kind of decision. */
   readonly evictions: Map<string, number>;
+  /**
+   * Prompts sent to each engine or host that is not on this machine, and when the last one was, in seconds since the epoch.
+   * The name `""` has none, and when the count began: older files have no such count.
+   */
+  readonly remote: Map<string, readonly [count: number, atSeconds: number]>;
   /** For an hour or a day: the least that was available, and the most that models had. */
   readonly memory: { readonly hours: Map<string, MemorySample>; readonly days: Map<string, MemorySample> };
 }
@@ -54,6 +59,7 @@ export function emptyHistory(): History {
     days: new Map(),
     money: new Map(),
     evictions: new Map(),
+    remote: new Map(),
     memory: { hours: new Map(), days: new Map() },
   };
 }
@@ -65,6 +71,7 @@ export interface Batch {
   readonly rows: readonly Row[];
   readonly money: readonly MoneyTally[];
   readonly evictions: ReadonlyMap<string, number>;
+  readonly remote: History["remote"];
   readonly memory?: MemorySample | undefined;
 }
 
@@ -79,7 +86,7 @@ export function partsOf(key: string): readonly string[] {
 }
 
 /** Adds a batch, each row to the names that it has. */
-export function addBatch(history: History, { hour, rows, money, evictions, memory }: Batch): void {
+export function addBatch(history: History, { hour, rows, money, evictions, remote, memory }: Batch): void {
   const day = hour.slice(0, 10);
   const [ofHour, ofDay] = [periodOf(history.hours, hour), periodOf(history.days, day)];
   for (const { names: given, counts } of rows) {
@@ -94,6 +101,11 @@ export function addBatch(history: History, { hour, rows, money, evictions, memor
     const isFull = history.evictions.size >= maxEvictions && !history.evictions.has(key);
     const kept = isFull ? keyOf(otherName, partsOf(key)[1] ?? "") : key;
     history.evictions.set(kept, (history.evictions.get(kept) ?? 0) + count);
+  }
+  for (const [engine, [sent, at]] of remote) {
+    const name = history.remote.size > maxNames && !history.remote.has(engine) ? otherName : engine;
+    const [known, knownAt] = history.remote.get(name) ?? [0, at];
+    history.remote.set(name, [known + sent, name === "" ? Math.min(knownAt, at) : Math.max(knownAt, at)]);
   }
   if (memory !== undefined) {
     addSample(history.memory.hours, hour, memory);
@@ -233,22 +245,26 @@ const timedSample = z.tuple([z.string(), sample]);
 const samples = z.array(timedSample);
 const eviction = z.tuple([z.string(), count]);
 const evictions = z.array(eviction);
+const remoteRow = z.tuple([z.string(), z.tuple([count, count])]);
+const remoteRows = z.array(remoteRow).default([]);
 
 const storedHistory = z.object({
   hours: z.array(periodRow),
   days: z.array(periodRow),
   money: z.array(moneyCount),
   evictions,
+  remote: remoteRows,
   memoryHours: samples,
   memoryDays: samples,
 });
 
-function snapshot({ hours, days, money, evictions: evicted, memory }: History): z.output<typeof storedHistory> {
+function snapshot({ hours, days, money, evictions: evicted, remote, memory }: History): z.output<typeof storedHistory> {
   return {
     hours: flat(hours),
     days: flat(days),
     money: structuredClone([...money.values()]),
     evictions: [...evicted],
+    remote: Array.from(remote, ([engine, [sent, at]]) => [engine, [sent, at]]),
     memoryHours: [...memory.hours],
     memoryDays: [...memory.days],
   };
@@ -275,6 +291,7 @@ function historyOf(given: z.output<typeof storedHistory>): History {
   }
   for (const each of given.money) history.money.set(keyOf(each.day, each.task, each.client), each);
   for (const [key, unloads] of given.evictions) history.evictions.set(key, unloads);
+  for (const [engine, sent] of given.remote) history.remote.set(engine, sent);
   for (const [start, each] of given.memoryHours) history.memory.hours.set(start, each);
   for (const [start, each] of given.memoryDays) history.memory.days.set(start, each);
   return history;
@@ -285,21 +302,23 @@ const event = z.object({
   rows: z.array(z.tuple([z.array(z.string()).length(names.length), counted])),
   money: z.array(moneyCount),
   evictions: evictions,
+  remote: remoteRows,
   memory: sample.exactOptional(),
 });
 type HistoryEvent = z.output<typeof event>;
 
-export function eventOf({ hour, rows, money, evictions: evicted, memory }: Batch): HistoryEvent {
+export function eventOf({ hour, rows, money, evictions: evicted, remote, memory }: Batch): HistoryEvent {
   return {
     hour,
     rows: rows.map(({ names: given, counts }) => [names.map((kind) => given[kind]), stored(counts)]),
     money: [...money],
     evictions: [...evicted],
+    remote: Array.from(remote, ([engine, [sent, at]]) => [engine, [sent, at]]),
     ...defined({ memory }),
   };
 }
 
-function batchOf({ hour, rows, money, evictions: evicted, memory }: HistoryEvent): Batch {
+function batchOf({ hour, rows, money, evictions: evicted, remote, memory }: HistoryEvent): Batch {
   return {
     hour,
     rows: rows.map(([given, counts]) => {
@@ -307,6 +326,7 @@ function batchOf({ hour, rows, money, evictions: evicted, memory }: HistoryEvent
     }),
     money,
     evictions: new Map(evicted),
+    remote: new Map(remote),
     memory,
   };
 }
@@ -325,6 +345,7 @@ export function openHistory(log: Log, files: DocumentFiles | undefined) {
       days: periodRow,
       money: moneyCount,
       evictions: eviction,
+      remote: remoteRow,
       memoryHours: timedSample,
       memoryDays: timedSample,
     },

@@ -259,10 +259,12 @@ export class PendingBatch implements Batch {
   readonly table = new RowTable();
   readonly #money = new Map<string, MoneyTally>();
   readonly evictions = new Map<string, number>();
+  readonly remote: History["remote"] = new Map();
   memory: MemorySample | undefined;
 
-  constructor(hour: string) {
-    this.hour = hour;
+  constructor(nowMs: number) {
+    this.hour = new Date(nowMs).toISOString().slice(0, 13);
+    this.sent("", 0, nowMs / 1_000);
   }
 
   get rows(): readonly Row[] {
@@ -288,6 +290,12 @@ export class PendingBatch implements Batch {
     this.evictions.set(key, (this.evictions.get(key) ?? 0) + times);
   }
 
+  /** Prompts that left this machine; of `""` none, and the moment counts as the first. `at`: seconds since the epoch. */
+  sent(engine: string, count: number, at: number): void {
+    const [known, knownAt] = this.remote.get(engine) ?? [0, at];
+    this.remote.set(engine, [known + count, Math.floor(engine === "" ? Math.min(knownAt, at) : Math.max(knownAt, at))]);
+  }
+
   sampled(sample: MemorySample): void {
     const samples = new Map(this.memory === undefined ? [] : [[this.hour, this.memory]]);
     addSample(samples, this.hour, sample);
@@ -298,6 +306,7 @@ export class PendingBatch implements Batch {
     this.table.add(other.rows);
     for (const each of other.money) mergeMoney(this.moneyOf(each.day, each.task, each.client), each);
     for (const [key, times] of other.evictions) this.evictions.set(key, (this.evictions.get(key) ?? 0) + times);
+    for (const [engine, [count, at]] of other.remote) this.sent(engine, count, at);
     if (other.memory !== undefined) this.sampled(other.memory);
   }
 }

@@ -1,7 +1,7 @@
 import { cleanName } from "../../util/control-characters.ts";
 import { type MoneyTally, mergeMoney } from "../../api/cost.ts";
 import type { EndedRequest, Events, EventOf } from "../../api/events.ts";
-import type { Counters, MemorySample, MetricsReport } from "../../api/facade-metrics.ts";
+import type { CountedFigures, Counters, MemorySample, MetricsReport } from "../../api/facade-metrics.ts";
 import type { Log } from "../../api/log.ts";
 import { StoreFailed } from "../../api/errors.ts";
 import { openedOnce } from "../../storage/document.ts";
@@ -42,6 +42,7 @@ interface MetricsParts extends Omit<ConstructorParameters<typeof Breaches>[0], "
  * | what                                | where                                       | when                        |
  * |-------------------------------------|---------------------------------------------|-----------------------------|
  * | tokens and charges (money)          | `metrics.json`, by UTC day, task and client | within a second             |
+ * | prompts that left this machine      | `metrics.json`, by engine, with the last    | at once                     |
  * | figures by name, evictions          | `metrics.json`, by UTC hour, then day       | with money, else in a minute |
  * | extremes of the memory              | `metrics.json`, by UTC hour and day         | with others, at the end     |
  * | samples, since start                | memory                                      |                             |
@@ -57,7 +58,6 @@ class MetricsStore {
   #isWriting = false;
   readonly #sinceStart = new RowTable();
   #samples: MemorySample[] = [];
-  #remoteRequests = 0;
   #cancelCount: (() => void) | undefined;
   #cancelWrite: (() => void) | undefined;
   #writing: Promise<void> = Promise.resolve();
@@ -74,7 +74,7 @@ class MetricsStore {
     parts.events.on(["request ended"], this.#note);
     parts.events.on(["decision taken"], ({ decision }) => this.#countUnloads(decision));
     parts.events.on(["memory sampled"], (sampled) => this.#noteMemory(sampled));
-    parts.events.on(["remote request sent"], () => (this.#remoteRequests += 1));
+    parts.events.on(["remote request sent"], ({ engine }) => this.#noteRemote(engine));
   }
 
   readonly #note = (request: EndedRequest): void => {
@@ -90,6 +90,12 @@ class MetricsStore {
     const unloaded = kind === "load" ? evicted : [model];
     for (const name of unloaded) this.#batch().evicted(cleanName(name), kind);
     if (unloaded.length > 0) this.#writeSoon();
+  }
+
+  #noteRemote(engine: string): void {
+    if (this.#isClosed) return;
+    this.#batch().sent(cleanName(engine), 1, this.#parts.now() / 1_000);
+    void this.#write();
   }
 
   #noteMemory({ sample, loaded }: EventOf<"memory sampled">): void {
@@ -140,9 +146,18 @@ class MetricsStore {
     return this.#breaches.list();
   }
 
-  remoteRequests(): number {
-    this.#parts.events.flush();
-    return this.#remoteRequests;
+  async remote(): ReturnType<CountedFigures["remote"]> {
+    const all = new PendingBatch(this.#parts.now());
+    for (const { remote } of await this.#histories()) {
+      for (const [engine, [count, at]] of remote) all.sent(engine, count, at);
+    }
+    const [[, [, since]] = ["", [0, 0]], ...engines] = all.remote;
+    const [last] = engines.toSorted(([, [, a]], [, [, b]]) => b - a);
+    return {
+      count: engines.reduce((sum, [, [count]]) => sum + count, 0),
+      sinceMs: since * 1_000,
+      ...(last && { last: { engine: last[0], atMs: last[1][1] * 1_000 } }),
+    };
   }
 
   problems(): readonly string[] {
@@ -189,8 +204,8 @@ class MetricsStore {
 
   /** What is counted in this hour. */
   #batch(): PendingBatch {
-    const hour = new Date(this.#parts.now()).toISOString().slice(0, 13);
-    let batch = this.#pending.get(hour);
+    const fresh = new PendingBatch(this.#parts.now());
+    let batch = this.#pending.get(fresh.hour);
     if (batch === undefined) {
       const [oldest] = this.#pending.keys();
       // What an idle hour had is written after it.
@@ -198,9 +213,9 @@ class MetricsStore {
       // Its hour is lost, not its counts.
       const late = this.#pending.size < maxWaitingHours ? undefined : this.#pending.get(oldest ?? "");
       if (late !== undefined) this.#pending.delete(late.hour);
-      batch = new PendingBatch(hour);
+      batch = fresh;
       if (late !== undefined) batch.add(late);
-      this.#pending.set(hour, batch);
+      this.#pending.set(batch.hour, batch);
     }
     return batch;
   }

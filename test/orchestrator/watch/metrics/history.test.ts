@@ -37,7 +37,7 @@ function request(model: string, given: Partial<EndedRequest> = {}): EndedRequest
 }
 
 function batchOf(nowMs: number, requests: readonly EndedRequest[]): PendingBatch {
-  const batch = new PendingBatch(new Date(nowMs).toISOString().slice(0, 13));
+  const batch = new PendingBatch(nowMs);
   for (const each of requests) {
     countRequest(each, nowMs, (names) => batch.table.of(names));
     countMoney(each, nowMs, (day, task, client) => batch.moneyOf(day, task, client));
@@ -151,10 +151,10 @@ describe("bounds", () => {
       (hour) => hour % 24 === 0 || hour >= first,
     );
     for (const hour of hours) {
-      const { rows, money, evictions } = days[hour % 5] as PendingBatch;
+      const { rows, money, evictions, remote } = days[hour % 5] as PendingBatch;
       const at = new Date(start + hour * hourMs).toISOString();
       const own = money.map((each) => ({ ...each, day: at.slice(0, 10) }));
-      addBatch(document.state, { hour: at.slice(0, 13), rows, money: own, evictions });
+      addBatch(document.state, { hour: at.slice(0, 13), rows, money: own, evictions, remote });
     }
     await document.append(eventOf(batchOf(start + 365 * 24 * hourMs, [request("a")])));
     await document.close();

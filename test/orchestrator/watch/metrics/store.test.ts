@@ -79,6 +79,40 @@ describe("what was counted", () => {
     });
   });
 
+  test("prompts that left this machine are on disk at once, and add up over daemons", async () => {
+    const texts = new Map<string, string>();
+    const first = open(createMemoryDocumentFiles(texts));
+    const sent = { kind: "remote request sent", engine: "openrouter" } as const;
+    expect(await first.store.remote()).toEqual({ count: 0, sinceMs: startMs });
+    first.emit(sent);
+    first.emit({ ...sent, engine: "api.example.com" });
+    // It ends without a farewell.
+    await expect.poll(() => texts.get("metrics.journal")).toContain("api.example.com");
+    const second = open(createMemoryDocumentFiles(texts));
+    second.clock.advance(7_200_000);
+    second.emit(sent);
+    await second.store.close();
+    const third = open(createMemoryDocumentFiles(texts));
+    third.clock.advance(86_400_000);
+    expect(await third.store.remote()).toEqual({
+      count: 3,
+      sinceMs: startMs,
+      last: { engine: "openrouter", atMs: startMs + 7_200_000 },
+    });
+  });
+
+  test("an older file says nothing of prompts that left: they are counted from then on", async () => {
+    const state = { hours: [], days: [], money: [], evictions: [], memoryHours: [], memoryDays: [] };
+    const texts = new Map([["metrics.json", JSON.stringify({ schemaVersion: 1, sequence: 4, ...state })]]);
+    const { store, ended } = open(createMemoryDocumentFiles(texts));
+    ended(answered);
+    await store.close();
+    const later = open(createMemoryDocumentFiles(texts));
+    later.clock.advance(86_400_000);
+    expect(await later.store.remote()).toEqual({ count: 0, sinceMs: startMs });
+    expect([later.store.problems(), await requestsIn(later)]).toEqual([[], 1]);
+  });
+
   test("is written within a minute otherwise", async () => {
     const texts = new Map<string, string>();
     const { clock, ended } = open(createMemoryDocumentFiles(texts));
