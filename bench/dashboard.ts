@@ -89,9 +89,10 @@ function measureHistory(): number {
     const { heapUsed, arrayBuffers } = process.memoryUsage();
     return heapUsed + arrayBuffers;
   };
-  const moment: Pick<LiveState, "memory" | "operations" | "queue"> = {
+  const moment: Pick<LiveState, "memory" | "operations" | "tokens" | "queue"> = {
     memory: { totalBytes: 3, availableBytes: 1, models: [], otherBytes: 2, gpus: [] },
     operations: [],
+    tokens: 0,
     queue: [],
   };
   const full = (): LastHour => {

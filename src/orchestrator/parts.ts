@@ -295,7 +295,14 @@ export function createServices(
       [memories, comparisons, projects, maintenance, watchers, training].flatMap((part) => part.problems()),
   };
   const stopSampling = sampleMemory({ emit: base.emit, inventory, loaded, probe, timers, log });
-  const live = new Live({ ...overview, plans: residency.plans, metrics, events: base.events, now: base.now });
+  const live = new Live({
+    ...overview,
+    plans: residency.plans,
+    health: residency.health,
+    metrics,
+    events: base.events,
+    now: base.now,
+  });
 
   /** Waits until the users of a replaced engine are done: current calls, and the operations they may have started. */
   async function drainEngine(engine: Engine): Promise<void> {

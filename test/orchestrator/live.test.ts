@@ -96,6 +96,7 @@ describe("the state that a page shows", () => {
     const answer = generate({ prompt: "secret words", model: small.name }, caller({ client: "claude-code" }));
     await gate.entered;
     const state = await orchestrator.live.state(caller());
+    expect(state.tokens).toBe(6);
     expect(state.operations).toMatchObject([
       { client: "claude-code", model: small.name, completionTokens: 6, tokensPerSecond: 10 },
     ]);
@@ -105,7 +106,9 @@ describe("the state that a page shows", () => {
     expect(JSON.stringify(state)).not.toContain("secret words");
     gate.open();
     await answer;
-    expect((await orchestrator.live.state(caller())).operations).toEqual([]);
+    const { operations, tokens } = await orchestrator.live.state(caller());
+    expect(operations).toEqual([]);
+    expect(tokens).toBeGreaterThanOrEqual(6);
   });
 
   it("is said to have changed when an operation begins and ends, and not while nothing happens", async () => {

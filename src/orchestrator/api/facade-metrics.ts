@@ -275,6 +275,8 @@ export interface LiveState {
     readonly otherBytes: number;
   };
   readonly operations: readonly LiveOperation[];
+  /** Written by all models since the daemon started. */
+  readonly tokens: number;
   readonly queue: readonly {
     readonly model: string;
     readonly running: number;

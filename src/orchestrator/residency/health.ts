@@ -80,7 +80,7 @@ const afterFailureMs = 1_000;
 const givenUpMs = 20_000;
 const probeEveryMs = 3 * 60_000;
 
-const unwatched = { progress: () => undefined, token: () => undefined, end: (_error?: unknown) => undefined };
+const unwatched = { progress: () => undefined, end: (_error?: unknown) => undefined };
 
 /**
  * Whether engines still produce tokens. A deadlocked engine answers all other requests (Ollama #17408), so its health
@@ -96,6 +96,8 @@ const unwatched = { progress: () => undefined, token: () => undefined, end: (_er
  * | one model produces no token while others do                 | its slot is stuck, until a token or the end of its requests     |
  */
 export class Health {
+  /** Written by all models since the start, those of answers that run included. */
+  tokens = 0;
   readonly #parts: HealthParts;
   readonly #engines = new Map<Engine, EngineWatch>();
   /** By the key of the slot. */
@@ -109,7 +111,7 @@ export class Health {
   /** A request is sent to a loaded model. */
   begin(engine: Engine, model: string, promptTokens: number) {
     // Without models in memory here, how long a token takes is unknown.
-    if (engine.residency === undefined || this.#isClosed) return unwatched;
+    if (engine.residency === undefined || this.#isClosed) return { ...unwatched, token: () => void (this.tokens += 1) };
     const { slots, timers } = this.#parts;
     const begunMs = timers.now();
     const { key } = slots.of(engine, model);
@@ -127,6 +129,7 @@ export class Health {
     // Called for each token: nothing is looked up.
     const sign = (isToken = true) => {
       hasToken ||= isToken;
+      if (isToken) this.tokens += 1;
       ofEngine.lastSignMs = ofModel.lastSignMs = timers.now();
       if (ofEngine.stuck !== undefined) this.#alive(engine);
       if (ofModel.stuck !== undefined) revive();

@@ -2,7 +2,7 @@ import type { LiveHistory, LiveModel, LiveState } from "../api/facade-metrics.ts
 
 const names = ["modelBytes", "otherBytes", "availableBytes", "tokensPerSecond", "running", "waiting"] as const;
 type Columns = Omit<LiveHistory, "endsAt">;
-type Moment = Pick<LiveState, "memory" | "operations" | "queue">;
+type Moment = Pick<LiveState, "memory" | "operations" | "tokens" | "queue">;
 
 const keptSeconds = 3_600;
 
@@ -15,6 +15,15 @@ export class LastHour {
   #newest = Number.NEGATIVE_INFINITY;
   /** The newest sample stands for the seconds after it, too. */
   #isHeld = false;
+  /** All tokens at the newest sample. */
+  #tokens: { readonly count: number; readonly atMs: number; readonly isBusy: boolean } | undefined;
+  /** Those of the second that is under way, and since when they are known. */
+  #begun = { tokens: 0, sinceMs: 0 };
+
+  /** All tokens at the newest sample; undefined: not known. */
+  get tokens(): number | undefined {
+    return this.#tokens?.count;
+  }
 
   /** Since the newest sample. Infinite without one, or if the clock was set back. */
   secondsSince(nowMs: number): number {
@@ -26,11 +35,13 @@ export class LastHour {
   add(moment: Moment, nowMs: number, heldSeconds = Number.POSITIVE_INFINITY): void {
     const second = secondOf(nowMs);
     if (this.secondsSince(nowMs) <= heldSeconds) this.#hold(second - 1);
+    else this.#tokens = undefined;
+    const rate = this.#count(moment, nowMs);
     // The clock was set back: what comes after it is not known any more.
     for (let later = Math.max(second, this.#newest - keptSeconds) + 1; later <= this.#newest; later++)
       this.#write(later);
     this.#newest = Math.min(this.#newest, second);
-    this.#put(second, valuesOf(moment));
+    this.#put(second, valuesOf(moment, rate));
     this.#isHeld = true;
   }
 
@@ -49,6 +60,7 @@ export class LastHour {
   pause(nowMs: number): void {
     this.#hold(secondOf(nowMs));
     this.#isHeld = false;
+    this.#tokens = undefined;
   }
 
   history(): LiveHistory {
@@ -76,6 +88,36 @@ export class LastHour {
     return Object.fromEntries(read) as Columns;
   }
 
+  /**
+   * Writes the tokens of the seconds that have ended since the last sample; returns the rate for the one under way: that of
+   * the second before it, until it has ended, too.
+   */
+  #count({ tokens: count, operations }: Moment, nowMs: number): number {
+    const second = secondOf(nowMs);
+    const last = this.#tokens;
+    const isBusy = operations.length > 0;
+    this.#tokens = { count, atMs: nowMs, isBusy };
+    const column = this.#columns[names.indexOf("tokensPerSecond")] as Float32Array;
+    // The daemon is another one, or the clock was set back.
+    if (last === undefined || count < last.count || nowMs < last.atMs) this.#begun = { tokens: 0, sinceMs: nowMs };
+    else {
+      // Samples are further apart while nothing runs: what came, came just before this one.
+      const fromMs = last.isBusy ? last.atMs : Math.max(last.atMs, nowMs - 1_000);
+      const perMs = (count - last.count) / Math.max(1, nowMs - fromMs);
+      for (let at = Math.max(secondOf(last.atMs), second - keptSeconds + 1); at < second; at++) {
+        const endMs = (at + 1) * 1_000;
+        const tokens = this.#begun.tokens + perMs * Math.max(0, endMs - Math.max(fromMs, at * 1_000));
+        const knownMs = endMs - this.#begun.sinceMs;
+        // Of less, what came says little: the rate of the second before stands.
+        if (knownMs >= 500) column[at % keptSeconds] = (tokens * 1_000) / knownMs;
+        this.#begun = { tokens: 0, sinceMs: endMs };
+      }
+      this.#begun.tokens += perMs * (nowMs - Math.max(fromMs, second * 1_000));
+    }
+    const before = column[(second - 1) % keptSeconds] ?? 0;
+    return isBusy && second - 1 <= this.#newest && !Number.isNaN(before) ? before : 0;
+  }
+
   #hold(until: number): void {
     if (!this.#isHeld) return;
     const values = this.#columns.map((column) => column[this.#newest % keptSeconds] ?? Number.NaN);
@@ -100,14 +142,14 @@ function secondOf(ms: number): number {
   return Math.floor(ms / 1_000);
 }
 
-function valuesOf({ memory, operations, queue }: Moment): readonly number[] {
+function valuesOf({ memory, queue }: Moment, tokensPerSecond: number): readonly number[] {
   const sum = <Item>(items: readonly Item[], of: (item: Item) => number): number =>
     items.reduce((total, item) => total + of(item), 0);
   return [
     sum(memory.models.filter(isHere), ramBytesOf),
     memory.otherBytes,
     memory.availableBytes,
-    sum(operations, ({ tokensPerSecond = 0 }) => tokensPerSecond),
+    tokensPerSecond,
     sum(queue, ({ running }) => running),
     sum(queue, ({ waiting }) => waiting),
   ];

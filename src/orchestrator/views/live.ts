@@ -17,6 +17,7 @@ interface LiveSource extends OverviewSource {
   readonly plans: Pick<Plans, "reservations">;
   readonly metrics: Pick<Metrics, "report" | "money">;
   readonly events: Pick<Events, "on">;
+  readonly health: { readonly tokens: number };
   /** Milliseconds since the epoch. */
   readonly now: () => number;
 }
@@ -94,8 +95,9 @@ export class Live implements LiveView {
 
   /** Adds a sample to the history if it has none of this time: call it each second. Nearly free while nothing runs. */
   async sample(): Promise<void> {
-    const { operations, now } = this.#source;
-    const dueSeconds = operations.running().length === 0 ? calmSeconds : 1;
+    const { operations, now, health } = this.#source;
+    const isCalm = operations.running().length === 0 && this.#history.tokens === health.tokens;
+    const dueSeconds = isCalm ? calmSeconds : 1;
     if (this.#history.secondsSince(now()) >= dueSeconds) await this.#moment();
   }
 
@@ -104,7 +106,7 @@ export class Live implements LiveView {
   }
 
   async #moment() {
-    const { probe, now, operations, queues } = this.#source;
+    const { probe, now, operations, queues, health } = this.#source;
     const sample = await probe.sample(measuredMs);
     const pressure = pressureWarnings(sample).join("; ");
     const moment = {
@@ -114,6 +116,7 @@ export class Live implements LiveView {
         ...(pressure !== "" && { warning: pressure }),
       },
       operations: operations.running().map((operation) => liveOperation(operation, now())),
+      tokens: health.tokens,
       queue: queues.snapshot().map(({ located, running, waiting, expectedWaitMs }) => ({
         model: located.model.name,
         running,

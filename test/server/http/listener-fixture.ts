@@ -302,6 +302,7 @@ export const state: LiveState = {
   at: "2026-11-23T05:30:00.000Z",
   memory: { totalBytes: 8_000_000, availableBytes: 6_000_000, models: [], otherBytes: 2_000_000, gpus: [] },
   operations: [],
+  tokens: 0,
   queue: [],
   today: { requests: 0, tokens: 0, saved: 0, currency: "USD" },
   warnings: [],
