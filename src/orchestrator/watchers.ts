@@ -116,6 +116,8 @@ function nothing(): {
     loadMs: percentiles,
     firstTokenMs: percentiles,
     totalMs: percentiles,
+    failedMs: percentiles,
+    comparedMs: percentiles,
     promptTokens: 0,
     cachedPromptTokens: 0,
     restoredPromptTokens: 0,

@@ -16,6 +16,8 @@ const someFigures: Figures = {
   loadMs: { count: 1, p50: 2_000, p95: 2_000 },
   firstTokenMs: times(120, 800),
   totalMs: times(1_500, 6_000),
+  failedMs: { count: 0, p50: 0, p95: 0 },
+  comparedMs: { count: 0, p50: 0, p95: 0 },
   promptTokens: 120_000,
   cachedPromptTokens: 20_000,
   restoredPromptTokens: 0,

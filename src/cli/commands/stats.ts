@@ -84,6 +84,8 @@ export function renderStats(metrics: Metrics, io: View, nowMs: number): string {
     ]),
     ...times("first token", total.first_token_ms),
     ...times("request", total.total_ms),
+    ...times("failure", total.failed_ms),
+    ...times("comparison", total.compared_ms),
     ...times("queue", total.queue_ms),
     ...times("load", total.load_ms),
     ["tokens", `${read}, ${formatCount(total.completion_tokens)} written${perSecond}`],

@@ -32,8 +32,12 @@ export interface Figures {
   readonly loadMs: Percentiles;
   /** For each request to an engine. */
   readonly firstTokenMs: Percentiles;
-  /** For whole requests, cancelled ones left out. */
+  /** For whole requests that were answered, without comparisons. */
   readonly totalMs: Percentiles;
+  /** For whole requests that failed. */
+  readonly failedMs: Percentiles;
+  /** For the answers of comparisons. */
+  readonly comparedMs: Percentiles;
   /** Tokens read from a cache included. */
   readonly promptTokens: number;
   readonly cachedPromptTokens: number;
@@ -144,7 +148,15 @@ export interface Distribution {
 export interface Counters {
   readonly requests: readonly (Omit<
     Figures,
-    "requests" | "queueMs" | "loadMs" | "firstTokenMs" | "totalMs" | "tokensPerSecond" | "lastUsedAt"
+    | "requests"
+    | "queueMs"
+    | "loadMs"
+    | "firstTokenMs"
+    | "totalMs"
+    | "failedMs"
+    | "comparedMs"
+    | "tokensPerSecond"
+    | "lastUsedAt"
   > & {
     /** Empty for requests that failed before a model was chosen, as is the engine. */
     readonly model: string;

@@ -1,6 +1,6 @@
 import type { Chat, ChatMessage, ToolUse } from "../api/chat.ts";
 import { OrchestratorError, PromptTooLong, throwIfCancelled } from "../api/errors.ts";
-import type { Emit } from "../api/events.ts";
+import type { Emit, EndedAttempt } from "../api/events.ts";
 import type { MemoryInjection } from "../api/facade-recall.ts";
 import type { Cost } from "../api/cost.ts";
 import type { CallerContext, Progress } from "../api/types.ts";
@@ -70,8 +70,8 @@ export interface GenerationWorld extends RouteSource, Recorder {
 
 /** A request to one model of its route. */
 export interface Ask {
-  /** Takes the cost of an attempt that failed, and its tokens, prompt included. */
-  readonly charge?: (cost: Cost, tokens: number) => void;
+  /** Takes the tokens of an attempt that broke off, and what they cost. */
+  readonly spent?: (tokens: Pick<EndedAttempt, "promptTokens" | "completionTokens">, cost: Cost | undefined) => void;
   readonly caller: CallerContext;
   /** With its system prompt, unless that is the model's own. */
   readonly request: Resolved;
@@ -341,14 +341,11 @@ async function send(
     return { generation: answer.generation, cost: bound?.cost, notes };
   } catch (error) {
     sign.end(error);
-    if (bill !== undefined) {
-      // Services charge for what they have begun to answer, also for an answer that its caller cancels.
-      if (!sink.hasText && !context.signal.aborted) await bill.release();
-      else {
-        const { cost } = await bill.settle({ promptTokens, completionTokens: sink.tokens }, true);
-        ask.charge?.(cost, promptTokens + sink.tokens);
-      }
-    }
+    // Services charge for what they have begun to answer, also for an answer that its caller cancels.
+    if (sink.hasText || (bill !== undefined && context.signal.aborted)) {
+      const tokens = { promptTokens, completionTokens: sink.tokens };
+      ask.spent?.(tokens, (await bill?.settle(tokens, true))?.cost);
+    } else await bill?.release();
     throw error;
   } finally {
     sign.end();

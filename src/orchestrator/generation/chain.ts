@@ -216,11 +216,13 @@ class ModelChain {
       corrects,
     };
     const answered = await tally.attempt(entry, (note) => {
-      const charge: Ask["charge"] = ({ amount, currency }, tokens) => {
-        note({ amount, currency, tokens });
+      const spent: Ask["spent"] = (tokens, cost) => {
+        note(tokens, cost);
+        if (cost === undefined) return;
+        const { amount, currency } = cost;
         this.#charged.push(`the attempt of ${model.name}, which failed, cost about ${formatAmount(amount, currency)}`);
       };
-      const work = () => attempt(world, { charge, ...ask }, context);
+      const work = () => attempt(world, { spent, ...ask }, context);
       return breaker === undefined ? work() : breaker.run(work);
     });
     this.#answers.push(answered);

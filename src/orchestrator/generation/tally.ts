@@ -3,7 +3,7 @@ import type { EndedAttempt, EndedRequest, Outcome } from "../api/events.ts";
 import type { GenerateRequest } from "../api/facade.ts";
 import type { CallerContext, Task } from "../api/types.ts";
 import { estimateTokens } from "../routing/tokens.ts";
-import type { GenerationWorld } from "./attempt.ts";
+import type { Ask, GenerationWorld } from "./attempt.ts";
 import type { Answered } from "./ports.ts";
 import type { LocatedCandidate } from "./candidates.ts";
 import type { Resolved } from "./resolve.ts";
@@ -56,18 +56,26 @@ export function requestTally(
         throw error;
       }
     },
-    /** Runs one request to an engine. `work` hands over what it cost if it fails. */
+    /** Runs one request to an engine. `work` hands over what it read, wrote and cost if it breaks off. */
     async attempt(
       { located: { engine, model }, candidate }: LocatedCandidate,
-      work: (charge: (charge: Charge) => void) => Promise<Answered>,
+      work: (spent: NonNullable<Ask["spent"]>) => Promise<Answered>,
     ): Promise<Answered> {
       const begunAtMs = steady();
       const where = { model: model.name, engine: engine.id, isLocal: candidate.trust === "local" };
       let charge: Charge | undefined;
+      let broken: Partial<EndedAttempt> = {};
       const ended = (how: Partial<EndedAttempt>): void =>
         void attempts.push({ totalMs: steady() - begunAtMs, ...where, ...how, ...defined({ charge }) });
       try {
-        const answered = await work(({ amount, currency, tokens }) => {
+        const answered = await work((spent, cost) => {
+          const { promptTokens = 0, completionTokens = 0 } = spent;
+          broken = {
+            promptTokens: promptTokens + (broken.promptTokens ?? 0),
+            completionTokens: completionTokens + (broken.completionTokens ?? 0),
+          };
+          if (cost === undefined) return;
+          const [{ amount, currency }, tokens] = [cost, promptTokens + completionTokens];
           charge = { amount: amount + (charge?.amount ?? 0), currency, tokens: tokens + (charge?.tokens ?? 0) };
         });
         const { generation, queueMs, loadMs, cost } = answered;
@@ -86,7 +94,7 @@ export function requestTally(
         });
         return answered;
       } catch (error) {
-        ended({ error: faultOf(error) });
+        ended({ ...broken, error: faultOf(error) });
         throw error;
       }
     },

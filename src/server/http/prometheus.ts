@@ -79,7 +79,7 @@ const histograms: readonly (readonly [string, string, (durations: Durations) => 
     "From the start of a request to an engine to its first token.",
     ({ firstToken }) => firstToken,
   ],
-  ["ollm_request_seconds", "Whole requests, cancelled ones left out.", ({ total }) => total],
+  ["ollm_request_seconds", "Whole requests that were answered, without comparisons.", ({ total }) => total],
 ];
 
 /** A histogram that was counted elsewhere: the package's own can only observe one value after the other. */

@@ -172,7 +172,7 @@ describe("GET /metrics", () => {
         "# TYPE ollm_load_seconds histogram",
         "# HELP ollm_first_token_seconds From the start of a request to an engine to its first token.",
         "# TYPE ollm_first_token_seconds histogram",
-        "# HELP ollm_request_seconds Whole requests, cancelled ones left out.",
+        "# HELP ollm_request_seconds Whole requests that were answered, without comparisons.",
         "# TYPE ollm_request_seconds histogram",
         "# HELP ollm_memory_total_bytes RAM of this machine, or its limit here.",
         "# TYPE ollm_memory_total_bytes gauge",

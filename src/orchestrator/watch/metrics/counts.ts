@@ -18,7 +18,8 @@ export const sums = [
   "decodeMs",
   "restoredPromptTokens",
 ] as const;
-export const times = ["queue", "load", "firstToken", "total"] as const;
+/** `total`: of answered requests; of failed ones and of comparisons apart. Older files have the first four. */
+export const times = ["queue", "load", "firstToken", "total", "failure", "comparison"] as const;
 
 /** Sums; durations in milliseconds. `timedTokens`: those whose decode time is known. */
 export interface Counts
@@ -32,7 +33,18 @@ export interface Counts
 
 export function emptyCounts(): Counts {
   const zeros = Object.fromEntries(sums.map((name) => [name, 0])) as Record<(typeof sums)[number], number>;
-  return { ...zeros, lastUsedMs: 0, largestTokens: 0, errors: {}, queue: [], load: [], firstToken: [], total: [] };
+  return {
+    ...zeros,
+    lastUsedMs: 0,
+    largestTokens: 0,
+    errors: {},
+    queue: [],
+    load: [],
+    firstToken: [],
+    total: [],
+    failure: [],
+    comparison: [],
+  };
 }
 
 /** What requests are counted by. A request that failed before a model was chosen has neither model nor engine. */
@@ -62,7 +74,8 @@ export function countRequest(request: EndedRequest, nowMs: number, rowOf: (given
   counts.lastUsedMs = Math.max(counts.lastUsedMs, nowMs);
   if (error?.code === cancelled) counts.cancelled += 1;
   else {
-    record(counts.total, request.totalMs);
+    const isCompared = task === "compare";
+    record(counts[error !== undefined ? "failure" : isCompared ? "comparison" : "total"], request.totalMs);
     if (error === undefined) counts.answered += 1;
     else {
       counts.failed += 1;
@@ -110,7 +123,10 @@ export function countMoney(
   // A request that failed saved nothing, whatever its models read and wrote.
   const isAnswered = error === undefined;
   const counted = attempts.filter(
-    ({ promptTokens, charge }) => charge !== undefined || (isAnswered && promptTokens !== undefined),
+    ({ promptTokens, charge, error: failure, decodeMs }) =>
+      charge !== undefined ||
+      // What broke off saved nothing, either; an answer that did not pass its check has its times.
+      (isAnswered && promptTokens !== undefined && (failure === undefined || decodeMs !== undefined)),
   );
   if (fileTokens === 0 && counted.length === 0) return;
   const count = countFor(new Date(nowMs).toISOString().slice(0, 10), task, client);
@@ -150,6 +166,8 @@ export function figuresOf(counts: Counts): Figures {
     load,
     firstToken,
     total,
+    failure,
+    comparison,
     ...numbers
   } = counts;
   return {
@@ -159,6 +177,8 @@ export function figuresOf(counts: Counts): Figures {
     loadMs: percentilesOf(load),
     firstTokenMs: percentilesOf(firstToken),
     totalMs: percentilesOf(total),
+    failedMs: percentilesOf(failure),
+    comparedMs: percentilesOf(comparison),
     tokensPerSecond: decodeMs === 0 ? 0 : (timedTokens * 1000) / decodeMs,
     ...(lastUsedMs === 0 ? {} : { lastUsedAt: new Date(lastUsedMs).toISOString() }),
   };

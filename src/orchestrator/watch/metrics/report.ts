@@ -19,6 +19,7 @@ import {
   mergeCounts,
   names,
   namesOf,
+  sums,
   cumulative,
 } from "./counts.ts";
 import { keyOfName } from "../../util/model-name.ts";
@@ -197,7 +198,10 @@ export function countersOf(rows: readonly Row[]): Counters {
   }
   return {
     requests: rows.map(({ names: given, counts }) => {
-      const { queue: _queue, load: _load, firstToken: _first, total: _total, lastUsedMs: _last, ...numbers } = counts;
+      const numbers = Object.fromEntries(sums.map((sum) => [sum, counts[sum]])) as Record<
+        (typeof sums)[number],
+        number
+      >;
       return { ...given, ...numbers, errors: { ...counts.errors } };
     }),
     durations: Array.from(byModel.values(), ({ names: { model, engine }, counts }) => ({

@@ -1,6 +1,8 @@
 import { describe, expect, test } from "vitest";
-import { GenerationFailed } from "../../../../src/orchestrator/api/errors.ts";
+import { Cancelled, GenerationFailed, faultOf } from "../../../../src/orchestrator/api/errors.ts";
+import type { EndedRequest } from "../../../../src/orchestrator/api/events.ts";
 import type { Figures, MetricDimension, MetricsReport } from "../../../../src/orchestrator/api/facade-metrics.ts";
+import { countRequest, emptyCounts, figuresOf } from "../../../../src/orchestrator/watch/metrics/counts.ts";
 import { compare } from "../../compare/fixture.ts";
 import { createFakeEngine, createGate, fakeModel, gigabyte } from "../../../support/fake-engine.ts";
 import { type TestOrchestrator, createTestOrchestrator } from "../../../support/orchestrator.ts";
@@ -145,6 +147,56 @@ describe("a request without an answer", () => {
     await expect
       .poll(async () => (await reportOf(harness)).total)
       .toMatchObject({ requests: 1, answered: 0, failed: 0, cancelled: 1, errors: {} });
+  });
+});
+
+describe("what broke off", () => {
+  /** Writes four pieces of a prompt that was read, and then fails or is cancelled. */
+  async function broken(isCancelled: boolean) {
+    const engine = createFakeEngine("ollama", [small]);
+    const gate = createGate();
+    engine.answer = async (_request, sink, signal) => {
+      for (const text of ["one ", "two ", "three ", "four "]) sink.text(text);
+      if (isCancelled) await gate.pass(signal);
+      throw new GenerationFailed("it crashed");
+    };
+    const harness = createTestOrchestrator([engine], { now });
+    const controller = new AbortController();
+    const operation = await harness.orchestrator.generate(harness.caller({ signal: controller.signal }), {
+      prompt: "hello",
+    });
+    const ended = expect(operation.follow(controller.signal)).rejects.toThrow();
+    if (isCancelled) {
+      await gate.entered;
+      controller.abort("cancelled");
+    }
+    await ended;
+    await expect.poll(async () => (await reportOf(harness)).total.requests).toBe(1);
+    return { report: await reportOf(harness), money: await moneyOf(harness) };
+  }
+
+  test.each([true, false])("has its tokens, and saved nothing (cancelled: %s)", async (isCancelled) => {
+    const { report, money } = await broken(isCancelled);
+    expect(report.total.completionTokens).toBeGreaterThanOrEqual(4);
+    expect(report.total.promptTokens).toBeGreaterThan(0);
+    expect([report.total.tokensPerSecond, money.rows]).toEqual([0, []]);
+  });
+
+  test("is not in the time of an answer, and neither are comparisons", () => {
+    const counts = emptyCounts();
+    const count = (totalMs: number, given: Partial<EndedRequest>) =>
+      countRequest(
+        { client: "c", task: "code", profile: "", fallbacks: 0, fileTokens: 0, attempts: [], totalMs, ...given },
+        0,
+        () => counts,
+      );
+    count(1_000, {});
+    count(60_000, { error: faultOf(new GenerationFailed("it crashed")) });
+    count(90_000, { error: faultOf(new Cancelled("it was cancelled")) });
+    count(30_000, { task: "compare" });
+    const { totalMs, failedMs, comparedMs } = figuresOf(counts);
+    expect([totalMs, failedMs, comparedMs].map(({ count: answers }) => answers)).toEqual([1, 1, 1]);
+    expect([totalMs.p95 < 1_100, failedMs.p50 > 59_000, comparedMs.p50 < 33_000]).toEqual([true, true, true]);
   });
 });
 

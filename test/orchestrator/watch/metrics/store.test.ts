@@ -101,8 +101,11 @@ describe("what was counted", () => {
     });
   });
 
-  test("an older file says nothing of prompts that left: they are counted from then on", async () => {
-    const state = { hours: [], days: [], money: [], evictions: [], memoryHours: [], memoryDays: [] };
+  test("an older file says nothing of prompts that left: they are counted from then on, and the rest is kept", async () => {
+    // A request of a second, without the times of failures and comparisons.
+    const counts = [[1, 1, 0, 0, 0, 5, 0, 7, 0, 0, 0, 12], {}, ["", "", "", "1000DC1"]];
+    const days = [["2026-11-22", 4, "code", counts]];
+    const state = { hours: [], days, money: [], evictions: [], memoryHours: [], memoryDays: [] };
     const texts = new Map([["metrics.json", JSON.stringify({ schemaVersion: 1, sequence: 4, ...state })]]);
     const { store, ended } = open(createMemoryDocumentFiles(texts));
     ended(answered);
@@ -110,7 +113,8 @@ describe("what was counted", () => {
     const later = open(createMemoryDocumentFiles(texts));
     later.clock.advance(86_400_000);
     expect(await later.store.remote()).toEqual({ count: 0, sinceMs: startMs });
-    expect([later.store.problems(), await requestsIn(later)]).toEqual([[], 1]);
+    const { total } = await later.store.report();
+    expect([later.store.problems(), total.requests, total.totalMs.count, total.failedMs.count]).toEqual([[], 2, 2, 0]);
   });
 
   test("is written within a minute otherwise", async () => {
