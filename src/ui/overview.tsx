@@ -1,4 +1,5 @@
 import { useSignal } from "@preact/signals";
+import { useRef } from "preact/hooks";
 import type { LiveOperation, LiveState } from "../orchestrator/api/facade-metrics.ts";
 import { counted, formatBytes, formatAmount } from "../orchestrator/util/format-bytes.ts";
 import {
@@ -101,12 +102,18 @@ function Running({ operations }: { readonly operations: readonly LiveOperation[]
   );
 }
 
+/** A download of which nothing comes for longer has stalled. */
+const stalledMs = 10_000;
+
 /** A running operation with what it has done so far, and a button that ends it. */
 export function OperationLine({ operation }: { readonly operation: LiveOperation }) {
   const { id, kind, title, model, client: by, isJob, completionTokens, tokensPerSecond, message } = operation;
   const { completedBytes, totalBytes, bytesPerSecond } = operation;
   const ageMs = now.value - Date.parse(operation.startedAt);
   const isCancelling = useSignal(false);
+  const moved = useRef({ bytes: completedBytes, atMs: now.value });
+  if (moved.current.bytes !== completedBytes) moved.current = { bytes: completedBytes, atMs: now.value };
+  const isStalled = completedBytes !== totalBytes && now.value - moved.current.atMs > stalledMs;
   return (
     <li class="operation">
       <div class="operation-text">
@@ -128,7 +135,13 @@ export function OperationLine({ operation }: { readonly operation: LiveOperation
             tokensPerSecond !== undefined && `${formatRate(tokensPerSecond)} tokens/s`,
             completedBytes !== undefined &&
               `${formatBytes(completedBytes)}${totalBytes === undefined ? "" : ` of ${formatBytes(totalBytes)}`}`,
-            bytesPerSecond !== undefined && `${formatBytes(bytesPerSecond)}/s`,
+            isStalled && `stalled for ${formatSpan(now.value - moved.current.atMs)}`,
+            !isStalled && bytesPerSecond !== undefined && `${formatBytes(bytesPerSecond)}/s`,
+            !isStalled &&
+              bytesPerSecond !== undefined &&
+              bytesPerSecond > 0 &&
+              totalBytes !== undefined &&
+              `about ${formatSpan(((totalBytes - (completedBytes ?? 0)) / bytesPerSecond) * 1_000 + 1_000)} left`,
           ]}
         />
         {kind === "pull" && (

@@ -97,7 +97,6 @@ export function renderStatus(now: ToolAnswers["system_status"], io: CommandIo): 
   const loaded = now.loaded.map(
     ({ name, bytes, is_pinned }) => `${name} ${formatBytes(bytes)}${is_pinned === true ? " (pinned)" : ""}`,
   );
-  const sent = counted(now.remote_requests, "prompt");
   const facts: readonly Fact[] = [
     ["memory", `${formatBytes(ram.available_bytes)} of ${formatBytes(ram.total_bytes)} available${swap}`],
     ...(now.gpus ?? []).map(({ name, total_bytes, free_bytes }): Fact => {

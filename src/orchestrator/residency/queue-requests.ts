@@ -277,10 +277,13 @@ interface SharedAnswer extends PausableAnswer {
 
 /** The active answers of one queue. */
 export class Running {
-  readonly models = new Map<string, { readonly located: LocatedModel; readonly count: number }>();
-  /** By caller. */
+  /** `begunMs`: the sum of when they began. */
+  readonly models = new Map<
+    string,
+    { readonly located: LocatedModel; readonly count: number; readonly begunMs: number }
+  >();
+  /** By caller, as is when the last answer of each ended; older ones are dropped. */
   readonly callers = new Map<string, number>();
-  /** When the last answer of each caller ended; older ones are dropped. */
   readonly answeredMs = new Map<string, number>();
   readonly #world: Pick<QueueWorld, "embeddedSlots" | "maxParallel" | "hasOwnThreads" | "timers">;
   /** Those of engines that pause answers, in the order in which they began. */
@@ -328,10 +331,11 @@ export class Running {
    * returns the milliseconds that it was paused.
    */
   begin(request: QueueRequest, onChange: () => void): () => number {
-    this.#change(request, 1);
+    const begunMs = this.#world.timers.now();
+    this.#change(request, 1, begunMs);
     const shared = request.located.engine.pausesAnswers === true ? this.#beginShared(request, onChange) : undefined;
     return () => {
-      this.#change(request, -1);
+      this.#change(request, -1, begunMs);
       const nowMs = this.#world.timers.now();
       for (const [other, atMs] of this.answeredMs) if (atMs < nowMs - rememberedMs) this.answeredMs.delete(other);
       this.answeredMs.set(request.caller, nowMs);
@@ -385,9 +389,9 @@ export class Running {
     answer.continuedMs = nowMs;
   }
 
-  #change({ id, located, caller }: QueueRequest, by: 1 | -1): void {
-    const count = this.of(id) + by;
-    if (count > 0) this.models.set(id, { located, count });
+  #change({ id, located, caller }: QueueRequest, by: 1 | -1, atMs: number): void {
+    const { count = 0, begunMs = 0 } = this.models.get(id) ?? {};
+    if (count + by > 0) this.models.set(id, { located, count: count + by, begunMs: begunMs + by * atMs });
     else this.models.delete(id);
     const ofCaller = (this.callers.get(caller) ?? 0) + by;
     if (ofCaller > 0) this.callers.set(caller, ofCaller);

@@ -263,12 +263,14 @@ function queuedModel(view: QueueView, { id, located }: QueueRequest, key: string
 }
 
 function baseOf(view: QueueView, id: string, located: LocatedModel): Omit<QueuedModel, "state"> {
-  const { world, running, models } = view;
+  const { world, running, models, nowMs } = view;
+  const { count = 0, begunMs = 0 } = running.models.get(id) ?? {};
   const lossSeconds = world.lossSeconds(located);
   const isShared = running.sharedOf(id) > 0;
   const pausable = isShared ? running.pausableOf(id) : [];
   return {
     running: usesOf(view, id),
+    runningMs: count * nowMs - begunMs,
     maxParallel: world.maxParallel(located),
     loadMs: world.loadMs(located),
     answerMs: world.answerMs(located),

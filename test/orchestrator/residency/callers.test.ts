@@ -28,7 +28,7 @@ describe("a request with a maximum wait", () => {
     const first = await loaded(machine, "a");
     const refused = expect(machine.ask("a", { maxWaitMs: 15 * seconds })).rejects.toMatchObject({
       message:
-        "a can't start answering within 15 s (queue.maxWaitMs): it waited 16 s, and it would take about 1 s more",
+        "a can't start answering within 15 s (queue.maxWaitMs): it waited 16 s, and it would take about 4 s more",
     });
     await machine.pass(16 * seconds);
     await refused;

@@ -2,7 +2,7 @@ import { type QueuedModel, type QueueState, victimsOf, type WaitingRequest } fro
 
 /**
  * Milliseconds until the answer of a request is expected to begin: the requests ahead of it and the loads. The request
- * may be in `waiting` or new. An upper estimate: active answers count as if they had just begun.
+ * may be in `waiting` or new.
  */
 export function expectedWaitMs(
   state: QueueState,
@@ -26,8 +26,8 @@ function loadingMs(
   let [busyMs, answerMs, loadMs] = [0, 0, model.loadMs];
   for (const [other, its] of state.models) {
     if (its.running > 0) {
-      answerMs = Math.max(answerMs, its.answerMs);
-      if (victimsOf(model)?.includes(other) === true) busyMs = Math.max(busyMs, its.answerMs);
+      answerMs = Math.max(answerMs, leftMs(its));
+      if (victimsOf(model)?.includes(other) === true) busyMs = Math.max(busyMs, leftMs(its));
     }
     if (other === key || its.state === "resident") continue;
     if (its.state === "loading" || ahead.has(other)) loadMs += its.loadMs;
@@ -55,10 +55,20 @@ function answeringMs(
     if (other === key) count += awaited;
     // Those of one model are computed together, each more slowly, as was measured.
     if (hasOwnThreads !== true)
-      sharedMs += (awaited * answerMs) / (hasRoomBeside === true ? Math.max(1, maxParallel) : 1);
+      sharedMs +=
+        (awaited * answerMs - Math.min(awaited, running) * (answerMs - leftMs(its))) /
+        (hasRoomBeside === true ? Math.max(1, maxParallel) : 1);
   }
-  const turnsMs = Math.floor(count / Math.max(1, model.maxParallel)) * model.answerMs;
+  const turns = Math.floor(count / Math.max(1, model.maxParallel));
+  const firstMs = model.running > 0 ? leftMs(model) : model.answerMs;
+  const turnsMs = turns === 0 ? 0 : firstMs + (turns - 1) * model.answerMs;
   return isOwn ? turnsMs : Math.max(turnsMs, sharedMs / state.embeddedSlots);
+}
+
+/** What an active answer still takes. One that takes longer than usual is expected to take a quarter as long again. */
+function leftMs({ answerMs, running, runningMs = 0 }: QueuedModel): number {
+  const doneMs = runningMs / Math.max(1, running);
+  return Math.max(answerMs - doneMs, doneMs / 4);
 }
 
 /** The requests that are expected to be served before the request; a new request is behind its equals. */

@@ -20,6 +20,8 @@ export interface QueuedModel {
   readonly state: "resident" | "loading" | "absent";
   /** Number of active answers. */
   readonly running: number;
+  /** How long those have run, all together. */
+  readonly runningMs?: number;
   /** Maximum number of concurrent answers. */
   readonly maxParallel: number;
   readonly loadMs: number;

@@ -43,6 +43,18 @@ function queue(waiting: readonly WaitingRequest[], models: Readonly<Record<strin
 const newcomer = (model: string, more: Partial<WaitingRequest> = {}) => request("new", model, more);
 
 describe("the expected wait of a request", () => {
+  it("counts down while the answer before it runs, also of one that takes longer than usual", () => {
+    const after = (runningMs: number, model: Partial<QueuedModel> = {}) =>
+      expectedWaitMs(queue([], { a: resident({ running: 1, answerMs: 10_000, runningMs, ...model }) }), newcomer("a"));
+    expect([0, 4_000, 9_000].map((ms) => after(ms))).toEqual([10_000, 6_000, 2_250]);
+    expect([20_000, 35_000].map((ms) => after(ms))).toEqual([5_000, 8_750]);
+    // Two that run beside each other have run 3 s each.
+    expect(after(6_000, { running: 2, maxParallel: 2, hasOwnThreads: true })).toBe(7_000);
+    // The answers to evict, the load, and what shares the embedded slot.
+    const evicting = { a: resident({ running: 1, answerMs: 10_000, runningMs: 4_000 }), b: absent(["a"]) };
+    expect(expectedWaitMs(queue([], evicting), newcomer("b"))).toBe(6_000 + 5_000 + 6_000);
+  });
+
   it("is zero if its model is loaded and free, and its load time if it isn't loaded", () => {
     expect(expectedWaitMs(queue([], { a: resident() }), newcomer("a"))).toBe(0);
     expect(expectedWaitMs(queue([], { a: absent() }), newcomer("a"))).toBe(5 * seconds);
