@@ -53,7 +53,8 @@ export class LastHour {
       const values = names.map((name) => history[name][at] ?? Number.NaN);
       if (!values.every(Number.isNaN)) this.#put(first + at, values);
     }
-    this.#isHeld = false;
+    // It was read now: its newest sample stands for the seconds until the next state.
+    this.#isHeld = true;
   }
 
   /** What follows is unknown until the next sample. */

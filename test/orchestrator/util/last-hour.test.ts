@@ -54,6 +54,14 @@ test("the daemon's history fills the gap; a new daemon's does not take away what
   expect(rates(samples, 106, 10)).toEqual([1, 2, null, 4, 5, 5, null, 8, 9, 9]);
 });
 
+test("a page that was just opened has no gap between the daemon's history and the first state", () => {
+  const samples = new LastHour();
+  samples.takeHistory(history(100, [1, 2, 3]));
+  expect(rates(samples, 102, 3)).toEqual([3, 3, 3]);
+  samples.add(state(7), 104_000);
+  expect(rates(samples, 104, 6)).toEqual([2, 3, 3, 3, 3, 7]);
+});
+
 test("an hour is kept, however long the page is open", () => {
   const samples = new LastHour();
   for (let second = 0; second < 10_000; second += 1) samples.add(state(second), second * 1_000);
