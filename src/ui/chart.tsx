@@ -30,6 +30,8 @@ interface ChartProps {
 const height = 180;
 /** Distances of the marks at an axis: 1, 2 and 5 at each power of ten. */
 const steps = Array.from({ length: 14 }, (_none, power) => [1, 2, 5].map((digit) => digit * 10 ** power)).flat();
+/** The same at an axis of days, in seconds: however few there are, none has marks of hours. */
+const dayIncrs = [1, 2, 7, 14, 28, 91].map((days) => days * 86_400);
 /** Rows of the table beside a chart. */
 const maxRows = 12;
 
@@ -138,7 +140,7 @@ function dataOf({ seconds, lines, kind }: ChartProps): uPlot.AlignedData {
 
 function optionsOf(
   { paths }: typeof uPlot,
-  { lines, kind, format }: ChartProps,
+  { seconds, lines, kind, format }: ChartProps,
   element: HTMLElement,
   onCursor: (at: number | undefined) => void,
 ): uPlot.Options {
@@ -146,6 +148,7 @@ function optionsOf(
   const text = colourOf(element, "--muted");
   const grid = { stroke: colourOf(element, "--line"), width: 1 };
   const axis = { stroke: text, grid, ticks: { show: false }, font: `12px ${getComputedStyle(element).fontFamily}` };
+  const isByDay = kind === "bars" && (seconds[1] ?? Number.POSITIVE_INFINITY) - (seconds[0] ?? 0) >= 86_400;
   const bars = kind === "bars" ? paths.bars?.({ size: [0.7, 40] }) : undefined;
   return {
     width: Math.max(1, element.clientWidth),
@@ -156,10 +159,15 @@ function optionsOf(
     scales: {
       y: { range: (_plot, _low, high) => [0, high > 0 ? high * 1.05 : 1] },
       // Half a bar of room at both ends.
-      ...(kind === "bars" && { x: { range: ({ data: [seconds] }) => roomFor(seconds) } }),
+      ...(kind === "bars" && { x: { range: ({ data: [shown] }) => roomFor(shown) } }),
     },
     axes: [
-      { ...axis, size: 32, values: (_plot, moments, _axis, _space, step) => moments.map((at) => tickText(at, step)) },
+      {
+        ...axis,
+        size: 32,
+        ...(isByDay && { incrs: dayIncrs }),
+        values: (_plot, moments, _axis, _space, step) => moments.map((at) => tickText(at, step)),
+      },
       { ...axis, size: 72, incrs: steps, values: (_plot, values) => values.map((value) => format(value)) },
     ],
     series: [

@@ -35,8 +35,11 @@ export class CallError extends Error {
 interface CallOptions {
   readonly signal?: AbortSignal;
   readonly onProgress?: (progress: { readonly message: string }) => void;
-  /** The user has agreed in the page: where the tool asks whether it may go on, the answer is yes. */
-  readonly isConfirmed?: boolean;
+  /**
+   * The user has agreed in the page, or is asked by this: where the tool asks whether it may go on, that is the answer.
+   * Without agreement the call rejects as `aborted`.
+   */
+  readonly isConfirmed?: boolean | (() => Promise<boolean>);
 }
 
 interface ClientParts {
@@ -67,7 +70,7 @@ export function createMcpClient({ fetch, entry, doubt, onRefused }: ClientParts)
     const id = lastId;
     const meta = {
       ...identity,
-      ...(options.isConfirmed === true && { "io.modelcontextprotocol/clientCapabilities": { elicitation: {} } }),
+      ...(options.isConfirmed !== undefined && { "io.modelcontextprotocol/clientCapabilities": { elicitation: {} } }),
       [errorKey]: true,
       // A call without progress that takes long is answered with a job.
       progressToken: id,
@@ -121,7 +124,11 @@ export function createMcpClient({ fetch, entry, doubt, onRefused }: ClientParts)
     ): Promise<ToolAnswers[Name]> {
       const call = { name, arguments: input };
       const first = await request("tools/call", name, call, options);
-      const agreed = options.isConfirmed === true ? agreement(first) : undefined;
+      const { isConfirmed = false } = options;
+      const agreed = isConfirmed === false ? undefined : agreement(first);
+      if (agreed !== undefined && typeof isConfirmed === "function" && !(await isConfirmed())) {
+        throw new CallError("aborted", "not changed: you did not agree");
+      }
       const result = agreed === undefined ? first : await request("tools/call", name, { ...call, ...agreed }, options);
       if (result["isError"] === true) throw failureOf(result);
       const { structuredContent } = result;

@@ -195,13 +195,14 @@ function propertyOf({ path, kind, choices, value }: Setting, allowed: string): P
 async function change(
   path: string,
   value: NonNullable<ToolInputs["update_config"]["value"]>,
+  isConfirmed: true | (() => Promise<boolean>) = true,
 ): Promise<string | undefined> {
   try {
     // Where the tool asks its user, this user has been asked by the page.
     const { settings, problem } = await client.callTool(
       "update_config",
       { action: "set", path, value },
-      { isConfirmed: true },
+      { isConfirmed },
     );
     const [now] = settings;
     notify({ kind: "done", text: `${path} is now ${shownValue(now?.value)} (${originOf(now?.source ?? "").text}).` });
@@ -219,10 +220,10 @@ function ByPath({ onChanged }: { readonly onChanged: () => void }) {
   const save = async ({ path, text }: Record<"path" | "text", string>) => {
     const name = path.trim();
     if (name === "") return problemAt("path", "Enter the path of a setting.");
-    // What it is about decides whether it is asked for; the daemon knows each path, the page only those that have a value.
-    if (!(await mayChange({ is_guarded: true }, `${name} is set.`))) return undefined;
     const typed = valueOf("json", text);
-    const problem = "problem" in typed ? typed.problem : await change(name, typed.value);
+    // The daemon knows whether a path and its value have to be agreed to; the page only those that have a value.
+    const agree = () => mayChange({ is_guarded: true }, `${name} is set.`);
+    const problem = "problem" in typed ? typed.problem : await change(name, typed.value, agree);
     if (problem !== undefined) return problemAt("path", problem);
     count.value += 1;
     onChanged();

@@ -45,3 +45,12 @@ it("any other call declares that it can't be asked, and gives no answer", async 
   expect(sent[0]?.["_meta"]).toMatchObject({ "io.modelcontextprotocol/clientCapabilities": {} });
   expect(sent[0]?.["_meta"]).not.toMatchObject({ "io.modelcontextprotocol/clientCapabilities": { elicitation: {} } });
 });
+
+it("a call that asks the user only if its tool asks does as the user says", async () => {
+  const { client, sent } = askingClient();
+  const input = { action: "set", path: "privacy", value: "allow_remote" } as const;
+  const refused = client.callTool("update_config", input, { isConfirmed: async () => false });
+  await expect(refused).rejects.toMatchObject({ kind: "aborted" });
+  expect(sent).toHaveLength(1);
+  expect(await client.callTool("update_config", input, { isConfirmed: async () => true })).toEqual({ done: true });
+});
