@@ -217,7 +217,7 @@ export const pullModel = defineTool({
   name: "pull_model",
   title: "Get a model",
   description:
-    "Download a model by Ollama name (qwen3:4b-instruct) or hf.co/org/repo:quant; a second call joins or resumes. Installs the embedded engine if there is no other.",
+    "Download a model by Ollama name (qwen3:4b-instruct) or hf.co/org/repo:quant; a repeated call joins or resumes. Installs the embedded engine if needed.",
   effect: "write",
   isIdempotent: true,
   isOpenWorld: true,

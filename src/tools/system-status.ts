@@ -17,7 +17,7 @@ export const systemStatus = defineTool({
   name: "system_status",
   title: "System status",
   description:
-    "Memory and swap of this machine, models in memory, queue, engines and warnings. " +
+    "This machine's memory and swap, loaded models, queue, engines and warnings. " +
     "Use it when a call fails or is slow.",
   effect: "read",
   view: "ui://ollm/status",

@@ -4,9 +4,9 @@ import type { ToolAnswers } from "../tools/index.ts";
 import { Badge, Button, Card, Empty, Facts, Field, Filter, Name, Show, type Column, Table } from "./components.tsx";
 import { useData } from "./data.ts";
 import { isMatch } from "./fields.tsx";
-import { formatAgo, formatRate, visibleName, visibleText } from "./format.ts";
+import { formatAgo, formatRate, visibleName } from "./format.ts";
 import { load, pull, remove, setPinned, unload } from "./model-actions.ts";
-import { FailedPulls, OperationLine } from "./overview.tsx";
+import { NoModels, FailedPulls, OperationLine } from "./overview.tsx";
 import { client, live, now } from "./state.ts";
 
 type ModelList = ToolAnswers["list_models"];
@@ -85,12 +85,7 @@ function PullCard({ suggestion }: { readonly suggestion: string | undefined }) {
 function Installed({ list }: { readonly list: ModelList }) {
   const filter = useSignal("");
   const { models, total, suggestion, unreachable = [] } = list;
-  if (total === 0 && unreachable.length === 0) {
-    const { model, reason } = suggestion ?? { model: "", reason: "" };
-    return (
-      <Card title="No models yet">{model !== "" && <p class="lines">{visibleText(`${model}: ${reason}`)}</p>}</Card>
-    );
-  }
+  if (suggestion !== undefined && total === 0 && unreachable.length === 0) return <NoModels suggestion={suggestion} />;
   const shown = models.filter(({ name, engine, family, capabilities = [] }) =>
     isMatch(filter.value, name, engine, family, ...capabilities),
   );

@@ -1,4 +1,5 @@
 import { useSignal } from "@preact/signals";
+import type { ComponentChildren } from "preact";
 import { useRef } from "preact/hooks";
 import type { LiveOperation, LiveState } from "../orchestrator/api/facade-metrics.ts";
 import { counted, formatBytes, formatAmount } from "../orchestrator/util/format-bytes.ts";
@@ -27,6 +28,7 @@ import { cancel, failedPulls, forgetPull, pull } from "./model-actions.ts";
 import { client, live, now } from "./state.ts";
 import { defined } from "../orchestrator/util/defined.ts";
 import type { ResourceData } from "../resources/index.ts";
+import type { ToolAnswers } from "../tools/index.ts";
 
 /** What happens now. */
 export function Overview() {
@@ -67,17 +69,30 @@ function Warnings({ warnings }: { readonly warnings: readonly string[] }) {
   );
 }
 
-/** On a machine without models: the one that fits it, with a button. Not while a server is down: a warning says so. */
+/** Not while a server is down: a warning says so. */
 function FirstSteps() {
   const { data } = useData(() => client.callTool("list_models", { limit: 1 }), ["models"]);
   const { suggestion, total = 0, unreachable = [] } = data.value ?? {};
   if (suggestion === undefined || total > 0 || unreachable.length > 0) return null;
   return (
+    <NoModels suggestion={suggestion}>
+      <a href="#/models">Pull another model</a>
+    </NoModels>
+  );
+}
+
+/** On a machine without models: the one that fits it, with a button. */
+export function NoModels(props: {
+  readonly suggestion: NonNullable<ToolAnswers["list_models"]["suggestion"]>;
+  readonly children?: ComponentChildren;
+}) {
+  const { model, reason } = props.suggestion;
+  return (
     <Card title="No models yet">
-      <Empty title={`${visibleName(suggestion.model)} fits this machine`}>
-        <p class="lines">{visibleText(suggestion.reason)}</p>
-        <Button text={`Pull ${visibleName(suggestion.model)}`} kind="primary" onRun={() => pull(suggestion.model)} />
-        <a href="#/models">Pull another model</a>
+      <Empty title={`${visibleName(model)} fits this machine`}>
+        <p class="lines">{visibleText(reason)}</p>
+        <Button text={`Pull ${visibleName(model)}`} kind="primary" onRun={() => pull(model)} />
+        {props.children}
       </Empty>
     </Card>
   );

@@ -146,7 +146,7 @@ describe("ollm stop", () => {
       asked: [`Stop the daemon (pid ${pid})? [y/N] `],
       out: `stopped: pid ${pid}\n`,
       err:
-        "interrupts  generate with smollm2:135m\n" +
+        "interrupts  answer by smollm2:135m\n" +
         "unloads     smollm2:135m\n" +
         "clients     test-modern (their next call starts a new daemon)\n",
     });

@@ -51,8 +51,8 @@ describe("the list of tools", () => {
     ).toMatchInlineSnapshot(`
       [
         "route_and_generate(prompt system task complexity profile model files images audio format max_tokens temperature top_p context_tokens think keep_alive privacy use_memory cache_prompt template variables continue_id output_path check split grounded explain dry_run for_each) Answer a prompt with the best local model that fits, loading it if needed. Hand over summaries, extraction, drafts, commit messages and private text; name long inputs in files instead of pasting them.",
-        "list_models(query capability engine loaded_only verbose limit) List installed models: size, whether loaded, whether they fit in memory now. Suggests one if there is none.",
-        "pull_model(model from engine) Download a model by Ollama name (qwen3:4b-instruct) or hf.co/org/repo:quant; a second call joins or resumes. Installs the embedded engine if there is no other.",
+        "list_models(query capability engine loaded_only verbose limit) List installed models: size, whether loaded, whether they fit now. Suggests one if there is none.",
+        "pull_model(model from engine) Download a model by Ollama name (qwen3:4b-instruct) or hf.co/org/repo:quant; a repeated call joins or resumes. Installs the embedded engine if needed.",
         "smart_load(model context_tokens keep_alive dry_run) Load a model ahead of use, unloading idle ones if needed. dry_run only returns whether it fits and what it would unload. route_and_generate loads by itself.",
         "manage_model(action model confirm base system parameters adapter template) unload frees memory; pin keeps a model loaded; delete removes it from disk (asks the user); create derives model from base, the rest as in a Modelfile (adapter: a LoRA GGUF).",
         "remember(key value category scope tags pinned ttl force) Save a lasting fact or preference; local models get relevant ones with each prompt. The same key replaces its value.",
@@ -67,7 +67,7 @@ describe("the list of tools", () => {
         "pick_winner(action comparison_id model task answer_id force) pick: routing prefers model for task, or that of a comparison. good, bad: rate its answer. undo: undo a pick.",
         "project_profile(action profile folder) Project settings for local models (.ollm/project.yaml). show: those in force; detect: a folder's kind; init writes the file; use applies it, or a profile for this session.",
         "job(action job_id) A call that took too long. wait returns its answer, or asks to wait again; status: the text so far; cancel stops it; list: the last day.",
-        "system_status() Memory and swap of this machine, models in memory, queue, engines and warnings. Use it when a call fails or is slow.",
+        "system_status() This machine's memory and swap, loaded models, queue, engines and warnings. Use it when a call fails or is slow.",
         "update_config(action path value) show: settings, values and their sources. set, unset: change config.yaml, in effect at once; asks the user about those that do more than tune local models.",
         "evaluate_models(action cases from_ratings models judge budget max_tokens eval_id) Which model for the user's work: asks each model each case of files ({prompt, expected} a line) and shows quality with its interval, speed, memory and cost. Repeat the call to continue one that was interrupted.",
         "run_pipeline(pipeline inputs skip dry_run goal) Run a pipeline of prompts with local models as a job: a name (without one, all are listed), a YAML file, or YAML with steps. Each step takes what route_and_generate takes, files, and what earlier steps gave.",
