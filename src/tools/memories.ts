@@ -9,6 +9,11 @@ import { confirmation, defineTool } from "./definition.ts";
 /** Characters of the replaced value that are returned. */
 const shownValue = 200;
 
+const kindAndScope = {
+  category: z.enum(["fact", "preference", "context"]).optional(),
+  scope: z.enum(["global", "project"]).optional(),
+};
+
 export const remember = defineTool({
   name: "remember",
   title: "Remember",
@@ -20,8 +25,7 @@ export const remember = defineTool({
   input: z.strictObject({
     key: z.string(),
     value: z.string(),
-    category: z.enum(["fact", "preference", "context"]).optional(),
-    scope: z.enum(["global", "project"]).optional(),
+    ...kindAndScope,
     tags: z.array(z.string()).optional(),
     pinned: z.boolean().optional().describe("In every prompt."),
     ttl: z.number().optional().describe("Seconds."),
@@ -109,8 +113,7 @@ export const recall = defineTool({
   input: z.strictObject({
     key: z.string().optional(),
     query: z.string().optional(),
-    category: z.enum(["fact", "preference", "context"]).optional(),
-    scope: z.enum(["global", "project"]).optional(),
+    ...kindAndScope,
     limit: z.number().optional(),
   }),
   output: z.object({
@@ -146,8 +149,7 @@ export const forget = defineTool({
   input: z.strictObject({
     key: z.string().optional(),
     all: z.boolean().optional().describe("Everything, unless category or scope narrow it."),
-    category: z.enum(["fact", "preference", "context"]).optional(),
-    scope: z.enum(["global", "project"]).optional(),
+    ...kindAndScope,
     confirm: z.boolean().optional(),
   }),
   output: z.object({ forgotten: z.array(z.string()).describe("The first 20 keys."), total: z.number() }),

@@ -66,6 +66,27 @@ describe("under allow_remote, an Ollama on another machine", () => {
     expect(engine.calls).toEqual([`load ${distant.name} 4096`]);
   });
 
+  it("gets neither the tools of a chat nor what a local model recalled with them", async () => {
+    const engine = createDistant();
+    const sent: string[] = [];
+    const generate = engine.generate.bind(engine);
+    engine.generate = (request, ...more) => {
+      sent.push(JSON.stringify(request));
+      return generate(request, ...more);
+    };
+    await createTestOrchestrator([engine], { settings }).generate({
+      prompt: "Which editor?",
+      tools: [{ name: "recall", description: "Finds notes.", parameters: { type: "object" } }],
+      after: [
+        { role: "assistant", content: "", toolCalls: [{ id: "1", name: "recall", arguments: "{}" }] },
+        { role: "tool", content: "editor: Helix", toolCallId: "1" },
+      ],
+    });
+    expect(sent).toHaveLength(1);
+    expect(sent[0]).toContain("Which editor?");
+    expect(sent[0]).not.toMatch(/Helix|recall/);
+  });
+
   it("answers, and the request is counted", async () => {
     const harness = createTestOrchestrator([createDistant()], { settings });
     expect((await harness.generate({})).engine).toBe("ollama");
