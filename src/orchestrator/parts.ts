@@ -280,7 +280,8 @@ export function createServices(
   });
   const status = { inventory, loaded, probe, slots, pins };
   const listing = { ...models, ...residency, library, counted: watchers.metrics, log };
-  const metrics = createMetrics({ ...base, ...models, ...residency, library, store: watchers.metrics });
+  const { metrics: store, requests } = watchers;
+  const metrics = createMetrics({ ...base, ...models, ...residency, library, store, requests });
   const overview = {
     ...status,
     metrics,

@@ -1,5 +1,5 @@
 import type { Events } from "./api/events.ts";
-import type { CountedFigures } from "./api/facade-metrics.ts";
+import type { CountedFigures, KeptRequests } from "./api/facade-metrics.ts";
 import type { Decision } from "./api/facade-status.ts";
 import type { Orchestrator } from "./api/facade.ts";
 import type { Log } from "./api/log.ts";
@@ -20,6 +20,7 @@ import { watchChanges } from "./watch/changes.ts";
 import { watchDecisions } from "./watch/decisions.ts";
 import { watchLearning } from "./watch/learning.ts";
 import { watchMetrics } from "./watch/metrics/store.ts";
+import { watchRequests } from "./watch/requests.ts";
 import { watchSummary } from "./watch/summary.ts";
 import type { World } from "./world.ts";
 
@@ -85,6 +86,7 @@ export function createWatchers(
     decisions: watchDecisions(given),
     learning: watchLearning(given),
     metrics: watchMetrics(given),
+    requests: watchRequests(given),
     summary: watchSummary(given),
   } satisfies Readonly<Record<string, object>>;
   const all = Object.values(watching) as readonly Watcher[];
@@ -103,6 +105,7 @@ function nothing(): {
   readonly decisions: { list(): readonly Decision[] } & Watcher;
   readonly learning: RouteSource["learned"] & Parameters<typeof createComparisons>[0]["preferences"] & Watcher;
   readonly metrics: CountedFigures & Watcher;
+  readonly requests: KeptRequests & Watcher;
 } {
   const percentiles = { count: 0, p50: 0, p95: 0 };
   const total = {
@@ -154,5 +157,6 @@ function nothing(): {
       breaches: async () => [],
       remote: async () => ({ count: 0, sinceMs: Date.now() }),
     },
+    requests: { list: async () => ({ rows: [], total: 0 }) },
   };
 }

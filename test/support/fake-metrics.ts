@@ -1,5 +1,5 @@
 import type { MoneyCount } from "../../src/orchestrator/api/cost.ts";
-import type { Figures, Metrics, NamedFigures } from "../../src/orchestrator/api/facade-metrics.ts";
+import type { Figures, Metrics, NamedFigures, RequestRow } from "../../src/orchestrator/api/facade-metrics.ts";
 import { moneyReport } from "../../src/orchestrator/views/savings.ts";
 
 const times = (p50: number, p95: number) => ({ count: 10, p50, p95 });
@@ -55,6 +55,54 @@ const counts: readonly MoneyCount[] = [
 ];
 const prices = { model: "some-model", promptPerMillion: 2, answerPerMillion: 10, currency: "USD", asOf: "2026-11-01" };
 
+/** One that a paid model answered after another had failed, and one that failed, of a hostile client; newest first. */
+const requestsOf = (model: string): readonly RequestRow[] => [
+  {
+    id: "r-2",
+    startedAt: "2026-11-23T11:59:00.000Z",
+    client: "claude-code",
+    task: "code",
+    profile: "code",
+    model,
+    engine: "ollama",
+    reason: "loaded, fits code profile",
+    via: "door",
+    outcome: "answered",
+    attempts: [
+      { model: "other:1b", engine: "ollama", count: 1, error: "load_failed" },
+      { model, engine: "ollama", count: 1 },
+    ],
+    queueMs: 5,
+    loadMs: 0,
+    firstTokenMs: 120,
+    totalMs: 1_500,
+    promptTokens: 1_200,
+    cachedPromptTokens: 200,
+    completionTokens: 40,
+    localTokens: [0, 0],
+    tokensPerSecond: 41.5,
+    cost: [{ amount: 0.0021, currency: "USD" }],
+  },
+  {
+    id: "r-1",
+    startedAt: "2026-11-23T11:00:00.000Z",
+    client: "=cmd|' /C calc'!A0",
+    task: "general",
+    profile: "",
+    model: "",
+    engine: "",
+    outcome: "failed:unknown_model",
+    attempts: [],
+    queueMs: 0,
+    loadMs: 0,
+    totalMs: 2,
+    promptTokens: 0,
+    cachedPromptTokens: 0,
+    completionTokens: 0,
+    localTokens: [0, 0],
+  },
+];
+
 /** Metrics of a month with hostile names; `counted` replaces what money is computed from. */
 export function createFakeMetrics(name = "smollm2:135m", counted = counts): Metrics {
   const named = [someNamed(name)];
@@ -99,5 +147,6 @@ export function createFakeMetrics(name = "smollm2:135m", counted = counts): Metr
         bytes: 1e9,
       },
     ],
+    requests: async (_caller, { limit }) => ({ rows: requestsOf(name).slice(0, limit), total: 2, before: "r-1" }),
   };
 }

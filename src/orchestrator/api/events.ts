@@ -1,5 +1,5 @@
 import type { faultOf } from "./errors.ts";
-import type { MemorySample } from "./facade-metrics.ts";
+import type { MemorySample, RequestRow } from "./facade-metrics.ts";
 import type { Decision } from "./facade-status.ts";
 import type { Log } from "./log.ts";
 import type { Task } from "./types.ts";
@@ -10,6 +10,8 @@ import type { Task } from "./types.ts";
  */
 export type Event =
   | ({ readonly kind: "request ended" } & EndedRequest)
+  /** The list of those that ended: a moment after one did. */
+  | { readonly kind: "requests changed" }
   /** One began or ended. */
   | { readonly kind: "operations changed" }
   /** Before each try. */
@@ -49,6 +51,15 @@ export interface EndedRequest {
   /** `compare`: an answer, or a judgement, of a comparison. */
   readonly task: string;
   readonly profile: string;
+  readonly via?: NonNullable<RequestRow["via"]>;
+  /** The answer that was given: its model, and why that one. Absent: none was. */
+  readonly given?: {
+    readonly model: string;
+    readonly engine: string;
+    readonly reason: string;
+    /** It did not pass its check. */
+    readonly isDoubtful: boolean;
+  };
   /** From the call to the answer. */
   readonly totalMs: number;
   /** Attempts that failed before another one answered. */
@@ -110,6 +121,7 @@ const cheapestFirst = [
   "listed models changed",
   "memory changed",
   "figures changed",
+  "requests changed",
   "operations changed",
   "job changed",
   "memory sampled",

@@ -1,5 +1,5 @@
 /** What was done, how long it took, what it saved; and what happens now. */
-import type { MoneyCount } from "./cost.ts";
+import type { Cost, MoneyCount } from "./cost.ts";
 import type { Advice, DecisionKind, PoolUsage, RamStatus } from "./facade-status.ts";
 import type { NextStep } from "./next-step.ts";
 import type { CallerContext, OperationKind, Progress } from "./types.ts";
@@ -190,6 +190,66 @@ export interface UnusedModel {
   readonly lastUsedAt?: string;
 }
 
+/** A request that ended: names and figures, never a text. What it took of engines is summed over its attempts. */
+export interface RequestRow {
+  readonly id: string;
+  /** ISO 8601. */
+  readonly startedAt: string;
+  readonly client: string;
+  readonly task: string;
+  readonly profile: string;
+  /** That answered, or was asked last; empty: none was chosen. */
+  readonly model: string;
+  readonly engine: string;
+  /** Why that model answered. */
+  readonly reason?: string;
+  /** What asked for it; absent: a call of its own. */
+  readonly via?: "comparison" | "batch" | "worker" | "door";
+  /** `answered`, `doubtful` (it did not pass its check), `cancelled`, or `failed:` with the class of the error. */
+  readonly outcome: string;
+  /** What was asked of engines; those of one model with one end are one, with their number. */
+  readonly attempts: readonly {
+    readonly model: string;
+    readonly engine: string;
+    readonly count: number;
+    /** Class of its error. */
+    readonly error?: string;
+  }[];
+  readonly queueMs: number;
+  readonly loadMs: number;
+  readonly firstTokenMs?: number;
+  /** From the call to the answer. */
+  readonly totalMs: number;
+  /** Tokens read from a cache included. */
+  readonly promptTokens: number;
+  readonly cachedPromptTokens: number;
+  readonly completionTokens: number;
+  /** Those of local models, for a request that was answered. */
+  readonly localTokens: readonly [prompt: number, answer: number];
+  readonly tokensPerSecond?: number;
+  /** What paid engines charged: by currency. */
+  readonly cost?: readonly Pick<Cost, "amount" | "currency">[];
+  /** Its local tokens at the reference price. */
+  readonly saved?: Pick<Cost, "amount" | "currency">;
+}
+
+export interface KeptRequests {
+  /** Those that match, newest first; `total`: on all pages. */
+  list(query: {
+    readonly model?: string;
+    readonly client?: string;
+    readonly task?: string;
+    /** `failed`: of any class. */
+    readonly outcome?: string;
+    /** When it started, ISO 8601 in UTC with milliseconds: from this time, until before that one. */
+    readonly from?: string;
+    readonly to?: string;
+    readonly limit: number;
+    /** Only those after this one, as a page named it. */
+    readonly before?: string;
+  }): Promise<{ readonly rows: readonly RequestRow[]; readonly total: number; readonly before?: string }>;
+}
+
 export interface Metrics {
   /** A program's request passed through to another machine: prompts that left are counted. */
   notePassedOn(host: string): void;
@@ -202,6 +262,7 @@ export interface Metrics {
   /** The largest first. */
   unused(caller: CallerContext): Promise<readonly UnusedModel[]>;
   advice(caller: CallerContext): Promise<readonly Advice[]>;
+  requests(caller: CallerContext, query: Parameters<KeptRequests["list"]>[0]): ReturnType<KeptRequests["list"]>;
 }
 
 /** A model in memory, or on its way there. */

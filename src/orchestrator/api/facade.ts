@@ -252,6 +252,8 @@ export type Change =
   | { readonly kind: "decisions" }
   /** Figures of what was done, at most once a minute, or a warning about them. */
   | { readonly kind: "metrics" }
+  /** The list of requests that ended. */
+  | { readonly kind: "requests" }
   /** A model's state; with `isListChanged` models were added or removed. */
   | { readonly kind: "models"; readonly isListChanged: boolean }
   /** Memories; with `isListChanged` keys were added or removed. */

@@ -238,6 +238,7 @@ class ModelChain {
   }
 
   #answerOf(answer: Pick<ChainAnswer, "entry" | "reason" | "answered" | "check">): ChainAnswer {
+    this.#asked.tally.given = answer;
     return {
       route: this.#route,
       ...answer,

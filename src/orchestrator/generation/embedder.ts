@@ -1,5 +1,5 @@
 import { OrchestratorError, PromptTooLong, UnsupportedCapability, faultOf } from "../api/errors.ts";
-import type { EndedAttempt } from "../api/events.ts";
+import type { EndedAttempt, EndedRequest } from "../api/events.ts";
 import type { EmbedRequest, EmbedResult } from "../api/chat.ts";
 import type { Log } from "../api/log.ts";
 import type { CallerContext } from "../api/types.ts";
@@ -162,21 +162,23 @@ export async function embedTexts(
   const longest = texts.reduce((long, text) => (text.length > long.length ? text : long), "");
   const request = { ...resolve({ prompt: longest, task: "embedding", ...defined({ model }) }, caller), embeds: true };
   const attempts: EndedAttempt[] = [];
-  const end = (error?: unknown) =>
+  const end = (error?: unknown, given?: EndedRequest["given"]) =>
     emit({
       kind: "request ended",
       client: caller.client,
       task: "embedding",
+      via: "door",
       profile: request.decided.profile.name,
       totalMs: steady() - startedAtMs,
       fallbacks: attempts.filter((attempt) => attempt.error !== undefined).length,
       attempts,
       fileTokens: 0,
       ...(error !== undefined && { error: faultOf(error) }),
+      ...defined({ given }),
     });
   try {
     const { chain } = await chooseRoute(world, request, caller.signal);
-    for (const [at, { entry }] of chain.entries()) {
+    for (const [at, { entry, reason }] of chain.entries()) {
       const { engine, model: found } = entry.located;
       const attemptedAtMs = steady();
       const where = { model: found.name, engine: engine.id, isLocal: entry.candidate.trust === "local" };
@@ -189,8 +191,9 @@ export async function embedTexts(
           estimateTokens(longest),
         );
         const totalMs = steady() - attemptedAtMs;
-        attempts.push({ ...where, totalMs, promptTokens, completionTokens: 0, ...times });
-        end();
+        const charge = cost && { ...cost, tokens: promptTokens };
+        attempts.push({ ...where, totalMs, promptTokens, completionTokens: 0, ...times, ...defined({ charge }) });
+        end(undefined, { model: found.name, engine: engine.id, reason, isDoubtful: false });
         return {
           model: found.name,
           engine: engine.id,

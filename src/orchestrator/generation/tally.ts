@@ -1,5 +1,6 @@
 import { Cancelled, faultOf } from "../api/errors.ts";
 import type { EndedAttempt, EndedRequest, Outcome } from "../api/events.ts";
+import type { CheckResult } from "../api/facade-answers.ts";
 import type { GenerateRequest } from "../api/facade.ts";
 import type { CallerContext, Task } from "../api/types.ts";
 import { estimateTokens } from "../routing/tokens.ts";
@@ -13,9 +14,14 @@ type Charge = NonNullable<EndedAttempt["charge"]>;
 
 /** Collects what is asked of engines for one request, and says it once when the request ends. */
 export function requestTally(
-  { emit, steady, isCompared = false }: Pick<GenerationWorld, "emit" | "steady" | "isCompared">,
+  {
+    emit,
+    steady,
+    isCompared = false,
+    isBackground = false,
+  }: Pick<GenerationWorld, "emit" | "steady" | "isCompared" | "isBackground">,
   { client }: CallerContext,
-  { files = [], task }: GenerateRequest,
+  { files = [], task, chat }: GenerateRequest,
 ) {
   const startedAtMs = steady();
   let attempts: EndedAttempt[] = [];
@@ -25,10 +31,15 @@ export function requestTally(
     decided: Resolved["decided"] | undefined;
     /** Models that failed before one answered. */
     fallbacks: number;
-  } = { decided: undefined, fallbacks: 0 };
+    /** The answer that is given, unless one of a later part is. */
+    given: { readonly entry: LocatedCandidate; readonly reason: string; readonly check?: CheckResult } | undefined;
+  } = { decided: undefined, fallbacks: 0, given: undefined };
+  // Programs hand in whole conversations, and so do workers.
+  const [plain, whole] = isBackground ? (["batch", "worker"] as const) : ([undefined, "door"] as const);
+  const via: EndedRequest["via"] = isCompared ? "comparison" : chat === undefined ? plain : whole;
 
   function end(error?: unknown): void {
-    const { decided, fallbacks } = known;
+    const { decided, fallbacks, given } = known;
     emit({
       kind: "request ended",
       client,
@@ -39,7 +50,16 @@ export function requestTally(
       fallbacks,
       attempts,
       fileTokens: error === undefined ? files.reduce((tokens, { text }) => tokens + estimateTokens(text), 0) : 0,
-      ...defined({ outcomes, error: error === undefined ? undefined : faultOf(error) }),
+      ...defined({ outcomes, via, error: error === undefined ? undefined : faultOf(error) }),
+      ...(given !== undefined &&
+        error === undefined && {
+          given: {
+            model: given.entry.located.model.name,
+            engine: given.entry.located.engine.id,
+            reason: given.reason,
+            isDoubtful: given.check?.problem !== undefined,
+          },
+        }),
     });
   }
 
@@ -107,7 +127,7 @@ export function requestTally(
       } finally {
         attempts.push(...before.attempts);
         ({ outcomes } = before);
-        Object.assign(known, { decided: before.decided, fallbacks: before.fallbacks });
+        Object.assign(known, { decided: before.decided, fallbacks: before.fallbacks, given: before.given });
       }
     },
     /** The last answer did not pass its check. */

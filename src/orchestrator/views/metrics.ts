@@ -14,13 +14,13 @@ import type { Pins } from "../residency/keep-alive.ts";
 import type { Slots } from "../residency/slots.ts";
 import { defaultsIn, forModel, matchesName } from "../routing/model-overrides.ts";
 import { sameModel } from "../util/model-name.ts";
-import type { CountedFigures, ModelCounts, Metrics, UnusedModel } from "../api/facade-metrics.ts";
+import type { CountedFigures, KeptRequests, ModelCounts, Metrics, UnusedModel } from "../api/facade-metrics.ts";
 import { defined } from "../util/defined.ts";
 import type { Emit, EventOf } from "../api/events.ts";
 import type { Log } from "../api/log.ts";
 import { describeFromDatabase } from "../routing/database.ts";
 import type { Timers } from "../util/timers.ts";
-import { moneyReport, referenceOf } from "./savings.ts";
+import { moneyReport, referenceOf, savedBy } from "./savings.ts";
 import type { Advice } from "../api/facade-status.ts";
 import { advice } from "../api/next-step.ts";
 import { formatPath } from "../config/paths.ts";
@@ -30,6 +30,7 @@ import { counted, formatBytes } from "../util/format-bytes.ts";
 
 interface MetricsParts {
   readonly store: CountedFigures;
+  readonly requests: KeptRequests;
   readonly inventory: Pick<Inventory, "engines" | "lists" | "uniqueModels" | "knownFacts">;
   readonly suggestions: Pick<ReturnType<typeof createSuggestions>, "advice">;
   readonly loaded: Pick<LoadedModels, "has">;
@@ -62,6 +63,11 @@ export function createMetrics(parts: MetricsParts): Metrics {
         ? []
         : await parts.suggestions.advice((await store.report()).by.task, caller.signal)),
     ],
+    async requests(_caller, query) {
+      const reference = referenceOf(settings());
+      const { rows, ...page } = await parts.requests.list(query);
+      return { ...page, rows: rows.map((row) => ({ ...row, ...defined({ saved: savedBy(row, reference) }) })) };
+    },
   };
 }
 

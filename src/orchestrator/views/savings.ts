@@ -1,5 +1,5 @@
 import { type MoneyCount, type MoneyTally, mergeMoney, nanosPerUnit, otherName } from "../api/cost.ts";
-import type { MoneyReport } from "../api/facade-metrics.ts";
+import type { MoneyReport, RequestRow } from "../api/facade-metrics.ts";
 import { type Settings, referencePrices } from "../config/schema.ts";
 
 /** Its models answer the same prompt several times, which a cloud model would not have been asked to do. */
@@ -112,6 +112,15 @@ function linesOf(
       return currency === reference.currency ? line : { ...line, currency };
     }),
   ];
+}
+
+/** What a request's local tokens would have cost at the reference price; undefined if it saved nothing. */
+export function savedBy(
+  { task, localTokens: [prompt, answer] }: Pick<RequestRow, "task" | "localTokens">,
+  { promptPerMillion, answerPerMillion, currency }: Reference,
+): RequestRow["saved"] {
+  const nanos = nanosOf(prompt, promptPerMillion) + nanosOf(answer, answerPerMillion);
+  return nanos === 0n || task === notSaved ? undefined : { amount: amountOf(nanos), currency };
 }
 
 function sumOf(lines: readonly Line[], neverSentTokens: number): MoneyReport["total"] {

@@ -6,6 +6,7 @@ import type { Timers } from "../util/timers.ts";
 
 /** The events that subscribers of resources and the page's stream hear of, and what they read again then. */
 const eventsOfChanges = [
+  "requests changed",
   "decision taken",
   "listed models changed",
   "models changed",
@@ -19,6 +20,8 @@ const eventsOfChanges = [
 
 function changeOf(event: EventOf<(typeof eventsOfChanges)[number]>): Change {
   switch (event.kind) {
+    case "requests changed":
+      return { kind: "requests" };
     case "decision taken":
       return { kind: "decisions" };
     case "listed models changed":

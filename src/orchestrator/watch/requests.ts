@@ -1,0 +1,239 @@
+import * as z from "zod";
+import { type MoneyTally, addPaid, nanosPerUnit } from "../api/cost.ts";
+import { Cancelled, StoreFailed } from "../api/errors.ts";
+import type { EndedAttempt, EndedRequest, Events } from "../api/events.ts";
+import type { KeptRequests, RequestRow } from "../api/facade-metrics.ts";
+import type { Log } from "../api/log.ts";
+import { openDocument, openedOnce } from "../storage/document.ts";
+import type { DocumentFiles } from "../storage/document-files.ts";
+import { cleanName, oneLine } from "../util/control-characters.ts";
+import { defined } from "../util/defined.ts";
+import { createMutex } from "../util/joined-work.ts";
+import { messageOf } from "../util/message-of.ts";
+import type { Timers } from "../util/timers.ts";
+
+/** Some 5 MB on disk; the oldest go first. */
+const maxRows = 10_000;
+/** A text in hundreds of parts is hundreds of attempts, most of them alike. */
+const maxAttempts = 20;
+const maxReasonCharacters = 300;
+/** After a request: those that end together are written together. */
+const momentMs = 1_000;
+const tryAgainMs = 60_000;
+
+const count = z.number();
+const money = z.object({ amount: count, currency: z.string() });
+const storedRow = z.object({
+  id: z.string(),
+  startedAt: z.string(),
+  client: z.string(),
+  task: z.string(),
+  profile: z.string(),
+  model: z.string(),
+  engine: z.string(),
+  reason: z.string().exactOptional(),
+  via: z.enum(["comparison", "batch", "worker", "door"]).exactOptional(),
+  outcome: z.string(),
+  attempts: z.array(z.object({ model: z.string(), engine: z.string(), count, error: z.string().exactOptional() })),
+  queueMs: count,
+  loadMs: count,
+  firstTokenMs: count.exactOptional(),
+  totalMs: count,
+  promptTokens: count,
+  cachedPromptTokens: count,
+  completionTokens: count,
+  localTokens: z.tuple([count, count]),
+  tokensPerSecond: count.exactOptional(),
+  cost: z.array(money).exactOptional(),
+});
+
+/**
+ * Keeps one row for each of the last requests, in `requests.json`: names and figures, never a text. A request that ended is
+ * only noted; its row is made and written a moment later, or when the list is read. `now`: milliseconds since the epoch.
+ */
+export function watchRequests(parts: {
+  readonly events: Events;
+  readonly now: () => number;
+  readonly timers: Pick<Timers, "after">;
+  readonly log: Log;
+  /** Absent: the rows end with the process. */
+  readonly files?: DocumentFiles;
+}) {
+  const { events, now, timers, log, files } = parts;
+  const document = openedOnce(() =>
+    openDocument<{ readonly rows: RequestRow[] }, RequestRow[]>({
+      name: "requests",
+      schemaVersion: 1,
+      empty: () => ({ rows: [] }),
+      state: z.object({ rows: z.array(storedRow) }),
+      event: z.array(storedRow),
+      apply({ rows }, added) {
+        rows.push(...added);
+        rows.splice(0, rows.length - maxRows);
+      },
+      rows: { rows: storedRow },
+      // Rows don't change.
+      snapshot: ({ rows }) => ({ rows: [...rows] }),
+      log,
+      ...defined({ files }),
+    }),
+  );
+  const inTurn = createMutex();
+  /** Unlike those of an earlier process. */
+  const idPrefix = now().toString(36);
+  let lastId = 0;
+  let noted: { readonly request: EndedRequest; readonly endedMs: number }[] = [];
+  /** Rows that could not be written yet. */
+  let waiting: readonly RequestRow[] = [];
+  let cancelWrite: (() => void) | undefined;
+  /** Why rows are not stored. */
+  let problem: string | undefined;
+  let isClosed = false;
+
+  const write = (): void => void inTurn(writeAll);
+
+  events.on(["request ended"], (request) => {
+    if (isClosed) return;
+    noted.push({ request, endedMs: now() });
+    cancelWrite ??= timers.after(momentMs, write);
+  });
+
+  async function writeAll(): Promise<void> {
+    cancelWrite?.();
+    cancelWrite = undefined;
+    const added = noted.map((each) => rowOf(each, `${idPrefix}-${(lastId += 1)}`));
+    noted = [];
+    if (added.length > 0) events.emit({ kind: "requests changed" });
+    waiting = [...waiting, ...added].slice(-maxRows);
+    if (waiting.length === 0) return;
+    try {
+      await (await document.get()).append([...waiting]);
+      waiting = [];
+      problem = undefined;
+    } catch (error) {
+      problem = messageOf(error);
+      log.warn(`requests: ${problem}`);
+      // Refused by its schema, as it would be at each further try.
+      if (!(error instanceof StoreFailed)) waiting = [];
+      else if (!isClosed) cancelWrite ??= timers.after(tryAgainMs, write);
+    }
+  }
+
+  return {
+    list: (query: Parameters<KeptRequests["list"]>[0]): ReturnType<KeptRequests["list"]> => {
+      events.flush();
+      return inTurn(async () => {
+        await writeAll();
+        const kept = await document.get().catch(() => undefined);
+        return pageOf([...(kept?.state.rows ?? []), ...waiting].slice(-maxRows), query);
+      });
+    },
+    problems: (): readonly string[] => [
+      ...document.problems().filter((each) => each !== problem),
+      ...(problem === undefined ? [] : [`the list of requests is not saved: ${problem}`]),
+    ],
+    async close(): Promise<void> {
+      events.flush();
+      isClosed = true;
+      await inTurn(writeAll);
+      await document.close();
+    },
+  };
+}
+
+/** The rows that match, newest first, after the row `before`. `rows`: oldest first. */
+function pageOf(
+  rows: readonly RequestRow[],
+  query: Parameters<KeptRequests["list"]>[0],
+): Awaited<ReturnType<KeptRequests["list"]>> {
+  const { limit, before } = query;
+  const page: RequestRow[] = [];
+  let total = 0;
+  let isAfter = before === undefined;
+  for (const row of rows.toReversed()) {
+    if (isMatch(row, query)) {
+      total += 1;
+      if (isAfter && page.length <= limit) page.push(row);
+    }
+    isAfter ||= row.id === before;
+  }
+  if (page.length <= limit) return { rows: page, total };
+  page.length = limit;
+  return { rows: page, total, ...defined({ before: page.at(-1)?.id }) };
+}
+
+/** `failed` stands for each class of failure. */
+function isMatch(row: RequestRow, { from, to, outcome, ...names }: Parameters<KeptRequests["list"]>[0]): boolean {
+  return (
+    (["model", "client", "task"] as const).every((name) => names[name] === undefined || names[name] === row[name]) &&
+    (outcome === undefined || outcome === row.outcome || row.outcome.startsWith(`${outcome}:`)) &&
+    (from === undefined || row.startedAt >= from) &&
+    (to === undefined || row.startedAt < to)
+  );
+}
+
+function rowOf({ request, endedMs }: { readonly request: EndedRequest; readonly endedMs: number }, id: string) {
+  const { client, task, profile, totalMs, attempts, via, given } = request;
+  const { model = "", engine = "" } = given ?? attempts.at(-1) ?? {};
+  const sum = (of: (attempt: EndedAttempt) => number | undefined, some = attempts): number =>
+    Math.round(some.reduce((all, attempt) => all + (of(attempt) ?? 0), 0));
+  const local = attempts.filter(({ isLocal }) => isLocal && request.error === undefined);
+  // The time of the first token belongs to the prompt.
+  const timed = attempts.filter(({ completionTokens = 0, decodeMs = 0 }) => completionTokens > 1 && decodeMs > 0);
+  const decodeMs = timed.reduce((all, attempt) => all + (attempt.decodeMs ?? 0), 0);
+  const firstTokenMs = attempts.findLast((attempt) => attempt.firstTokenMs !== undefined)?.firstTokenMs;
+  const tokensPerSecond = decodeMs === 0 ? undefined : (sum((each) => each.completionTokens, timed) * 1000) / decodeMs;
+  const paid: MoneyTally["paid"] = [];
+  for (const { charge } of attempts) {
+    if (charge === undefined) continue;
+    const { amount, currency, tokens } = charge;
+    addPaid(paid, { currency, tokens, nanos: Math.round(amount * nanosPerUnit) });
+  }
+  const cost = paid.map(({ currency, nanos }) => ({ amount: nanos / nanosPerUnit, currency }));
+  return {
+    id,
+    startedAt: new Date(endedMs - totalMs).toISOString(),
+    client: cleanName(client),
+    task: cleanName(task),
+    profile: cleanName(profile),
+    model: cleanName(model),
+    engine: cleanName(engine),
+    outcome: outcomeOf(request),
+    attempts: alike(attempts),
+    queueMs: sum((attempt) => attempt.queueMs),
+    loadMs: sum((attempt) => attempt.loadMs),
+    totalMs: Math.round(totalMs),
+    promptTokens: sum((attempt) => attempt.promptTokens),
+    cachedPromptTokens: sum((attempt) => attempt.cachedPromptTokens),
+    completionTokens: sum((attempt) => attempt.completionTokens),
+    localTokens: [sum((each) => each.promptTokens, local), sum((each) => each.completionTokens, local)] as const,
+    ...defined({
+      reason: given && oneLine(given.reason).slice(0, maxReasonCharacters),
+      via,
+      firstTokenMs: firstTokenMs && Math.round(firstTokenMs),
+      tokensPerSecond: tokensPerSecond && Math.round(tokensPerSecond * 10) / 10,
+      cost: cost.length === 0 ? undefined : cost,
+    }),
+  };
+}
+
+function outcomeOf({ error, given }: EndedRequest): string {
+  if (error === undefined) return given?.isDoubtful === true ? "doubtful" : "answered";
+  return error.code === Cancelled.facts.code ? "cancelled" : `failed:${error.code}`;
+}
+
+/** Those of one model with one end as one, in the order of their first. */
+function alike(attempts: readonly EndedAttempt[]): RequestRow["attempts"] {
+  const found = new Map<string, RequestRow["attempts"][number]>();
+  for (const { model, engine, error } of attempts) {
+    const key = JSON.stringify([model, engine, error?.code]);
+    const known = found.get(key) ?? {
+      model: cleanName(model),
+      engine: cleanName(engine),
+      count: 0,
+      ...defined({ error: error?.code }),
+    };
+    found.set(key, { ...known, count: known.count + 1 });
+  }
+  return [...found.values()].slice(0, maxAttempts);
+}
