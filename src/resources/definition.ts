@@ -17,7 +17,7 @@ export interface ResourceDefinition<Data extends object | string = object | stri
   readonly name: string;
   readonly title: string;
   readonly description: string;
-  /** `ollm://status/ram`, or with one variable: `ollm://models/{name}`. */
+  /** `ollm://status/ram`, or with one variable, `ollm://models/{name}`, or with a query, `ollm://requests{?model,limit}`. */
   readonly uri: Uri;
   read(variables: Readonly<Record<string, string>>, context: ResourceContext): Promise<Data>;
   /** Whether a change affects the resource, so that its subscribers read it again; absent when it never changes. */
@@ -59,23 +59,27 @@ export function isTemplate({ uri }: ResourceDefinition): boolean {
   return uri.includes("{");
 }
 
-/** The variable of a template. */
+/** The variable of a template that has one. */
 export function variableOf({ uri }: ResourceDefinition): string | undefined {
   return /\{(\w+)\}$/.exec(uri)?.[1];
 }
 
 /**
  * The definition for `uri`: an exact match, else a template whose variable takes the rest of the URI, slashes included,
- * percent-decoded (`ollm://models/hf.co%2Forg%2Frepo`). Undefined without a match.
+ * percent-decoded (`ollm://models/hf.co%2Forg%2Frepo`), or whose query is what follows `?`. Undefined without a match.
  */
 export function matchResource(definitions: readonly ResourceDefinition[], uri: string) {
   const exact = definitions.find((definition) => definition.uri === uri);
   if (exact !== undefined) return { definition: exact, variables: {} };
   for (const definition of definitions) {
-    const variable = variableOf(definition);
-    if (variable === undefined) continue;
     const prefix = definition.uri.slice(0, definition.uri.indexOf("{"));
-    if (!uri.startsWith(prefix)) continue;
+    if (!isTemplate(definition) || !uri.startsWith(prefix)) continue;
+    const variable = variableOf(definition);
+    if (variable === undefined) {
+      const query = uri.slice(prefix.length);
+      if (query !== "" && !query.startsWith("?")) continue;
+      return { definition, variables: Object.fromEntries(new URLSearchParams(query)) };
+    }
     const value = decoded(uri.slice(prefix.length));
     if (value !== undefined && value !== "") return { definition, variables: { [variable]: value } };
   }

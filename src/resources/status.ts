@@ -1,8 +1,10 @@
 import { defineResource } from "./definition.ts";
-import { jsonLines, snaked, snakedOnly } from "../orchestrator/util/defined.ts";
+import { defined, jsonLines, snaked, snakedOnly } from "../orchestrator/util/defined.ts";
 import type { Delegated } from "../orchestrator/api/facade-batches.ts";
 import type { Job } from "../orchestrator/api/facade.ts";
-import type { MoneyReport } from "../orchestrator/api/facade-metrics.ts";
+import { InvalidRequest } from "../orchestrator/api/errors.ts";
+import { advice } from "../orchestrator/api/next-step.ts";
+import type { MoneyReport, RequestRow } from "../orchestrator/api/facade-metrics.ts";
 import type { Decision } from "../orchestrator/api/facade-status.ts";
 import type { Progress } from "../orchestrator/api/types.ts";
 
@@ -119,7 +121,7 @@ const metrics = defineResource({
   uri: "ollm://metrics",
   isTouchedBy: ({ kind }) => kind === "metrics",
   async read(_variables, { orchestrator, caller, worded }) {
-    const [report, money, advice, unused] = await Promise.all([
+    const [report, money, advised, unused] = await Promise.all([
       orchestrator.metrics.report(caller),
       orchestrator.metrics.money(caller),
       orchestrator.metrics.advice(caller),
@@ -140,7 +142,7 @@ const metrics = defineResource({
       evictions: report.evictions,
       memory: spread(report.memory, maxSamples).map(snaked),
       money: moneyData(money),
-      advice: await Promise.all(advice.map(async ({ next, ...found }) => ({ ...found, next: await worded(next) }))),
+      advice: await Promise.all(advised.map(async ({ next, ...found }) => ({ ...found, next: await worded(next) }))),
       // Not in use in any way, for a day or longer.
       unused: unused.map(snaked),
     };
@@ -164,5 +166,57 @@ function moneyData({ reference, today, month, total, rows, ...report }: MoneyRep
   };
 }
 
+const filters = ["model", "client", "task", "outcome", "from", "to", "limit", "before"] as const;
+const defaultLimit = 100;
+const maxLimit = 1_000;
+
+const requests = defineResource({
+  name: "requests",
+  title: "Requests",
+  description:
+    "The last 10,000 requests, newest first: client, task, model, outcome, times, tokens, cost, and why that model; never their " +
+    "texts. Filters: outcome is answered, doubtful, cancelled, failed or failed:CLASS; from and to are ISO 8601; before is that " +
+    "of the page before, for older ones; limit is 100 unless given, at most 1000.",
+  uri: "ollm://requests{?model,client,task,outcome,from,to,limit,before}",
+  isTouchedBy: ({ kind }) => kind === "requests",
+  async read(variables, { orchestrator, caller }) {
+    const { rows, ...page } = await orchestrator.metrics.requests(caller, queryOf(variables));
+    return { requests: rows.map(requestData), ...page };
+  },
+  list: async () => [{ uri: "ollm://requests", name: "requests" }],
+});
+
+/** Throws `InvalidRequest`. */
+function queryOf(variables: Readonly<Record<string, string>>) {
+  const unknown = Object.keys(variables).find((name) => !(filters as readonly string[]).includes(name));
+  if (unknown !== undefined) throw wrongFilter(`there is no filter ${JSON.stringify(unknown)}`);
+  const { model, client, task, outcome, before } = variables;
+  const limit = Number(variables["limit"] ?? defaultLimit);
+  if (!Number.isInteger(limit) || limit < 1 || limit > maxLimit)
+    throw wrongFilter(`limit must be from 1 to ${maxLimit}`);
+  return {
+    limit,
+    ...defined({ model, client, task, outcome, before, from: timeIn(variables, "from"), to: timeIn(variables, "to") }),
+  };
+}
+
+function timeIn(variables: Readonly<Record<string, string>>, name: "from" | "to"): string | undefined {
+  const { [name]: text } = variables;
+  if (text === undefined) return undefined;
+  const time = new Date(text);
+  if (Number.isNaN(time.valueOf()))
+    throw wrongFilter(`${name} must be a time, such as 2026-11-23 or 2026-11-23T10:00Z`);
+  return time.toISOString();
+}
+
+function wrongFilter(problem: string): InvalidRequest {
+  return new InvalidRequest(problem, { next: advice(`filter requests by ${filters.join(", ")}`) });
+}
+
+/** What is saved stands in its place. */
+function requestData({ localTokens: _localTokens, ...row }: RequestRow) {
+  return snaked(row);
+}
+
 /** What happens on this machine, and what happened. */
-export const statusResources = [ramStatus, decisions, metrics, jobs, job, results] as const;
+export const statusResources = [ramStatus, decisions, metrics, requests, jobs, job, results] as const;

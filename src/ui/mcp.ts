@@ -58,7 +58,8 @@ interface McpRequest {
 }
 
 type Data = Readonly<Record<string, unknown>>;
-type Variable<Uri> = Uri extends `${string}{${infer Name}}` ? Name : never;
+type Query = `${string}{?${string}}`;
+type Variable<Uri> = Uri extends Query ? string : Uri extends `${string}{${infer Name}}` ? Name : never;
 type Variables<Uri> = [Variable<Uri>] extends [never] ? [] : [variables: Readonly<Record<Variable<Uri>, string>>];
 
 export function createMcpClient({ fetch, entry, doubt, onRefused }: ClientParts) {
@@ -138,13 +139,18 @@ export function createMcpClient({ fetch, entry, doubt, onRefused }: ClientParts)
       return structuredContent as ToolAnswers[Name];
     },
 
-    /** The data of a resource: `ollm://models`, or `ollm://models/{name}` with its variable. Rejects with `CallError`. */
+    /**
+     * The data of a resource: `ollm://models`, `ollm://models/{name}` with its variable, `ollm://requests{?...}` with those of
+     * its query that are given. Rejects with `CallError`.
+     */
     async readResource<Uri extends keyof ResourceData>(
       uri: Uri,
       ...[variables]: Variables<Uri>
     ): Promise<ResourceData[Uri]> {
       const values: Readonly<Record<string, string>> = variables ?? {};
-      const filled = uri.replace(/\{(\w+)\}/g, (_all, name: string) => encodeURIComponent(values[name] ?? ""));
+      const filled = uri
+        .replace(/\{\?[\w,]+\}$/, () => `?${new URLSearchParams(values)}`)
+        .replace(/\{(\w+)\}$/, (_all, name: string) => encodeURIComponent(values[name] ?? ""));
       const { contents } = await request("resources/read", filled, { uri: filled }, {});
       const [first] = (contents ?? []) as readonly { readonly text?: string }[];
       return JSON.parse(first?.text ?? "null") as ResourceData[Uri];

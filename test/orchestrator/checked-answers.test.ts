@@ -274,8 +274,11 @@ describe("agree", () => {
   });
 
   it("of a named model returns its answer with what failed", async () => {
-    const { generate, requests } = setUp([small, large], { [small.name]: texts("one", "two", "three") });
+    const answers = { [small.name]: texts("one", "two", "three") };
+    const { generate, requests, orchestrator, caller } = setUp([small, large], answers);
     const { check } = await generate({ ...agree, model: small.name });
+    const { rows } = await orchestrator.metrics.requests(caller(), { limit: 1 });
+    expect(rows[0]).toMatchObject({ model: small.name, outcome: "doubtful" });
     expect(check).toMatchObject({
       problem: expect.stringContaining(`only ${small.name} may be asked`) as string,
     });

@@ -39,6 +39,7 @@ describe("resources", () => {
         "ollm://settings settings",
         "ollm://profiles profiles",
         "ollm://memory memory",
+        "ollm://requests requests",
         "ollm://models/qwen2.5-coder%3A7b qwen2.5-coder:7b",
         "ollm://models/smollm2%3A135m smollm2:135m",
       ]
@@ -47,6 +48,13 @@ describe("resources", () => {
     expect(resourceTemplates.every(({ icons }) => icons?.length === 1)).toBe(true);
     expect(resourceTemplates.map(({ icons: _icons, ...rest }) => rest)).toMatchInlineSnapshot(`
       [
+        {
+          "description": "The last 10,000 requests, newest first: client, task, model, outcome, times, tokens, cost, and why that model; never their texts. Filters: outcome is answered, doubtful, cancelled, failed or failed:CLASS; from and to are ISO 8601; before is that of the page before, for older ones; limit is 100 unless given, at most 1000.",
+          "mimeType": "application/json",
+          "name": "requests",
+          "title": "Requests",
+          "uriTemplate": "ollm://requests{?model,client,task,outcome,from,to,limit,before}",
+        },
         {
           "description": "Background job: state, progress, the text so far, and the result when it has ended.",
           "mimeType": "application/json",
@@ -128,7 +136,7 @@ describe("resources", () => {
         },
       }),
     );
-    expect((await connection.client.listResources()).resources).toHaveLength(11);
+    expect((await connection.client.listResources()).resources).toHaveLength(12);
     expect(connection.logged).toEqual(["ollm warn: resources/list: ollama does not answer"]);
   });
 

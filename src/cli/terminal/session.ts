@@ -44,7 +44,7 @@ export interface Session {
     input: ToolInputs[Name],
     options?: SessionCallOptions,
   ): Promise<ToolResult<ToolAnswers[Name]>>;
-  /** The parsed JSON of a resource; `value` fills the variable of a URI template. Throws as `call`. */
+  /** The parsed JSON of a resource; `value` fills the variable of a URI template, or is its query. Throws as `call`. */
   read<Uri extends keyof ResourceData>(uri: Uri, ...value: ValueOf<Uri>): Promise<ResourceData[Uri]>;
   /** The text of an MCP prompt. Throws as `call`. */
   prompt(name: string, variables?: Readonly<Record<string, string>>): Promise<string>;
@@ -54,7 +54,7 @@ export interface Session {
   isNews(text: string): boolean;
 }
 
-/** One value for `ollm://models/{name}`, none for `ollm://models`. */
+/** One value for `ollm://models/{name}`, the query for `ollm://requests{?...}`, none for `ollm://models`. */
 type ValueOf<Uri> = Uri extends `${string}{${string}}` ? [value: string] : [];
 
 interface ToolResult<Data extends object> {
@@ -332,7 +332,9 @@ function createSession(
       }
     },
     async read<Uri extends keyof ResourceData>(uri: Uri, ...[value = ""]: ValueOf<Uri>) {
-      const address = uri.replace(/\{\w+\}$/, () => encodeURIComponent(value));
+      const address = uri
+        .replace(/\{\?[\w,]+\}$/, () => `?${value}`)
+        .replace(/\{\w+\}$/, () => encodeURIComponent(value));
       const text = await waited(server.readResource(address, sessionSignal));
       return (uri === "ollm://results/{id}" ? text : JSON.parse(text)) as ResourceData[Uri];
     },
