@@ -88,7 +88,8 @@ it("filters by all that a query names, and gives older pages by the cursor", asy
   connection = await connectMemoryClient(orchestrator);
   const all = await read("");
   expect([all.total, all.requests.map(({ model }) => model)]).toEqual([5, ["", "a+b:1b", "a+b:1b", "c:1b", "a+b:1b"]]);
-  const filter = `?${new URLSearchParams({ model: "a+b:1b", client: "a & b", task: "code", outcome: "answered", limit: "1" })}`;
+  const named = { model: "a+b:1b", client: "a & b", task: "code", outcome: "answered", limit: "1" };
+  const filter = `?${new URLSearchParams(named).toString()}`;
   const newest = await read(filter);
   expect([newest.total, newest.requests.map(({ id }) => id)]).toEqual([2, [all.requests[1]?.id]]);
   const older = await read(`${filter}&before=${newest.before}`);

@@ -6,6 +6,7 @@ import {
   formatAmount,
   formatCount,
   formatSavings,
+  localTime,
 } from "../../orchestrator/util/format-bytes.ts";
 import type { ResourceData } from "../../resources/index.ts";
 import type { CommandIo, Options } from "../terminal/io.ts";
@@ -26,9 +27,15 @@ export function addStats(program: ShellCommand): void {
         .conflicts(["money", "csv"]),
     )
     .option("--money", "what was saved: today, this month and in all, by task and client, with the formula")
-    .addOption(new Option("--csv", "print the rows of --money as CSV").conflicts("json"))
+    .addOption(
+      new Option(
+        "--requests [filter]",
+        "the last requests, newest first; filter: model=NAME&client=NAME&task=NAME&outcome=failed&from=TIME&to=TIME&limit=N",
+      ).conflicts(["money", "by"]),
+    )
+    .addOption(new Option("--csv", "print the rows of --money or --requests as CSV").conflicts("json"))
     .json(
-      "since, total, by, memory[], evictions[], advice[]; with --money: total, currency, formula, rows[{day, task, client, kind, tokens, price_per_million, amount}]",
+      "since, total, by, memory[], evictions[], advice[]; with --money: total, currency, formula, rows[{day, task, client, kind, tokens, price_per_million, amount}]; with --requests: requests[{id, started_at, client, task, model, outcome, attempts[], total_ms, prompt_tokens, completion_tokens, cost[], ...}], total, before",
     )
     .does(stats);
 }
@@ -40,11 +47,23 @@ type Named = Metrics["by"][Dimension][number];
 type Money = Metrics["money"];
 type View = Pick<CommandIo, "columns" | "hasColour" | "environment" | "platform">;
 
-type Flags = Options<{ switch: "money" | "csv" | "json" }> & { readonly by?: Dimension };
+type Requests = ResourceData["ollm://requests{?model,client,task,outcome,from,to,limit,before}"];
+type RequestRow = Requests["requests"][number];
+type Flags = Options<{ switch: "money" | "csv" | "json" }> & {
+  readonly by?: Dimension;
+  readonly requests?: string | true;
+};
 
 /** `ollm stats`. */
-function stats({ by, money, csv, json }: Flags, io: CommandIo): Promise<number> {
+function stats({ requests, by, money, csv, json }: Flags, io: CommandIo): Promise<number> {
   return withSession(io, {}, async ({ read }) => {
+    if (requests !== undefined) {
+      const filter = requests === true ? "" : requests;
+      const page = await read("ollm://requests{?model,client,task,outcome,from,to,limit,before}", filter);
+      if (csv === true) io.content(requestsCsv(page));
+      else show(page, { json }, io, () => renderRequests(page, io));
+      return;
+    }
     const metrics = await read("ollm://metrics");
     const nowMs = Date.now();
     if (csv === true) io.content(moneyCsv(metrics.money));
@@ -229,6 +248,62 @@ export function moneyCsv({ rows, currency }: Money): string {
     ].join(","),
   );
   const head = "day,task,client,kind,tokens,price_per_million,amount,currency";
+  return [head, ...lines].map((line) => `${line}\r\n`).join("");
+}
+
+/** One line for each request, and how to see those before them. */
+export function renderRequests({ requests, total, before }: Requests, io: View): string {
+  if (total === 0) return nothingYet("No request is kept that matches.", io);
+  const columns: readonly Column<RequestRow>[] = [
+    { title: "TIME", text: ({ started_at }) => localTime(started_at) },
+    { title: "CLIENT", text: ({ client }) => client, isExtra: 3 },
+    { title: "TASK", text: ({ task }) => task, isExtra: 2 },
+    { title: "MODEL", text: ({ model }) => model },
+    { title: "OUTCOME", text: ({ outcome }) => outcome, style: ({ outcome }) => outcomeStyle(outcome) },
+    { title: "FIRST", text: (row) => timeText(row.first_token_ms), isNumber: true, isExtra: 5 },
+    { title: "TOTAL", text: (row) => timeText(row.total_ms), isNumber: true, isExtra: 1 },
+    {
+      title: "TOKENS",
+      text: (row) => formatCount(row.prompt_tokens + row.completion_tokens),
+      isNumber: true,
+      isExtra: 4,
+    },
+    {
+      title: "COST",
+      text: ({ cost = [] }) => cost.map((each) => formatAmount(each.amount, each.currency)).join(" + "),
+      isNumber: true,
+      isExtra: 6,
+    },
+  ];
+  const shown = `${requests.length} of ${formatCount(total)} requests`;
+  const older = before === undefined ? shown : `${shown}; for older ones add before=${before} to the filter`;
+  return `${renderTable(requests, columns, io)}${styled(hanging("", older, io), "dim", io)}\n`;
+}
+
+function outcomeStyle(outcome: string): "red" | "yellow" | undefined {
+  return outcome.startsWith("failed") ? "red" : outcome === "doubtful" ? "yellow" : undefined;
+}
+
+function timeText(milliseconds: number | undefined): string {
+  return milliseconds === undefined ? "" : formatDuration(milliseconds);
+}
+
+const requestColumns = [
+  ...(["id", "started_at", "client", "task", "profile", "model", "engine", "via", "outcome", "reason"] as const),
+  ...(["queue_ms", "load_ms", "first_token_ms", "total_ms", "prompt_tokens", "cached_prompt_tokens"] as const),
+  ...(["completion_tokens", "tokens_per_second"] as const),
+];
+
+/** The requests as CSV, as `moneyCsv` writes it. Amounts of several currencies are joined by ` + `. */
+export function requestsCsv({ requests }: Requests): string {
+  const lines = requests.map((row) => {
+    const money = [row.cost ?? [], row.saved === undefined ? [] : [row.saved]].flatMap((costs) => [
+      costs.map(({ amount }) => decimal(amount)).join(" + "),
+      costs.map(({ currency }) => currency).join(" + "),
+    ]);
+    return [...requestColumns.map((name) => String(row[name] ?? "")), ...money].map(csvText).join(",");
+  });
+  const head = [...requestColumns, "cost", "cost_currency", "saved", "saved_currency"].join(",");
   return [head, ...lines].map((line) => `${line}\r\n`).join("");
 }
 

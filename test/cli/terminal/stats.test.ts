@@ -1,6 +1,6 @@
 import type { MoneyCount } from "../../../src/orchestrator/api/cost.ts";
 import { afterEach, describe, expect, it } from "vitest";
-import { moneyCsv, renderMoney, renderStats } from "../../../src/cli/commands/stats.ts";
+import { moneyCsv, renderMoney, renderRequests, renderStats, requestsCsv } from "../../../src/cli/commands/stats.ts";
 import type { ResourceData } from "../../../src/resources/index.ts";
 import { createFakeMetrics } from "../../support/fake-metrics.ts";
 import { createFakeOrchestrator } from "../../support/fake-orchestrator.ts";
@@ -13,6 +13,13 @@ afterEach(async () => connection?.close());
 const nowMs = Date.parse("2026-11-23T12:00:00Z");
 const wide = { ...silentIo, columns: 80 };
 const narrow = { ...silentIo, columns: 50 };
+
+async function readRequests(): Promise<Parameters<typeof renderRequests>[0]> {
+  connection = await connectMemoryClient(createFakeOrchestrator({ metrics: createFakeMetrics() }));
+  const { contents } = await connection.client.readResource({ uri: "ollm://requests" });
+  const [content] = contents;
+  return JSON.parse(content !== undefined && "text" in content ? content.text : "") as never;
+}
 
 async function read(counted?: readonly MoneyCount[]): Promise<ResourceData["ollm://metrics"]> {
   connection = await connectMemoryClient(
@@ -216,3 +223,41 @@ function billionths(decimal: string): bigint {
   const value = BigInt(whole + fraction.padEnd(9, "0"));
   return decimal.startsWith("-") ? -value : value;
 }
+
+describe("ollm stats --requests", () => {
+  it("shows a line for each, newest first, and how to see older ones", async () => {
+    const page = await readRequests();
+    // Wherever this runs, and as wide.
+    const shown = (columns: number) =>
+      renderRequests(page, { ...silentIo, columns }).replaceAll(/2026-11-2\d \d\d:\d\d/g, "2026-11-23 local");
+    expect(shown(120)).toMatchInlineSnapshot(`
+      "TIME              CLIENT              TASK     MODEL         OUTCOME                FIRST  TOTAL  TOKENS        COST
+      2026-11-23 local  claude-code         code     smollm2:135m  answered              120 ms  1.5 s   1.2 k  0.0021 USD
+      2026-11-23 local  =cmd|' /C calc'!A0  general                failed:unknown_model           2 ms       0
+      2 of 2 requests; for older ones add before=r-1 to the filter
+      "
+    `);
+    expect(shown(50)).toMatchInlineSnapshot(`
+      "TIME              MODEL         OUTCOME
+      2026-11-23 local  smollm2:135m  answered
+      2026-11-23 local                failed:unknown_mo…
+      2 of 2 requests; for older ones add before=r-1 to
+      the filter
+      "
+    `);
+    expect(renderRequests({ requests: [], total: 0 }, wide)).toMatchInlineSnapshot(`
+      "No request is kept that matches. To begin, ask a local model:
+        ollm run "Hello"
+      "
+    `);
+  });
+
+  it("prints CSV whose names are no formulas", async () => {
+    expect(requestsCsv(await readRequests())).toMatchInlineSnapshot(`
+      "id,started_at,client,task,profile,model,engine,via,outcome,reason,queue_ms,load_ms,first_token_ms,total_ms,prompt_tokens,cached_prompt_tokens,completion_tokens,tokens_per_second,cost,cost_currency,saved,saved_currency
+      r-2,2026-11-23T11:59:00.000Z,claude-code,code,code,smollm2:135m,ollama,door,answered,"loaded, fits code profile",5,0,120,1500,1200,200,40,41.5,0.0021,USD,,
+      r-1,2026-11-23T11:00:00.000Z,'=cmd|' /C calc'!A0,general,,,,,failed:unknown_model,,0,0,,2,0,0,0,,,,,
+      "
+    `);
+  });
+});
