@@ -5,7 +5,7 @@ import type { Page } from "playwright-core";
 import { assertAccessible } from "./accessibility.ts";
 import { withDashboard } from "./dashboard.ts";
 import { slowModel } from "./models.ts";
-import { type Check, readConfig, realModel, unloadAll } from "./world.ts";
+import { type Check, type World, readConfig, realModel, unloadAll } from "./world.ts";
 
 const press = (page: Page, name: string | RegExp) =>
   page
@@ -186,11 +186,56 @@ const routing: Check = [
     }),
 ];
 
-const charts: Check = [
-  "history: charts are drawn, in the other theme, too",
+/** Asks a model through MCP; rejects nothing, as a failure is a line of the list, too. */
+async function askAs(world: World, name: string, input: Record<string, unknown>): Promise<void> {
+  const client = await world.connect(name);
+  try {
+    await client.callTool({ name: "route_and_generate", arguments: { use_memory: false, max_tokens: 8, ...input } });
+  } finally {
+    await client.close();
+  }
+}
+
+const activity: Check = [
+  "activity: each request is a line, live; filters stand in the address; a line opens by keyboard; charts are drawn in each theme",
   (scene) =>
     withDashboard(scene, async ({ page, show }) => {
-      await show("history");
+      const { world } = scene;
+      const secret = "s3cr3t-m4rk3r";
+      const rows = page.getByRole("table", { name: "Requests" }).getByRole("row");
+      const lines = (client: string) => rows.filter({ hasText: client });
+      await askAs(world, "first-client", { model: realModel, prompt: `Say ${secret}` });
+      await show("activity");
+      await lines("first-client").first().waitFor();
+      // While the page is open.
+      await askAs(world, "second-client", { model: realModel, prompt: "Hello" });
+      await lines("second-client").first().waitFor();
+      await askAs(world, "second-client", { model: "no-such-model:1b", prompt: "Hello" });
+      await rows.filter({ hasText: "failed: unknown model" }).first().waitFor();
+
+      await page.getByLabel("Filter by outcome").selectOption("answered");
+      await page.getByLabel("Filter by model").selectOption(realModel);
+      await page.getByText("Hour", { exact: true }).first().click();
+      await page.waitForFunction(() => /outcome=answered/.test(location.hash) && /range=hour/.test(location.hash));
+      await rows.filter({ hasText: "failed" }).first().waitFor({ state: "detached" });
+      await page.reload();
+      await lines("first-client").first().waitFor();
+      assert.equal(await page.getByLabel("Filter by model").inputValue(), realModel);
+      assert.equal(await rows.filter({ hasText: "failed" }).count(), 0);
+
+      await page.keyboard.press("j");
+      await page.keyboard.press("j");
+      await page.keyboard.press("k");
+      await page.keyboard.press("Enter");
+      const dialog = page.getByRole("dialog", { name: "Request of second-client" });
+      for (const fact of ["Why this model", "Attempts", "Tokens read", "In all"])
+        await dialog.getByText(fact, { exact: true }).waitFor();
+      await assertAccessible(page, "a request");
+      await page.keyboard.press("Escape");
+      await page.goBack();
+      await page.waitForFunction(() => !location.hash.includes("range=hour"));
+      assert.equal((await page.content()).includes(secret), false, "a text of a request is in the list");
+
       for (const theme of ["Theme: system", "Theme: light", "Theme: dark"]) {
         // Memory, tokens, requests.
         for (const at of [0, 1, 2]) await page.locator("main figure canvas").nth(at).waitFor();
@@ -200,4 +245,4 @@ const charts: Check = [
     }),
 ];
 
-export const workChecks: readonly Check[] = [templates, settings, jobs, evals, routing, charts];
+export const workChecks: readonly Check[] = [templates, settings, jobs, evals, routing, activity];

@@ -21,11 +21,11 @@ import { useEffect, useRef } from "preact/hooks";
 import { Button, Command, Dialog, Loading, Prose, withNext, Icon, type IconName } from "./components.tsx";
 import { CheckField } from "./fields.tsx";
 import { formatSpan } from "./format.ts";
+import { Activity } from "./activity.tsx";
 import { Compare } from "./compare.tsx";
 import { Decisions } from "./decisions.tsx";
 import { Engines } from "./engines.tsx";
 import { Evals } from "./evals.tsx";
-import { History } from "./history.tsx";
 import { Models } from "./models.tsx";
 import { Jobs } from "./jobs.tsx";
 import { Memory } from "./memory.tsx";
@@ -53,7 +53,7 @@ interface Page {
 const pages: readonly [Page, ...Page[]] = [
   { id: "overview", title: "Overview", icon: "overview", key: "o", View: Overview, group: "This machine" },
   { id: "models", title: "Models", icon: "models", key: "m", View: Models },
-  { id: "history", title: "History", icon: "history", key: "h", View: History },
+  { id: "activity", title: "Activity", icon: "activity", key: "a", View: Activity },
   { id: "engines", title: "Engines", icon: "engines", key: "e", View: Engines },
   { id: "jobs", title: "Jobs", icon: "jobs", key: "j", View: Jobs, group: "Work" },
   { id: "pipelines", title: "Pipelines", icon: "pipelines", key: "l", View: Pipelines },
@@ -263,6 +263,9 @@ function QuestionDialog() {
 
 const otherKeys = [
   ["Filter the list", "/"],
+  ["Next row of the list", "j"],
+  ["Row before it", "k"],
+  ["Open the row", "Enter"],
   ["These shortcuts", "?"],
   ["Close a dialog", "Esc"],
 ] as const;
@@ -311,6 +314,7 @@ function useShortcuts(onHelp: () => void): void {
       const page = isSecond ? pages.find((candidate) => candidate.key === key) : undefined;
       if (page !== undefined) location.hash = addressOf(page.id);
       else if (key === "g") chordAtMs = Date.now();
+      else if (key === "j" || key === "k") focusRow(key === "j" ? 1 : -1);
       else if (key === "?") onHelp();
       else if (key === "/") document.querySelector<HTMLElement>("[data-filter]")?.focus();
       else return;
@@ -319,6 +323,13 @@ function useShortcuts(onHelp: () => void): void {
     document.addEventListener("keydown", pressed);
     return () => document.removeEventListener("keydown", pressed);
   });
+}
+
+/** Moves the focus along the rows that can be opened. */
+function focusRow(by: 1 | -1): void {
+  const rows = [...document.querySelectorAll<HTMLElement>("main tbody th .button.link")];
+  const at = rows.findIndex((row) => row === document.activeElement);
+  rows[Math.max(0, at + by)]?.focus();
 }
 
 render(<App />, document.body);

@@ -63,9 +63,16 @@ function routeOf(hash: string): string {
   return /^#\/([\w-]*)/.exec(hash)?.[1] ?? "";
 }
 
-/** `#/models` */
-export function addressOf(page: string): string {
-  return `#/${page}`;
+/** What the address says after the page's name: `#/activity?model=a`. */
+export const query = signal(queryOf(location.hash));
+
+function queryOf(hash: string): string {
+  return /^#\/[\w-]*\?(.*)/.exec(hash)?.[1] ?? "";
+}
+
+/** `#/models`, `#/activity?model=a` */
+export function addressOf(page: string, asked = ""): string {
+  return `#/${page}${asked === "" ? "" : `?${asked}`}`;
 }
 
 // ----------------------------------------------------------------------------------------------------- changes
@@ -244,7 +251,7 @@ export async function start(): Promise<void> {
   addEventListener("hashchange", () => {
     // A new link, opened in this tab.
     if (location.hash !== "" && !location.hash.startsWith("#/")) void open();
-    else route.value = routeOf(location.hash);
+    else [route.value, query.value] = [routeOf(location.hash), queryOf(location.hash)];
   });
   await open();
 }

@@ -1,0 +1,42 @@
+/** What the list of requests shows: said in the page's address, and asked of the daemon. */
+import { defined } from "../orchestrator/util/defined.ts";
+
+/** How far back. */
+export const ranges = [
+  { id: "hour", title: "Hour", ms: 3_600_000 },
+  { id: "day", title: "Day", ms: 86_400_000 },
+  { id: "week", title: "Week", ms: 7 * 86_400_000 },
+  { id: "", title: "All", ms: Infinity },
+] as const;
+
+export const outcomes = ["answered", "doubtful", "cancelled", "failed"] as const;
+
+/** The query of an address with another value; empty: without it. Another filter begins with the newest again. */
+export function withFilter(query: string, name: string, value: string): string {
+  const params = new URLSearchParams(query);
+  params.delete("before");
+  if (value === "") params.delete(name);
+  else params.set(name, value);
+  return params.toString();
+}
+
+/** The query of `ollm://requests` for that of an address, which may have been typed: what it doesn't know is left out. */
+export function requestsQuery(query: string, nowMs: number): Readonly<Record<string, string>> {
+  const given = Object.fromEntries(new URLSearchParams(query));
+  const { model, client, task, outcome, before, range = "" } = given;
+  const ms = ranges.find(({ id }) => id === range)?.ms ?? Infinity;
+  const from = Number.isFinite(ms) ? new Date(nowMs - ms).toISOString() : undefined;
+  return defined({ model, client, task, outcome, before, from });
+}
+
+/** The choices of a filter: what was seen, and what the address names in any case. */
+export function choicesOf(all: string, names: readonly string[], chosen: string) {
+  const listed = [...new Set(chosen === "" ? names : [...names, chosen])];
+  return [{ value: "", text: all }, ...listed.map((value) => ({ value, text: outcomeText(value) }))];
+}
+
+/** `failed: load failed` */
+export function outcomeText(outcome: string): string {
+  const [, kind] = /^failed:(\w+)$/.exec(outcome) ?? [];
+  return kind === undefined ? outcome : `failed: ${kind.replaceAll("_", " ")}`;
+}

@@ -1,0 +1,365 @@
+import { useComputed, useSignal } from "@preact/signals";
+import { counted, formatAmount, formatBytes, formatDuration, localTime } from "../orchestrator/util/format-bytes.ts";
+import type { ResourceData } from "../resources/index.ts";
+import { choicesOf, outcomeText, outcomes, ranges, requestsQuery, withFilter } from "./activity-filter.ts";
+import { Chart } from "./chart.tsx";
+import {
+  Badge,
+  Button,
+  Card,
+  Choice,
+  type Column,
+  Details,
+  Dialog,
+  Empty,
+  Name,
+  Prose,
+  Show,
+  Table,
+  type Tone,
+} from "./components.tsx";
+import { useData } from "./data.ts";
+import { FilterSelect, Values, When } from "./fields.tsx";
+import { formatCount, formatRate, formatTokens, given, visibleName } from "./format.ts";
+import { addressOf, client, now, query, samples } from "./state.ts";
+
+type Metrics = ResourceData["ollm://metrics"];
+type Day = Metrics["by"]["day"][number];
+type Request = ResourceData["ollm://requests{?model,client,task,outcome,from,to,limit,before}"]["requests"][number];
+
+/** Each request; below that what happened in the last hour by the second, and before it by hour and day. */
+export function Activity() {
+  const metrics = useData(() => client.readResource("ollm://metrics"), ["metrics"]);
+  return (
+    <>
+      <Requests by={metrics.data.value?.by} />
+      <LastHour />
+      <Show of={metrics}>
+        {(data) => (
+          <>
+            <Days metrics={data} />
+            <Advice advice={data.advice} />
+          </>
+        )}
+      </Show>
+    </>
+  );
+}
+
+const tones: Readonly<Record<string, Tone>> = { answered: "good", doubtful: "warning", cancelled: "plain" };
+
+/** A page of them, newest first, as the address says. `by`: the names that there are. */
+function Requests({ by }: { readonly by: Metrics["by"] | undefined }) {
+  const opened = useSignal<Request | undefined>(undefined);
+  const asked = query.value;
+  const found = useData(
+    () =>
+      client.readResource(
+        "ollm://requests{?model,client,task,outcome,from,to,limit,before}",
+        requestsQuery(query.value, Date.now()),
+      ),
+    ["requests"],
+    asked,
+  );
+  const chosen = new URLSearchParams(asked);
+  const choose = (name: string, value: string): void =>
+    void (location.hash = addressOf("activity", withFilter(asked, name, value)));
+  const filters = [
+    ["model", "All models", by?.model],
+    ["client", "All clients", by?.client],
+    ["task", "All tasks", by?.task],
+    ["outcome", "All outcomes", outcomes.map((name) => ({ name }))],
+  ] as const;
+  return (
+    <Card title="Requests, newest first">
+      <div class="toolbar">
+        {filters.map(([name, all, names = []]) => (
+          <FilterSelect
+            key={name}
+            label={`Filter by ${name}`}
+            value={chosen.get(name) ?? ""}
+            choices={choicesOf(all, names.map((each) => each.name).filter(Boolean), chosen.get(name) ?? "")}
+            onValue={(value) => choose(name, value)}
+          />
+        ))}
+        <Choice
+          label="Requests since"
+          options={ranges}
+          chosen={ranges.find(({ id }) => id === chosen.get("range"))?.id ?? ""}
+          onChoose={(id) => choose("range", id)}
+        />
+      </div>
+      <Show of={found}>
+        {({ requests, total, before }) =>
+          requests.length === 0 ? (
+            <Empty title={asked === "" ? "No request has ended yet." : "No request matches."}>
+              <p>The last 10,000 requests are kept on this machine, without their texts.</p>
+            </Empty>
+          ) : (
+            <>
+              <div class="scroll">
+                <Table
+                  label="Requests"
+                  columns={requestColumns((row) => (opened.value = row))}
+                  rows={requests}
+                  keyOf={({ id }) => id}
+                />
+              </div>
+              <div class="toolbar">
+                <p class="muted">{`${formatCount(requests.length)} of ${formatCount(total)}`}</p>
+                {chosen.has("before") && <Button text="Newest" onRun={() => choose("before", "")} />}
+                {before !== undefined && <Button text="Older" onRun={() => choose("before", before)} />}
+              </div>
+            </>
+          )
+        }
+      </Show>
+      {opened.value !== undefined && <OneRequest of={opened.value} onClose={() => (opened.value = undefined)} />}
+    </Card>
+  );
+}
+
+function requestColumns(open: (row: Request) => void): readonly Column<Request>[] {
+  return [
+    {
+      title: "Started",
+      show: (row) => (
+        <Button kind="link" onRun={() => open(row)}>
+          <When iso={row.started_at} />
+          <span class="unseen">{`, ${visibleName(row.task)} of ${visibleName(row.client)}: open`}</span>
+        </Button>
+      ),
+    },
+    { title: "Client", show: (row) => <Name text={row.client} /> },
+    { title: "Task", show: ({ task }) => <Name text={task} /> },
+    { title: "Model", show: ({ model }) => model !== "" && <Name text={model} /> },
+    { title: "Outcome", show: ({ outcome }) => <Outcome of={outcome} /> },
+    { title: "First token", isNumber: true, show: (row) => given(row.first_token_ms, formatDuration) },
+    { title: "Total", isNumber: true, show: ({ total_ms }) => formatDuration(total_ms) },
+    { title: "Tokens", isNumber: true, show: (row) => formatTokens(row.prompt_tokens + row.completion_tokens) },
+    { title: "Cost", isNumber: true, show: ({ cost = [] }) => amounts(cost) },
+  ];
+}
+
+function Outcome({ of }: { readonly of: string }) {
+  return <Badge tone={tones[of] ?? "bad"}>{visibleName(outcomeText(of))}</Badge>;
+}
+
+function amounts(costs: NonNullable<Request["cost"]>): string {
+  return costs.map(({ amount, currency }) => formatAmount(amount, visibleName(currency))).join(" + ");
+}
+
+const asks = { comparison: "a comparison", batch: "a batch", worker: "a worker", door: "a program's API" } as const;
+
+function OneRequest({ of, onClose }: { readonly of: Request; readonly onClose: () => void }) {
+  const { cached_prompt_tokens: cached, cost = [], saved, attempts } = of;
+  return (
+    <Dialog title={`Request of ${visibleName(of.client)}`} onClose={onClose}>
+      <Values
+        rows={[
+          ["Started", localTime(of.started_at)],
+          ["Outcome", <Outcome of={of.outcome} />],
+          ["Task", visibleName(of.task)],
+          ["Profile", visibleName(of.profile)],
+          ["Asked by", given(of.via, (via) => asks[via])],
+          ["Model", visibleName(of.model)],
+          ["Engine", visibleName(of.engine)],
+          ["Why this model", given(of.reason, visibleName)],
+          ["Attempts", attempts.length === 0 ? undefined : <Attempts of={attempts} />],
+          ["Waited in the queue", formatDuration(of.queue_ms)],
+          ["Loaded the model", of.load_ms === 0 ? undefined : formatDuration(of.load_ms)],
+          ["First token after", given(of.first_token_ms, formatDuration)],
+          ["In all", formatDuration(of.total_ms)],
+          [
+            "Tokens read",
+            `${formatCount(of.prompt_tokens)}${cached === 0 ? "" : `, ${formatCount(cached)} from a cache`}`,
+          ],
+          ["Tokens written", formatCount(of.completion_tokens)],
+          ["Tokens per second", given(of.tokens_per_second, formatRate)],
+          ["Cost", amounts(cost)],
+          ["Saved", given(saved, (each) => amounts([each]))],
+          ["Id", of.id],
+        ]}
+      />
+    </Dialog>
+  );
+}
+
+function Attempts({ of }: { readonly of: Request["attempts"] }) {
+  return (
+    <ol class="steps">
+      {of.map(({ model, engine, count, error }, at) => (
+        <li key={at}>
+          {visibleName(`${count === 1 ? "" : `${count} × `}${model} on ${engine}`)}
+          {error !== undefined && `: ${error.replaceAll("_", " ")}`}
+        </li>
+      ))}
+    </ol>
+  );
+}
+
+/** By their seconds. */
+const spans = [
+  { title: "5 minutes", id: 300 },
+  { title: "15 minutes", id: 900 },
+  { title: "Hour", id: 3_600 },
+] as const;
+
+function LastHour() {
+  const range = useSignal<number>(spans[0].id);
+  const columns = useComputed(() => samples.columns(now.value, range.value)).value;
+  const { seconds } = columns;
+  return (
+    <>
+      <Choice label="Time shown" options={spans} chosen={range.value} onChoose={(id) => (range.value = id)} />
+      <Chart
+        title="Memory"
+        kind="areas"
+        seconds={seconds}
+        lines={[
+          { title: "Other programs", values: columns.otherBytes, colour: "--other" },
+          { title: "Models", values: columns.modelBytes, colour: "--model-1" },
+          { title: "Free", values: columns.availableBytes, colour: "--raised" },
+        ]}
+        format={formatBytes}
+        formatTime={clock}
+      />
+      <div class="columns">
+        <Chart
+          title="Tokens per second"
+          kind="lines"
+          seconds={seconds}
+          lines={[{ title: "All answers", values: columns.tokensPerSecond, colour: "--accent" }]}
+          format={formatRate}
+          formatTime={clock}
+        />
+        <Chart
+          title="Requests"
+          kind="lines"
+          seconds={seconds}
+          lines={[
+            { title: "Running", values: columns.running, colour: "--good" },
+            { title: "Waiting", values: columns.waiting, colour: "--warning" },
+          ]}
+          format={formatCount}
+          formatTime={clock}
+        />
+      </div>
+    </>
+  );
+}
+
+/** Local time of a second. */
+function clock(seconds: number): string {
+  return new Date(seconds * 1_000).toLocaleTimeString("sv");
+}
+
+/** Days are those of UTC, as they are counted; their noon is the same day nearly everywhere. */
+function noonOf(day: string): number {
+  return Date.parse(`${day}T12:00:00Z`) / 1_000;
+}
+
+function dayText(seconds: number): string {
+  return new Date(seconds * 1_000).toISOString().slice(0, 10);
+}
+
+/** What the figures suggest: models that are not used, limits that are too high or too low. */
+function Advice({ advice }: Pick<Metrics, "advice">) {
+  if (advice.length === 0) return null;
+  return (
+    <Card title="Advice">
+      <ul class="list">
+        {advice.map(({ kind, subject, text, next }) => (
+          <li key={`${kind} ${subject}`} class="operation">
+            <div class="operation-text">
+              <Name text={subject} />
+              <p>
+                <Prose text={next === undefined ? text : `${text} ${next}`} />
+              </p>
+            </div>
+          </li>
+        ))}
+      </ul>
+    </Card>
+  );
+}
+
+const shownDays = 7;
+
+function Days({ metrics }: { readonly metrics: Metrics }) {
+  const days = metrics.by.day.toSorted((one, other) => (one.name < other.name ? -1 : 1));
+  if (days.length === 0) {
+    return (
+      <Card title="Days">
+        <Empty title="No request was answered yet">
+          <p>Requests and tokens of each hour and day appear here, and they are kept when the daemon restarts.</p>
+        </Empty>
+      </Card>
+    );
+  }
+  const seconds = days.map(({ name }) => noonOf(name));
+  const hours = hoursOf(days);
+  const newest = days.toReversed();
+  return (
+    <>
+      <div class="columns">
+        <Chart
+          title="Requests by hour"
+          kind="bars"
+          seconds={hours.map(({ second }) => second)}
+          lines={[{ title: "Requests", values: hours.map(({ requests }) => requests), colour: "--accent" }]}
+          format={formatCount}
+          formatTime={clock}
+        />
+        <Chart
+          title="Tokens by day"
+          kind="bars"
+          seconds={seconds}
+          lines={[
+            { title: "Written", values: days.map((day) => day.completion_tokens), colour: "--model-1" },
+            { title: "Read", values: days.map((day) => day.prompt_tokens), colour: "--model-2" },
+          ]}
+          format={formatTokens}
+          formatTime={dayText}
+        />
+      </div>
+      <Card title={counted(days.length, "day")}>
+        <Table label="Days" columns={dayColumns} rows={newest.slice(0, shownDays)} keyOf={({ name }) => name} />
+        {newest.length > shownDays && (
+          <Details summary={`${newest.length - shownDays} earlier`}>
+            <Table
+              label="Earlier days"
+              columns={dayColumns}
+              rows={newest.slice(shownDays)}
+              keyOf={({ name }) => name}
+            />
+          </Details>
+        )}
+      </Card>
+    </>
+  );
+}
+
+/** The hours of the last two days until now, with their requests. */
+function hoursOf(days: readonly Day[]): readonly { readonly second: number; readonly requests: number }[] {
+  return days
+    .slice(-2)
+    .flatMap(({ name, history }) =>
+      history.map((requests, hour) => ({ second: Date.parse(`${name}T00:00:00Z`) / 1_000 + hour * 3_600, requests })),
+    )
+    .filter(({ second }) => second * 1_000 <= Date.now());
+}
+
+const dayColumns: readonly Column<Day>[] = [
+  { title: "Day (UTC)", show: ({ name }) => <Name text={name} /> },
+  { title: "Requests", isNumber: true, show: ({ requests }) => formatCount(requests) },
+  { title: "Failed", isNumber: true, show: ({ failed }) => formatCount(failed) },
+  { title: "Tokens read", isNumber: true, show: (day) => formatCount(day.prompt_tokens) },
+  { title: "Tokens written", isNumber: true, show: (day) => formatCount(day.completion_tokens) },
+  { title: "Tokens/s", isNumber: true, show: (day) => day.tokens_per_second > 0 && formatRate(day.tokens_per_second) },
+  {
+    title: "Time (p50, p95)",
+    isNumber: true,
+    show: ({ total_ms: { count, p50, p95 } }) => (count === 0 ? "" : `${formatDuration(p50)}, ${formatDuration(p95)}`),
+  },
+];
