@@ -199,6 +199,21 @@ describe("texts of programs", () => {
     await orchestrator.close();
   });
 
+  it("at a paid engine are a request with what they cost", async () => {
+    const prices = { inputPerMillion: 1_000, outputPerMillion: 0, currency: "USD", date: "2026-11-01" };
+    const { engine } = embeddingEngine([other], { pricesOf: () => prices });
+    const { orchestrator, caller } = createTestOrchestrator([engine]);
+    await orchestrator.embed(caller(), { model: "other-embed", texts: ["a"] });
+    const { rows } = await orchestrator.metrics.requests(caller(), { limit: 1 });
+    expect(rows[0]).toMatchObject({
+      task: "embedding",
+      via: "door",
+      reason: expect.stringContaining("requested") as string,
+    });
+    expect(rows[0]?.cost).toEqual([{ amount: 0.001, currency: "USD" }]);
+    await orchestrator.close();
+  });
+
   it("stay here under local_only", async () => {
     const { engine, used } = embeddingEngine([other], { trust: "remote" });
     const { orchestrator, caller } = createTestOrchestrator([engine]);
