@@ -280,8 +280,8 @@ export function createServices(
   });
   const status = { inventory, loaded, probe, slots, pins };
   const listing = { ...models, ...residency, library, counted: watchers.metrics, log };
-  const { metrics: store, requests } = watchers;
-  const metrics = createMetrics({ ...base, ...models, ...residency, library, store, requests });
+  const stores = { store: watchers.metrics, requests: watchers.requests };
+  const metrics = createMetrics({ ...base, ...models, ...residency, library, ...stores });
   const overview = {
     ...status,
     metrics,
