@@ -4,7 +4,8 @@ import type { Delegated } from "../orchestrator/api/facade-batches.ts";
 import type { Job } from "../orchestrator/api/facade.ts";
 import { InvalidRequest } from "../orchestrator/api/errors.ts";
 import { advice } from "../orchestrator/api/next-step.ts";
-import type { MoneyReport, RequestRow } from "../orchestrator/api/facade-metrics.ts";
+import type { RequestRow } from "../orchestrator/api/events.ts";
+import type { MoneyReport } from "../orchestrator/api/facade-metrics.ts";
 import type { Decision } from "../orchestrator/api/facade-status.ts";
 import type { Progress } from "../orchestrator/api/types.ts";
 

@@ -1,5 +1,6 @@
-import type { MoneyCount } from "../../src/orchestrator/api/cost.ts";
-import type { Figures, Metrics, NamedFigures, RequestRow } from "../../src/orchestrator/api/facade-metrics.ts";
+import type { MoneyTally } from "../../src/orchestrator/api/cost.ts";
+import type { RequestRow } from "../../src/orchestrator/api/events.ts";
+import type { Figures, Metrics, NamedFigures } from "../../src/orchestrator/api/facade-metrics.ts";
 import { moneyReport } from "../../src/orchestrator/views/savings.ts";
 
 const times = (p50: number, p95: number) => ({ count: 10, p50, p95 });
@@ -30,7 +31,7 @@ function someNamed(name: string, given: Partial<NamedFigures> = {}): NamedFigure
   return { name, ...someFigures, history: [1, 0, 3, 6], ...given };
 }
 
-const counts: readonly MoneyCount[] = [
+const counts: readonly MoneyTally[] = [
   {
     day: "2026-11-01",
     task: "summarization",

@@ -1,3 +1,4 @@
+import * as z from "zod";
 import type { Capability } from "./types.ts";
 
 /** Prices of a model's tokens, from the settings. */
@@ -37,37 +38,23 @@ export const nanosPerUnit = 1_000_000_000;
 /** Takes the place of names beyond a bound. */
 export const otherName = "other";
 
-/** What money is computed from, of one UTC day, task and client. */
-export interface MoneyCount {
+/** What money is computed from, of one UTC day, task and client; it grows. */
+export const moneyTally = z.object({
   /** `2026-11-23` */
-  readonly day: string;
-  readonly task: string;
-  readonly client: string;
+  day: z.string(),
+  task: z.string(),
+  client: z.string(),
   /** Tokens of local models, for requests that were answered. */
-  readonly promptTokens: number;
-  readonly completionTokens: number;
+  promptTokens: z.number(),
+  completionTokens: z.number(),
   /** Tokens of files that were read here. */
-  readonly fileTokens: number;
-  /** What paid engines charged. */
-  readonly paid: readonly Readonly<Paid>[];
-}
+  fileTokens: z.number(),
+  /** What paid engines charged, in billionths of the currency. */
+  paid: z.array(z.object({ currency: z.string(), nanos: z.number(), tokens: z.number() })),
+});
+export type MoneyTally = z.output<typeof moneyTally>;
 
-/** A `MoneyCount` that grows. */
-export interface MoneyTally extends MoneyCount {
-  promptTokens: number;
-  completionTokens: number;
-  fileTokens: number;
-  readonly paid: Paid[];
-}
-
-interface Paid {
-  readonly currency: string;
-  /** Billionths of the currency. */
-  nanos: number;
-  tokens: number;
-}
-
-export function addPaid(paid: Paid[], added: Readonly<Paid>): void {
+export function addPaid(paid: MoneyTally["paid"], added: Readonly<MoneyTally["paid"][number]>): void {
   const same = paid.find(({ currency }) => currency === added.currency);
   if (same === undefined) paid.push({ ...added });
   else {
@@ -76,7 +63,7 @@ export function addPaid(paid: Paid[], added: Readonly<Paid>): void {
   }
 }
 
-export function mergeMoney(into: MoneyTally, from: MoneyCount): void {
+export function mergeMoney(into: MoneyTally, from: MoneyTally): void {
   into.promptTokens += from.promptTokens;
   into.completionTokens += from.completionTokens;
   into.fileTokens += from.fileTokens;

@@ -1,5 +1,5 @@
+import * as z from "zod";
 import type { faultOf } from "./errors.ts";
-import type { MemorySample, RequestRow } from "./facade-metrics.ts";
 import type { Decision } from "./facade-status.ts";
 import type { Log } from "./log.ts";
 import type { Task } from "./types.ts";
@@ -95,6 +95,60 @@ export interface EndedAttempt {
   /** Absent: it answered. A cancelled attempt is neither an answer nor an error. */
   readonly error?: ReturnType<typeof faultOf>;
 }
+
+const money = z.object({ amount: z.number(), currency: z.string() });
+
+/** A request that ended, as it is kept: names and figures, never a text. What it took of engines is summed over its attempts. */
+export const requestRow = z.object({
+  id: z.string(),
+  /** ISO 8601. */
+  startedAt: z.string(),
+  client: z.string(),
+  task: z.string(),
+  profile: z.string(),
+  /** That answered, or was asked last; empty: none was chosen. */
+  model: z.string(),
+  engine: z.string(),
+  /** Why that model answered. */
+  reason: z.string().exactOptional(),
+  /** What asked for it; absent: a call of its own. */
+  via: z.enum(["comparison", "batch", "worker", "door"]).exactOptional(),
+  /** `answered`, `doubtful` (it did not pass its check), `cancelled`, or `failed:` with the class of the error. */
+  outcome: z.string(),
+  /** What was asked of engines; those of one model with one end are one, with their number. `error`: its class. */
+  attempts: z.array(
+    z.object({ model: z.string(), engine: z.string(), count: z.number(), error: z.string().exactOptional() }),
+  ),
+  queueMs: z.number(),
+  loadMs: z.number(),
+  firstTokenMs: z.number().exactOptional(),
+  /** From the call to the answer. */
+  totalMs: z.number(),
+  /** Tokens read from a cache included. */
+  promptTokens: z.number(),
+  cachedPromptTokens: z.number(),
+  completionTokens: z.number(),
+  /** Local models: prompts and answers, for a request that was answered. */
+  localTokens: z.tuple([z.number(), z.number()]),
+  tokensPerSecond: z.number().exactOptional(),
+  /** What paid engines charged: by currency. */
+  cost: z.array(money).exactOptional(),
+});
+export type RequestRow = z.output<typeof requestRow> & {
+  /** Where it is listed: its local tokens at the reference price. */
+  readonly saved?: z.output<typeof money>;
+};
+
+/** A moment of the memory, bytes. */
+export const memorySample = z.object({
+  /** ISO 8601. */
+  at: z.string(),
+  availableBytes: z.number(),
+  modelBytes: z.number(),
+  /** By type of model: its family. */
+  byType: z.record(z.string(), z.number()),
+});
+export type MemorySample = z.output<typeof memorySample>;
 
 /** What a request showed about a model's answer without anyone judging it; `routing/evidence.ts` has their weights. */
 export type Outcome = "valid" | "checked" | "corrected" | "invalid" | "repetition" | "length" | "failed";

@@ -1,5 +1,6 @@
 /** What was done, how long it took, what it saved; and what happens now. */
-import type { Cost, MoneyCount } from "./cost.ts";
+import type { MoneyTally } from "./cost.ts";
+import type { MemorySample, RequestRow } from "./events.ts";
 import type { Advice, DecisionKind, PoolUsage, RamStatus } from "./facade-status.ts";
 import type { NextStep } from "./next-step.ts";
 import type { CallerContext, OperationKind, Progress } from "./types.ts";
@@ -58,16 +59,6 @@ export interface NamedFigures extends Figures {
   readonly name: string;
   /** Requests per UTC day, at most 30, oldest first, for a sparkline; of a day: per hour (24), while hours are kept. */
   readonly history: readonly number[];
-}
-
-/** A moment of the memory, bytes. */
-export interface MemorySample {
-  /** ISO 8601. */
-  readonly at: string;
-  readonly availableBytes: number;
-  readonly modelBytes: number;
-  /** By type of model: its family. */
-  readonly byType: Readonly<Record<string, number>>;
 }
 
 export interface MetricsReport {
@@ -190,49 +181,6 @@ export interface UnusedModel {
   readonly lastUsedAt?: string;
 }
 
-/** A request that ended: names and figures, never a text. What it took of engines is summed over its attempts. */
-export interface RequestRow {
-  readonly id: string;
-  /** ISO 8601. */
-  readonly startedAt: string;
-  readonly client: string;
-  readonly task: string;
-  readonly profile: string;
-  /** That answered, or was asked last; empty: none was chosen. */
-  readonly model: string;
-  readonly engine: string;
-  /** Why that model answered. */
-  readonly reason?: string;
-  /** What asked for it; absent: a call of its own. */
-  readonly via?: "comparison" | "batch" | "worker" | "door";
-  /** `answered`, `doubtful` (it did not pass its check), `cancelled`, or `failed:` with the class of the error. */
-  readonly outcome: string;
-  /** What was asked of engines; those of one model with one end are one, with their number. */
-  readonly attempts: readonly {
-    readonly model: string;
-    readonly engine: string;
-    readonly count: number;
-    /** Class of its error. */
-    readonly error?: string;
-  }[];
-  readonly queueMs: number;
-  readonly loadMs: number;
-  readonly firstTokenMs?: number;
-  /** From the call to the answer. */
-  readonly totalMs: number;
-  /** Tokens read from a cache included. */
-  readonly promptTokens: number;
-  readonly cachedPromptTokens: number;
-  readonly completionTokens: number;
-  /** Those of local models, for a request that was answered. */
-  readonly localTokens: readonly [prompt: number, answer: number];
-  readonly tokensPerSecond?: number;
-  /** What paid engines charged: by currency. */
-  readonly cost?: readonly Pick<Cost, "amount" | "currency">[];
-  /** Its local tokens at the reference price. */
-  readonly saved?: Pick<Cost, "amount" | "currency">;
-}
-
 export interface KeptRequests {
   /** Those that match, newest first; `total`: on all pages. */
   list(query: {
@@ -310,7 +258,7 @@ export interface CountedFigures {
   /** The counts of each model, by `keyOfName`, over all that is kept, and since when (ms since the epoch) there are any. */
   models(): Promise<{ readonly sinceMs?: number; readonly byName: ReadonlyMap<string, ModelCounts> }>;
   /** Oldest first: what money is computed from, up to this moment. */
-  moneyCounts(): Promise<readonly MoneyCount[]>;
+  moneyCounts(): Promise<readonly MoneyTally[]>;
   /** Thresholds that are not kept now, oldest first, with their likely causes. */
   breaches(): Promise<readonly Advice[]>;
   /** Prompts sent to engines and hosts that are not on this machine, since the count began (ms since the epoch). */

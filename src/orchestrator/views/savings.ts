@@ -1,5 +1,6 @@
-import { type MoneyCount, type MoneyTally, mergeMoney, nanosPerUnit, otherName } from "../api/cost.ts";
-import type { MoneyReport, RequestRow } from "../api/facade-metrics.ts";
+import { type MoneyTally, mergeMoney, nanosPerUnit, otherName } from "../api/cost.ts";
+import type { RequestRow } from "../api/events.ts";
+import type { MoneyReport } from "../api/facade-metrics.ts";
 import { type Settings, referencePrices } from "../config/schema.ts";
 
 /** Its models answer the same prompt several times, which a cloud model would not have been asked to do. */
@@ -32,7 +33,7 @@ export function referenceOf({ savings }: Pick<Settings, "savings">): Reference {
  * those of the rounded rows, so that adding up the rows gives exactly the same. There are at most `maxRows` rows: beyond,
  * old days are joined before they are priced.
  */
-export function moneyReport(counts: readonly MoneyCount[], reference: Reference, nowMs: number): MoneyReport {
+export function moneyReport(counts: readonly MoneyTally[], reference: Reference, nowMs: number): MoneyReport {
   const { currency, ...shown } = reference;
   const today = new Date(nowMs).toISOString().slice(0, 10);
   const bill = joined(counts, today).map((count) => ({ count, lines: linesOf(count, reference) }));
@@ -58,13 +59,13 @@ export function moneyReport(counts: readonly MoneyCount[], reference: Reference,
 }
 
 /** Joins the days of a month, oldest month first, until there are few enough rows; then the clients of a month. */
-function joined(counts: readonly MoneyCount[], today: string): readonly MoneyCount[] {
+function joined(counts: readonly MoneyTally[], today: string): readonly MoneyTally[] {
   const months = [...new Set(counts.map(({ day }) => day.slice(0, 7)))].toSorted(order);
-  const clients: readonly Partial<MoneyCount>[] = [{}, { client: otherName }];
+  const clients: readonly Partial<MoneyTally>[] = [{}, { client: otherName }];
   let kept = counts;
   for (const [name, month] of clients.flatMap((each) => months.map((start) => [each, start] as const))) {
     if (kept.reduce((rows, { paid }) => rows + 2 + paid.length, 0) <= maxRows) break;
-    const isJoined = ({ day }: MoneyCount): boolean => day !== today && day.startsWith(month);
+    const isJoined = ({ day }: MoneyTally): boolean => day !== today && day.startsWith(month);
     const sums = new Map<string, MoneyTally>();
     for (const count of kept.filter(isJoined)) {
       const { task, client } = { ...count, ...name };
@@ -87,7 +88,7 @@ interface Line extends Row {
 }
 
 function linesOf(
-  { day, task, client, promptTokens, completionTokens, paid }: MoneyCount,
+  { day, task, client, promptTokens, completionTokens, paid }: MoneyTally,
   reference: Reference,
 ): Line[] {
   const names = { day, task, client };

@@ -1,8 +1,8 @@
 import * as z from "zod";
 import { type MoneyTally, addPaid, nanosPerUnit } from "../api/cost.ts";
 import { Cancelled, StoreFailed } from "../api/errors.ts";
-import type { EndedAttempt, EndedRequest, Events } from "../api/events.ts";
-import type { KeptRequests, RequestRow } from "../api/facade-metrics.ts";
+import { type EndedAttempt, type EndedRequest, type Events, type RequestRow, requestRow } from "../api/events.ts";
+import type { KeptRequests } from "../api/facade-metrics.ts";
 import type { Log } from "../api/log.ts";
 import { openDocument, openedOnce } from "../storage/document.ts";
 import type { DocumentFiles } from "../storage/document-files.ts";
@@ -20,32 +20,6 @@ const maxReasonCharacters = 300;
 /** After a request: those that end together are written together. */
 const momentMs = 1_000;
 const tryAgainMs = 60_000;
-
-const count = z.number();
-const money = z.object({ amount: count, currency: z.string() });
-const storedRow = z.object({
-  id: z.string(),
-  startedAt: z.string(),
-  client: z.string(),
-  task: z.string(),
-  profile: z.string(),
-  model: z.string(),
-  engine: z.string(),
-  reason: z.string().exactOptional(),
-  via: z.enum(["comparison", "batch", "worker", "door"]).exactOptional(),
-  outcome: z.string(),
-  attempts: z.array(z.object({ model: z.string(), engine: z.string(), count, error: z.string().exactOptional() })),
-  queueMs: count,
-  loadMs: count,
-  firstTokenMs: count.exactOptional(),
-  totalMs: count,
-  promptTokens: count,
-  cachedPromptTokens: count,
-  completionTokens: count,
-  localTokens: z.tuple([count, count]),
-  tokensPerSecond: count.exactOptional(),
-  cost: z.array(money).exactOptional(),
-});
 
 /**
  * Keeps one row for each of the last requests, in `requests.json`: names and figures, never a text. A request that ended is
@@ -65,13 +39,13 @@ export function watchRequests(parts: {
       name: "requests",
       schemaVersion: 1,
       empty: () => ({ rows: [] }),
-      state: z.object({ rows: z.array(storedRow) }),
-      event: z.array(storedRow),
+      state: z.object({ rows: z.array(requestRow) }),
+      event: z.array(requestRow),
       apply({ rows }, added) {
         rows.push(...added);
         rows.splice(0, rows.length - maxRows);
       },
-      rows: { rows: storedRow },
+      rows: { rows: requestRow },
       // Rows don't change.
       snapshot: ({ rows }) => ({ rows: [...rows] }),
       log,
@@ -172,7 +146,10 @@ function isMatch(row: RequestRow, { from, to, outcome, ...names }: Parameters<Ke
   );
 }
 
-function rowOf({ request, endedMs }: { readonly request: EndedRequest; readonly endedMs: number }, id: string) {
+function rowOf(
+  { request, endedMs }: { readonly request: EndedRequest; readonly endedMs: number },
+  id: string,
+): RequestRow {
   const { client, task, profile, totalMs, attempts, via, given } = request;
   const { model = "", engine = "" } = given ?? attempts.at(-1) ?? {};
   const sum = (of: (attempt: EndedAttempt) => number | undefined, some = attempts): number =>
@@ -206,7 +183,7 @@ function rowOf({ request, endedMs }: { readonly request: EndedRequest; readonly 
     promptTokens: sum((attempt) => attempt.promptTokens),
     cachedPromptTokens: sum((attempt) => attempt.cachedPromptTokens),
     completionTokens: sum((attempt) => attempt.completionTokens),
-    localTokens: [sum((each) => each.promptTokens, local), sum((each) => each.completionTokens, local)] as const,
+    localTokens: [sum((each) => each.promptTokens, local), sum((each) => each.completionTokens, local)],
     ...defined({
       reason: given && oneLine(given.reason).slice(0, maxReasonCharacters),
       via,

@@ -1,4 +1,4 @@
-import type { MoneyCount } from "../../../src/orchestrator/api/cost.ts";
+import type { MoneyTally } from "../../../src/orchestrator/api/cost.ts";
 import { afterEach, describe, expect, it } from "vitest";
 import { moneyCsv, renderMoney, renderRequests, renderStats, requestsCsv } from "../../../src/cli/commands/stats.ts";
 import type { ResourceData } from "../../../src/resources/index.ts";
@@ -21,7 +21,7 @@ async function readRequests(): Promise<Parameters<typeof renderRequests>[0]> {
   return JSON.parse(content !== undefined && "text" in content ? content.text : "") as never;
 }
 
-async function read(counted?: readonly MoneyCount[]): Promise<ResourceData["ollm://metrics"]> {
+async function read(counted?: readonly MoneyTally[]): Promise<ResourceData["ollm://metrics"]> {
   connection = await connectMemoryClient(
     createFakeOrchestrator({ metrics: createFakeMetrics("smollm2:135m", counted) }),
   );

@@ -1,4 +1,4 @@
-import type { MoneyCount, MoneyTally } from "../../../src/orchestrator/api/cost.ts";
+import type { MoneyTally } from "../../../src/orchestrator/api/cost.ts";
 import type { EndedRequest } from "../../../src/orchestrator/api/events.ts";
 import { describe, expect, test } from "vitest";
 import { GenerationFailed, faultOf } from "../../../src/orchestrator/api/errors.ts";
@@ -15,7 +15,7 @@ const reference = {
   currency: "USD",
   asOf: "2026-11-01",
 };
-const count = (day: string, given: Partial<MoneyCount> = {}): MoneyCount => ({
+const count = (day: string, given: Partial<MoneyTally> = {}): MoneyTally => ({
   day,
   task: "code",
   client: "claude-code",
@@ -56,7 +56,7 @@ describe("savings", () => {
 
   test("join the oldest days beyond 4,000 rows, and lose nothing", () => {
     const dayOf = (back: number): string => new Date(now - back * 86_400_000).toISOString().slice(0, 10);
-    const counted = (clients: number): readonly MoneyCount[] =>
+    const counted = (clients: number): readonly MoneyTally[] =>
       Array.from({ length: 40 * clients }, (_, at) =>
         count(dayOf(at % 40), {
           client: `client ${Math.floor(at / 40)}`,
@@ -177,7 +177,7 @@ describe("savings", () => {
 describe("what money is computed from", () => {
   const attempt = { model: "m", engine: "e", isLocal: true, totalMs: 1, promptTokens: 100, completionTokens: 10 };
   const cloud = { ...attempt, isLocal: false, charge: { amount: 0.25, currency: "USD", tokens: 110 } };
-  const counted = (request: Partial<EndedRequest>): readonly MoneyCount[] => {
+  const counted = (request: Partial<EndedRequest>): readonly MoneyTally[] => {
     const tallies: MoneyTally[] = [];
     const ended = { client: "c", task: "code", profile: "p", totalMs: 1, fallbacks: 0, attempts: [], fileTokens: 0 };
     countMoney({ ...ended, ...request }, now, (day, task, client) => {

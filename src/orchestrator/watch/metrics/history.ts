@@ -1,6 +1,6 @@
 import * as z from "zod";
-import { type MoneyTally, mergeMoney, otherName } from "../../api/cost.ts";
-import type { MemorySample } from "../../api/facade-metrics.ts";
+import { type MoneyTally, mergeMoney, moneyTally, otherName } from "../../api/cost.ts";
+import { type MemorySample, memorySample } from "../../api/events.ts";
 import type { Log } from "../../api/log.ts";
 import { openDocument } from "../../storage/document.ts";
 import type { DocumentFiles } from "../../storage/document-files.ts";
@@ -223,25 +223,9 @@ function restored([[...numbers], errors, histograms]: StoredCounts): Counts {
   return counts;
 }
 
-const paid = z.object({ currency: z.string(), nanos: count, tokens: count });
-const moneyCount = z.object({
-  day: z.string(),
-  task: z.string(),
-  client: z.string(),
-  promptTokens: count,
-  completionTokens: count,
-  fileTokens: count,
-  paid: z.array(paid),
-});
-const sample = z.object({
-  at: z.string(),
-  availableBytes: count,
-  modelBytes: count,
-  byType: z.record(z.string(), count),
-});
 /** Hour or day, kind (an index of `names`) and name. */
 const periodRow = z.tuple([z.string(), z.int().min(0), z.string(), counted]);
-const timedSample = z.tuple([z.string(), sample]);
+const timedSample = z.tuple([z.string(), memorySample]);
 const samples = z.array(timedSample);
 const eviction = z.tuple([z.string(), count]);
 const evictions = z.array(eviction);
@@ -251,7 +235,7 @@ const remoteRows = z.array(remoteRow).default([]);
 const storedHistory = z.object({
   hours: z.array(periodRow),
   days: z.array(periodRow),
-  money: z.array(moneyCount),
+  money: z.array(moneyTally),
   evictions,
   remote: remoteRows,
   memoryHours: samples,
@@ -300,10 +284,10 @@ function historyOf(given: z.output<typeof storedHistory>): History {
 const event = z.object({
   hour: z.string(),
   rows: z.array(z.tuple([z.array(z.string()).length(names.length), counted])),
-  money: z.array(moneyCount),
+  money: z.array(moneyTally),
   evictions: evictions,
   remote: remoteRows,
-  memory: sample.exactOptional(),
+  memory: memorySample.exactOptional(),
 });
 type HistoryEvent = z.output<typeof event>;
 
@@ -343,7 +327,7 @@ export function openHistory(log: Log, files: DocumentFiles | undefined) {
     rows: {
       hours: periodRow,
       days: periodRow,
-      money: moneyCount,
+      money: moneyTally,
       evictions: eviction,
       remote: remoteRow,
       memoryHours: timedSample,

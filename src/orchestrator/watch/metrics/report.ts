@@ -1,13 +1,7 @@
 /** What this process counted and has in memory, and the figures of all that was counted. */
 import { type MoneyTally, mergeMoney, otherName } from "../../api/cost.ts";
-import type {
-  Counters,
-  Distribution,
-  MemorySample,
-  MetricDimension,
-  MetricsReport,
-  NamedFigures,
-} from "../../api/facade-metrics.ts";
+import type { Counters, Distribution, MetricDimension, MetricsReport, NamedFigures } from "../../api/facade-metrics.ts";
+import type { MemorySample } from "../../api/events.ts";
 import type { DecisionKind } from "../../api/facade-status.ts";
 import {
   type Counts,

@@ -1,7 +1,7 @@
 import { cleanName } from "../../util/control-characters.ts";
 import { type MoneyTally, mergeMoney } from "../../api/cost.ts";
-import type { EndedRequest, Events, EventOf } from "../../api/events.ts";
-import type { CountedFigures, Counters, MemorySample, MetricsReport } from "../../api/facade-metrics.ts";
+import type { EndedRequest, Events, EventOf, MemorySample } from "../../api/events.ts";
+import type { CountedFigures, Counters, MetricsReport } from "../../api/facade-metrics.ts";
 import type { Log } from "../../api/log.ts";
 import { StoreFailed } from "../../api/errors.ts";
 import { openedOnce } from "../../storage/document.ts";
