@@ -5,42 +5,19 @@ import { messageOf, stackOf } from "../util/message-of.ts";
 import type { Timers } from "../util/timers.ts";
 
 /** The events that subscribers of resources and the page's stream hear of, and what they read again then. */
-const eventsOfChanges = [
-  "requests changed",
-  "decision taken",
-  "listed models changed",
-  "models changed",
-  "memory changed",
-  "figures changed",
-  "memories changed",
-  "templates changed",
-  "settings changed",
-  "job changed",
-] as const satisfies readonly Event["kind"][];
-
-function changeOf(event: EventOf<(typeof eventsOfChanges)[number]>): Change {
-  switch (event.kind) {
-    case "requests changed":
-      return { kind: "requests" };
-    case "decision taken":
-      return { kind: "decisions" };
-    case "listed models changed":
-    case "models changed":
-      return { kind: "models", isListChanged: event.isListChanged };
-    case "memory changed":
-      return { kind: "memory" };
-    case "figures changed":
-      return { kind: "metrics" };
-    case "memories changed":
-      return { kind: "memories", isListChanged: event.isListChanged };
-    case "templates changed":
-      return { kind: "templates", isListChanged: true };
-    case "settings changed":
-      return { kind: "tools", isListChanged: true };
-    case "job changed":
-      return { kind: "job", id: event.id, isListChanged: event.isListChanged };
-  }
-}
+const changes = {
+  "requests changed": () => ({ kind: "requests" }),
+  "decision taken": () => ({ kind: "decisions" }),
+  "listed models changed": ({ isListChanged }) => ({ kind: "models", isListChanged }),
+  "models changed": ({ isListChanged }) => ({ kind: "models", isListChanged }),
+  "memory changed": () => ({ kind: "memory" }),
+  "figures changed": () => ({ kind: "metrics" }),
+  "memories changed": ({ isListChanged }) => ({ kind: "memories", isListChanged }),
+  "templates changed": () => ({ kind: "templates", isListChanged: true }),
+  "settings changed": () => ({ kind: "tools", isListChanged: true }),
+  "job changed": ({ id, isListChanged }) => ({ kind: "job", id, isListChanged }),
+} satisfies { readonly [Kind in Event["kind"]]?: (event: EventOf<Kind>) => Change };
+const heard = Object.keys(changes) as (keyof typeof changes)[];
 
 /** Minimum interval between changes of one subject: subscribers read everything again at each change. */
 const intervalMs = 300;
@@ -125,7 +102,7 @@ function createSubscriptions({ events, timers, log }: ChangesParts) {
     subscribe(listener: (change: Change) => void): () => void {
       // Wrapped, because the same listener may subscribe twice.
       const own = (change: Change): void => listener(change);
-      if (listeners.size === 0) unsubscribe = events.on(eventsOfChanges, (event) => report(changeOf(event)));
+      if (listeners.size === 0) unsubscribe = events.on(heard, (event) => report(changes[event.kind](event as never)));
       listeners.add(own);
       return () => {
         if (listeners.delete(own) && listeners.size === 0) unsubscribe();
