@@ -122,17 +122,11 @@ export interface MoneyReport {
   readonly rows: readonly MoneyRow[];
 }
 
-interface Bound {
-  readonly upToMs: number;
-  /** Durations up to it. */
-  readonly count: number;
-}
-
 /** Durations of requests to engines; of `total`, of whole requests. */
 export interface Distribution {
   readonly sumMs: number;
-  /** In rising order; the last one has all. */
-  readonly bounds: readonly Bound[];
+  /** In rising order, how many durations are at most that long; the last one has all. */
+  readonly bounds: readonly { readonly upToMs: number; readonly count: number }[];
 }
 
 /** Counts since the start; the names of a kind are bounded (`other`). */
@@ -159,14 +153,9 @@ export interface Counters {
     readonly timedTokens: number;
     readonly decodeMs: number;
   })[];
-  readonly durations: readonly {
-    readonly model: string;
-    readonly engine: string;
-    readonly queue: Distribution;
-    readonly load: Distribution;
-    readonly firstToken: Distribution;
-    readonly total: Distribution;
-  }[];
+  readonly durations: readonly ({ readonly model: string; readonly engine: string } & Readonly<
+    Record<"queue" | "load" | "firstToken" | "total", Distribution>
+  >)[];
 }
 
 /** An installed model that is not in use: neither loaded, pinned nor configured. */
@@ -315,15 +304,14 @@ export interface LiveState {
 }
 
 /** A sample a second of the last hour, oldest first; null: none. Bytes of RAM, as in `LiveState`. */
-export interface LiveHistory {
+export interface LiveHistory extends Readonly<
+  Record<
+    "modelBytes" | "otherBytes" | "availableBytes" | "tokensPerSecond" | "running" | "waiting",
+    readonly (number | null)[]
+  >
+> {
   /** ISO 8601: of the last sample. */
   readonly endsAt: string;
-  readonly modelBytes: readonly (number | null)[];
-  readonly otherBytes: readonly (number | null)[];
-  readonly availableBytes: readonly (number | null)[];
-  readonly tokensPerSecond: readonly (number | null)[];
-  readonly running: readonly (number | null)[];
-  readonly waiting: readonly (number | null)[];
 }
 
 export interface LiveView {
