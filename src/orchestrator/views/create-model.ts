@@ -2,7 +2,7 @@ import { InvalidRequest, PrivacyLocked } from "../api/errors.ts";
 import type { CreateModelRequest, CreatedModel } from "../api/facade-status.ts";
 import { type NextStep, advice } from "../api/next-step.ts";
 import type { CallerContext } from "../api/types.ts";
-import type { Engine, EngineCreation, Report } from "../engines/engine.ts";
+import type { Report } from "../engines/engine.ts";
 import type { Loader } from "../residency/loader.ts";
 import { formatModelName, isCloudName, parseModelName, sameModel } from "../util/model-name.ts";
 import { nearestNames } from "../util/nearest.ts";
@@ -22,43 +22,6 @@ export function createModelCreation(parts: {
 }): (caller: CallerContext, request: CreateModelRequest, report: Report) => Promise<CreatedModel> {
   const { inventory, loader } = parts;
   const making = new Set<string>();
-
-  async function make(
-    caller: CallerContext,
-    request: CreateModelRequest,
-    { engine, base, creation, name, parameters }: Checked,
-    report: Report,
-  ): Promise<CreatedModel> {
-    const list = (await inventory.lists(0)).find((each) => each.engine === engine);
-    const taken = list?.models.find((model) => sameModel(model.name, name));
-    if (taken !== undefined && request.mayReplace !== true) {
-      throw new InvalidRequest(`${engine.id} already has a model ${taken.name}`, {
-        next: [advice("choose another name"), { step: "setArgument", argument: "confirm", to: true }],
-      });
-    }
-    // A loaded instance would continue to answer unchanged.
-    if (taken !== undefined && (await loader.unload({ engine, model: taken }, caller.signal, true)) === undefined) {
-      throw new InvalidRequest(`${taken.name} is in use and was not replaced`, {
-        next: { step: "retryWhenIdle" },
-      });
-    }
-    try {
-      const { sizeBytes } = await creation.create(
-        {
-          name,
-          base: base.name,
-          parameters,
-          ...defined({ system: request.system, template: request.template, adapterFile: request.adapter }),
-        },
-        report,
-        caller.signal,
-      );
-      loader.forget(engine, name);
-      return { name, engine: engine.id, sizeBytes };
-    } finally {
-      inventory.forgetAll();
-    }
-  }
 
   return async (caller, request, report) => {
     const name = formatModelName(parseModelName(request.name));
@@ -83,19 +46,39 @@ export function createModelCreation(parts: {
     }
     making.add(id);
     try {
-      return await make(caller, request, { engine, base, creation, name, parameters }, report);
+      const list = (await inventory.lists(0)).find((each) => each.engine === engine);
+      const taken = list?.models.find((model) => sameModel(model.name, name));
+      if (taken !== undefined && request.mayReplace !== true) {
+        throw new InvalidRequest(`${engine.id} already has a model ${taken.name}`, {
+          next: [advice("choose another name"), { step: "setArgument", argument: "confirm", to: true }],
+        });
+      }
+      // A loaded instance would continue to answer unchanged.
+      if (taken !== undefined && (await loader.unload({ engine, model: taken }, caller.signal, true)) === undefined) {
+        throw new InvalidRequest(`${taken.name} is in use and was not replaced`, {
+          next: { step: "retryWhenIdle" },
+        });
+      }
+      try {
+        const { sizeBytes } = await creation.create(
+          {
+            name,
+            base: base.name,
+            parameters,
+            ...defined({ system: request.system, template: request.template, adapterFile: request.adapter }),
+          },
+          report,
+          caller.signal,
+        );
+        loader.forget(engine, name);
+        return { name, engine: engine.id, sizeBytes };
+      } finally {
+        inventory.forgetAll();
+      }
     } finally {
       making.delete(id);
     }
   };
-}
-
-interface Checked {
-  readonly engine: Engine;
-  readonly base: LocatedModel["model"];
-  readonly creation: EngineCreation;
-  readonly name: string;
-  readonly parameters: Readonly<Record<string, unknown>>;
 }
 
 const localBase: NextStep = { step: "chooseModel", argument: "base", that: "on this machine" };
