@@ -125,7 +125,7 @@ async function sampleOf({ inventory, loaded, probe }: SamplerParts): Promise<Omi
 const maxAgeMs = 60_000;
 
 /** The models on this machine with their uses, sizes and contexts, as advice needs them. Loads nothing. */
-async function adviceFacts(parts: MetricsParts, caller: CallerContext): Promise<AdviceFacts> {
+async function adviceFacts(parts: MetricsParts, caller: CallerContext) {
   const { store, inventory, probe, now } = parts;
   const [lists, sample, used] = await Promise.all([inventory.lists(maxAgeMs), probe.sample(), store.models()]);
   const daemon = callerSettings(parts.settings());
@@ -133,10 +133,12 @@ async function adviceFacts(parts: MetricsParts, caller: CallerContext): Promise<
   const own = (await inventory.uniqueModels(current)).filter(isOwn);
   return {
     nowMs: now(),
+    /** Since when uses are counted. */
     sinceMs: used.sinceMs ?? now(),
     models: await Promise.all(
       own.map((located) => ownModel(parts, { daemon, caller }, located, sample, used.byName.get(keyOf(located.model)))),
     ),
+    /** Short calls to engines. */
     connections: inventory.engines.flatMap((engine) => {
       const { control, most = 0 } = engine.connections?.() ?? {};
       return control?.limit === undefined ? [] : [{ engine: engine.id, limit: control.limit, most }];
@@ -156,7 +158,7 @@ async function ownModel(
   located: LocatedModel,
   sample: MemorySample,
   counts: ModelCounts | undefined,
-): Promise<OwnModel> {
+) {
   const { inventory, slots, pins, library, settings } = parts;
   const { engine, model } = located;
   const installedMs = Date.parse(model.modifiedAt ?? "");
@@ -165,9 +167,12 @@ async function ownModel(
   return {
     name: model.name,
     engine: engine.id,
+    /** On disk. */
     sizeBytes: model.sizeBytes,
+    /** Absent: unknown. Milliseconds since the epoch, as the last use, in all days that are kept. */
     ...(Number.isFinite(installedMs) && { installedMs }),
     ...(counts !== undefined && counts.lastUsedMs > 0 && { lastUsedMs: counts.lastUsedMs }),
+    /** It is loaded, pinned, named in a setting, being pulled, or needed for memories. */
     isInUse:
       pins.isPinned(model.name) ||
       (await parts.loaded.has(located, maxAgeMs)) ||
@@ -210,12 +215,12 @@ function namedIn({ model, profiles, models }: CallerSettings): readonly string[]
   ];
 }
 
-/** By a quick estimate at the smallest usual context. */
+/** What must be free to load it, by a quick estimate at the smallest usual context, and what models may have in all. */
 function loadOf(
   { estimates, settings }: MetricsParts,
   { engine, model }: LocatedModel,
   { totalBytes, gpus }: MemorySample,
-): NonNullable<OwnModel["load"]> {
+) {
   const { maxBytes, availableBytes, bufferBytes } = settings().memory;
   const estimate = estimates.quick(model, { engine, contextTokens: defaultContextTokens });
   const needed = neededBytes(estimate, model.sizeBytes, { bufferBytes });
@@ -227,13 +232,13 @@ function loadOf(
   return { neededBytes: needed, capacityBytes };
 }
 
-/** Undefined for the default context, which all models share. */
+/** A context that a setting or the model asks for; undefined for the default, which all models share. */
 function contextOf(
   { estimates, inventory }: MetricsParts,
   settings: CallerSettings,
   located: LocatedModel,
   counts: ModelCounts | undefined,
-): OwnModel["context"] {
+) {
   const { engine, model } = located;
   if (counts === undefined || counts.largestTokens === 0) return undefined;
   const facts = inventory.knownFacts(located);
@@ -248,48 +253,17 @@ function contextOf(
   const bytesAt = (contextTokens: number) => estimates.quick(model, { engine, contextTokens }).predictedBytes;
   return {
     tokens,
+    /** The largest prompt with its answer. */
     usedTokens: counts.largestTokens,
     requests: counts.requests,
+    /** The next smaller context that holds it, and the memory that it would free. */
     enoughTokens,
     savedBytes: Math.max(0, bytesAt(tokens) - bytesAt(enoughTokens)),
   };
 }
 
-/** A model on this machine. */
-interface OwnModel {
-  readonly name: string;
-  readonly engine: string;
-  /** On disk. */
-  readonly sizeBytes: number;
-  /** Absent: unknown. Milliseconds since the epoch, as below. */
-  readonly installedMs?: number;
-  /** In all days that are kept; absent: none is known. */
-  readonly lastUsedMs?: number;
-  /** It is loaded, pinned, named in a setting, being pulled, or needed for memories. */
-  readonly isInUse: boolean;
-  /** What must be free to load it, with what models on this machine may have in all; absent where that is unknown. */
-  readonly load?: { readonly neededBytes: number; readonly capacityBytes: number };
-  /** A context that a setting or the model asks for; absent: the default. */
-  readonly context?: {
-    readonly tokens: number;
-    /** The largest prompt with its answer. */
-    readonly usedTokens: number;
-    readonly requests: number;
-    /** The next smaller context that holds it. */
-    readonly enoughTokens: number;
-    /** Memory that it would free. */
-    readonly savedBytes: number;
-  };
-}
-
-interface AdviceFacts {
-  readonly nowMs: number;
-  /** Since when uses are counted. */
-  readonly sinceMs: number;
-  readonly models: readonly OwnModel[];
-  /** Short calls to engines. */
-  readonly connections: readonly { readonly engine: string; readonly limit: number; readonly most: number }[];
-}
+type OwnModel = Awaited<ReturnType<typeof ownModel>>;
+type AdviceFacts = Awaited<ReturnType<typeof adviceFacts>>;
 
 const dayMs = 86_400_000;
 const unusedDays = 30;

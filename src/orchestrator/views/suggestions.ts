@@ -153,16 +153,7 @@ const mostUnmeasuredBytes = 4e9;
 const quickFactor = 2.5;
 
 /** A model of the table on this machine. */
-interface Measured {
-  readonly model: (typeof firstModels)[number];
-  readonly loadedBytes: number;
-  readonly neededBytes: number;
-  readonly fits: boolean;
-  /** Free memory that it would use, with its name if it is a card. */
-  readonly memory: string;
-  readonly tokensPerSecond: number;
-  readonly isSpeedKnown: boolean;
-}
+type Measured = ReturnType<typeof measure>;
 
 /**
  * The strongest model that fits and is expected to reach 8 tokens/s, else the quickest that fits; beside it one that is
@@ -249,7 +240,10 @@ export function codeAdvice(
 }
 
 /** Those that an engine here runs, the strongest first. */
-function usable(isMeant: (model: Measured["model"]) => boolean, machine: SuggestionMachine): readonly Measured[] {
+function usable(
+  isMeant: (model: (typeof firstModels)[number]) => boolean,
+  machine: SuggestionMachine,
+): readonly Measured[] {
   return firstModels
     .filter((model) => (model.runsEmbedded || machine.hasOllama === true) && isMeant(model))
     .map((model) => measure(model, machine))
@@ -260,7 +254,7 @@ function isFitting({ fits, isSpeedKnown, model }: Measured): boolean {
   return fits && (isSpeedKnown || model.sizeBytes <= mostUnmeasuredBytes);
 }
 
-function measure(model: Measured["model"], machine: SuggestionMachine): Measured {
+function measure(model: (typeof firstModels)[number], machine: SuggestionMachine) {
   const { availableBytes, bufferBytes, maxBytes = Number.POSITIVE_INFINITY, ramBytesPerSecond, cards = [] } = machine;
   const loadedBytes = sizeRuleBytes(model.sizeBytes);
   const card = cards
@@ -273,6 +267,7 @@ function measure(model: Measured["model"], machine: SuggestionMachine): Measured
       loadedBytes,
       neededBytes: loadedBytes,
       fits: true,
+      /** Free memory that it would use, with its name if it is a card. */
       memory: `${formatBytes(card.freeBytes)} free on ${card.name}`,
       tokensPerSecond: expectedTokensPerSecond(cardBandwidth(card.name), model.activeBytes),
       isSpeedKnown: true,

@@ -13,7 +13,7 @@ function model(name: string, change: Partial<OwnModel> = {}): OwnModel {
 }
 
 function facts(models: readonly OwnModel[], change: Partial<AdviceFacts> = {}): AdviceFacts {
-  return { nowMs, sinceMs: 300 * day, models, connections: [], ...change };
+  return { nowMs, sinceMs: 300 * day, models: [...models], connections: [], ...change };
 }
 
 const context = { tokens: 32_768, usedTokens: 3_100, requests: 40, enoughTokens: 4_096, savedBytes: 3.2e9 };
