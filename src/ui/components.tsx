@@ -82,8 +82,8 @@ interface ButtonProps extends Children {
   /** For screen readers, in place of both. */
   readonly label?: string;
   readonly isDisabled?: boolean;
-  /** Asked before. */
-  readonly question?: Parameters<typeof ask>[0];
+  /** Asked before what can't be undone; without an action the answer is what the button says. */
+  readonly question?: Omit<Parameters<typeof ask>[0], "action" | "isDangerous"> & { readonly action?: string };
   /** Shown as a notice after success. */
   readonly done?: string;
   readonly icon?: IconName;
@@ -91,7 +91,7 @@ interface ButtonProps extends Children {
 
 /** A button that does something; it keeps the focus while it works. */
 export function Button(props: ButtonProps) {
-  const { text, of, onRun, kind = "normal", isDisabled = false, question, done, icon, children } = props;
+  const { text = "", of, onRun, kind = "normal", isDisabled = false, question, done, icon, children } = props;
   const { label = of === undefined ? undefined : `${text} ${of}` } = props;
   const { isRunning, run } = useAction();
   const isOff = isDisabled || isRunning.value;
@@ -105,7 +105,7 @@ export function Button(props: ButtonProps) {
       onClick={() => {
         if (isOff) return;
         void run(async () => {
-          if (question !== undefined && !(await ask(question))) return;
+          if (question !== undefined && !(await ask({ action: text, ...question, isDangerous: true }))) return;
           await onRun();
           if (done !== undefined) notify({ kind: "done", text: done });
         });

@@ -96,8 +96,6 @@ function DeleteButton(props: { readonly of: Head; readonly onDeleted: () => void
         question={{
           title: "Delete this eval?",
           text: `The answers of ${visibleName(name)} are deleted; it can't be continued.`,
-          action: "Delete",
-          isDangerous: true,
         }}
         onRun={async () => {
           await client.callTool("evaluate_models", { action: "delete", eval_id: id }, { isConfirmed: true });

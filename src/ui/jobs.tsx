@@ -113,7 +113,6 @@ function CancelButton({ job: { id, title } }: { readonly job: Pick<Job, "id" | "
         title: "Cancel this job?",
         text: `${visibleName(title)} stops. What it has done so far is kept where that is possible.`,
         action: "Cancel the job",
-        isDangerous: true,
       }}
       onRun={() => cancel(id)}
     />

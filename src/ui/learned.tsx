@@ -88,7 +88,6 @@ function LearnedTable({
       title: "Forget what was learned?",
       text: `Routing forgets ${visibleName(what)}. Your picks stay.`,
       action: "Forget it",
-      isDangerous: true,
     },
     onRun: async () => {
       await client.callTool("pick_winner", { action: "reset", ...scope }, { isConfirmed: true });

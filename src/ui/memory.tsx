@@ -176,8 +176,6 @@ function DeleteButton({ entryKey }: { readonly entryKey: string }) {
       question={{
         title: "Delete this entry?",
         text: `${visibleName(entryKey)} is forgotten, also its previous value.`,
-        action: "Delete",
-        isDangerous: true,
       }}
       done={`${entryKey} was deleted.`}
       onRun={async () => void (await client.callTool("forget", { key: entryKey, confirm: true }))}

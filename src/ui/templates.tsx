@@ -144,8 +144,6 @@ function DeleteButton({ template, onDeleted }: { readonly template: Template; re
       question={{
         title: "Delete this template?",
         text: `The file of ${visibleName(name)} is deleted.${hides === undefined ? "" : ` The ${hides} one is used again.`}`,
-        action: "Delete",
-        isDangerous: true,
       }}
       done={`${name} was deleted.`}
       onRun={async () => {
