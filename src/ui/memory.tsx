@@ -1,7 +1,7 @@
 import { useSignal } from "@preact/signals";
 import { counted, localTime } from "../orchestrator/util/format-bytes.ts";
 import type { ResourceData } from "../resources/index.ts";
-import type { ToolInputs } from "../tools/index.ts";
+import type { ToolAnswers, ToolInputs } from "../tools/index.ts";
 import { Badge, Button, Card, Dialog, Empty, Name, Show } from "./components.tsx";
 import { useData } from "./data.ts";
 import { Fields, FilterSelect, Form, type Rows, TextBlock, Values, When } from "./fields.tsx";
@@ -22,24 +22,19 @@ const searchLimit = 100;
 const shownCharacters = 400;
 
 /** An entry of the list: all of it, or what a search returns. */
-type Row = Pick<Entry, "key" | "value" | "category" | "scope" | "tags" | "pinned" | "updated_at"> &
-  Partial<Pick<Entry, "expires_at" | "project">>;
+type Row = ToolAnswers["recall"]["entries"][number] & Partial<Pick<Entry, "expires_at">>;
 
-async function readRows(query: string, category: string) {
+async function readRows(query: string, category: string): Promise<{ readonly rows: readonly Row[]; total: number }> {
   if (query.trim() === "" && category === "") {
     const { entries, total } = await client.readResource("ollm://memory");
-    return { rows: entries as readonly Row[], total };
+    return { rows: entries, total };
   }
-  const found = await client.callTool("recall", {
+  const { entries, total } = await client.callTool("recall", {
     limit: searchLimit,
     ...(query.trim() !== "" && { query }),
     ...(category !== "" && { category: category as Category }),
   });
-  const rows = found.entries.map(
-    ({ category: kind = "fact", scope = "global", tags = [], pinned = false, ...rest }) =>
-      ({ ...rest, category: kind, scope, tags, pinned }) as Row,
-  );
-  return { rows, total: found.total };
+  return { rows: entries, total };
 }
 
 /** What was remembered: search, edit in place, delete. */
@@ -138,7 +133,7 @@ function NothingFound({ isFiltered }: { readonly isFiltered: boolean }) {
 }
 
 function EntryRow({ row, onEdit }: { readonly row: Row; readonly onEdit: () => void }) {
-  const { key, value, category, scope, tags, pinned, updated_at, expires_at } = row;
+  const { key, value, category = "fact", scope, tags = [], pinned, updated_at, expires_at } = row;
   const isCut = value.length > shownCharacters;
   return (
     <article class="entry">
@@ -155,7 +150,7 @@ function EntryRow({ row, onEdit }: { readonly row: Row; readonly onEdit: () => v
       <p class="tags">
         <Badge>{category}</Badge>
         {scope === "project" && <Badge>project</Badge>}
-        {pinned && <Badge tone="good">pinned</Badge>}
+        {pinned === true && <Badge tone="good">pinned</Badge>}
         {tags.map((tag) => (
           <Badge key={tag}>#{visibleName(tag)}</Badge>
         ))}
@@ -203,16 +198,20 @@ const lifetimes = [
   { value: "2592000", text: "30 days from now" },
 ] as const;
 
-interface EntryDraft {
-  readonly key: string;
-  readonly value: string;
-  readonly category: Category;
-  /** Empty: an entry with a lifetime keeps it. */
-  readonly lifetime: string;
-  readonly tags: string;
-  readonly isPinned: boolean;
-  readonly isForced: boolean;
+function draftOf(entry: Entry | undefined) {
+  return {
+    key: entry?.key ?? "",
+    value: entry?.value ?? "",
+    category: entry?.category ?? ("fact" as const),
+    /** Empty: an entry with a lifetime keeps it. */
+    lifetime: entry?.expires_at === undefined ? "0" : "",
+    tags: (entry?.tags ?? []).join(", "),
+    isPinned: entry?.pinned ?? false,
+    isForced: false,
+  };
 }
+
+type EntryDraft = ReturnType<typeof draftOf>;
 
 function entryRows(entry: Entry | undefined): Rows<EntryDraft> {
   const until = entry?.expires_at;
@@ -260,20 +259,7 @@ function EntryForm({ entry, onClose }: { readonly entry?: Entry; readonly onClos
     onClose();
   };
   return (
-    <Form
-      rows={entryRows(entry)}
-      initial={{
-        key: entry?.key ?? "",
-        value: entry?.value ?? "",
-        category: entry?.category ?? "fact",
-        lifetime: entry?.expires_at === undefined ? "0" : "",
-        tags: (entry?.tags ?? []).join(", "),
-        isPinned: entry?.pinned ?? false,
-        isForced: false,
-      }}
-      onSave={save}
-      onCancel={onClose}
-    >
+    <Form rows={entryRows(entry)} initial={draftOf(entry)} onSave={save} onCancel={onClose}>
       {({ failure, ...form }) => (
         <>
           {failure instanceof Error && /secret/i.test(failure.message) && <Fields rows={forcedRows} {...form} />}
