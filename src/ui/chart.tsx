@@ -70,22 +70,26 @@ export function Chart(props: ChartProps) {
   useEffect(() => plot.current?.setData(dataOf(props)), [seconds, lines]);
 
   const at = cursor.value ?? seconds.length - 1;
-  const shown = lines.map((line) => ({ ...line, value: line.values[at] }));
+  const shown = lines.map((line) => ({ ...line, text: textOf(line.values[at], format) }));
   const moment = seconds[at];
   return (
     <Card title={title}>
       <figure class="chart">
         {isDrawn.value ? (
-          <div ref={host} role="img" aria-label={`${title}: ${shown.map((line) => textOf(line, format)).join(", ")}`} />
+          <div
+            ref={host}
+            role="img"
+            aria-label={`${title}: ${shown.map((line) => `${line.title} ${line.text ?? "unknown"}`).join(", ")}`}
+          />
         ) : (
           <p class="muted">This browser can't draw the chart; the table has its values.</p>
         )}
         <figcaption class="legend figure">
           <span class="muted">{cursor.value === undefined || moment === undefined ? "Now" : formatTime(moment)}</span>
-          {shown.map(({ title: name, colour, value }) => (
+          {shown.map(({ title: name, colour, text }) => (
             <span key={name}>
               <span class="dash" style={{ backgroundColor: `var(${colour})` }} />
-              {name} <b>{value === null || value === undefined ? "–" : format(value)}</b>
+              {name} <b>{text ?? "–"}</b>
             </span>
           ))}
         </figcaption>
@@ -97,11 +101,9 @@ export function Chart(props: ChartProps) {
   );
 }
 
-function textOf(
-  { title, value }: { readonly title: string; readonly value: number | null | undefined },
-  format: (value: number) => string,
-): string {
-  return `${title} ${value === null || value === undefined ? "unknown" : format(value)}`;
+/** Undefined where it is unknown. */
+function textOf(value: number | null | undefined, format: ChartProps["format"]): string | undefined {
+  return value === null || value === undefined ? undefined : format(value);
 }
 
 function ChartTable({ title, seconds, lines, kind, format, formatTime }: ChartProps) {
@@ -117,10 +119,7 @@ function ChartTable({ title, seconds, lines, kind, format, formatTime }: ChartPr
         ...lines.map((line) => ({
           title: line.title,
           isNumber: true,
-          show: ({ at }: { readonly at: number }) => {
-            const value = line.values[at];
-            return value === null || value === undefined ? "–" : format(value);
-          },
+          show: ({ at }: { readonly at: number }) => textOf(line.values[at], format) ?? "–",
         })),
       ]}
     />
