@@ -222,12 +222,20 @@ function Queue({ queue }: { readonly queue: LiveState["queue"] }) {
 /** What was done and saved today, and how that is counted. */
 function Today({ today }: { readonly today: LiveState["today"] }) {
   const isOpen = useSignal(false);
+  const figures = [
+    ["Requests", formatCount(today.requests)],
+    ["Tokens", formatCount(today.tokens)],
+    ["Saved", signed(today.saved, today.currency)],
+  ] as const;
   return (
     <Card title="Today">
       <dl class="figures">
-        <Figure title="Requests" value={formatCount(today.requests)} />
-        <Figure title="Tokens" value={formatCount(today.tokens)} />
-        <Figure title="Saved" value={signed(today.saved, today.currency)} />
+        {figures.map(([title, value]) => (
+          <div key={title}>
+            <dt>{title}</dt>
+            <dd class="figure">{value}</dd>
+          </div>
+        ))}
       </dl>
       <div>
         <Button text="How savings are counted" onRun={() => void (isOpen.value = true)} />
@@ -238,15 +246,6 @@ function Today({ today }: { readonly today: LiveState["today"] }) {
         </Dialog>
       )}
     </Card>
-  );
-}
-
-function Figure({ title, value }: { readonly title: string; readonly value: string }) {
-  return (
-    <div>
-      <dt>{title}</dt>
-      <dd class="figure">{value}</dd>
-    </div>
   );
 }
 
