@@ -9,8 +9,6 @@ export const ranges = [
   { id: "", title: "All", ms: Infinity },
 ] as const;
 
-export const outcomes = ["answered", "doubtful", "cancelled", "failed"] as const;
-
 /** The query of an address with another value; empty: without it. Another filter begins with the newest again. */
 export function withFilter(query: string, name: string, value: string): string {
   const params = new URLSearchParams(query);

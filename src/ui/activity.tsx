@@ -1,7 +1,7 @@
 import { useComputed, useSignal } from "@preact/signals";
 import { counted, formatAmount, formatBytes, formatDuration, localTime } from "../orchestrator/util/format-bytes.ts";
 import type { ResourceData } from "../resources/index.ts";
-import { choicesOf, outcomeText, outcomes, ranges, requestsQuery, withFilter } from "./activity-filter.ts";
+import { choicesOf, outcomeText, ranges, requestsQuery, withFilter } from "./activity-filter.ts";
 import { Chart } from "./chart.tsx";
 import {
   Badge,
@@ -21,7 +21,7 @@ import {
 import { useData } from "./data.ts";
 import { FilterSelect, Values, When } from "./fields.tsx";
 import { formatCount, formatRate, formatTokens, given, visibleName } from "./format.ts";
-import { addressOf, client, now, query, samples } from "./state.ts";
+import { addressOf, client, now, route, samples } from "./state.ts";
 
 type Metrics = ResourceData["ollm://metrics"];
 type Day = Metrics["by"]["day"][number];
@@ -51,12 +51,12 @@ const tones: Readonly<Record<string, Tone>> = { answered: "good", doubtful: "war
 /** A page of them, newest first, as the address says. `by`: the names that there are. */
 function Requests({ by }: { readonly by: Metrics["by"] | undefined }) {
   const opened = useSignal<Request | undefined>(undefined);
-  const asked = query.value;
+  const asked = route.value.query;
   const found = useData(
     () =>
       client.readResource(
         "ollm://requests{?model,client,task,outcome,from,to,limit,before}",
-        requestsQuery(query.value, Date.now()),
+        requestsQuery(route.value.query, Date.now()),
       ),
     ["requests"],
     asked,
@@ -68,7 +68,7 @@ function Requests({ by }: { readonly by: Metrics["by"] | undefined }) {
     ["model", "All models", by?.model],
     ["client", "All clients", by?.client],
     ["task", "All tasks", by?.task],
-    ["outcome", "All outcomes", outcomes.map((name) => ({ name }))],
+    ["outcome", "All outcomes", ["answered", "doubtful", "cancelled", "failed"].map((name) => ({ name }))],
   ] as const;
   return (
     <Card title="Requests, newest first">
@@ -165,15 +165,13 @@ function OneRequest({ of, onClose }: { readonly of: Request; readonly onClose: (
           ["Model", visibleName(of.model)],
           ["Engine", visibleName(of.engine)],
           ["Why this model", given(of.reason, visibleName)],
-          ["Attempts", attempts.length === 0 ? undefined : <Attempts of={attempts} />],
+          ["Attempts", attempts.length === 0 ? undefined : <ol class="steps">{attempts.map(attemptLine)}</ol>],
           ["Waited in the queue", formatDuration(of.queue_ms)],
           ["Loaded the model", of.load_ms === 0 ? undefined : formatDuration(of.load_ms)],
           ["First token after", given(of.first_token_ms, formatDuration)],
           ["In all", formatDuration(of.total_ms)],
-          [
-            "Tokens read",
-            `${formatCount(of.prompt_tokens)}${cached === 0 ? "" : `, ${formatCount(cached)} from a cache`}`,
-          ],
+          ["Tokens read", formatCount(of.prompt_tokens)],
+          ["From a cache", cached === 0 ? undefined : formatCount(cached)],
           ["Tokens written", formatCount(of.completion_tokens)],
           ["Tokens per second", given(of.tokens_per_second, formatRate)],
           ["Cost", amounts(cost)],
@@ -185,17 +183,10 @@ function OneRequest({ of, onClose }: { readonly of: Request; readonly onClose: (
   );
 }
 
-function Attempts({ of }: { readonly of: Request["attempts"] }) {
-  return (
-    <ol class="steps">
-      {of.map(({ model, engine, count, error }, at) => (
-        <li key={at}>
-          {visibleName(`${count === 1 ? "" : `${count} × `}${model} on ${engine}`)}
-          {error !== undefined && `: ${error.replaceAll("_", " ")}`}
-        </li>
-      ))}
-    </ol>
-  );
+function attemptLine({ model, engine, count, error }: Request["attempts"][number], at: number) {
+  const times = count === 1 ? "" : `${count} × `;
+  const end = error === undefined ? "" : `: ${error.replaceAll("_", " ")}`;
+  return <li key={at}>{visibleName(`${times}${model} on ${engine}${end}`)}</li>;
 }
 
 /** By their seconds. */
@@ -254,11 +245,6 @@ function clock(seconds: number): string {
   return new Date(seconds * 1_000).toLocaleTimeString("sv");
 }
 
-/** Days are those of UTC, as they are counted; their noon is the same day nearly everywhere. */
-function noonOf(day: string): number {
-  return Date.parse(`${day}T12:00:00Z`) / 1_000;
-}
-
 function dayText(seconds: number): string {
   return new Date(seconds * 1_000).toISOString().slice(0, 10);
 }
@@ -297,9 +283,13 @@ function Days({ metrics }: { readonly metrics: Metrics }) {
       </Card>
     );
   }
-  const seconds = days.map(({ name }) => noonOf(name));
+  // Days are those of UTC, as they are counted; their noon is the same day nearly everywhere.
+  const seconds = days.map(({ name }) => Date.parse(`${name}T12:00:00Z`) / 1_000);
   const hours = hoursOf(days);
   const newest = days.toReversed();
+  const tableOf = (label: string, rows: readonly Day[]) => (
+    <Table label={label} columns={dayColumns} rows={rows} keyOf={({ name }) => name} />
+  );
   return (
     <>
       <div class="columns">
@@ -324,15 +314,10 @@ function Days({ metrics }: { readonly metrics: Metrics }) {
         />
       </div>
       <Card title={counted(days.length, "day")}>
-        <Table label="Days" columns={dayColumns} rows={newest.slice(0, shownDays)} keyOf={({ name }) => name} />
+        {tableOf("Days", newest.slice(0, shownDays))}
         {newest.length > shownDays && (
           <Details summary={`${newest.length - shownDays} earlier`}>
-            <Table
-              label="Earlier days"
-              columns={dayColumns}
-              rows={newest.slice(shownDays)}
-              keyOf={({ name }) => name}
-            />
+            {tableOf("Earlier days", newest.slice(shownDays))}
           </Details>
         )}
       </Card>
@@ -341,13 +326,12 @@ function Days({ metrics }: { readonly metrics: Metrics }) {
 }
 
 /** The hours of the last two days until now, with their requests. */
-function hoursOf(days: readonly Day[]): readonly { readonly second: number; readonly requests: number }[] {
-  return days
-    .slice(-2)
-    .flatMap(({ name, history }) =>
-      history.map((requests, hour) => ({ second: Date.parse(`${name}T00:00:00Z`) / 1_000 + hour * 3_600, requests })),
-    )
-    .filter(({ second }) => second * 1_000 <= Date.now());
+function hoursOf(days: readonly Day[]) {
+  const hours = days.slice(-2).flatMap(({ name, history }) => {
+    const first = Date.parse(`${name}T00:00:00Z`) / 1_000;
+    return history.map((requests, hour) => ({ second: first + hour * 3_600, requests }));
+  });
+  return hours.filter(({ second }) => second * 1_000 <= Date.now());
 }
 
 const dayColumns: readonly Column<Day>[] = [

@@ -144,7 +144,7 @@ export function Command({ text }: { readonly text: string }) {
   );
 }
 
-export type IconName = keyof typeof paths;
+type IconName = keyof typeof paths;
 
 /** A line icon on a grid of 16, drawn for this page; always beside a text, so it is hidden from screen readers. */
 export function Icon({ name }: { readonly name: IconName }) {

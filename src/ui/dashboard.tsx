@@ -18,7 +18,7 @@ import {
 } from "./state.ts";
 import { useSignal, useSignalEffect } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
-import { Button, Command, Dialog, Loading, Prose, withNext, Icon, type IconName } from "./components.tsx";
+import { Button, Command, Dialog, Loading, Prose, withNext, Icon } from "./components.tsx";
 import { CheckField } from "./fields.tsx";
 import { formatSpan } from "./format.ts";
 import { Activity } from "./activity.tsx";
@@ -38,10 +38,9 @@ import { foreignText } from "./session.ts";
 
 /** A page of the dashboard. To add one, write its component in a file of its own and list it here. */
 interface Page {
-  /** Its address: `#/models`; the first page also has the empty one. */
-  readonly id: string;
+  /** Its address, `#/models`, and its icon; the first page also has the empty address. */
+  readonly id: Parameters<typeof Icon>[0]["name"];
   readonly title: string;
-  readonly icon: IconName;
   /** The key after `g` that opens it. */
   readonly key: string;
   readonly View: ComponentType;
@@ -51,19 +50,19 @@ interface Page {
 
 /** In the order of the navigation. On a phone the first three are shown, the rest under "More". */
 const pages: readonly [Page, ...Page[]] = [
-  { id: "overview", title: "Overview", icon: "overview", key: "o", View: Overview, group: "This machine" },
-  { id: "models", title: "Models", icon: "models", key: "m", View: Models },
-  { id: "activity", title: "Activity", icon: "activity", key: "a", View: Activity },
-  { id: "engines", title: "Engines", icon: "engines", key: "e", View: Engines },
-  { id: "jobs", title: "Jobs", icon: "jobs", key: "j", View: Jobs, group: "Work" },
-  { id: "pipelines", title: "Pipelines", icon: "pipelines", key: "l", View: Pipelines },
-  { id: "compare", title: "Compare", icon: "compare", key: "c", View: Compare },
-  { id: "evals", title: "Evals", icon: "evals", key: "v", View: Evals },
-  { id: "decisions", title: "Decisions", icon: "decisions", key: "d", View: Decisions },
-  { id: "profiles", title: "Profiles", icon: "profiles", key: "p", View: Profiles },
-  { id: "memory", title: "Memories", icon: "memory", key: "r", View: Memory, group: "Yours" },
-  { id: "templates", title: "Templates", icon: "templates", key: "t", View: Templates },
-  { id: "settings", title: "Settings", icon: "settings", key: "s", View: Settings },
+  { id: "overview", title: "Overview", key: "o", View: Overview, group: "This machine" },
+  { id: "models", title: "Models", key: "m", View: Models },
+  { id: "activity", title: "Activity", key: "a", View: Activity },
+  { id: "engines", title: "Engines", key: "e", View: Engines },
+  { id: "jobs", title: "Jobs", key: "j", View: Jobs, group: "Work" },
+  { id: "pipelines", title: "Pipelines", key: "l", View: Pipelines },
+  { id: "compare", title: "Compare", key: "c", View: Compare },
+  { id: "evals", title: "Evals", key: "v", View: Evals },
+  { id: "decisions", title: "Decisions", key: "d", View: Decisions },
+  { id: "profiles", title: "Profiles", key: "p", View: Profiles },
+  { id: "memory", title: "Memories", key: "r", View: Memory, group: "Yours" },
+  { id: "templates", title: "Templates", key: "t", View: Templates },
+  { id: "settings", title: "Settings", key: "s", View: Settings },
 ];
 
 /** Pages in the bar of a phone, beside "More". */
@@ -91,7 +90,7 @@ function Closed({ reason }: { readonly reason: string | undefined }) {
 }
 
 function Frame() {
-  const page = pages.find(({ id }) => id === route.value) ?? pages[0];
+  const page = pages.find(({ id }) => id === route.value.page) ?? pages[0];
   const open = useSignal<"shortcuts" | "pages" | undefined>(undefined);
   const main = useRef<HTMLElement>(null);
   const isFirst = useRef(true);
@@ -161,7 +160,7 @@ function PageLinks(props: { readonly list: readonly Page[]; readonly current: Pa
         <li key={page.id}>
           {page.group !== undefined && <p class="group">{page.group}</p>}
           <a href={addressOf(page.id)} aria-current={page === current ? "page" : undefined} onClick={onOpen}>
-            <Icon name={page.icon} />
+            <Icon name={page.id} />
             {page.title}
           </a>
         </li>
@@ -210,7 +209,8 @@ function ConnectionBanner() {
             `${foreignText} `
           ) : (
             <>
-              The daemon has not answered for <Since sinceMs={current.sinceMs} />
+              {/* Not announced each second. */}
+              The daemon has not answered for <span aria-live="off">{formatSpan(now.value - current.sinceMs)}</span>
               {live.value === undefined ? ". " : "; what you see is from before. "}
             </>
           )}
@@ -220,11 +220,6 @@ function ConnectionBanner() {
       </div>
     </div>
   );
-}
-
-/** Not announced each second. */
-function Since({ sinceMs }: { readonly sinceMs: number }) {
-  return <span aria-live="off">{formatSpan(now.value - sinceMs)}</span>;
 }
 
 function Notices() {
@@ -268,25 +263,18 @@ const otherKeys = [
   ["Open the row", "Enter"],
   ["These shortcuts", "?"],
   ["Close a dialog", "Esc"],
-] as const;
+];
 
 function Shortcuts({ onClose }: { readonly onClose: () => void }) {
   return (
     <Dialog title="Keyboard shortcuts" onClose={onClose}>
       <dl class="shortcuts">
-        {pages.map(({ id, title, key }) => (
-          <div key={id}>
+        {[...pages.map(({ title, key }) => [title, "g", key]), ...otherKeys].map(([title, first, second]) => (
+          <div key={title}>
             <dt>{title}</dt>
             <dd>
-              <kbd>g</kbd> then <kbd>{key}</kbd>
-            </dd>
-          </div>
-        ))}
-        {otherKeys.map(([title, key]) => (
-          <div key={key}>
-            <dt>{title}</dt>
-            <dd>
-              <kbd>{key}</kbd>
+              <kbd>{first}</kbd>
+              {second !== undefined && [" then ", <kbd key="second">{second}</kbd>]}
             </dd>
           </div>
         ))}

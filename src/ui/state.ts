@@ -56,18 +56,12 @@ export async function signOut(): Promise<void> {
 
 // ------------------------------------------------------------------------------------------------------- pages
 
-/** The page that the address names (`#/models`); empty for the first one. */
+/** The page that the address names (`#/models`; empty for the first one), and what it says after that: `model=a`. */
 export const route = signal(routeOf(location.hash));
 
-function routeOf(hash: string): string {
-  return /^#\/([\w-]*)/.exec(hash)?.[1] ?? "";
-}
-
-/** What the address says after the page's name: `#/activity?model=a`. */
-export const query = signal(queryOf(location.hash));
-
-function queryOf(hash: string): string {
-  return /^#\/[\w-]*\?(.*)/.exec(hash)?.[1] ?? "";
+function routeOf(hash: string) {
+  const [, page = "", query = ""] = /^#\/([\w-]*)(?:\?(.*))?/.exec(hash) ?? [];
+  return { page, query };
 }
 
 /** `#/models`, `#/activity?model=a` */
@@ -251,7 +245,7 @@ export async function start(): Promise<void> {
   addEventListener("hashchange", () => {
     // A new link, opened in this tab.
     if (location.hash !== "" && !location.hash.startsWith("#/")) void open();
-    else [route.value, query.value] = [routeOf(location.hash), queryOf(location.hash)];
+    else route.value = routeOf(location.hash);
   });
   await open();
 }
