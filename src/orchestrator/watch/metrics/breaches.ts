@@ -3,12 +3,9 @@ import type { Emit, EndedAttempt, EndedRequest } from "../../api/events.ts";
 import type { Log } from "../../api/log.ts";
 import type { Timers } from "../../util/timers.ts";
 import {
-  type Breach,
-  type Limits,
   type Subject,
   type Surroundings,
   type ThresholdKind,
-  type WatchedRequest,
   boundOf,
   describeBreach,
   keptText,
@@ -24,7 +21,7 @@ interface BreachesParts {
   readonly timers: Pick<Timers, "after">;
   readonly log: Log;
   /** Thresholds are those of the daemon, not of a client: a warning is shown to all. */
-  readonly limitsOf: (subject: Subject) => Limits | undefined;
+  readonly limitsOf: (subject: Subject) => Parameters<typeof boundOf>[1] | undefined;
   /** Why answers are slow now. */
   readonly pressure: () => Promise<Surroundings["pressure"]>;
   readonly emit: Emit;
@@ -32,8 +29,8 @@ interface BreachesParts {
 
 interface Watched {
   readonly subject: Subject;
-  requests: WatchedRequest[];
-  readonly breaches: Map<ThresholdKind, Breach>;
+  requests: ReturnType<typeof recentOf>;
+  readonly breaches: Map<ThresholdKind, NonNullable<ReturnType<typeof nextBreach>>>;
 }
 
 const kinds: readonly ThresholdKind[] = ["latency", "success_rate"];
@@ -99,18 +96,20 @@ export class Breaches {
     error: EndedAttempt["error"],
     atMs: number,
   ): void {
-    if (name === "" || hasWorked(error) === undefined) return;
+    // One that was cancelled, or refused for what it asked, says nothing.
+    if (name === "" || error?.blames === "request") return;
     const key = `${kind} ${name}`;
     const known: Watched = this.#watched.get(key) ?? { subject: { kind, name }, requests: [], breaches: new Map() };
+    const { model = "", queueMs = 0, loadMs = 0, firstTokenMs = 0, promptTokens = 0 } = attempt ?? {};
     if (known.requests.length === maxRecent) known.requests.shift();
     known.requests.push({
       atMs,
-      model: attempt?.model ?? "",
+      model,
       ...(error !== undefined && { error: error.code }),
-      queueMs: attempt?.queueMs ?? 0,
-      loadMs: attempt?.loadMs ?? 0,
-      firstTokenMs: attempt?.firstTokenMs ?? 0,
-      promptTokens: attempt?.promptTokens ?? 0,
+      queueMs,
+      loadMs,
+      firstTokenMs,
+      promptTokens,
     });
     this.#watched.delete(key);
     this.#watched.set(key, known);
@@ -183,10 +182,4 @@ export class Breaches {
       evictions: (model) => this.#evictions.filter((each) => each.model === model && each.atMs > sinceMs).length,
     };
   }
-}
-
-/** Whether a request or an attempt worked; undefined if it says nothing of that: cancelled, or refused for what it asked. */
-function hasWorked(error: EndedAttempt["error"]): boolean | undefined {
-  if (error === undefined) return true;
-  return error.blames === "request" ? undefined : false;
 }

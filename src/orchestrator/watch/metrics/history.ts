@@ -65,7 +65,7 @@ export function emptyHistory(): History {
 }
 
 /** What was counted since the last write, within one hour. */
-export interface Batch {
+interface Batch {
   /** `2026-11-23T05` */
   readonly hour: string;
   readonly rows: readonly Row[];

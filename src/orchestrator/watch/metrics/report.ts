@@ -17,7 +17,7 @@ import {
   cumulative,
 } from "./counts.ts";
 import { keyOfName } from "../../util/model-name.ts";
-import { type Batch, type History, addSample, keyOf, partsOf } from "./history.ts";
+import { type History, addSample, keyOf, partsOf } from "./history.ts";
 
 const shownDays = 30;
 /** Names of a kind; those with the fewest requests are added up. */
@@ -251,7 +251,7 @@ export class RowTable {
 }
 
 /** What was counted in one hour and isn't written yet. */
-export class PendingBatch implements Batch {
+export class PendingBatch {
   /** `2026-11-23T05` */
   readonly hour: string;
   readonly table = new RowTable();

@@ -5,7 +5,7 @@ import { oneLine } from "../../util/control-characters.ts";
 import { counted, formatDuration } from "../../util/format-bytes.ts";
 
 /** A request of a profile, or to a model. Milliseconds. */
-export interface WatchedRequest {
+interface WatchedRequest {
   readonly atMs: number;
   readonly model: string;
   /** Class of its error; absent: it was answered. */
@@ -17,7 +17,7 @@ export interface WatchedRequest {
   readonly promptTokens: number;
 }
 
-export interface Limits {
+interface Limits {
   readonly maxLatencyMs?: number | undefined;
   readonly minSuccessRate?: number | undefined;
 }
@@ -46,7 +46,7 @@ interface Reading {
  *
  * So a figure that moves around its threshold changes the state once, and each breach lasts 5 minutes at least.
  */
-export interface Breach {
+interface Breach {
   readonly sinceMs: number;
   /** Start of settling. */
   readonly keptSinceMs?: number;

@@ -4,7 +4,6 @@ import type { EndedRequest } from "../../../../src/orchestrator/api/events.ts";
 import { describe, expect, test } from "vitest";
 import { countMoney, countRequest } from "../../../../src/orchestrator/watch/metrics/counts.ts";
 import {
-  type Batch,
   type History,
   addBatch,
   dropOldest,
@@ -14,6 +13,8 @@ import {
 } from "../../../../src/orchestrator/watch/metrics/history.ts";
 import { PendingBatch, reportOf } from "../../../../src/orchestrator/watch/metrics/report.ts";
 import { createMemoryDocumentFiles } from "../../../support/memory-document-files.ts";
+
+type Batch = Parameters<typeof addBatch>[1];
 
 const hourMs = 3_600_000;
 const start = Date.parse("2026-01-01T00:00:00Z");

@@ -1,9 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, it, test } from "vitest";
 import {
-  type Breach,
   type ThresholdKind,
-  type WatchedRequest,
   boundOf,
   describeBreach,
   keptText,
@@ -12,6 +10,9 @@ import {
   readingOf,
   recentOf,
 } from "../../../../src/orchestrator/watch/metrics/thresholds.ts";
+
+type Breach = NonNullable<ReturnType<typeof nextBreach>>;
+type WatchedRequest = ReturnType<typeof recentOf>[number];
 
 const minute = 60_000;
 
