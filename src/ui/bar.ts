@@ -2,7 +2,7 @@ import type { LiveModel, LiveState } from "../orchestrator/api/facade-metrics.ts
 import { isHere, ramBytesOf } from "../orchestrator/util/last-hour.ts";
 
 /** A part of the memory bar; the shares of all parts sum to 1. */
-export type Segment =
+type Segment =
   | { readonly kind: "model"; readonly model: LiveModel; readonly share: number; readonly bytes: number }
   | { readonly kind: "other" | "free"; readonly share: number; readonly bytes: number };
 

@@ -1,6 +1,6 @@
 import type { LiveModel, LiveState } from "../orchestrator/api/facade-metrics.ts";
 import { formatBytes, localTime } from "../orchestrator/util/format-bytes.ts";
-import { type Segment, activityOf, segmentsOf } from "./bar.ts";
+import { activityOf, segmentsOf } from "./bar.ts";
 import { isHere } from "../orchestrator/util/last-hour.ts";
 import { Badge, Button, Card, Facts, Name, Icon } from "./components.tsx";
 import { formatCount, formatSpan, visibleName } from "./format.ts";
@@ -65,6 +65,8 @@ export function MemoryCard({ memory }: { readonly memory: LiveState["memory"] })
     </Card>
   );
 }
+
+type Segment = ReturnType<typeof segmentsOf>[number];
 
 function titleOf(segment: Segment): string {
   if (segment.kind === "model") return visibleName(segment.model.name);

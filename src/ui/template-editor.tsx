@@ -4,7 +4,7 @@ import { Fields, Form, type Rows } from "./fields.tsx";
 import { type FieldProblem, visibleName, visibleText } from "./format.ts";
 import { CallError } from "./mcp.ts";
 import { ask, client, notify } from "./state.ts";
-import { type TemplateDraft, type VariableDraft, emptyVariable, inputOf, placeOf } from "./template-form.ts";
+import { type TemplateDraft, emptyVariable, inputOf, placeOf } from "./template-form.ts";
 import { messageOf } from "../orchestrator/util/message-of.ts";
 
 const rows: Rows<TemplateDraft> = [
@@ -31,7 +31,7 @@ const optionRows: Rows<TemplateDraft> = [
   { format: { title: "Format", description: "Empty for text, json, or a JSON Schema.", lines: 2 } },
 ];
 
-const variableRows: Rows<VariableDraft> = [
+const variableRows: Rows<TemplateDraft["variables"][number]> = [
   {
     name: { title: "Name" },
     type: {
@@ -116,8 +116,8 @@ async function create(
 
 /** What is known of variables beyond their names; those that are only in the text need no row. */
 function VariableFields(props: {
-  readonly variables: readonly VariableDraft[];
-  readonly onChange: (variables: readonly VariableDraft[]) => void;
+  readonly variables: TemplateDraft["variables"];
+  readonly onChange: (variables: TemplateDraft["variables"]) => void;
   readonly problem: string | undefined;
 }) {
   const { variables, onChange, problem } = props;

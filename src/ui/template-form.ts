@@ -16,7 +16,7 @@ export const emptyVariable = {
 };
 
 /** A variable, its list of values as text. */
-export type VariableDraft = Readonly<typeof emptyVariable>;
+type VariableDraft = Readonly<typeof emptyVariable>;
 
 export const emptyDraft = {
   name: "",
