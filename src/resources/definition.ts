@@ -43,17 +43,6 @@ export function defineResource<Data extends object | string, Uri extends string>
   return definition;
 }
 
-/** `Data` as a client reads it from JSON: properties whose value is undefined are absent. */
-export type JsonOf<Data> = Data extends readonly (infer Item)[]
-  ? readonly JsonOf<Item>[]
-  : Data extends object
-    ? { readonly [Key in keyof Data as undefined extends Data[Key] ? never : Key]: JsonOf<Data[Key]> } & {
-        readonly [Key in keyof Data as undefined extends Data[Key] ? Key : never]?: JsonOf<
-          Exclude<Data[Key], undefined>
-        >;
-      }
-    : Data;
-
 /** Whether a resource is a template of URIs, such as `ollm://models/{name}`. */
 export function isTemplate({ uri }: ResourceDefinition): boolean {
   return uri.includes("{");

@@ -1,4 +1,4 @@
-import { type JsonOf, type ResourceDefinition, defineResource } from "./definition.ts";
+import { type ResourceDefinition, defineResource } from "./definition.ts";
 import { modelResources } from "./models.ts";
 import { savedResources } from "./settings.ts";
 import { statusResources } from "./status.ts";
@@ -30,6 +30,17 @@ const definitions = [...statusResources, ...modelResources, ...savedResources, c
 
 /** Every resource, in the order of `resources/list`. */
 export const resources: readonly ResourceDefinition[] = definitions;
+
+/** `Data` as a client reads it from JSON: properties whose value is undefined are absent. */
+type JsonOf<Data> = Data extends readonly (infer Item)[]
+  ? readonly JsonOf<Item>[]
+  : Data extends object
+    ? { readonly [Key in keyof Data as undefined extends Data[Key] ? never : Key]: JsonOf<Data[Key]> } & {
+        readonly [Key in keyof Data as undefined extends Data[Key] ? Key : never]?: JsonOf<
+          Exclude<Data[Key], undefined>
+        >;
+      }
+    : Data;
 
 /** The data of each resource, by its URI or template. */
 export type ResourceData = {
