@@ -15,15 +15,7 @@ import { Dashboard } from "./dashboard.ts";
 import type { answerDoor } from "./doors.ts";
 import { createLegacySseRoute, createSessionSlots, createStreamableRoute } from "./streamable.ts";
 import { type ListenOptions, limitConnections, listen } from "./listen.ts";
-import {
-  type AccessPolicy,
-  type Refusal,
-  type Verdict,
-  accessLists,
-  createTokenKeeper,
-  hostAndPort,
-  judge,
-} from "./policy.ts";
+import { type AccessPolicy, type Verdict, accessLists, createTokenKeeper, hostAndPort, judge } from "./policy.ts";
 import {
   type StreamLimits,
   answerError,
@@ -200,7 +192,11 @@ export async function openHttpListener(options: HttpListenerOptions) {
   };
 }
 
-async function answerRefusal(request: IncomingMessage, response: ServerResponse, refusal: Refusal): Promise<void> {
+async function answerRefusal(
+  request: IncomingMessage,
+  response: ServerResponse,
+  refusal: Extract<Verdict, { kind: "refused" }>,
+): Promise<void> {
   if (refusal.door === undefined) return answerError(request, response, refusal);
   const { refuseAtDoor } = await import("./doors.ts");
   return refuseAtDoor(refusal.door, { request, response }, refusal);

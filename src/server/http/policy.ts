@@ -38,7 +38,7 @@ interface RequestHead {
 }
 
 /** A refused request; `message` goes into a JSON-RPC error. */
-export interface Refusal {
+interface Refusal {
   readonly kind: "refused";
   readonly status: number;
   readonly message: string;
