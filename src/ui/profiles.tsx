@@ -1,12 +1,12 @@
 import { type Signal, useSignal } from "@preact/signals";
+import { localTime } from "../orchestrator/util/format-bytes.ts";
 import type { ResourceData } from "../resources/index.ts";
 import { tasks } from "../orchestrator/api/types.ts";
 import type { ToolAnswers } from "../tools/index.ts";
-import { Badge, Button, Card, Choice, Dialog, Filter, Name, NameButton, Show, Table } from "./components.tsx";
+import { Badge, Button, Card, Choice, Dialog, Empty, Filter, Name, NameButton, Show, Table } from "./components.tsx";
 import { useData } from "./data.ts";
 import { Values, TextBlock, isMatch } from "./fields.tsx";
 import { given, visibleName } from "./format.ts";
-import { Learned } from "./learned.tsx";
 import { client } from "./state.ts";
 import { messageOf } from "../orchestrator/util/message-of.ts";
 import { defined } from "../orchestrator/util/defined.ts";
@@ -244,7 +244,7 @@ function ProfileValues({ name }: { readonly name: string }) {
       {(profile) => (
         <>
           <h3>Values</h3>
-          <Values rows={valuesOf(profile)} />
+          <Values rows={valuesOf(profile, profile.sources)} />
           {profile.system !== undefined && <TextBlock label="System prompt" text={profile.system} />}
         </>
       )}
@@ -266,11 +266,9 @@ const shownValues = [
   ["Templates", "templates", "templates"],
 ] as const;
 
-function valuesOf(profile: ResourceData["ollm://profiles/{name}"]) {
-  const sources: Readonly<Record<string, string>> = profile.sources;
+function valuesOf(profile: ResourceData["ollm://profiles/{name}"], sources: Readonly<Record<string, string>>) {
   return shownValues.map(([title, key, source]) => {
-    const value = profile[key];
-    const text = Array.isArray(value) ? value.join(", ") : value === undefined ? "" : String(value);
+    const text = [profile[key] ?? []].flat().join(", ");
     const from = sources[source];
     if (text === "") return [title, undefined] as const;
     return [
@@ -280,4 +278,123 @@ function valuesOf(profile: ResourceData["ollm://profiles/{name}"]) {
       </>,
     ] as const;
   });
+}
+
+/** Picks of the user, and what was learned from picks, ratings and outcomes. */
+function Learned() {
+  const picks = useData(() => client.callTool("pick_winner", { action: "list" }), []);
+  const learned = useData(() => client.readResource("ollm://profiles"), ["tools"]);
+  const reload = (): void => {
+    picks.reload();
+    learned.reload();
+  };
+  return (
+    <>
+      <Card title="Your picks">
+        <Show of={picks}>
+          {({ preferences }) =>
+            preferences.length === 0 ? (
+              <Empty title="You have not picked a model yet.">
+                <p>
+                  <a href="#/compare">Compare models</a> and pick the best answer: routing then prefers that model for
+                  the task.
+                </p>
+              </Empty>
+            ) : (
+              <Table
+                label="Picks"
+                rows={preferences}
+                keyOf={({ task, picked_at }) => `${task} ${picked_at}`}
+                columns={[
+                  { title: "Task", show: ({ task }) => visibleName(task) },
+                  { title: "Model", show: ({ model }) => <Name text={model} /> },
+                  { title: "Picked", show: ({ picked_at }) => localTime(picked_at) },
+                  {
+                    title: "",
+                    show: ({ task, model }) => (
+                      <div class="row-actions">
+                        <Button
+                          text="Undo"
+                          label={`Undo the pick of ${model} for ${task}`}
+                          done="The pick was undone."
+                          onRun={async () => {
+                            await client.callTool("pick_winner", { action: "undo", task });
+                            reload();
+                          }}
+                        />
+                      </div>
+                    ),
+                  },
+                ]}
+              />
+            )
+          }
+        </Show>
+      </Card>
+      <Card title="Learned from picks, ratings and outcomes">
+        <Show of={learned}>
+          {({ learned: rows }) =>
+            rows.length === 0 ? (
+              <Empty title="Nothing was learned yet.">
+                <p>
+                  Answers that are picked, rated, or asked for with a format or a check teach routing which model suits
+                  a task.
+                </p>
+              </Empty>
+            ) : (
+              <LearnedTable rows={rows} onReset={reload} />
+            )
+          }
+        </Show>
+      </Card>
+    </>
+  );
+}
+
+function LearnedTable(props: {
+  readonly rows: ResourceData["ollm://profiles"]["learned"];
+  readonly onReset: () => void;
+}) {
+  const { rows, onReset } = props;
+  const reset = (what: string, scope: { readonly task?: string; readonly model?: string } = {}) => ({
+    question: {
+      title: "Forget what was learned?",
+      text: `Routing forgets ${visibleName(what)}. Your picks stay.`,
+      action: "Forget it",
+    },
+    onRun: async () => {
+      await client.callTool("pick_winner", { action: "reset", ...scope }, { isConfirmed: true });
+      onReset();
+    },
+  });
+  return (
+    <>
+      <Table
+        label="What was learned"
+        rows={rows}
+        keyOf={({ task, model }) => `${task} ${model}`}
+        columns={[
+          { title: "Task", show: ({ task }) => visibleName(task) },
+          { title: "Model", show: ({ model }) => <Name text={model} /> },
+          { title: "Score", isNumber: true, show: ({ score }) => `${Math.round(score * 100)} %` },
+          { title: "Answers", isNumber: true, show: ({ answers }) => answers },
+          {
+            title: "",
+            show: ({ task, model }) => (
+              <div class="row-actions">
+                <Button
+                  text="Reset"
+                  label={`Reset ${model} for ${task}`}
+                  {...reset(`what was learned about ${model} for ${task}`, { task, model })}
+                />
+              </div>
+            ),
+          },
+        ]}
+      />
+      <div class="toolbar">
+        <Button text="Reset everything learned" kind="danger" {...reset("everything that was learned")} />
+      </div>
+    </>
+  );
 }
