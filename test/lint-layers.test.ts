@@ -108,7 +108,7 @@ const imports: readonly (readonly [string, string, "allowed" | "refused"])[] = [
   ["src/orchestrator/a.ts", "../cli/main.ts", "refused"],
   ["src/orchestrator/a.ts", "@modelcontextprotocol/server", "refused"],
   ["src/orchestrator/a.ts", "@modelcontextprotocol/sdk/types.js", "refused"],
-  ["src/orchestrator/api/a.ts", "../util/defined.ts", "refused"],
+  ["src/orchestrator/api/a.ts", "../util/values.ts", "refused"],
   ["src/orchestrator/util/a.ts", "../api/errors.ts", "allowed"],
   ["src/orchestrator/util/a.ts", "../storage/document.ts", "refused"],
   ["src/orchestrator/util/a.ts", "../engines/engine.ts", "refused"],

@@ -1,6 +1,6 @@
 import { type Dirent, readdirSync } from "node:fs";
 import { join } from "node:path";
-import { parseJson } from "../orchestrator/util/parse-json.ts";
+import { parseJson } from "../orchestrator/util/values.ts";
 import { readOwnFile, runFolder } from "./run-folder.ts";
 
 /** The content of a claim file: the process that wrote it. */

@@ -16,7 +16,7 @@ import {
 import { createExclusively, randomHex, ensureRunFolder, listenFresh, realHome, runFolder } from "./run-folder.ts";
 import { DaemonUnreachable, introductionMs, probeClaim } from "./handshake.ts";
 import { ensureToken } from "./token.ts";
-import { codeOf, messageOf } from "../orchestrator/util/message-of.ts";
+import { codeOf, messageOf } from "../orchestrator/util/values.ts";
 
 interface ClaimOptions {
   readonly home: string;

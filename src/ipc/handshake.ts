@@ -3,13 +3,12 @@ import { hmac } from "@noble/hashes/hmac.js";
 import { sha256 } from "@noble/hashes/sha2.js";
 import { DaemonUnavailable } from "../orchestrator/api/errors.ts";
 import { type NextSteps, advice } from "../orchestrator/api/next-step.ts";
-import { parseJson } from "../orchestrator/util/parse-json.ts";
+import { codeOf, messageOf, parseJson } from "../orchestrator/util/values.ts";
 import { type ClaimRecord, newestClaim, uptimeMs } from "./claim-record.ts";
 import { randomHex, realHome, tokenFile } from "./run-folder.ts";
 import type { Hello, Introduction, Knock, Welcome } from "./protocol.ts";
 import { readToken } from "./token.ts";
 import { requireTrustedHome } from "./trusted-home.ts";
-import { codeOf, messageOf } from "../orchestrator/util/message-of.ts";
 
 /**
  * Why the daemon could not be reached:

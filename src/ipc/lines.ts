@@ -1,4 +1,4 @@
-import { isTooDeep, maxJsonDepth } from "../orchestrator/util/parse-json.ts";
+import { isTooDeep, maxJsonDepth } from "../orchestrator/util/values.ts";
 
 /** Where the id of a refused message is searched: clients write it first or last. */
 const edgeBytes = 512;

@@ -18,7 +18,7 @@ import { join } from "node:path";
 import { sha256 } from "@noble/hashes/sha2.js";
 import { DaemonUnavailable } from "../orchestrator/api/errors.ts";
 import { advice } from "../orchestrator/api/next-step.ts";
-import { codeOf } from "../orchestrator/util/message-of.ts";
+import { codeOf } from "../orchestrator/util/values.ts";
 
 /** Node silently cuts longer ones: 107 bytes on Linux, 103 on macOS. */
 const maxSocketPathBytes = 100;

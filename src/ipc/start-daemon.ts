@@ -27,8 +27,7 @@ import {
 } from "./run-folder.ts";
 import { DaemonUnreachable, introductionMs, probeClaim } from "./handshake.ts";
 import { requireTrustedHome } from "./trusted-home.ts";
-import { defined } from "../orchestrator/util/defined.ts";
-import { codeOf } from "../orchestrator/util/message-of.ts";
+import { codeOf, defined } from "../orchestrator/util/values.ts";
 
 export interface StartOptions {
   readonly home: string;

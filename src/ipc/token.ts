@@ -2,8 +2,7 @@ import { chmodSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs"
 import { InvalidConfig } from "../orchestrator/api/errors.ts";
 import { advice } from "../orchestrator/api/next-step.ts";
 import { createExclusively, randomHex, readOwnFile, ensureRunFolder, httpTokenFile, tokenFile } from "./run-folder.ts";
-import { codeOf } from "../orchestrator/util/message-of.ts";
-import { defined } from "../orchestrator/util/defined.ts";
+import { codeOf, defined } from "../orchestrator/util/values.ts";
 
 /** The home's token; undefined when there is none, when it can't be read, or when the file contains no valid token. */
 export function readToken(home: string): string | undefined {

@@ -24,7 +24,7 @@ import {
 } from "./parts.ts";
 import { type Watchers, createWatchers } from "./watchers.ts";
 import type { World } from "./world.ts";
-import { defined } from "./util/defined.ts";
+import { defined } from "./util/values.ts";
 
 /**
  * Creates the orchestrator; all external dependencies are in `world`. Settings are read on each use, so that changes

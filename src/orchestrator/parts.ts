@@ -37,12 +37,11 @@ import { Slots } from "./residency/slots.ts";
 import { profileNames } from "./config/profiles.ts";
 import { CallerTemplates } from "./templates/templates.ts";
 import { openedOnce } from "./storage/document.ts";
-import { messageOf } from "./util/message-of.ts";
+import { defined, messageOf } from "./util/values.ts";
 import { systemTimers } from "./util/timers.ts";
 import { createUnderWay } from "./util/joined-work.ts";
 import type { Watchers } from "./watchers.ts";
 import type { World } from "./world.ts";
-import { defined } from "./util/defined.ts";
 
 /** All kept results of jobs together; the oldest are deleted first. */
 const maxResultBytes = 256 * 1024 ** 2;

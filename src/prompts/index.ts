@@ -10,7 +10,7 @@ import {
   missingVariables,
 } from "../orchestrator/api/facade-templates.ts";
 import { openVariable } from "../orchestrator/util/open-variable.ts";
-import { defined } from "../orchestrator/util/defined.ts";
+import { defined } from "../orchestrator/util/values.ts";
 
 export interface PromptContext {
   readonly orchestrator: Orchestrator;

@@ -1,4 +1,4 @@
-import { decoded } from "../orchestrator/util/parse-json.ts";
+import { decoded } from "../orchestrator/util/values.ts";
 import type { Change, Orchestrator } from "../orchestrator/api/facade.ts";
 import type { NextSteps } from "../orchestrator/api/next-step.ts";
 import type { CallerContext } from "../orchestrator/api/types.ts";

@@ -1,5 +1,5 @@
 import { defineResource } from "./definition.ts";
-import { snaked, snakedOnly } from "../orchestrator/util/defined.ts";
+import { snaked, snakedOnly } from "../orchestrator/util/values.ts";
 import type { Change, ListedModel } from "../orchestrator/api/facade.ts";
 import type { Eval } from "../orchestrator/api/facade-compare.ts";
 import type { DatabaseEntry } from "../orchestrator/api/facade-route.ts";

@@ -1,6 +1,6 @@
 import { type ResourceContext, defineResource } from "./definition.ts";
 import { samplingArguments } from "../orchestrator/api/sampling.ts";
-import { snaked, snakedOnly } from "../orchestrator/util/defined.ts";
+import { snaked, snakedOnly } from "../orchestrator/util/values.ts";
 import { OrchestratorError, UnknownMemory } from "../orchestrator/api/errors.ts";
 import type { LearnedQuality } from "../orchestrator/api/facade-compare.ts";
 import type { MemoryEntry } from "../orchestrator/api/facade-recall.ts";

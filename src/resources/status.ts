@@ -1,5 +1,5 @@
 import { defineResource } from "./definition.ts";
-import { defined, jsonLines, snaked, snakedOnly } from "../orchestrator/util/defined.ts";
+import { defined, jsonLines, snaked, snakedOnly } from "../orchestrator/util/values.ts";
 import type { Delegated } from "../orchestrator/api/facade-batches.ts";
 import type { Job } from "../orchestrator/api/facade.ts";
 import { InvalidRequest } from "../orchestrator/api/errors.ts";

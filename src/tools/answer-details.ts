@@ -8,7 +8,7 @@ import {
 import type { RouteExplanation, ScoreTerms, OptionOrigin } from "../orchestrator/api/facade-route.ts";
 import { argumentName, counted, formatDuration } from "../orchestrator/util/format-bytes.ts";
 import { asLine, round } from "./render.ts";
-import { defined } from "../orchestrator/util/defined.ts";
+import { defined } from "../orchestrator/util/values.ts";
 
 export const routeOutput = z.object({
   task: z.string(),

@@ -2,7 +2,7 @@ import * as z from "zod";
 import { InvalidRequest } from "../orchestrator/api/errors.ts";
 import type { ComparedModel, Comparisons, Eval, EvalCase } from "../orchestrator/api/facade-compare.ts";
 import { alignRows, sideBySide } from "../orchestrator/util/columns.ts";
-import { defined, snakedOnly } from "../orchestrator/util/defined.ts";
+import { defined, snakedOnly } from "../orchestrator/util/values.ts";
 import { isPattern, splitPattern } from "../orchestrator/util/file-name.ts";
 import { formatBytes, formatCost, formatDuration, formatShare } from "../orchestrator/util/format-bytes.ts";
 import { type ToolFiles, defineTool, writesByModel } from "./definition.ts";

@@ -3,7 +3,7 @@ import { InvalidRequest } from "../orchestrator/api/errors.ts";
 import { type Delegated, type Worker, changedLines } from "../orchestrator/api/facade-batches.ts";
 import { advice } from "../orchestrator/api/next-step.ts";
 import { oneLine } from "../orchestrator/util/control-characters.ts";
-import { defined } from "../orchestrator/util/defined.ts";
+import { defined } from "../orchestrator/util/values.ts";
 import { counted } from "../orchestrator/util/format-bytes.ts";
 import { sameModel } from "../orchestrator/util/model-name.ts";
 import { type ToolContext, confirmation, defineTool, writesByModel } from "./definition.ts";

@@ -3,7 +3,7 @@ import { InvalidRequest } from "../orchestrator/api/errors.ts";
 import { type TrainingMaterial, type TrainingRequest, trainingSources } from "../orchestrator/api/facade-compare.ts";
 import { advice } from "../orchestrator/api/next-step.ts";
 import { isShell, tasks } from "../orchestrator/api/types.ts";
-import { defined } from "../orchestrator/util/defined.ts";
+import { defined } from "../orchestrator/util/values.ts";
 import { counted } from "../orchestrator/util/format-bytes.ts";
 import { type ToolAnswer, defineTool } from "./definition.ts";
 

@@ -2,7 +2,7 @@ import * as z from "zod";
 import { type BatchAnswer, type BatchSummary, batchUnits } from "../orchestrator/api/facade-batches.ts";
 import { InvalidRequest } from "../orchestrator/api/errors.ts";
 import { oneLine } from "../orchestrator/util/control-characters.ts";
-import { defined, jsonLines } from "../orchestrator/util/defined.ts";
+import { defined, jsonLines } from "../orchestrator/util/values.ts";
 import { counted, shortened } from "../orchestrator/util/format-bytes.ts";
 import type { ToolContext } from "./definition.ts";
 

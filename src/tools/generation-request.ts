@@ -4,7 +4,7 @@ import { type Check, checks, splits } from "../orchestrator/api/facade-answers.t
 import type { ReadFiles } from "../orchestrator/api/facade-templates.ts";
 import type { GenerateRequest } from "../orchestrator/api/facade.ts";
 import { samplingFrom, samplingInput, samplingOf } from "../orchestrator/api/sampling.ts";
-import { defined } from "../orchestrator/util/defined.ts";
+import { defined } from "../orchestrator/util/values.ts";
 import type { ToolContext } from "./definition.ts";
 import { forEachInput } from "./for-each.ts";
 import { type FilledTemplate, renderedFrom } from "./templates.ts";

@@ -4,7 +4,7 @@ import type { Job } from "../orchestrator/api/facade.ts";
 import type { Progress } from "../orchestrator/api/types.ts";
 import { defineTool, type ToolContext, type ToolDefinition } from "./definition.ts";
 import { endOf } from "./render.ts";
-import { defined, snakedOnly } from "../orchestrator/util/defined.ts";
+import { defined, snakedOnly } from "../orchestrator/util/values.ts";
 
 /** Characters at the end of a partial text that are shown. */
 const shownCharacters = 2000;

@@ -4,7 +4,7 @@ import { capabilities as allCapabilities } from "../orchestrator/api/types.ts";
 import { defineTool } from "./definition.ts";
 import { formatBytes, formatNeed } from "../orchestrator/util/format-bytes.ts";
 import { round } from "./render.ts";
-import { defined, snaked, snakedOnly } from "../orchestrator/util/defined.ts";
+import { defined, snaked, snakedOnly } from "../orchestrator/util/values.ts";
 
 const fitOutput = z.object({
   predicted_bytes: z.number(),

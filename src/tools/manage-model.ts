@@ -2,7 +2,7 @@ import * as z from "zod";
 import { InvalidRequest, UnknownModel, undefinedIf } from "../orchestrator/api/errors.ts";
 import type { ModelDescription, PullResult, UnloadedModel } from "../orchestrator/api/facade.ts";
 import { advice } from "../orchestrator/api/next-step.ts";
-import { defined, snakedOnly } from "../orchestrator/util/defined.ts";
+import { defined, snakedOnly } from "../orchestrator/util/values.ts";
 import { counted, formatBytes } from "../orchestrator/util/format-bytes.ts";
 import { sameModel } from "../orchestrator/util/model-name.ts";
 import { confirmation, defineTool } from "./definition.ts";

@@ -2,7 +2,7 @@ import * as z from "zod";
 import { InvalidRequest } from "../orchestrator/api/errors.ts";
 import type { MemoryEntry } from "../orchestrator/api/facade-recall.ts";
 import { isShell } from "../orchestrator/api/types.ts";
-import { defined } from "../orchestrator/util/defined.ts";
+import { defined } from "../orchestrator/util/values.ts";
 import { counted, shortened } from "../orchestrator/util/format-bytes.ts";
 import { confirmation, defineTool } from "./definition.ts";
 

@@ -5,7 +5,7 @@ import { advice } from "../orchestrator/api/next-step.ts";
 import { type Task, tasks } from "../orchestrator/api/types.ts";
 import { type ReadonlyDeep, type ToolContext, confirmation, defineTool } from "./definition.ts";
 import { taskNamed } from "./render.ts";
-import { defined, snakedOnly } from "../orchestrator/util/defined.ts";
+import { defined, snakedOnly } from "../orchestrator/util/values.ts";
 
 const choice = z.object({ task: z.string(), model: z.string() });
 const preference = choice.extend({ comparison_id: z.string().optional(), picked_at: z.string() });

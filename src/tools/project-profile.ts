@@ -5,7 +5,7 @@ import { approvalIn, projectApproval } from "../orchestrator/api/facade-template
 import { advice } from "../orchestrator/api/next-step.ts";
 import { type ToolContext, defineTool } from "./definition.ts";
 import { notesFor } from "./render.ts";
-import { defined, snakedOnly } from "../orchestrator/util/defined.ts";
+import { defined, snakedOnly } from "../orchestrator/util/values.ts";
 
 export const projectProfile = defineTool({
   name: "project_profile",

@@ -26,9 +26,8 @@ import { type GenerationInput, filledFrom, generationInput, generationRequest } 
 import { recall, remember } from "./memories.ts";
 import { asLine, finishReasonOutput, noteLines, notesFor, round } from "./render.ts";
 import { batchLines } from "../orchestrator/util/batch-lines.ts";
-import { fieldsIn } from "../orchestrator/util/parse-json.ts";
+import { defined, fieldsIn } from "../orchestrator/util/values.ts";
 import { withoutMarks } from "../orchestrator/util/placeholders.ts";
-import { defined } from "../orchestrator/util/defined.ts";
 
 const output = z.object({
   text: z.string().optional(),

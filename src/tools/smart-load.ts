@@ -2,7 +2,7 @@ import * as z from "zod";
 import { formatBytes, formatDuration } from "../orchestrator/util/format-bytes.ts";
 import { parseKeepAlive } from "../orchestrator/util/ollama-host.ts";
 import { defineTool } from "./definition.ts";
-import { defined, snakedOnly } from "../orchestrator/util/defined.ts";
+import { defined, snakedOnly } from "../orchestrator/util/values.ts";
 import type { LoadPlan } from "../orchestrator/api/facade-status.ts";
 import { round } from "./render.ts";
 

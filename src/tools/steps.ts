@@ -8,7 +8,7 @@ import {
   failureWays,
 } from "../orchestrator/api/facade-batches.ts";
 import type { GenerateRequest } from "../orchestrator/api/facade.ts";
-import { defined } from "../orchestrator/util/defined.ts";
+import { defined } from "../orchestrator/util/values.ts";
 import { nearestNames } from "../orchestrator/util/nearest.ts";
 import { lineAt, maxForeignTokens, parseYaml } from "../orchestrator/util/parse-yaml.ts";
 import { type Placeholder, placeholdersIn, stepMark, withoutMarks } from "../orchestrator/util/placeholders.ts";

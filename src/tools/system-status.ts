@@ -8,7 +8,7 @@ import {
   formatSpending,
 } from "../orchestrator/util/format-bytes.ts";
 import { defineTool } from "./definition.ts";
-import { defined, snakedOnly } from "../orchestrator/util/defined.ts";
+import { defined, snakedOnly } from "../orchestrator/util/values.ts";
 
 /** Number of operations in the text; the rest are counted. */
 const shownOperations = 10;

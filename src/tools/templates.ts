@@ -10,7 +10,7 @@ import {
 import { advice } from "../orchestrator/api/next-step.ts";
 import { type AnswerOptions, samplingFrom, samplingInput } from "../orchestrator/api/sampling.ts";
 import type { CallerContext } from "../orchestrator/api/types.ts";
-import { defined } from "../orchestrator/util/defined.ts";
+import { defined } from "../orchestrator/util/values.ts";
 import { confirmation, defineTool, writesByModel } from "./definition.ts";
 import { finishReasonOutput, noteLines, notesFor } from "./render.ts";
 

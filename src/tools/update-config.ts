@@ -4,7 +4,7 @@ import type { ShownSetting } from "../orchestrator/api/facade-status.ts";
 import type { NextStep } from "../orchestrator/api/next-step.ts";
 import { hideKeys } from "../orchestrator/util/control-characters.ts";
 import { confirmation, defineTool } from "./definition.ts";
-import { defined } from "../orchestrator/util/defined.ts";
+import { defined } from "../orchestrator/util/values.ts";
 
 export const updateConfig = defineTool({
   name: "update_config",

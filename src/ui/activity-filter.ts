@@ -1,5 +1,5 @@
 /** What the list of requests shows: said in the page's address, and asked of the daemon. */
-import { defined } from "../orchestrator/util/defined.ts";
+import { defined } from "../orchestrator/util/values.ts";
 
 /** How far back. */
 export const ranges = [

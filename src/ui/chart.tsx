@@ -3,7 +3,7 @@ import { useEffect, useRef } from "preact/hooks";
 import type uPlot from "uplot";
 import { Card, Details, Table } from "./components.tsx";
 import { isDark } from "./state.ts";
-import { defined } from "../orchestrator/util/defined.ts";
+import { defined } from "../orchestrator/util/values.ts";
 
 /** A value over time. */
 interface Line {

@@ -9,7 +9,7 @@ import { visibleName, visibleText } from "./format.ts";
 import paths from "./icons.json" with { type: "json" };
 import { CallError, type NextSteps } from "./mcp.ts";
 import { ask, notify } from "./state.ts";
-import { messageOf } from "../orchestrator/util/message-of.ts";
+import { messageOf } from "../orchestrator/util/values.ts";
 
 interface Children {
   readonly children?: ComponentChildren;

@@ -4,7 +4,7 @@ import { type ErrorData, errorDataIn, errorKey } from "../next-steps/render.ts";
 import type { ResourceData } from "../resources/index.ts";
 import type { ToolAnswers, ToolInputs, ToolName } from "../tools/index.ts";
 import { type Entry, foreignText } from "./session.ts";
-import { defined } from "../orchestrator/util/defined.ts";
+import { defined } from "../orchestrator/util/values.ts";
 
 const revision = "2026-07-28";
 /** Without elicitation, what has to be asked first is answered with an error: the page asks before the call. */

@@ -26,7 +26,7 @@ import { formatCount, formatRate, formatSpan, visibleName, visibleText } from ".
 import { MemoryCard } from "./memory-card.tsx";
 import { cancel, failedPulls, forgetPull, pull } from "./model-actions.ts";
 import { client, live, now } from "./state.ts";
-import { defined } from "../orchestrator/util/defined.ts";
+import { defined } from "../orchestrator/util/values.ts";
 import type { ResourceData } from "../resources/index.ts";
 import type { ToolAnswers } from "../tools/index.ts";
 

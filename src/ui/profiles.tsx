@@ -8,8 +8,7 @@ import { useData } from "./data.ts";
 import { Values, TextBlock, isMatch } from "./fields.tsx";
 import { given, visibleName } from "./format.ts";
 import { client } from "./state.ts";
-import { messageOf } from "../orchestrator/util/message-of.ts";
-import { defined } from "../orchestrator/util/defined.ts";
+import { defined, messageOf } from "../orchestrator/util/values.ts";
 
 type Plan = ToolAnswers["route_and_generate"];
 

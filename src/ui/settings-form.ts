@@ -1,6 +1,6 @@
 /** Settings as a form edits them: texts to values and back, where a value comes from, groups. */
 import type { ResourceData } from "../resources/index.ts";
-import { isRecord, jsonIn } from "../orchestrator/util/parse-json.ts";
+import { isRecord, jsonIn } from "../orchestrator/util/values.ts";
 import { partsOf } from "./format.ts";
 
 export type Setting = ResourceData["ollm://settings"]["settings"][number];

@@ -7,7 +7,7 @@ import { type Connection, createLiveStream } from "./live.ts";
 import { CallError, createMcpClient, type NextSteps } from "./mcp.ts";
 import { PageSession, type Session, linkIn } from "./session.ts";
 import { LastHour } from "../orchestrator/util/last-hour.ts";
-import { messageOf } from "../orchestrator/util/message-of.ts";
+import { messageOf } from "../orchestrator/util/values.ts";
 
 export const session = signal<Session>({ state: "opening" });
 export const connection = signal<Connection>({ state: "connecting" });

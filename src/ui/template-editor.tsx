@@ -5,7 +5,7 @@ import { type FieldProblem, visibleName, visibleText } from "./format.ts";
 import { CallError } from "./mcp.ts";
 import { ask, client, notify } from "./state.ts";
 import { type TemplateDraft, emptyVariable, inputOf, placeOf } from "./template-form.ts";
-import { messageOf } from "../orchestrator/util/message-of.ts";
+import { messageOf } from "../orchestrator/util/values.ts";
 
 const rows: Rows<TemplateDraft> = [
   { name: { title: "Name", description: "A template with the name of a built-in one is used in its place." } },

@@ -2,8 +2,7 @@
 import type { ResourceData } from "../resources/index.ts";
 import type { ToolInputs } from "../tools/index.ts";
 import { type FieldProblem, partsOf } from "./format.ts";
-import { defined } from "../orchestrator/util/defined.ts";
-import { isRecord, jsonIn } from "../orchestrator/util/parse-json.ts";
+import { defined, isRecord, jsonIn } from "../orchestrator/util/values.ts";
 
 export const emptyVariable = {
   name: "",

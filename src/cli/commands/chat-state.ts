@@ -5,7 +5,7 @@ import { advice } from "../../orchestrator/api/next-step.ts";
 import { counted } from "../../orchestrator/util/format-bytes.ts";
 import { isPattern, splitGitName, spokenName, isInside } from "../../orchestrator/util/file-name.ts";
 import { nearestNames } from "../../orchestrator/util/nearest.ts";
-import { jsonIn } from "../../orchestrator/util/parse-json.ts";
+import { codeOf, jsonIn, messageOf } from "../../orchestrator/util/values.ts";
 import type { ToolAnswers, ToolInputs, ToolName } from "../../tools/index.ts";
 import { checkOf, numberBetween, wrongValue } from "./options.ts";
 import { foldersOf, located, isFileIn, textOf } from "./prompt-words.ts";
@@ -14,7 +14,6 @@ import type { ChatInput } from "./chat-input.ts";
 import type { CommandIo } from "../terminal/io.ts";
 import type { Session } from "../terminal/session.ts";
 import { type Fact, renderFacts } from "../terminal/terminal-text.ts";
-import { codeOf, messageOf } from "../../orchestrator/util/message-of.ts";
 
 /** Options of the requests of a chat, which `/set` changes. */
 type ChatOptions = Pick<

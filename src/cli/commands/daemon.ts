@@ -16,7 +16,7 @@ import { type CommandIo, agree, homeOf, type JsonOption } from "../terminal/io.t
 import { whileWaiting } from "../terminal/progress-line.ts";
 import { type Fact, renderFacts, errorText } from "../terminal/terminal-text.ts";
 
-import { isMissing } from "../../orchestrator/util/message-of.ts";
+import { isMissing } from "../../orchestrator/util/values.ts";
 
 /** A daemon exits within three seconds, on a swapping machine later. */
 const stopMs = 15_000;

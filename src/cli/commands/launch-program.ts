@@ -5,7 +5,7 @@ import { constants as system, tmpdir } from "node:os";
 import path from "node:path";
 import { httpTokenFile } from "../../ipc/run-folder.ts";
 import { OrchestratorError } from "../../orchestrator/api/errors.ts";
-import { isRecord } from "../../orchestrator/util/parse-json.ts";
+import { isRecord } from "../../orchestrator/util/values.ts";
 import { type CommandIo, homeOf } from "../terminal/io.ts";
 import programs from "./launch-programs.json" with { type: "json" };
 

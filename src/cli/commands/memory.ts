@@ -3,14 +3,13 @@ import { Option } from "commander";
 import { InvalidRequest } from "../../orchestrator/api/errors.ts";
 import { advice } from "../../orchestrator/api/next-step.ts";
 import { jsonText, oneLine } from "../../orchestrator/util/control-characters.ts";
-import { parseJson } from "../../orchestrator/util/parse-json.ts";
+import { messageOf, parseJson } from "../../orchestrator/util/values.ts";
 import { counted, localTime } from "../../orchestrator/util/format-bytes.ts";
 import type { ResourceData } from "../../resources/index.ts";
 import type { ToolAnswers, ToolInputs } from "../../tools/index.ts";
 import { type CommandIo, agree, type JsonOption, type Options } from "../terminal/io.ts";
 import { type Session, showCall, showRead, withSession } from "../terminal/session.ts";
 import { type Column, renderTable, show, styled } from "../terminal/terminal-text.ts";
-import { messageOf } from "../../orchestrator/util/message-of.ts";
 import { type ShellCommand, repeated, numberBetween } from "./options.ts";
 
 const entryShape = "key, value, category, scope, tags, pinned, source, updated_at";

@@ -3,7 +3,7 @@ import { dirname, resolve } from "node:path";
 import { InvalidRequest } from "../../orchestrator/api/errors.ts";
 import { advice } from "../../orchestrator/api/next-step.ts";
 import { oneLine } from "../../orchestrator/util/control-characters.ts";
-import { defined } from "../../orchestrator/util/defined.ts";
+import { defined } from "../../orchestrator/util/values.ts";
 import { nearestNames } from "../../orchestrator/util/nearest.ts";
 import type { CommandIo, Options } from "../terminal/io.ts";
 import { withSession } from "../terminal/session.ts";

@@ -1,11 +1,10 @@
-import { codeOf, messageOf } from "../../orchestrator/util/message-of.ts";
+import { codeOf, defined, messageOf } from "../../orchestrator/util/values.ts";
 import { statSync } from "node:fs";
 import { readdir, realpath, readFile, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { InvalidRequest, OrchestratorError } from "../../orchestrator/api/errors.ts";
 import type { NextSteps } from "../../orchestrator/api/next-step.ts";
 import { workTreeAbove } from "../../orchestrator/storage/work-tree.ts";
-import { defined } from "../../orchestrator/util/defined.ts";
 import { editDistance, nearestNames } from "../../orchestrator/util/nearest.ts";
 import { isPattern, spokenName, splitGitName, splitPattern } from "../../orchestrator/util/file-name.ts";
 import type { CommandIo } from "../terminal/io.ts";

@@ -7,11 +7,10 @@ import { advice } from "../../orchestrator/api/next-step.ts";
 import { tasks } from "../../orchestrator/api/types.ts";
 import { oneLine } from "../../orchestrator/util/control-characters.ts";
 import { formatDuration, localTime } from "../../orchestrator/util/format-bytes.ts";
-import { fieldsIn } from "../../orchestrator/util/parse-json.ts";
+import { defined, fieldsIn } from "../../orchestrator/util/values.ts";
 import type { ToolAnswers, ToolInputs } from "../../tools/index.ts";
 import { type CommandIo, homeOf, type Options } from "../terminal/io.ts";
 import { showCall } from "../terminal/session.ts";
-import { defined } from "../../orchestrator/util/defined.ts";
 import { type ShellCommand, repeated } from "./options.ts";
 
 /** `ollm good` and `ollm bad`, and `ollm export`, which writes what was rated. */

@@ -7,7 +7,7 @@ import { advice } from "../../orchestrator/api/next-step.ts";
 import { batchLines } from "../../orchestrator/util/batch-lines.ts";
 import { oneLine } from "../../orchestrator/util/control-characters.ts";
 import { isTooBroad, nameProblem } from "../../orchestrator/util/file-name.ts";
-import { codeOf } from "../../orchestrator/util/message-of.ts";
+import { codeOf } from "../../orchestrator/util/values.ts";
 import type { ToolAnswers, ToolInputs } from "../../tools/index.ts";
 import { type CommandIo, askAtTerminal, homeOf, isYes, type JsonOption, type Options } from "../terminal/io.ts";
 import { orPull } from "../terminal/offer-pull.ts";

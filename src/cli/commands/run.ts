@@ -5,8 +5,7 @@ import { InvalidRequest, OrchestratorError } from "../../orchestrator/api/errors
 import { advice } from "../../orchestrator/api/next-step.ts";
 import { taskNames } from "../../orchestrator/api/types.ts";
 import { counted, formatBytes } from "../../orchestrator/util/format-bytes.ts";
-import { parseJson } from "../../orchestrator/util/parse-json.ts";
-import { defined } from "../../orchestrator/util/defined.ts";
+import { defined, messageOf, parseJson } from "../../orchestrator/util/values.ts";
 import type { ToolInputs } from "../../tools/index.ts";
 import { createAnswerStream, type Generated, isUnreliable, noteLines, renderDryRun } from "../terminal/answer.ts";
 import { show, hanging } from "../terminal/terminal-text.ts";
@@ -25,7 +24,6 @@ import {
 } from "./prompt-words.ts";
 import { shellAnswers } from "./rate.ts";
 import { missingVariable, pipedInto, variablesOf } from "./template.ts";
-import { messageOf } from "../../orchestrator/util/message-of.ts";
 import { type ShellCommand, checkOf, numberBetween, repeated } from "./options.ts";
 
 /** `ollm run` and `ollm chat`. */

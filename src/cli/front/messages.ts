@@ -1,6 +1,6 @@
 import { type ErrorData, errorKey } from "../../next-steps/render.ts";
 import { advice } from "../../orchestrator/api/next-step.ts";
-import { isRecord, jsonIn } from "../../orchestrator/util/parse-json.ts";
+import { isRecord, jsonIn } from "../../orchestrator/util/values.ts";
 import { toolFacts } from "../../tools/facts.ts";
 
 /** A JSON-RPC id. */

@@ -17,7 +17,7 @@ import {
   repeatable,
   withId,
 } from "./messages.ts";
-import { fieldsIn } from "../../orchestrator/util/parse-json.ts";
+import { fieldsIn } from "../../orchestrator/util/values.ts";
 
 /** The relay's effects. None of them may call the relay before it returns. */
 interface RelayEffects {

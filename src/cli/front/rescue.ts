@@ -7,7 +7,7 @@ import { requireTrustedHome } from "../../ipc/trusted-home.ts";
 import { commandSteps } from "../../next-steps/commands.ts";
 import { type ErrorData, withSteps } from "../../next-steps/render.ts";
 import { orDoItYourself, toolSteps } from "../../next-steps/tools.ts";
-import { messageOf } from "../../orchestrator/util/message-of.ts";
+import { messageOf } from "../../orchestrator/util/values.ts";
 
 export interface RescueOptions extends Pick<
   StartOptions,

@@ -4,7 +4,7 @@ import path from "node:path";
 import { createInterface } from "node:readline";
 import { OrchestratorError } from "../../orchestrator/api/errors.ts";
 import { advice } from "../../orchestrator/api/next-step.ts";
-import { isRecord, jsonIn } from "../../orchestrator/util/parse-json.ts";
+import { isRecord, jsonIn } from "../../orchestrator/util/values.ts";
 import { type Check, type Checker, fail, ok, stepsFor, warn } from "./check.ts";
 import { BrokenConfig, readConfigFile } from "./config-file.ts";
 import { type ClientTarget, findTargets, gatherFacts } from "./clients.ts";

@@ -24,7 +24,7 @@ import { createDocumentFiles, readOnlyFiles } from "../../orchestrator/storage/d
 import { counted } from "../../orchestrator/util/format-bytes.ts";
 import { formatModelName, sameModel } from "../../orchestrator/util/model-name.ts";
 import { parseOllamaHost } from "../../orchestrator/util/ollama-host.ts";
-import { fieldsIn } from "../../orchestrator/util/parse-json.ts";
+import { fieldsIn } from "../../orchestrator/util/values.ts";
 import { within } from "../../orchestrator/util/timers.ts";
 import type { CommandIo } from "../terminal/io.ts";
 import { type Check, type Checker, type DoctorWorld, type Reply, fail, ok, stepsFor, warn } from "./check.ts";

@@ -12,7 +12,7 @@ import { pressureWarnings } from "../../orchestrator/memory/state.ts";
 import { counted, formatBytes } from "../../orchestrator/util/format-bytes.ts";
 import { isNewEnough, oldestNode } from "../../orchestrator/util/programs.ts";
 import { type Check, type Checker, type DoctorWorld, fail, ok, stepsFor, warn } from "./check.ts";
-import { messageOf } from "../../orchestrator/util/message-of.ts";
+import { messageOf } from "../../orchestrator/util/values.ts";
 
 /** Room for a medium-sized model. */
 const littleDiskBytes = 5e9;

@@ -10,7 +10,7 @@ import type { MemorySample } from "../../orchestrator/memory/measure/system-prob
 import { counted } from "../../orchestrator/util/format-bytes.ts";
 import type { CommandIo } from "../terminal/io.ts";
 import { hanging, styled } from "../terminal/terminal-text.ts";
-import { messageOf } from "../../orchestrator/util/message-of.ts";
+import { messageOf } from "../../orchestrator/util/values.ts";
 import { within } from "../../orchestrator/util/timers.ts";
 
 /** The result of one check. */

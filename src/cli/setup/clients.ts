@@ -3,7 +3,7 @@ import path from "node:path";
 import { InvalidRequest } from "../../orchestrator/api/errors.ts";
 import { advice } from "../../orchestrator/api/next-step.ts";
 import { expandHome } from "../../orchestrator/config/home.ts";
-import { defined } from "../../orchestrator/util/defined.ts";
+import { defined } from "../../orchestrator/util/values.ts";
 import { isTooBroad } from "../../orchestrator/util/file-name.ts";
 import { didYouMean } from "../../orchestrator/util/nearest.ts";
 import type { ConfigFormat } from "./document.ts";

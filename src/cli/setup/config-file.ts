@@ -8,7 +8,7 @@ import { replaceFile } from "../../orchestrator/storage/replace-file.ts";
 import { formatBytes } from "../../orchestrator/util/format-bytes.ts";
 import type { CommandIo } from "../terminal/io.ts";
 import { type Style, styled } from "../terminal/terminal-text.ts";
-import { codeOf, isMissing, messageOf } from "../../orchestrator/util/message-of.ts";
+import { codeOf, isMissing, messageOf } from "../../orchestrator/util/values.ts";
 
 /** The content of a client's file when it was read. */
 export interface ConfigFile {

@@ -17,7 +17,7 @@ import { type StoredProject, installedModels, viewProject } from "../../server/d
 import { type CommandIo, homeOf, type JsonOption } from "../terminal/io.ts";
 import { viewDaemon } from "./check-machine.ts";
 import { renderTable, show, cutTo } from "../terminal/terminal-text.ts";
-import { defined } from "../../orchestrator/util/defined.ts";
+import { defined } from "../../orchestrator/util/values.ts";
 
 /** Values are cut to this width in a terminal, but not with `--json` and in `config get`. */
 const maxCells = 60;

@@ -4,7 +4,7 @@ import { advice } from "../../orchestrator/api/next-step.ts";
 import { BrokenConfig, linePosition, newlineOf } from "./config-file.ts";
 import type { EntryChange } from "./launch.ts";
 import { addTomlEntry, readToml, setTomlValue } from "./toml-edit.ts";
-import { isRecord } from "../../orchestrator/util/parse-json.ts";
+import { isRecord } from "../../orchestrator/util/values.ts";
 
 /** `json`: strict, since its client doesn't accept comments. */
 export type ConfigFormat = "json" | "jsonc" | "toml";

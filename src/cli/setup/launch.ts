@@ -1,4 +1,4 @@
-import { defined } from "../../orchestrator/util/defined.ts";
+import { defined } from "../../orchestrator/util/values.ts";
 
 /** How a client starts ollm; each client has its own format for it. */
 export interface Launch {

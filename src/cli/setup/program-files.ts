@@ -8,7 +8,7 @@ import type { ClientTarget } from "./clients.ts";
 import { readRegularText } from "../../orchestrator/storage/replace-file.ts";
 import { isInside, isTooBroad } from "../../orchestrator/util/file-name.ts";
 import { findNode, oldestNode } from "../../orchestrator/util/programs.ts";
-import { codeOf, messageOf } from "../../orchestrator/util/message-of.ts";
+import { codeOf, messageOf } from "../../orchestrator/util/values.ts";
 
 /** `OLLM_HOME/app`: copies of the program that clients start. */
 export function programFolder(home: string): string {

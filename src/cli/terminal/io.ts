@@ -8,7 +8,7 @@ import { type NextSteps, advice } from "../../orchestrator/api/next-step.ts";
 import { resolveHome, startFolder } from "../../orchestrator/config/home.ts";
 import type { Answers, Question } from "../../server/daemon/client.ts";
 import { hasColours, terminalText, wrappedQuestion } from "./terminal-text.ts";
-import { codeOf } from "../../orchestrator/util/message-of.ts";
+import { codeOf } from "../../orchestrator/util/values.ts";
 
 interface OptionValues {
   readonly switch: boolean;

@@ -10,7 +10,7 @@ import { type CommandIo, askAtTerminal, declined, noTerminal, type JsonOption } 
 import { createProgressLine, untilFirstSign } from "./progress-line.ts";
 import { show, errorText, exitCodeOf, hanging, hintLine } from "./terminal-text.ts";
 import { oneLine } from "../../orchestrator/util/control-characters.ts";
-import { messageOf } from "../../orchestrator/util/message-of.ts";
+import { messageOf } from "../../orchestrator/util/values.ts";
 
 /**
  * How a command of the shell is written:

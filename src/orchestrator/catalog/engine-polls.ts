@@ -5,8 +5,7 @@ import type { InstalledModel, ModelOverrides } from "../api/types.ts";
 import type { Engine, ResidentModel } from "../engines/engine.ts";
 import { type createExpectedEngines, type createRemoteLock, lockedMessage } from "./engine-set.ts";
 import type { Awaitable, EngineModels } from "./located-model.ts";
-import { defined } from "../util/defined.ts";
-import { messageOf } from "../util/message-of.ts";
+import { defined, messageOf } from "../util/values.ts";
 import { within } from "../util/timers.ts";
 
 /** Cached data older than this is refreshed in the background. */

@@ -1,6 +1,6 @@
 import type { Log } from "../api/log.ts";
 import { type Engine, engineKey } from "../engines/engine.ts";
-import { messageOf } from "../util/message-of.ts";
+import { messageOf } from "../util/values.ts";
 import { AsyncLocalStorage } from "node:async_hooks";
 import { PrivacyLocked } from "../api/errors.ts";
 import type { CallerContext, Privacy } from "../api/types.ts";

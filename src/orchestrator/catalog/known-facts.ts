@@ -7,8 +7,7 @@ import type { Engine } from "../engines/engine.ts";
 import { type DescribedModel, describeFromDatabase, statedParameters } from "../routing/database.ts";
 import { activeBytesOf } from "../routing/first-models.ts";
 import type { Awaitable, LocatedModel, ModelReference } from "./located-model.ts";
-import { messageOf } from "../util/message-of.ts";
-import { defined } from "../util/defined.ts";
+import { defined, messageOf } from "../util/values.ts";
 
 /** A cache of model facts; see `Inventory.facts`. */
 export type KnownFacts = ReturnType<typeof createKnownFacts>;

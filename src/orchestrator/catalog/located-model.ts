@@ -4,7 +4,7 @@ import type { InstalledModel } from "../api/types.ts";
 import type { Engine } from "../engines/engine.ts";
 import { isHostedName, keyOfName, sameModel } from "../util/model-name.ts";
 import { nearestNames } from "../util/nearest.ts";
-import { defined } from "../util/defined.ts";
+import { defined } from "../util/values.ts";
 
 /** Lets requests go to engines that are not local. */
 export const allowRemote: NextStep = { step: "changeSetting", setting: "privacy", to: "allow_remote" };

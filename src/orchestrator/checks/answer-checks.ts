@@ -8,7 +8,7 @@ import type { CheckThreads } from "./check-threads.ts";
 import { type Commands, namedCommand, runCommand } from "./command.ts";
 import { marked, problemOf, promptForQuotes } from "./quotes.ts";
 import { sameModel } from "../util/model-name.ts";
-import { defined } from "../util/defined.ts";
+import { defined } from "../util/values.ts";
 import { counted, shortened } from "../util/format-bytes.ts";
 
 /** Prepares a request for a check, and judges the answer. */

@@ -1,6 +1,6 @@
 import type { ToolCall, ToolDefinition } from "../api/chat.ts";
 import type { JsonSchema } from "../api/types.ts";
-import { isRecord, jsonIn } from "../util/parse-json.ts";
+import { isRecord, jsonIn } from "../util/values.ts";
 import callMarks from "./call-marks.json" with { type: "json" };
 
 /** A call as a model wrote it: the arguments may be no JSON. */

@@ -3,7 +3,7 @@ import { Cancelled, throwIfCancelled } from "../api/errors.ts";
 import { counted } from "../util/format-bytes.ts";
 import type { CheckReport, CheckWork } from "./check-worker.ts";
 import type { Asking } from "../generation/ports.ts";
-import { messageOf } from "../util/message-of.ts";
+import { messageOf } from "../util/values.ts";
 
 /** What a check found, or why it has no end, and what it had found until then. */
 type CheckEnd =

@@ -7,7 +7,7 @@ import { JsonFormat, type JsonText } from "./json-format.ts";
 import { groundedAnswer } from "./grounded.ts";
 import type { Quoted } from "../generation/ports.ts";
 import { judgeQuotes } from "./quotes.ts";
-import { messageOf } from "../util/message-of.ts";
+import { messageOf } from "../util/values.ts";
 
 export type CheckWork =
   /** Whether answers can be validated against it: `TriedFormat`. */

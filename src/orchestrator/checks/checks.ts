@@ -24,7 +24,7 @@ import type { TriedFormat } from "./check-worker.ts";
 import { type GroundedAnswer, groundedRequest, ungroundedProblem } from "./grounded.ts";
 import { JsonFormat, type JsonText, type Validation, isQuick, notValidated } from "./json-format.ts";
 import { questionOf } from "../util/file-name.ts";
-import { defined } from "../util/defined.ts";
+import { defined } from "../util/values.ts";
 
 export { valueKey } from "./answer-checks.ts";
 

@@ -1,7 +1,7 @@
 /** Whether the values of a JSON answer stand in the text that it was made from. Pure. */
 import type { JsonSchema } from "../api/types.ts";
 import { type Token, areCurrencies, isUnit, numeralsOf, tokensOf, unitOf } from "./notations.ts";
-import { isRecord } from "../util/parse-json.ts";
+import { isRecord } from "../util/values.ts";
 import { ValueLines, wantedOf } from "./value-lines.ts";
 import { codeFinder, plain, plainNumber, scannedForms, spelledOut } from "./values.ts";
 

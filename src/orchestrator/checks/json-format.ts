@@ -2,9 +2,8 @@ import { dereference, validate } from "@cfworker/json-schema";
 import { InvalidRequest } from "../api/errors.ts";
 import { advice } from "../api/next-step.ts";
 import type { FinishReason, JsonSchema } from "../api/types.ts";
-import { isRecord, parseJson } from "../util/parse-json.ts";
+import { isRecord, messageOf, parseJson } from "../util/values.ts";
 import { shortened } from "../util/format-bytes.ts";
-import { messageOf } from "../util/message-of.ts";
 
 /** An answer that should be JSON. */
 export interface JsonText {

@@ -1,7 +1,7 @@
 /** Which lines of the files have which words, numbers and dates, and how they are shown. Pure. */
 import { wordsOf } from "./quote-search.ts";
 import { datesOf, hasNumber, numbersOf } from "./values.ts";
-import { jsonIn } from "../util/parse-json.ts";
+import { jsonIn } from "../util/values.ts";
 import { months } from "./notation-words.ts";
 
 /** What is shown of all lines behind a statement. */

@@ -1,6 +1,6 @@
 /** The check `quotes`: what an answer states is looked for in the files. Pure. */
 import type { CheckResult, CheckedStatement } from "../api/facade-answers.ts";
-import { jsonIn } from "../util/parse-json.ts";
+import { defined, jsonIn } from "../util/values.ts";
 import { Lines, keysOf, statementsOf, valuesOf } from "./quote-lines.ts";
 import { findQuotes, wordsOf } from "./quote-search.ts";
 import { months } from "./notation-words.ts";
@@ -8,7 +8,6 @@ import { datesOf, hasNumber, numbersOf } from "./values.ts";
 import type { GenerateRequest } from "../api/facade.ts";
 import type { Quoted } from "../generation/ports.ts";
 import { countStatements, evidenceMark, shortened } from "../util/format-bytes.ts";
-import { defined } from "../util/defined.ts";
 
 /** Behind the files, so that all questions about them have the same prefix. */
 const instruction =

@@ -4,7 +4,7 @@ import { CheckFailed, InvalidRequest, PromptTooLong, throwIfCancelled, undefined
 import { advice } from "../api/next-step.ts";
 import type { Answered, Judge, Judged, JudgedModel, ModelTurn } from "../generation/ports.ts";
 import { counted } from "../util/format-bytes.ts";
-import { isRecord, parseJson } from "../util/parse-json.ts";
+import { isRecord, parseJson } from "../util/values.ts";
 import { CallsInText } from "./calls-in-text.ts";
 import type { JsonText, Validation } from "./json-format.ts";
 

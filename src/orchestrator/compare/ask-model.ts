@@ -9,7 +9,7 @@ import type { Observations } from "../residency/observations.ts";
 import { formatBytes } from "../util/format-bytes.ts";
 import { sameModel } from "../util/model-name.ts";
 import { type Sample, aggregate } from "./judge.ts";
-import { defined } from "../util/defined.ts";
+import { defined } from "../util/values.ts";
 
 /** The row of one model, asked `runs` times, and notes about it; a failure becomes its result. Throws only when the comparison itself is cancelled. */
 export async function askModel(

@@ -4,9 +4,8 @@ import type { GenerateRequest, GenerateResult } from "../api/facade.ts";
 import type { CallerContext } from "../api/types.ts";
 import { type GenerationWorld, planGeneration, runGeneration } from "../generation/runner.ts";
 import type { OperationContext } from "../jobs/operations.ts";
-import { defined } from "../util/defined.ts";
+import { defined, jsonIn } from "../util/values.ts";
 import { counted } from "../util/format-bytes.ts";
-import { jsonIn } from "../util/parse-json.ts";
 import { failureText, silent } from "./ask-model.ts";
 import type { KeptAnswer, KeptStep } from "./batch-store.ts";
 

@@ -5,8 +5,7 @@ import type { Log } from "../api/log.ts";
 import type { CallerContext } from "../api/types.ts";
 import type { DocumentFiles } from "../storage/document-files.ts";
 import { openDocument } from "../storage/document.ts";
-import { defined } from "../util/defined.ts";
-import { isRecord } from "../util/parse-json.ts";
+import { defined, isRecord } from "../util/values.ts";
 
 /** Written by this program alone: only its kind is checked. */
 const own = <Value>() => z.custom<Value>(isRecord);

@@ -8,7 +8,7 @@ import type { CallerContext, Operation, Privacy } from "../api/types.ts";
 import type { GenerationWorld } from "../generation/runner.ts";
 import type { OperationContext, Operations } from "../jobs/operations.ts";
 import type { DocumentFiles } from "../storage/document-files.ts";
-import { defined } from "../util/defined.ts";
+import { defined } from "../util/values.ts";
 import { counted } from "../util/format-bytes.ts";
 import { createMutex } from "../util/joined-work.ts";
 import { isNo, marksIn } from "../util/placeholders.ts";

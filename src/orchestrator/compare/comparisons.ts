@@ -16,7 +16,7 @@ import type { Observation } from "../routing/quality-state.ts";
 import { sameModel } from "../util/model-name.ts";
 import { checkRequest, runComparison } from "./run-comparison.ts";
 import type { createTraining } from "./training.ts";
-import { defined } from "../util/defined.ts";
+import { defined } from "../util/values.ts";
 
 interface ComparisonParts {
   /** Clock, log, engines, loader and queue. */

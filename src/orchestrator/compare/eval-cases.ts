@@ -4,11 +4,9 @@ import type { Comparison, EvalCase } from "../api/facade-compare.ts";
 import { advice } from "../api/next-step.ts";
 import { taskNames } from "../api/types.ts";
 import { taskOf } from "../api/facade-route.ts";
-import { defined } from "../util/defined.ts";
-import { parseJson, isRecord } from "../util/parse-json.ts";
+import { defined, isRecord, messageOf, parseJson } from "../util/values.ts";
 import { parseYaml } from "../util/parse-yaml.ts";
 import { counted } from "../util/format-bytes.ts";
-import { messageOf } from "../util/message-of.ts";
 
 type Source = { readonly path: string; readonly text: string };
 

@@ -9,7 +9,7 @@ import { type Resolved, resolve } from "../generation/resolve.ts";
 import type { GenerationWorld } from "../generation/runner.ts";
 import type { OperationContext } from "../jobs/operations.ts";
 import { costNanos } from "../routing/cost.ts";
-import { defined } from "../util/defined.ts";
+import { defined } from "../util/values.ts";
 import { counted, formatAmount } from "../util/format-bytes.ts";
 import { type Contestant, askOnce, failureText, residentBytes, silent } from "./ask-model.ts";
 import { type Outcome, scoreOf } from "./eval-score.ts";

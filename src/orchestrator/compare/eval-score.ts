@@ -2,7 +2,7 @@ import type { Eval, EvalCase } from "../api/facade-compare.ts";
 import { valueKey } from "../checks/checks.ts";
 import { totalCost } from "../routing/cost.ts";
 import { counted } from "../util/format-bytes.ts";
-import { defined } from "../util/defined.ts";
+import { defined } from "../util/values.ts";
 import { median } from "./judge.ts";
 import type { State } from "./eval-store.ts";
 

@@ -3,7 +3,7 @@ import type { Log } from "../api/log.ts";
 import { tasks } from "../api/types.ts";
 import type { DocumentFiles } from "../storage/document-files.ts";
 import { openDocument } from "../storage/document.ts";
-import { defined } from "../util/defined.ts";
+import { defined } from "../util/values.ts";
 
 const head = z.object({
   id: z.string(),

@@ -8,7 +8,7 @@ import { decide } from "../generation/resolve.ts";
 import type { GenerationWorld } from "../generation/runner.ts";
 import type { Operations } from "../jobs/operations.ts";
 import type { DocumentFiles } from "../storage/document-files.ts";
-import { defined } from "../util/defined.ts";
+import { defined } from "../util/values.ts";
 import { sameModel } from "../util/model-name.ts";
 import { didYouMean } from "../util/nearest.ts";
 import { type Contestant, planOrder } from "./ask-model.ts";

@@ -2,8 +2,7 @@ import type { ComparedModel } from "../api/facade-compare.ts";
 import type { GenerateResult } from "../api/facade.ts";
 import type { JsonSchema } from "../api/types.ts";
 import { totalCost } from "../routing/cost.ts";
-import { fieldsIn } from "../util/parse-json.ts";
-import { defined } from "../util/defined.ts";
+import { defined, fieldsIn } from "../util/values.ts";
 
 /** An answer to judge. `model` is never shown to the judge. */
 export type JudgedAnswer = Pick<ComparedModel, "model" | "text">;

@@ -13,7 +13,7 @@ import { classifyTask } from "../routing/classify.ts";
 import { sameModel } from "../util/model-name.ts";
 import { type Contestant, askModel, askOnce, createBoard, failureText, planOrder } from "./ask-model.ts";
 import { type JudgedAnswer, type Verdict, combine, judgedCharacters, ranker } from "./judge.ts";
-import { defined } from "../util/defined.ts";
+import { defined } from "../util/values.ts";
 
 /** For all models, instead of their own defaults. */
 const defaultTemperature = 0.7;

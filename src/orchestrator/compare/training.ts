@@ -17,8 +17,7 @@ import { buildMessages } from "../generation/prompt.ts";
 import type { DocumentFiles } from "../storage/document-files.ts";
 import { openDocument, openedOnce } from "../storage/document.ts";
 import { oneLine } from "../util/control-characters.ts";
-import { defined } from "../util/defined.ts";
-import { messageOf } from "../util/message-of.ts";
+import { defined, messageOf } from "../util/values.ts";
 import { sameModel } from "../util/model-name.ts";
 
 const message = z.object({ role: z.enum(["system", "user", "assistant"]), content: z.string() });

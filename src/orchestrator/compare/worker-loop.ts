@@ -12,9 +12,8 @@ import type { CallerContext, JsonSchema } from "../api/types.ts";
 import { type GenerationWorld, runGeneration } from "../generation/runner.ts";
 import type { OperationContext } from "../jobs/operations.ts";
 import { oneLine } from "../util/control-characters.ts";
-import { defined } from "../util/defined.ts";
+import { defined, fieldsIn } from "../util/values.ts";
 import { shortened } from "../util/format-bytes.ts";
-import { fieldsIn } from "../util/parse-json.ts";
 
 interface LoopDeps {
   readonly world: GenerationWorld;

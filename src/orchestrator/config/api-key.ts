@@ -4,7 +4,7 @@ import { type NextSteps, advice } from "../api/next-step.ts";
 import { expandHome } from "./home.ts";
 import type { OpenAiServer } from "./openai-servers.ts";
 import { openRegular } from "../storage/replace-file.ts";
-import { codeOf } from "../util/message-of.ts";
+import { codeOf } from "../util/values.ts";
 
 /** Far more than a key has. */
 const maxKeyBytes = 16_384;

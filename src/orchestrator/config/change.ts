@@ -26,11 +26,10 @@ import {
 import { describedSetting, parseSettings, schemaNodeAt, settingsNotes } from "./problems.ts";
 import { type Settings, settingsSchema } from "./schema.ts";
 import { isInRecord, masked, namesBelow, shownSettings } from "./shown.ts";
-import { messageOf } from "../util/message-of.ts";
+import { isRecord, messageOf } from "../util/values.ts";
 import { parseOllamaHost } from "../util/ollama-host.ts";
 import { ollamaServers } from "./ollama-servers.ts";
 import { trustOf } from "./openai-servers.ts";
-import { isRecord } from "../util/parse-json.ts";
 
 /** A change that was written to `config.yaml`. */
 interface ConfigChange {

@@ -4,7 +4,7 @@ import type { Document, Pair, YAMLMap } from "yaml";
 import { InvalidConfig } from "../api/errors.ts";
 import { parseYaml } from "../util/parse-yaml.ts";
 import type { Tree } from "./paths.ts";
-import { isRecord } from "../util/parse-json.ts";
+import { isRecord } from "../util/values.ts";
 
 /** A change of one value of a YAML text that keeps every other byte: comments, order, quotes, line ends. */
 interface Edit {

@@ -4,7 +4,7 @@ import { advice } from "../api/next-step.ts";
 import { cacheTypes } from "../api/types.ts";
 import { hideKeys } from "../util/control-characters.ts";
 import { meantBy } from "../util/nearest.ts";
-import { parseJson } from "../util/parse-json.ts";
+import { parseJson } from "../util/values.ts";
 import type { Flags } from "./flags.ts";
 import type { SettingPath } from "./paths.ts";
 

@@ -1,6 +1,6 @@
 import { parseArgs } from "node:util";
 import { InvalidRequest } from "../api/errors.ts";
-import { defined } from "../util/defined.ts";
+import { defined } from "../util/values.ts";
 
 /** The flags of a stdio server, for `parseArgs` of node:util. */
 export const flagOptions = {

@@ -6,8 +6,7 @@ import type { Flags } from "./flags.ts";
 import { settingPaths } from "./paths.ts";
 import { settingsProblem } from "./problems.ts";
 import { type Settings, settingsSchema } from "./schema.ts";
-import { messageOf, stackOf } from "../util/message-of.ts";
-import { isRecord } from "../util/parse-json.ts";
+import { isRecord, messageOf, stackOf } from "../util/values.ts";
 
 /** The settings of the daemon. */
 export interface LiveSettings {

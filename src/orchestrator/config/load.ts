@@ -14,10 +14,8 @@ import { type Sources, type Tree, at, formatPath, put, settingPaths } from "./pa
 import { addProject, parseSettings, settingsNotes } from "./problems.ts";
 import { type Settings, settingsSchema } from "./schema.ts";
 import { shownValue } from "./shown.ts";
-import { isMissing, messageOf } from "../util/message-of.ts";
+import { defined, isMissing, isRecord, messageOf } from "../util/values.ts";
 import { parseOllamaHost } from "../util/ollama-host.ts";
-import { defined } from "../util/defined.ts";
-import { isRecord } from "../util/parse-json.ts";
 
 export interface LoadedSettings {
   readonly settings: Settings;

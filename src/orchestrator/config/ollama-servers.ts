@@ -1,5 +1,5 @@
 import type { OllamaServerOptions } from "../api/types.ts";
-import { defined } from "../util/defined.ts";
+import { defined } from "../util/values.ts";
 import { parseOllamaHost } from "../util/ollama-host.ts";
 import type { Sources } from "./paths.ts";
 import type { Settings } from "./schema.ts";

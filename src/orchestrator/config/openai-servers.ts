@@ -4,7 +4,7 @@ import { capabilities } from "../api/types.ts";
 import { section, setting, visibleText } from "./profile-settings.ts";
 import { looksLikeKey } from "../util/control-characters.ts";
 import { isOnThisMachine } from "../util/ollama-host.ts";
-import { defined } from "../util/defined.ts";
+import { defined } from "../util/values.ts";
 
 export const price = z.number().min(0).max(1_000_000);
 /** ISO 4217. */

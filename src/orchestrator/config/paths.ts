@@ -2,7 +2,7 @@ import * as z from "zod";
 import { InvalidRequest } from "../api/errors.ts";
 import { nearestNames } from "../util/nearest.ts";
 import type { Scope } from "./schema-models.ts";
-import { isRecord } from "../util/parse-json.ts";
+import { isRecord } from "../util/values.ts";
 
 /** One setting of the schema. */
 export interface SettingPath {

@@ -22,8 +22,7 @@ import {
 } from "./paths.ts";
 import { type Settings, settingsSchema } from "./schema.ts";
 import { shownValue } from "./shown.ts";
-import { defined } from "../util/defined.ts";
-import { isRecord } from "../util/parse-json.ts";
+import { defined, isRecord } from "../util/values.ts";
 
 /** More problems than these are only counted. */
 const maxProblems = 10;

@@ -9,7 +9,7 @@ import {
   tasks,
 } from "../api/types.ts";
 import { nearestNames } from "../util/nearest.ts";
-import { defined } from "../util/defined.ts";
+import { defined } from "../util/values.ts";
 import rows from "./profiles.json" with { type: "json" };
 
 function named<Name extends string>(profiles: Readonly<Record<Name, object>>) {

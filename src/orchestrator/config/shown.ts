@@ -4,7 +4,7 @@ import { hideKeys } from "../util/control-characters.ts";
 import { at, findSetting, formatPath, hasParts, parsePath, settingPaths, startsWith } from "./paths.ts";
 import { type Settings, settingsSchema } from "./schema.ts";
 import { shortened } from "../util/format-bytes.ts";
-import { isRecord } from "../util/parse-json.ts";
+import { isRecord } from "../util/values.ts";
 
 /**
  * Every setting at and below `path` (without a path, all), in the order of the schema; a record has one row for each

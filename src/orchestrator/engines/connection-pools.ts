@@ -1,7 +1,7 @@
 import type { Pool } from "undici";
 import type { ConnectionUsage, PoolUsage } from "../api/facade-status.ts";
 import type { AddressGuard } from "./address-guard.ts";
-import { defined } from "../util/defined.ts";
+import { defined } from "../util/values.ts";
 
 export interface PoolOptions {
   /** Maximum connections for short calls. */

@@ -1,5 +1,5 @@
 import type { ChatMessage, SamplingOptions, ToolCall, ToolUse } from "../api/chat.ts";
-import { isRecord } from "../util/parse-json.ts";
+import { isRecord } from "../util/values.ts";
 import type { FinishReason, JsonSchema, ThinkLevel } from "../api/types.ts";
 
 /** One chat request to an engine, with all defaults applied. */

@@ -3,7 +3,7 @@ import type { Dispatcher } from "undici";
 import { Cancelled, OrchestratorError, PullFailed } from "../api/errors.ts";
 import type { NextSteps } from "../api/next-step.ts";
 import type { AddressGuard } from "./address-guard.ts";
-import { codeOf, messageOf } from "../util/message-of.ts";
+import { codeOf, messageOf } from "../util/values.ts";
 
 export interface HttpResponse {
   readonly status: number;

@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
 import type { ToolCall, ToolUse } from "../api/chat.ts";
 import type { JsonSchema } from "../api/types.ts";
-import { isRecord, jsonIn, parseJson } from "../util/parse-json.ts";
+import { isRecord, jsonIn, parseJson } from "../util/values.ts";
 import type { GenerationRequest, GenerationSink } from "./generation.ts";
 
 /** Longer ones are replaced. */

@@ -4,7 +4,7 @@ import { Cancelled, throwIfCancelled, type OrchestratorError, type OrchestratorE
 import type { ConnectionUsage } from "../api/facade-status.ts";
 import type { NextStep, NextSteps } from "../api/next-step.ts";
 import { formatBytes } from "../util/format-bytes.ts";
-import { codeOf } from "../util/message-of.ts";
+import { codeOf } from "../util/values.ts";
 import type { AddressGuard } from "./address-guard.ts";
 import { type PoolName, type PoolOptions, createPools } from "./connection-pools.ts";
 

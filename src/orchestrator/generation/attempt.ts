@@ -27,8 +27,7 @@ import { type ResolvedForModel, forModel } from "../routing/model-overrides.ts";
 import type { Resolved } from "./resolve.ts";
 import type { Route, RouteSource } from "./route.ts";
 import type { SpendingLedger } from "../money/spending.ts";
-import { messageOf } from "../util/message-of.ts";
-import { defined } from "../util/defined.ts";
+import { defined, messageOf } from "../util/values.ts";
 
 export interface GenerationWorld extends RouteSource, Recorder {
   readonly queues: RequestQueues;

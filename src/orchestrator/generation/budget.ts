@@ -21,7 +21,7 @@ import { buildMessages, countPromptTokens, ownDefaults } from "./prompt.ts";
 import { type ResolvedForModel, forModel, paidLimit, unlimitedTokens } from "../routing/model-overrides.ts";
 import type { Resolved } from "./resolve.ts";
 import { type RouteSource, choiceOf, chooseRoute } from "./route.ts";
-import { defined } from "../util/defined.ts";
+import { defined } from "../util/values.ts";
 
 /** Tokens reserved for an answer if the request has no limit; the answer may use more if the context has room. */
 const defaultAnswerTokens = 1024;

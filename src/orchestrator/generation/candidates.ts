@@ -24,7 +24,7 @@ import type { Slots } from "../residency/slots.ts";
 import type { Candidate } from "../routing/candidate.ts";
 import { cardBandwidth } from "../routing/first-models.ts";
 import type { SpendingLedger } from "../money/spending.ts";
-import { defined } from "../util/defined.ts";
+import { defined } from "../util/values.ts";
 
 /** A model that could answer: the candidate that routing ranks, with its location. */
 export interface LocatedCandidate {

@@ -14,7 +14,7 @@ import type { SpendingLedger } from "../money/spending.ts";
 import type { Plans } from "../residency/plans.ts";
 import type { Embed } from "../recall/vector-cache.ts";
 import { estimateTokens } from "../routing/tokens.ts";
-import { defined } from "../util/defined.ts";
+import { defined } from "../util/values.ts";
 import type { GenerationWorld } from "./attempt.ts";
 import type { LocatedCandidate } from "./candidates.ts";
 import { resolve } from "./resolve.ts";

@@ -6,7 +6,7 @@ import { estimateTokens } from "../routing/tokens.ts";
 import type { LocatedModel } from "../catalog/located-model.ts";
 import { questionOf } from "../util/file-name.ts";
 import type { CandidateSource } from "./candidates.ts";
-import { messageOf } from "../util/message-of.ts";
+import { messageOf } from "../util/values.ts";
 
 /** Tokens that chat templates add to every message. */
 const tokensPerMessage = 16;

@@ -5,7 +5,7 @@ import type { CallerContext, CallerProject, CallerSettings, Privacy, Profile, Ta
 import { isProjectKind, profileForTask, profileNamed } from "../config/profiles.ts";
 import { classifyTask } from "../routing/classify.ts";
 import { type ResolvedForModel, patternOf } from "../routing/model-overrides.ts";
-import { defined } from "../util/defined.ts";
+import { defined } from "../util/values.ts";
 import type { Thread } from "./conversations.ts";
 
 /** A request with everything decided that does not depend on the model. No option is read from settings after this. */

@@ -27,7 +27,7 @@ import { sameModel } from "../util/model-name.ts";
 import { type CandidateSource, type LocatedCandidate, engineFirst, listCandidates, toCandidate } from "./candidates.ts";
 import { buildMessages, countPromptTokens } from "./prompt.ts";
 import type { Resolved } from "./resolve.ts";
-import { defined } from "../util/defined.ts";
+import { defined } from "../util/values.ts";
 
 /** The models to try, in order, and all candidates considered. */
 export interface Route extends Omit<RouteExplanation, "options" | "attempts"> {

@@ -15,7 +15,7 @@ import type { ResolvedForModel } from "../routing/model-overrides.ts";
 import { type Resolved, originsOf, resolve } from "./resolve.ts";
 import { profileOf } from "./route.ts";
 import { requestTally } from "./tally.ts";
-import { defined } from "../util/defined.ts";
+import { defined } from "../util/values.ts";
 
 export type { GenerationWorld } from "./attempt.ts";
 

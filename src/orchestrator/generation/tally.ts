@@ -8,7 +8,7 @@ import type { Ask, GenerationWorld } from "./attempt.ts";
 import type { Answered } from "./ports.ts";
 import type { LocatedCandidate } from "./candidates.ts";
 import type { Resolved } from "./resolve.ts";
-import { defined } from "../util/defined.ts";
+import { defined } from "../util/values.ts";
 
 type Charge = NonNullable<EndedAttempt["charge"]>;
 
@@ -102,16 +102,8 @@ export function requestTally(
         const { promptTokens = 0, cachedPromptTokens = 0, completionTokens, decodeMs, firstTokenMs } = generation;
         const { restoredPromptTokens } = generation;
         if (cost !== undefined) charge = { ...cost, tokens: promptTokens + completionTokens };
-        ended({
-          promptTokens,
-          cachedPromptTokens,
-          ...(restoredPromptTokens && { restoredPromptTokens }),
-          completionTokens,
-          decodeMs,
-          firstTokenMs,
-          queueMs,
-          loadMs,
-        });
+        const figures = { promptTokens, cachedPromptTokens, completionTokens, decodeMs, firstTokenMs, queueMs, loadMs };
+        ended({ ...figures, ...(restoredPromptTokens && { restoredPromptTokens }) });
         return answered;
       } catch (error) {
         ended({ ...broken, error: faultOf(error) });

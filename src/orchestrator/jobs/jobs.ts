@@ -19,8 +19,7 @@ import {
   recordOf,
   viewOf,
 } from "./record.ts";
-import { defined } from "../util/defined.ts";
-import { messageOf } from "../util/message-of.ts";
+import { defined, messageOf } from "../util/values.ts";
 import { systemTimers, within } from "../util/timers.ts";
 
 interface JobsOptions {

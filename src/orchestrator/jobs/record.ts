@@ -5,11 +5,9 @@ import type { Log } from "../api/log.ts";
 import type { Job } from "../api/facade.ts";
 import type { Operation, Progress } from "../api/types.ts";
 import { counted } from "../util/format-bytes.ts";
-import { jsonIn } from "../util/parse-json.ts";
+import { codeOf, defined, jsonIn, messageOf } from "../util/values.ts";
 import type { DocumentFiles } from "../storage/document-files.ts";
 import { readRegularText } from "../storage/replace-file.ts";
-import { codeOf, messageOf } from "../util/message-of.ts";
-import { defined } from "../util/defined.ts";
 
 /** Raised when a field changes its meaning. A file with a higher version was written by a newer daemon and is ignored. */
 const schemaVersion = 1;

@@ -1,5 +1,5 @@
 import type { ModelFacts } from "../api/types.ts";
-import { defined } from "../util/defined.ts";
+import { defined } from "../util/values.ts";
 import architectures from "./architectures.json" with { type: "json" };
 
 /** What one layer stores while it decodes. */

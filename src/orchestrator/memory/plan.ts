@@ -27,7 +27,7 @@ import { counted, formatBytes } from "../util/format-bytes.ts";
 import { sizeRuleBytes } from "./predict.ts";
 import type { LoadPlan } from "../api/facade-status.ts";
 import { type EvictionCandidate, chooseEviction } from "./eviction.ts";
-import { defined } from "../util/defined.ts";
+import { defined } from "../util/values.ts";
 
 /**
  * What a load may take without evictions: available RAM − file-mapped bytes of loaded models − loads in progress, plus

@@ -2,7 +2,7 @@ import type { MemoryEstimate } from "../api/facade-status.ts";
 import type { LoadShape, ModelFacts } from "../api/types.ts";
 import { cacheBytes, stateBytes, type ComputeCalibration, computeBytes, unobserved, outputSlack } from "./compute.ts";
 import type { ModelDimensions } from "./dimensions.ts";
-import { defined } from "../util/defined.ts";
+import { defined } from "../util/values.ts";
 import architectures from "./architectures.json" with { type: "json" };
 
 /** Sizes of a model's file. */

@@ -2,7 +2,7 @@ import * as z from "zod";
 import type { MemoryEstimate } from "../api/facade-status.ts";
 import { type LoadShape, cacheTypes } from "../api/types.ts";
 import { type ComputeObservation, cacheBytes, fullCacheBytes, stateBytes, computeBytes } from "./compute.ts";
-import { defined } from "../util/defined.ts";
+import { defined } from "../util/values.ts";
 import type { ModelDimensions } from "./dimensions.ts";
 import type { WeightBytes } from "./predict.ts";
 

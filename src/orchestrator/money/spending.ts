@@ -22,8 +22,7 @@ import { type JournaledDocument, openDocument } from "../storage/document.ts";
 import type { DocumentFiles } from "../storage/document-files.ts";
 import { estimateTokens } from "../routing/tokens.ts";
 import { formatAmount } from "../util/format-bytes.ts";
-import { messageOf } from "../util/message-of.ts";
-import { defined } from "../util/defined.ts";
+import { defined, messageOf } from "../util/values.ts";
 
 type PaidEngine = Pick<Engine, "id" | "pricesOf" | "monthlyBudget">;
 

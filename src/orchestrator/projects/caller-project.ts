@@ -2,7 +2,7 @@ import type { CallerProject, ProfileSettings, ProjectFile } from "../api/types.t
 import { isProjectKind } from "../config/profiles.ts";
 import { type FolderState, askedProfile } from "./folder-state.ts";
 import { type OllmFolder, type promptFolders, oneLine } from "./ollm-folder.ts";
-import { defined } from "../util/defined.ts";
+import { defined } from "../util/values.ts";
 
 /** The name that `use` takes in place of a kind or profile to switch both off. */
 export const noProfile = "none";

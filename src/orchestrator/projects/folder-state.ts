@@ -4,8 +4,7 @@ import type { Log } from "../api/log.ts";
 import type { HideableTool } from "../api/facade-templates.ts";
 import type { ProjectFile, ProjectKind } from "../api/types.ts";
 import { needsNoApproval } from "../config/profiles.ts";
-import { defined } from "../util/defined.ts";
-import { fieldsIn, isRecord } from "../util/parse-json.ts";
+import { defined, fieldsIn, isRecord } from "../util/values.ts";
 import type { Timers } from "../util/timers.ts";
 import { type FolderWatch, watchFolder } from "../util/watch-folder.ts";
 import {

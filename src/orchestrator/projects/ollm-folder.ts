@@ -7,7 +7,7 @@ import { maxProjectBytes } from "./project-file.ts";
 import { readUpTo } from "../storage/replace-file.ts";
 import { isPromptFile, isWithin } from "../util/file-name.ts";
 import { shortened } from "../util/format-bytes.ts";
-import { codeOf, isMissing } from "../util/message-of.ts";
+import { codeOf, isMissing } from "../util/values.ts";
 
 /** The folder of a project that contains its settings. */
 export const ollmName = ".ollm";

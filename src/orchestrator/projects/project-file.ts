@@ -4,8 +4,7 @@ import { profileName, profileSettings } from "../config/profile-settings.ts";
 import { isProjectKind } from "../config/profiles.ts";
 import { nearestNames } from "../util/nearest.ts";
 import { maxForeignTokens, parseYaml } from "../util/parse-yaml.ts";
-import { defined } from "../util/defined.ts";
-import { isRecord } from "../util/parse-json.ts";
+import { defined, isRecord } from "../util/values.ts";
 
 /** More than a person writes about a project. */
 export const maxProjectBytes = 64 * 1024;

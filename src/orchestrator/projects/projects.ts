@@ -17,9 +17,8 @@ import { type FolderState, createFolderStates, createProjectWatches } from "./fo
 import { type WrittenFile, differsOnlyBy, ollmName, projectFileName } from "./ollm-folder.ts";
 import initLines from "./init.json" with { type: "json" };
 import { createTrustStore } from "./trust.ts";
-import { defined } from "../util/defined.ts";
+import { codeOf, defined } from "../util/values.ts";
 import { isWithin } from "../util/file-name.ts";
-import { codeOf } from "../util/message-of.ts";
 
 interface ProjectParts {
   readonly now: () => number;

@@ -2,7 +2,7 @@ import type { BatchItem, BatchUnit } from "../api/facade-batches.ts";
 import { InvalidRequest } from "../api/errors.ts";
 import { advice } from "../api/next-step.ts";
 import { estimateTokens } from "../routing/tokens.ts";
-import { isRecord, jsonIn } from "../util/parse-json.ts";
+import { isRecord, jsonIn } from "../util/values.ts";
 import { sheetOf } from "./rows-cells.ts";
 import { splitTexts } from "./split-text.ts";
 

@@ -8,7 +8,7 @@ import { estimateTokens } from "../routing/tokens.ts";
 import { frameFile } from "../util/file-name.ts";
 import { counted, formatAmount } from "../util/format-bytes.ts";
 import { type Passage, type SplitSource, type TextPart, linesOf, splitTexts } from "./split-text.ts";
-import { defined } from "../util/defined.ts";
+import { defined } from "../util/values.ts";
 
 /** What is asked, apart from the text that it is asked about. */
 interface LongRequest {

@@ -4,7 +4,7 @@ import { parentPort, workerData } from "node:worker_threads";
 import initSqlJs, { type Database } from "sql.js";
 import { builtFile } from "../util/programs.ts";
 import { shortened } from "../util/format-bytes.ts";
-import { messageOf } from "../util/message-of.ts";
+import { messageOf } from "../util/values.ts";
 import type { Column, Value } from "./column.ts";
 import { checkedQuery, doubtsOf, missingValues, namedIn, typeProblem, withDays, withTable } from "./query-check.ts";
 import { type Table, tablesOf } from "./table.ts";

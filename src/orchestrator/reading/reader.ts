@@ -28,7 +28,7 @@ import {
 } from "./parts.ts";
 import { answerFromRows, queryRequest } from "./rows.ts";
 import type { TextPart } from "./split-text.ts";
-import { defined } from "../util/defined.ts";
+import { defined } from "../util/values.ts";
 
 /** Failed parts before the call fails because no more parts than these were read. */
 const minFailures = 3;

@@ -1,4 +1,4 @@
-import { isRecord, jsonIn } from "../util/parse-json.ts";
+import { isRecord, jsonIn } from "../util/values.ts";
 import { type Column, type Value, columnOf, currencyOf } from "./column.ts";
 import { sheetOf } from "./rows-cells.ts";
 

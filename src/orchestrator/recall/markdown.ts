@@ -4,12 +4,10 @@ import { InvalidRequest, OrchestratorError } from "../api/errors.ts";
 import type { ExportPage, MemoryCategory, MemoryEntry, MemoryFormat } from "../api/facade-recall.ts";
 import { advice } from "../api/next-step.ts";
 import { jsonText } from "../util/control-characters.ts";
-import { parseJson } from "../util/parse-json.ts";
+import { defined, messageOf, parseJson } from "../util/values.ts";
 import { createTurns } from "../util/joined-work.ts";
 import { checkValue, entrySchema, findSecret, idOf, isExpired, normaliseKey, normaliseTags } from "./entry.ts";
 import type { MemoryId } from "./search.ts";
-import { messageOf } from "../util/message-of.ts";
-import { defined } from "../util/defined.ts";
 
 /** What to do about a text that isn't an export. */
 const importExport = advice("import a text that an export of memories produced");

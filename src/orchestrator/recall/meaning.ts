@@ -9,8 +9,7 @@ import { directionOf, similarityOf, type Embed, openVectorCache, type VectorCach
 import { endsOf } from "./text-index.ts";
 /** Unrelated everyday notes: an entry that is as similar to a query as these is not relevant to it. */
 import unrelated from "./unrelated.json" with { type: "json" };
-import { messageOf } from "../util/message-of.ts";
-import { defined } from "../util/defined.ts";
+import { defined, messageOf } from "../util/values.ts";
 import { systemTimers, within } from "../util/timers.ts";
 
 /** Compares a text with the entries by meaning. */

@@ -23,7 +23,7 @@ import { checkImport, exportEntries, pageOf, parseExport } from "./markdown.ts";
 import { type MemoryId, type MemorySearch, createMemorySearch } from "./search.ts";
 import { type MemoryStore, openMemoryStore } from "./store.ts";
 import { openedOnce } from "../storage/document.ts";
-import { defined } from "../util/defined.ts";
+import { defined } from "../util/values.ts";
 import { nearestNames } from "../util/nearest.ts";
 import { type CallerContext, isShell } from "../api/types.ts";
 

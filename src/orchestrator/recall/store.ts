@@ -6,7 +6,7 @@ import { openDocument } from "../storage/document.ts";
 import { createTurns } from "../util/joined-work.ts";
 import { entrySchema, idOf, isExpired } from "./entry.ts";
 import type { MemoryId, MemorySearch } from "./search.ts";
-import { defined } from "../util/defined.ts";
+import { defined } from "../util/values.ts";
 
 export type MemoryStore = Awaited<ReturnType<typeof openMemoryStore>>;
 

@@ -1,8 +1,7 @@
 import { createTurns } from "../util/joined-work.ts";
 import type { DocumentFiles } from "../storage/document-files.ts";
 import type { Log } from "../api/log.ts";
-import { fieldsIn } from "../util/parse-json.ts";
-import { messageOf } from "../util/message-of.ts";
+import { fieldsIn, messageOf } from "../util/values.ts";
 
 /** Vectors by the hash of their text, kept on disk. Vectors that can't be read are made again. */
 export type VectorCache = Awaited<ReturnType<typeof openVectorCache>>;

@@ -16,7 +16,7 @@ import {
   type WeightBytes,
 } from "../memory/predict.ts";
 import type { KeptLearning } from "./kept-learning.ts";
-import { defined } from "../util/defined.ts";
+import { defined } from "../util/values.ts";
 import { type ComputeCalibration, calibrate } from "../memory/compute.ts";
 import {
   createLearnedSizes,

@@ -12,7 +12,7 @@ import type { EvictionPolicies } from "./eviction-policies.ts";
 import type { Plans } from "./plans.ts";
 import type { ModelSlot, OwnedLoad } from "./slot.ts";
 import type { Slots } from "./slots.ts";
-import { messageOf } from "../util/message-of.ts";
+import { messageOf } from "../util/values.ts";
 
 interface KeepAliveParts {
   readonly inventory: Inventory;

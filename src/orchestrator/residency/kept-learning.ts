@@ -3,7 +3,7 @@ import { openDocument, openedOnce } from "../storage/document.ts";
 import type { DocumentFiles } from "../storage/document-files.ts";
 import type { Log } from "../api/log.ts";
 import { type LearnedReading, learnedReading, maxReadings, nameOfLoad } from "../memory/reading.ts";
-import { messageOf } from "../util/message-of.ts";
+import { messageOf } from "../util/values.ts";
 
 /** Learned sizes and load times, and the hosts that responded, saved across restarts. */
 export type KeptLearning = ReturnType<typeof createKeptLearning>;

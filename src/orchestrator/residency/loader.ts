@@ -9,7 +9,7 @@ import type { Plans, LoadAhead } from "./plans.ts";
 import { setImmediate as nextTurn } from "node:timers/promises";
 import type { LoadResult } from "../api/facade.ts";
 import { sameModel } from "../util/model-name.ts";
-import { defined } from "../util/defined.ts";
+import { defined } from "../util/values.ts";
 import { noteDecision } from "../api/events.ts";
 import type { KeepAlive, Pins } from "./keep-alive.ts";
 

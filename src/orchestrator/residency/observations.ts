@@ -5,7 +5,7 @@ import { keyOfName } from "../util/model-name.ts";
 import type { KeptLearning } from "./kept-learning.ts";
 import { LoadFailed, type OrchestratorError } from "../api/errors.ts";
 import type { Generation } from "../engines/generation.ts";
-import { defined } from "../util/defined.ts";
+import { defined } from "../util/values.ts";
 import { formatWait } from "../util/format-bytes.ts";
 import { CircuitState, ConsecutiveBreaker, circuitBreaker, handleAll } from "cockatiel";
 

@@ -8,7 +8,7 @@ import { sameModel } from "../util/model-name.ts";
 import type { KeepAlive } from "./keep-alive.ts";
 import { isForever } from "./maintenance-plan.ts";
 import type { Slots } from "./slots.ts";
-import { messageOf } from "../util/message-of.ts";
+import { messageOf } from "../util/values.ts";
 
 const load = z.object({
   /** Its `persistentKey`. */

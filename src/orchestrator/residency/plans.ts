@@ -22,7 +22,7 @@ import { sameModel } from "../util/model-name.ts";
 import { createMutex } from "../util/joined-work.ts";
 import type { EvictionPolicies } from "./eviction-policies.ts";
 import type { Slots } from "./slots.ts";
-import { defined } from "../util/defined.ts";
+import { defined } from "../util/values.ts";
 
 /** Models below this size are evicted last among evictions of about the same cost. */
 const smallModelBytes = 5 * 1024 ** 3;

@@ -6,7 +6,7 @@ import { countAhead, expectedWaitMs } from "./decide/expected-wait.ts";
 import type { QueuedModel, QueueState } from "./decide/queue-order.ts";
 import type { LoadAhead } from "./plans.ts";
 import type { QueuedRequests, QueueRequest, QueueWorld, Running, Waiter, Waiters } from "./queue-requests.ts";
-import { defined } from "../util/defined.ts";
+import { defined } from "../util/values.ts";
 import { formatWait } from "../util/format-bytes.ts";
 
 /** What a load with `contextTokens` would evict, and the event counts when that was planned. */

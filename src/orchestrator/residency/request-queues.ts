@@ -24,7 +24,7 @@ import {
 } from "./queue-requests.ts";
 import { RequestQueue } from "./request-queue.ts";
 import type { Slots } from "./slots.ts";
-import { defined } from "../util/defined.ts";
+import { defined } from "../util/values.ts";
 
 /** The caller of a request, for the order of the queue. */
 interface Requester {

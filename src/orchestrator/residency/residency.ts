@@ -20,7 +20,7 @@ import { throwIfCancelled } from "../api/errors.ts";
 import { formatDuration } from "../util/format-bytes.ts";
 import { sameModel } from "../util/model-name.ts";
 import { planMaintenance, touchIntervalMs } from "./maintenance-plan.ts";
-import { messageOf } from "../util/message-of.ts";
+import { messageOf } from "../util/values.ts";
 
 interface ResidencyParts extends Pick<
   ConstructorParameters<typeof Plans>[0],

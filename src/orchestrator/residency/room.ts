@@ -15,7 +15,7 @@ import type { ModelSlot } from "./slot.ts";
 import type { Slots } from "./slots.ts";
 import { type NextStep, advice } from "../api/next-step.ts";
 import type { InstalledModel } from "../api/types.ts";
-import { defined } from "../util/defined.ts";
+import { defined } from "../util/values.ts";
 import { sameModel } from "../util/model-name.ts";
 import { within } from "../util/timers.ts";
 

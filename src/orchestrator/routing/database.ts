@@ -1,6 +1,6 @@
 import type { DatabaseEntry } from "../api/facade-route.ts";
 import type { Capability, ModelFacts, ModelOverrides } from "../api/types.ts";
-import { defined } from "../util/defined.ts";
+import { defined } from "../util/values.ts";
 import byCapability from "./capabilities.json" with { type: "json" };
 import rows from "./rows.json" with { type: "json" };
 

@@ -20,7 +20,7 @@ import { budgetSteps } from "./cost.ts";
 import { capabilityFacts } from "./database.ts";
 import { type Match, standInFor, steps } from "./rank.ts";
 import { strengthAt } from "./expected-seconds.ts";
-import { defined } from "../util/defined.ts";
+import { defined } from "../util/values.ts";
 
 const largeWindowModel = { name: "granite4.1:8b", contextTokens: 131_072 };
 

@@ -1,6 +1,6 @@
 import type { InstalledModel } from "../api/types.ts";
 import { keyOfName } from "../util/model-name.ts";
-import { defined } from "../util/defined.ts";
+import { defined } from "../util/values.ts";
 import rows from "./first-models.json" with { type: "json" };
 
 /** A model that is suggested to users who have none, or none for their work. */

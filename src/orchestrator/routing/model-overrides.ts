@@ -3,7 +3,7 @@ import type { SamplingOptions } from "../api/chat.ts";
 import type { GenerateRequest } from "../api/facade.ts";
 import { samplingNames } from "../api/sampling.ts";
 import type { CallerSettings, ModelFacts, ModelOverrides, Profile } from "../api/types.ts";
-import { defined } from "../util/defined.ts";
+import { defined } from "../util/values.ts";
 import { keyOfName } from "../util/model-name.ts";
 
 interface Name {

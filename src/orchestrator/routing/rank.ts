@@ -6,7 +6,7 @@ import { safeDefaults, isOtherQuantization } from "./database.ts";
 import { expectation, magnitude, meritOf } from "./expected-seconds.ts";
 import { hasEvidence, isClearlyBad, isWorthwhile, orderByQuality, priorAt, qualityOf } from "./quality.ts";
 import type { QualityState } from "./quality-state.ts";
-import { defined } from "../util/defined.ts";
+import { defined } from "../util/values.ts";
 
 /** A candidate that passed the filters, with its rank. */
 export interface Match {

@@ -2,7 +2,7 @@ import { randomBytes } from "node:crypto";
 import { constants, copyFile, mkdir, realpath, rm, stat, type FileHandle } from "node:fs/promises";
 import path from "node:path";
 import { openRegularToAppend, readRegularText, renameOver, syncFolder, writeAside } from "./replace-file.ts";
-import { isMissing } from "../util/message-of.ts";
+import { isMissing } from "../util/values.ts";
 
 /** The disk of a document; tests use fakes that fail, or count syncs. Names are plain (`memory.json`). */
 export type DocumentFiles = ReturnType<typeof createDocumentFiles>;

@@ -2,7 +2,7 @@ import * as z from "zod";
 import { StoreFailed } from "../api/errors.ts";
 import { advice } from "../api/next-step.ts";
 import { createMutex } from "../util/joined-work.ts";
-import { messageOf } from "../util/message-of.ts";
+import { messageOf } from "../util/values.ts";
 import type { DocumentFiles } from "./document-files.ts";
 import { type DocumentOptions, journalText, loadDocument } from "./load-document.ts";
 

@@ -4,10 +4,8 @@ import * as z from "zod";
 import { StoreFailed } from "../api/errors.ts";
 import type { Log } from "../api/log.ts";
 import { advice } from "../api/next-step.ts";
-import { jsonIn, parseJson } from "../util/parse-json.ts";
+import { defined, jsonIn, messageOf, parseJson } from "../util/values.ts";
 import type { DocumentFiles } from "./document-files.ts";
-import { messageOf } from "../util/message-of.ts";
-import { defined } from "../util/defined.ts";
 
 export interface DocumentOptions<State extends object, Event, Result = void> {
   /** Absent: the document is kept only in memory. */

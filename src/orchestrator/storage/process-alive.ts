@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
 import { execFile } from "node:child_process";
 import { readFile } from "node:fs/promises";
-import { codeOf } from "../util/message-of.ts";
+import { codeOf } from "../util/values.ts";
 
 /**
  * Whether the process with this id, read from a file of this machine, is running. False for a zombie (which lasts forever

@@ -4,9 +4,8 @@ import { randomUUID, randomBytes } from "node:crypto";
 import { link, mkdir, open, rename, rm, stat, utimes, realpath, statfs, type FileHandle } from "node:fs/promises";
 import { hostname } from "node:os";
 import { setTimeout as delay } from "node:timers/promises";
-import { jsonIn } from "../util/parse-json.ts";
+import { codeOf, jsonIn } from "../util/values.ts";
 import { isProcessAlive } from "./process-alive.ts";
-import { codeOf } from "../util/message-of.ts";
 import { constants } from "node:fs";
 
 /** On Windows, a rename fails with one of these while a scanner or indexer has the file open. */

@@ -1,4 +1,4 @@
-import { fieldsIn } from "../util/parse-json.ts";
+import { fieldsIn } from "../util/values.ts";
 
 /** The file in `OLLM_HOME` that lists the installed models for new clients, which don't wait for engines. */
 export const summaryFile = "summary.json";

@@ -7,7 +7,7 @@ import { type NextStep, advice } from "../api/next-step.ts";
 import { openRegular, readUpTo, replaceFile, writeNew } from "../storage/replace-file.ts";
 import { type TemplateText, maxTemplateBytes, parseTemplate } from "./parse-file.ts";
 import { isInside, isPromptFile, isWithin } from "../util/file-name.ts";
-import { codeOf } from "../util/message-of.ts";
+import { codeOf } from "../util/values.ts";
 
 /** More files than these are not templates. */
 const maxFiles = 500;

@@ -6,7 +6,7 @@ import { nearestNames } from "../util/nearest.ts";
 import { maxForeignTokens, parseYaml } from "../util/parse-yaml.ts";
 import builtIn from "./built-in.json" with { type: "json" };
 import { piecesOf, variablesOf } from "./render.ts";
-import { defined } from "../util/defined.ts";
+import { defined } from "../util/values.ts";
 
 /** Far more than a template needs. */
 export const maxTemplateBytes = 256 * 1024;

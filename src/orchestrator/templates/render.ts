@@ -3,7 +3,7 @@ import type { TemplateVariable } from "../api/facade-templates.ts";
 import { advice } from "../api/next-step.ts";
 import { frameFile } from "../util/file-name.ts";
 import { nearestNames } from "../util/nearest.ts";
-import { defined } from "../util/defined.ts";
+import { defined } from "../util/values.ts";
 
 /** A use of a variable: `{name}`, or `{name:default}` with a default that may be empty. */
 interface Hole {

@@ -1,6 +1,6 @@
 import nodePath, { join, sep } from "node:path";
 import { fileURLToPath } from "node:url";
-import { defined } from "./defined.ts";
+import { defined } from "./values.ts";
 
 /** The name of something in a git repository in place of a file's: `git:staged`, `app/git:diff:main`. */
 export interface GitName {

@@ -2,8 +2,7 @@ import { accessSync, constants, existsSync } from "node:fs";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { type ChildProcess, spawn } from "node:child_process";
-import { defined } from "./defined.ts";
-import { messageOf } from "./message-of.ts";
+import { defined, messageOf } from "./values.ts";
 
 /** The oldest supported Node, as in `engines` of package.json. */
 export const oldestNode = "20.19";

@@ -3,7 +3,7 @@ import { stat } from "node:fs/promises";
 import { basename, dirname } from "node:path";
 import type { Timers } from "./timers.ts";
 import type { Log } from "../api/log.ts";
-import { messageOf } from "./message-of.ts";
+import { messageOf } from "./values.ts";
 
 /** Delay before `onChange`: editors write a file in several steps. */
 const settleMs = 100;

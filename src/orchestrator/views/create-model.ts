@@ -8,7 +8,7 @@ import { formatModelName, isCloudName, parseModelName, sameModel } from "../util
 import { nearestNames } from "../util/nearest.ts";
 import type { Inventory } from "../catalog/inventory.ts";
 import { type LocatedModel, modelId, takesNoMemory } from "../catalog/located-model.ts";
-import { defined } from "../util/defined.ts";
+import { defined } from "../util/values.ts";
 import allParameters from "./parameters.json" with { type: "json" };
 
 /**

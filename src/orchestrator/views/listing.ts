@@ -21,7 +21,7 @@ import { describedBy, factsOf } from "../catalog/known-facts.ts";
 import { type EngineModels, type LocatedModel, takesNoMemory, idOf, keyOf } from "../catalog/located-model.ts";
 import type { Library } from "./library.ts";
 import type { createSuggestions } from "./suggestions.ts";
-import { defined } from "../util/defined.ts";
+import { defined } from "../util/values.ts";
 
 interface ListingSource {
   readonly inventory: Inventory;

@@ -11,7 +11,7 @@ import type { ModelSlot } from "../residency/slot.ts";
 import { LastHour, isHere, ramBytesOf } from "../util/last-hour.ts";
 import { sameModel } from "../util/model-name.ts";
 import { type OverviewSource, systemWarnings } from "./system.ts";
-import { defined } from "../util/defined.ts";
+import { defined } from "../util/values.ts";
 
 interface LiveSource extends OverviewSource {
   readonly plans: Pick<Plans, "reservations">;

@@ -15,7 +15,7 @@ import type { Slots } from "../residency/slots.ts";
 import { defaultsIn, forModel, matchesName } from "../routing/model-overrides.ts";
 import { sameModel } from "../util/model-name.ts";
 import type { CountedFigures, KeptRequests, ModelCounts, Metrics, UnusedModel } from "../api/facade-metrics.ts";
-import { defined } from "../util/defined.ts";
+import { defined } from "../util/values.ts";
 import type { Emit, EventOf } from "../api/events.ts";
 import type { Log } from "../api/log.ts";
 import { describeFromDatabase } from "../routing/database.ts";

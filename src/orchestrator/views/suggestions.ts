@@ -16,7 +16,7 @@ import {
 } from "../routing/first-models.ts";
 import { describeFromDatabase, isCodeName } from "../routing/database.ts";
 import { strengthAt } from "../routing/expected-seconds.ts";
-import { defined } from "../util/defined.ts";
+import { defined } from "../util/values.ts";
 import { counted, formatBytes, formatNeed } from "../util/format-bytes.ts";
 import type { Settings } from "../config/schema.ts";
 import type { Engine, EngineLibrary } from "../engines/engine.ts";

@@ -18,7 +18,7 @@ import type { Slots } from "../residency/slots.ts";
 import { cachedText, formatBytes } from "../util/format-bytes.ts";
 import { sameModel } from "../util/model-name.ts";
 import type { Inventory } from "../catalog/inventory.ts";
-import { defined } from "../util/defined.ts";
+import { defined } from "../util/values.ts";
 
 interface StatusSource {
   readonly inventory: Inventory;

@@ -1,7 +1,7 @@
 import type { Event, EventOf, Events } from "../api/events.ts";
 import type { Change } from "../api/facade.ts";
 import type { Log } from "../api/log.ts";
-import { messageOf, stackOf } from "../util/message-of.ts";
+import { messageOf, stackOf } from "../util/values.ts";
 import type { Timers } from "../util/timers.ts";
 
 /** The events that subscribers of resources and the page's stream hear of, and what they read again then. */

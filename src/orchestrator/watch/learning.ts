@@ -25,8 +25,7 @@ import type { DocumentFiles } from "../storage/document-files.ts";
 import { canonicalName } from "../util/model-name.ts";
 import { nearestNames } from "../util/nearest.ts";
 import type { Timers } from "../util/timers.ts";
-import { messageOf } from "../util/message-of.ts";
-import { defined } from "../util/defined.ts";
+import { defined, messageOf } from "../util/values.ts";
 
 /** Outcomes within this time are written together: they must not cost a request a disk sync. */
 const writeDelayMs = 10_000;

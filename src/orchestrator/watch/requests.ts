@@ -7,9 +7,8 @@ import type { Log } from "../api/log.ts";
 import { openDocument, openedOnce } from "../storage/document.ts";
 import type { DocumentFiles } from "../storage/document-files.ts";
 import { cleanName, oneLine } from "../util/control-characters.ts";
-import { defined } from "../util/defined.ts";
+import { defined, messageOf } from "../util/values.ts";
 import { createMutex } from "../util/joined-work.ts";
-import { messageOf } from "../util/message-of.ts";
 import type { Timers } from "../util/timers.ts";
 
 /** Some 5 MB on disk; the oldest go first. */

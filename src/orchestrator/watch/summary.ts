@@ -5,8 +5,7 @@ import type { DocumentFiles } from "../storage/document-files.ts";
 import { keyOfName } from "../util/model-name.ts";
 import type { Timers } from "../util/timers.ts";
 import { type SummaryModel, parseSummary, summaryFile } from "../storage/summary-file.ts";
-import { messageOf } from "../util/message-of.ts";
-import { defined } from "../util/defined.ts";
+import { defined, messageOf } from "../util/values.ts";
 
 /** Changes within this time are written together. */
 const delayMs = 3_000;

@@ -4,9 +4,8 @@ import { approvalIn, projectApproval } from "../../orchestrator/api/facade-templ
 import { type View, type Caller, homeOf } from "./caller.ts";
 import type { Call } from "./call.ts";
 import { callerContext } from "./offered-tools.ts";
-import { defined } from "../../orchestrator/util/defined.ts";
+import { defined, isRecord } from "../../orchestrator/util/values.ts";
 import { confirmation } from "../../tools/definition.ts";
-import { isRecord } from "../../orchestrator/util/parse-json.ts";
 
 /** Key of the question in a round; its fields are the tool's own inputs. */
 const questionKey = "input";

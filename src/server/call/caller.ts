@@ -2,7 +2,7 @@ import type { Orchestrator } from "../../orchestrator/api/facade.ts";
 import type { Log } from "../../orchestrator/api/log.ts";
 import type { CallerProject, CallerSettings, ConfiguredSettings } from "../../orchestrator/api/types.ts";
 import type { SummaryModel } from "../../orchestrator/storage/summary-file.ts";
-import { messageOf } from "../../orchestrator/util/message-of.ts";
+import { messageOf } from "../../orchestrator/util/values.ts";
 
 /** A connection: who calls, and the orchestrator behind it. */
 export interface Caller {

@@ -8,7 +8,7 @@ import { oneLine } from "../../orchestrator/util/control-characters.ts";
 import { isInside } from "../../orchestrator/util/file-name.ts";
 import { toolFacts } from "../../tools/facts.ts";
 import { isShell } from "../../orchestrator/api/types.ts";
-import { stackOf } from "../../orchestrator/util/message-of.ts";
+import { stackOf } from "../../orchestrator/util/values.ts";
 import type { Call } from "./call.ts";
 
 /**

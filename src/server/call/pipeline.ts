@@ -22,7 +22,7 @@ import { errorText, protocolData, textFor, withErrors, wordedFor } from "./error
 import { callerContext, checkOffered } from "./offered-tools.ts";
 import { createProgressReporter, progressText, detailsKey } from "./progress.ts";
 import { validateInput } from "./validate-input.ts";
-import { defined } from "../../orchestrator/util/defined.ts";
+import { defined } from "../../orchestrator/util/values.ts";
 
 type Data = Readonly<Record<string, unknown>>;
 type Answer = ToolAnswer<Record<string, unknown>>;

@@ -3,7 +3,7 @@ import { InvalidRequest } from "../../orchestrator/api/errors.ts";
 import { nearestNames } from "../../orchestrator/util/nearest.ts";
 import type { ToolDefinition } from "../../tools/definition.ts";
 import table from "./other-names.json" with { type: "json" };
-import { isRecord, jsonIn } from "../../orchestrator/util/parse-json.ts";
+import { isRecord, jsonIn } from "../../orchestrator/util/values.ts";
 
 type Issue = z.core.$ZodIssue;
 

@@ -5,7 +5,7 @@ import { callLogFile } from "../../ipc/run-folder.ts";
 import type { Log } from "../../orchestrator/api/log.ts";
 import type { CallRecord } from "../call/caller.ts";
 import { shortened } from "../../orchestrator/util/format-bytes.ts";
-import { codeOf } from "../../orchestrator/util/message-of.ts";
+import { codeOf } from "../../orchestrator/util/values.ts";
 
 /** `OLLM_HOME/logs/calls.log`, one line per call. Lines have prompts and answers when the record has them; the pipeline decides by the setting. */
 export function createCallLog(home: string, log: Log) {

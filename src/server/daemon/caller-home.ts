@@ -14,7 +14,7 @@ import type { OpenOrchestrator } from "./open-orchestrator.ts";
 import type { createCallLog } from "./call-log.ts";
 import type { serveClient } from "../mcp/create-server.ts";
 import type { View, Caller } from "../call/caller.ts";
-import { defined } from "../../orchestrator/util/defined.ts";
+import { defined } from "../../orchestrator/util/values.ts";
 import { within } from "../../orchestrator/util/timers.ts";
 
 /** What the parts of a daemon share. */

@@ -5,7 +5,7 @@ import type { NeededField } from "../../orchestrator/api/errors.ts";
 import type { StoredProject } from "../../orchestrator/projects/trust.ts";
 import { StdioTransport } from "../mcp/stdio-transport.ts";
 import { type TextNote, detailsKey, streamKey, textNoteOf } from "../call/progress.ts";
-import { defined } from "../../orchestrator/util/defined.ts";
+import { defined } from "../../orchestrator/util/values.ts";
 
 export { installedModels } from "../mcp/instructions.ts";
 export type { TextNote } from "../call/progress.ts";

@@ -8,7 +8,7 @@ import { advice } from "../../orchestrator/api/next-step.ts";
 import { parseFlags } from "../../orchestrator/config/flags.ts";
 import { type Client, type DaemonParts, callerParts, noticesFor } from "./caller-home.ts";
 import type { Listeners } from "./listeners.ts";
-import { messageOf, stackOf } from "../../orchestrator/util/message-of.ts";
+import { messageOf, stackOf } from "../../orchestrator/util/values.ts";
 import { within } from "../../orchestrator/util/timers.ts";
 
 /** More clients than this mean a defect, such as a client that starts servers in a loop. */

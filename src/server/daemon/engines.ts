@@ -22,7 +22,7 @@ import { isOllamaInstalled } from "../../orchestrator/engines/ollama/installed.t
 import { createOpenAiEngine } from "../../orchestrator/engines/openai/index.ts";
 import { parseOllamaHost } from "../../orchestrator/util/ollama-host.ts";
 import { builtFile, findNode } from "../../orchestrator/util/programs.ts";
-import { defined } from "../../orchestrator/util/defined.ts";
+import { defined } from "../../orchestrator/util/values.ts";
 
 interface EngineWorld {
   /** `OLLM_HOME`, made and writable. */

@@ -3,7 +3,7 @@ import path from "node:path";
 import { InvalidConfig, OrchestratorError } from "../../orchestrator/api/errors.ts";
 import type { Log } from "../../orchestrator/api/log.ts";
 import type { OpenOrchestrator, OpenOrchestratorOptions } from "./open-orchestrator.ts";
-import { messageOf } from "../../orchestrator/util/message-of.ts";
+import { messageOf } from "../../orchestrator/util/values.ts";
 
 /** The orchestrator of the process, opened when it is first needed. */
 export type LazyOrchestrator = ReturnType<typeof createLazyOrchestrator>;

@@ -5,11 +5,10 @@ import * as z from "zod";
 import type { Farewell, Hello, Welcome } from "../../ipc/protocol.ts";
 import { dashboardFile } from "../../ipc/run-folder.ts";
 import { DaemonUnavailable, InvalidRequest } from "../../orchestrator/api/errors.ts";
-import { fieldsIn } from "../../orchestrator/util/parse-json.ts";
+import { codeOf, fieldsIn, messageOf } from "../../orchestrator/util/values.ts";
 import { Dashboard, keptSessions } from "../http/dashboard.ts";
 import { type HttpListener, openHttpListener } from "../http/listener.ts";
 import { type CallerOrigin, type DaemonParts, callerParts, noticesFor } from "./caller-home.ts";
-import { codeOf, messageOf } from "../../orchestrator/util/message-of.ts";
 
 /** The dashboard's first choice, so that a bookmark stays right; `ollm serve` has 7411. */
 const dashboardPort = 7412;

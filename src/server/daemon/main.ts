@@ -6,7 +6,7 @@ import type { Flags } from "../../orchestrator/config/flags.ts";
 import { resolveHome } from "../../orchestrator/config/home.ts";
 import { rotateByCopy } from "./call-log.ts";
 import { ensureHome, errorAtTerminal, redirectConsole, removeTemporary, runHome } from "./run.ts";
-import { messageOf, stackOf } from "../../orchestrator/util/message-of.ts";
+import { messageOf, stackOf } from "../../orchestrator/util/values.ts";
 
 /** Fronts and `ollm daemon stop` expect a daemon to exit within three seconds. */
 const exitBoundMs = 2_500;

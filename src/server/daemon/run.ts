@@ -15,7 +15,7 @@ import { Daemon, watchBusiness } from "./daemon.ts";
 import type { OpenOrchestratorOptions } from "./open-orchestrator.ts";
 import { createLazyOrchestrator } from "./lazy-orchestrator.ts";
 import type { DaemonParts } from "./caller-home.ts";
-import { codeOf, messageOf } from "../../orchestrator/util/message-of.ts";
+import { codeOf, messageOf } from "../../orchestrator/util/values.ts";
 import { Console } from "node:console";
 
 interface RunOptions

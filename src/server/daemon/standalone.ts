@@ -10,7 +10,7 @@ import { callerParts } from "./caller-home.ts";
 import { ensureHome, errorAtTerminal, redirectConsole, removeTemporary, runHome } from "./run.ts";
 import type { Caller } from "../call/caller.ts";
 import { serveClient } from "../mcp/create-server.ts";
-import { stackOf } from "../../orchestrator/util/message-of.ts";
+import { stackOf } from "../../orchestrator/util/values.ts";
 
 /** Together with the transport's drain time below the 2 s that clients wait before they kill a server. */
 const exitBoundMs = 1_000;

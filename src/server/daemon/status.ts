@@ -4,8 +4,7 @@ import { shownSettings } from "../../orchestrator/config/shown.ts";
 import type { Listeners } from "./listeners.ts";
 import type { OpenOrchestrator } from "./open-orchestrator.ts";
 import type { Client, DaemonParts } from "./caller-home.ts";
-import { messageOf } from "../../orchestrator/util/message-of.ts";
-import { defined } from "../../orchestrator/util/defined.ts";
+import { defined, messageOf } from "../../orchestrator/util/values.ts";
 import { within } from "../../orchestrator/util/timers.ts";
 
 /** An engine that hangs must not delay the status. */

@@ -2,7 +2,7 @@ import * as z from "zod";
 import type { ChatMessage, ToolChoice } from "../../orchestrator/api/chat.ts";
 import { InvalidRequest, PromptTooLong } from "../../orchestrator/api/errors.ts";
 import { samplingInput } from "../../orchestrator/api/sampling.ts";
-import { defined } from "../../orchestrator/util/defined.ts";
+import { defined } from "../../orchestrator/util/values.ts";
 import { anthropicWriter, errorBody } from "./anthropic-writer.ts";
 import {
   type Door,

@@ -7,10 +7,9 @@ import * as z from "zod";
 import type { CallerContext } from "../../orchestrator/api/types.ts";
 import type { Chat, EmbedResult, ToolDefinition } from "../../orchestrator/api/chat.ts";
 import { samplingFrom } from "../../orchestrator/api/sampling.ts";
-import { defined } from "../../orchestrator/util/defined.ts";
+import { decoded, defined } from "../../orchestrator/util/values.ts";
 import { InvalidRequest, UnknownModel } from "../../orchestrator/api/errors.ts";
 import type { GenerateRequest, GenerateResult, Orchestrator } from "../../orchestrator/api/facade.ts";
-import { decoded } from "../../orchestrator/util/parse-json.ts";
 import { nearestNames } from "../../orchestrator/util/nearest.ts";
 
 export type DoorName = "openai" | "anthropic" | "ollama";

@@ -5,9 +5,8 @@ import { InvalidRequest } from "../../orchestrator/api/errors.ts";
 import type { GenerateRequest, GenerateResult } from "../../orchestrator/api/facade.ts";
 import { advice } from "../../orchestrator/api/next-step.ts";
 import type { ThinkLevel } from "../../orchestrator/api/types.ts";
-import { defined } from "../../orchestrator/util/defined.ts";
+import { defined, isRecord, parseJson } from "../../orchestrator/util/values.ts";
 import { parseKeepAlive } from "../../orchestrator/util/ollama-host.ts";
-import { isRecord, parseJson } from "../../orchestrator/util/parse-json.ts";
 import { type AnswerWriter, type DoorChat, may, chatOf, functionTool, parsed, unread } from "./door.ts";
 
 const flag = may(z.boolean());

@@ -3,7 +3,7 @@ import * as z from "zod";
 import { InvalidRequest } from "../../orchestrator/api/errors.ts";
 import type { ListedModel } from "../../orchestrator/api/facade.ts";
 import type { Progress } from "../../orchestrator/api/types.ts";
-import { defined } from "../../orchestrator/util/defined.ts";
+import { defined } from "../../orchestrator/util/values.ts";
 import { sameModel } from "../../orchestrator/util/model-name.ts";
 import { type Door, type DoorCall, chosenNames, parsed } from "./door.ts";
 import { type BareRequest, loading, nanoseconds, readChat, readPrompt } from "./ollama-chat.ts";

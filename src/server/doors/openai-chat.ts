@@ -3,7 +3,7 @@ import type { ChatMessage, ToolChoice, ToolDefinition, ToolUse } from "../../orc
 import { InvalidRequest } from "../../orchestrator/api/errors.ts";
 import type { GenerateResult } from "../../orchestrator/api/facade.ts";
 import type { ThinkLevel } from "../../orchestrator/api/types.ts";
-import { defined } from "../../orchestrator/util/defined.ts";
+import { defined } from "../../orchestrator/util/values.ts";
 import {
   type AnswerWriter,
   type DoorChat,

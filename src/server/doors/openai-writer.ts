@@ -1,6 +1,6 @@
 import type { ToolCall } from "../../orchestrator/api/chat.ts";
 import type { GenerateResult } from "../../orchestrator/api/facade.ts";
-import { defined } from "../../orchestrator/util/defined.ts";
+import { defined } from "../../orchestrator/util/values.ts";
 import { type AnswerWriter, eventOf, newId } from "./door.ts";
 import { errorBody, thoughtTokens } from "./openai-chat.ts";
 

@@ -1,7 +1,7 @@
 import * as z from "zod";
 import type { ChatMessage, ToolCall, ToolDefinition } from "../../orchestrator/api/chat.ts";
 import { InvalidRequest } from "../../orchestrator/api/errors.ts";
-import { defined } from "../../orchestrator/util/defined.ts";
+import { defined } from "../../orchestrator/util/values.ts";
 import {
   type Door,
   type DoorCall,

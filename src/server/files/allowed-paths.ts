@@ -7,8 +7,7 @@ import type { NextStep } from "../../orchestrator/api/next-step.ts";
 import { expandHome } from "../../orchestrator/config/home.ts";
 import { realFolder } from "../../orchestrator/storage/work-tree.ts";
 import { isInside, isTooBroad } from "../../orchestrator/util/file-name.ts";
-import { defined } from "../../orchestrator/util/defined.ts";
-import { codeOf } from "../../orchestrator/util/message-of.ts";
+import { codeOf, defined } from "../../orchestrator/util/values.ts";
 import type { PlatformPath } from "node:path";
 
 /** The absolute paths that a name may stand for, in the order in which they are tried: the working directory, then each root. */

@@ -8,8 +8,7 @@ import type { Log } from "../../orchestrator/api/log.ts";
 import { advice } from "../../orchestrator/api/next-step.ts";
 import { syncFolder, writeAside, writeNew } from "../../orchestrator/storage/replace-file.ts";
 import { invisible } from "../../orchestrator/util/control-characters.ts";
-import { codeOf, messageOf } from "../../orchestrator/util/message-of.ts";
-import { jsonIn } from "../../orchestrator/util/parse-json.ts";
+import { codeOf, jsonIn, messageOf } from "../../orchestrator/util/values.ts";
 import { type AllowedRoots, isAllowed, outsideRoots, unusableName } from "./allowed-paths.ts";
 
 const { platform } = process;

@@ -5,7 +5,7 @@ import { type Worker, type Workspace, workerTools } from "../../orchestrator/api
 import { advice } from "../../orchestrator/api/next-step.ts";
 import { readRegularText } from "../../orchestrator/storage/replace-file.ts";
 import { isInside, isPattern } from "../../orchestrator/util/file-name.ts";
-import { isRecord } from "../../orchestrator/util/parse-json.ts";
+import { isRecord } from "../../orchestrator/util/values.ts";
 import { maxForeignTokens, parseYaml } from "../../orchestrator/util/parse-yaml.ts";
 import { type AllowedRoots, findInside, howToAllow, isAllowed } from "./allowed-paths.ts";
 import { findRepository } from "./git-repository.ts";

@@ -25,7 +25,7 @@ import { readGit } from "./git-read.ts";
 import type { GitOptions } from "./git-run.ts";
 import type { NamedFiles } from "./named-files.ts";
 import { openOutput } from "./output-file.ts";
-import { defined } from "../../orchestrator/util/defined.ts";
+import { defined } from "../../orchestrator/util/values.ts";
 
 interface FileAccess {
   /** Called at most once per call, and only when the call names a file: it may send a request to the client. */

@@ -7,7 +7,7 @@ import { realFolder, workTreeAbove } from "../../orchestrator/storage/work-tree.
 import { type AllowedRoots, howToAllow, isAllowed } from "./allowed-paths.ts";
 import { isInside } from "../../orchestrator/util/file-name.ts";
 import { type GitOptions, runGit } from "./git-run.ts";
-import { defined } from "../../orchestrator/util/defined.ts";
+import { defined } from "../../orchestrator/util/values.ts";
 
 /** A repository whose data lie where the caller may read. All paths are resolved. */
 export interface Repository {

@@ -7,8 +7,7 @@ import { formatBytes } from "../../orchestrator/util/format-bytes.ts";
 import { advice } from "../../orchestrator/api/next-step.ts";
 import type { Repository } from "./git-repository.ts";
 import { runGit, type GitOptions, type GitOutput } from "./git-run.ts";
-import { defined } from "../../orchestrator/util/defined.ts";
-import { codeOf } from "../../orchestrator/util/message-of.ts";
+import { codeOf, defined } from "../../orchestrator/util/values.ts";
 
 /**
  * A repository as it is read: a temporary git folder with copies of HEAD, index and references, and a configuration of

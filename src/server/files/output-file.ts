@@ -15,7 +15,7 @@ import {
   outsideRoots,
   isForeignShare,
 } from "./allowed-paths.ts";
-import { codeOf } from "../../orchestrator/util/message-of.ts";
+import { codeOf } from "../../orchestrator/util/values.ts";
 
 /**
  * Prepares a new file in an existing folder inside the roots. An existing file is never replaced unless it is empty: a

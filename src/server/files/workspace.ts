@@ -8,7 +8,7 @@ import type { Delegated, Verdict, Worker, Workspace } from "../../orchestrator/a
 import { advice } from "../../orchestrator/api/next-step.ts";
 import { withoutControls } from "../../orchestrator/util/control-characters.ts";
 import { counted, formatBytes, shortened } from "../../orchestrator/util/format-bytes.ts";
-import { codeOf } from "../../orchestrator/util/message-of.ts";
+import { codeOf } from "../../orchestrator/util/values.ts";
 import { isStarted, keepWork, refusedName } from "./apply-work.ts";
 import { type GitOptions, runGit } from "./git-run.ts";
 import { runSandboxed } from "./sandbox.ts";

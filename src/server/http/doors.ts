@@ -7,7 +7,7 @@ import { type CallerContext, type Progress, isShell } from "../../orchestrator/a
 import type { Settings } from "../../orchestrator/config/schema.ts";
 import { oneLine } from "../../orchestrator/util/control-characters.ts";
 import { isOnThisMachine } from "../../orchestrator/util/ollama-host.ts";
-import { defined } from "../../orchestrator/util/defined.ts";
+import { defined, stackOf } from "../../orchestrator/util/values.ts";
 import { matchesName } from "../../orchestrator/routing/model-overrides.ts";
 import type { Timers } from "../../orchestrator/util/timers.ts";
 import { failureOf } from "../call/call.ts";
@@ -23,7 +23,6 @@ import {
 } from "../doors/door.ts";
 import { tokenHeader } from "./policy.ts";
 import { type StreamLimits, answerBody, answerJson, commonHeaders, readBody, watchReader } from "./respond.ts";
-import { stackOf } from "../../orchestrator/util/message-of.ts";
 
 /** Conversations with images and files; the services that these protocols are of take as much. */
 const bodyLimits = { maxBytes: 32 * 1024 * 1024 };

@@ -5,7 +5,7 @@ import { InvalidRequest } from "../../orchestrator/api/errors.ts";
 import { type NextStep, type NextSteps, advice } from "../../orchestrator/api/next-step.ts";
 import { isLoopback } from "./policy.ts";
 import { commonHeaders, errorBody } from "./respond.ts";
-import { codeOf } from "../../orchestrator/util/message-of.ts";
+import { codeOf } from "../../orchestrator/util/values.ts";
 
 export interface ListenOptions {
   /** Address to listen on: `127.0.0.1`. A name is resolved once, and the address that was checked is the one listened on. */

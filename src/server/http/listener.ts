@@ -26,7 +26,7 @@ import {
   streamLimits,
   webRequest,
 } from "./respond.ts";
-import { stackOf } from "../../orchestrator/util/message-of.ts";
+import { stackOf } from "../../orchestrator/util/values.ts";
 
 const listenerLimits = {
   /** Open sessions over HTTP and SSE. */

@@ -4,7 +4,7 @@ import type { Change, Orchestrator } from "../../orchestrator/api/facade.ts";
 import type { Log } from "../../orchestrator/api/log.ts";
 import type { Timers } from "../../orchestrator/util/timers.ts";
 import { type StreamLimits, commonHeaders, watchReader } from "./respond.ts";
-import { messageOf } from "../../orchestrator/util/message-of.ts";
+import { messageOf } from "../../orchestrator/util/values.ts";
 
 interface FeedParts {
   /** The facade's changes and its state for the pages. */

@@ -1,5 +1,5 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
-import { isTooDeep, maxJsonDepth } from "../../orchestrator/util/parse-json.ts";
+import { isTooDeep, maxJsonDepth } from "../../orchestrator/util/values.ts";
 import type { Timers } from "../../orchestrator/util/timers.ts";
 
 /** Parts of an error answer. */

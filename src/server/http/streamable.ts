@@ -10,7 +10,7 @@ import {
 } from "@modelcontextprotocol/server";
 import type { Log } from "../../orchestrator/api/log.ts";
 import { errorBody, answerError, commonHeaders, watchReader, type StreamLimits } from "./respond.ts";
-import { isRecord } from "../../orchestrator/util/parse-json.ts";
+import { isRecord } from "../../orchestrator/util/values.ts";
 import type { Timers } from "../../orchestrator/util/timers.ts";
 
 interface SessionParts {

@@ -4,8 +4,7 @@ import { request as requestHttps } from "node:https";
 import { EngineUnreachable, InvalidConfig } from "../../orchestrator/api/errors.ts";
 import { advice } from "../../orchestrator/api/next-step.ts";
 import { matchesName } from "../../orchestrator/routing/model-overrides.ts";
-import { codeOf } from "../../orchestrator/util/message-of.ts";
-import { decoded } from "../../orchestrator/util/parse-json.ts";
+import { codeOf, decoded } from "../../orchestrator/util/values.ts";
 import { engineHeader, isOnThisMachine } from "../../orchestrator/util/ollama-host.ts";
 import { tokenHeader } from "./policy.ts";
 

@@ -8,8 +8,7 @@ import {
 import type { ServerResponse } from "node:http";
 import type { Change, Orchestrator } from "../../orchestrator/api/facade.ts";
 import type { Log } from "../../orchestrator/api/log.ts";
-import { messageOf } from "../../orchestrator/util/message-of.ts";
-import { isRecord } from "../../orchestrator/util/parse-json.ts";
+import { isRecord, messageOf } from "../../orchestrator/util/values.ts";
 import type { Caller } from "../call/caller.ts";
 
 type Source = Pick<Orchestrator, "onChange" | "watch">;

@@ -28,7 +28,7 @@ import type { Call } from "../call/call.ts";
 import { icon, pageOf } from "./create-server.ts";
 import { resourceContext } from "./handle-resources.ts";
 import { errorText, protocolData, textFor } from "../call/error-text.ts";
-import { defined } from "../../orchestrator/util/defined.ts";
+import { defined } from "../../orchestrator/util/values.ts";
 
 type KnownPrompt = Readonly<{ prompt: ListedPrompt; source: PromptSource }>;
 

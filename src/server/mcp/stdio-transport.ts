@@ -11,7 +11,7 @@ import {
   SUBSCRIPTION_ID_META_KEY,
 } from "@modelcontextprotocol/server";
 import { createLineSplitter, createPipingWatch, defaultMaxLineBytes, idInEdge } from "../../ipc/lines.ts";
-import { jsonIn } from "../../orchestrator/util/parse-json.ts";
+import { jsonIn } from "../../orchestrator/util/values.ts";
 import { textNoteOf } from "../call/progress.ts";
 
 interface StdioOptions {

@@ -1,7 +1,7 @@
 import { describeFromDatabase } from "../../../src/orchestrator/routing/database.ts";
 import { fallbackOf, findProfile } from "../../../src/orchestrator/config/profiles.ts";
 import { statedParameters } from "../../../src/orchestrator/routing/database.ts";
-import { defined } from "../../../src/orchestrator/util/defined.ts";
+import { defined } from "../../../src/orchestrator/util/values.ts";
 import type { Candidate, ChoiceRequest } from "../../../src/orchestrator/routing/candidate.ts";
 import { chooseModel } from "../../../src/orchestrator/routing/choose.ts";
 

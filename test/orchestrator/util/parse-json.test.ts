@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { performance } from "node:perf_hooks";
 import { describe, expect, it } from "vitest";
-import { isTooDeep, maxJsonDepth, parseJson } from "../../../src/orchestrator/util/parse-json.ts";
+import { isTooDeep, maxJsonDepth, parseJson } from "../../../src/orchestrator/util/values.ts";
 
 function depthOf(value: unknown): number {
   if (typeof value !== "object" || value === null) return 0;

@@ -2,7 +2,7 @@
 import { closeSync, constants, fstatSync, openSync, readSync } from "node:fs";
 import type { GgufAnswer } from "./header.ts";
 import { DamagedGguf, readHeader } from "./read-header.ts";
-import { messageOf } from "../../util/message-of.ts";
+import { messageOf } from "../../util/values.ts";
 
 process.once("message", (file) => {
   process.send?.(answer(String(file)), () => process.disconnect());

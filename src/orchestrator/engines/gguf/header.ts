@@ -1,5 +1,5 @@
 import type { Capability } from "../../api/types.ts";
-import { defined } from "../../util/defined.ts";
+import { defined } from "../../util/values.ts";
 import architectures from "./architectures.json" with { type: "json" };
 import usedKeys from "./used-keys.json" with { type: "json" };
 import types from "./types.json" with { type: "json" };

@@ -9,7 +9,7 @@ import { JoinedWorks } from "../../util/joined-work.ts";
 import { crashReasonIn } from "../out-of-memory.ts";
 import type { GgufAnswer, GgufHeader, InspectGguf } from "./header.ts";
 import { within } from "../../util/timers.ts";
-import { codeOf } from "../../util/message-of.ts";
+import { codeOf } from "../../util/values.ts";
 
 interface GgufInspectorOptions {
   /** Absolute path of the built `gguf-child.mjs`. */

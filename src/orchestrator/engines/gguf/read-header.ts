@@ -10,7 +10,7 @@ import {
   usedMetadata,
 } from "./header.ts";
 import { shortened } from "../../util/format-bytes.ts";
-import { defined } from "../../util/defined.ts";
+import { defined } from "../../util/values.ts";
 
 /** llama.cpp's own limit (`GGML_MAX_NAME`); those for keys and texts are far beyond real files. */
 const tensorNameBytes = 63;

@@ -11,9 +11,8 @@ import { toComputeError } from "./failures.ts";
 import type { Loadable, Models, Resident } from "./models.ts";
 import { prepareRequest, promptParts } from "./prepare-request.ts";
 import type { StoredModel } from "./store/reader.ts";
-import { defined } from "../../util/defined.ts";
+import { defined, messageOf } from "../../util/values.ts";
 import type { Log } from "../../api/log.ts";
-import { messageOf } from "../../util/message-of.ts";
 
 interface ComputingParts {
   readonly models: Models;

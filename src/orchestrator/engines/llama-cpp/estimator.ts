@@ -18,8 +18,7 @@ import {
 import { readProcessMemory } from "./child/children-list.ts";
 import { ComputeGate } from "./compute-gate.ts";
 import { replaceFile, readRegularText } from "../../storage/replace-file.ts";
-import { defined } from "../../util/defined.ts";
-import { parseJson } from "../../util/parse-json.ts";
+import { defined, parseJson } from "../../util/values.ts";
 import { engineVersion } from "./install/platform.ts";
 
 const limitMs = 30_000;

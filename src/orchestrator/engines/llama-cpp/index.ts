@@ -17,7 +17,7 @@ import { type Loadable, Models } from "./models.ts";
 import { embeddedLoadRules, loadRequestFor, readParameters } from "./prepare-request.ts";
 import type { ModelStore } from "./store/model-store.ts";
 import type { StoredModel } from "./store/reader.ts";
-import { defined } from "../../util/defined.ts";
+import { defined } from "../../util/values.ts";
 
 interface LlamaCppOptions {
   /** The one of the settings in force. Models that were loaded from another one stay loaded. */

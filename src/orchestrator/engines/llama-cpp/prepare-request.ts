@@ -9,7 +9,7 @@ import type { ChildSampling, GenerateRequest, LoadRequest } from "./child/protoc
 import { keyOf, speedsFileOf } from "./child/threads.ts";
 import { type Backend, engineVersion } from "./install/platform.ts";
 import type { StoredModel } from "./store/reader.ts";
-import { defined } from "../../util/defined.ts";
+import { defined } from "../../util/values.ts";
 
 /**
  * Ollama's defaults (`DefaultOptions` in its `api/types.go`), except for the repeat penalty: Ollama has none, and small

@@ -13,10 +13,9 @@ import {
   UnsupportedCapability,
 } from "../../api/errors.ts";
 import { shortened } from "../../util/format-bytes.ts";
-import { isRecord, jsonIn } from "../../util/parse-json.ts";
+import { defined, isRecord, jsonIn } from "../../util/values.ts";
 import { statedTokens } from "../generation.ts";
 import { type Attempt, type ErrorReply, type TransportErrors, failureOf, trustCertificate } from "../transport.ts";
-import { defined } from "../../util/defined.ts";
 
 /** Maximum length of a foreign text in a message. */
 const maxMessageCharacters = 500;

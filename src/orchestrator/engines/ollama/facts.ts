@@ -5,8 +5,7 @@ import { type Capability, type InstalledModel, type ModelFacts, type Trust, capa
 import { JoinedWorks } from "../../util/joined-work.ts";
 import { isCloudName, keyOfName } from "../../util/model-name.ts";
 import type { OllamaHost } from "../../util/ollama-host.ts";
-import { defined } from "../../util/defined.ts";
-import { jsonIn } from "../../util/parse-json.ts";
+import { defined, jsonIn } from "../../util/values.ts";
 import { usedMetadata, type InspectGguf, tensorTypes } from "../gguf/header.ts";
 import { type Fields, countIn, fieldsOf, textIn } from "../generation.ts";
 import type { AddressGuard } from "../address-guard.ts";

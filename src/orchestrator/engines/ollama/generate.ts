@@ -17,7 +17,7 @@ import {
 import { longCall } from "../transport.ts";
 import type { OllamaContext } from "./facts.ts";
 import { argumentsIn, callForm, createFormedCall, createToolCalls } from "../tool-calls.ts";
-import { defined } from "../../util/defined.ts";
+import { defined } from "../../util/values.ts";
 
 /** Options of Ollama that the package's types lack. */
 interface NoTruncation {

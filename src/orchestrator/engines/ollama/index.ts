@@ -30,7 +30,7 @@ import { type OllamaContext, createModels, versionOf, modelsOf, residentModel, w
 import { generate, overlapsOf, noTruncation } from "./generate.ts";
 import { OllamaLibrary } from "./library.ts";
 import { longCall } from "../transport.ts";
-import { defined } from "../../util/defined.ts";
+import { defined } from "../../util/values.ts";
 import { setTimeout as delay } from "node:timers/promises";
 import { type NextStep, advice } from "../../api/next-step.ts";
 import { isCloudName, sameModel } from "../../util/model-name.ts";

@@ -20,7 +20,7 @@ import { controlCall, type Line } from "./transport.ts";
 import { createSpeedMeter } from "../download.ts";
 import { type OllamaContext, weightsOf } from "./facts.ts";
 import { type Exchange, longCall } from "../transport.ts";
-import { defined } from "../../util/defined.ts";
+import { defined } from "../../util/values.ts";
 
 /** Pull, import, create and delete. */
 export class OllamaLibrary implements EngineLibrary {

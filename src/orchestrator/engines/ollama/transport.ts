@@ -1,12 +1,11 @@
 import type { Ollama } from "ollama/browser";
 import { type OllamaHost, engineHeader } from "../../util/ollama-host.ts";
-import { parseJson } from "../../util/parse-json.ts";
+import { defined, parseJson } from "../../util/values.ts";
 import type { AddressGuard } from "../address-guard.ts";
 import type { PoolOptions } from "../connection-pools.ts";
 import { CutOff, Transport, type Exchange, type LineTaker } from "../transport.ts";
 import { OllamaErrors } from "./errors.ts";
 import { GenerationFailed } from "../../api/errors.ts";
-import { defined } from "../../util/defined.ts";
 
 declare global {
   /** The `ollama` package's declarations expect the browser's types. */

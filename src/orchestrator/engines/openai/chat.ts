@@ -2,8 +2,7 @@ import { GenerationFailed, UnknownModel } from "../../api/errors.ts";
 import type { JsonSchema } from "../../api/types.ts";
 import type { Engine } from "../engine.ts";
 import { oneLine } from "../../util/control-characters.ts";
-import { defined } from "../../util/defined.ts";
-import { parseJson } from "../../util/parse-json.ts";
+import { defined, parseJson } from "../../util/values.ts";
 import {
   type Generation,
   type GenerationRequest,

@@ -2,7 +2,7 @@ import { type Fields, countIn, fieldsOf, textIn } from "../generation.ts";
 import type { Capability, InstalledModel, Trust } from "../../api/types.ts";
 import { printedCount } from "../gguf/header.ts";
 
-import { defined } from "../../util/defined.ts";
+import { defined } from "../../util/values.ts";
 
 /** A model of the server's list, in the terms of all dialects. */
 export interface ListedModel {

@@ -10,8 +10,7 @@ import {
 } from "../../api/errors.ts";
 import { advice, type NextStep } from "../../api/next-step.ts";
 import { shortened } from "../../util/format-bytes.ts";
-import { messageOf } from "../../util/message-of.ts";
-import { isRecord, jsonIn } from "../../util/parse-json.ts";
+import { isRecord, jsonIn, messageOf } from "../../util/values.ts";
 import { statedTokens } from "../generation.ts";
 import {
   type Attempt,

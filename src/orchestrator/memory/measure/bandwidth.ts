@@ -2,9 +2,8 @@ import { stat } from "node:fs/promises";
 import { Worker } from "node:worker_threads";
 import { replaceFile, readRegularText } from "../../storage/replace-file.ts";
 import type { Log } from "../../api/log.ts";
-import { fieldsIn } from "../../util/parse-json.ts";
+import { fieldsIn, messageOf } from "../../util/values.ts";
 import type { MemorySample } from "./system-probe.ts";
-import { messageOf } from "../../util/message-of.ts";
 import { within } from "../../util/timers.ts";
 
 /** The work of one thread of the measurement. */

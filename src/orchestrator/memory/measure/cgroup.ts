@@ -1,4 +1,4 @@
-import { defined } from "../../util/defined.ts";
+import { defined } from "../../util/values.ts";
 
 /** Reads a small text file; undefined if it doesn't exist or can't be read. */
 type ReadText = (file: string) => string | undefined;

@@ -4,7 +4,7 @@ import os from "node:os";
 import { type Log, createLog } from "../../api/log.ts";
 import { readCgroupLimits } from "./cgroup.ts";
 import type { RamStatus } from "../../api/facade-status.ts";
-import { messageOf } from "../../util/message-of.ts";
+import { messageOf } from "../../util/values.ts";
 import { systemTimers, within } from "../../util/timers.ts";
 import { execFile, type ExecFileException } from "node:child_process";
 import path from "node:path";

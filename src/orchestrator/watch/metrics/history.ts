@@ -18,7 +18,7 @@ import {
   histogramOf,
   histogramText,
 } from "./counts.ts";
-import { defined } from "../../util/defined.ts";
+import { defined } from "../../util/values.ts";
 
 /** As many hours and days as were used are kept: a clock that is wrong for a while deletes nothing. */
 const maxHours = 8 * 24;

@@ -6,7 +6,7 @@ import type { Log } from "../../api/log.ts";
 import { StoreFailed } from "../../api/errors.ts";
 import { openedOnce } from "../../storage/document.ts";
 import type { DocumentFiles } from "../../storage/document-files.ts";
-import { messageOf } from "../../util/message-of.ts";
+import { messageOf } from "../../util/values.ts";
 import { counted } from "../../util/format-bytes.ts";
 import type { Timers } from "../../util/timers.ts";
 import { countMoney, countRequest } from "./counts.ts";

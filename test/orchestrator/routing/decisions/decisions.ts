@@ -5,7 +5,7 @@ import type { Candidate } from "../../../../src/orchestrator/routing/candidate.t
 import { chooseModel } from "../../../../src/orchestrator/routing/choose.ts";
 import { describeFromDatabase } from "../../../../src/orchestrator/routing/database.ts";
 import { activeBytesOf } from "../../../../src/orchestrator/routing/first-models.ts";
-import { defined } from "../../../../src/orchestrator/util/defined.ts";
+import { defined } from "../../../../src/orchestrator/util/values.ts";
 
 /** A machine with its models, a request, and which of them a written expert would take. */
 export interface Decision {

@@ -11,7 +11,7 @@ import type {
   Token,
 } from "./node-llama-cpp.ts";
 import type { ChildMessage } from "./protocol.ts";
-import { jsonIn } from "../../../util/parse-json.ts";
+import { jsonIn } from "../../../util/values.ts";
 
 /** Matches templates of models that think or use several channels. */
 const thinkingTemplate = /<\/?think|<\|channel|<seed:think|\[THINK\]|<thought|enable_thinking|reasoning/i;

@@ -6,8 +6,7 @@ import type { Log } from "../../../api/log.ts";
 import { processStartTime } from "../../../storage/process-alive.ts";
 import { replaceFile, readRegularText } from "../../../storage/replace-file.ts";
 import { createMutex } from "../../../util/joined-work.ts";
-import { jsonIn } from "../../../util/parse-json.ts";
-import { codeOf } from "../../../util/message-of.ts";
+import { codeOf, jsonIn } from "../../../util/values.ts";
 
 const identity = z.object({ pid: z.number().int().positive(), startTime: z.string().min(1) });
 const fileSchema = z.object({ schemaVersion: z.literal(1), children: z.array(identity.extend({ daemon: identity })) });

@@ -24,8 +24,7 @@ import {
 } from "./sequences.ts";
 import type { DecodeThreads } from "./threads.ts";
 import type { Turns } from "./turns.ts";
-import { messageOf } from "../../../util/message-of.ts";
-import { defined } from "../../../util/defined.ts";
+import { defined, messageOf } from "../../../util/values.ts";
 
 interface GeneratorParts extends SequenceParts {
   readonly library: NodeLlamaCpp;

@@ -1,6 +1,6 @@
 import type { JsonSchema } from "../../../api/types.ts";
 import { countUpTo } from "../../generation.ts";
-import { isRecord } from "../../../util/parse-json.ts";
+import { isRecord } from "../../../util/values.ts";
 
 /** Schemas below this depth, and references that lead nowhere, allow any value. */
 const maxDepth = 48;

@@ -28,7 +28,7 @@ import {
   type PromptCountRequest,
   cacheTypeNumbers,
 } from "./protocol.ts";
-import { defined } from "../../../util/defined.ts";
+import { defined } from "../../../util/values.ts";
 
 /** The model of this process. What it wasn't loaded for is absent. */
 export interface ChildModel {

@@ -11,8 +11,7 @@ import { type ChildModel, collectGarbage, estimate, loadModel, loadVocabulary } 
 import { Pause } from "./sequences.ts";
 import type { Llama, NodeLlamaCpp } from "./node-llama-cpp.ts";
 import type { Capacity, ChildControl, ChildEvent, ChildReply, ChildRequest, DoneOf } from "./protocol.ts";
-import { defined } from "../../../util/defined.ts";
-import { messageOf } from "../../../util/message-of.ts";
+import { defined, messageOf } from "../../../util/values.ts";
 
 /**
  * Runs in its own thread, so that a busy event loop can't delay it. On Windows `ppid` doesn't change when the parent ends,

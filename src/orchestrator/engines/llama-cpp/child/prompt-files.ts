@@ -4,7 +4,7 @@ import { mkdir, open, readdir, rename, rm, stat, utimes } from "node:fs/promises
 import { dirname, join } from "node:path";
 import { crc32 } from "node:zlib";
 import { freeDiskBytes } from "../../../storage/replace-file.ts";
-import { messageOf } from "../../../util/message-of.ts";
+import { messageOf } from "../../../util/values.ts";
 import { throwIfAborted } from "./failure.ts";
 import type { ContextSequence, Token } from "./node-llama-cpp.ts";
 import type { GenerateRequest } from "./protocol.ts";

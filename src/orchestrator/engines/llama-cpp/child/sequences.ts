@@ -3,7 +3,7 @@ import { evaluateWithGuesses, type GuessCosts, type Step } from "./guesses.ts";
 import type { ContextSequence, SequenceInside, Token } from "./node-llama-cpp.ts";
 import type { ChildEvent } from "./protocol.ts";
 import type { Turns, WritingAnswer } from "./turns.ts";
-import { messageOf } from "../../../util/message-of.ts";
+import { messageOf } from "../../../util/values.ts";
 
 /** Conversations with fewer tokens don't move to another context: they are read again. */
 const minReusableTokens = 64;

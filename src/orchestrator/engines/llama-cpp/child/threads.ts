@@ -3,7 +3,7 @@ import { cpus } from "node:os";
 import { basename, dirname, join } from "node:path";
 import * as z from "zod";
 import { replaceFile, readRegularText } from "../../../storage/replace-file.ts";
-import { parseJson } from "../../../util/parse-json.ts";
+import { parseJson } from "../../../util/values.ts";
 import type { ContextSequence, Llama, Token } from "./node-llama-cpp.ts";
 
 /** How much of a digest stands in a folder's name. */

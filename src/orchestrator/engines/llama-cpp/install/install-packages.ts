@@ -8,11 +8,10 @@ import { type LockedPackage, reportLock } from "./lock.ts";
 import { useOllama } from "./platform.ts";
 import type { Environment, RegistrySettings } from "./registry.ts";
 import { advice } from "../../../api/next-step.ts";
-import { parseJson } from "../../../util/parse-json.ts";
+import { defined, parseJson } from "../../../util/values.ts";
 import type { RetryOptions } from "../../../util/retry.ts";
 import { WrongContent, download } from "../../download.ts";
 import { type ByteStream, type HttpGet, type HttpResponse, TransientFault, isBusy, openTransfer } from "../../http.ts";
-import { defined } from "../../../util/defined.ts";
 
 /** Enough to use the bandwidth with many small packages, few enough for a registry's limits. */
 const parallelDownloads = 6;

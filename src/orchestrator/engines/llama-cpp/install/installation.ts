@@ -6,14 +6,13 @@ import { advice } from "../../../api/next-step.ts";
 import type { Progress } from "../../../api/types.ts";
 import { type Claim, claimFile, freeDiskBytes, renameOver } from "../../../storage/replace-file.ts";
 import { formatBytes } from "../../../util/format-bytes.ts";
-import { defined } from "../../../util/defined.ts";
+import { codeOf, defined } from "../../../util/values.ts";
 import { JoinedWorks } from "../../../util/joined-work.ts";
 import type { Report } from "../../engine.ts";
 import { type Patience, checkNetwork, installPackages, runTrial } from "./install-packages.ts";
 import { findEntry, findInstalled, markInstalled, type EngineSize, readEngineLock, readEngineSize } from "./lock.ts";
 import { type PlatformFacts, binaryPackages, engineFolderName, lockName, requireSupported } from "./platform.ts";
 import { type Environment, createRegistryHttp, readRegistrySettings } from "./registry.ts";
-import { codeOf } from "../../../util/message-of.ts";
 
 interface EngineInstallationOptions {
   /** `OLLM_HOME/engines`; created when missing. */

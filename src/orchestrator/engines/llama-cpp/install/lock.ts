@@ -5,9 +5,8 @@ import * as z from "zod";
 import { OrchestratorError, LoadFailed } from "../../../api/errors.ts";
 import { advice } from "../../../api/next-step.ts";
 import { engineVersion } from "./platform.ts";
-import { messageOf } from "../../../util/message-of.ts";
+import { jsonIn, messageOf } from "../../../util/values.ts";
 import { replaceFile } from "../../../storage/replace-file.ts";
-import { jsonIn } from "../../../util/parse-json.ts";
 
 /** One package of the engine's lock. */
 export interface LockedPackage {

@@ -7,8 +7,7 @@ import type { Log } from "../../../api/log.ts";
 import { advice } from "../../../api/next-step.ts";
 import { createHttpClient } from "../../http.ts";
 import type { PlatformFacts } from "./platform.ts";
-import { defined } from "../../../util/defined.ts";
-import { codeOf, isMissing } from "../../../util/message-of.ts";
+import { codeOf, defined, isMissing } from "../../../util/values.ts";
 
 /** The registry, proxy and certificates from npm's configuration (`npm help npmrc`, `npm help config`). */
 export interface RegistrySettings {

@@ -12,10 +12,9 @@ import { printedCount, weightCount, fileTypeNames, type GgufHeader } from "../..
 import { IMPORT_PREFIX, commitManifest, type StoreContext } from "./model-store.ts";
 import { createSpeedMeter } from "../../download.ts";
 import { asPullError, pulled } from "./pull.ts";
-import { codeOf, messageOf } from "../../../util/message-of.ts";
+import { codeOf, defined, messageOf } from "../../../util/values.ts";
 import { type StoreLayout, blobState, makePrivateFolder, writeFileDurably, readSmallFile } from "./layout.ts";
 import { type Layer, MEDIA_TYPES, MAX_MANIFEST_BYTES, type Manifest, layersOf, parseManifest } from "./manifest.ts";
-import { defined } from "../../../util/defined.ts";
 import { checkAdapter } from "../../gguf/compatibility.ts";
 import type { StoredModel } from "./reader.ts";
 

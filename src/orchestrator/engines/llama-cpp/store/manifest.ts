@@ -1,6 +1,6 @@
 import * as z from "zod";
 import { advice, type NextSteps } from "../../../api/next-step.ts";
-import { parseJson } from "../../../util/parse-json.ts";
+import { parseJson } from "../../../util/values.ts";
 
 /** Media types of Ollama's layers; hf.co uses the same ones. */
 export const MEDIA_TYPES = {

@@ -8,7 +8,7 @@ import {
   parseModelName,
   tryParseModelName,
 } from "../../../util/model-name.ts";
-import { codeOf, messageOf } from "../../../util/message-of.ts";
+import { codeOf, messageOf } from "../../../util/values.ts";
 import {
   type StoreLayout,
   blobState,

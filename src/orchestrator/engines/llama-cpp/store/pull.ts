@@ -8,12 +8,11 @@ import { type DownloadEvent, createSpeedMeter, WrongContent, download } from "..
 import type { PulledModel, Report } from "../../engine.ts";
 import { TransientFault, type ByteStream } from "../../http.ts";
 import { commitManifest, type StoreContext } from "./model-store.ts";
-import { messageOf, codeOf } from "../../../util/message-of.ts";
+import { codeOf, defined, messageOf } from "../../../util/values.ts";
 import { checkBlob, makePrivateFolder, type StoreLayout } from "./layout.ts";
 import { type Layer, blobsOf, cloudSteps, parseManifest, unsupportedKind } from "./manifest.ts";
 import { openRegistry } from "./registry-client.ts";
 import type { StoredModel } from "./reader.ts";
-import { defined } from "../../../util/defined.ts";
 import { constants } from "node:fs";
 import { type Claim, claimFile, renameOver, syncFolder } from "../../../storage/replace-file.ts";
 

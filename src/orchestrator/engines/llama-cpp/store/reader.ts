@@ -4,7 +4,7 @@ import path from "node:path";
 import type { Log } from "../../../api/log.ts";
 import type { InstalledModel } from "../../../api/types.ts";
 import { type ModelName, formatModelName, modelKey, nameFromSegments } from "../../../util/model-name.ts";
-import { codeOf, isMissing, messageOf } from "../../../util/message-of.ts";
+import { codeOf, defined, isMissing, messageOf } from "../../../util/values.ts";
 import { type StoreLayout, readSmallFile } from "./layout.ts";
 import {
   MAX_MANIFEST_BYTES,
@@ -17,7 +17,6 @@ import {
   parseParameters,
   unsupportedKind,
 } from "./manifest.ts";
-import { defined } from "../../../util/defined.ts";
 
 /**
  * A model as files on disk, in Ollama's layout: what the embedded engine needs to load it. Its name is as Ollama prints it

@@ -3,7 +3,7 @@ import { InvalidRequest, PullFailed, UnknownModel } from "../../../api/errors.ts
 import { advice } from "../../../api/next-step.ts";
 import { DEFAULT_HOST, type ModelName, formatModelName } from "../../../util/model-name.ts";
 import { isOnThisMachine } from "../../../util/ollama-host.ts";
-import { jsonIn } from "../../../util/parse-json.ts";
+import { jsonIn } from "../../../util/values.ts";
 import { type ByteStream, type HttpGet, type HttpResponse, TransientFault, isBusy, openTransfer } from "../../http.ts";
 import { MAX_MANIFEST_BYTES, MEDIA_TYPES } from "./manifest.ts";
 
