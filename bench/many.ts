@@ -158,19 +158,26 @@ async function besideAndKilled(
   ];
 }
 
-/** The smallest files of our own sources, by their size. */
+/** The smallest files of our own programs, by their size. */
 async function copySources(folder: string): Promise<void> {
   await mkdir(folder);
-  const names = await readdir(join(repository, "src"), { recursive: true });
+  const folders = ["src", "test", "bench", "scripts"];
+  const names = (
+    await Promise.all(
+      folders.map(async (each) =>
+        (await readdir(join(repository, each), { recursive: true })).map((name) => join(each, name)),
+      ),
+    )
+  ).flat();
   const sized = await Promise.all(
     names
       .filter((name) => name.endsWith(".ts"))
-      .map(async (name) => ({ name, size: (await stat(join(repository, "src", name))).size })),
+      .map(async (name) => ({ name, size: (await stat(join(repository, name))).size })),
   );
   const chosen = sized.toSorted((a, b) => a.size - b.size || a.name.localeCompare(b.name)).slice(0, files);
   if (chosen.length < files) throw new Error(`only ${chosen.length} files`);
   await Promise.all(
-    chosen.map(({ name }) => copyFile(join(repository, "src", name), join(folder, name.replaceAll(/[\\/]/g, "-")))),
+    chosen.map(({ name }) => copyFile(join(repository, name), join(folder, name.replaceAll(/[\\/]/g, "-")))),
   );
 }
 
