@@ -6,18 +6,22 @@ import { type Opened, withDashboard } from "./dashboard.ts";
 import { hostileText, hostileModel, payloads } from "./hostile.ts";
 import { type Check, openWorld, realModel, unloadAll } from "./world.ts";
 
-/** The pages of the navigation, by their names in the address. */
-async function pageIds(page: Page): Promise<readonly string[]> {
-  const links = await page
-    .locator("nav a[href^='#/']")
-    .evaluateAll((all) => all.map((each) => each.getAttribute("href")));
-  const ids = new Set(links.flatMap((href) => (href === null ? [] : [href.slice("#/".length)])));
-  assert.ok(ids.size > 1, "the navigation is empty");
-  return [...ids];
+/** The pages of all rooms, by their names in the address. */
+async function pageIds({ page, show }: Opened): Promise<readonly string[]> {
+  const linked = async (within: string): Promise<readonly string[]> =>
+    page.locator(`${within} a[href^='#/']`).evaluateAll((all) => all.map((each) => each.getAttribute("href") ?? ""));
+  const found = new Set<string>();
+  for (const room of await linked("nav[aria-label=Rooms]")) {
+    const id = room.slice("#/".length);
+    await show(id);
+    for (const href of [room, ...(await linked("nav.tabs"))]) found.add(href.slice("#/".length));
+  }
+  assert.ok(found.size > 6, "the navigation is empty");
+  return [...found];
 }
 
 async function onEachPage(opened: Opened, work: (id: string) => Promise<void>): Promise<void> {
-  for (const id of await pageIds(opened.page)) {
+  for (const id of await pageIds(opened)) {
     await opened.show(id);
     await work(id);
   }

@@ -194,14 +194,15 @@ const impostor: Check = [
 const signedOut: Check = [
   "session: signing out ends it in every tab, and no reload brings it back",
   (scene) =>
-    withDashboard(scene, async ({ page, context, origin }) => {
+    withDashboard(scene, async ({ page, context, origin, show }) => {
       await page.getByText("Connected", { exact: true }).waitFor();
       const kept = await page.evaluate(() => sessionStorage.getItem("ollm-session") ?? "");
       await context.addInitScript((value) => sessionStorage.setItem("ollm-session", value), kept);
       const other = await context.newPage();
       await other.goto(`${origin}/dashboard`);
       await other.getByText("Connected", { exact: true }).waitFor();
-      await page.getByRole("button", { name: "Sign out" }).first().click();
+      await show("browser");
+      await page.getByRole("button", { name: "Sign out" }).click();
       await page.getByText("Signed out.").waitFor();
       assert.equal(await page.evaluate(() => sessionStorage.length), 0);
       await other.getByText("The session has ended").waitFor();

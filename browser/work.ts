@@ -65,7 +65,7 @@ const settings: Check = [
       await agree(page, "Change this setting?", "Change it");
       await page.getByText(/^privacy is now allow_remote/).waitFor();
       assert.match(await readConfig(world), /allow_remote/);
-      await show("engines");
+      await show("models");
       await page.getByText("remote allowed", { exact: true }).waitFor();
       await world.ollm("config", "unset", "privacy");
       await page.getByText("local only", { exact: true }).waitFor();
@@ -236,11 +236,13 @@ const activity: Check = [
       await page.waitForFunction(() => !location.hash.includes("range=hour"));
       assert.equal((await page.content()).includes(secret), false, "a text of a request is in the list");
 
-      for (const theme of ["Theme: system", "Theme: light", "Theme: dark"]) {
+      for (const theme of ["light", "dark", "system"]) {
+        await show("browser");
+        await page.getByText(theme, { exact: true }).click();
+        await show("activity");
         // Memory, tokens, requests.
         for (const at of [0, 1, 2]) await page.locator("main figure canvas").nth(at).waitFor();
         assert.equal(await page.getByText("can't draw").count(), 0);
-        await press(page, theme);
       }
     }),
 ];

@@ -1,7 +1,7 @@
 import type { LiveModel, LiveState } from "../orchestrator/api/facade-metrics.ts";
 import { isHere, ramBytesOf } from "../orchestrator/util/last-hour.ts";
 
-/** A part of the memory bar; the shares of all parts sum to 1. */
+/** A part of the memory bar, the largest model first; the shares of all parts sum to 1. */
 type Segment =
   | { readonly kind: "model"; readonly model: LiveModel; readonly share: number; readonly bytes: number }
   | { readonly kind: "other" | "free"; readonly share: number; readonly bytes: number };
@@ -12,7 +12,7 @@ type Segment =
  */
 export function segmentsOf(memory: LiveState["memory"]): readonly Segment[] {
   const { totalBytes, availableBytes, otherBytes } = memory;
-  const models = memory.models.filter(isHere);
+  const models = memory.models.filter(isHere).toSorted((one, other) => ramBytesOf(other) - ramBytesOf(one));
   const held = models.reduce((sum, model) => sum + ramBytesOf(model), 0) + otherBytes;
   const freeBytes = Math.max(0, Math.min(availableBytes, totalBytes - held));
   // What no measurement explains belongs to no program by name.

@@ -6,7 +6,6 @@ import {
   dismiss,
   hasShortcuts,
   live,
-  nextTheme,
   notices,
   now,
   question,
@@ -15,16 +14,16 @@ import {
   session,
   signOut,
   theme,
+  themes,
 } from "./state.ts";
 import { useSignal, useSignalEffect } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
-import { Button, Command, Dialog, Loading, Prose, withNext, Icon } from "./components.tsx";
+import { Button, Card, Choice, Command, Dialog, Loading, Prose, withNext, Icon } from "./components.tsx";
 import { CheckField } from "./fields.tsx";
 import { formatSpan } from "./format.ts";
 import { Activity } from "./activity.tsx";
 import { Compare } from "./compare.tsx";
 import { Decisions } from "./decisions.tsx";
-import { Engines } from "./engines.tsx";
 import { Evals } from "./evals.tsx";
 import { Models } from "./models.tsx";
 import { Jobs } from "./jobs.tsx";
@@ -36,37 +35,78 @@ import { Settings } from "./settings.tsx";
 import { Templates } from "./templates.tsx";
 import { foreignText } from "./session.ts";
 
-/** A page of the dashboard. To add one, write its component in a file of its own and list it here. */
+/** A page of the dashboard. To add one, write its component in a file of its own and list it in its room. */
 interface Page {
-  /** Its address, `#/models`, and its icon; the first page also has the empty address. */
-  readonly id: Parameters<typeof Icon>[0]["name"];
+  /** Its address: `#/models`. */
+  readonly id: string;
   readonly title: string;
-  /** The key after `g` that opens it. */
-  readonly key: string;
   readonly View: ComponentType;
-  /** The heading above it in the navigation; absent: that of the page before. */
-  readonly group?: string;
 }
 
-/** In the order of the navigation. On a phone the first three are shown, the rest under "More". */
-const pages: readonly [Page, ...Page[]] = [
-  { id: "overview", title: "Overview", key: "o", View: Overview, group: "This machine" },
-  { id: "models", title: "Models", key: "m", View: Models },
-  { id: "activity", title: "Activity", key: "a", View: Activity },
-  { id: "engines", title: "Engines", key: "e", View: Engines },
-  { id: "jobs", title: "Jobs", key: "j", View: Jobs, group: "Work" },
-  { id: "pipelines", title: "Pipelines", key: "l", View: Pipelines },
-  { id: "compare", title: "Compare", key: "c", View: Compare },
-  { id: "evals", title: "Evals", key: "v", View: Evals },
-  { id: "decisions", title: "Decisions", key: "d", View: Decisions },
-  { id: "profiles", title: "Profiles", key: "p", View: Profiles },
-  { id: "memory", title: "Memories", key: "r", View: Memory, group: "Yours" },
-  { id: "templates", title: "Templates", key: "t", View: Templates },
-  { id: "settings", title: "Settings", key: "s", View: Settings },
+/** Pages about one thing, the first of which its name opens. */
+interface Room {
+  readonly title: string;
+  readonly icon: Parameters<typeof Icon>[0]["name"];
+  /** The key after `g` that opens it. */
+  readonly key: string;
+  readonly pages: readonly [Page, ...Page[]];
+}
+
+/** In the order of the navigation; the first one also has the empty address. */
+const rooms: readonly [Room, ...Room[]] = [
+  {
+    title: "Overview",
+    icon: "overview",
+    key: "o",
+    pages: [{ id: "overview", title: "Overview", View: Overview }],
+  },
+  {
+    title: "Activity",
+    icon: "activity",
+    key: "a",
+    pages: [
+      { id: "activity", title: "Requests", View: Activity },
+      { id: "jobs", title: "Jobs", View: Jobs },
+      { id: "pipelines", title: "Pipelines", View: Pipelines },
+      { id: "decisions", title: "Loads", View: Decisions },
+    ],
+  },
+  {
+    title: "Models",
+    icon: "models",
+    key: "m",
+    pages: [{ id: "models", title: "Models", View: Models }],
+  },
+  {
+    title: "Playground",
+    icon: "playground",
+    key: "p",
+    pages: [
+      { id: "compare", title: "Compare", View: Compare },
+      { id: "templates", title: "Templates", View: Templates },
+    ],
+  },
+  {
+    title: "Routing",
+    icon: "routing",
+    key: "r",
+    pages: [
+      { id: "profiles", title: "Profiles", View: Profiles },
+      { id: "evals", title: "Evaluations", View: Evals },
+    ],
+  },
+  {
+    title: "Settings",
+    icon: "settings",
+    key: "s",
+    pages: [
+      { id: "settings", title: "Settings", View: Settings },
+      { id: "memory", title: "Memories", View: Memory },
+      { id: "browser", title: "This browser", View: ThisBrowser },
+    ],
+  },
 ];
 
-/** Pages in the bar of a phone, beside "More". */
-const barPages = 3;
 /** Time for the second key of a shortcut. */
 const chordMs = 1_500;
 
@@ -90,11 +130,12 @@ function Closed({ reason }: { readonly reason: string | undefined }) {
 }
 
 function Frame() {
-  const page = pages.find(({ id }) => id === route.value.page) ?? pages[0];
-  const open = useSignal<"shortcuts" | "pages" | undefined>(undefined);
+  const room = rooms.find(({ pages }) => pages.some(({ id }) => id === route.value.page)) ?? rooms[0];
+  const page = room.pages.find(({ id }) => id === route.value.page) ?? room.pages[0];
+  const isHelpOpen = useSignal(false);
   const main = useRef<HTMLElement>(null);
   const isFirst = useRef(true);
-  useShortcuts(() => (open.value = "shortcuts"));
+  useShortcuts(() => (isHelpOpen.value = true));
   const failures = notices.value.filter(({ kind }) => kind === "failed").length;
   const alerts = failures + (live.value?.warnings.length ?? 0);
   useEffect(() => {
@@ -122,67 +163,71 @@ function Frame() {
       </a>
       <header class="side">
         <p class="brand">ollm</p>
-        <nav aria-label="Pages">
-          <PageLinks list={pages} current={page} />
+        <nav aria-label="Rooms">
+          <RoomLinks current={room} page={page} />
         </nav>
-        <div class="side-foot">
-          <ConnectionState />
-          <Button text={`Theme: ${theme.value}`} kind="quiet" icon="theme" onRun={nextTheme} />
-          <Button text="Shortcuts" kind="quiet" icon="keyboard" onRun={() => void (open.value = "shortcuts")} />
-          <SignOut />
-        </div>
+        <ConnectionState />
       </header>
       <main id="page" ref={main} tabIndex={-1} aria-labelledby="page-title">
         <ConnectionBanner />
-        <h1 id="page-title">{page.title}</h1>
+        <h1 id="page-title">{room.title}</h1>
+        {room.pages.length > 1 && (
+          <nav class="tabs" aria-label={`Pages of ${room.title}`}>
+            {room.pages.map(({ id, title }) => (
+              <a key={id} href={addressOf(id)} aria-current={id === page.id ? "page" : undefined}>
+                {title}
+              </a>
+            ))}
+          </nav>
+        )}
         <View key={page.id} />
       </main>
-      <nav class="bar" aria-label="Main pages">
-        <PageLinks list={pages.slice(0, barPages)} current={page} />
-        <button type="button" aria-haspopup="dialog" onClick={() => (open.value = "pages")}>
-          <Icon name="more" />
-          More
-        </button>
+      <nav class="bar" aria-label="Rooms, below">
+        <RoomLinks current={room} page={page} />
       </nav>
       <Notices />
-      {open.value === "shortcuts" && <Shortcuts onClose={() => (open.value = undefined)} />}
-      {open.value === "pages" && <MorePages current={page} onClose={() => (open.value = undefined)} />}
+      {isHelpOpen.value && (
+        <Dialog title="Keyboard shortcuts" onClose={() => (isHelpOpen.value = false)}>
+          <Shortcuts />
+        </Dialog>
+      )}
       <QuestionDialog />
     </div>
   );
 }
 
-function PageLinks(props: { readonly list: readonly Page[]; readonly current: Page; readonly onOpen?: () => void }) {
-  const { list, current, onOpen } = props;
+function RoomLinks({ current, page }: { readonly current: Room; readonly page: Page }) {
   return (
     <ul>
-      {list.map((page) => (
-        <li key={page.id}>
-          {page.group !== undefined && <p class="group">{page.group}</p>}
-          <a href={addressOf(page.id)} aria-current={page === current ? "page" : undefined} onClick={onOpen}>
-            <Icon name={page.id} />
-            {page.title}
-          </a>
-        </li>
-      ))}
+      {rooms.map((room) => {
+        const [{ id }] = room.pages;
+        return (
+          <li key={id}>
+            <a href={addressOf(id)} aria-current={id === page.id ? "page" : room === current ? "true" : undefined}>
+              <Icon name={room.icon} />
+              {room.title}
+            </a>
+          </li>
+        );
+      })}
     </ul>
   );
 }
 
-function MorePages({ current, onClose }: { readonly current: Page; readonly onClose: () => void }) {
+/** What holds for this browser alone. */
+function ThisBrowser() {
   return (
-    <Dialog title="Pages" onClose={onClose}>
-      <nav class="sheet" aria-label="All pages">
-        <PageLinks list={pages} current={current} onOpen={onClose} />
-      </nav>
-      <Button text={`Theme: ${theme.value}`} icon="theme" onRun={nextTheme} />
-      <SignOut />
-    </Dialog>
+    <Card title="This browser">
+      <Choice
+        label="Theme"
+        options={themes.map((id) => ({ id, title: id }))}
+        chosen={theme.value}
+        onChoose={(id) => (theme.value = id)}
+      />
+      <Shortcuts />
+      <Button text="Sign out" onRun={signOut} />
+    </Card>
   );
-}
-
-function SignOut() {
-  return <Button text="Sign out" kind="quiet" icon="close" onRun={signOut} />;
 }
 
 /** Whether what is shown is current, in words. */
@@ -265,11 +310,11 @@ const otherKeys = [
   ["Close a dialog", "Esc"],
 ];
 
-function Shortcuts({ onClose }: { readonly onClose: () => void }) {
+function Shortcuts() {
   return (
-    <Dialog title="Keyboard shortcuts" onClose={onClose}>
+    <>
       <dl class="shortcuts">
-        {[...pages.map(({ title, key }) => [title, "g", key]), ...otherKeys].map(([title, first, second]) => (
+        {[...rooms.map(({ title, key }) => [title, "g", key]), ...otherKeys].map(([title, first, second]) => (
           <div key={title}>
             <dt>{title}</dt>
             <dd>
@@ -284,7 +329,7 @@ function Shortcuts({ onClose }: { readonly onClose: () => void }) {
         isChecked={hasShortcuts.value}
         onCheck={(isOn) => (hasShortcuts.value = isOn)}
       />
-    </Dialog>
+    </>
   );
 }
 
@@ -299,8 +344,8 @@ function useShortcuts(onHelp: () => void): void {
       if (target instanceof Element && target.closest("input, textarea, select, dialog") !== null) return;
       const isSecond = Date.now() - chordAtMs < chordMs;
       chordAtMs = 0;
-      const page = isSecond ? pages.find((candidate) => candidate.key === key) : undefined;
-      if (page !== undefined) location.hash = addressOf(page.id);
+      const room = isSecond ? rooms.find((candidate) => candidate.key === key) : undefined;
+      if (room !== undefined) location.hash = addressOf(room.pages[0].id);
       else if (key === "g") chordAtMs = Date.now();
       else if (key === "j" || key === "k") focusRow(key === "j" ? 1 : -1);
       else if (key === "?") onHelp();

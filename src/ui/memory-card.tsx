@@ -2,23 +2,37 @@ import type { LiveModel, LiveState } from "../orchestrator/api/facade-metrics.ts
 import { formatBytes, localTime } from "../orchestrator/util/format-bytes.ts";
 import { activityOf, segmentsOf } from "./bar.ts";
 import { isHere } from "../orchestrator/util/last-hour.ts";
-import { Badge, Button, Card, Facts, Name, Icon } from "./components.tsx";
+import { Badge, Button, Card, Details, Facts, Name, Icon } from "./components.tsx";
 import { formatCount, formatSpan, visibleName } from "./format.ts";
 import { setPinned, unload } from "./model-actions.ts";
 import { now } from "./state.ts";
 
+/** Colours of models in the style sheet. */
+const modelColours = 6;
+/** Of one glance. */
+const shownModels = 8;
+
 /** Who holds the memory of this machine: one bar, and a line for each part of it. */
 export function MemoryCard({ memory }: { readonly memory: LiveState["memory"] }) {
   const segments = segmentsOf(memory);
+  const models = segments.flatMap((segment) => (segment.kind === "model" ? segment.model : []));
   const elsewhere = memory.models.filter((model) => !isHere(model));
-  const free = segments.find(({ kind }) => kind === "free")?.bytes ?? 0;
+  const bytesOf = (kind: string) => segments.find((segment) => segment.kind === kind)?.bytes ?? 0;
   const summary = segments.map((segment) => `${titleOf(segment)} ${formatBytes(segment.bytes)}`).join(", ");
+  const lines = (some: readonly LiveModel[], first = 0) => (
+    <ul class="memory-list" aria-label={first === 0 ? "Models in memory" : "More in memory"}>
+      {some.map((model, at) => (
+        <ModelLine key={`${model.engine} ${model.name}`} model={model} at={first + at} />
+      ))}
+    </ul>
+  );
   return (
     <Card
       title="Memory"
       actions={
         <p class="figure muted">
-          <strong>{formatBytes(free)}</strong> free of {formatBytes(memory.totalBytes)}
+          <strong>{formatBytes(bytesOf("free"))}</strong> free of {formatBytes(memory.totalBytes)}; other programs{" "}
+          {formatBytes(bytesOf("other"))}
         </p>
       }
     >
@@ -31,23 +45,15 @@ export function MemoryCard({ memory }: { readonly memory: LiveState["memory"] })
           />
         ))}
       </div>
-      <ul class="memory-list" aria-label="Models in memory">
-        {memory.models.filter(isHere).map((model, at) => (
-          <ModelLine key={`${model.engine} ${model.name}`} model={model} at={at} />
-        ))}
-        {memory.models.length === 0 && (
-          <li class="memory-line muted">No model is loaded. Models are loaded when requests need them.</li>
-        )}
-        {segments.map((segment) =>
-          segment.kind === "model" ? null : (
-            <li key={segment.kind} class="memory-line">
-              <span class={`swatch ${segment.kind}`} />
-              <span class="memory-name muted">{titleOf(segment)}</span>
-              <span class="figure memory-size muted">{formatBytes(segment.bytes)}</span>
-            </li>
-          ),
-        )}
-      </ul>
+      {memory.models.length === 0 && (
+        <p class="muted">No model is loaded. Models are loaded when requests need them.</p>
+      )}
+      {lines(models.slice(0, shownModels))}
+      {models.length > shownModels && (
+        <Details summary={`and ${models.length - shownModels} more`}>
+          {lines(models.slice(shownModels), shownModels)}
+        </Details>
+      )}
       {elsewhere.length > 0 && (
         <ul class="memory-list" aria-label="Models in the memory of other machines">
           {elsewhere.map((model) => (
@@ -73,8 +79,9 @@ function titleOf(segment: Segment): string {
   return segment.kind === "other" ? "Other programs" : "Free";
 }
 
+/** Beyond those of the style sheet, hues that are far from the ones before them, dark enough for white text. */
 function colourOf(at: number): string {
-  return `var(--model-${(at % modelColours) + 1})`;
+  return at < modelColours ? `var(--model-${at + 1})` : `hsl(${Math.round(at * 137.5) % 360} 50% 28%)`;
 }
 
 function Part({ segment, at }: { readonly segment: Segment; readonly at: number }) {
@@ -170,6 +177,3 @@ function GpuLine({ name, totalBytes, freeBytes }: LiveState["memory"]["gpus"][nu
     </li>
   );
 }
-
-/** Colours of models in the style sheet. */
-const modelColours = 6;

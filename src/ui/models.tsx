@@ -1,27 +1,46 @@
 import { useSignal } from "@preact/signals";
-import { counted, formatBytes, formatNeed, localTime } from "../orchestrator/util/format-bytes.ts";
+import { counted, formatBytes, formatConnections, formatNeed, localTime } from "../orchestrator/util/format-bytes.ts";
 import type { ToolAnswers } from "../tools/index.ts";
-import { Badge, Button, Card, Empty, Facts, Field, Filter, Name, Show, type Column, Table } from "./components.tsx";
+import {
+  Badge,
+  Button,
+  Card,
+  Empty,
+  Facts,
+  Field,
+  Filter,
+  Name,
+  Show,
+  type Column,
+  Table,
+  type Tone,
+} from "./components.tsx";
 import { useData } from "./data.ts";
-import { isMatch } from "./fields.tsx";
+import { CheckField, FilterSelect, isMatch } from "./fields.tsx";
 import { formatAgo, formatRate, visibleName } from "./format.ts";
 import { load, pull, remove, setPinned, unload } from "./model-actions.ts";
 import { NoModels, FailedPulls, OperationLine } from "./overview.tsx";
 import { client, live, now } from "./state.ts";
 
 type ModelList = ToolAnswers["list_models"];
+type Status = ToolAnswers["system_status"];
+type Engine = Status["engines"][number];
 type Model = ModelList["models"][number];
 
 /** Models in a list, at most. */
 const limit = 1_000;
 
-/** The models of all engines: what they need, what can be done to them. */
+/** The models of each engine: what they need, what can be done to them; and whether anything leaves this machine. */
 export function Models() {
   const list = useData(() => client.callTool("list_models", { verbose: true, limit }), ["models", "memory"]);
+  const status = useData(() => client.callTool("system_status", {}), ["memory", "models", "tools"]);
   return (
     <>
       <PullCard suggestion={list.data.value?.suggestion?.model} />
-      <Show of={list}>{(found) => <Installed list={found} />}</Show>
+      <Show of={list}>
+        {(found) => <Show of={status}>{({ engines }) => <Groups list={found} engines={engines} />}</Show>}
+      </Show>
+      <Show of={status}>{(found) => <Privacy status={found} />}</Show>
     </>
   );
 }
@@ -82,25 +101,109 @@ function PullCard({ suggestion }: { readonly suggestion: string | undefined }) {
   );
 }
 
-function Installed({ list }: { readonly list: ModelList }) {
+/** The order of models in their group. */
+const orders: Readonly<Record<string, readonly [title: string, compare: (one: Model, other: Model) => number]>> = {
+  name: ["By name", (one, other) => one.name.localeCompare(other.name)],
+  size: ["Largest first", (one, other) => other.size_bytes - one.size_bytes],
+  speed: ["Fastest first", (one, other) => (other.tokens_per_second ?? 0) - (one.tokens_per_second ?? 0)],
+  use: ["Last used first", (one, other) => (other.last_used_at ?? "").localeCompare(one.last_used_at ?? "")],
+};
+
+function Groups({ list, engines }: { readonly list: ModelList; readonly engines: readonly Engine[] }) {
   const filter = useSignal("");
+  const isLoadedOnly = useSignal(false);
+  const order = useSignal("name");
   const { models, total, suggestion, unreachable = [] } = list;
   if (suggestion !== undefined && total === 0 && unreachable.length === 0) return <NoModels suggestion={suggestion} />;
-  const shown = models.filter(({ name, engine, family, capabilities = [] }) =>
-    isMatch(filter.value, name, engine, family, ...capabilities),
-  );
+  const shown = models
+    .filter(({ is_loaded: isLoaded }) => isLoaded || !isLoadedOnly.value)
+    .filter(({ name, engine, family, capabilities = [] }) =>
+      isMatch(filter.value, name, engine, family, ...capabilities),
+    )
+    .toSorted(orders[order.value]?.[1]);
   return (
-    <Card title={counted(total, "model")} actions={<Filter label="Filter models" query={filter} />}>
-      {unreachable.map((engine) => (
-        <p key={engine} class="problem">
-          {visibleName(engine)}
-        </p>
+    <>
+      <div class="toolbar">
+        <Filter label="Filter models" query={filter} />
+        <FilterSelect
+          label="Order of models"
+          value={order.value}
+          choices={Object.entries(orders).map(([value, [text]]) => ({ value, text }))}
+          onValue={(value) => (order.value = value)}
+        />
+        <CheckField
+          label="Loaded only"
+          isChecked={isLoadedOnly.value}
+          onCheck={(isOn) => (isLoadedOnly.value = isOn)}
+        />
+      </div>
+      {shown.length === 0 && total > 0 && <Empty title="No model matches" />}
+      {engines.map((engine) => (
+        <Group key={engine.id} engine={engine} models={shown.filter((model) => model.engine === engine.id)} />
       ))}
-      {shown.length > 0 ? (
-        <Table label="Models" columns={columns} rows={shown} keyOf={({ engine, name }) => `${engine} ${name}`} />
-      ) : (
-        total > 0 && <Empty title={`No model matches "${visibleName(filter.value)}"`} />
+      {engines.length === 0 && (
+        <Empty title="No engine is enabled.">
+          <p>
+            Enable one in the <a href="#/settings">settings</a>, under providers.
+          </p>
+        </Empty>
       )}
+    </>
+  );
+}
+
+/** Health of an engine: the word, how it looks, and what it means. */
+const healths: Readonly<Record<string, readonly [word: string, tone: Tone, meaning: string]>> = {
+  ok: ["ok", "good", ""],
+  not_installed: ["not installed", "plain", "It is installed when it is first needed, for example by the first pull."],
+  unreachable: ["unreachable", "bad", "Its server does not answer. Start it, or change its address in the settings."],
+  stuck: ["stuck", "bad", "It answers, but generates no tokens. Restart its server."],
+  not_contacted: [
+    "not contacted",
+    "plain",
+    "It is not on this machine, and privacy is local_only: nothing is sent to it, not even to ask whether it is there.",
+  ],
+};
+
+function Group({ engine, models }: { readonly engine: Engine; readonly models: readonly Model[] }) {
+  const { id, health, is_remote: isRemote, version, message, model_count: count, connections } = engine;
+  const [word, tone, meaning] = healths[health] ?? [health, "warning", ""];
+  return (
+    <Card title={visibleName(id)} actions={<Badge tone={tone}>{word}</Badge>}>
+      <Facts
+        of={[
+          counted(count, "model"),
+          isRemote === true ? <Badge tone="warning">another machine</Badge> : "this machine",
+          version,
+          connections && formatConnections(connections),
+        ]}
+      />
+      {meaning !== "" && <p class="muted">{meaning}</p>}
+      {message !== undefined && <p class="wrap">{visibleName(message)}</p>}
+      {models.length > 0 && (
+        <Table label={`Models of ${visibleName(id)}`} columns={columns} rows={models} keyOf={({ name }) => name} />
+      )}
+    </Card>
+  );
+}
+
+/** Whether anything left this machine, and how one knows. */
+function Privacy({ status: { privacy, remote_text: text, version, home } }: { readonly status: Status }) {
+  const isLocal = privacy === "local_only";
+  return (
+    <Card
+      title="Privacy"
+      actions={<Badge tone={isLocal ? "good" : "warning"}>{isLocal ? "local only" : "remote allowed"}</Badge>}
+    >
+      <p class="statement">{visibleName(text)}.</p>
+      <p class="muted">
+        {isLocal
+          ? "A lock in front of the engines refuses every call of an engine that is not on this machine, also after a failure. The daemon counts each prompt that passes it."
+          : "Requests may go to remote engines when no local model suits. Set privacy to local_only in the settings to refuse that."}
+      </p>
+      <p class="muted">
+        ollm {visibleName(version)}, home <code>{visibleName(home)}</code>
+      </p>
     </Card>
   );
 }
@@ -118,7 +221,7 @@ function NameCell({ model }: { readonly model: Model }) {
   return (
     <span class="cell-name">
       <Name text={model.name} />
-      <Facts of={[model.engine, model.parameter_size, model.quantization]} />
+      <Facts of={[model.parameter_size, model.quantization]} />
     </span>
   );
 }

@@ -1,8 +1,8 @@
-import { useSignal } from "@preact/signals";
+import { useComputed, useSignal } from "@preact/signals";
 import type { ComponentChildren } from "preact";
 import { useRef } from "preact/hooks";
 import type { LiveOperation, LiveState } from "../orchestrator/api/facade-metrics.ts";
-import { counted, formatBytes, formatAmount } from "../orchestrator/util/format-bytes.ts";
+import { counted, formatBytes, formatAmount, formatDuration } from "../orchestrator/util/format-bytes.ts";
 import {
   Announce,
   Button,
@@ -25,7 +25,7 @@ import { useData } from "./data.ts";
 import { formatCount, formatRate, formatSpan, visibleName, visibleText } from "./format.ts";
 import { MemoryCard } from "./memory-card.tsx";
 import { cancel, failedPulls, forgetPull, pull } from "./model-actions.ts";
-import { client, live, now } from "./state.ts";
+import { addressOf, client, live, now, samples } from "./state.ts";
 import { defined } from "../orchestrator/util/values.ts";
 import type { ResourceData } from "../resources/index.ts";
 import type { ToolAnswers } from "../tools/index.ts";
@@ -36,15 +36,13 @@ export function Overview() {
   if (state === undefined) return <Loading />;
   return (
     <>
+      <Glance state={state} />
       <Warnings warnings={state.warnings} />
       <FirstSteps />
       <MemoryCard memory={state.memory} />
-      <div class="main-and-side">
+      <div class="columns">
         <Running operations={state.operations} />
-        <div class="stack-wide">
-          <Queue queue={state.queue} />
-          <Today today={state.today} />
-        </div>
+        <Queue queue={state.queue} />
       </div>
     </>
   );
@@ -219,33 +217,59 @@ function Queue({ queue }: { readonly queue: LiveState["queue"] }) {
   );
 }
 
-/** What was done and saved today, and how that is counted. */
-function Today({ today }: { readonly today: LiveState["today"] }) {
+/** Seconds of a course by the second. */
+const courseSeconds = 300;
+
+/** The figures of this machine, with their course where one is known. */
+function Glance({ state: { today, lastHour, queue } }: { readonly state: LiveState }) {
   const isOpen = useSignal(false);
-  const figures = [
-    ["Requests", formatCount(today.requests)],
-    ["Tokens", formatCount(today.tokens)],
-    ["Saved", signed(today.saved, today.currency)],
-  ] as const;
+  const { tokensPerSecond, waiting } = useComputed(() => samples.columns(now.value, courseSeconds)).value;
+  const sumOf = (counts: readonly number[]) => counts.reduce((sum, count) => sum + count, 0);
+  const { firstTokenP95Ms: firstToken, failed, requests } = lastHour;
+  const figures: readonly (readonly [string, ComponentChildren, (readonly (number | null)[])?])[] = [
+    ["Requests, 1 h", formatCount(sumOf(requests)), requests],
+    ["Tokens/s", formatRate(tokensPerSecond.at(-1) ?? 0), tokensPerSecond],
+    ["First token p95, 1 h", firstToken === undefined ? "–" : formatDuration(firstToken)],
+    ["Failed, 1 h", <a href={addressOf("activity", "outcome=failed&range=hour")}>{formatCount(failed)}</a>],
+    ["Waiting", formatCount(sumOf(queue.map((line) => line.waiting))), waiting],
+    [
+      "Saved today",
+      <Button kind="link" label="Saved today: how it is counted" onRun={() => void (isOpen.value = true)}>
+        {signed(today.saved, today.currency)}
+      </Button>,
+    ],
+  ];
   return (
-    <Card title="Today">
+    <>
       <dl class="figures">
-        {figures.map(([title, value]) => (
+        {figures.map(([title, value, course]) => (
           <div key={title}>
             <dt>{title}</dt>
             <dd class="figure">{value}</dd>
+            {course !== undefined && <Course values={course} />}
           </div>
         ))}
       </dl>
-      <div>
-        <Button text="How savings are counted" onRun={() => void (isOpen.value = true)} />
-      </div>
       {isOpen.value && (
         <Dialog title="How savings are counted" isWide onClose={() => (isOpen.value = false)}>
           <Account />
         </Dialog>
       )}
-    </Card>
+    </>
+  );
+}
+
+/** A line without scale, from 0 to the most; a gap where nothing is known. */
+function Course({ values }: { readonly values: readonly (number | null)[] }) {
+  const most = Math.max(1e-9, ...values.map((value) => value ?? 0));
+  const points = values.map((value, at) => {
+    const step = (values[at - 1] ?? null) === null ? "M" : "L";
+    return value === null ? "" : `${step}${at},${(20 * (1 - value / most)).toFixed(1)}`;
+  });
+  return (
+    <svg class="course" viewBox={`0 -1 ${values.length - 1} 22`} preserveAspectRatio="none" aria-hidden="true">
+      <path d={points.join("")} vector-effect="non-scaling-stroke" />
+    </svg>
   );
 }
 

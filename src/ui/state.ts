@@ -151,17 +151,13 @@ export async function ask(asked: Question): Promise<boolean> {
 
 // ---------------------------------------------------------------------------------------------- kept choices
 
-const themes = ["system", "light", "dark"] as const;
+export const themes = ["system", "light", "dark"] as const;
 export const theme = signal<(typeof themes)[number]>(themes.find((name) => name === kept("theme")) ?? "system");
 /** Single keys as shortcuts; a user of voice input turns them off. */
 export const hasShortcuts = signal(kept("shortcuts") !== "off");
 
 /** Which of light and dark is in force. */
 export const isDark = signal(false);
-
-export function nextTheme(): void {
-  theme.value = themes[(themes.indexOf(theme.value) + 1) % themes.length] ?? "system";
-}
 
 function kept(name: string): string | undefined {
   try {

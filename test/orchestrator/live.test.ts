@@ -82,6 +82,37 @@ describe("the state that a page shows", () => {
     ]);
   });
 
+  it("counts the requests of the last hour by their minutes, failures, and how long a first token took", async () => {
+    const engine = createFakeEngine("ollama", [small]);
+    const clock = { ms: Date.parse("2026-11-23T12:00:00Z") };
+    const { generate, orchestrator, caller } = createTestOrchestrator([engine], { now: () => clock.ms });
+    engine.answer = async (_request, sink) => {
+      sink.text("a");
+      return { promptTokens: 1, completionTokens: 1 };
+    };
+    /** What ends is noted a moment later, or when the list is read. */
+    const pass = async (ms: number): Promise<void> => {
+      await orchestrator.metrics.requests(caller(), { limit: 1 });
+      clock.ms += ms;
+    };
+    await generate({ model: small.name });
+    // Beyond the hour.
+    await pass(61 * 60_000);
+    await generate({ model: small.name });
+    await pass(30 * 60_000);
+    await generate({ model: small.name });
+    await generate({ model: small.name });
+    await expect(generate({ model: "unknown:1b" })).rejects.toThrow("unknown:1b");
+    await pass(30_000);
+    const { lastHour } = await orchestrator.live.state(caller());
+    expect(lastHour.requests).toHaveLength(60);
+    expect(lastHour.requests.flatMap((count, minute) => (count > 0 ? [[minute, count]] : []))).toEqual([
+      [29, 1],
+      [59, 3],
+    ]);
+    expect(lastHour).toMatchObject({ failed: 1, firstTokenP95Ms: expect.any(Number) });
+  });
+
   it("shows who generates with which model, and how fast", async () => {
     const engine = createFakeEngine("ollama", [small]);
     const [gate, later] = [createGate(), { ms: 0 }];

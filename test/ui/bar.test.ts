@@ -56,6 +56,12 @@ test("bytes on cards, and models of other machines, are not in the RAM", () => {
   ]);
 });
 
+test("the largest model is first", () => {
+  const models = [model(5, { name: "small" }), model(15, { name: "large" })];
+  const names = segmentsOf(memory({ models })).flatMap((each) => (each.kind === "model" ? each.model.name : []));
+  expect(names).toEqual(["large", "small"]);
+});
+
 test("whatever is measured, no share is negative and all of them together are the bar", () => {
   const amount = fc.nat(1_000);
   fc.assert(

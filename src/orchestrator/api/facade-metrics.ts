@@ -300,6 +300,14 @@ export interface LiveState {
     readonly saved: number;
     readonly currency: string;
   };
+  /** The requests that began in the last hour and have ended. */
+  readonly lastHour: {
+    /** By the minute in which they began, oldest first. */
+    readonly requests: readonly number[];
+    readonly failed: number;
+    /** Absent: none gave a token. */
+    readonly firstTokenP95Ms?: number;
+  };
   readonly warnings: readonly string[];
 }
 

@@ -1,6 +1,6 @@
 import type { MemorySample } from "../memory/measure/system-probe.ts";
 import { type SlotView, localDomain, pressureWarnings } from "../memory/state.ts";
-import type { Event, Events } from "../api/events.ts";
+import type { Event, Events, RequestRow } from "../api/events.ts";
 import type { LiveHistory, LiveModel, LiveOperation, LiveState, LiveView, Metrics } from "../api/facade-metrics.ts";
 import type { NextStep } from "../api/next-step.ts";
 import type { CallerContext, Operation } from "../api/types.ts";
@@ -15,7 +15,7 @@ import { defined } from "../util/values.ts";
 
 interface LiveSource extends OverviewSource {
   readonly plans: Pick<Plans, "reservations">;
-  readonly metrics: Pick<Metrics, "report" | "money">;
+  readonly metrics: Pick<Metrics, "report" | "money" | "requests">;
   readonly events: Pick<Events, "on">;
   readonly health: { readonly tokens: number };
   /** Milliseconds since the epoch. */
@@ -24,7 +24,9 @@ interface LiveSource extends OverviewSource {
 
 /** One measurement serves all who look within this time. */
 const measuredMs = 1_000;
-const todayMs = 5_000;
+const countedMs = 5_000;
+const hourMs = 3_600_000;
+const minuteMs = 60_000;
 /** Without running operations and open pages a sample stands for as many seconds. */
 const calmSeconds = 10;
 /** How long a model that was loaded may be missing from its engine's list. */
@@ -49,7 +51,7 @@ export class Live implements LiveView {
   readonly #source: LiveSource;
   /** Held by other programs when no model was being loaded: until its end, a load is measured as theirs. */
   #otherBytes: number | undefined;
-  #today: { readonly value: LiveState["today"]; readonly atMs: number } | undefined;
+  #counted: { readonly value: Pick<LiveState, "today" | "lastHour">; readonly atMs: number } | undefined;
   /** Models whose load was seen, and when they were still loading. */
   readonly #begun = new WeakMap<
     ModelSlot,
@@ -63,8 +65,8 @@ export class Live implements LiveView {
 
   async state(caller: CallerContext, worded?: (next: NextStep) => Promise<string>): Promise<LiveState> {
     const { now, jobs } = this.#source;
-    const [today, breaches, silent] = await Promise.all([
-      this.#todayOf(caller),
+    const [counted, breaches, silent] = await Promise.all([
+      this.#countedFor(caller),
       this.#source.counted.breaches(),
       this.#source.inventory.silent(),
     ]);
@@ -77,7 +79,7 @@ export class Live implements LiveView {
         const client = operation.client ?? known.get(operation.id)?.client;
         return { ...operation, ...defined({ client }), isJob: known.has(operation.id) };
       }),
-      today,
+      ...counted,
       warnings: [
         // Nothing else matters while a server is down.
         ...silent,
@@ -212,21 +214,43 @@ export class Live implements LiveView {
     };
   }
 
-  async #todayOf(caller: CallerContext): Promise<LiveState["today"]> {
+  async #countedFor(caller: CallerContext): Promise<Pick<LiveState, "today" | "lastHour">> {
     const { metrics, now } = this.#source;
-    if (this.#today !== undefined && Math.abs(now() - this.#today.atMs) < todayMs) return this.#today.value;
-    const [report, money] = await Promise.all([metrics.report(caller), metrics.money(caller)]);
+    if (this.#counted !== undefined && Math.abs(now() - this.#counted.atMs) < countedMs) return this.#counted.value;
+    const from = new Date(now() - hourMs).toISOString();
+    const [report, money, { rows }] = await Promise.all([
+      metrics.report(caller),
+      metrics.money(caller),
+      metrics.requests(caller, { from, limit: Number.POSITIVE_INFINITY }),
+    ]);
     const date = new Date(now()).toISOString().slice(0, 10);
     const day = report.by.day.find(({ name }) => name === date);
-    const value = {
+    const today = {
       requests: day?.requests ?? 0,
       tokens: (day?.promptTokens ?? 0) + (day?.completionTokens ?? 0),
       saved: money.today.total,
       currency: money.currency,
     };
-    this.#today = { value, atMs: now() };
+    const value = { today, lastHour: lastHourOf(rows, now()) };
+    this.#counted = { value, atMs: now() };
     return value;
   }
+}
+
+function lastHourOf(rows: readonly RequestRow[], nowMs: number): LiveState["lastHour"] {
+  const requests = Array.from({ length: hourMs / minuteMs }, () => 0);
+  for (const { startedAt } of rows) {
+    const minute = Math.floor((Date.parse(startedAt) - nowMs + hourMs) / minuteMs);
+    // One that began at this very moment is of the last minute, too.
+    const at = Math.min(requests.length - 1, Math.max(0, minute));
+    requests[at] = (requests[at] ?? 0) + 1;
+  }
+  const waits = rows.flatMap(({ firstTokenMs = [] }) => firstTokenMs).toSorted((one, other) => one - other);
+  return {
+    requests,
+    failed: rows.filter(({ outcome }) => outcome.startsWith("failed:")).length,
+    ...defined({ firstTokenP95Ms: waits[Math.ceil(waits.length * 0.95) - 1] }),
+  };
 }
 
 function sumOf(bytes: Readonly<Record<string, number>>): number {

@@ -305,6 +305,7 @@ export const state: LiveState = {
   tokens: 0,
   queue: [],
   today: { requests: 0, tokens: 0, saved: 0, currency: "USD" },
+  lastHour: { requests: [], failed: 0 },
   warnings: [],
 };
 export const noHistory: LiveHistory = {
