@@ -1,7 +1,7 @@
 import { useSignal } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
 import type uPlot from "uplot";
-import { Card, Details, Table } from "./components.tsx";
+import { Button, Card, Details, Table } from "./components.tsx";
 import { isDark } from "./state.ts";
 import { defined } from "../orchestrator/util/values.ts";
 
@@ -42,6 +42,7 @@ export function Chart(props: ChartProps) {
   const plot = useRef<uPlot>();
   const cursor = useSignal<number | undefined>(undefined);
   const isDrawn = useSignal(true);
+  const isZoomed = useRef(false);
   const newest = useRef(props);
   newest.current = props;
 
@@ -54,7 +55,10 @@ export function Chart(props: ChartProps) {
       // When it is needed: it fails in a browser whose language has a name that isn't standard ("en-US@posix").
       const { default: Plot } = await import("uplot");
       if (isGone) return;
-      const options = optionsOf(Plot, newest.current, element, (at) => (cursor.value = at));
+      const options = optionsOf(Plot, newest.current, element, {
+        setCursor: [({ cursor: { idx } }) => (cursor.value = idx ?? undefined)],
+        setSelect: [({ select: { width } }) => (isZoomed.current ||= width > 0)],
+      });
       plot.current = new Plot(options, dataOf(newest.current), element);
       observer.observe(element);
     };
@@ -67,18 +71,28 @@ export function Chart(props: ChartProps) {
     };
     // Colours are painted, so a plot belongs to its theme.
   }, [isDark.value, kind, lines.map((line) => line.title).join()]);
-  useEffect(() => plot.current?.setData(dataOf(props)), [seconds, lines]);
+  useEffect(() => plot.current?.setData(dataOf(props), !isZoomed.current), [seconds, lines]);
 
   const at = cursor.value ?? seconds.length - 1;
   const shown = lines.map((line) => ({ ...line, text: textOf(line.values[at], format) }));
   const moment = seconds[at];
   return (
-    <Card title={title}>
+    <Card
+      title={title}
+      actions={
+        <span class="row-actions">
+          <Button kind="quiet" text="CSV" of={title} onRun={() => save(`${title}.csv`, csvOf(props))} />
+          <Button kind="quiet" text="PNG" of={title} onRun={() => picture(plot.current, title)} />
+        </span>
+      }
+    >
       <figure class="chart">
         {isDrawn.value ? (
           <div
             ref={host}
             role="img"
+            title="Drag to see a part of it larger, double-click to see the whole"
+            onDblClick={() => (isZoomed.current = false)}
             aria-label={`${title}: ${shown.map((line) => `${line.title} ${line.text ?? "unknown"}`).join(", ")}`}
           />
         ) : (
@@ -126,6 +140,37 @@ function ChartTable({ title, seconds, lines, kind, format, formatTime }: ChartPr
   );
 }
 
+/** Times in UTC, values as they are; empty where they are unknown. */
+function csvOf({ seconds, lines }: ChartProps): string {
+  const rows = seconds.map((second, at) => [
+    new Date(second * 1_000).toISOString(),
+    ...lines.map(({ values }) => values[at] ?? ""),
+  ]);
+  return [["time", ...lines.map(({ title }) => title)], ...rows].map((row) => `${row.join(",")}\n`).join("");
+}
+
+/** What is drawn, on the ground of the page. */
+async function picture(plot: uPlot | undefined, title: string): Promise<void> {
+  if (plot === undefined) return;
+  const { canvas } = plot.ctx;
+  const drawn = new OffscreenCanvas(canvas.width, canvas.height);
+  const context = drawn.getContext("2d");
+  if (context === null) return;
+  context.fillStyle = colourOf(plot.root, "--surface");
+  context.fillRect(0, 0, drawn.width, drawn.height);
+  context.drawImage(canvas, 0, 0);
+  save(`${title}.png`, await drawn.convertToBlob());
+}
+
+/** Saves as a file of the browser. */
+function save(name: string, content: BlobPart): void {
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(new Blob([content]));
+  link.download = name;
+  link.click();
+  URL.revokeObjectURL(link.href);
+}
+
 /** The columns that uPlot draws. Stacked areas and bars are painted from the top of the stack down, each over the one before. */
 function dataOf({ seconds, lines, kind }: ChartProps): uPlot.AlignedData {
   if (kind === "lines") return [[...seconds], ...lines.map((line) => [...line.values])];
@@ -139,9 +184,9 @@ function dataOf({ seconds, lines, kind }: ChartProps): uPlot.AlignedData {
 
 function optionsOf(
   { paths }: typeof uPlot,
-  { seconds, lines, kind, format }: ChartProps,
+  { title, seconds, lines, kind, format }: ChartProps,
   element: HTMLElement,
-  onCursor: (at: number | undefined) => void,
+  hooks: NonNullable<uPlot.Options["hooks"]>,
 ): uPlot.Options {
   const drawn = kind === "lines" ? lines : lines.toReversed();
   const text = colourOf(element, "--muted");
@@ -154,11 +199,12 @@ function optionsOf(
     height,
     padding: [8, 8, 0, 0],
     legend: { show: false },
-    cursor: { y: false, points: { show: kind === "lines" }, drag: { x: false, y: false } },
+    // Charts of the same seconds share the cursor.
+    cursor: { y: false, points: { show: kind === "lines" }, sync: { key: kind === "bars" ? title : "seconds" } },
     scales: {
       y: { range: (_plot, _low, high) => [0, high > 0 ? high * 1.05 : 1] },
       // Half a bar of room at both ends.
-      ...(kind === "bars" && { x: { range: ({ data: [shown] }) => roomFor(shown) } }),
+      ...(kind === "bars" && { x: { range: ({ data: [shown] }, low, high) => roomFor(shown, low, high) } }),
     },
     axes: [
       {
@@ -171,10 +217,10 @@ function optionsOf(
     ],
     series: [
       {},
-      ...drawn.map(({ colour, title }): uPlot.Series => {
+      ...drawn.map(({ colour, title: label }): uPlot.Series => {
         const stroke = colourOf(element, colour);
         return {
-          label: title,
+          label,
           stroke,
           width: kind === "areas" ? 0 : 1.5,
           points: { show: false },
@@ -184,15 +230,15 @@ function optionsOf(
         };
       }),
     ],
-    hooks: { setCursor: [({ cursor: { idx } }) => onCursor(idx ?? undefined)] },
+    hooks,
   };
 }
 
-/** From the first bar to the last, and half a bar more; a day around a single one. */
-function roomFor(seconds: ArrayLike<number>): [low: number, high: number] {
-  const low = seconds[0] ?? 0;
-  const half = ((seconds[1] ?? low + 86_400) - low) / 2;
-  return [low - half, (seconds[seconds.length - 1] ?? low) + half];
+/** Half a bar more at both ends; a day around a single one. */
+function roomFor(seconds: ArrayLike<number>, low: number, high: number): [low: number, high: number] {
+  const first = seconds[0] ?? 0;
+  const half = ((seconds[1] ?? first + 86_400) - first) / 2;
+  return [low - half, high + half];
 }
 
 /** Local time at an axis whose marks are `step` seconds apart. */

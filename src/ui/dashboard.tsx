@@ -29,6 +29,7 @@ import { Models } from "./models.tsx";
 import { Jobs } from "./jobs.tsx";
 import { Memory } from "./memory.tsx";
 import { Overview } from "./overview.tsx";
+import { Palette } from "./palette.tsx";
 import { Pipelines } from "./pipelines.tsx";
 import { Profiles } from "./profiles.tsx";
 import { Settings } from "./settings.tsx";
@@ -107,6 +108,11 @@ const rooms: readonly [Room, ...Room[]] = [
   },
 ];
 
+/** By their names in the address; those of a room with its title. */
+const allPages = rooms.flatMap(({ title: room, pages }) =>
+  pages.map(({ id, title }) => [id, pages.length === 1 ? room : `${room}: ${title}`] as const),
+);
+
 /** Time for the second key of a shortcut. */
 const chordMs = 1_500;
 
@@ -132,10 +138,11 @@ function Closed({ reason }: { readonly reason: string | undefined }) {
 function Frame() {
   const room = rooms.find(({ pages }) => pages.some(({ id }) => id === route.value.page)) ?? rooms[0];
   const page = room.pages.find(({ id }) => id === route.value.page) ?? room.pages[0];
-  const isHelpOpen = useSignal(false);
+  const open = useSignal<"help" | "palette" | undefined>(undefined);
+  const close = (): void => void (open.value = undefined);
   const main = useRef<HTMLElement>(null);
   const isFirst = useRef(true);
-  useShortcuts(() => (isHelpOpen.value = true));
+  useShortcuts((dialog) => (open.value = dialog));
   const failures = notices.value.filter(({ kind }) => kind === "failed").length;
   const alerts = failures + (live.value?.warnings.length ?? 0);
   useEffect(() => {
@@ -186,11 +193,12 @@ function Frame() {
         <RoomLinks current={room} page={page} />
       </nav>
       <Notices />
-      {isHelpOpen.value && (
-        <Dialog title="Keyboard shortcuts" onClose={() => (isHelpOpen.value = false)}>
+      {open.value === "help" && (
+        <Dialog title="Keyboard shortcuts" onClose={close}>
           <Shortcuts />
         </Dialog>
       )}
+      {open.value === "palette" && <Palette pages={allPages} onClose={close} />}
       <QuestionDialog />
     </div>
   );
@@ -302,6 +310,7 @@ function QuestionDialog() {
 }
 
 const otherKeys = [
+  ["Open or do anything", "⌘K or Ctrl+K"],
   ["Filter the list", "/"],
   ["Next row of the list", "j"],
   ["Row before it", "k"],
@@ -334,12 +343,16 @@ function Shortcuts() {
 }
 
 /** Keys that work anywhere but in fields and dialogs. */
-function useShortcuts(onHelp: () => void): void {
+function useShortcuts(onOpen: (dialog: "help" | "palette") => void): void {
   useSignalEffect(() => {
-    if (!hasShortcuts.value) return;
     let chordAtMs = 0;
     const pressed = (event: KeyboardEvent): void => {
       const { target, key } = event;
+      if ((event.ctrlKey || event.metaKey) && key === "k" && document.querySelector("dialog") === null) {
+        event.preventDefault();
+        return onOpen("palette");
+      }
+      if (!hasShortcuts.value) return;
       if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
       if (target instanceof Element && target.closest("input, textarea, select, dialog") !== null) return;
       const isSecond = Date.now() - chordAtMs < chordMs;
@@ -348,7 +361,7 @@ function useShortcuts(onHelp: () => void): void {
       if (room !== undefined) location.hash = addressOf(room.pages[0].id);
       else if (key === "g") chordAtMs = Date.now();
       else if (key === "j" || key === "k") focusRow(key === "j" ? 1 : -1);
-      else if (key === "?") onHelp();
+      else if (key === "?") onOpen("help");
       else if (key === "/") document.querySelector<HTMLElement>("[data-filter]")?.focus();
       else return;
       event.preventDefault();

@@ -234,8 +234,8 @@ function Glance({ state: { today, lastHour, queue } }: { readonly state: LiveSta
     ["Waiting", formatCount(sumOf(queue.map((line) => line.waiting))), waiting],
     [
       "Saved today",
-      <Button kind="link" label="Saved today: how it is counted" onRun={() => void (isOpen.value = true)}>
-        {signed(today.saved, today.currency)}
+      <Button kind="link" text={signed(today.saved, today.currency)} onRun={() => void (isOpen.value = true)}>
+        <span class="unseen">: how savings are counted</span>
       </Button>,
     ],
   ];

@@ -16,12 +16,12 @@ import {
   shownValue,
   valueOf,
 } from "./settings-form.ts";
-import { ask, client, notify } from "./state.ts";
+import { ask, client, notify, route } from "./state.ts";
 
-/** Every setting: what it is, where it comes from, and a field to change it. */
+/** Every setting: what it is, where it comes from, and a field to change it. The address may say what to find. */
 export function Settings() {
   const found = useData(() => client.readResource("ollm://settings"), ["tools"]);
-  const query = useSignal("");
+  const query = useSignal(new URLSearchParams(route.value.query).get("find") ?? "");
   const isChanged = useSignal(false);
   return (
     <Show of={found}>
