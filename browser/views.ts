@@ -173,10 +173,15 @@ const refresh: Check = [
       await client.callTool({ name: "smart_load", arguments: { model: realModel } });
       await view.getByRole("button", { name: "Refresh" }).click();
       await view.getByText(realModel).waitFor();
+      await view.getByRole("button", { name: `Unload ${realModel}` }).click();
+      await view.getByText("No model is loaded.").waitFor();
       assert.deepEqual(
         calls.map(({ name }) => name),
-        ["system_status"],
+        ["system_status", "manage_model", "system_status"],
       );
+      await client.callTool({ name: "smart_load", arguments: { model: realModel } });
+      await view.getByRole("button", { name: "Refresh" }).click();
+      await view.getByText(realModel).waitFor();
       await client.close();
       await view.getByRole("button", { name: "Refresh" }).click();
       await view.getByRole("alert").getByText(/./).waitFor();

@@ -95,7 +95,7 @@ function Answers(props: { readonly comparison: Comparison; readonly canPick: boo
       <p role="status">
         {picked !== undefined && (
           <>
-            Routing now prefers {visibleName(picked.model)} for {picked.task} tasks.{" "}
+            Routing now prefers <bdi>{visibleName(picked.model)}</bdi> for {picked.task} tasks.{" "}
             <button type="button" disabled={isBusy} onClick={() => undo(picked)}>
               Undo
             </button>
@@ -130,16 +130,17 @@ function Column(props: {
   return (
     <article class={isWinner ? "card winner" : "card"} aria-label={model}>
       <h2>
-        {model}
+        <bdi>{model}</bdi>
         {isWinner && <span class="badge">winner</span>}
       </h2>
       {error !== undefined ? (
         <p class="problem">Failed: {visibleText(error)}</p>
       ) : (
         <>
-          {speed !== undefined && (
+          {speed !== undefined && fastest > 0 && (
+            // Logarithmic, so that one fast answer doesn't make all others alike.
             <div class="speed">
-              <span style={{ width: `${fastest > 0 ? (100 * speed) / fastest : 0}%` }} />
+              <span style={{ width: `${(100 * Math.log1p(speed)) / Math.log1p(fastest)}%` }} />
             </div>
           )}
           <p class="faint">{figures(answer)}</p>

@@ -1,3 +1,4 @@
+import type { ComponentChildren } from "preact";
 import { useState } from "preact/hooks";
 import { counted, formatBytes } from "../orchestrator/util/format-bytes.ts";
 import type { ToolAnswers } from "../tools/index.ts";
@@ -11,6 +12,23 @@ function StatusView({ state, host }: { readonly state: ViewState; readonly host:
   const { isBusy, problem, attempt } = useBusy();
   const status = (fetched ?? (state.result && dataOf(state.result))) as Status | undefined;
   const refresh = () => attempt(async () => setFetched(await host.callTool("system_status", {})));
+  const act = (name: string, input: Readonly<Record<string, unknown>>) =>
+    attempt(async () => {
+      await host.callTool(name, input);
+      setFetched(await host.callTool("system_status", {}));
+    });
+  /** A button, where the host passes calls on. */
+  const button: ButtonMaker = (text, of, name, input) =>
+    state.canCall && (
+      <button
+        type="button"
+        disabled={isBusy}
+        aria-label={`${text} ${visibleName(of)}`}
+        onClick={() => act(name, input)}
+      >
+        {text}
+      </button>
+    );
   return (
     <main aria-busy={isBusy}>
       {status?.ram === undefined ? (
@@ -19,8 +37,9 @@ function StatusView({ state, host }: { readonly state: ViewState; readonly host:
         </Waiting>
       ) : (
         <>
-          <Memory status={status} />
-          <Work status={status} />
+          <Memory status={status} button={button} />
+          <Work status={status} button={button} />
+          {status.savings !== undefined && <p>Saved {status.savings}.</p>}
           <Notices lines={warningsOf(status)} />
           <p class="faint">
             {status.engines.map(engineLine).join(" · ")} · privacy {status.privacy}
@@ -38,9 +57,20 @@ function StatusView({ state, host }: { readonly state: ViewState; readonly host:
   );
 }
 
+type ButtonMaker = (
+  text: string,
+  of: string,
+  tool: string,
+  input: Readonly<Record<string, unknown>>,
+) => ComponentChildren;
+interface PartProps {
+  readonly status: Status;
+  readonly button: ButtonMaker;
+}
+
 const colourOf = (index: number) => ({ background: `var(--model-${(index % 4) + 1})` });
 
-function Memory({ status: { ram, loaded, gpus = [] } }: { readonly status: Status }) {
+function Memory({ status: { ram, loaded, gpus = [] }, button }: PartProps) {
   const models = loaded.reduce((sum, { bytes }) => sum + bytes, 0);
   const others = Math.max(0, ram.total_bytes - ram.available_bytes - models);
   const share = (bytes: number) => ({ width: `${(100 * bytes) / Math.max(1, ram.total_bytes)}%` });
@@ -58,8 +88,9 @@ function Memory({ status: { ram, loaded, gpus = [] } }: { readonly status: Statu
       <ul class="legend">
         {loaded.map(({ name, engine, bytes, is_pinned }, index) => (
           <li key={name}>
-            <span class="dot" style={colourOf(index)} /> <b>{visibleName(name)}</b> {formatBytes(bytes)}
-            {is_pinned === true && ", pinned"} <span class="faint">{engine}</span>
+            <span class="dot" style={colourOf(index)} /> <bdi>{visibleName(name)}</bdi> {formatBytes(bytes)}
+            {is_pinned === true && ", pinned"} <span class="faint">{engine}</span>{" "}
+            {button("Unload", name, "manage_model", { action: "unload", model: name })}
           </li>
         ))}
         {loaded.length === 0 && <li>No model is loaded.</li>}
@@ -77,19 +108,20 @@ function Memory({ status: { ram, loaded, gpus = [] } }: { readonly status: Statu
   );
 }
 
-function Work({ status: { queue = [], operations = [] } }: { readonly status: Status }) {
+function Work({ status: { queue = [], operations = [] }, button }: PartProps) {
   if (queue.length + operations.length === 0) return <p>Nothing is running.</p>;
   return (
     <ul class="plainlist">
       {operations.map(({ id, title, message }) => (
         <li key={id}>
-          {visibleName(title)}
-          {message !== undefined && `: ${visibleName(message)}`}
+          <bdi>{visibleName(title)}</bdi>
+          {message !== undefined && `: ${visibleName(message)}`}{" "}
+          {button("Cancel", title, "job", { action: "cancel", job_id: id })}
         </li>
       ))}
       {queue.map(({ model, running, waiting }) => (
         <li key={`queue ${model}`}>
-          {visibleName(model)}: {running} running, {waiting} waiting
+          <bdi>{visibleName(model)}</bdi>: {running} running, {waiting} waiting
         </li>
       ))}
     </ul>
