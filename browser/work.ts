@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { writeFile } from "node:fs/promises";
+import { mkdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { Page } from "playwright-core";
 import { assertAccessible } from "./accessibility.ts";
@@ -74,6 +74,36 @@ const settings: Check = [
       await search.fill("providers.ollama.host");
       await page.getByText(/Set by the variable OLLAMA_HOST/).waitFor();
       assert.equal(await page.getByRole("button", { name: "Edit providers.ollama.host", exact: true }).count(), 0);
+    }),
+];
+
+const pipelines: Check = [
+  "pipelines: a run says first what it takes, an input that is missing is said, and a yes begins it",
+  (scene) =>
+    withDashboard(scene, async ({ page, show }) => {
+      const { world } = scene;
+      const yaml = [
+        "description: Greets.",
+        "inputs: { person: { description: Whom. } }",
+        `steps: [{ name: greet, model: "${realModel}", prompt: "Greet {{ inputs.person }}.", max_tokens: 8 }]`,
+      ];
+      await mkdir(join(world.home, "pipelines"), { recursive: true });
+      await writeFile(join(world.home, "pipelines", "greet.yaml"), yaml.join("\n"));
+      await show("pipelines");
+      await press(page, "Open greet");
+      const dialog = page.getByRole("dialog", { name: "greet", exact: true });
+      await dialog.getByRole("button", { name: "Run", exact: true }).click();
+      await page
+        .getByText(/person/)
+        .first()
+        .waitFor();
+      await dialog.getByLabel("person").fill("Ada");
+      await dialog.getByRole("button", { name: "Run", exact: true }).click();
+      const asked = page.getByRole("dialog", { name: "Run greet?" });
+      await asked.getByText(new RegExp(`greet: ${realModel}.*1 prompt`)).waitFor();
+      await asked.getByRole("button", { name: "Run", exact: true }).click();
+      await page.getByRole("row").filter({ hasText: "greet" }).filter({ hasText: "succeeded" }).waitFor();
+      await rm(join(world.home, "pipelines"), { recursive: true });
     }),
 ];
 
@@ -247,4 +277,36 @@ const activity: Check = [
     }),
 ];
 
-export const workChecks: readonly Check[] = [templates, settings, jobs, evals, routing, activity];
+const palette: Check = [
+  "palette: a few letters open a setting, and load a model; a chart is saved as CSV and PNG",
+  (scene) =>
+    withDashboard(scene, async ({ page, show }) => {
+      await unloadAll(scene.world);
+      const field = page.getByRole("searchbox", { name: "A page, a model, a setting" });
+      await page.keyboard.press("Control+k");
+      await field.fill("setting injectTok");
+      await page.getByRole("button", { name: "Setting recall.injectTokens" }).waitFor();
+      await assertAccessible(page, "the palette");
+      await page.keyboard.press("Enter");
+      await page.getByRole("button", { name: "Edit recall.injectTokens", exact: true }).waitFor();
+      assert.equal(await page.getByLabel("Search settings").inputValue(), "recall.injectTokens");
+      await page.keyboard.press("Escape");
+      await page.keyboard.press("Control+k");
+      await field.fill(`load ${realModel}`);
+      await page.getByRole("button", { name: `Load ${realModel}` }).waitFor();
+      await page.keyboard.press("Enter");
+      await page.getByText(`Loaded ${realModel}`).waitFor({ timeout: 60_000 });
+      await show("activity");
+      for (const [kind, start] of [
+        ["CSV", "time,Other programs,Models,Free\n20"],
+        ["PNG", "\u0089PNG"],
+      ] as const) {
+        const saved = page.waitForEvent("download");
+        await press(page, `${kind} Memory`);
+        const content = await readFile(await (await saved).path(), "latin1");
+        assert.ok(content.startsWith(start), `${kind}: ${content.slice(0, 80)}`);
+      }
+    }),
+];
+
+export const workChecks: readonly Check[] = [templates, settings, jobs, pipelines, palette, evals, routing, activity];
