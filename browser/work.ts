@@ -309,4 +309,44 @@ const palette: Check = [
     }),
 ];
 
-export const workChecks: readonly Check[] = [templates, settings, jobs, pipelines, palette, evals, routing, activity];
+const notifications: Check = [
+  "notifications: a hidden page tells of a new warning, if it was asked to",
+  (scene) =>
+    withDashboard(scene, async ({ page, context, show }) => {
+      const { world } = scene;
+      await context.grantPermissions(["notifications"]);
+      // As text: the compiler would add calls of its own helpers.
+      await page.evaluate(`(() => {
+        window.told = [];
+        window.Notification = class extends EventTarget {
+          static requestPermission = async () => "granted";
+          constructor(_title, { body }) {
+            super();
+            told.push(body);
+          }
+        };
+      })()`);
+      const told = () => page.evaluate(() => (window as unknown as { told: string[] }).told);
+      await show("browser");
+      await page.getByLabel(/^Notifications of warnings/).check();
+      await page.evaluate(() => Object.defineProperty(document, "hidden", { value: true }));
+      const file = join(world.home, "config.yaml");
+      const before = await readConfig(world);
+      await writeFile(file, "privacy: [");
+      while ((await told()).length === 0) await page.waitForTimeout(100);
+      assert.match((await told()).join(), /config\.yaml/);
+      await writeFile(file, before);
+    }),
+];
+
+export const workChecks: readonly Check[] = [
+  templates,
+  settings,
+  jobs,
+  pipelines,
+  palette,
+  notifications,
+  evals,
+  routing,
+  activity,
+];

@@ -7,12 +7,14 @@ import {
   hasShortcuts,
   live,
   notices,
+  notify,
   now,
   question,
   reconnectNow,
   route,
   session,
   signOut,
+  tellsHidden,
   theme,
   themes,
 } from "./state.ts";
@@ -145,9 +147,10 @@ function Frame() {
   useShortcuts((dialog) => (open.value = dialog));
   const failures = notices.value.filter(({ kind }) => kind === "failed").length;
   const alerts = failures + (live.value?.warnings.length ?? 0);
+  const isWorking = (live.value?.operations.length ?? 0) > 0;
   useEffect(() => {
-    document.title = `${alerts === 0 ? "" : `(${alerts}) `}${page.title} · ollm`;
-  }, [page, alerts]);
+    document.title = `${isWorking ? "▸ " : ""}${alerts === 0 ? "" : `(${alerts}) `}${page.title} · ollm`;
+  }, [page, alerts, isWorking]);
   useEffect(() => {
     // The new page is read from its start; the first one is where the browser begins anyway.
     if (!isFirst.current) main.current?.focus();
@@ -222,6 +225,12 @@ function RoomLinks({ current, page }: { readonly current: Room; readonly page: P
   );
 }
 
+async function setNotifications(isOn: boolean): Promise<void> {
+  tellsHidden.value = isOn && (await Notification.requestPermission()) === "granted";
+  if (isOn && !tellsHidden.value)
+    notify({ kind: "failed", text: "This browser does not allow notifications for this page: see its site settings." });
+}
+
 /** What holds for this browser alone. */
 function ThisBrowser() {
   return (
@@ -231,6 +240,11 @@ function ThisBrowser() {
         options={themes.map((id) => ({ id, title: id }))}
         chosen={theme.value}
         onChoose={(id) => (theme.value = id)}
+      />
+      <CheckField
+        label="Notifications of warnings while this page is hidden"
+        isChecked={tellsHidden.value}
+        onCheck={(isOn) => void setNotifications(isOn)}
       />
       <Shortcuts />
       <Button text="Sign out" onRun={signOut} />

@@ -4,6 +4,7 @@ import type { EventSourceMessage } from "eventsource-parser";
 import type { LiveHistory, LiveState } from "../orchestrator/api/facade-metrics.ts";
 import type { Change } from "../orchestrator/api/facade.ts";
 import { type Connection, createLiveStream } from "./live.ts";
+import { visibleText } from "./format.ts";
 import { CallError, createMcpClient, type NextSteps } from "./mcp.ts";
 import { PageSession, type Session, linkIn } from "./session.ts";
 import { LastHour } from "../orchestrator/util/last-hour.ts";
@@ -83,10 +84,22 @@ function received({ event, data }: EventSourceMessage): void {
   const parsed: unknown = JSON.parse(data);
   if (event === "state") {
     const state = parsed as LiveState;
+    const known = new Set(live.value?.warnings.map(withoutFigures));
+    const isNew = (warning: string): boolean => !known.has(withoutFigures(warning));
+    if (document.hidden && tellsHidden.value && live.value !== undefined)
+      for (const warning of state.warnings.filter(isNew)) {
+        const shown = new Notification("ollm", { body: visibleText(warning) });
+        shown.addEventListener("click", () => window.focus());
+      }
     live.value = state;
     samples.add(state, Date.now());
   } else if (event === "history") samples.takeHistory(parsed as LiveHistory);
   else if (event === "change") for (const listener of changeListeners) listener(parsed as Change);
+}
+
+/** What a warning is about: its figures change each second. */
+function withoutFigures(warning: string): string {
+  return warning.replaceAll(/[\d.]+/g, "");
 }
 
 // ----------------------------------------------------------------------------------------------------- notices
@@ -155,6 +168,9 @@ export const themes = ["system", "light", "dark"] as const;
 export const theme = signal<(typeof themes)[number]>(themes.find((name) => name === kept("theme")) ?? "system");
 /** Single keys as shortcuts; a user of voice input turns them off. */
 export const hasShortcuts = signal(kept("shortcuts") !== "off");
+
+/** The system's notifications of what goes wrong while the page is hidden. */
+export const tellsHidden = signal(kept("notifications") === "on");
 
 /** Which of light and dark is in force. */
 export const isDark = signal(false);
@@ -230,6 +246,7 @@ export async function start(): Promise<void> {
     keep("theme", theme.value);
   });
   effect(() => keep("shortcuts", hasShortcuts.value ? "on" : "off"));
+  effect(() => keep("notifications", tellsHidden.value ? "on" : "off"));
   setInterval(() => {
     if (!document.hidden) now.value = Date.now();
   }, 1_000);
