@@ -204,7 +204,7 @@ const routing: Check = [
         .getByText(/:(135m|latest)$/)
         .first()
         .waitFor();
-      await press(page, "Ranking for code review tasks");
+      await press(page, "Ranking for code review");
       const dialog = page.getByRole("dialog");
       await dialog.getByRole("heading", { name: "Ranking" }).waitFor();
       await dialog.getByText(realModel).first().waitFor();

@@ -376,14 +376,16 @@ export function Table<Row>(props: {
           {rows.map((row) => (
             <tr key={keyOf(row)} role="row">
               {columns.map(({ title, show, isNumber }, at) => {
+                // Buttons have no title.
+                const content = title === "" ? <span class="row-actions">{show(row)}</span> : show(row);
                 const attributes = { class: isNumber === true ? "number" : undefined, "data-label": title };
                 return at === 0 ? (
                   <th key={title} role="rowheader" scope="row" {...attributes}>
-                    {show(row)}
+                    {content}
                   </th>
                 ) : (
                   <td key={title} role="cell" {...attributes}>
-                    {show(row)}
+                    {content}
                   </td>
                 );
               })}

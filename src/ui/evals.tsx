@@ -89,20 +89,18 @@ function DeleteButton(props: { readonly of: Head; readonly onDeleted: () => void
   } = props;
   if (is_running) return null;
   return (
-    <div class="row-actions">
-      <Button
-        text="Delete"
-        of={name}
-        question={{
-          title: "Delete this eval?",
-          text: `The answers of ${visibleName(name)} are deleted; it can't be continued.`,
-        }}
-        onRun={async () => {
-          await client.callTool("evaluate_models", { action: "delete", eval_id: id }, { isConfirmed: true });
-          onDeleted();
-        }}
-      />
-    </div>
+    <Button
+      text="Delete"
+      of={name}
+      question={{
+        title: "Delete this eval?",
+        text: `The answers of ${visibleName(name)} are deleted; it can't be continued.`,
+      }}
+      onRun={async () => {
+        await client.callTool("evaluate_models", { action: "delete", eval_id: id }, { isConfirmed: true });
+        onDeleted();
+      }}
+    />
   );
 }
 

@@ -72,12 +72,7 @@ export function Jobs() {
                   { title: "Started", show: (job) => <When iso={job.started_at} /> },
                   {
                     title: "",
-                    show: (job) =>
-                      job.state === "running" && (
-                        <div class="row-actions">
-                          <CancelButton job={job} />
-                        </div>
-                      ),
+                    show: (job) => job.state === "running" && <CancelButton job={job} />,
                   },
                 ]}
               />

@@ -279,10 +279,10 @@ function ModelActions({ model }: { readonly model: Model }) {
   const pins = { action: "pin", text: isPinned ? "Unpin" : "Pin", onRun: () => setPinned(name, !isPinned) };
   const deletes = { action: "delete", text: "Delete", onRun: () => remove(name, model.size_bytes) };
   return (
-    <span class="row-actions">
+    <>
       {[loads, pins, deletes].map(
         ({ action, ...button }) => !refuses.includes(action) && <Button key={action} of={name} {...button} />,
       )}
-    </span>
+    </>
   );
 }

@@ -3,7 +3,20 @@ import { localTime } from "../orchestrator/util/format-bytes.ts";
 import type { ResourceData } from "../resources/index.ts";
 import { tasks } from "../orchestrator/api/types.ts";
 import type { ToolAnswers } from "../tools/index.ts";
-import { Badge, Button, Card, Choice, Dialog, Empty, Filter, Name, NameButton, Show, Table } from "./components.tsx";
+import {
+  Badge,
+  Button,
+  Card,
+  Choice,
+  type Column,
+  Dialog,
+  Empty,
+  Filter,
+  Name,
+  NameButton,
+  Show,
+  Table,
+} from "./components.tsx";
 import { useData } from "./data.ts";
 import { Values, TextBlock, isMatch } from "./fields.tsx";
 import { given, visibleName } from "./format.ts";
@@ -19,7 +32,7 @@ interface Asked {
 }
 
 /** No prompt is for embedding. */
-const shownTasks = tasks.filter((task) => task !== "embedding");
+const shownTasks = tasks.flatMap((name) => (name === "embedding" ? [] : { name }));
 
 const views = [
   { id: "tasks", title: "By task" },
@@ -31,6 +44,7 @@ const views = [
 export function Profiles() {
   const view = useSignal<(typeof views)[number]["id"]>("tasks");
   const opened = useSignal<Asked | undefined>(undefined);
+  const found = useData(() => client.readResource("ollm://profiles"), ["tools"]);
   return (
     <>
       <p class="muted">
@@ -38,8 +52,10 @@ export function Profiles() {
         now: nothing is loaded or generated.
       </p>
       <Choice label="Shown" options={views} chosen={view.value} onChoose={(id) => (view.value = id)} />
-      {view.value === "tasks" && <ByTask opened={opened} />}
-      {view.value === "profiles" && <ByProfile opened={opened} />}
+      {view.value === "tasks" && <WouldAnswer kind="task" rows={shownTasks} opened={opened} />}
+      {view.value === "profiles" && (
+        <Show of={found}>{({ profiles }) => <WouldAnswer kind="profile" rows={profiles} opened={opened} />}</Show>
+      )}
       {view.value === "learned" && <Learned />}
       {opened.value !== undefined && <Ranking asked={opened.value} onClose={() => (opened.value = undefined)} />}
     </>
@@ -87,35 +103,56 @@ function useAnswers(names: readonly string[], askedOf: (name: string) => Asked) 
   return { answers: answers.value, isAsking: isAsking.value, askAgain: reload };
 }
 
-function AskAgain({ isAsking, onRun }: { readonly isAsking: boolean; readonly onRun: () => void }) {
-  return <Button text={isAsking ? "Asking…" : "Ask again"} onRun={onRun} isDisabled={isAsking} />;
+interface Named {
+  readonly name: string;
+  readonly description?: string | undefined;
 }
 
-function ByTask({ opened }: { readonly opened: Signal<Asked | undefined> }) {
-  const { answers, isAsking, askAgain } = useAnswers(shownTasks, (task) => ({ task }));
+/** Of each task, or profile: what would answer now. */
+function WouldAnswer(props: {
+  readonly kind: keyof Asked;
+  readonly rows: readonly Named[];
+  readonly opened: Signal<Asked | undefined>;
+}) {
+  const { kind, rows, opened } = props;
+  const query = useSignal("");
+  const names = rows.map(({ name }) => name);
+  const { answers, isAsking, askAgain } = useAnswers(names, (name) => ({ [kind]: name }));
+  const shown = rows.filter(({ name, description }) => isMatch(query.value, name, description));
+  const aside: Column<Named> =
+    kind === "task"
+      ? { title: "Profile", show: ({ name }) => <Name text={profileIn(answers.get(name))} /> }
+      : { title: "For", show: ({ description }) => <span class="wrap">{visibleName(description ?? "")}</span> };
   return (
-    <Card title="What would answer now, by task" actions={<AskAgain isAsking={isAsking} onRun={askAgain} />}>
+    <Card
+      title={`What would answer now, by ${kind}`}
+      actions={<Button text={isAsking ? "Asking…" : "Ask again"} onRun={askAgain} isDisabled={isAsking} />}
+    >
+      <div class="toolbar">
+        <Filter label={`Filter ${kind}s`} query={query} />
+        <a href="#/settings">Change profiles in the settings</a>
+      </div>
       <Table
-        label="Tasks"
-        rows={shownTasks}
-        keyOf={(task) => task}
+        label={`By ${kind}`}
+        rows={shown}
+        keyOf={({ name }) => name}
         columns={[
           {
-            title: "Task",
-            show: (task) => (
-              <Button
-                text={task.replaceAll("_", " ")}
-                kind="link"
-                label={`Ranking for ${task.replaceAll("_", " ")} tasks`}
-                onRun={() => void (opened.value = { task })}
+            title: "Name",
+            show: ({ name }) => (
+              <NameButton
+                name={name.replaceAll("_", " ")}
+                verb="Ranking for"
+                onOpen={() => (opened.value = { [kind]: name })}
               />
             ),
           },
-          { title: "Profile", show: (task) => <Name text={profileIn(answers.get(task))} /> },
-          { title: "Model", show: (task) => <Answer of={answers.get(task)} /> },
-          { title: "Why", show: (task) => <Reason of={answers.get(task)} /> },
+          aside,
+          { title: "Model", show: ({ name }) => <Answer of={answers.get(name)} /> },
+          { title: "Why", show: ({ name }) => <Reason of={answers.get(name)} /> },
         ]}
       />
+      {shown.length === 0 && <p class="muted">Nothing matches the filter.</p>}
     </Card>
   );
 }
@@ -132,49 +169,6 @@ function Answer({ of }: { readonly of: Answering | undefined }) {
 function Reason({ of }: { readonly of: Answering | undefined }) {
   if (of === undefined) return null;
   return <span class="wrap muted">{visibleName("plan" in of ? of.plan.reason : of.problem)}</span>;
-}
-
-function ByProfile({ opened }: { readonly opened: Signal<Asked | undefined> }) {
-  const found = useData(() => client.readResource("ollm://profiles"), ["tools"]);
-  return <Show of={found}>{({ profiles }) => <ProfileTable profiles={profiles} opened={opened} />}</Show>;
-}
-
-function ProfileTable(props: {
-  readonly profiles: readonly ResourceData["ollm://profiles"]["profiles"][number][];
-  readonly opened: Signal<Asked | undefined>;
-}) {
-  const { profiles, opened } = props;
-  const query = useSignal("");
-  const { answers, isAsking, askAgain } = useAnswers(
-    profiles.map(({ name }) => name),
-    (profile) => ({ profile }),
-  );
-  const shown = profiles.filter(({ name, description }) => isMatch(query.value, name, description));
-  return (
-    <Card title="What would answer now, by profile" actions={<AskAgain isAsking={isAsking} onRun={askAgain} />}>
-      <div class="toolbar">
-        <Filter label="Filter profiles" query={query} />
-        <a href="#/settings">Change profiles in the settings</a>
-      </div>
-      <Table
-        label="Profiles"
-        rows={shown}
-        keyOf={({ name }) => name}
-        columns={[
-          {
-            title: "Profile",
-            show: ({ name }) => (
-              <NameButton name={name} verb="Ranking for" onOpen={() => (opened.value = { profile: name })} />
-            ),
-          },
-          { title: "For", show: ({ description }) => <span class="wrap">{visibleName(description ?? "")}</span> },
-          { title: "Model", show: ({ name }) => <Answer of={answers.get(name)} /> },
-          { title: "Why", show: ({ name }) => <Reason of={answers.get(name)} /> },
-        ]}
-      />
-      {shown.length === 0 && <p class="muted">No profile matches the filter.</p>}
-    </Card>
-  );
 }
 
 /** The whole ranking of one dry run, and the profile's values with their sources. */
@@ -311,17 +305,15 @@ function Learned() {
                   {
                     title: "",
                     show: ({ task, model }) => (
-                      <div class="row-actions">
-                        <Button
-                          text="Undo"
-                          label={`Undo the pick of ${model} for ${task}`}
-                          done="The pick was undone."
-                          onRun={async () => {
-                            await client.callTool("pick_winner", { action: "undo", task });
-                            reload();
-                          }}
-                        />
-                      </div>
+                      <Button
+                        text="Undo"
+                        label={`Undo the pick of ${model} for ${task}`}
+                        done="The pick was undone."
+                        onRun={async () => {
+                          await client.callTool("pick_winner", { action: "undo", task });
+                          reload();
+                        }}
+                      />
                     ),
                   },
                 ]}
@@ -380,13 +372,11 @@ function LearnedTable(props: {
           {
             title: "",
             show: ({ task, model }) => (
-              <div class="row-actions">
-                <Button
-                  text="Reset"
-                  label={`Reset ${model} for ${task}`}
-                  {...reset(`what was learned about ${model} for ${task}`, { task, model })}
-                />
-              </div>
+              <Button
+                text="Reset"
+                label={`Reset ${model} for ${task}`}
+                {...reset(`what was learned about ${model} for ${task}`, { task, model })}
+              />
             ),
           },
         ]}
