@@ -3,6 +3,7 @@ import { launchChromium } from "./chromium.ts";
 import { keepPicture } from "./dashboard.ts";
 import { hostileModel, hostileText } from "./hostile.ts";
 import { accessChecks } from "./access.ts";
+import { countedChecks, longChecks } from "./counted.ts";
 import { modelChecks, slowModel } from "./models.ts";
 import { pageChecks } from "./pages.ts";
 import { sessionChecks } from "./session.ts";
@@ -12,6 +13,7 @@ import { type Check, openWorld, realModel } from "./world.ts";
 
 /** A check that takes longer hangs: the slowest loads a model twice. */
 const checkLimitMs = 120_000;
+const longLimitMs = 900_000;
 
 const checks: readonly Check[] = [
   ...sessionChecks,
@@ -20,12 +22,16 @@ const checks: readonly Check[] = [
   ...workChecks,
   ...accessChecks,
   ...viewChecks,
+  ...countedChecks,
 ];
 
-/** Runs the checks whose names contain one of `words`, or all; returns the exit code. */
+/** Runs the checks whose names contain one of `words`, or all but the long ones; returns the exit code. */
 export async function runChecks(words: readonly string[]): Promise<number> {
   const startedAtMs = performance.now();
-  const chosen = checks.filter(([name]) => words.length === 0 || words.some((word) => name.includes(word)));
+  const chosen =
+    words.length === 0
+      ? checks
+      : [...checks, ...longChecks].filter(([name]) => words.some((word) => name.includes(word)));
   const failures: string[] = [];
   const world = await openWorld({
     ollama: [
@@ -40,7 +46,8 @@ export async function runChecks(words: readonly string[]): Promise<number> {
       say(`Chromium ${browser.version()}, ${realModel} on llama.cpp; ready in ${seconds(startedAtMs)}`);
       for (const [name, run] of chosen) {
         const beganAtMs = performance.now();
-        const problem = await limited(run({ world, browser }));
+        const limitMs = checks.some((each) => each[0] === name) ? checkLimitMs : longLimitMs;
+        const problem = await limited(run({ world, browser }), limitMs);
         say(`${problem === undefined ? "passed" : "FAILED"}  ${name} (${seconds(beganAtMs)})`);
         if (problem === undefined) continue;
         failures.push(name);
@@ -63,11 +70,11 @@ export async function runChecks(words: readonly string[]): Promise<number> {
 }
 
 /** What was wrong; undefined when nothing was. */
-async function limited(work: Promise<void>): Promise<string | undefined> {
+async function limited(work: Promise<void>, limitMs: number): Promise<string | undefined> {
   let timer: NodeJS.Timeout | undefined;
   try {
     const limit = new Promise<never>((_resolve, reject) => {
-      timer = setTimeout(() => reject(new Error(`not done within ${checkLimitMs / 1000} s`)), checkLimitMs);
+      timer = setTimeout(() => reject(new Error(`not done within ${limitMs / 1000} s`)), limitMs);
     });
     await Promise.race([work, limit]);
     return undefined;
