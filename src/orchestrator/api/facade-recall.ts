@@ -1,38 +1,33 @@
+import * as z from "zod";
 import type { CallerContext } from "./types.ts";
 
-export type MemoryCategory = "fact" | "preference" | "context";
-/** `project`: only for callers in the project where the entry was stored. */
-export type MemoryScope = "global" | "project";
 /** A remembered entry. */
-export interface MemoryEntry {
-  readonly key: string;
-  readonly value: string;
-  readonly category: MemoryCategory;
-  readonly scope: MemoryScope;
+export const memoryEntry = z.object({
+  key: z.string(),
+  value: z.string(),
+  category: z.enum(["fact", "preference", "context"]),
+  /** `project`: only for callers in the project where the entry was stored. */
+  scope: z.enum(["global", "project"]),
   /** Folder of the project; with scope `project` only. */
-  readonly project?: string;
-  readonly tags: readonly string[];
-  readonly isPinned: boolean;
-  readonly source: "llm" | "user" | "system";
-  /** ISO 8601, like the others. */
-  readonly createdAt: string;
-  readonly updatedAt: string;
-  readonly expiresAt?: string;
+  project: z.string().exactOptional(),
+  tags: z.array(z.string()).readonly(),
+  isPinned: z.boolean(),
+  source: z.enum(["llm", "user", "system"]),
+  createdAt: z.iso.datetime(),
+  updatedAt: z.iso.datetime(),
+  expiresAt: z.iso.datetime().exactOptional(),
   /** How often it was recalled or added to a prompt; saved periodically, so a crash loses the latest counts. */
-  readonly accessCount: number;
+  accessCount: z.int().min(0),
   /** The previous value of the key. */
-  readonly previous?: { readonly value: string; readonly updatedAt: string };
-}
+  previous: z.object({ value: z.string(), updatedAt: z.iso.datetime() }).exactOptional(),
+});
+export type MemoryEntry = z.output<typeof memoryEntry>;
 
-export interface RememberRequest {
-  readonly key: string;
-  readonly value: string;
-  /** Default: that of the existing entry, else `fact`. */
-  readonly category?: MemoryCategory;
-  /** Default: that of the existing entry, else `global`. `project` requires a project. */
-  readonly scope?: MemoryScope;
-  readonly tags?: readonly string[];
-  readonly isPinned?: boolean;
+/** What it leaves out: as the existing entry has it, else a global `fact`. The scope `project` requires a project. */
+export interface RememberRequest
+  extends
+    Pick<MemoryEntry, "key" | "value">,
+    Partial<Readonly<Pick<MemoryEntry, "category" | "scope" | "tags" | "isPinned">>> {
   /** 0: no expiry. Default: the lifetime of the existing entry again, else no expiry. */
   readonly ttlSeconds?: number;
   /** Stores a value even if it looks like a secret. */
@@ -46,11 +41,11 @@ export interface Remembered {
   readonly similarKeys: readonly string[];
 }
 
-export interface RecallRequest {
-  readonly key?: string;
+/** Entries that have all that is given. */
+type Filter = Partial<Pick<MemoryEntry, "key" | "category" | "scope">>;
+
+export interface RecallRequest extends Filter {
   readonly query?: string;
-  readonly category?: MemoryCategory;
-  readonly scope?: MemoryScope;
   readonly limit?: number;
 }
 
@@ -63,10 +58,7 @@ export interface Recalled {
 }
 
 /** Selects one key, or all matching entries. Refused without a key, a filter and `isAll`. */
-export interface ForgetRequest {
-  readonly key?: string;
-  readonly category?: MemoryCategory;
-  readonly scope?: MemoryScope;
+export interface ForgetRequest extends Filter {
   readonly isAll?: boolean;
 }
 

@@ -1,4 +1,3 @@
-import * as z from "zod";
 import { InvalidRequest } from "../api/errors.ts";
 import type { MemoryEntry } from "../api/facade-recall.ts";
 import { type NextStep, advice } from "../api/next-step.ts";
@@ -17,23 +16,6 @@ const maxTtlSeconds = 100 * 366 * 86_400;
 
 /** Control characters, including line breaks. */
 const control = /[\p{Cc}\u2028\u2029]/u;
-
-/** Checks a stored entry. */
-export const entrySchema = z.object({
-  key: z.string(),
-  value: z.string(),
-  category: z.enum(["fact", "preference", "context"]),
-  scope: z.enum(["global", "project"]),
-  project: z.string().exactOptional(),
-  tags: z.array(z.string()),
-  isPinned: z.boolean(),
-  source: z.enum(["llm", "user", "system"]),
-  createdAt: z.iso.datetime(),
-  updatedAt: z.iso.datetime(),
-  expiresAt: z.iso.datetime().exactOptional(),
-  accessCount: z.int().min(0),
-  previous: z.object({ value: z.string(), updatedAt: z.iso.datetime() }).exactOptional(),
-}) satisfies z.ZodType<MemoryEntry>;
 
 /** The folder and the key, separated by a line break, which a key can't contain. */
 export function idOf(project: string | undefined, key: string): MemoryId {

@@ -1,18 +1,18 @@
 import { isAbsolute } from "node:path";
 import * as z from "zod";
 import { InvalidRequest, OrchestratorError } from "../api/errors.ts";
-import type { ExportPage, MemoryCategory, MemoryEntry, MemoryFormat } from "../api/facade-recall.ts";
+import { type ExportPage, type MemoryEntry, type MemoryFormat, memoryEntry } from "../api/facade-recall.ts";
 import { advice } from "../api/next-step.ts";
 import { jsonText } from "../util/control-characters.ts";
 import { defined, messageOf, parseJson } from "../util/values.ts";
 import { createTurns } from "../util/joined-work.ts";
-import { checkValue, entrySchema, findSecret, idOf, isExpired, normaliseKey, normaliseTags } from "./entry.ts";
+import { checkValue, findSecret, idOf, isExpired, normaliseKey, normaliseTags } from "./entry.ts";
 import type { MemoryId } from "./search.ts";
 
 /** What to do about a text that isn't an export. */
 const importExport = advice("import a text that an export of memories produced");
 
-const headings: readonly (readonly [MemoryCategory, string])[] = [
+const headings: readonly (readonly [MemoryEntry["category"], string])[] = [
   ["preference", "Preferences"],
   ["fact", "Facts"],
   ["context", "Context"],
@@ -52,7 +52,7 @@ function parseMarkdown(text: string): readonly unknown[] {
   // A text that was edited on Windows has CRLF line ends.
   const lines = (/^[^\n]*\r\n/.test(text) ? text.replaceAll("\r\n", "\n") : text).split("\n");
   const entries: Draft[] = [];
-  let category: MemoryCategory | undefined;
+  let category: MemoryEntry["category"] | undefined;
   let draft: Draft | undefined;
   for (const line of lines) {
     const quoted = /^> ?/.exec(line);
@@ -76,7 +76,7 @@ function parseMarkdown(text: string): readonly unknown[] {
 
 interface Draft {
   readonly key: string;
-  readonly category: MemoryCategory | undefined;
+  readonly category: MemoryEntry["category"] | undefined;
   readonly value: string[];
   readonly facts: Map<string, string>;
 }
@@ -175,7 +175,7 @@ interface ImportRules {
 }
 
 /** An imported entry: edited by hand, it may lack fields that have defaults. */
-const givenSchema = entrySchema.partial().extend({ key: z.string(), value: z.string() });
+const givenSchema = memoryEntry.partial().extend({ key: z.string(), value: z.string() });
 
 /** The complete entries to import, and why others are rejected: one sentence each. */
 export async function checkImport(

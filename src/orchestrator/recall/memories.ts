@@ -59,7 +59,7 @@ export class StoredMemories implements Memories {
     const { now } = this.#parts;
     const key = normaliseKey(request.key);
     const value = checkValue(request.value);
-    const tags = request.tags === undefined ? {} : { tags: [...normaliseTags(request.tags)] };
+    const tags = defined({ tags: request.tags && normaliseTags(request.tags) });
     const { ttlSeconds } = request;
     const asked = ttlSeconds === undefined || ttlSeconds === 0 ? undefined : expiryOf(ttlSeconds, now());
     if (request.isForced !== true) refuseSecret(key, value);
@@ -144,7 +144,7 @@ export class StoredMemories implements Memories {
     if (entries.length === 0) return { imported: 0, refused };
     const store = await this.#store.get();
     throwIfCancelled(caller.signal, "import");
-    await this.#write(store, { type: "import", at: this.#isoNow(), entries: entries.map((entry) => mutable(entry)) });
+    await this.#write(store, { type: "import", at: this.#isoNow(), entries: [...entries] });
     return { imported: entries.length, refused };
   }
 
@@ -273,11 +273,6 @@ function refuseSecret(key: string, value: string): void {
   throw new InvalidRequest(`the value looks like ${secret}; secrets are not saved, since they would go into prompts`, {
     next: [advice("save where the secret is kept"), { step: "setArgument", argument: "force", to: true }],
   });
-}
-
-/** The entry with mutable tags, as the journal's schema types them. */
-function mutable({ tags, ...entry }: MemoryEntry): Omit<MemoryEntry, "tags"> & { tags: string[] } {
-  return { ...entry, tags: [...tags] };
 }
 
 /** At most this many keys are compared for "did you mean"; more would be noticeably slow. */

@@ -1,10 +1,10 @@
 import * as z from "zod";
-import type { MemoryEntry } from "../api/facade-recall.ts";
+import { type MemoryEntry, memoryEntry } from "../api/facade-recall.ts";
 import type { Log } from "../api/log.ts";
 import type { DocumentFiles } from "../storage/document-files.ts";
 import { openDocument } from "../storage/document.ts";
 import { createTurns } from "../util/joined-work.ts";
-import { entrySchema, idOf, isExpired } from "./entry.ts";
+import { idOf, isExpired } from "./entry.ts";
 import type { MemoryId, MemorySearch } from "./search.ts";
 import { defined } from "../util/values.ts";
 
@@ -145,8 +145,8 @@ const scopedKey = z.object({ key: z.string(), project: z.string().exactOptional(
 
 const rememberedSchema = z.object({
   type: z.literal("remember"),
-  ...entrySchema.pick({ key: true, value: true, project: true, source: true, expiresAt: true }).shape,
-  ...entrySchema.pick({ category: true, tags: true, isPinned: true }).partial().shape,
+  ...memoryEntry.pick({ key: true, value: true, project: true, source: true, expiresAt: true }).shape,
+  ...memoryEntry.pick({ category: true, tags: true, isPinned: true }).partial().shape,
   at: z.iso.datetime(),
 });
 
@@ -155,11 +155,11 @@ const memoryEventSchema = z.discriminatedUnion("type", [
   rememberedSchema,
   z.object({ type: z.literal("forget"), places: z.array(scopedKey) }),
   z.object({ type: z.literal("access"), places: z.array(scopedKey.extend({ count: z.int().positive() })) }),
-  z.object({ type: z.literal("import"), at: z.iso.datetime(), entries: z.array(entrySchema) }),
+  z.object({ type: z.literal("import"), at: z.iso.datetime(), entries: z.array(memoryEntry) }),
 ]);
 type MemoryEvent = z.infer<typeof memoryEventSchema>;
 const memoryStateSchema: z.ZodType<MemoryState> = z
-  .object({ entries: z.array(entrySchema) })
+  .object({ entries: z.array(memoryEntry) })
   .transform(({ entries }) => ({
     entries: new Map<MemoryId, MemoryEntry>(entries.map((entry) => [idOf(entry.project, entry.key), entry])),
   }));
