@@ -1,5 +1,5 @@
-import type { Cost } from "./cost.ts";
-import type { CallerContext, FinishReason, JsonSchema, Operation, Task } from "./types.ts";
+import * as z from "zod";
+import { type CallerContext, type JsonSchema, type Operation, type Task, tasks } from "./types.ts";
 
 export interface CompareRequest {
   readonly prompt: string;
@@ -14,57 +14,62 @@ export interface CompareRequest {
   readonly maxTokens?: number;
 }
 
-export interface ComparedModel {
-  readonly model: string;
-  readonly engine: string;
-  readonly text: string;
-  readonly promptTokens?: number;
-  readonly completionTokens?: number;
-  readonly tokensPerSecond?: number;
-  readonly firstTokenMs?: number;
+const count = z.number().min(0);
+
+const comparedModel = z.object({
+  model: z.string(),
+  engine: z.string(),
+  text: z.string(),
+  promptTokens: count.exactOptional(),
+  completionTokens: count.exactOptional(),
+  tokensPerSecond: count.exactOptional(),
+  firstTokenMs: count.exactOptional(),
   /** From the request to the last token, without loading and queueing. */
-  readonly totalMs?: number;
+  totalMs: count.exactOptional(),
   /** 0 if it was already loaded. */
-  readonly loadMs?: number;
+  loadMs: count.exactOptional(),
   /** Resident bytes right after the answer. */
-  readonly memoryBytes?: number;
+  memoryBytes: count.exactOptional(),
   /** `length`: the answer was cut at its token limit; `repetition`: where it began to repeat itself. */
-  readonly finishReason?: FinishReason;
+  finishReason: z.enum(["stop", "length", "repetition"]).exactOptional(),
   /** The sum of all runs; absent for an engine without prices. */
-  readonly cost?: Cost;
+  cost: z
+    .object({ amount: count, currency: z.string(), date: z.string(), isEstimated: z.literal(true).exactOptional() })
+    .exactOptional(),
   /** Number of runs; absent with one. */
-  readonly runs?: number;
+  runs: count.exactOptional(),
   /** Other requests ran on the same cores: the times are not reliable, and routing does not learn from them. */
-  readonly isContended?: boolean;
+  isContended: z.boolean().exactOptional(),
   /** Absent for a model that answered at least one run; failed runs are in `notes` of the comparison. */
-  readonly error?: string;
-}
+  error: z.string().exactOptional(),
+});
+export type ComparedModel = z.output<typeof comparedModel>;
 
-export interface Judgement {
-  readonly judge: string;
-  /** Best first; models in one inner list are tied. */
-  readonly ranking: readonly (readonly string[])[];
-  readonly reason: string;
-  /** States that it is a model's opinion, and whether both orders agreed. */
-  readonly note: string;
-}
-
-export interface Comparison {
-  readonly id: string;
-  /** ISO 8601. */
-  readonly createdAt: string;
-  readonly prompt: string;
-  readonly task: Task;
-  readonly results: readonly ComparedModel[];
+export const keptComparison = z.object({
+  id: z.string(),
+  createdAt: z.iso.datetime(),
+  prompt: z.string(),
+  task: z.enum(tasks),
+  results: z.array(comparedModel).readonly(),
   /** The order in which the models ran, and why. */
-  readonly order: string;
-  readonly judgement?: Judgement;
+  order: z.string(),
+  judgement: z
+    .object({
+      judge: z.string(),
+      /** Best first; models in one inner list are tied. */
+      ranking: z.array(z.array(z.string()).readonly()).readonly(),
+      reason: z.string(),
+      /** States that it is a model's opinion, and whether both orders agreed. */
+      note: z.string(),
+    })
+    .exactOptional(),
   /** Paths of the files that were part of the prompt. */
-  readonly files?: readonly string[];
+  files: z.array(z.string()).readonly().exactOptional(),
   /** Why there is no judgement, and which runs failed. */
-  readonly notes?: readonly string[];
-  readonly winner?: string;
-}
+  notes: z.array(z.string()).readonly().exactOptional(),
+  winner: z.string().exactOptional(),
+});
+export type Comparison = z.output<typeof keptComparison>;
 
 /** A user's preferred model for a kind of task. */
 export interface Preference {

@@ -2,8 +2,15 @@ import { randomUUID } from "node:crypto";
 import * as z from "zod";
 import { InvalidRequest, StoreFailed, UnknownComparison } from "../api/errors.ts";
 import type { Emit } from "../api/events.ts";
-import type { Comparison, Comparisons, LearnedQuality, Preference, Rating } from "../api/facade-compare.ts";
-import { type CallerContext, type Task, tasks } from "../api/types.ts";
+import {
+  type Comparison,
+  type Comparisons,
+  type LearnedQuality,
+  type Preference,
+  type Rating,
+  keptComparison,
+} from "../api/facade-compare.ts";
+import type { CallerContext, Task } from "../api/types.ts";
 import type { Log } from "../api/log.ts";
 import type { NextStep } from "../api/next-step.ts";
 import { didYouMean } from "../util/nearest.ts";
@@ -211,46 +218,8 @@ function chosen({ id, results }: Comparison, model: string) {
   return { winner, others: answered.filter((other) => other !== winner) };
 }
 
-const task = z.enum(tasks);
-const count = z.number().min(0);
-
-const comparedModel = z.object({
-  model: z.string(),
-  engine: z.string(),
-  text: z.string(),
-  promptTokens: count.exactOptional(),
-  completionTokens: count.exactOptional(),
-  tokensPerSecond: count.exactOptional(),
-  firstTokenMs: count.exactOptional(),
-  totalMs: count.exactOptional(),
-  loadMs: count.exactOptional(),
-  memoryBytes: count.exactOptional(),
-  cost: z
-    .object({ amount: count, currency: z.string(), date: z.string(), isEstimated: z.literal(true).exactOptional() })
-    .exactOptional(),
-  finishReason: z.enum(["stop", "length", "repetition"]).exactOptional(),
-  runs: count.exactOptional(),
-  isContended: z.boolean().exactOptional(),
-  error: z.string().exactOptional(),
-});
-
-const comparison: z.ZodType<Comparison> = z.object({
-  id: z.string(),
-  createdAt: z.iso.datetime(),
-  prompt: z.string(),
-  task,
-  results: z.array(comparedModel),
-  order: z.string(),
-  judgement: z
-    .object({ judge: z.string(), ranking: z.array(z.array(z.string())), reason: z.string(), note: z.string() })
-    .exactOptional(),
-  files: z.array(z.string()).exactOptional(),
-  notes: z.array(z.string()).exactOptional(),
-  winner: z.string().exactOptional(),
-});
-
 const comparisonEvent = z.discriminatedUnion("type", [
-  z.object({ type: z.literal("compared"), comparison }),
+  z.object({ type: z.literal("compared"), comparison: keptComparison }),
   // Without a model: the pick was undone.
   z.object({ type: z.literal("picked"), id: z.string(), model: z.string().exactOptional() }),
 ]);
@@ -268,7 +237,7 @@ export function openComparisons(log: Log, files: DocumentFiles | undefined) {
     name: "comparisons",
     schemaVersion: 1,
     empty: () => ({ comparisons: [] }),
-    state: z.object({ comparisons: z.array(comparison) }),
+    state: z.object({ comparisons: z.array(keptComparison) }),
     event: comparisonEvent,
     apply: applyComparison,
     log,

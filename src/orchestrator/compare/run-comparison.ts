@@ -1,5 +1,5 @@
 import { CheckFailed, GenerationFailed, InvalidRequest, OrchestratorError, undefinedIf } from "../api/errors.ts";
-import type { CompareRequest, ComparedModel, Comparison, Judgement } from "../api/facade-compare.ts";
+import type { CompareRequest, ComparedModel, Comparison } from "../api/facade-compare.ts";
 import type { GenerateRequest } from "../api/facade.ts";
 import { advice } from "../api/next-step.ts";
 import type { CallerContext, CallerSettings } from "../api/types.ts";
@@ -244,7 +244,7 @@ async function askJudge(
   caller: CallerContext,
   ask: { readonly judge: string; readonly prompt: string; readonly results: readonly ComparedModel[] },
   context: OperationContext,
-): Promise<{ readonly judgement: Judgement } | { readonly note: string }> {
+): Promise<{ readonly judgement: NonNullable<Comparison["judgement"]> } | { readonly note: string }> {
   const answers = ask.results.filter(({ error }) => error === undefined);
   if (answers.length < 2) return { note: "no judgement: fewer than two models answered" };
   try {
@@ -340,7 +340,7 @@ function judgementOf(
   answers: readonly JudgedAnswer[],
   verdicts: readonly Verdict[],
   { prompt, results }: { readonly prompt: string; readonly results: readonly ComparedModel[] },
-): Judgement {
+): NonNullable<Comparison["judgement"]> {
   const { ranking, isAgreed } = combine(
     answers.map(({ model }) => model),
     verdicts,
