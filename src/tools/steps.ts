@@ -5,7 +5,7 @@ import {
   type BatchStep,
   type BatchUnit,
   batchUnits,
-  failureWays,
+  batchStep,
 } from "../orchestrator/api/facade-batches.ts";
 import type { GenerateRequest } from "../orchestrator/api/facade.ts";
 import { defined } from "../orchestrator/util/values.ts";
@@ -34,7 +34,7 @@ const step = z.strictObject({
     .union([z.string(), forEachInput.omit({ reduce: true, when: true }).extend({ of: listed.optional() })])
     .optional(),
   when: z.string().optional(),
-  on_fail: z.enum(failureWays).optional(),
+  on_fail: batchStep.shape.onFail.unwrap().optional(),
 });
 
 const pipelineInput = z.strictObject({

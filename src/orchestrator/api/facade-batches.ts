@@ -1,4 +1,5 @@
 /** Prompts about many texts, steps that build on each other, and workers: models with tools on a copy of files. */
+import * as z from "zod";
 import type { CallerContext, JsonSchema, Operation } from "./types.ts";
 
 /** `file`: a text is a file; `part`: at most some 500 tokens of one; `row`: of a table. */
@@ -20,34 +21,36 @@ export interface BatchItem {
   readonly prompt?: string;
 }
 
-/** What a failing step does: the same model once more, the other models, or the end; `ask` ends so that the user may go on without it. */
-export const failureWays = ["retry", "next model", "stop", "ask"] as const;
-
 /** A prompt about each of its texts. Its texts hold marks of earlier steps (`util/placeholders.ts`). */
-export interface BatchStep<Request> {
-  readonly name: string;
+export const batchStep = z.object({
+  name: z.string(),
+  /** In place of items: the mark of a list that an earlier step gives. */
+  over: z.string().exactOptional(),
+  /** It is about many texts, be there only one now. */
+  isMany: z.literal(true).exactOptional(),
+  /** Marks of what earlier steps give it to read, as files. The step is skipped if all of them are empty. */
+  input: z.array(z.string()).readonly().exactOptional(),
+  /** Asked of each item, in place of the prompt. */
+  questions: z.array(z.string()).readonly().exactOptional(),
+  /** Only so many items, spread over all. */
+  sample: z.number().exactOptional(),
+  /** Only the first items. */
+  limit: z.number().exactOptional(),
+  /** `now`, `idle`, hours of the day as `22:00-06:00`, or a mark: the step is skipped if that is empty, no or false. */
+  when: z.string().exactOptional(),
+  /**
+   * What it does when it fails: the same model once more, the other models, or the end; `ask` ends so that the user may go on
+   * without it. Absent: other models are asked, and answers with doubts are kept.
+   */
+  onFail: z.enum(["retry", "next model", "stop", "ask"]).exactOptional(),
+  /** Where its caller writes its answers. */
+  output: z.string().exactOptional(),
+});
+export interface BatchStep<Request> extends z.output<typeof batchStep> {
   /** Its files are the same for all items. */
   readonly request: Request;
   /** A single one without text: a prompt of its own. */
   readonly items: readonly BatchItem[];
-  /** It is about many texts, be there only one now. */
-  readonly isMany?: true;
-  /** In place of items: the mark of a list that an earlier step gives. */
-  readonly over?: string;
-  /** Marks of what earlier steps give it to read, as files. The step is skipped if all of them are empty. */
-  readonly input?: readonly string[];
-  /** Asked of each item, in place of the prompt. */
-  readonly questions?: readonly string[];
-  /** Only so many items, spread over all. */
-  readonly sample?: number;
-  /** Only the first items. */
-  readonly limit?: number;
-  /** `now`, `idle`, hours of the day as `22:00-06:00`, or a mark: the step is skipped if that is empty, no or false. */
-  readonly when?: string;
-  /** Absent: other models are asked, and answers with doubts are kept. */
-  readonly onFail?: (typeof failureWays)[number];
-  /** Where its caller writes its answers. */
-  readonly output?: string;
 }
 
 export interface BatchRequest<Request> {
@@ -73,26 +76,26 @@ export interface PlannedStep {
   readonly seconds?: number;
 }
 
-/** `empty`: the text does not say. `doubtful`: a check found something, or a value does not stand in the text. */
-export const batchStates = ["done", "empty", "doubtful", "failed"] as const;
-
 /** One answer as it is kept. */
-export interface BatchAnswer {
+export const batchAnswer = z.object({
   /** Absent if there is one step only. */
-  readonly step?: string;
-  readonly item: string;
-  readonly question?: string;
-  readonly state: (typeof batchStates)[number];
-  readonly text?: string;
+  step: z.string().exactOptional(),
+  /** The name of what it is about. */
+  item: z.string(),
+  question: z.string().exactOptional(),
+  /** `empty`: the text does not say. `doubtful`: a check found something, or a value does not stand in the text. */
+  state: z.enum(["done", "empty", "doubtful", "failed"]),
+  text: z.string().exactOptional(),
   /** Why it failed, or what is doubtful. */
-  readonly why?: string;
+  why: z.string().exactOptional(),
   /** Where its values, or the lines that it quotes, stand: `/total` → `invoice.txt:7`. */
-  readonly where?: Readonly<Record<string, string>>;
-  readonly model?: string;
-  readonly promptTokens?: number;
-  readonly completionTokens?: number;
-  readonly ms?: number;
-}
+  where: z.record(z.string(), z.string()).exactOptional(),
+  model: z.string().exactOptional(),
+  promptTokens: z.number().exactOptional(),
+  completionTokens: z.number().exactOptional(),
+  ms: z.number().exactOptional(),
+});
+export type BatchAnswer = z.output<typeof batchAnswer>;
 
 /**
  * `asked` and `done` prompts; where there are any, those of the other states, `open` ones, and `kept` answers of an earlier call.

@@ -26,22 +26,18 @@ export function checkedPrompts(step: KeptStep): ReturnType<typeof promptsOf> {
 
 /** Its steps as they are kept. Throws `InvalidRequest`. */
 export function checkedSteps({ steps }: BatchRequest<GenerateRequest>): readonly KeptStep[] {
-  const kept = steps.map(({ items, input, questions, ...step }): KeptStep => {
+  for (const [at, step] of steps.entries()) {
     if (step.request.continueId !== undefined) {
       throw new InvalidRequest("the answers of a batch are no conversation", {
         next: advice("leave out the conversation"),
       });
     }
-    const lists = defined({ input: input && [...input], questions: questions && [...questions] });
-    return { ...step, items: [...items], ...lists };
-  });
-  for (const [at, step] of kept.entries()) {
     if (step.over === undefined) checkedPrompts(step);
-    const known = kept.slice(0, at).map(({ name }) => name);
+    const known = steps.slice(0, at).map(({ name }) => name);
     const unknown = sourcesOf(step).find((name) => !known.includes(name));
     if (unknown !== undefined) throw new InvalidRequest(`step ${step.name}: no earlier step is named ${unknown}`);
   }
-  return withPrivacyOf(kept);
+  return withPrivacyOf(steps);
 }
 
 /** The longest prompt of a step, for which its model is chosen. */

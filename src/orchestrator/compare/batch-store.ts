@@ -1,5 +1,5 @@
 import * as z from "zod";
-import { type BatchAnswer, type BatchItem, batchStates, failureWays } from "../api/facade-batches.ts";
+import { type BatchAnswer, type BatchItem, batchAnswer, batchStep } from "../api/facade-batches.ts";
 import type { GenerateRequest } from "../api/facade.ts";
 import type { Log } from "../api/log.ts";
 import type { CallerContext } from "../api/types.ts";
@@ -10,20 +10,10 @@ import { defined, isRecord } from "../util/values.ts";
 /** Written by this program alone: only its kind is checked. */
 const own = <Value>() => z.custom<Value>(isRecord);
 
-const step = z.object({
-  name: z.string(),
+const step = batchStep.extend({
   request: own<GenerateRequest>(),
   /** Without texts once it has ended, as is its request. */
-  items: z.array(own<BatchItem>()),
-  over: z.string().exactOptional(),
-  isMany: z.literal(true).exactOptional(),
-  input: z.array(z.string()).exactOptional(),
-  questions: z.array(z.string()).exactOptional(),
-  sample: z.number().exactOptional(),
-  limit: z.number().exactOptional(),
-  when: z.string().exactOptional(),
-  onFail: z.enum(failureWays).exactOptional(),
-  output: z.string().exactOptional(),
+  items: z.array(own<BatchItem>()).readonly(),
 });
 
 const head = z.object({
@@ -46,21 +36,7 @@ const head = z.object({
 });
 
 /** `prompt`: its place among the prompts of its step, those of an item in sequence. */
-const answer = z.object({
-  step: z.string(),
-  prompt: z.int().min(0),
-  /** The name of what it is about. */
-  item: z.string(),
-  question: z.string().exactOptional(),
-  state: z.enum(batchStates),
-  text: z.string().exactOptional(),
-  why: z.string().exactOptional(),
-  where: z.record(z.string(), z.string()).exactOptional(),
-  model: z.string().exactOptional(),
-  promptTokens: z.number().exactOptional(),
-  completionTokens: z.number().exactOptional(),
-  ms: z.number().exactOptional(),
-});
+const answer = batchAnswer.extend({ step: z.string(), prompt: z.int().min(0) });
 
 const state = z.object({
   head: head.exactOptional(),
