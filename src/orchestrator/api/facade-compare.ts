@@ -72,25 +72,26 @@ export const keptComparison = z.object({
 export type Comparison = z.output<typeof keptComparison>;
 
 /** A user's preferred model for a kind of task. */
-export interface Preference {
-  readonly task: Task;
-  readonly model: string;
+export const keptPreference = z.object({
+  task: z.enum(tasks),
+  model: z.string(),
   /** Absent for a choice without a comparison. */
-  readonly comparisonId?: string;
-  /** ISO 8601. */
-  readonly pickedAt: string;
-}
+  comparisonId: z.string().exactOptional(),
+  pickedAt: z.iso.datetime(),
+});
+export type Preference = z.output<typeof keptPreference>;
 
 /** A user's judgement about an answer. */
-export interface Rating {
-  readonly task: Task;
-  readonly model: string;
-  readonly isGood: boolean;
+export const keptRating = z.object({
+  task: z.enum(tasks),
+  model: z.string(),
+  isGood: z.boolean(),
   /** Chosen by the surface; a second rating of the same answer replaces the first. */
-  readonly answerId?: string;
+  answerId: z.string().exactOptional(),
   /** Also without an answer of the last hour; all such ratings of a model and task together count as three at most. */
-  readonly isForced?: boolean;
-}
+  isForced: z.boolean().exactOptional(),
+});
+export type Rating = z.output<typeof keptRating>;
 
 /** What was learned about the answers of a model to a kind of task. */
 export interface LearnedQuality {

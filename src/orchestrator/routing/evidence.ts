@@ -1,6 +1,6 @@
 import * as z from "zod";
 import type { Outcome } from "../api/events.ts";
-import type { Rating } from "../api/facade-compare.ts";
+import { type Rating, keptPreference, keptRating } from "../api/facade-compare.ts";
 import { tasks } from "../api/types.ts";
 import { canonicalName } from "../util/model-name.ts";
 import {
@@ -164,25 +164,14 @@ export function forgotten(state: QualityState, scope: EvidenceScope): QualitySta
 
 const task = z.enum(tasks);
 
-/** A preference, with what was learned from it, which an undo takes back. */
-const storedPreference = z.object({
-  task,
-  model: z.string(),
-  comparisonId: z.string().exactOptional(),
-  pickedAt: z.iso.datetime(),
-  evidence: observationSchema.exactOptional(),
-});
-const storedRating = z.object({
-  task,
-  model: z.string(),
-  isGood: z.boolean(),
-  answerId: z.string().exactOptional(),
+/** With what was learned from it, which an undo takes back. */
+const storedPreference = keptPreference.extend({ evidence: observationSchema.exactOptional() });
+const storedRating = keptRating.extend({
   /** The id of the answer; absent: without one. */
   of: z.string().exactOptional(),
   /** Absent: the user's own. */
   client: z.string().exactOptional(),
-  isForced: z.boolean().exactOptional(),
-}) satisfies z.ZodType<Rating>;
+});
 type StoredRating = z.output<typeof storedRating>;
 
 export const preferenceEvent = z.discriminatedUnion("type", [
