@@ -2,6 +2,7 @@ import { spawn } from "node:child_process";
 import { existsSync } from "node:fs";
 import path from "node:path";
 import { createInterface } from "node:readline";
+import type { CommandIo } from "../terminal/io.ts";
 import { OrchestratorError } from "../../orchestrator/api/errors.ts";
 import { advice } from "../../orchestrator/api/next-step.ts";
 import { isRecord, jsonIn } from "../../orchestrator/util/values.ts";
@@ -84,11 +85,7 @@ const endMs = 3_000;
  */
 export async function checkLaunch(
   launch: Launch,
-  machine: {
-    readonly platform: NodeJS.Platform;
-    readonly userHome: string;
-    readonly environment: Readonly<Record<string, string | undefined>>;
-  },
+  machine: Pick<CommandIo, "platform" | "userHome" | "environment">,
   timeoutMs = boundMs,
 ): Promise<LaunchCheck> {
   const started = performance.now();

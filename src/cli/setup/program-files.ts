@@ -1,6 +1,7 @@
 import { type Dirent, accessSync, constants, lstatSync, readdirSync, realpathSync } from "node:fs";
 import { readdir, realpath, rm, rmdir, stat } from "node:fs/promises";
 import path from "node:path";
+import type { CommandIo } from "../terminal/io.ts";
 import { isSameProgram, replaceProgram } from "../../ipc/start-daemon.ts";
 import { InvalidRequest, OrchestratorError } from "../../orchestrator/api/errors.ts";
 import { advice } from "../../orchestrator/api/next-step.ts";
@@ -78,11 +79,7 @@ export function copyProgram(from: string, script: string): void {
  * Throws `OrchestratorError` if this process is not Node (Electron) and no Node is found.
  */
 export function lastingNode(
-  from: {
-    readonly node: string;
-    readonly platform: NodeJS.Platform;
-    readonly environment: Readonly<Record<string, string | undefined>>;
-  },
+  from: Pick<CommandIo, "node" | "platform" | "environment">,
   real: (file: string) => string | undefined = realExecutable,
 ): string {
   const { join, basename, dirname } = from.platform === "win32" ? path.win32 : path.posix;

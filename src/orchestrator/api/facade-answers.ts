@@ -30,9 +30,9 @@ export interface CheckedStatement {
   readonly text: string;
   readonly status: (typeof statementStatuses)[number];
   /** `app.yaml:2`, `app.yaml:2-3`, several with commas; of `not_found` and `not_judged` what is nearest by its words. */
-  readonly where?: string;
+  readonly where?: string | undefined;
   /** What stands there, in at most 160 characters. */
-  readonly line?: string;
+  readonly line?: string | undefined;
 }
 
 /** What the check of an answer found. */

@@ -10,8 +10,7 @@ import { checkedQuery, doubtsOf, missingValues, namedIn, typeProblem, withDays, 
 import { type Table, tablesOf } from "./table.ts";
 
 /** What models are told of a table. */
-export interface TableOutline {
-  readonly name: string;
+export interface TableOutline extends Pick<Table, "name" | "notes"> {
   readonly rows: number;
   readonly columns: readonly (Column & {
     readonly hasEmpty: boolean;
@@ -19,7 +18,6 @@ export interface TableOutline {
     readonly values: readonly Value[];
     readonly areAll: boolean;
   })[];
-  readonly notes: readonly string[];
 }
 
 export interface QueryRows {

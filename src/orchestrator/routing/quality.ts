@@ -1,14 +1,9 @@
+import type { ScoreTerms } from "../api/facade-route.ts";
 import { type ModelEvidence, differenceAt, fitOf, typicalScore, varianceAt } from "./quality-fit.ts";
 import { type QualityState, nameOf } from "./quality-state.ts";
 
-interface Quality {
-  /** Expected score, from 0 to 1. */
-  readonly mean: number;
-  /** Half of the 90 % interval around it. */
-  readonly margin: number;
-  /** How many answers to this task it rests on, beside the prior and other tasks: the sum of their weights. */
-  readonly answers: number;
-}
+/** `answers`: how many to this task it rests on, beside the prior and other tasks: the sum of their weights. */
+type Quality = NonNullable<ScoreTerms["quality"]>;
 
 /** A model that may go first. */
 interface Contender {

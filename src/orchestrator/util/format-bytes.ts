@@ -1,7 +1,7 @@
 import type { Spending } from "../api/cost.ts";
 import type { Savings } from "../api/facade-status.ts";
 import type { PromptTokens } from "../api/types.ts";
-import { type CheckResult, type QueriedRows, statementStatuses } from "../api/facade-answers.ts";
+import { type CheckResult, type CheckedStatement, type QueriedRows, statementStatuses } from "../api/facade-answers.ts";
 
 /** `5.7 GB`, `98.1 MB`: decimal units with one decimal place, like Ollama. Negative values count as 0. */
 export function formatBytes(bytes: number): string {
@@ -120,7 +120,7 @@ const shownParts = 8;
 const shownStatements = 32;
 
 /** `[quoted, app.yaml:2: port: 8443]`, `[not found; nearest: app.yaml:2: port: 8443]`: what stands in the files about a statement. */
-export function evidenceMark({ text, status, where, line = text }: Statement): string {
+export function evidenceMark({ text, status, where, line = text }: CheckedStatement): string {
   const isNearest = status === "not_found" || status === "not_judged";
   const place = where === undefined ? "" : `${isNearest ? "; nearest:" : ","} ${where}`;
   // What is a line of a file itself need not be shown twice.
@@ -131,19 +131,12 @@ export function evidenceMark({ text, status, where, line = text }: Statement): s
 const withoutStop = (text: string): string => text.trim().replace(/\.$/, "");
 
 /** `3 quoted, 1 not found` */
-export function countStatements(statements: readonly Pick<Statement, "status">[]): string {
+export function countStatements(statements: readonly Pick<CheckedStatement, "status">[]): string {
   return statementStatuses
     .map((status) => ({ status, count: statements.filter((each) => each.status === status).length }))
     .filter(({ count }) => count > 0)
     .map(({ status, count }) => `${count} ${status.replace("_", " ")}`)
     .join(", ");
-}
-
-interface Statement {
-  readonly text: string;
-  readonly status: string;
-  readonly where?: string | undefined;
-  readonly line?: string | undefined;
 }
 
 /** Rows of a query in the text; the structured form has more. */
@@ -157,7 +150,7 @@ interface ReadParts {
 }
 
 interface Checked {
-  readonly statements: readonly Statement[];
+  readonly statements: readonly CheckedStatement[];
   readonly problem?: string | undefined;
   readonly votes?: (Pick<Votes, "equal" | "total"> & { readonly others?: readonly string[] | undefined }) | undefined;
 }

@@ -69,7 +69,12 @@ const checked = new Set<string>();
 
 async function checkVersion(program: string, options: GitOptions): Promise<void> {
   if (checked.has(program)) return;
-  const { stdout } = await start(program, ["version"], { folder: path.parse(program).root, options, maxBytes: 10_000 });
+  const { stdout } = await start(program, ["version"], {
+    folder: path.parse(program).root,
+    variables: {},
+    options,
+    maxBytes: 10_000,
+  });
   const [, version = "", major = "0", minor = "0"] = /version ((\d+)\.(\d+)\S*)/.exec(stdout.toString()) ?? [];
   const isTooOld = Number(major) < oldest[0] || (Number(major) === oldest[0] && Number(minor) < oldest[1]);
   if (isTooOld) {
@@ -107,15 +112,10 @@ function start(
   args: readonly string[],
   {
     folder,
-    variables = {},
+    variables,
     options: { environment, signal, timeoutMs = defaultTimeoutMs },
     maxBytes,
-  }: {
-    readonly folder: string;
-    readonly variables?: Readonly<Record<string, string>>;
-    readonly options: GitOptions;
-    readonly maxBytes: number;
-  },
+  }: Parameters<typeof runGit>[1],
 ): Promise<GitOutput & { readonly isCut: boolean }> {
   const env = { ...baseVariables(environment, folder), ...variables };
   const options = { cwd: folder, env, signal, timeout: timeoutMs, maxBuffer: maxBytes, windowsHide: true } as const;
