@@ -246,10 +246,7 @@ function turnsIn(text: string): Talk["turns"] {
 }
 
 /** Splits `tone=kind lang="plain English" and this` into variables and prompt. */
-export function splitVariables(text: string): {
-  readonly variables: Readonly<Record<string, string>>;
-  readonly prompt: string;
-} {
+export function splitVariables(text: string) {
   const variables: Record<string, string> = Object.create(null) as Record<string, string>;
   let rest = text;
   for (;;) {

@@ -1,22 +1,14 @@
-import type { OllamaServerOptions } from "../api/types.ts";
 import { defined } from "../util/values.ts";
 import { parseOllamaHost } from "../util/ollama-host.ts";
 import type { Sources } from "./paths.ts";
 import type { Settings } from "./schema.ts";
 
 /**
- * The server at `providers.ollama.host`, then those of `hosts` without duplicates. An id is the position in `hosts`, also
- * where duplicates are left out. Throws `InvalidConfig` for an invalid address.
+ * The server at `providers.ollama.host`, then those of `hosts` without duplicates; `host` as written. An id (`ollama`,
+ * `ollama-2`, ...) is the position in `hosts`, also where duplicates are left out. `serverOptions` has `parallel` only where
+ * the settings state it. Throws `InvalidConfig` for an invalid address.
  */
-export function ollamaServers(settings: Settings["providers"]["ollama"]): readonly {
-  /** `ollama`, `ollama-2`, ... */
-  readonly id: string;
-  /** As written. */
-  readonly host: string;
-  readonly memoryBytes: number | undefined;
-  /** `parallel` only where the settings state it. */
-  readonly serverOptions: Partial<OllamaServerOptions>;
-}[] {
+export function ollamaServers(settings: Settings["providers"]["ollama"]) {
   const further = settings.hosts.map((each) => (typeof each === "string" ? { host: each } : each));
   const all = [settings, ...further].map((server: Partial<typeof settings> & { readonly host: string }, index) => {
     const { host, memoryBytes, parallel, cacheType, flashAttention: hasFlashAttention } = server;

@@ -201,12 +201,7 @@ function environmentName(path: readonly string[]): string {
   return ["OLLM", ...words].join("_");
 }
 
-function unwrap(schema: z.ZodType): {
-  inner: z.ZodType;
-  scope: Scope | undefined;
-  separator: unknown;
-  free: z.GlobalMeta["free"];
-} {
+function unwrap(schema: z.ZodType) {
   let inner = schema;
   let scope: Scope | undefined;
   let separator: unknown;

@@ -4,7 +4,7 @@ import type { GenerateRequest, LoadRequest } from "../api/facade.ts";
 import { type NextStep, stepsOf } from "../api/next-step.ts";
 import type { CallerContext } from "../api/types.ts";
 import { factsOf } from "../catalog/known-facts.ts";
-import { type LocatedModel, takesNoMemory } from "../catalog/located-model.ts";
+import { takesNoMemory } from "../catalog/located-model.ts";
 import { needsCount, sureTokens } from "../routing/tokens.ts";
 import { canonicalContext, defaultContextTokens } from "../memory/reading.ts";
 import { leastAnswerTokens } from "../routing/candidate.ts";
@@ -261,11 +261,7 @@ export async function loadTarget(
   source: Pick<CandidateSource, "inventory" | "log">,
   caller: CallerContext,
   request: LoadRequest,
-): Promise<{
-  readonly located: LocatedModel;
-  readonly elsewhere: readonly LocatedModel[];
-  readonly contextTokens: number;
-}> {
+) {
   const [located, ...others] = await source.inventory.locate(request.model);
   const { engine, model } = located;
   if (takesNoMemory(located)) {

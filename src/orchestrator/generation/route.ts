@@ -219,10 +219,7 @@ function preferredModel(
   task: Task,
   entries: readonly LocatedCandidate[],
   { lastModel, picked }: { readonly lastModel: string | undefined; readonly picked: Preference | undefined },
-): {
-  readonly preferred: { readonly model: string; readonly because: string } | undefined;
-  readonly notes: readonly string[];
-} {
+) {
   const { model: own, isProjectModel = false } = settings;
   const day = picked?.pickedAt.slice(0, 10);
   const where = picked !== undefined && picked.comparisonId === undefined ? "" : " in a comparison";

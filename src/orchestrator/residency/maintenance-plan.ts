@@ -4,18 +4,14 @@ import type { SlotView } from "../memory/state.ts";
 const graceMs = 30_000;
 
 /**
- * Which keep-alives to renew and which models to unload. Pure. Time asleep is not idle time: only the time since
+ * Which keep-alives of pinned models to renew (`isLosing`: the engine would unload it otherwise), and which models to unload
+ * that their engine still holds after their keep-alive has ended. Pure. Time asleep is not idle time: only the time since
  * `awakeSinceMs`, the last wake-up, counts.
  */
 export function planMaintenance(
   models: readonly SlotView[],
   clock: { readonly nowMs: number; readonly awakeSinceMs: number; readonly touchEveryMs: number },
-): {
-  /** Pinned models whose keep-alive is renewed. `isLosing`: the engine would unload it otherwise. */
-  readonly touch: readonly { readonly name: string; readonly isLosing: boolean }[];
-  /** Models that their engine still holds after their keep-alive has ended. */
-  readonly expire: readonly string[];
-} {
+) {
   const { nowMs, awakeSinceMs, touchEveryMs } = clock;
   const idle = models.filter(({ isBusy }) => !isBusy);
   const isLosing = ({ expiresAtMs }: SlotView) => expiresAtMs !== undefined && !isForever(expiresAtMs, nowMs);

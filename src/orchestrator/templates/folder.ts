@@ -69,11 +69,7 @@ export function createTemplateFolder(
     }
   }
 
-  async function list(): Promise<{
-    readonly files: readonly string[];
-    readonly root: string;
-    readonly problem?: string;
-  }> {
+  async function list() {
     try {
       const root = await realpath(inside);
       const own = await realpath(folder);

@@ -24,10 +24,7 @@ function changed<Value>(value: Value, change: (text: string) => string): Value {
 }
 
 /** All placeholders in the texts of a value as they are written; `problem` has the first double braces that are none. */
-export function placeholdersIn(value: unknown): {
-  readonly found: readonly Placeholder[];
-  readonly problem?: string;
-} {
+export function placeholdersIn(value: unknown) {
   const found: Placeholder[] = [];
   let problem: string | undefined;
   changed(value, (text) => {

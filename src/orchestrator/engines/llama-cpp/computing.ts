@@ -28,10 +28,7 @@ interface ComputingParts {
 const embeddingContextTokens = 2_048;
 
 /** Generation and embedding with loaded models. */
-export function createComputing(parts: ComputingParts): {
-  readonly generate: Engine["generate"];
-  readonly embed: EngineEmbedding["embed"];
-} {
+export function createComputing(parts: ComputingParts): Pick<Engine, "generate"> & Pick<EngineEmbedding, "embed"> {
   const { models, gate, now, stallMs, prepare } = parts;
   /**
    * Loads the model if necessary, waits for the cores, and computes. Beside other answers of the same model it needs a

@@ -5,16 +5,11 @@ type ReadText = (file: string) => string | undefined;
 
 /**
  * Reads the limits of this process's control groups, version 1 and 2, also mixed. All ancestors count: a container
- * without a limit may be inside a limited pod. Not cached, since usage changes and processes move.
+ * without a limit may be inside a limited pod. Not cached, since usage changes and processes move. Each is the smallest of
+ * all nested groups: the room is limit − (usage − file cache, which is freed on demand); the quota is in cores (1.5: one and
+ * a half cores).
  */
-export function readCgroupLimits(read: ReadText): {
-  /** The smallest limit over all nested groups. */
-  readonly memoryLimitBytes?: number;
-  /** The smallest remaining memory of all groups: limit − (usage − file cache, which is freed on demand). */
-  readonly memoryRoomBytes?: number;
-  /** The smallest CPU quota, in cores (1.5: one and a half cores). */
-  readonly cpuQuota?: number;
-} {
+export function readCgroupLimits(read: ReadText) {
   const own = read("/proc/self/cgroup");
   const mounts = read("/proc/self/mountinfo");
   if (own === undefined || mounts === undefined) return {};

@@ -135,10 +135,7 @@ function lastDays(nowMs: number, since: string): readonly string[] {
 }
 
 /** The counts of each model, by `keyOfName`, and since when (ms since the epoch) there are any; without the names that were added up. */
-export function modelsOf(histories: readonly History[]): {
-  readonly sinceMs?: number;
-  readonly byName: ReadonlyMap<string, Counts>;
-} {
+export function modelsOf(histories: readonly History[]) {
   const byName = new Map<string, Counts>();
   let since: string | undefined;
   // The hours are counted in their days, too.
