@@ -1,4 +1,4 @@
-import { failureOf, trustCertificate } from "./transport.ts";
+import { failureOf, trustCertificate } from "./failures.ts";
 import type { Dispatcher } from "undici";
 import { Cancelled, OrchestratorError, PullFailed } from "../api/errors.ts";
 import type { NextSteps } from "../api/next-step.ts";

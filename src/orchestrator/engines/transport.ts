@@ -1,25 +1,11 @@
 import { Readable } from "node:stream";
 import type { Dispatcher } from "undici";
-import { Cancelled, throwIfCancelled, type OrchestratorError, type OrchestratorErrorOptions } from "../api/errors.ts";
+import { Cancelled, throwIfCancelled } from "../api/errors.ts";
 import type { ConnectionUsage } from "../api/facade-status.ts";
-import type { NextStep, NextSteps } from "../api/next-step.ts";
 import { formatBytes } from "../util/format-bytes.ts";
-import { codeOf } from "../util/values.ts";
 import type { AddressGuard } from "./address-guard.ts";
+import type { Attempt, ErrorReply, Headers, TransportErrors } from "./failures.ts";
 import { type PoolName, type PoolOptions, createPools } from "./connection-pools.ts";
-
-/** What was attempted, for error messages, and the default class of an error. */
-export interface Attempt {
-  /** A phrase for messages: `answering with smollm2:135m`. */
-  readonly what: string;
-  readonly model?: string;
-  /** The next steps when `otherwise` is thrown. */
-  readonly next?: NextSteps;
-  /** Class of an error that no rule matches. */
-  readonly otherwise: new (message: string, options?: OrchestratorErrorOptions) => OrchestratorError;
-  /** Whether a part of the answer has been passed on. Read when an error is made. */
-  readonly isPartial?: boolean;
-}
 
 /** One exchange with the server: what it is (`Attempt`) and how it is carried out. */
 export interface Exchange extends Attempt {
@@ -42,50 +28,6 @@ export function longCall(
   const bound = { kind: "stall", ms } as const;
   return { what, model, otherwise, pool: "generation", bound, ...(maxReplyBytes !== undefined && { maxReplyBytes }) };
 }
-
-export type Headers = Readonly<Record<string, string | string[] | undefined>>;
-
-/** A response that is not the expected one. */
-export interface ErrorReply {
-  readonly status: number;
-  /** At most its first 64,000 bytes. */
-  readonly text: string;
-  readonly headers: Headers;
-}
-
-/** Creates the adapter's errors. */
-export interface TransportErrors {
-  ofReply(reply: ErrorReply, attempt: Attempt): Error;
-  /** Translates an exception; an `OrchestratorError` and a defect pass unchanged. */
-  ofFailure(failure: unknown, attempt: Attempt): unknown;
-  /** The reply is longer than `limit` (`4.0 MB`). */
-  ofLength(limit: string, attempt: Attempt): Error;
-  /** The exchange's own timeout expired. */
-  ofTimeout(ms: number, attempt: Attempt): Error;
-}
-
-/** The connection was closed before the reply was complete. */
-export class CutOff extends Error {}
-
-const untrusted = /^(CERT_.*|DEPTH_.*|SELF_SIGNED.*|UNABLE_TO_.*|ERR_TLS.*|ERR_SSL.*|EPROTO)$/;
-
-/** How an exchange failed, and the code of its error, which may be empty; undefined for a defect. */
-export function failureOf(
-  failure: unknown,
-): { readonly kind: "invalid" | "closed" | "untrusted" | "unreachable"; readonly code: string } | undefined {
-  const code = codeOf(failure) ?? "";
-  if (failure instanceof SyntaxError) return { kind: "invalid", code };
-  if (failure instanceof CutOff || /^(ECONNRESET|EPIPE|UND_ERR_SOCKET)$/.test(code)) return { kind: "closed", code };
-  if (untrusted.test(code)) return { kind: "untrusted", code };
-  // Others of Node that begin with ERR_ are defects.
-  return /^(E(?!RR_)[A-Z_]+|UND_ERR_.*|HPE_.*)$/.test(code) ? { kind: "unreachable", code } : undefined;
-}
-
-/** A daemon keeps the environment that it was started with. */
-export const trustCertificate: NextStep = {
-  step: "restartDaemon",
-  after: "set NODE_EXTRA_CA_CERTS to the file of its certificate authority",
-};
 
 interface Request {
   readonly method: "GET" | "HEAD" | "POST" | "DELETE";
@@ -140,15 +82,7 @@ export class Transport<Errors extends TransportErrors> {
    */
   async stream(
     exchange: Exchange,
-    {
-      path,
-      headers,
-      body,
-    }: {
-      readonly path: string;
-      readonly headers?: Readonly<Record<string, string>>;
-      readonly body: object;
-    },
+    { path, headers, body }: Pick<Request, "path" | "headers"> & { readonly body: object },
     taker: LineTaker,
     signal: AbortSignal,
     onStart?: (fail: (error: Error) => void) => void,
@@ -160,7 +94,7 @@ export class Transport<Errors extends TransportErrors> {
       signal.throwIfAborted();
       const { maxReplyBytes = defaultReplyBytes, bound } = exchange;
       await new Promise<void>((resolve, reject) => {
-        const reader = new LineReader({
+        const reader = createLineReader({
           taker,
           maxBytes: maxReplyBytes,
           errorOfReply: (reply) => errors.ofReply(reply, exchange),
@@ -272,89 +206,71 @@ interface ReaderOptions {
 }
 
 /** Reads one streamed reply, line by line. Ends once: with the response, or with the first failure. */
-class LineReader implements Dispatcher.DispatchHandler {
-  readonly #options: ReaderOptions;
-  readonly #decoder = new TextDecoder();
-  #controller: Dispatcher.DispatchController | undefined;
-  #status = 200;
-  #headers: Headers = {};
-  #bytes = 0;
+function createLineReader({ taker, maxBytes, errorOfReply, tooLong, settle }: ReaderOptions) {
+  const decoder = new TextDecoder();
+  let opened: Dispatcher.DispatchController | undefined;
+  let status = 200;
+  let headers: Headers = {};
+  let bytes = 0;
   /** The beginning of a line; of an error response, its text. */
-  #rest = "";
-  #isOver = false;
-
-  constructor(options: ReaderOptions) {
-    this.#options = options;
-  }
+  let rest = "";
+  let isOver = false;
+  const errorOf = (): Error => errorOfReply({ status, text: rest, headers });
 
   /** Rejects at once; the connection closes, or is not used if it isn't open yet. */
-  fail(error: unknown): void {
-    if (this.#isOver) return;
-    this.#isOver = true;
-    this.#controller?.abort(exchangeEnded);
-    this.#options.settle(error);
+  function fail(error: unknown): void {
+    if (isOver) return;
+    isOver = true;
+    opened?.abort(exchangeEnded);
+    settle(error);
   }
 
-  onRequestStart(controller: Dispatcher.DispatchController): void {
-    this.#controller = controller;
-    if (this.#isOver) controller.abort(exchangeEnded);
+  function readError(text: string): void {
+    rest = text.slice(0, maxErrorBytes);
+    if (bytes > maxErrorBytes) throw errorOf();
   }
 
-  onResponseStart(_controller: Dispatcher.DispatchController, statusCode: number, headers: Headers): void {
-    this.#status = statusCode;
-    this.#headers = headers;
-  }
-
-  onResponseData(_controller: Dispatcher.DispatchController, chunk: Buffer): void {
-    if (this.#isOver) return;
-    this.#bytes += chunk.length;
-    const text = this.#rest + this.#decoder.decode(chunk, { stream: true });
-    try {
-      if (this.#status !== 200) this.#readError(text);
-      else {
-        const { taker, maxBytes, tooLong } = this.#options;
-        if (this.#bytes > maxBytes) throw tooLong(formatBytes(maxBytes));
+  return {
+    fail,
+    onRequestStart(controller) {
+      opened = controller;
+      if (isOver) controller.abort(exchangeEnded);
+    },
+    onResponseStart: (_controller, statusCode, given) => void ([status, headers] = [statusCode, given]),
+    onResponseData(_controller, chunk) {
+      if (isOver) return;
+      bytes += chunk.length;
+      const text = rest + decoder.decode(chunk, { stream: true });
+      try {
+        if (status !== 200) return readError(text);
+        if (bytes > maxBytes) throw tooLong(formatBytes(maxBytes));
         let start = 0;
         for (let end = text.indexOf("\n"); end !== -1; end = text.indexOf("\n", start)) {
           const line = text.slice(start, end);
           start = end + 1;
           if (line.trim() === "") continue;
           taker.line(line);
-          if (this.#isOver) return;
+          if (isOver) return;
         }
-        this.#rest = text.slice(start);
-        if (this.#rest.length > maxLineCharacters) throw tooLong(`${formatBytes(maxLineCharacters)} in one line`);
+        rest = text.slice(start);
+        if (rest.length > maxLineCharacters) throw tooLong(`${formatBytes(maxLineCharacters)} in one line`);
+      } catch (error) {
+        fail(error);
       }
-    } catch (error) {
-      this.fail(error);
-    }
-  }
-
-  onResponseEnd(): void {
-    if (this.#isOver) return;
-    const { taker, settle } = this.#options;
-    if (this.#status !== 200) return this.fail(this.#errorOf());
-    try {
-      taker.end(this.#rest);
-    } catch (error) {
-      return this.fail(error);
-    }
-    this.#isOver = true;
-    settle();
-  }
-
-  onResponseError(_controller: Dispatcher.DispatchController, error: Error): void {
-    this.fail(error);
-  }
-
-  #errorOf(): Error {
-    return this.#options.errorOfReply({ status: this.#status, text: this.#rest, headers: this.#headers });
-  }
-
-  #readError(text: string): void {
-    this.#rest = text.slice(0, maxErrorBytes);
-    if (this.#bytes > maxErrorBytes) throw this.#errorOf();
-  }
+    },
+    onResponseEnd() {
+      if (isOver) return;
+      if (status !== 200) return fail(errorOf());
+      try {
+        taker.end(rest);
+      } catch (error) {
+        return fail(error);
+      }
+      isOver = true;
+      settle();
+    },
+    onResponseError: (_controller, error) => fail(error),
+  } satisfies Dispatcher.DispatchHandler & { readonly fail: unknown };
 }
 
 async function* observed(stream: AsyncIterable<Uint8Array>, touch: () => void): AsyncGenerator<Uint8Array> {

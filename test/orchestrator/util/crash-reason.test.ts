@@ -1,6 +1,6 @@
 import { spawnSync } from "node:child_process";
 import { describe, expect, it } from "vitest";
-import { crashReasonIn } from "../../../src/orchestrator/engines/out-of-memory.ts";
+import { crashReasonIn } from "../../../src/orchestrator/engines/failures.ts";
 
 /** The stderr of Node for a program. */
 function complaintOf(program: string): readonly string[] {

@@ -6,7 +6,7 @@ import { bulkhead } from "cockatiel";
 import { Cancelled, LoadFailed, OrchestratorError, throwIfCancelled } from "../../api/errors.ts";
 import { advice } from "../../api/next-step.ts";
 import { JoinedWorks } from "../../util/joined-work.ts";
-import { crashReasonIn } from "../out-of-memory.ts";
+import { crashReasonIn } from "../failures.ts";
 import type { GgufAnswer, GgufHeader, InspectGguf } from "./header.ts";
 import { within } from "../../util/timers.ts";
 import { codeOf } from "../../util/values.ts";

@@ -11,7 +11,7 @@ import {
   PromptTooLong,
   UnknownModel,
 } from "../../api/errors.ts";
-import { crashReasonIn, allocationBytesIn, outOfMemorySteps, mentionsOutOfMemory } from "../out-of-memory.ts";
+import { crashReasonIn, allocationBytesIn, outOfMemorySteps, mentionsOutOfMemory } from "../failures.ts";
 import type { Log } from "../../api/log.ts";
 import { sameModel } from "../../util/model-name.ts";
 import { type Backend, backendNames } from "./install/platform.ts";

@@ -1,10 +1,8 @@
 import { advice, type NextStep } from "../../api/next-step.ts";
-import { allocationBytesIn, outOfMemorySteps, mentionsOutOfMemory } from "../out-of-memory.ts";
 import {
-  ConnectionLost,
   EngineUnreachable,
   LoadFailed,
-  OrchestratorError,
+  type OrchestratorError,
   OutOfMemory,
   PrivacyLocked,
   PromptTooLong,
@@ -15,7 +13,15 @@ import {
 import { shortened } from "../../util/format-bytes.ts";
 import { defined, isRecord, jsonIn } from "../../util/values.ts";
 import { statedTokens } from "../generation.ts";
-import { type Attempt, type ErrorReply, type TransportErrors, failureOf, trustCertificate } from "../transport.ts";
+import {
+  type Attempt,
+  type ErrorReply,
+  TransportErrors,
+  allocationBytesIn,
+  mentionsOutOfMemory,
+  outOfMemorySteps,
+  trustCertificate,
+} from "../failures.ts";
 
 /** Maximum length of a foreign text in a message. */
 const maxMessageCharacters = 500;
@@ -43,11 +49,31 @@ function readVendorError(value: unknown): {
 }
 
 /** Creates the errors of one server. */
-export class OllamaErrors implements TransportErrors {
+export class OllamaErrors extends TransportErrors {
   readonly #label: string;
 
   /** `label`: its address, for messages. */
   constructor(label: string) {
+    const start = advice("start it (`ollama serve`)");
+    super({
+      id: "Ollama",
+      host: label,
+      name: `Ollama at ${label}`,
+      place: `Ollama at ${label}`,
+      whenClosed: "; it may have been stopped or restarted",
+      repeats: false,
+      next: {
+        invalid: otherProgramSteps(label),
+        closed: [{ step: "retry" }, advice("start Ollama if it has stopped (`ollama serve`)")],
+        untrusted: trustCertificate,
+        unreachable: [start, { step: "changeSetting", setting: "providers.ollama.host" }],
+        long: otherProgramSteps(label),
+        silent: [
+          advice("restart Ollama, which can hang although its health check passes"),
+          advice("use another engine"),
+        ],
+      },
+    });
     this.#label = label;
   }
 
@@ -151,54 +177,6 @@ export class OllamaErrors implements TransportErrors {
     return new attempt.otherwise(`Ollama failed while ${attempt.what}: ${text || `HTTP ${status}`}`, {
       next: attempt.next ?? [{ step: "retry" }, { step: "chooseModel" }, seeLog],
       cause,
-    });
-  }
-
-  /**
-   * Translates an exception of an exchange: an `OrchestratorError` passes, a broken connection becomes
-   * `EngineUnreachable`, a reply that isn't JSON becomes `attempt.otherwise`. Anything else is a bug and passes unchanged.
-   */
-  ofFailure(failure: unknown, attempt: Attempt): unknown {
-    if (failure instanceof OrchestratorError) return failure;
-    const { kind, code } = failureOf(failure) ?? {};
-    switch (kind) {
-      case "invalid":
-        return new attempt.otherwise(`Ollama at ${this.#label} sent an invalid reply while ${attempt.what}`, {
-          next: otherProgramSteps(this.#label),
-          cause: failure,
-        });
-      case "closed":
-        return new ConnectionLost(
-          `Ollama at ${this.#label} closed the connection while ${attempt.what}; it may have been stopped or restarted`,
-          {
-            next: [{ step: "retry" }, advice("start Ollama if it has stopped (`ollama serve`)")],
-            cause: failure,
-          },
-        );
-      case "untrusted":
-        return new EngineUnreachable(`the certificate of Ollama at ${this.#label} is not trusted (${code})`, {
-          next: trustCertificate,
-          cause: failure,
-        });
-      case "unreachable":
-        return new EngineUnreachable(`Ollama does not answer at ${this.#label} (${code})`, {
-          next: [advice("start it (`ollama serve`)"), { step: "changeSetting", setting: "providers.ollama.host" }],
-          cause: failure,
-        });
-      case undefined:
-        return failure;
-    }
-  }
-
-  ofLength(limit: string, attempt: Attempt): OrchestratorError {
-    return new attempt.otherwise(`Ollama at ${this.#label} sent more than ${limit} while ${attempt.what}`, {
-      next: otherProgramSteps(this.#label),
-    });
-  }
-
-  ofTimeout(ms: number, attempt: Attempt): OrchestratorError {
-    return new EngineUnreachable(`Ollama at ${this.#label} sent nothing for ${ms / 1_000} s while ${attempt.what}`, {
-      next: [advice("restart Ollama, which can hang although its health check passes"), advice("use another engine")],
     });
   }
 }

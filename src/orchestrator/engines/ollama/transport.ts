@@ -3,7 +3,8 @@ import { type OllamaHost, engineHeader } from "../../util/ollama-host.ts";
 import { defined, parseJson } from "../../util/values.ts";
 import type { AddressGuard } from "../address-guard.ts";
 import type { PoolOptions } from "../connection-pools.ts";
-import { CutOff, Transport, type Exchange, type LineTaker } from "../transport.ts";
+import { CutOff } from "../failures.ts";
+import { Transport, type Exchange, type LineTaker } from "../transport.ts";
 import { OllamaErrors } from "./errors.ts";
 import { GenerationFailed } from "../../api/errors.ts";
 

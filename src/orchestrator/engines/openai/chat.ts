@@ -17,7 +17,8 @@ import {
   textIn,
 } from "../generation.ts";
 import { callForm, createFormedCall, createToolCalls } from "../tool-calls.ts";
-import { CutOff, type Exchange, type LineTaker, longCall } from "../transport.ts";
+import { CutOff } from "../failures.ts";
+import { type Exchange, type LineTaker, longCall } from "../transport.ts";
 import { type Refused, chatBody, dispensable, thoughtField } from "./chat-body.ts";
 import type { ListedModel } from "./dialects.ts";
 import type { OpenAiModels, OpenAiOptions, OpenAiServer } from "./server.ts";

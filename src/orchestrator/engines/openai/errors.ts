@@ -1,5 +1,4 @@
 import {
-  ConnectionLost,
   EngineUnreachable,
   GenerationFailed,
   OrchestratorError,
@@ -10,16 +9,9 @@ import {
 } from "../../api/errors.ts";
 import { advice, type NextStep } from "../../api/next-step.ts";
 import { shortened } from "../../util/format-bytes.ts";
-import { isRecord, jsonIn, messageOf } from "../../util/values.ts";
+import { codeOf, isRecord, jsonIn, messageOf } from "../../util/values.ts";
 import { statedTokens } from "../generation.ts";
-import {
-  type Attempt,
-  type ErrorReply,
-  type Headers,
-  type TransportErrors,
-  failureOf,
-  trustCertificate,
-} from "../transport.ts";
+import { type Attempt, type ErrorReply, type Headers, TransportErrors, trustCertificate } from "../failures.ts";
 
 /** The server refuses a parameter of the request; without it, or with another one in its place, it may accept it. */
 export class RefusedParameter extends GenerationFailed {
@@ -56,14 +48,33 @@ const textOf = (value: unknown): string => (typeof value === "string" || typeof 
  * Creates the errors of one server. No foreign error becomes a cause, and every foreign text is redacted: a server may
  * repeat the request's headers, and with them the key.
  */
-export class OpenAiErrors implements TransportErrors {
+export class OpenAiErrors extends TransportErrors {
   readonly #id: string;
+  readonly #setting: NextStep;
   readonly #host: string;
   readonly #secrets: ReadonlySet<string>;
 
   /** `secrets` are the keys that were sent so far. */
   constructor(id: string, host: string, secrets: ReadonlySet<string>) {
+    const retry = [{ step: "retry" }, other] as const;
+    const setting = advice(`check baseUrl of ${id} in the setting providers.openai`);
+    super({
+      id,
+      host,
+      name: id,
+      place: `${host} (${id})`,
+      repeats: true,
+      next: {
+        invalid: retry,
+        closed: retry,
+        untrusted: [trustCertificate, setting],
+        unreachable: [advice("check that the server runs and that this machine reaches it"), setting],
+        long: [other, setting],
+        silent: retry,
+      },
+    });
     this.#id = id;
+    this.#setting = setting;
     this.#host = host;
     this.#secrets = secrets;
   }
@@ -99,8 +110,8 @@ export class OpenAiErrors implements TransportErrors {
       new EngineUnreachable(`${this.#id} ${message}`, { ...options, next });
 
     if (status === 508)
-      return unreachable(`at ${this.#host} is no other server: ollm itself answers there`, this.#setting());
-    if (status >= 300 && status < 400) return unreachable(this.#redirect(headers), this.#setting());
+      return unreachable(`at ${this.#host} is no other server: ollm itself answers there`, this.#setting);
+    if (status >= 300 && status < 400) return unreachable(this.#redirect(headers), this.#setting);
     const tooLong = promptTooLong(vendor, attempt, options);
     if (tooLong !== undefined) return tooLong;
     if (status === 401 || (status === 403 && model === undefined))
@@ -134,7 +145,7 @@ export class OpenAiErrors implements TransportErrors {
         next: [{ step: "retry" }, other],
       });
     if ((status === 404 || status === 405) && !vendor.isFromApi)
-      return unreachable(`at ${this.#host} did not answer like an OpenAI-compatible server: ${said}`, this.#setting());
+      return unreachable(`at ${this.#host} did not answer like an OpenAI-compatible server: ${said}`, this.#setting);
     // The same request would be refused again.
     const isRefused = status >= 400 && status < 500;
     const next = attempt.next ?? (isRefused ? [other] : [{ step: "retry" }, other]);
@@ -145,50 +156,8 @@ export class OpenAiErrors implements TransportErrors {
     });
   }
 
-  ofFailure(failure: unknown, attempt: Attempt): unknown {
-    if (failure instanceof OrchestratorError) return failure;
-    const { what } = attempt;
-    const isTransient = attempt.isPartial !== true;
-    const { kind, code = "" } = failureOf(failure) ?? {};
-    const cause = new Error(`${code} ${this.redacted(messageOf(failure))}`.trim());
-    switch (kind) {
-      case "invalid":
-        return new attempt.otherwise(`${this.#id} sent an invalid reply while ${what}`, {
-          next: [{ step: "retry" }, other],
-          cause,
-        });
-      case "closed":
-        return new ConnectionLost(`${this.#id} closed the connection while ${what}`, {
-          isTransient,
-          next: [{ step: "retry" }, other],
-          cause,
-        });
-      case "untrusted":
-        return new EngineUnreachable(`the certificate of ${this.#host} (${this.#id}) is not trusted (${code})`, {
-          next: [trustCertificate, this.#setting()],
-          cause,
-        });
-      case "unreachable":
-        return new EngineUnreachable(`${this.#id} does not answer at ${this.#host} (${code})`, {
-          isTransient,
-          next: [advice("check that the server runs and that this machine reaches it"), this.#setting()],
-          cause,
-        });
-      case undefined:
-        return failure;
-    }
-  }
-
-  ofLength(limit: string, attempt: Attempt): OrchestratorError {
-    return new attempt.otherwise(`${this.#id} sent more than ${limit} while ${attempt.what}`, {
-      next: [other, this.#setting()],
-    });
-  }
-
-  ofTimeout(ms: number, attempt: Attempt): OrchestratorError {
-    return new EngineUnreachable(`${this.#id} sent nothing for ${ms / 1_000} s while ${attempt.what}`, {
-      next: [{ step: "retry" }, other],
-    });
+  protected override causeOf(failure: unknown): Error {
+    return new Error(`${codeOf(failure) ?? ""} ${this.redacted(messageOf(failure))}`.trim());
   }
 
   /** The key can't be read: the engine's requests would be refused. */
@@ -205,10 +174,6 @@ export class OpenAiErrors implements TransportErrors {
     const base = `http://${this.#host}`;
     const host = target !== undefined && URL.canParse(target, base) ? new URL(target, base).host : "another address";
     return `at ${this.#host} redirects to ${this.redacted(host)}, and redirects are not followed`;
-  }
-
-  #setting(): NextStep {
-    return advice(`check baseUrl of ${this.#id} in the setting providers.openai`);
   }
 
   #keyStep(): NextStep {

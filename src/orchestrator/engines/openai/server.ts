@@ -12,7 +12,8 @@ import { type ListedModel, contextOf, listedModel, namedModel } from "./dialects
 import type { Log } from "../../api/log.ts";
 import { engineHeader, engineId, isOnThisMachine } from "../../util/ollama-host.ts";
 import type { AddressGuard } from "../address-guard.ts";
-import { type Attempt, type Exchange, type LineTaker, Transport } from "../transport.ts";
+import type { Attempt } from "../failures.ts";
+import { type Exchange, type LineTaker, Transport } from "../transport.ts";
 import { OpenAiErrors } from "./errors.ts";
 
 interface More {

@@ -13,7 +13,7 @@ import {
   UnsupportedCapability,
 } from "../../../../src/orchestrator/api/errors.ts";
 import { OllamaErrors } from "../../../../src/orchestrator/engines/ollama/errors.ts";
-import { CutOff } from "../../../../src/orchestrator/engines/transport.ts";
+import { CutOff } from "../../../../src/orchestrator/engines/failures.ts";
 import { advice } from "../../../../src/orchestrator/api/next-step.ts";
 import { commandSteps } from "../../../../src/next-steps/commands.ts";
 import { withSteps } from "../../../../src/next-steps/render.ts";

@@ -3,7 +3,7 @@ import { mkdir, rm, writeFile, open } from "node:fs/promises";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { Cancelled, LoadFailed, PullFailed, OrchestratorError, throwIfCancelled } from "../../../api/errors.ts";
-import { crashReasonIn } from "../../out-of-memory.ts";
+import { crashReasonIn } from "../../failures.ts";
 import { type LockedPackage, reportLock } from "./lock.ts";
 import { useOllama } from "./platform.ts";
 import type { Environment, RegistrySettings } from "./registry.ts";
