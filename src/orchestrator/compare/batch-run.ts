@@ -35,6 +35,7 @@ interface BatchRunDeps {
   readonly caller: CallerContext;
   readonly step: KeptStep;
   readonly context: OperationContext;
+  readonly counts: { readonly total: number; readonly answered: number };
   /** Resolves when the answer is on disk. */
   keep(answer: KeptAnswer): Promise<unknown>;
   /** Resolves when the next prompt may be asked, and reports what it waits for. */
@@ -53,70 +54,64 @@ export function promptsOf({ items, questions, request, sample, limit = items.len
   });
 }
 
-/** Asks what is open. One model answers all, so that it is loaded once; what it fails at, others are asked afterwards. */
-export class BatchRun {
-  readonly #parts: BatchRunDeps;
-  readonly #total: number;
-  #answered: number;
-  #failed = 0;
-  #succeeded = 0;
-  #refusals = 0;
-  readonly #again: Asked[] = [];
-  /** Why the run ended before all was asked. */
-  #stopped: string | undefined;
+/**
+ * Asks what is open. One model answers all, so that it is loaded once; what it fails at, others are asked afterwards. Returns
+ * why it ended before all was asked; undefined if all was.
+ */
+export async function askOpen(
+  open: readonly (readonly Asked[])[],
+  { world, caller, step, context, counts, keep, turn }: BatchRunDeps,
+): Promise<string | undefined> {
+  let { answered } = counts;
+  let [failed, succeeded, refusals] = [0, 0, 0];
+  const again: Asked[] = [];
+  let stopped: string | undefined;
+  const { onFail = "next model" } = step;
+  /** Whether what failed goes on with the next prompt. */
+  const goesOn = onFail === "retry" || onFail === "next model";
+  const far = (): string => `${answered} of ${counted(counts.total, "answer")}`;
+  const nextTurn = (): Promise<void> => turn((why) => context.report({ message: `${far()}; ${why}` }));
 
-  constructor(parts: BatchRunDeps, counts: { readonly total: number; readonly answered: number }) {
-    this.#parts = parts;
-    this.#total = counts.total;
-    this.#answered = counts.answered;
+  const all = open.flat();
+  const [longest] = all.toSorted((a, b) => sizeOf(b) - sizeOf(a));
+  if (longest === undefined) return undefined;
+  await nextTurn();
+  const { model, engine, plan, route } = await planGeneration(world, caller, requestFor(step, longest));
+  const pinned = { model, task: route.task, contextTokens: plan.contextTokens };
+  const places = world.inventory.engines.find(({ id }) => id === engine)?.parallelAnswers ?? 1;
+  const waiting = [...open];
+  const mayGoOn = (): boolean => stopped === undefined && (succeeded > 0 || again.length < maxFirstFailures);
+  const lane = async (): Promise<void> => {
+    while (mayGoOn() && waiting.length > 0)
+      for (const asked of waiting.shift() ?? []) await askOne(asked, pinned, true);
+  };
+  while (stopped === undefined && waiting.length + again.length > 0) {
+    await Promise.all(Array.from({ length: Math.max(1, Math.min(places - 1, maxParallel)) }, lane));
+    // The same model once more, which must be able to say something else; or any model of the chain.
+    const temperature = Math.max(retryTemperature, step.request.temperature ?? 0);
+    const fixed = step.onFail === "retry" ? { ...pinned, temperature } : { task: route.task };
+    for (const asked of again.splice(0)) await askOne(asked, fixed, false);
   }
+  return stopped;
 
-  /** Returns why it ended before all was asked; undefined if all was. */
-  async ask(open: readonly (readonly Asked[])[]): Promise<string | undefined> {
-    const { world, caller, step } = this.#parts;
-    const all = open.flat();
-    const [longest] = all.toSorted((a, b) => sizeOf(b) - sizeOf(a));
-    if (longest === undefined) return undefined;
-    await this.#turn();
-    const { model, engine, plan, route } = await planGeneration(world, caller, requestFor(step, longest));
-    const pinned = { model, task: route.task, contextTokens: plan.contextTokens };
-    const places = world.inventory.engines.find(({ id }) => id === engine)?.parallelAnswers ?? 1;
-    const waiting = [...open];
-    const mayGoOn = (): boolean =>
-      this.#stopped === undefined && (this.#succeeded > 0 || this.#again.length < maxFirstFailures);
-    const lane = async (): Promise<void> => {
-      while (mayGoOn() && waiting.length > 0)
-        for (const asked of waiting.shift() ?? []) await this.#askOne(asked, pinned, true);
-    };
-    while (this.#stopped === undefined && waiting.length + this.#again.length > 0) {
-      await Promise.all(Array.from({ length: Math.max(1, Math.min(places - 1, maxParallel)) }, lane));
-      // The same model once more, which must be able to say something else; or any model of the chain.
-      const temperature = Math.max(retryTemperature, step.request.temperature ?? 0);
-      const again = step.onFail === "retry" ? { ...pinned, temperature } : { task: route.task };
-      for (const asked of this.#again.splice(0)) await this.#askOne(asked, again, false);
-    }
-    return this.#stopped;
-  }
-
-  async #askOne(asked: Asked, fixed: Partial<GenerateRequest>, mayRepeat: boolean): Promise<void> {
-    if (this.#stopped !== undefined) return;
-    const { world, caller, context, step } = this.#parts;
-    await this.#turn();
-    if (this.#stopped !== undefined) return;
+  async function askOne(asked: Asked, fixed: Partial<GenerateRequest>, mayRepeat: boolean): Promise<void> {
+    if (stopped !== undefined) return;
+    await nextTurn();
+    if (stopped !== undefined) return;
     const startedAtMs = world.steady();
     try {
       const request = { ...requestFor(step, asked), ...fixed };
-      const result = await runGeneration({ ...world, isBackground: true }, caller, request, this.#silent(asked));
-      this.#refusals = 0;
+      const result = await runGeneration({ ...world, isBackground: true }, caller, request, reporting(asked));
+      refusals = 0;
       const answer = answerOf(result, asked.item);
       if (asked.hasAnswer !== true) {
-        this.#succeeded += 1;
-        this.#answered += 1;
+        succeeded += 1;
+        answered += 1;
       } else if (answer.state !== "done") return;
-      await this.#keep(asked, { ...answer, ms: Math.round(world.steady() - startedAtMs) });
+      await keepAnswer(asked, { ...answer, ms: Math.round(world.steady() - startedAtMs) });
       if (answer.state !== "doubtful" || step.onFail === undefined) return;
-      if (!this.#goesOn) this.#stopped = answer.why;
-      else if (mayRepeat) this.#again.push({ ...asked, hasAnswer: true });
+      if (!goesOn) stopped = answer.why;
+      else if (mayRepeat) again.push({ ...asked, hasAnswer: true });
     } catch (error) {
       throwIfCancelled(context.signal, "the batch");
       if (error instanceof OrchestratorError && error.facts.code === "store_failed") throw error;
@@ -124,50 +119,39 @@ export class BatchRun {
       const { blames, code } =
         error instanceof OrchestratorError ? error.facts : { blames: "machine", code: "internal" };
       if (asked.hasAnswer === true) return;
-      if (error instanceof BudgetExceeded || code === "privacy_locked") this.#stopped = why;
-      else if (blames === "engine" || blames === "machine") this.#refuse(asked, why, mayRepeat);
-      else if (blames === "model" && mayRepeat && this.#goesOn) this.#again.push(asked);
-      else await this.#fail(asked, why);
+      if (error instanceof BudgetExceeded || code === "privacy_locked") stopped = why;
+      else if (blames === "engine" || blames === "machine") refuse(asked, why, mayRepeat);
+      else if (blames === "model" && mayRepeat && goesOn) again.push(asked);
+      else await fail(asked, why);
     }
   }
 
-  /** Whether what failed goes on with the next prompt. */
-  get #goesOn(): boolean {
-    const { onFail = "next model" } = this.#parts.step;
-    return onFail === "retry" || onFail === "next model";
+  function keepAnswer(
+    { prompt, item, question }: Asked,
+    answer: Omit<KeptAnswer, "step" | "prompt" | "item">,
+  ): Promise<unknown> {
+    const { name, questions } = step;
+    return keep({ step: name, prompt, item: item.name, ...(questions !== undefined && { question }), ...answer });
   }
 
-  #keep({ prompt, item, question }: Asked, answer: Omit<KeptAnswer, "step" | "prompt" | "item">): Promise<unknown> {
-    const { name: step, questions } = this.#parts.step;
-    return this.#parts.keep({ step, prompt, item: item.name, ...(questions !== undefined && { question }), ...answer });
+  function refuse(asked: Asked, why: string, mayRepeat: boolean): void {
+    refusals += 1;
+    if (mayRepeat) again.push(asked);
+    if (refusals >= maxRefusals || !mayRepeat) stopped = why;
   }
 
-  #refuse(asked: Asked, why: string, mayRepeat: boolean): void {
-    this.#refusals += 1;
-    if (mayRepeat) this.#again.push(asked);
-    if (this.#refusals >= maxRefusals || !mayRepeat) this.#stopped = why;
+  async function fail(asked: Asked, why: string): Promise<void> {
+    failed += 1;
+    answered += 1;
+    await keepAnswer(asked, { state: "failed", why });
+    if (!goesOn) stopped = why;
+    else if (succeeded === 0 && failed >= maxFirstFailures)
+      stopped = `the first ${counted(failed, "answer")} failed: ${why}`;
   }
 
-  async #fail(asked: Asked, why: string): Promise<void> {
-    this.#failed += 1;
-    this.#answered += 1;
-    await this.#keep(asked, { state: "failed", why });
-    if (!this.#goesOn) this.#stopped = why;
-    else if (this.#succeeded === 0 && this.#failed >= maxFirstFailures)
-      this.#stopped = `the first ${counted(this.#failed, "answer")} failed: ${why}`;
-  }
-
-  #turn(): Promise<void> {
-    const { context, turn } = this.#parts;
-    return turn((why) => context.report({ message: `${this.#far()}; ${why}` }));
-  }
-
-  #far = (): string => `${this.#answered} of ${counted(this.#total, "answer")}`;
-
-  #silent({ item }: Asked): OperationContext {
-    const { context } = this.#parts;
-    return silent({ ...context, background: AbortSignal.abort() }, ({ message, model }) =>
-      context.report({ message: `${this.#far()}; ${item.name}: ${message}`, ...defined({ model }) }),
+  function reporting({ item }: Asked): OperationContext {
+    return silent({ ...context, background: AbortSignal.abort() }, ({ message, model: by }) =>
+      context.report({ message: `${far()}; ${item.name}: ${message}`, ...defined({ model: by }) }),
     );
   }
 }

@@ -13,7 +13,7 @@ import { counted } from "../util/format-bytes.ts";
 import { createMutex } from "../util/joined-work.ts";
 import { isNo, marksIn } from "../util/placeholders.ts";
 import { failureText } from "./ask-model.ts";
-import { BatchRun, promptsOf } from "./batch-run.ts";
+import { askOpen, promptsOf } from "./batch-run.ts";
 import {
   checkedPrompts,
   checkedSteps,
@@ -208,21 +208,18 @@ export class KeptBatches implements Batches<GenerateRequest> {
             ...context,
             report: ({ message, ...rest }) => context.report({ message: `${step.name}: ${message}`, ...rest }),
           };
-    const run = new BatchRun(
-      {
+    let stopped = head.stopped?.step === step.name ? head.stopped.why : undefined;
+    try {
+      checkedPrompts(step);
+      stopped ??= await askOpen(open, {
         world: this.#deps.world,
         caller,
         step,
         context: named,
+        counts: { total: all.size, answered: all.size - open.flat().length },
         keep: (answer) => document.append({ type: "answered", answer }),
         turn: (report) => this.#turn(step.when, id, named, report),
-      },
-      { total: all.size, answered: all.size - open.flat().length },
-    );
-    let stopped = head.stopped?.step === step.name ? head.stopped.why : undefined;
-    try {
-      checkedPrompts(step);
-      stopped ??= await run.ask(open);
+      });
     } catch (error) {
       if (head.steps.length === 1) throw error;
       throwIfCancelled(context.signal, "the batch");
