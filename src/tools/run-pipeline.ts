@@ -5,7 +5,7 @@ import type { GenerateRequest } from "../orchestrator/api/facade.ts";
 import { advice } from "../orchestrator/api/next-step.ts";
 import { defined, jsonIn, messageOf } from "../orchestrator/util/values.ts";
 import { counted } from "../orchestrator/util/format-bytes.ts";
-import { didYouMean, nearestNames } from "../orchestrator/util/nearest.ts";
+import { didYouMean, meantBy } from "../orchestrator/util/nearest.ts";
 import { yamlOf } from "../orchestrator/util/parse-yaml.ts";
 import { marksIn, withInputs } from "../orchestrator/util/placeholders.ts";
 import { type ToolContext, defineTool, writesByModel } from "./definition.ts";
@@ -184,10 +184,9 @@ function valuesOf(
   for (const [key, value] of Object.entries(given)) {
     const input = Object.hasOwn(inputs, key) ? inputs[key] : undefined;
     const known = Object.keys(inputs);
-    const [close] = nearestNames(key, known, 1);
     if (input === undefined) {
-      const remedy = close === undefined ? `it has ${known.join(", ") || "none"}` : `did you mean ${close}?`;
-      throw new InvalidRequest(`${name} has no input ${key}; ${remedy}`, { next: { step: "correctArguments" } });
+      const remedy = meantBy(key, known, `; it has ${known.join(", ") || "none"}`);
+      throw new InvalidRequest(`${name} has no input ${key}${remedy}`, { next: { step: "correctArguments" } });
     }
     if (input.enum?.includes(String(value)) === false) {
       throw new InvalidRequest(`input ${key} is ${JSON.stringify(value)}`, {

@@ -9,7 +9,7 @@ import {
 } from "../orchestrator/api/facade-batches.ts";
 import type { GenerateRequest } from "../orchestrator/api/facade.ts";
 import { defined } from "../orchestrator/util/values.ts";
-import { nearestNames } from "../orchestrator/util/nearest.ts";
+import { meantBy } from "../orchestrator/util/nearest.ts";
 import { lineAt, maxForeignTokens, parseYaml } from "../orchestrator/util/parse-yaml.ts";
 import { type Placeholder, placeholdersIn, stepMark, withoutMarks } from "../orchestrator/util/placeholders.ts";
 import type { ToolContext } from "./definition.ts";
@@ -130,9 +130,8 @@ function unknownIn(
 ): string | undefined {
   const known = of === "inputs" ? inputs : before.map((each) => each.name);
   if (!known.includes(wanted)) {
-    const [close] = nearestNames(wanted, known, 1);
-    const more = close === undefined ? `there are ${known.join(", ") || "none"}` : `did you mean ${close}?`;
-    return of === "inputs" ? `there is no input ${wanted}; ${more}` : `no earlier step is named ${wanted}; ${more}`;
+    const more = meantBy(wanted, known, `; there are ${known.join(", ") || "none"}`);
+    return `${of === "inputs" ? "there is no input" : "no earlier step is named"} ${wanted}${more}`;
   }
   if (of === "inputs" || field === "text" || field === "items") return undefined;
   const { format: schema, for_each: each } = before.find((step_) => step_.name === wanted) ?? {};
@@ -158,8 +157,7 @@ function saidOf(issue: z.core.$ZodIssue): string {
     issue.path[0] === "steps"
       ? Object.keys(step.shape)
       : [...Object.keys(pipelineFile.shape), ...Object.keys(pipelineInput.shape)];
-  const [close] = nearestNames(key, known, 1);
-  return `unknown field ${key}${close === undefined ? `; allowed: ${known.join(", ")}` : `, did you mean ${close}?`}`;
+  return `unknown field ${key}${meantBy(key, known, `; allowed: ${known.join(", ")}`, ", ")}`;
 }
 
 /** Files that one pattern of a batch may match. */

@@ -4,7 +4,7 @@ import { InvalidRequest } from "../../orchestrator/api/errors.ts";
 import { advice } from "../../orchestrator/api/next-step.ts";
 import { oneLine } from "../../orchestrator/util/control-characters.ts";
 import { defined } from "../../orchestrator/util/values.ts";
-import { nearestNames } from "../../orchestrator/util/nearest.ts";
+import { meantBy } from "../../orchestrator/util/nearest.ts";
 import type { CommandIo, Options } from "../terminal/io.ts";
 import { withSession } from "../terminal/session.ts";
 import { show } from "../terminal/terminal-text.ts";
@@ -86,8 +86,7 @@ export function parseModelfile(text: string, shown: string): Modelfile {
 }
 
 function unknownKeyword(word: string, wrong: (problem: string, next?: string) => InvalidRequest): InvalidRequest {
-  const [nearest] = nearestNames(word.toUpperCase(), keywords, 1);
-  const next = nearest === undefined ? `the keywords are ${keywords.join(", ")}` : `did you mean ${nearest}?`;
+  const next = meantBy(word.toUpperCase(), keywords, `the keywords are ${keywords.join(", ")}`, "");
   return wrong(`begins with ${word.slice(0, 40)}, which is no keyword`, next);
 }
 

@@ -1,6 +1,6 @@
 import * as z from "zod";
 import { InvalidRequest } from "../api/errors.ts";
-import { nearestNames } from "../util/nearest.ts";
+import { meantBy } from "../util/nearest.ts";
 import type { Scope } from "./schema-models.ts";
 import { isRecord } from "../util/values.ts";
 
@@ -191,8 +191,7 @@ export function nearestTo(schema: z.ZodObject, text: string, path?: readonly str
   }
   const written = path === undefined ? text : formatPath(path);
   names.delete(written);
-  const [nearest] = nearestNames(written, [...names], 1);
-  return nearest === undefined ? "" : `; did you mean ${nearest}?`;
+  return meantBy(written, [...names]);
 }
 
 /** `memory.availableBytes` → `OLLM_MEMORY_AVAILABLE_BYTES`. */

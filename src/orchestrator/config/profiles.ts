@@ -8,7 +8,7 @@ import {
   type Task,
   tasks,
 } from "../api/types.ts";
-import { nearestNames } from "../util/nearest.ts";
+import { didYouMean } from "../util/nearest.ts";
 import { defined } from "../util/values.ts";
 import rows from "./profiles.json" with { type: "json" };
 
@@ -134,9 +134,8 @@ export function profileNamed(name: string, custom: Custom = none): Profile {
   const profile = findProfile(name, custom);
   if (profile !== undefined) return profile;
   const names = profileNames(custom);
-  const near = nearestNames(name, names, 1);
   throw new InvalidRequest(`unknown profile "${name}"; allowed: ${names.join(", ")}`, {
-    next: near.length > 0 ? { step: "didYouMean", names: near } : [],
+    next: didYouMean(name, names, 1),
   });
 }
 

@@ -2,7 +2,7 @@ import * as z from "zod";
 import type { ProfileSettings, ProjectFile } from "../api/types.ts";
 import { profileName, profileSettings } from "../config/profile-settings.ts";
 import { isProjectKind } from "../config/profiles.ts";
-import { nearestNames } from "../util/nearest.ts";
+import { meantBy } from "../util/nearest.ts";
 import { maxForeignTokens, parseYaml } from "../util/parse-yaml.ts";
 import { defined, isRecord } from "../util/values.ts";
 
@@ -171,8 +171,7 @@ function settingsOf(found: ReadonlyMap<string, unknown>): ProjectFile {
 function wrongName(key: Key, value: unknown, profiles: readonly string[]): string | undefined {
   if (key !== "profile" && key !== "routing.defaultProfile") return undefined;
   if (typeof value !== "string" || profiles.includes(value)) return undefined;
-  const [close] = nearestNames(value, profiles, 1);
-  return `is ${shown(value)}, ${close === undefined ? `allowed: ${profiles.join(", ")}` : `did you mean ${close}?`}`;
+  return `is ${shown(value)}${meantBy(value, profiles, `, allowed: ${profiles.join(", ")}`, ", ")}`;
 }
 
 /**
@@ -184,16 +183,14 @@ function noKnownTool(key: Key, value: unknown, tools: readonly string[] | undefi
   const given = value.map(String);
   if (given.some((name) => tools.includes(name))) return undefined;
   if (given.length === 0) return "names no tool";
-  const [close] = nearestNames(given[0] ?? "", tools, 1);
   const names = `${given.slice(0, 3).map(shown).join(", ")}${given.length > 3 ? ` and ${given.length - 3} more` : ""}`;
-  return `names no tool that exists (${names})${close === undefined ? "" : `, did you mean ${close}?`}`;
+  return `names no tool that exists (${names})${meantBy(given[0] ?? "", tools, "", ", ")}`;
 }
 
 function reasonAgainst(path: readonly string[]): string {
   const [first = ""] = path;
-  const [close] = nearestNames(path.join("."), [...Object.keys(keys), "profiles"], 1);
   if (usersOwn.has(first)) return "can only be set by the user, not by a project";
-  return `is not a key of a project file${close === undefined ? "" : `, did you mean ${close}?`}`;
+  return `is not a key of a project file${meantBy(path.join("."), [...Object.keys(keys), "profiles"], "", ", ")}`;
 }
 
 function reasonOf(error: z.ZodError): string {

@@ -10,7 +10,7 @@ import type { DocumentFiles } from "../storage/document-files.ts";
 import { writeNew } from "../storage/replace-file.ts";
 import { realFolder } from "../storage/work-tree.ts";
 import { profileNames } from "../config/profiles.ts";
-import { nearestNames } from "../util/nearest.ts";
+import { didYouMean } from "../util/nearest.ts";
 import { type Timers, systemTimers } from "../util/timers.ts";
 import { callerProject, noProfile, questionFor } from "./caller-project.ts";
 import { type FolderState, createFolderStates, createProjectWatches } from "./folder-state.ts";
@@ -199,10 +199,8 @@ export class CallerProjects implements Projects {
   #checkProfile({ settings }: CallerContext, profile: string, also: readonly string[] = []): void {
     const allowed = [...profileNames(settings.profiles), ...also];
     if (allowed.includes(profile)) return;
-    const [close] = nearestNames(profile, allowed, 1);
-    throw new InvalidRequest(`there is no profile ${JSON.stringify(profile.slice(0, 100))}`, {
-      next: close === undefined ? { step: "chooseOneOf", names: allowed } : { step: "didYouMean", names: [close] },
-    });
+    const next = didYouMean(profile, allowed, 1, { step: "chooseOneOf", names: allowed });
+    throw new InvalidRequest(`there is no profile ${JSON.stringify(profile.slice(0, 100))}`, { next });
   }
 
   #folderOf(caller: CallerContext): string {

@@ -2,7 +2,7 @@ import { samplingShape } from "../api/sampling.ts";
 import * as z from "zod";
 import type { Template } from "../api/facade-templates.ts";
 import { nameProblem } from "../util/file-name.ts";
-import { nearestNames } from "../util/nearest.ts";
+import { meantBy } from "../util/nearest.ts";
 import { maxForeignTokens, parseYaml } from "../util/parse-yaml.ts";
 import builtIn from "./built-in.json" with { type: "json" };
 import { piecesOf, variablesOf } from "./render.ts";
@@ -144,10 +144,10 @@ function problemOfIssue(issue: z.core.$ZodIssue | undefined, data: object): Prob
   const field = issue.path.map(String).join(".");
   if (issue.code === "unrecognized_keys") {
     const [key = ""] = issue.keys;
-    const [close] = nearestNames(key, fieldsAt(issue.path), 1);
-    const advice = close === undefined ? `allowed: ${fieldsAt(issue.path).join(", ")}` : `did you mean ${close}?`;
+    const known = fieldsAt(issue.path);
+    const remedy = meantBy(key, known, `, allowed: ${known.join(", ")}`, ", ");
     return {
-      problem: `unknown field ${[field, key].filter(Boolean).join(".")}, ${advice}`,
+      problem: `unknown field ${[field, key].filter(Boolean).join(".")}${remedy}`,
       path: [...issue.path, key],
     };
   }

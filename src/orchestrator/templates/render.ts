@@ -2,7 +2,7 @@ import { InvalidRequest } from "../api/errors.ts";
 import type { TemplateVariable } from "../api/facade-templates.ts";
 import { advice } from "../api/next-step.ts";
 import { frameFile } from "../util/file-name.ts";
-import { nearestNames } from "../util/nearest.ts";
+import { meantBy, nearestNames } from "../util/nearest.ts";
 import { defined } from "../util/values.ts";
 
 /** A use of a variable: `{name}`, or `{name:default}` with a default that may be empty. */
@@ -178,9 +178,8 @@ export function variablesOf(
     if (variables.has(name)) return { problem: `variable ${name} is declared twice: keep one`, at };
     const inText = found.get(name);
     if (inText === undefined) {
-      const [close] = nearestNames(name, [...found.keys()], 1);
-      const remedy = close === undefined ? `write {${name}} where it goes, or remove it` : `did you mean ${close}?`;
-      return { problem: `variable ${name} is not used in the text; ${remedy}`, at };
+      const remedy = meantBy(name, [...found.keys()], `; write {${name}} where it goes, or remove it`);
+      return { problem: `variable ${name} is not used in the text${remedy}`, at };
     }
     if (variable.default !== undefined && inText.default !== undefined && variable.default !== inText.default) {
       const both = `${JSON.stringify(variable.default)} (declared) and ${JSON.stringify(inText.default)} (${inText.position})`;

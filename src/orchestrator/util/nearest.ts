@@ -65,8 +65,8 @@ export function didYouMean(wanted: string, known: readonly string[], limit: numb
   return names.length > 0 ? [{ step: "didYouMean", names } as const] : otherwise;
 }
 
-/** `; did you mean code?`, or nothing. */
-export function meantBy(written: string, names: readonly string[]): string {
+/** `did you mean code?` after `before`; `otherwise` where no name is similar. */
+export function meantBy(written: string, names: readonly string[], otherwise = "", before = "; "): string {
   const [nearest] = nearestNames(written, names, 1);
-  return nearest === undefined ? "" : `; did you mean ${nearest}?`;
+  return nearest === undefined ? otherwise : `${before}did you mean ${nearest}?`;
 }

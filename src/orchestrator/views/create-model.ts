@@ -5,7 +5,7 @@ import type { CallerContext } from "../api/types.ts";
 import type { Report } from "../engines/engine.ts";
 import type { Loader } from "../residency/loader.ts";
 import { formatModelName, isCloudName, parseModelName, sameModel } from "../util/model-name.ts";
-import { nearestNames } from "../util/nearest.ts";
+import { didYouMean } from "../util/nearest.ts";
 import type { Inventory } from "../catalog/inventory.ts";
 import { type LocatedModel, modelId, takesNoMemory } from "../catalog/located-model.ts";
 import { defined } from "../util/values.ts";
@@ -167,9 +167,8 @@ function unreadable(name: string, isKnown: boolean, engine: string, readable: re
       next: [advice("leave it out"), { step: "chooseOneOf", names: readable }],
     });
   }
-  const nearest = nearestNames(name.replaceAll("-", "_"), readable, 2);
   return new InvalidRequest(`unknown parameter "${name}"`, {
-    next: nearest.length > 0 ? { step: "didYouMean", names: nearest } : { step: "chooseOneOf", names: readable },
+    next: didYouMean(name.replaceAll("-", "_"), readable, 2, { step: "chooseOneOf", names: readable }),
   });
 }
 

@@ -23,7 +23,7 @@ import { type Observation, type QualityState, aged, combined, nothingLearned } f
 import { type JournaledDocument, openDocument, openedOnce } from "../storage/document.ts";
 import type { DocumentFiles } from "../storage/document-files.ts";
 import { canonicalName } from "../util/model-name.ts";
-import { nearestNames } from "../util/nearest.ts";
+import { didYouMean } from "../util/nearest.ts";
 import type { Timers } from "../util/timers.ts";
 import { defined, messageOf } from "../util/values.ts";
 
@@ -196,10 +196,8 @@ class Preferences {
       scores.some((each) => isWithin(scope, task, each.model)),
     );
     if (model !== undefined && !isWaiting && !learned.some((each) => isWithin(scope, each.task, each.model))) {
-      const names = nearestNames(model, [...new Set(learned.map((each) => each.model))], 3);
-      throw new InvalidRequest(`nothing was learned about ${model}`, {
-        ...(names.length > 0 && { next: { step: "didYouMean", names } }),
-      });
+      const known = [...new Set(learned.map((each) => each.model))];
+      throw new InvalidRequest(`nothing was learned about ${model}`, { next: didYouMean(model, known, 3) });
     }
     this.#waiting = this.#waiting.map((observation) => without(observation, scope));
     await (await this.#document.get()).append({ type: "reset", ...scope });

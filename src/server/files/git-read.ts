@@ -3,7 +3,7 @@ import { InvalidRequest } from "../../orchestrator/api/errors.ts";
 import { type NextSteps, advice } from "../../orchestrator/api/next-step.ts";
 import { formatBytes } from "../../orchestrator/util/format-bytes.ts";
 import type { GitName } from "../../orchestrator/util/file-name.ts";
-import { nearestNames } from "../../orchestrator/util/nearest.ts";
+import { didYouMean } from "../../orchestrator/util/nearest.ts";
 import { type AllowedRoots, findInside, howToAllow } from "./allowed-paths.ts";
 import { isInside } from "../../orchestrator/util/file-name.ts";
 import { type GitSource, type Repository, findRepository, firstLine, parseGitSource } from "./git-repository.ts";
@@ -198,9 +198,8 @@ async function commitOf(ref: string, source: string, snapshot: Snapshot): Promis
 
 async function nearTo(ref: string, snapshot: Snapshot): Promise<NextSteps> {
   const listed = await snapshot.git(["for-each-ref", "--count=1000", "--format=%(refname:short)"], 200_000);
-  const near = nearestNames(ref, listed?.stdout.toString().split("\n").filter(Boolean) ?? [], 3);
-  if (near.length > 0) return { step: "didYouMean", names: near };
-  return advice("name a branch, a tag or a commit of the repository");
+  const known = listed?.stdout.toString().split("\n").filter(Boolean) ?? [];
+  return didYouMean(ref, known, 3, advice("name a branch, a tag or a commit of the repository"));
 }
 
 function nothing(wanted: GitSource, source: string, { only }: PathLimits): InvalidRequest {
