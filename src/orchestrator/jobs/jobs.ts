@@ -1,7 +1,7 @@
 import { Cancelled, OrchestratorError, UnknownJob, throwIfCancelled } from "../api/errors.ts";
 import type { Emit } from "../api/events.ts";
 import type { BatchSummary } from "../api/facade-batches.ts";
-import type { Job, Jobs, PullRequest, PullResult } from "../api/facade.ts";
+import type { Job, Jobs, Orchestrator, PullRequest, PullResult } from "../api/facade.ts";
 import type { Log } from "../api/log.ts";
 import type { CallerContext, Operation, Progress } from "../api/types.ts";
 import { didYouMean } from "../util/nearest.ts";
@@ -295,11 +295,7 @@ export class KeptJobs implements Jobs {
       readonly pull: (record: { readonly id: string; readonly pull: PullRequest }) => Operation<PullResult>;
       readonly batch: (id: string) => Promise<Operation<BatchSummary>>;
     },
-    answers: {
-      readonly ofBatch: (summary: BatchSummary) => Readonly<Record<string, unknown>>;
-      readonly ofPull: (result: PullResult) => Readonly<Record<string, unknown>>;
-      readonly ofError: (error: unknown, tool: string) => string;
-    },
+    answers: Parameters<Orchestrator["resume"]>[0],
   ): Promise<void> {
     const { files } = this.#options;
     if (files === undefined) return;
@@ -323,7 +319,7 @@ export class KeptJobs implements Jobs {
         const restart = async (): Promise<Readonly<Record<string, unknown>>> =>
           pull === undefined
             ? answers.ofBatch(await follow(await start.batch(job.id)))
-            : answers.ofPull(await follow(start.pull({ id: job.id, pull: present(pull) })));
+            : answers.ofPull(await follow(start.pull({ id: job.id, pull })));
         this.#save(entry);
         this.#follow(entry, restart(), (error) => answers.ofError(error, job.tool));
       } else {
@@ -369,8 +365,4 @@ async function waitFor(entry: Pick<Entry, "ended">, signal: AbortSignal, maxWait
 /** A signal that never aborts: a job's operation does not depend on a call. */
 function never(): AbortSignal {
   return new AbortController().signal;
-}
-
-function present({ model, from, engine }: { model: string; from?: string | undefined; engine: string }): PullRequest {
-  return { model, engine, ...defined({ from }) };
 }

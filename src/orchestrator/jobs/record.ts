@@ -34,7 +34,7 @@ const jobRecord = z.object({
   /** While long files are read: the names of the parts that were read. */
   parts: z.object({ done: z.array(z.string()), total: z.number() }).optional(),
   /** For a pull: the data to restart it. */
-  pull: z.object({ model: z.string(), from: z.string().optional(), engine: z.string() }).optional(),
+  pull: z.object({ model: z.string(), from: z.string().exactOptional(), engine: z.string() }).optional(),
   /** A pull whose call still waits: not a job yet, stored only so that it survives the daemon. */
   isAwaited: z.boolean().optional(),
 });
