@@ -1,3 +1,4 @@
+import { once } from "node:events";
 import { type Socket, connect } from "node:net";
 import { hmac } from "@noble/hashes/hmac.js";
 import { sha256 } from "@noble/hashes/sha2.js";
@@ -157,31 +158,24 @@ async function knock(home: string, claim: ClaimRecord, timeoutMs: number, onKnoc
 }
 
 /** Resolves with the first line already written. */
-function open(claim: ClaimRecord, timeoutMs: number, firstLine: string): Promise<Socket> {
-  return new Promise((resolve, reject) => {
-    const socket = connect(claim.socket);
-    socket.write(firstLine);
-    const fail = (reason: UnreachableReason, text: string, cause?: unknown): void => {
-      clearTimeout(timer);
-      socket.destroy();
-      reject(new DaemonUnreachable(reason, text, { cause }));
-    };
-    const timer = setTimeout(
-      () => fail("silent", `the daemon (pid ${claim.pid}) accepted no connection within ${timeoutMs} ms`),
-      timeoutMs,
-    );
-    socket.once("connect", () => {
-      clearTimeout(timer);
-      socket.off("error", onError);
-      // The next reader sees its end; an error without a listener would end the process.
-      socket.on("error", () => undefined);
-      resolve(socket);
-    });
-    const onError = (error: Error): void => {
-      fail(reasonOf(codeOf(error)), `${claim.socket} of pid ${claim.pid}: ${error.message}`, error);
-    };
-    socket.once("error", onError);
-  });
+async function open(claim: ClaimRecord, timeoutMs: number, firstLine: string): Promise<Socket> {
+  const socket = connect(claim.socket);
+  // The next reader sees its end; an error without a listener would end the process.
+  socket.on("error", () => undefined);
+  socket.write(firstLine);
+  const signal = AbortSignal.timeout(timeoutMs);
+  try {
+    await once(socket, "connect", { signal });
+    return socket;
+  } catch (error) {
+    socket.destroy();
+    if (signal.aborted) {
+      const text = `the daemon (pid ${claim.pid}) accepted no connection within ${timeoutMs} ms`;
+      throw new DaemonUnreachable("silent", text, { cause: error });
+    }
+    const text = `${claim.socket} of pid ${claim.pid}: ${messageOf(error)}`;
+    throw new DaemonUnreachable(reasonOf(codeOf(error)), text, { cause: error });
+  }
 }
 
 function reasonOf(code: string | undefined): UnreachableReason {

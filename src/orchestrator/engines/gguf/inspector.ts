@@ -103,51 +103,44 @@ async function identify(file: string, timeoutMs: number, signal: AbortSignal): P
   return `${found.size}:${found.mtimeNs}:${file}`;
 }
 
-function readInChild(
+async function readInChild(
   file: string,
   options: GgufInspectorOptions,
   timeoutMs: number,
   signal: AbortSignal,
 ): Promise<GgufAnswer> {
-  return new Promise((resolve, reject) => {
-    const environment = options.environment ?? process.env;
-    const child = spawn(options.nodeExecutable, [`--max-old-space-size=${childHeapMegabytes}`, options.childEntry], {
-      env: Object.fromEntries(passedOn.map((name) => [name, environment[name]])),
-      stdio: ["ignore", "ignore", "pipe", "ipc"],
-      windowsHide: true,
-    });
-    let output = "";
-    /** Also ends the process: it has no state, and a hanging one can't end itself. */
-    const finish = (settle: () => void): void => {
-      clearTimeout(timer);
-      signal.removeEventListener("abort", cancel);
-      child.kill("SIGKILL");
-      settle();
-    };
-    const fail = (what: string, cause?: unknown): void =>
-      finish(() => reject(new LoadFailed(`${file} can't be loaded: ${what}`, { next: unreadableSteps, cause })));
-    const cancel = (): void => finish(() => reject(new Cancelled(`reading ${file} was cancelled`)));
-    const timer = setTimeout(
-      () => fail(`its header could not be read within ${timeoutMs / 1_000} s: it is damaged, or its disk hangs`),
-      timeoutMs,
-    );
-    if (signal.aborted) cancel();
-    else signal.addEventListener("abort", cancel);
-
-    child.stderr?.setEncoding("utf8").on("data", (text: string) => (output = (output + text).slice(-2_000)));
+  const environment = options.environment ?? process.env;
+  const child = spawn(options.nodeExecutable, [`--max-old-space-size=${childHeapMegabytes}`, options.childEntry], {
+    env: Object.fromEntries(passedOn.map((name) => [name, environment[name]])),
+    stdio: ["ignore", "ignore", "pipe", "ipc"],
+    windowsHide: true,
+  });
+  let output = "";
+  child.stderr?.setEncoding("utf8").on("data", (text: string) => (output = (output + text).slice(-2_000)));
+  const failed = (what: string, cause?: unknown): LoadFailed =>
+    new LoadFailed(`${file} can't be loaded: ${what}`, { next: unreadableSteps, cause });
+  const answered = new Promise<GgufAnswer>((resolve, reject) => {
     child.on("error", (error) =>
-      fail(`the process that reads its header could not be started: ${error.message}`, error),
+      reject(failed(`the process that reads its header could not be started: ${error.message}`, error)),
     );
-    child.on("message", (message) => {
-      finish(() => resolve(message as GgufAnswer));
-    });
+    child.on("message", (message) => resolve(message as GgufAnswer));
     // `close` follows the end of all its output, including the answer.
     child.on("close", (exitCode, killedBy) =>
-      fail(`the process that read its header ended (${killedBy ?? `code ${exitCode}`})${reasonIn(output)}`),
+      reject(failed(`the process that read its header ended (${killedBy ?? `code ${exitCode}`})${reasonIn(output)}`)),
     );
-    // If the process could not start or has ended, `error` or `close` follows.
-    child.send(file, () => undefined);
   });
+  // If the process could not start or has ended, `error` or `close` follows.
+  child.send(file, () => undefined);
+  const late = (): never => {
+    if (signal.aborted) throw new Cancelled(`reading ${file} was cancelled`);
+    throw failed(`its header could not be read within ${timeoutMs / 1_000} s: it is damaged, or its disk hangs`);
+  };
+  try {
+    return await within({ ms: timeoutMs, signal }, () => answered, late);
+  } finally {
+    // It has no state, and a hanging one can't end itself.
+    child.kill("SIGKILL");
+  }
 }
 
 function reasonIn(text: string): string {
