@@ -1,7 +1,7 @@
 /** What was done, how long it took, what it saved; and what happens now. */
 import type { MoneyTally } from "./cost.ts";
 import type { MemorySample, RequestRow } from "./events.ts";
-import type { Advice, DecisionKind, PoolUsage, RamStatus } from "./facade-status.ts";
+import type { Advice, DecisionKind, PoolUsage, RamStatus, SystemStatus } from "./facade-status.ts";
 import type { NextStep } from "./next-step.ts";
 import type { CallerContext, OperationKind, Progress } from "./types.ts";
 
@@ -287,13 +287,8 @@ export interface LiveState {
   readonly operations: readonly LiveOperation[];
   /** Written by all models since the daemon started. */
   readonly tokens: number;
-  readonly queue: readonly {
-    readonly model: string;
-    readonly running: number;
-    readonly waiting: number;
-    /** The wait of the last in the queue. */
-    readonly expectedWaitMs?: number;
-  }[];
+  /** `expectedWaitMs`: of the last in the queue. */
+  readonly queue: readonly (SystemStatus["queue"][number] & { readonly expectedWaitMs?: number })[];
   readonly today: {
     readonly requests: number;
     readonly tokens: number;

@@ -91,10 +91,7 @@ export function decidedBy({ expects, format, check }: EvalCase): keyof Eval["dec
 const z = 1.96;
 
 /** The 95 % interval of a share, by Wilson (1927): also for few cases, and for none or all right. */
-export function wilson(
-  right: number,
-  total: number,
-): { readonly share: number; readonly low: number; readonly high: number } {
+export function wilson(right: number, total: number) {
   const share = right / total;
   const [square, scale] = [z * z, 1 + (z * z) / total];
   const middle = (share + square / (2 * total)) / scale;

@@ -38,6 +38,7 @@ const shortestText = 40;
 interface MeaningParts {
   readonly embed: Embed;
   readonly log: Log;
+  /** Where vectors are cached; absent: only in memory. */
   readonly files?: DocumentFiles;
 }
 

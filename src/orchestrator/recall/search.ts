@@ -1,8 +1,5 @@
 import type { MemoryEntry } from "../api/facade-recall.ts";
-import type { Log } from "../api/log.ts";
-import type { DocumentFiles } from "../storage/document-files.ts";
 import { createTurns } from "../util/joined-work.ts";
-import type { Embed } from "./vector-cache.ts";
 import { Meaning, type MeaningQuery } from "./meaning.ts";
 import { fuseRankings, nearDuplicates, endsOf, isCommon, wordsOf, TextIndex, type WordMatch } from "./text-index.ts";
 
@@ -28,12 +25,7 @@ const foundDeviations = 1.5;
 const relevantDeviations = 4;
 
 /** Indexes, reads and embeds nothing before the first search. */
-export function createMemorySearch(parts: {
-  readonly log: Log;
-  /** Where vectors are cached; absent: only in memory. */
-  readonly files?: DocumentFiles;
-  readonly embed: Embed;
-}) {
+export function createMemorySearch(parts: ConstructorParameters<typeof Meaning>[0]) {
   const meaning = new Meaning(parts);
   const index = new TextIndex();
   const entries = new Map<MemoryId, MemoryEntry>();

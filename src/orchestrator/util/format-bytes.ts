@@ -1,4 +1,4 @@
-import type { Spending } from "../api/cost.ts";
+import type { Cost, Spending } from "../api/cost.ts";
 import type { Savings } from "../api/facade-status.ts";
 import type { PromptTokens } from "../api/types.ts";
 import { type CheckResult, type CheckedStatement, type QueriedRows, statementStatuses } from "../api/facade-answers.ts";
@@ -105,12 +105,8 @@ export function formatSpending({ month, amount, currency, budget }: Spending): s
 }
 
 /** `0.0012 USD`, `about 0.0012 USD` */
-export function formatCost(cost: {
-  readonly amount: number;
-  readonly currency: string;
-  readonly isEstimated?: boolean;
-}): string {
-  return `${cost.isEstimated === true ? "about " : ""}${formatAmount(cost.amount, cost.currency)}`;
+export function formatCost({ amount, currency, isEstimated }: Omit<Cost, "date">): string {
+  return `${isEstimated === true ? "about " : ""}${formatAmount(amount, currency)}`;
 }
 
 /** Longer lists of parts are cut; the structured form has all. */
