@@ -2,7 +2,7 @@ import path from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { type DaemonConnection, DaemonUnreachable, connectDaemon, introductionMs } from "../../ipc/handshake.ts";
 import { createLineSplitter } from "../../ipc/lines.ts";
-import { type Farewell, type Hello, controlPrefix } from "../../ipc/protocol.ts";
+import { type Farewell, type Hello, type Welcome, controlPrefix } from "../../ipc/protocol.ts";
 import { httpTokenFile } from "../../ipc/run-folder.ts";
 import { type StartOptions, startDaemon } from "../../ipc/start-daemon.ts";
 import { rotateHttpToken } from "../../ipc/token.ts";
@@ -78,7 +78,7 @@ export async function holdListener({
   ...asked
 }: Pick<ListenerRequest, "http" | "say" | "signal"> & {
   readonly io: CommandIo;
-  readonly opened: (lease: Pick<ListenerLease, "url" | "tokenFile" | "doors">) => void;
+  readonly opened: (lease: Opened) => void;
 }): Promise<number> {
   const { say, signal } = asked;
   const request: ListenerRequest = { ...daemonRequest(io, say), ...asked };
@@ -125,11 +125,7 @@ export async function holdListener({
 /** What programs of each protocol take as its base address. */
 const apis = { openai: ["OpenAI", "/v1"], anthropic: ["Anthropic", ""], ollama: ["Ollama", ""] } as const;
 
-function announce(
-  { url, tokenFile, doors }: Pick<ListenerLease, "url" | "tokenFile" | "doors">,
-  { json, isWithoutToken }: ServeOptions,
-  io: CommandIo,
-): void {
+function announce({ url, tokenFile, doors }: Opened, { json, isWithoutToken }: ServeOptions, io: CommandIo): void {
   if (json) {
     const bases = Object.fromEntries(doors.map((door) => [door, url + apis[door][1]]));
     io.stdout(`${jsonText({ url, token_file: tokenFile, apis: bases })}\n`);
@@ -167,11 +163,9 @@ export function clientSnippet(url: string, tokenFile: string | undefined, platfo
   ].join("\n");
 }
 
-interface DaemonRequest extends StartOptions {
-  readonly workingDirectory: string;
-}
+type DaemonRequest = ReturnType<typeof daemonRequest>;
 
-function daemonRequest(io: CommandIo, say: DaemonRequest["say"]): DaemonRequest {
+function daemonRequest(io: CommandIo, say: StartOptions["say"]) {
   const { node, environment, workingDirectory } = io;
   const program = { folder: path.dirname(io.script), version: build };
   return { home: homeOf(io), program, node, environment, workingDirectory, say };
@@ -183,20 +177,12 @@ interface ListenerRequest extends DaemonRequest {
 }
 
 /** An HTTP listener that the daemon keeps open for this process. */
-interface ListenerLease {
-  readonly url: string;
-  readonly tokenFile: string;
-  readonly doors: NonNullable<NonNullable<Hello["http"]>["doors"]>;
-  /** The reason that the daemon sent before it closed the connection; `lost` if it sent none. */
-  readonly ended: Promise<Farewell["reason"] | "lost">;
-  /** Closes the listener; resolves when the daemon has confirmed it, or after two seconds. */
-  release(): Promise<void>;
-}
+type Opened = NonNullable<Extract<Welcome, { ok: true }>["http"]>;
 
 const releaseMs = 2_000;
 
 /** Asks the daemon of `home`, which is started if none runs, for an HTTP listener. Throws `DaemonUnavailable`. */
-async function leaseListener(request: ListenerRequest): Promise<ListenerLease> {
+async function leaseListener(request: ListenerRequest) {
   const { socket, said } = await reachDaemon(request, { purpose: "http", http: request.http });
   if (said.http === undefined) {
     socket.destroy();
@@ -218,7 +204,9 @@ async function leaseListener(request: ListenerRequest): Promise<ListenerLease> {
   socket.once("end", () => socket.destroy());
   return {
     ...said.http,
+    /** The reason that the daemon sent before it closed the connection; `lost` if it sent none. */
     ended: closed.then(() => reason),
+    /** Closes the listener; resolves when the daemon has confirmed it, or after two seconds. */
     async release() {
       socket.end();
       const timer = setTimeout(() => socket.destroy(), releaseMs);
