@@ -135,13 +135,7 @@ async function ask(
   { call, io }: Session,
   signal: AbortSignal,
 ): Promise<string> {
-  const live = isLive
-    ? createLiveColumns(models, {
-        write: (drawn) => io.stderr(drawn),
-        width: () => io.errorColumns ?? 80,
-        height: () => io.errorRows ?? 24,
-      })
-    : undefined;
+  const live = isLive ? createLiveColumns(models, io) : undefined;
   try {
     const { structured } = await call("compare", request, {
       signal,

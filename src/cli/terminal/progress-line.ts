@@ -190,16 +190,10 @@ function statesOf(message: string): ReadonlyMap<string, string> | undefined {
 /** `models` are the requested ones; empty if routing chooses them. */
 export function createLiveColumns(
   models: readonly string[],
-  {
-    write,
-    width,
-    height,
-  }: {
-    readonly write: (text: string) => void;
-    readonly width: () => number;
-    readonly height: () => number;
-  },
+  io: Pick<CommandIo, "stderr" | "errorColumns" | "errorRows">,
 ) {
+  const width = (): number => io.errorColumns ?? 80;
+  const height = (): number => io.errorRows ?? 24;
   let text = "";
   let drawn: readonly string[] = [];
   let states: ReadonlyMap<string, string> = new Map(models.map((model) => [model, "waits"]));
@@ -235,7 +229,7 @@ export function createLiveColumns(
   const draw = (): void => {
     const lines = block();
     // In one write, to avoid flicker.
-    write(`${erased()}${lines}\n`);
+    io.stderr(`${erased()}${lines}\n`);
     drawn = lines.split("\n");
   };
   return {
@@ -253,7 +247,7 @@ export function createLiveColumns(
     },
     /** Erases the columns. */
     clear() {
-      if (drawn.length > 0) write(erased());
+      if (drawn.length > 0) io.stderr(erased());
       drawn = [];
     },
   };

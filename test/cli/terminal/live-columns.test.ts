@@ -25,9 +25,9 @@ describe("columns that grow", () => {
   function screen(models: readonly string[], width = 60, height = 24) {
     const written: string[] = [];
     const live = createLiveColumns(models, {
-      write: (text) => written.push(terminalText(text)),
-      width: () => width,
-      height: () => height,
+      stderr: (text) => written.push(terminalText(text)),
+      errorColumns: width,
+      errorRows: height,
     });
     return { live, written };
   }
@@ -94,9 +94,10 @@ describe("columns that grow", () => {
     const written: string[] = [];
     let cells = 80;
     const live = createLiveColumns(["a", "b"], {
-      write: (text) => written.push(terminalText(text)),
-      width: () => cells,
-      height: () => 24,
+      stderr: (text) => written.push(terminalText(text)),
+      get errorColumns() {
+        return cells;
+      },
     });
     live.onText({ text: "=== a ===\nBecause." });
     const drawn = (written[0] ?? "").trimEnd().split("\n");
