@@ -189,15 +189,16 @@ const columns: readonly Column<ResultData>[] = [
     isExtra: 3,
   },
   { title: "TOKENS/S", text: ({ tokens_per_second }) => tokens_per_second?.toFixed(1), isNumber: true },
-  { title: "FIRST TOKEN", text: ({ first_token_ms }) => duration(first_token_ms), isNumber: true, isExtra: 0 },
-  { title: "TOTAL", text: ({ total_ms }) => duration(total_ms), isNumber: true },
-  { title: "LOAD", text: ({ load_ms }) => (load_ms === 0 ? "loaded" : duration(load_ms)), isNumber: true, isExtra: 1 },
+  { title: "FIRST TOKEN", text: ({ first_token_ms }) => formatDuration(first_token_ms), isNumber: true, isExtra: 0 },
+  { title: "TOTAL", text: ({ total_ms }) => formatDuration(total_ms), isNumber: true },
+  {
+    title: "LOAD",
+    text: ({ load_ms }) => (load_ms === 0 ? "loaded" : formatDuration(load_ms)),
+    isNumber: true,
+    isExtra: 1,
+  },
   { title: "MEMORY", text: ({ memory_bytes: bytes }) => bytes && formatBytes(bytes), isNumber: true, isExtra: 2 },
 ];
-
-function duration(milliseconds: number | undefined): string {
-  return milliseconds === undefined ? "" : formatDuration(milliseconds);
-}
 
 /** Asks for the best model; without a terminal, shows the command to pick it. */
 export async function pick(

@@ -260,8 +260,8 @@ export function renderRequests({ requests, total, before }: Requests, io: View):
     { title: "TASK", text: ({ task }) => task, isExtra: 2 },
     { title: "MODEL", text: ({ model }) => model },
     { title: "OUTCOME", text: ({ outcome }) => outcome, style: ({ outcome }) => outcomeStyle(outcome) },
-    { title: "FIRST", text: (row) => timeText(row.first_token_ms), isNumber: true, isExtra: 5 },
-    { title: "TOTAL", text: (row) => timeText(row.total_ms), isNumber: true, isExtra: 1 },
+    { title: "FIRST", text: (row) => formatDuration(row.first_token_ms), isNumber: true, isExtra: 5 },
+    { title: "TOTAL", text: (row) => formatDuration(row.total_ms), isNumber: true, isExtra: 1 },
     {
       title: "TOKENS",
       text: (row) => formatCount(row.prompt_tokens + row.completion_tokens),
@@ -282,10 +282,6 @@ export function renderRequests({ requests, total, before }: Requests, io: View):
 
 function outcomeStyle(outcome: string): "red" | "yellow" | undefined {
   return outcome.startsWith("failed") ? "red" : outcome === "doubtful" ? "yellow" : undefined;
-}
-
-function timeText(milliseconds: number | undefined): string {
-  return milliseconds === undefined ? "" : formatDuration(milliseconds);
 }
 
 const requestColumns = [

@@ -19,8 +19,9 @@ export function formatNeed(ownBytes: number, neededBytes: number): string {
   return neededBytes > ownBytes ? `${own}, ${formatBytes(neededBytes - ownBytes)} stay free` : own;
 }
 
-/** `812 ms`, `6.2 s`, `95 s`: a duration with its significant digits. */
-export function formatDuration(milliseconds: number): string {
+/** `812 ms`, `6.2 s`, `95 s`: a duration with its significant digits; empty where it is not known. */
+export function formatDuration(milliseconds: number | undefined): string {
+  if (milliseconds === undefined) return "";
   if (milliseconds < 1_000) return `${Math.round(milliseconds)} ms`;
   const seconds = milliseconds / 1_000;
   return seconds < 60 ? `${seconds.toFixed(1)} s` : `${Math.round(seconds)} s`;
