@@ -33,24 +33,18 @@ export function hasContainer(text: string, { format, container }: EntryLocation)
 export function addEntry(text: string, location: EntryLocation, entry: Values): string {
   const { format, container, name } = location;
   const after =
-    format === "toml"
-      ? addTomlEntry(text, container, name, entry)
-      : setJson(text, [container, name], entry, format === "json");
+    format === "toml" ? addTomlEntry(text, container, name, entry) : setJson(text, [container, name], entry);
   return checked(text, after, location, entry);
 }
 
 /** Returns the text with some values of the entry changed. Throws like `addEntry`. */
 export function changeEntry(text: string, location: EntryLocation, changes: readonly EntryChange[]): string {
   const { format, container, name } = location;
+  const setValue = format === "toml" ? setTomlValue : setJson;
   let after = text;
   let entry = readEntry(text, location) ?? {};
   for (const { key, value } of changes) {
-    if (format === "toml") after = setTomlValue(after, [container, name, key], value);
-    else {
-      const path = [container, name, key];
-      const isStrict = format === "json";
-      after = value === undefined ? removeJson(after, path, isStrict) : setJson(after, path, value, isStrict);
-    }
+    after = setValue(after, [container, name, key], value);
     const { [key]: _old, ...others } = entry;
     entry = value === undefined ? others : { ...others, [key]: value };
   }
@@ -60,12 +54,13 @@ export function changeEntry(text: string, location: EntryLocation, changes: read
 /** Returns the text without the entry and, with `dropContainer`, without its container if that is empty then. */
 export function removeEntry(text: string, location: EntryLocation, dropContainer: boolean): string {
   const { format, container, name } = location;
-  if (format === "toml") return checked(text, setTomlValue(text, [container, name], undefined), location, undefined);
-  const isStrict = format === "json";
-  const after = checked(text, removeJson(text, [container, name], isStrict), location, undefined);
-  const rest = tableAt(readJson(after, isStrict), container, container);
+  const setValue = format === "toml" ? setTomlValue : setJson;
+  const after = checked(text, setValue(text, [container, name], undefined), location, undefined);
+  // A table of TOML goes with its last entry.
+  if (format === "toml" || !dropContainer) return after;
+  const rest = tableAt(read(after, format), container, container);
   const isEmpty = rest !== undefined && Object.keys(rest).length === 0;
-  return dropContainer && isEmpty ? removeJson(after, [container], isStrict) : after;
+  return isEmpty ? setJson(after, [container], undefined) : after;
 }
 
 function read(text: string, format: ConfigFormat): unknown {
@@ -126,9 +121,13 @@ export function readJson(text: string, isStrict: boolean): unknown {
   return root === undefined ? undefined : getNodeValue(root);
 }
 
-/** Sets the value at `path`, creating missing objects. Throws `BrokenConfig` if a part of `path` is not an object. */
-function setJson(text: string, path: readonly string[], value: unknown, isStrict: boolean): string {
-  const root = parse(text, isStrict);
+/**
+ * Sets the value at `path`, creating missing objects, or removes it for undefined. Throws `BrokenConfig` if a part of `path`
+ * is not an object. Whether comments are allowed is checked by reading the text before and after.
+ */
+function setJson(text: string, path: readonly string[], value: unknown): string {
+  const root = parse(text, false);
+  if (value === undefined) return root === undefined ? text : removeJson(text, root, path);
   const style = styleOf(text, root);
   if (root === undefined) {
     const kept = text.trimEnd();
@@ -147,9 +146,7 @@ function setJson(text: string, path: readonly string[], value: unknown, isStrict
 }
 
 /** Removes the value at `path`, if there is one. */
-function removeJson(text: string, path: readonly string[], isStrict: boolean): string {
-  const root = parse(text, isStrict);
-  if (root === undefined) return text;
+function removeJson(text: string, root: Node, path: readonly string[]): string {
   const { property, depth } = find(text, root, path);
   const object = property?.parent;
   if (depth < path.length || property === undefined || object === undefined) return text;
