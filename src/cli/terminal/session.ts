@@ -46,10 +46,6 @@ export interface Session {
   ): Promise<ToolResult<ToolAnswers[Name]>>;
   /** The parsed JSON of a resource; `value` fills the variable of a URI template, or is its query. Throws as `call`. */
   read<Uri extends keyof ResourceData>(uri: Uri, ...value: ValueOf<Uri>): Promise<ResourceData[Uri]>;
-  /** The text of an MCP prompt. Throws as `call`. */
-  prompt(name: string, variables?: Readonly<Record<string, string>>): Promise<string>;
-  /** Names of the enabled tools. */
-  tools(): Promise<readonly string[]>;
   /** False if a notice on stderr has shown this text already; otherwise later notices won't show it. */
   isNews(text: string): boolean;
 }
@@ -267,10 +263,6 @@ function createSession(
       throw asked.cancelled ?? unreachable(error);
     }
   };
-  const waited = async <Value>(work: Promise<Value>): Promise<Value> => {
-    line.wait("working ...");
-    return guarded(work).finally(() => line.clear());
-  };
   return {
     io,
     signal: sessionSignal,
@@ -335,11 +327,10 @@ function createSession(
       const address = uri
         .replace(/\{\?[\w,]+\}$/, () => `?${value}`)
         .replace(/\{\w+\}$/, () => encodeURIComponent(value));
-      const text = await waited(server.readResource(address, sessionSignal));
+      line.wait("working ...");
+      const text = await guarded(server.readResource(address, sessionSignal)).finally(() => line.clear());
       return (uri === "ollm://results/{id}" ? text : JSON.parse(text)) as ResourceData[Uri];
     },
-    prompt: (name, variables = {}) => waited(server.getPrompt(name, variables, sessionSignal)),
-    tools: async () => (await waited(server.listTools(sessionSignal))).map(({ name }) => name),
   };
 }
 
