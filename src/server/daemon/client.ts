@@ -1,5 +1,5 @@
 import type { Readable, Writable } from "node:stream";
-import type { CallToolResult, ElicitRequestParams, ElicitResult, Progress, Tool } from "@modelcontextprotocol/client";
+import type { CallToolResult, ElicitRequestParams, ElicitResult, Progress } from "@modelcontextprotocol/client";
 import { errorKey } from "../../next-steps/render.ts";
 import type { NeededField } from "../../orchestrator/api/errors.ts";
 import type { StoredProject } from "../../orchestrator/projects/trust.ts";
@@ -132,21 +132,10 @@ export async function connectServer(options: {
           },
         },
       ),
-    /** The tools offered to this caller. */
-    listTools: async (signal: AbortSignal): Promise<readonly Tool[]> =>
-      (await client.listTools(undefined, { signal })).tools,
     /** The text of a resource, which is JSON. */
     async readResource(uri: string, signal: AbortSignal) {
       const { contents } = await client.readResource({ uri, _meta: asksForErrors }, { signal });
       return contents.map((content) => ("text" in content ? content.text : "")).join("\n");
-    },
-    /** The text of a prompt's messages. */
-    async getPrompt(name: string, variables: Readonly<Record<string, string>>, signal: AbortSignal) {
-      const { messages } = await client.getPrompt(
-        { name, arguments: { ...variables }, _meta: asksForErrors },
-        { signal },
-      );
-      return messages.map(({ content }) => (content.type === "text" ? content.text : "")).join("\n\n");
     },
     /** Ends the connection and waits for its end. */
     close,
