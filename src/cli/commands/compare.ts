@@ -20,21 +20,15 @@ export function addCompare(program: ShellCommand): void {
     .command("compare")
     .argument("<prompt>", "the prompt; piped input is put before it; may be last, if quoted")
     .argument("[models...]", "two to five models (default: the three that routing ranks highest)")
-    .description("ask several models the same and pick the best answer")
     .option("-f, --file <path>", "text files, or git:staged and the like, to add to the prompt; repeatable", repeated)
     .option("-s, --system <text>", "system prompt")
     .option("--judge <model>", "local model that ranks the answers blind (auto: the largest that is not compared)")
     .option("--runs <n>", "ask each model N times and show medians", numberBetween(1, 9, "whole"))
     .option("--max-tokens <number>", "limit of tokens per answer", numberBetween(1, 10_000_000, "whole"))
-    .json(
-      "id, prompt, task, results[{model text tokens_per_second first_token_ms total_ms load_ms memory_bytes error}], order, judgement",
-    )
     .does(compare);
 
   program
     .command("winners")
-    .summary("show, add or undo the models that you picked")
-    .description("show, add or undo the models that you picked; routing prefers them for their kind of task")
     .option("--pick <model>", "pick this model")
     .option("--comparison <id>", "with --pick: the comparison (default: the newest)")
     .addOption(
@@ -44,7 +38,6 @@ export function addCompare(program: ShellCommand): void {
       ).choices(tasks),
     )
     .option("--undo", "undo the newest pick and restore the one before")
-    .json("preferences[{task model comparison_id picked_at}]")
     .does(winners);
 }
 

@@ -25,11 +25,6 @@ const shape =
 export function addEval(program: ShellCommand): void {
   const command = program
     .command("eval")
-    .summary("find out which model does your work best")
-    .description(
-      "ask each model each of your cases, and show how often it was right, with speed, memory and cost; repeat the command to continue an eval that was interrupted; without cases, list evals",
-    )
-    .helpCommand(false)
     .argument("[cases...]", "files or folders: JSON lines, YAML, prompts as text, promptfoo's configuration")
     .option("--from-ratings", "cases from the comparisons in which you picked an answer; a judge decides")
     .option("--models <model...>", "models to ask (default: all on this machine that fit)")
@@ -45,17 +40,11 @@ export function addEval(program: ShellCommand): void {
   command
     .command("show")
     .argument("<id>", "an id from ollm eval")
-    .description("show an eval")
     .json(shape)
     .option("--use", "let profiles prefer the models that are better; asks first")
     .option("-y, --yes", "with --use: don't ask")
     .does((id: string, flags: Flags, io: CommandIo) => withSession(io, {}, (session) => showEval(id, flags, session)));
-  command
-    .command("rm")
-    .argument("<id...>", "ids from ollm eval")
-    .description("delete evals with their answers")
-    .json("deleted[]")
-    .does(removeEvals);
+  command.command("rm").argument("<id...>", "ids from ollm eval").does(removeEvals);
 }
 
 /** Asks the models; while they answer, the progress line says how many answers there are. */

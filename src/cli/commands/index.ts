@@ -6,7 +6,7 @@ import { advice } from "../../orchestrator/api/next-step.ts";
 import { nearestNames } from "../../orchestrator/util/nearest.ts";
 import { hasColours, terminalText } from "../terminal/terminal-text.ts";
 import absent from "./absent.json" with { type: "json" };
-import examples from "./examples.json" with { type: "json" };
+import words from "./commands.json" with { type: "json" };
 import { addCompare } from "./compare.ts";
 import { addEval } from "./eval.ts";
 import { addServer, addSetUp } from "./lazy.ts";
@@ -81,7 +81,7 @@ export function createCommands(run: Run): Command {
   addHabits(program);
   program.configureHelp({ subcommandTerm: (command) => command.name() });
   pointToHelp(program);
-  addExamples(program);
+  addWords(program);
   program.addHelpText("after", notes);
   return program;
 }
@@ -115,12 +115,24 @@ function pointToHelp(command: Command): void {
   for (const child of command.commands) pointToHelp(child);
 }
 
-/** Adds to the help of each command its examples, each with its meaning. */
-function addExamples(command: Command): void {
-  const known: Readonly<Record<string, Readonly<Record<string, string>>>> = examples.commands;
-  const own = Object.entries(known[pathOf(command)] ?? {});
-  if (own.length > 0 && command instanceof ShellCommand) command.examples(...own);
-  command.commands.forEach(addExamples);
+/**
+ * Adds to each command what `commands.json` says of it: what it does, in fewer words where commands are listed, the value
+ * that it prints as JSON, a note, and examples, each with its meaning.
+ */
+function addWords(command: Command): void {
+  const known: Readonly<
+    Record<string, { readonly [part in "about" | "summary" | "json" | "note"]?: string } & { examples: object }>
+  > = words.commands;
+  const own = known[pathOf(command)];
+  if (own !== undefined && command instanceof ShellCommand) {
+    const { about, summary, json, note, examples } = own;
+    if (about !== undefined) command.description(about);
+    if (summary !== undefined) command.summary(summary);
+    if (json !== undefined) command.json(json);
+    if (note !== undefined) command.addHelpText("after", `\n${note}`);
+    command.examples(Object.entries(examples));
+  }
+  command.commands.forEach(addWords);
 }
 
 /** The exit code for an error of commander: 0 after help and version, 2 for wrong usage; undefined for other errors. */

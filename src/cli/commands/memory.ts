@@ -18,70 +18,45 @@ const categories: readonly NonNullable<AddFlags["category"]>[] = ["fact", "prefe
 /** `ollm memory`: facts and preferences kept across sessions. */
 export function addMemories(program: ShellCommand): void {
   program.commandsGroup("Context:");
-  const memory = program
-    .command("memory")
-    .description("manage facts and preferences kept across sessions")
-    .helpCommand(false);
+  const memory = program.command("memory");
 
-  memory
-    .command("list")
-    .description("list the entries, newest first")
-    .json(`entries[{${entryShape}}], total`)
-    .does(listMemory);
+  memory.command("list").json(`entries[{${entryShape}}], total`).does(listMemory);
 
   memory
     .command("search")
     .argument("<words...>", "what to look for")
-    .description("search by words, and by meaning if an embedding model is installed")
     .addOption(new Option("--category <category>", "only this category").choices(categories))
     .option("--limit <number>", "limit of results (default: 10)", numberBetween(1, 100, "whole"))
-    .json("entries[{key, value, updated_at}], total, method")
     .does(searchMemory);
 
-  memory
-    .command("show")
-    .argument("<key>", "a key from ollm memory list")
-    .description("show one entry in full")
-    .json(entryShape)
-    .does(showMemory);
+  memory.command("show").argument("<key>", "a key from ollm memory list").json(entryShape).does(showMemory);
 
   memory
     .command("add")
     .argument("<key>", "the key; an existing one gets the new value")
     .argument("<value...>", "the value")
-    .description("save a fact or preference")
     .addOption(new Option("--category <category>", "category (default: fact)").choices(categories))
     .option("--project", "for the project of this folder only")
     .option("--tag <tag>", "tag; repeatable", repeated)
     .option("--pin", "add it to every prompt")
     .option("--ttl <seconds>", "forget it after this time; 0: never", numberBetween(0, 4_000_000_000, "whole"))
     .option("--force", "save it even if it looks like a secret")
-    .json("key, replaced, expires_at, similar[]")
     .does(addMemory);
 
   memory
     .command("forget")
     .argument("[keys...]", "a key from ollm memory list")
-    .description("delete an entry; asks first for several or all")
     .option("--all", "all entries")
     .option("-y, --yes", "don't ask")
-    .json("forgotten[], total")
     .does(forgetMemory);
 
-  memory
-    .command("export")
-    .description("print all entries, including those of all projects")
-    .option("--markdown", "as Markdown (default: JSON)")
-    .json("all entries, as import reads them")
-    .does(exportMemory);
+  memory.command("export").option("--markdown", "as Markdown (default: JSON)").does(exportMemory);
 
   memory
     .command("import")
     .argument("[file]", "an export (default: piped input)")
-    .description("import an export; existing keys are overwritten")
     .option("--markdown", "read Markdown (default: by the file's extension)")
     .option("--force", "import entries that look like secrets, too")
-    .json("imported, refused[]")
     .does(importMemory);
 }
 

@@ -17,26 +17,20 @@ export function addModels(program: ShellCommand): void {
     .command("models")
     .aliases(["ls", "list"])
     .argument("[query]", "part of a name or family")
-    .description("list models: size, whether loaded, whether they fit")
     .option("-a, --all", "list all (default: the first 50)")
     .option("-v, --verbose", "show parameters, quantization, context window and speed, too")
-    .json("models[{name, engine, size_bytes, is_loaded, fits}], total, suggestion")
     .does(listModels);
 
   program
     .command("pull")
     .argument("<name>", "an Ollama name (smollm2:135m) or hf.co/<owner>/<repository>")
-    .description("download a model; an interrupted download continues")
     .option("--engine <engine>", "ollama or llama-cpp (default: chosen)")
-    .json("name, engine, size_bytes, digest, already_present")
     .does(pullModel);
 
   program
     .command("import")
     .argument("<file>", "a GGUF file")
     .argument("<name>", "its new name: my-model, my-model:7b")
-    .description("add a local GGUF file to the model store")
-    .json("name, engine, size_bytes, digest, already_present")
     .does(importModel);
 
   program
@@ -44,41 +38,25 @@ export function addModels(program: ShellCommand): void {
     .argument("<name>", "its new name: my-model, my-model:7b")
     .option("--from <model>", "an installed model, whose weights are shared")
     .option("-f, --file <modelfile>", "read it all from a Modelfile: FROM, SYSTEM, PARAMETER, TEMPLATE, ADAPTER")
-    .description("create a variant of a model")
     .option("--system <text>", "system prompt, replacing that of the base model")
     .option("--parameter <name=value>", "such as temperature=0.2 or stop=END; repeatable", repeated)
     .option("--adapter <file>", "LoRA adapter (GGUF)")
     .option("-y, --yes", "replace a model of that name without asking")
-    .json("model, created{engine, size_bytes}")
     .loads(async () => (await import("./modelfile.ts")).createModel);
 
   program
     .command("rm")
     .argument("<model...>", "models")
-    .description("delete models from disk (asks first)")
     .option("-y, --yes", "delete without asking")
-    .json("deleted[{model, freed_bytes}]")
     .does(removeModels);
 
-  program
-    .command("show")
-    .argument("<model>", "a model")
-    .description("show details of a model")
-    .json("model, details{engine, size_bytes, context_tokens, capabilities}")
-    .does(showModel);
+  program.command("show").argument("<model>", "a model").does(showModel);
 
   program
     .command("tidy")
-    .summary("delete models that were not used for a long time (asks first)")
-    .description(
-      "list models that were not used for 30 days, with the disk they take, and delete them (asks first); leaves those that are loaded, pinned or named in the settings",
-    )
     .option("--days <number>", "not used for that many days", numberBetween(1, 400, "whole"), 30)
     .option("--prompts", "list the prompts that the embedded engine has on disk, and delete those")
     .option("-y, --yes", "delete without asking")
-    .json(
-      "unused[{name, engine, size_bytes, unused_days, last_used_at}], deleted[{model, freed_bytes}], kept[{model, error}], freed_bytes; with --prompts: prompts[{model, count, bytes, last_used_at}], freed_bytes",
-    )
     .does((options: TidyOptions, io: CommandIo) =>
       options.prompts === true ? tidyPrompts(options, io) : tidyModels(options, io),
     );

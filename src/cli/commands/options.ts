@@ -18,7 +18,7 @@ export class ShellCommand extends Command {
   }
 
   override createCommand(name?: string): ShellCommand {
-    return new ShellCommand(name, this.#run);
+    return new ShellCommand(name, this.#run).helpCommand(false);
   }
 
   /** `work` gets the arguments, the options, be it none, and the `CommandIo`, and resolves to the exit code. */
@@ -32,7 +32,10 @@ export class ShellCommand extends Command {
     return this.does(async (...given) => (await work())(...given));
   }
 
-  /** Adds `--json`; `shape` names the fields of the value: `models[{name ...}], total`. */
+  /**
+   * Adds `--json`; `shape` names the fields of the value: `models[{name ...}], total`. `commands.json` has it, unless several
+   * commands print the same.
+   */
   json(shape: string): this {
     return this.option("--json", `print one JSON value: ${shape}`);
   }
@@ -41,7 +44,7 @@ export class ShellCommand extends Command {
    * Adds examples to the help, each with its meaning beside it, or below it on a narrow terminal. Quote with double
    * quotes, so that they work in every shell.
    */
-  examples(...examples: readonly (readonly [words: string, meaning: string])[]): this {
+  examples(examples: readonly (readonly [words: string, meaning: string])[]): this {
     const width = Math.max(...examples.map(([words]) => words.length));
     const widest = Math.max(...examples.map(([, meaning]) => `  ${" ".repeat(width)}  ${meaning}`.length));
     return this.addHelpText("after", () => {

@@ -12,25 +12,17 @@ import type { ShellCommand } from "./options.ts";
 export function addProfiles(program: ShellCommand): void {
   const values =
     "name, description, models, families, needs, min_context_tokens, temperature, top_p, max_tokens, system, fallback, max_latency_ms, min_success_rate, templates, builds_on, matches";
-  const profiles = program
-    .command("profiles")
-    .description("list profiles: the agents and kinds of work that a request can name")
-    .helpCommand(false)
-    .json(`profiles[{${values}}]`)
-    .does(listProfiles);
+  const profiles = program.command("profiles").json(`profiles[{${values}}]`).does(listProfiles);
   profiles
     .command("show")
     .argument("<profile>", "a name from ollm profiles")
-    .description("show a profile's values, where each comes from, and which installed model would answer now")
     .json(`${values}, sources, answers{model, engine, reason}, unavailable, learned[{task, model, answers, score}]`)
     .does(showProfile);
   profiles
     .command("reset")
-    .description("forget what was learned about the answers of models; picks stay (ollm winners --undo)")
     .addOption(new Option("--task <task>", "only for this kind of task").choices(tasks))
     .option("--model <model>", "only about this model")
     .option("-y, --yes", "don't ask")
-    .json("action, preferences[{task model comparison_id picked_at}]")
     .does(resetLearned);
 }
 

@@ -14,39 +14,27 @@ const shape = "folder, kind, evidence, file, profile, model, system_prompt, defa
 
 /** `ollm project`: per-project settings. */
 export function addProject(program: ShellCommand): void {
-  const project = program
-    .command("project")
-    .description("show or set per-project settings (.ollm/project.yaml)")
-    .helpCommand(false);
-  project
-    .command("detect")
-    .argument("[folder]", "the project (default: this folder)")
-    .description("detect the kind of a project, and explain why")
-    .json("folder, kind, evidence")
-    .does(detectProject);
+  const project = program.command("project");
+  project.command("detect").argument("[folder]", "the project (default: this folder)").does(detectProject);
   project
     .command("show")
     .argument("[folder]", "the project (default: the one that contains this folder)")
-    .description("show a project's settings, and which of them are not used")
     .json(shape)
     .does(showProject);
   project
     .command("use")
     .argument("<profile>", "a name from ollm profiles: typescript, python, rust, code, ...")
-    .description("create .ollm/project.yaml with this profile; never overwrites")
     .json(shape)
     .does((profile: string, options: JsonOption, io: CommandIo) => initProject(undefined, { ...options, profile }, io));
   project
     .command("init")
     .argument("[folder]", "the project (default: this folder)")
-    .description("create .ollm/project.yaml for the detected kind; never overwrites")
     .option("--profile <profile>", "a profile, in place of the detected kind")
     .json(shape)
     .does(initProject);
   project
     .command("trust")
     .argument("[folder]", "the project (default: the one that contains this folder)")
-    .description("approve the project's model, system prompt and templates until they change")
     .option("-y, --yes", "print and approve them without asking")
     .json(shape)
     .does(trustProject);

@@ -18,17 +18,13 @@ export function addRate(program: ShellCommand): void {
   for (const rating of ["good", "bad"] as const) {
     program
       .command(rating)
-      .summary(`rate the last answer as ${rating}`)
-      .description(`rate the last answer of this shell as ${rating}; routing learns which models answer a task well`)
       .addOption(new Option("--task <task>", "kind of task (default: that of the answer)").choices(tasks))
       .option("--model <model>", "model that answered (default: that of the answer); with --task, of any answer")
       .option("--force", "also without an answer of the last hour; counts little")
-      .json("rated, task, is_hint")
       .does((flags: Flags, io: CommandIo) => rate(rating, flags, io));
   }
   program
     .command("export")
-    .description("write rated, picked or verified answers as lines to train a model with (docs/custom-models.md)")
     .option("--training", "what to export; `ollm memory export` prints saved entries")
     .addOption(new Option("--format <format>", "of the lines (default: openai)").choices(["openai", "sharegpt"]))
     .option("--task <task>", "only this kind of task; repeatable", repeated)
@@ -36,9 +32,6 @@ export function addRate(program: ShellCommand): void {
     .option("-o, --output <file>", "a new file; a card is written beside it. Without it, show what would be written")
     .option("--forget", "delete the recorded answers instead; asks first")
     .option("-y, --yes", "don't ask")
-    .json(
-      "lines, by_task, by_source, by_model, refused[{place reason}], refused_total, first[], output_path, card_path",
-    )
     .loads(async () => (await import("./export.ts")).exportTraining);
 }
 

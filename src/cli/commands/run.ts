@@ -33,7 +33,6 @@ export function addGeneration(program: ShellCommand): void {
     .command("run")
     .argument("[model]", "a model; a first word that names none belongs to the prompt")
     .argument("[prompt...]", "the prompt; piped input is put before it")
-    .description("ask a model once and print the answer as it arrives")
     .option("-m, --model <model>", "model to use (default: the best that fits)")
     .option("-f, --file <path>", "text files, or git:staged and the like, to add to the prompt; repeatable", repeated)
     .option("--image <path>", "images, for models with vision; repeatable", repeated)
@@ -82,9 +81,6 @@ export function addGeneration(program: ShellCommand): void {
     .option("--dry-run", "only say which model would answer, and rank the others")
     .addOption(new Option("--verbose", "Ollama's name of --explain").hideHelp().implies({ explain: true }))
     .option("-o, --output <file>", "write the answer to this file, overwriting it")
-    .json(
-      "text, model, reason, prompt_tokens, completion_tokens, tokens_per_second, check{kind statements problem}, parts{total read share missing}, query{text rows total}",
-    )
     .does((model: string | undefined, prompt: readonly string[], flags: RunFlags, io: CommandIo) =>
       askOnce(model === undefined ? [] : [model, ...prompt], flags, io),
     );
@@ -92,7 +88,6 @@ export function addGeneration(program: ShellCommand): void {
   program
     .command("chat")
     .argument("[model]", "model to use (default: the best that fits)")
-    .description("chat with a model; /help lists its commands")
     .option("-s, --system <text>", "system prompt")
     .option("--max-tokens <number>", "limit of tokens per answer", numberBetween(1, 10_000_000, "whole"))
     .option("--no-memory", "don't add remembered facts to the prompt")

@@ -19,8 +19,6 @@ import type { ShellCommand } from "./options.ts";
 export function addStats(program: ShellCommand): void {
   program
     .command("stats")
-    .summary("show what was done and what it saved")
-    .description("show requests, times, tokens and memory over time, and with --money what local models saved")
     .addOption(
       new Option("--by <name>", "one table: model, client, task, day, profile or engine")
         .choices(["model", "client", "task", "day", "profile", "engine"])
@@ -34,9 +32,6 @@ export function addStats(program: ShellCommand): void {
       ).conflicts(["money", "by"]),
     )
     .addOption(new Option("--csv", "print the rows of --money or --requests as CSV").conflicts("json"))
-    .json(
-      "since, total, by, memory[], evictions[], advice[]; with --money: total, currency, formula, rows[{day, task, client, kind, tokens, price_per_million, amount}]; with --requests: requests[{id, started_at, client, task, model, outcome, attempts[], total_ms, prompt_tokens, completion_tokens, cost[], ...}], total, before",
-    )
     .does(stats);
 }
 

@@ -13,72 +13,44 @@ import { type ShellCommand, numberBetween } from "./options.ts";
 /** The commands for loaded models and memory. */
 export function addLoaded(program: ShellCommand): void {
   program.commandsGroup("Loaded models:");
-  program
-    .command("ps")
-    .description("list loaded models: memory, CPU or GPU, expiry")
-    .json("total_bytes, available_bytes, loaded_bytes, loaded[{name, engine, bytes, processor}]")
-    .does(listLoaded);
+  program.command("ps").does(listLoaded);
 
   program
     .command("load")
     .argument("<model>", "a model")
-    .description("load a model, unloading idle ones if necessary")
     .option("--context-size <tokens>", "minimum context window", numberBetween(1, 100_000_000, "whole"))
     .option("--dry-run", "only show whether it fits and what would be unloaded")
     .option("--pin", "pin it, as ollm pin does")
-    .json("model, engine, loaded, load_ms, plan")
     .does(loadModel);
 
-  program
-    .command("unload")
-    .argument("[model]", "a model")
-    .description("unload a model and free its memory")
-    .option("--all", "unload all models")
-    .json("action, unloaded[{name, bytes}]")
-    .does(unloadModels);
+  program.command("unload").argument("[model]", "a model").option("--all", "unload all models").does(unloadModels);
 
   program
     .command("stop")
     .argument("[model]", "a model to unload (default: the daemon)")
-    .summary("unload a model, or stop the daemon (asks first)")
-    .description("unload a model, as ollm unload does; without a model, stop the daemon (asks first)")
     .option("-y, --yes", "stop the daemon without asking")
-    .json("action, unloaded[{name, bytes}]; of the daemon: running, pid")
     .does(async (name: string | undefined, options: { yes?: boolean; json?: boolean }, io: CommandIo) =>
       name === undefined
         ? (await import("./daemon.ts")).daemonStopAsking(options, io)
         : unloadModels(name, options, io),
     );
 
-  for (const [action, summary, description] of [
-    ["pin", "pin a model in memory", "pin a model in memory: neither other loads nor idle time unload it"],
-    ["unpin", "unpin a model", "unpin a model, so that it can be unloaded again"],
-  ] as const) {
+  for (const action of ["pin", "unpin"] as const) {
     program
       .command(action)
       .argument("<model>", "a model")
-      .summary(summary)
-      .description(description)
-      .json("action, model")
       .does((name: string, options: JsonOption, io: CommandIo) => pinModel(action, name, options, io));
   }
 
   program
     .command("decisions")
-    .summary("show the log of load and unload decisions")
-    .description("show what was loaded, unloaded or refused since the daemon started, and why")
     .option("-n, --limit <number>", "only the newest N", numberBetween(1, 200, "whole"))
-    .json("decisions[{at kind model engine steps[] needed_bytes free_bytes evicted[]}]")
     .does(listDecisions);
 }
 
 /** `ollm status`. */
 export function addStatus(program: ShellCommand): void {
-  program
-    .command("status")
-    .description("show memory, models, engines, jobs and warnings")
-    .json("version, home, privacy, ram, loaded[], engines[], operations[], warnings[]")
-    .does(status);
+  program.command("status").does(status);
 }
 
 /** `ollm status`. */

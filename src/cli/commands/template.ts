@@ -16,37 +16,24 @@ import { type ShellCommand, repeated } from "./options.ts";
 /** `ollm template`. */
 export function addTemplates(program: ShellCommand): void {
   program.commandsGroup("Context:");
-  const template = program.command("template").description("manage prompts with variables").helpCommand(false);
+  const template = program.command("template");
 
-  template
-    .command("list")
-    .argument("[query]", "words of the name or description")
-    .description("list templates and their variables; ? marks optional ones")
-    .json("templates[{name, description, variables, source, hides}], problems")
-    .does(listTemplates);
+  template.command("list").argument("[query]", "words of the name or description").does(listTemplates);
 
-  template
-    .command("show")
-    .argument("<name>", "a name from ollm template list")
-    .description("show the text, variables and options of a template")
-    .json("name, description, template, variables, system, model, profile, options, format, source, file, hides")
-    .does(showTemplate);
+  template.command("show").argument("<name>", "a name from ollm template list").does(showTemplate);
 
   template
     .command("render")
     .argument("<name>", "a name from ollm template list")
-    .description("fill in a template and print it; piped input is its text, or its one missing variable")
     .option("--var <name=value>", "variable; repeatable", repeated)
     .option("-f, --file <path>", "file, or git:staged and the like, to use like piped input; repeatable", repeated)
     .option("--generate", "send it to a model and print the answer")
-    .json("text, system, model, finish_reason")
     .does(renderTemplate);
 
   template
     .command("create")
     .argument("<name>", "letters, digits, - and _")
     .argument("[text]", "the text, with {variables} and {variables:default}")
-    .description("save a template as a YAML file")
     .option("-f, --file <path>", "read the text from this file")
     .option("-d, --description <text>", "description")
     .option("-s, --system <text>", "system prompt")
@@ -54,15 +41,9 @@ export function addTemplates(program: ShellCommand): void {
     .option("--profile <profile>", "a name from ollm profiles, in place of a model")
     .option("--project", "save it in the project of this folder")
     .option("--overwrite", "replace a template of that name")
-    .json("name, file, variables, hides, note")
     .does(createTemplate);
 
-  template
-    .command("edit-path")
-    .argument("<name>", "a name from ollm template list")
-    .description("print the path of its file; a built-in template is copied first")
-    .json("name, file")
-    .does(templatePath);
+  template.command("edit-path").argument("<name>", "a name from ollm template list").does(templatePath);
 }
 
 type TemplateRow = ToolAnswers["list_templates"]["templates"][number];

@@ -17,7 +17,7 @@ import { messageOf } from "../../orchestrator/util/values.ts";
  *
  * ```ts
  * // commands/models.ts
- * program.command("rm").argument("<model...>", "...").json("...").does(removeModels);   // examples.json: "rm"
+ * program.command("rm").argument("<model...>", "...").does(removeModels);   // commands.json: "rm"
  *
  * function removeModels(names: readonly string[], options: RmOptions, io: CommandIo): Promise<number> {
  *   return withSession(io, {}, async ({ call }) => {
