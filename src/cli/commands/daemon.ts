@@ -201,20 +201,29 @@ interface LogOptions {
   readonly signal?: AbortSignal;
 }
 
-const defaultLines = 50;
 const followMs = 300;
 
 /** `ollm daemon logs`: the log of the daemon and of its calls, in order of time, with local times. */
 export async function daemonLogs(options: LogOptions, io: CommandIo): Promise<number> {
   const home = homeOf(io);
   const files = [daemonLogFile(home), callLogFile(home)];
-  const read = await Promise.all(files.map((file) => readFrom(file, 0)));
-  const lines = inOrder(read.map(({ text }) => text)).slice(-(options.lines ?? defaultLines));
-  if (lines.length > 0) io.stdout(`${lines.map(withLocalTime).join("\n")}\n`);
-  else if (options.follow !== true) io.stderr(`ollm: no log entries in ${files.join(" and ")}\n`);
-  if (options.follow === true) {
-    const ends = read.map(({ end }) => end);
-    await follow(files, ends, io, options.signal ?? interrupted());
+  const ends = files.map(() => 0);
+  const added = async (): Promise<readonly string[]> => {
+    const read = await Promise.all(files.map((file, index) => readFrom(file, ends[index] ?? 0)));
+    ends.splice(0, ends.length, ...read.map(({ end }) => end));
+    return inOrder(read.map(({ text }) => text)).map(withLocalTime);
+  };
+  const print = (lines: readonly string[]): void => io.stdout(lines.map((line) => `${line}\n`).join(""));
+  const newest = (await added()).slice(-(options.lines ?? 50));
+  print(newest);
+  if (options.follow !== true) {
+    if (newest.length === 0) io.stderr(`ollm: no log entries in ${files.join(" and ")}\n`);
+    return 0;
+  }
+  const signal = options.signal ?? interrupted();
+  while (!signal.aborted) {
+    await pause(followMs, undefined, { signal }).catch(() => undefined);
+    print(await added());
   }
   return 0;
 }
@@ -237,20 +246,6 @@ export function inOrder(texts: readonly string[]): readonly string[] {
 /** The files have UTC. */
 function withLocalTime(line: string): string {
   return line.replace(/^\d{4}-\d\d-\d\dT[\d:.]+Z/, (at) => new Date(at).toLocaleString("sv"));
-}
-
-async function follow(files: readonly string[], from: number[], io: CommandIo, signal: AbortSignal): Promise<void> {
-  while (!signal.aborted) {
-    const added: string[] = [];
-    for (const [index, file] of files.entries()) {
-      const { text, end } = await readFrom(file, from[index] ?? 0);
-      from[index] = end;
-      added.push(text);
-    }
-    const lines = inOrder(added);
-    if (lines.length > 0) io.stdout(`${lines.map(withLocalTime).join("\n")}\n`);
-    await pause(followMs, undefined, { signal }).catch(() => undefined);
-  }
 }
 
 /** Reads the complete lines after `start`; from the beginning if the file was rotated. */
