@@ -98,6 +98,7 @@ describe("columns that grow", () => {
       get errorColumns() {
         return cells;
       },
+      errorRows: 24,
     });
     live.onText({ text: "=== a ===\nBecause." });
     const drawn = (written[0] ?? "").trimEnd().split("\n");
