@@ -16,7 +16,6 @@ import {
   signOut,
   tellsHidden,
   theme,
-  themes,
 } from "./state.ts";
 import { useSignal, useSignalEffect } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
@@ -237,7 +236,7 @@ function ThisBrowser() {
     <Card title="This browser">
       <Choice
         label="Theme"
-        options={themes.map((id) => ({ id, title: id }))}
+        options={(["system", "light", "dark"] as const).map((id) => ({ id, title: id }))}
         chosen={theme.value}
         onChoose={(id) => (theme.value = id)}
       />

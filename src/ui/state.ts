@@ -164,7 +164,7 @@ export async function ask(asked: Question): Promise<boolean> {
 
 // ---------------------------------------------------------------------------------------------- kept choices
 
-export const themes = ["system", "light", "dark"] as const;
+const themes = ["system", "light", "dark"] as const;
 export const theme = signal<(typeof themes)[number]>(themes.find((name) => name === kept("theme")) ?? "system");
 /** Single keys as shortcuts; a user of voice input turns them off. */
 export const hasShortcuts = signal(kept("shortcuts") !== "off");
