@@ -4,30 +4,7 @@ import { isatty } from "node:tty";
 import { openClientStreams } from "../ipc/protocol.ts";
 import { build } from "../ipc/version.ts";
 import { resolveHome, startFolder } from "../orchestrator/config/home.ts";
-import { runFront } from "./front/front.ts";
-
-/** Flags with a value that clients start the server with; the daemon parses and validates them. */
-const valueFlags: ReadonlySet<string> = new Set(
-  "--root --model --provider --host --temperature --max-tokens --context-size --tools".split(" "),
-);
-
-/**
- * Whether a command line starts a client's stdio server through the daemon: it has only the server's own flags, and no
- * terminal is attached. Commands, `--standalone`, `--help` and invalid arguments are handled by the program.
- */
-export function isServerCall(words: readonly string[], isTerminal: () => boolean): boolean {
-  if (words.length === 0) return !isTerminal();
-  for (let at = 0; at < words.length; at++) {
-    const word = words[at] ?? "";
-    const equals = word.indexOf("=");
-    if (!valueFlags.has(equals === -1 ? word : word.slice(0, equals))) return false;
-    if (equals !== -1) continue;
-    at += 1;
-    const value = words[at];
-    if (value === undefined || value.startsWith("-")) return false;
-  }
-  return true;
-}
+import { isServerCall, runFront } from "./front/front.ts";
 
 /**
  * The entry of `dist/cli.mjs`, which starts with every client. It contains the front, which is all that a stdio server

@@ -1,7 +1,7 @@
 import type { Command } from "commander";
 import { describe, expect, it } from "vitest";
 import { createCommands, usageError } from "../../src/cli/commands/index.ts";
-import words from "../../src/cli/commands/commands.json" with { type: "json" };
+import texts from "../../src/cli/commands/commands.json" with { type: "json" };
 import { firstScreen, helpText } from "../../src/cli/commands/options.ts";
 import { clientTable } from "../../src/cli/setup/clients.ts";
 import { terminalText } from "../../src/cli/terminal/terminal-text.ts";
@@ -54,7 +54,7 @@ describe("createCommands", () => {
     expect(undescribed).toEqual([]);
     // Of the hidden `logs`, too.
     const known = ["ollm", "logs", ...shown(program).map(({ path }) => path)];
-    expect(Object.keys(words.commands).filter((path) => !known.includes(path))).toEqual([]);
+    expect(Object.keys(texts.commands).filter((path) => !known.includes(path))).toEqual([]);
   });
 
   it("shows examples of every command, within the terminal's width", () => {

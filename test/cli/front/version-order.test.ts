@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { isServerCall } from "../../../src/cli/main.ts";
+import { isServerCall } from "../../../src/cli/front/front.ts";
 import { isUpgrade } from "../../../src/ipc/version.ts";
 
 describe("isUpgrade", () => {
