@@ -27,7 +27,7 @@ it("the last answer of a chat is refused when it is more than an hour old, with 
   const chat = {
     talk: { answered },
     io: { stdout: () => undefined },
-    data: () => Promise.reject(new Error("not asked")),
+    call: () => Promise.reject(new Error("not asked")),
   };
   const error: unknown = await rateInChat("bad", chat).catch((reason: unknown) => reason);
   expect(error).toBeInstanceOf(InvalidRequest);

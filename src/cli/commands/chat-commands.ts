@@ -144,7 +144,7 @@ async function memory(rest: string, { perform }: ChatContext): Promise<void> {
   }
 }
 
-async function template(rest: string, { talk, perform, tool, session, io, input, answer }: ChatContext): Promise<void> {
+async function template(rest: string, { talk, perform, call, session, io, input, answer }: ChatContext): Promise<void> {
   const [action, more] = firstWord(rest);
   const [name, behind] = firstWord(more);
   switch (action) {
@@ -173,7 +173,7 @@ async function template(rest: string, { talk, perform, tool, session, io, input,
       const description = await input.nextOf("Description: ");
       if (description === undefined) return io.stdout("Nothing was created.\n");
       const request = { name, template: text, overwrite, ...(description !== "" && { description }) };
-      return io.stdout(`${await tool("create_template", request)}\n`);
+      return io.stdout(`${(await call("create_template", request)).text}\n`);
     }
     default:
       throw unknownAction("template", action);
@@ -194,7 +194,7 @@ async function mayReplace(name: string, { read }: Session, input: ChatInput): Pr
   }
 }
 
-async function model(rest: string, { talk, perform, tool, io }: ChatContext): Promise<void> {
+async function model(rest: string, { talk, perform, call, io }: ChatContext): Promise<void> {
   const [action, name] = firstWord(rest);
   switch (action) {
     case "":
@@ -214,7 +214,7 @@ async function model(rest: string, { talk, perform, tool, io }: ChatContext): Pr
       return io.stdout("The best model for each question answers.\n");
     default:
       // Throws if the model is not installed.
-      await tool("manage_model", { action: "show", model: action }).catch((error: unknown) => {
+      await call("manage_model", { action: "show", model: action }).catch((error: unknown) => {
         const [close] = nearestNames(action, ["list", "pin", "unpin", "unload", "auto"], 1);
         throw close === undefined ? error : unknownAction("model", action);
       });
@@ -240,20 +240,20 @@ async function compare(rest: string, { talk, session, input, isTerminal, cancell
   if (isTerminal) await pick(comparison, session, (question) => input.ask(question));
 }
 
-async function project(rest: string, { data, io }: ChatContext): Promise<void> {
+async function project(rest: string, { call, io }: ChatContext): Promise<void> {
   const [action, name] = firstWord(rest);
   switch (action) {
     case "":
     case "detect":
-      return io.stdout(renderProject(await data("project_profile", { action: "detect" }), io));
+      return io.stdout(renderProject((await call("project_profile", { action: "detect" })).structured, io));
     case "use":
       if (name === "")
         throw new InvalidRequest("/project use needs the name of a profile", {
           next: advice("type /project use none to stop using one"),
         });
-      return io.stdout(renderProject(await data("project_profile", { action: "use", profile: name }), io));
+      return io.stdout(renderProject((await call("project_profile", { action: "use", profile: name })).structured, io));
     case "init":
-      return io.stdout(renderWritten(await data("project_profile", { action: "init" })));
+      return io.stdout(renderWritten((await call("project_profile", { action: "init" })).structured));
     default:
       throw unknownAction("project", action);
   }

@@ -6,7 +6,7 @@ import { counted } from "../../orchestrator/util/format-bytes.ts";
 import { isPattern, splitGitName, spokenName, isInside } from "../../orchestrator/util/file-name.ts";
 import { nearestNames } from "../../orchestrator/util/nearest.ts";
 import { codeOf, jsonIn, messageOf } from "../../orchestrator/util/values.ts";
-import type { ToolAnswers, ToolInputs, ToolName } from "../../tools/index.ts";
+import type { ToolInputs } from "../../tools/index.ts";
 import { checkOf, numberBetween, wrongValue } from "./options.ts";
 import { foldersOf, located, isFileIn, textOf } from "./prompt-words.ts";
 import type { rateInChat } from "./rate.ts";
@@ -68,10 +68,8 @@ export interface ChatContext {
   answer(question: string, more?: ToolInputs["route_and_generate"]): Promise<void>;
   /** Runs a command of the shell over the chat's connection, until Ctrl-C. */
   perform(command: (io: CommandIo) => Promise<number>): Promise<void>;
-  /** Calls a tool, until Ctrl-C; resolves to its text. */
-  tool<Name extends ToolName>(name: Name, input: ToolInputs[Name]): Promise<string>;
-  /** Calls a tool, until Ctrl-C; resolves to its structured answer. */
-  data<Name extends ToolName>(name: Name, input: ToolInputs[Name]): Promise<ToolAnswers[Name]>;
+  /** Calls a tool, until Ctrl-C. */
+  readonly call: Session["call"];
   /** Runs work that Ctrl-C cancels without ending the chat. */
   cancellable<Value>(work: (signal: AbortSignal) => Promise<Value>): Promise<Value>;
 }

@@ -112,11 +112,9 @@ async function converse(context: ChatContext, isFirst: boolean): Promise<number>
 }
 
 /** Shows the model in use. Without an installed model, offers one; returns false if there is still none. */
-async function greet({ session, talk, io, input, cancellable }: ChatContext): Promise<boolean> {
+async function greet({ session, talk, io, input, call }: ChatContext): Promise<boolean> {
   const { structured } = await session.call("list_models", { limit: 1 });
   const { model: named } = talk;
-  const call: Session["call"] = (tool, given, options) =>
-    cancellable((signal) => session.call(tool, given, { ...options, signal }));
   const asking = { io: { ...io, ask: (question: string) => input.ask(question) }, call };
   if (named !== undefined) {
     await orPull(asking, named, () => call("manage_model", { action: "show", model: named }));
@@ -138,24 +136,25 @@ function createContext(talk: ChatContext["talk"], session: Session, input: ChatI
     );
   }
 
+  const call: Session["call"] = (tool, given, options) =>
+    cancellable((signal) => session.call(tool, given, { ...options, signal }));
+
   async function answer(question: string, more: ToolInputs["route_and_generate"] = {}): Promise<void> {
     const stream = createAnswerStream(io);
     const ask = (continueId: string) =>
-      cancellable((signal) =>
-        session.call(
-          "route_and_generate",
-          {
-            ...(question !== "" && { prompt: question }),
-            model: talk.model,
-            system: talk.system,
-            continue_id: continueId,
-            ...talk.options,
-            ...(talk.files.length > 0 && { files: talk.files }),
-            ...(talk.images.length > 0 && { images: talk.images }),
-            ...more,
-          },
-          { signal, isChat: isTerminal, onText: (note) => stream.onText(note) },
-        ),
+      call(
+        "route_and_generate",
+        {
+          ...(question !== "" && { prompt: question }),
+          model: talk.model,
+          system: talk.system,
+          continue_id: continueId,
+          ...talk.options,
+          ...(talk.files.length > 0 && { files: talk.files }),
+          ...(talk.images.length > 0 && { images: talk.images }),
+          ...more,
+        },
+        { isChat: isTerminal, onText: (note) => stream.onText(note) },
       );
     const answers = await shellAnswers(io);
     await answers.forget();
@@ -199,15 +198,14 @@ function createContext(talk: ChatContext["talk"], session: Session, input: ChatI
     isTerminal,
     answer,
     cancellable,
+    call,
     async perform(command) {
       await cancellable((signal) => {
-        const call: Session["call"] = (tool, given, options) => session.call(tool, given, { ...options, signal });
-        const connected = { ...io, session: { ...session, signal, call } };
+        const callHere: Session["call"] = (tool, given, options) => session.call(tool, given, { ...options, signal });
+        const connected = { ...io, session: { ...session, signal, call: callHere } };
         return command(connected);
       });
     },
-    tool: (name, given) => cancellable(async (signal) => (await session.call(name, given, { signal })).text),
-    data: (name, given) => cancellable(async (signal) => (await session.call(name, given, { signal })).structured),
   };
 }
 

@@ -8,9 +8,9 @@ import { tasks } from "../../orchestrator/api/types.ts";
 import { oneLine } from "../../orchestrator/util/control-characters.ts";
 import { formatDuration, localTime } from "../../orchestrator/util/format-bytes.ts";
 import { defined, fieldsIn } from "../../orchestrator/util/values.ts";
-import type { ToolAnswers, ToolInputs } from "../../tools/index.ts";
+import type { ToolAnswers } from "../../tools/index.ts";
 import { type CommandIo, homeOf, type Options } from "../terminal/io.ts";
-import { showCall } from "../terminal/session.ts";
+import { type Session, showCall } from "../terminal/session.ts";
 import { type ShellCommand, repeated } from "./options.ts";
 
 /** `ollm good` and `ollm bad`, and `ollm export`, which writes what was rated. */
@@ -154,10 +154,9 @@ async function rate(rating: Rating, flags: Flags, io: CommandIo): Promise<number
 /** `/good` and `/bad`: of the last answer of this chat. */
 export async function rateInChat(
   rating: Rating,
-  chat: {
+  chat: Pick<Session, "call"> & {
     readonly talk: { readonly answered: ShellAnswer | undefined };
     readonly io: Pick<CommandIo, "stdout">;
-    data(tool: "pick_winner", input: RateInput): Promise<RateAnswer>;
   },
 ): Promise<void> {
   const { answered } = chat.talk;
@@ -171,18 +170,19 @@ export async function rateInChat(
       next: [advice("ask again and rate that answer"), advice(`run \`ollm ${rating} --force\` after the chat`)],
     });
   }
-  chat.io.stdout(ratedText(await chat.data("pick_winner", inputOf(rating, answered)), answered.atMs));
+  const { structured } = await chat.call("pick_winner", inputOf(rating, answered));
+  chat.io.stdout(ratedText(structured, answered.atMs));
 }
 
-type RateInput = ToolInputs["pick_winner"];
-type RateAnswer = ToolAnswers["pick_winner"];
-
 /** A second rating of the same answer replaces the first. */
-function inputOf(rating: Rating, { task, model, id }: Answered & { readonly id?: string | undefined }): RateInput {
+function inputOf(rating: Rating, { task, model, id }: Answered & { readonly id?: string | undefined }) {
   return { action: rating, task, model, answer_id: id };
 }
 
-function ratedText({ action, rated = "", task = "", is_hint }: RateAnswer, atMs: number | undefined): string {
+function ratedText(
+  { action, rated = "", task = "", is_hint }: ToolAnswers["pick_winner"],
+  atMs: number | undefined,
+): string {
   const of = atMs === undefined ? "" : ` (answer of ${localTime(new Date(atMs).toISOString()).slice(11, 16)})`;
   const hint = is_hint === true ? "; without a recent answer it counts little" : "";
   return `Rated ${oneLine(rated)} ${oneLine(action)} for ${oneLine(task)} tasks${of}${hint}\n`;
