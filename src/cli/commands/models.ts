@@ -4,7 +4,7 @@ import { OrchestratorError } from "../../orchestrator/api/errors.ts";
 import { oneLine } from "../../orchestrator/util/control-characters.ts";
 import { counted, formatBytes, localTime } from "../../orchestrator/util/format-bytes.ts";
 import type { ResourceData } from "../../resources/index.ts";
-import type { ToolAnswers, ToolInputs } from "../../tools/index.ts";
+import type { ToolAnswers } from "../../tools/index.ts";
 import { type CommandIo, agree, homeOf, type JsonOption, type Options } from "../terminal/io.ts";
 import { showCall, withSession } from "../terminal/session.ts";
 import { type Column, renderFacts, renderTable, show, hanging, styled } from "../terminal/terminal-text.ts";
@@ -297,29 +297,15 @@ function valueText(key: string, value: unknown): string {
 
 /** `ollm pull NAME`, with a progress bar, the speed and the remaining time. */
 function pullModel(name: string, options: JsonOption & { readonly engine?: string }, io: CommandIo): Promise<number> {
+  const input = { model: name, engine: options.engine };
   // A partial download is kept, and not listed as a model.
   const onInterrupt = `interrupted; run ollm pull ${name} again to continue`;
-  return pull({ model: name, engine: options.engine }, onInterrupt, options, io);
+  return showCall("pull_model", input, options, io, undefined, { onInterrupt, progress: "always" });
 }
 
 /** `ollm import FILE NAME`: adds a GGUF file to the model store, through the daemon, the only process that writes to it. */
 function importModel(file: string, name: string, options: JsonOption, io: CommandIo): Promise<number> {
-  return pull(
-    { model: name, from: path.resolve(io.workingDirectory, file) },
-    `the import of ${name} was cancelled`,
-    options,
-    io,
-  );
-}
-
-function pull(
-  input: ToolInputs["pull_model"],
-  onInterrupt: string,
-  options: JsonOption,
-  io: CommandIo,
-): Promise<number> {
-  return withSession(io, { onInterrupt }, async ({ call }) => {
-    const { structured, text } = await call("pull_model", input, { progress: "always" });
-    show(structured, options, io, () => `${oneLine(text)}\n`);
-  });
+  const input = { model: name, from: path.resolve(io.workingDirectory, file) };
+  const onInterrupt = `the import of ${name} was cancelled`;
+  return showCall("pull_model", input, options, io, undefined, { onInterrupt, progress: "always" });
 }

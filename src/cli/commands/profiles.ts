@@ -4,8 +4,8 @@ import type { ResourceData } from "../../resources/index.ts";
 import { oneLine } from "../../orchestrator/util/control-characters.ts";
 import { counted } from "../../orchestrator/util/format-bytes.ts";
 import type { CommandIo, JsonOption, Options } from "../terminal/io.ts";
-import { showRead, withSession } from "../terminal/session.ts";
-import { type Column, type Fact, renderFacts, renderTable, show, styled } from "../terminal/terminal-text.ts";
+import { showCall, showRead } from "../terminal/session.ts";
+import { type Column, type Fact, renderFacts, renderTable, styled } from "../terminal/terminal-text.ts";
 import type { ShellCommand } from "./options.ts";
 
 /** `ollm profiles`. */
@@ -84,9 +84,6 @@ type Flags = Options<{ switch: "json" | "yes"; text: "task" | "model" }>;
 
 /** `ollm profiles reset`: forgets what was learned, after asking. */
 function resetLearned({ task, model, yes, ...options }: Flags, io: CommandIo): Promise<number> {
-  const agreed = yes === true && { ask: () => Promise.resolve({ confirm: true }) };
-  return withSession(io, { ...agreed }, async ({ call }) => {
-    const { structured, text } = await call("pick_winner", { action: "reset", task, model });
-    show(structured, options, io, () => `${oneLine(text)}\n`);
-  });
+  const agreed = yes === true ? { ask: () => Promise.resolve({ confirm: true }) } : {};
+  return showCall("pick_winner", { action: "reset", task, model }, options, io, undefined, agreed);
 }

@@ -3,7 +3,7 @@ import { advice } from "../../orchestrator/api/next-step.ts";
 import { oneLine } from "../../orchestrator/util/control-characters.ts";
 import { counted, formatBytes, formatConnections } from "../../orchestrator/util/format-bytes.ts";
 import type { ResourceData } from "../../resources/index.ts";
-import type { ToolAnswers, ToolInputs } from "../../tools/index.ts";
+import type { ToolAnswers } from "../../tools/index.ts";
 import type { CommandIo, JsonOption, Options } from "../terminal/io.ts";
 import { duration } from "../terminal/progress-line.ts";
 import { showCall, showRead, withSession } from "../terminal/session.ts";
@@ -169,22 +169,18 @@ function loadModel(
 }
 
 /** `ollm unload NAME` or `--all`. */
-export function unloadModels(
+export async function unloadModels(
   name: string | undefined,
   options: Options<{ switch: "all" | "json" }>,
   io: CommandIo,
 ): Promise<number> {
-  return withSession(io, {}, async ({ call }) => {
-    if ((name === undefined) === (options.all !== true)) {
-      throw new InvalidRequest("unload needs either a model or --all", {
-        next: advice("run `ollm ps` to see the loaded models"),
-      });
-    }
-    const input: ToolInputs["manage_model"] =
-      name === undefined ? { action: "unload_all" } : { action: "unload", model: name };
-    const { structured, text } = await call("manage_model", input);
-    show(structured, options, io, () => `${oneLine(text)}\n`);
-  });
+  if ((name === undefined) === (options.all !== true)) {
+    throw new InvalidRequest("unload needs either a model or --all", {
+      next: advice("run `ollm ps` to see the loaded models"),
+    });
+  }
+  const action = name === undefined ? "unload_all" : "unload";
+  return showCall("manage_model", { action, model: name }, options, io);
 }
 
 /** `ollm pin NAME`, `ollm unpin NAME`. */

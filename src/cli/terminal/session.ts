@@ -73,7 +73,7 @@ interface SessionCallOptions {
   readonly progress?: "terminal" | "always" | "never";
 }
 
-interface SessionOptions {
+interface SessionOptions extends Pick<SessionCallOptions, "progress"> {
   /** Folders of the files that the user named on the command line: reading them is allowed. */
   readonly roots?: readonly string[];
   /** Next steps of the error for a question without a terminal: it needs values, or consent only. */
@@ -252,7 +252,7 @@ function createSession(
   line: ReturnType<typeof createProgressLine>,
   io: CommandIo,
   sessionSignal: AbortSignal,
-  options: SessionOptions,
+  { noTerminal: nextSteps, progress: usualProgress = "terminal" }: SessionOptions,
   isNews: Session["isNews"],
 ): Session {
   const guarded = async <Value>(work: Promise<Value>, signal = sessionSignal): Promise<Value> => {
@@ -270,7 +270,7 @@ function createSession(
     async call<Name extends ToolName>(
       tool: Name,
       input: ToolInputs[Name],
-      { onText, isChat = false, onProgress, signal = sessionSignal, progress = "terminal" }: SessionCallOptions = {},
+      { onText, isChat = false, onProgress, signal = sessionSignal, progress = usualProgress }: SessionCallOptions = {},
     ): Promise<ToolResult<ToolAnswers[Name]>> {
       const isShown = progress === "always" || (progress === "terminal" && io.errorColumns !== undefined);
       const given = Object.fromEntries(Object.entries(input).filter(([, value]) => value !== undefined));
@@ -316,7 +316,7 @@ function createSession(
         const result = await guarded(work, signal);
         const text = result.content.map((block) => (block.type === "text" ? block.text : "")).join("\n");
         if (result.isError === true)
-          throw asked.cancelled ?? notDone(asked, options.noTerminal) ?? toolError(text, errorDataIn(result._meta));
+          throw asked.cancelled ?? notDone(asked, nextSteps) ?? toolError(text, errorDataIn(result._meta));
         return { structured: (result.structuredContent ?? {}) as ToolAnswers[Name], text };
       } finally {
         asked.pause = () => undefined;
