@@ -43,10 +43,6 @@ function isPlain(word: string): boolean {
   return /^[\w.:/@+=-]+$/.test(word);
 }
 
-function isNoOption(name: string): boolean {
-  return !name.startsWith("-");
-}
-
 async function candidatesFor(
   wanted: Exclude<Completion["wanted"], "files">,
   io: CommandIo,
@@ -60,7 +56,8 @@ async function candidatesFor(
     return settingPaths(settingsSchema).map(({ path }) => ({ word: path.join(".") }));
   }
   // A name that begins with a hyphen would be an option.
-  if (wanted === "models") return (await modelNames(io, bound)).filter(isNoOption).map((word) => ({ word }));
+  if (wanted === "models")
+    return (await modelNames(io, bound)).flatMap((word) => (word.startsWith("-") ? [] : [{ word }]));
   if (wanted === "profiles") {
     const [{ profileNames }, settings] = await Promise.all([
       import("../../orchestrator/config/profiles.ts"),
@@ -115,8 +112,8 @@ interface Completion {
  * models, profiles, settings, files or commands by the name that its help gives it.
  */
 export function completionOf(program: Command, before: readonly string[], current: string): Completion {
-  const place = placeAfter(program, before);
-  const { command, valueOf, hasOptions } = place;
+  const first: Place = { command: program, operands: [], valueOf: undefined, hasOptions: true };
+  const { command, operands, valueOf, hasOptions } = before.reduce(next, first);
   const plain = (wanted: Completion["wanted"]): Completion => ({ prefix: "", wanted });
   if (valueOf !== undefined) return plain(valuesOf(valueOf, program, []));
   if (hasOptions && current.startsWith("-")) {
@@ -125,11 +122,10 @@ export function completionOf(program: Command, before: readonly string[], curren
     if (value === undefined && !name.endsWith("=")) return plain(optionsOf(command));
     return { prefix: name, wanted: option === undefined ? [] : valuesOf(option, program, []) };
   }
-  if (command.commands.length > 0) return plain(place.operands.length === 0 ? commandsOf(command) : []);
-  const argument = command.registeredArguments[place.operands.length] ?? command.registeredArguments.at(-1);
-  const isOpen =
-    argument !== undefined && (argument.variadic || place.operands.length < command.registeredArguments.length);
-  if (isOpen) return plain(valuesOf(argument, program, place.operands));
+  if (command.commands.length > 0) return plain(operands.length === 0 ? commandsOf(command) : []);
+  const last = command.registeredArguments.at(-1);
+  const argument = command.registeredArguments[operands.length] ?? (last?.variadic === true ? last : undefined);
+  if (argument !== undefined) return plain(valuesOf(argument, program, operands));
   return plain(hasOptions ? optionsOf(command) : []);
 }
 
@@ -141,12 +137,6 @@ interface Place {
   readonly valueOf: Option | undefined;
   /** False after `--`. */
   readonly hasOptions: boolean;
-}
-
-function placeAfter(program: Command, before: readonly string[]): Place {
-  let place: Place = { command: program, operands: [], valueOf: undefined, hasOptions: true };
-  for (const word of before) place = next(place, word);
-  return place;
 }
 
 function next({ command, operands, valueOf, hasOptions }: Place, word: string): Place {
@@ -200,7 +190,7 @@ function optionsOf(command: Command): readonly Candidate[] {
  * without the package bash-completion; bash splits words at : and =, which it joins, and replaces only what follows them.
  * Without results PowerShell completes the names of files.
  */
-export async function completion(shell: string, io: Pick<CommandIo, "content">): Promise<number> {
+export async function completion(shell: string, _options: object, io: Pick<CommandIo, "content">): Promise<number> {
   io.content(await readFile(builtFile(`completions/ollm.${shell}`), "utf8"));
   return 0;
 }

@@ -12,7 +12,7 @@ import { DaemonUnavailable, OrchestratorError } from "../../orchestrator/api/err
 import { isProcessAlive } from "../../orchestrator/storage/process-alive.ts";
 import { jsonText, oneLine } from "../../orchestrator/util/control-characters.ts";
 import { formatBytes, localTime } from "../../orchestrator/util/format-bytes.ts";
-import { type CommandIo, agree, homeOf, type JsonOption } from "../terminal/io.ts";
+import { type CommandIo, agree, homeOf, type JsonOption, type Options } from "../terminal/io.ts";
 import { whileWaiting } from "../terminal/progress-line.ts";
 import { type Fact, renderFacts, errorText } from "../terminal/terminal-text.ts";
 
@@ -193,18 +193,16 @@ function refused(welcome: Extract<Welcome, { ok: false }>, io: CommandIo): numbe
   return 1;
 }
 
-interface LogOptions {
-  /** Number of lines, the newest ones; 50 by default. */
-  readonly lines?: number | undefined;
-  /** Print new lines until `signal` aborts or the process is interrupted. */
-  readonly follow?: boolean | undefined;
-  readonly signal?: AbortSignal;
-}
-
 const followMs = 300;
 
-/** `ollm daemon logs`: the log of the daemon and of its calls, in order of time, with local times. */
-export async function daemonLogs(options: LogOptions, io: CommandIo): Promise<number> {
+/**
+ * `ollm daemon logs`: the newest `lines` of the logs of the daemon and of its calls, in order of time, with local times;
+ * with `follow` also new ones, until `signal` aborts or the process is interrupted.
+ */
+export async function daemonLogs(
+  options: Options<{ switch: "follow"; number: "lines" }> & { readonly signal?: AbortSignal },
+  io: CommandIo,
+): Promise<number> {
   const home = homeOf(io);
   const files = [daemonLogFile(home), callLogFile(home)];
   const ends = files.map(() => 0);

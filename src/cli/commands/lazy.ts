@@ -1,4 +1,4 @@
-import { Argument, type CommandOptions, Option } from "commander";
+import { Argument, type CommandOptions } from "commander";
 import type { CommandIo, JsonOption } from "../terminal/io.ts";
 import type { ProgramName } from "./launch-program.ts";
 import { type ShellCommand, numberBetween } from "./options.ts";
@@ -9,23 +9,6 @@ import { type ShellCommand, numberBetween } from "./options.ts";
  */
 export function addSetUp(program: ShellCommand): void {
   program.commandsGroup("Set up:");
-  addInstallation(program);
-  addAgents(program);
-  addConfig(program);
-  addCompletion(program);
-}
-
-/** The commands for the daemon and what it serves over HTTP. */
-export function addServer(program: ShellCommand): void {
-  program.commandsGroup("Server:");
-  addDashboard(program);
-  addServe(program);
-  addLaunch(program);
-  addDaemon(program);
-}
-
-/** `ollm setup`, `doctor` and `uninstall`. */
-function addInstallation(program: ShellCommand): void {
   program
     .command("setup")
     .option(
@@ -56,10 +39,7 @@ function addInstallation(program: ShellCommand): void {
         stopDaemon: async () => (await import("./daemon.ts")).daemonStop({}, io),
       }),
     );
-}
 
-/** `ollm agents`. */
-function addAgents(program: ShellCommand): void {
   const agents = program.command("agents");
   agents
     .command("install")
@@ -71,10 +51,7 @@ function addAgents(program: ShellCommand): void {
     .option("--print", "show the changes without making them")
     .option("-y, --yes", "don't ask")
     .loads(async () => (await import("../setup/agents.ts")).removeAgents);
-}
 
-/** `ollm config`: reads and changes `OLLM_HOME/config.yaml` without the daemon. */
-function addConfig(program: ShellCommand): void {
   const config = program.command("config");
   config
     .command("show")
@@ -103,54 +80,35 @@ function addConfig(program: ShellCommand): void {
     .argument("[file]", "the file (default: config.yaml)")
     .loads(async () => (await import("../setup/config.ts")).configValidate);
   config.command("path").loads(async () => (await import("../setup/config.ts")).configPath);
-}
 
-/** `ollm completion`. */
-function addCompletion(program: ShellCommand): void {
   program
     .command("completion")
     .addArgument(new Argument("<shell>", "the shell").choices(["bash", "zsh", "fish", "powershell"]))
-    .does(async (shell: string, _options: object, io: CommandIo) =>
-      (await import("./complete.ts")).completion(shell, io),
-    );
+    .loads(async () => (await import("./complete.ts")).completion);
 }
 
-/** `ollm dashboard`. */
-function addDashboard(program: ShellCommand): void {
+/** The commands for the daemon and what it serves over HTTP. */
+export function addServer(program: ShellCommand): void {
+  program.commandsGroup("Server:");
   program
     .command("dashboard")
     .option("--json", "print one JSON line, and open nothing: url")
     .loads(async () => (await import("./serve.ts")).dashboard);
-}
 
-/** `ollm serve` and `ollm token`. */
-function addServe(program: ShellCommand): void {
   program
     .command("serve")
     .option("--bind <address>", "address to listen on", "127.0.0.1")
-    .addOption(
-      new Option("--port <number>", "port to listen on; 0: any free port")
-        .default(7411)
-        .argParser(numberBetween(0, 65_535, "whole")),
-    )
+    .option("--port <number>", "port to listen on; 0: any free port", numberBetween(0, 65_535, "whole"), 7411)
     .option("--no-token", "accept all programs of this machine; loopback addresses only")
     .option("--json", "print one JSON line: url, token_file, apis")
-    .does(
-      async ({ bind, port, token, json }: JsonOption & { bind: string; port: number; token: boolean }, io: CommandIo) =>
-        (await import("./serve.ts")).serve({ bind, port, json: json === true, isWithoutToken: !token }, io),
-    );
+    .loads(async () => (await import("./serve.ts")).serve);
 
   const token = program.command("token");
   token
     .command("rotate")
     .option("--json", "print one JSON line: token_file")
     .loads(async () => (await import("./serve.ts")).rotateToken);
-}
 
-const launched = ["claude", "codex", "opencode", "qwen", "cline"] satisfies readonly ProgramName[];
-
-/** `ollm launch`. */
-function addLaunch(program: ShellCommand): void {
   program
     .command("launch")
     .addArgument(new Argument("<program>", "a coding agent").choices(launched))
@@ -158,10 +116,7 @@ function addLaunch(program: ShellCommand): void {
     .option("--model <model>", "a model that can call tools (default: the best that fits)")
     .option("--print", "show command and variables, and start nothing")
     .loads(async () => (await import("./launch.ts")).launchProgram);
-}
 
-/** `ollm daemon`, and `ollm logs`. */
-function addDaemon(program: ShellCommand): void {
   const daemon = program.command("daemon");
   daemon.command("start").loads(async () => (await import("./daemon.ts")).daemonStart);
   daemon.command("stop").loads(async () => (await import("./daemon.ts")).daemonStop);
@@ -174,14 +129,14 @@ function addDaemon(program: ShellCommand): void {
   addLogs(program, { hidden: true });
 }
 
+const launched = ["claude", "codex", "opencode", "qwen", "cline"] satisfies readonly ProgramName[];
+
 /** `ollm daemon logs`, and `ollm logs`. */
 function addLogs(parent: ShellCommand, options: CommandOptions = {}): void {
   parent
     .command("logs", options)
     .description("show the daemon's log and its calls; prompts only if log.prompts is set")
-    .addOption(
-      new Option("-n, --lines <number>", "number of lines").default(50).argParser(numberBetween(0, 1_000_000, "whole")),
-    )
+    .option("-n, --lines <number>", "number of lines", numberBetween(0, 1_000_000, "whole"), 50)
     .option("-f, --follow", "show new lines until interrupted")
     .loads(async () => (await import("./daemon.ts")).daemonLogs);
 }

@@ -16,16 +16,8 @@ import { errorText } from "../terminal/terminal-text.ts";
 
 import { spawn } from "node:child_process";
 
-interface ServeOptions {
-  /** Address to listen on: `127.0.0.1`. */
-  readonly bind: string;
-  /** 0: any free port. */
-  readonly port: number;
-  /** Print only the line `{url, token_file, apis}` to stdout. */
-  readonly json: boolean;
-  /** Accept clients without a token; for loopback addresses only. */
-  readonly isWithoutToken?: boolean;
-}
+/** `token`: false with `--no-token`, for loopback addresses only. */
+type ServeOptions = JsonOption & { readonly bind: string; readonly port: number; readonly token: boolean };
 
 /** Waits between attempts to reopen the listener after the daemon has exited: 9 s in all, enough to free the port. */
 const retryMs: readonly number[] = [0, 250, 500, 1_000, 2_000, 5_000];
@@ -43,12 +35,12 @@ export async function serve(options: ServeOptions, io: CommandIo): Promise<numbe
   process.on("SIGTERM", onSignal);
   process.on("SIGINT", onSignal);
   const line = createProgressLine(io);
-  const { bind, port, isWithoutToken } = options;
+  const { bind, port, token } = options;
   try {
     line.wait("waiting for the daemon ...", untilFirstSign());
     return await holdListener({
       io,
-      http: { bind, port, ...(isWithoutToken === true && { isWithoutToken: true }) },
+      http: { bind, port, ...(!token && { isWithoutToken: true }) },
       say: (text) => line.above(`ollm: ${text}\n`),
       signal: interrupt.signal,
       opened(lease) {
@@ -125,13 +117,13 @@ export async function holdListener({
 /** What programs of each protocol take as its base address. */
 const apis = { openai: ["OpenAI", "/v1"], anthropic: ["Anthropic", ""], ollama: ["Ollama", ""] } as const;
 
-function announce({ url, tokenFile, doors }: Opened, { json, isWithoutToken }: ServeOptions, io: CommandIo): void {
-  if (json) {
+function announce({ url, tokenFile, doors }: Opened, { json, token }: ServeOptions, io: CommandIo): void {
+  if (json === true) {
     const bases = Object.fromEntries(doors.map((door) => [door, url + apis[door][1]]));
     io.stdout(`${jsonText({ url, token_file: tokenFile, apis: bases })}\n`);
     return;
   }
-  const access = isWithoutToken === true ? undefined : tokenFile;
+  const access = token ? tokenFile : undefined;
   io.stdout(
     `MCP over HTTP at ${url}/mcp, for older clients at ${url}/sse\n` +
       doors.map((door) => `${apis[door][0]}-compatible API: ${url}${apis[door][1]}\n`).join("") +
