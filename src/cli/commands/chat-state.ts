@@ -2,6 +2,7 @@ import { writeFile } from "node:fs/promises";
 import path from "node:path";
 import { InvalidRequest } from "../../orchestrator/api/errors.ts";
 import { advice } from "../../orchestrator/api/next-step.ts";
+import { expandHome } from "../../orchestrator/config/home.ts";
 import { counted } from "../../orchestrator/util/format-bytes.ts";
 import { isPattern, splitGitName, spokenName, isInside } from "../../orchestrator/util/file-name.ts";
 import { nearestNames } from "../../orchestrator/util/nearest.ts";
@@ -160,7 +161,7 @@ export async function attach(kind: "files" | "images", rest: string, { talk, io 
       next: advice(`try: ${command} ${kind === "files" ? "notes.txt" : "photo.png"}`),
     });
   }
-  const paths = await Promise.all(names.map((name) => located(expanded(name, io), io)));
+  const paths = await Promise.all(names.map((name) => located(expandHome(name, io.userHome), io)));
   await allow(paths, talk, io);
   talk[kind] = [...talk[kind], ...paths];
   if (question !== "") talk.queued = question;
@@ -171,7 +172,8 @@ export async function attach(kind: "files" | "images", rest: string, { talk, io 
 function splitPaths(text: string, io: CommandIo, kind: "files" | "images") {
   const isThere = (given: string): boolean => {
     const { name } = spokenName(given, io.userHome);
-    if (isFileIn(expanded(given, io), io.workingDirectory) || isFileIn(name, io.workingDirectory)) return true;
+    if (isFileIn(expandHome(given, io.userHome), io.workingDirectory) || isFileIn(name, io.workingDirectory))
+      return true;
     return kind === "files" && splitGitName(given) !== undefined;
   };
   const isMeant = (name: string): boolean => isThere(name) || (kind === "files" && isPattern(name));
@@ -188,10 +190,6 @@ function splitPaths(text: string, io: CommandIo, kind: "files" | "images") {
   return names.length > 0 ? { names, question: rest } : { names: [text.replace(/\s.*$/s, "")], question: "" };
 }
 
-function expanded(name: string, { userHome }: Pick<CommandIo, "userHome">): string {
-  return /^~[\\/]/.test(name) ? path.join(userHome, name.slice(2)) : name;
-}
-
 /** Allows the folders of files that the user named: the chat connects again with them, if they are new. */
 export async function allow(files: readonly string[], talk: Talk, io: CommandIo): Promise<void> {
   const others = (await foldersOf(files, io)).filter((folder) => !talk.roots.some((root) => isInside(root, folder)));
@@ -203,7 +201,7 @@ export async function save(rest: string, { talk, io }: ChatContext): Promise<voi
   if (rest === "")
     throw new InvalidRequest("/save needs the name of a new file", { next: advice("try: /save talk.md") });
   if (talk.turns.length === 0) throw new InvalidRequest("the conversation is empty");
-  const file = path.resolve(io.workingDirectory, expanded(rest, io));
+  const file = path.resolve(io.workingDirectory, expandHome(rest, io.userHome));
   const text = talk.turns.map(({ question, answer, model: by }) => `**You:** ${question}\n\n**${by}:** ${answer}\n`);
   try {
     await writeFile(file, text.join("\n"), { flag: "wx" });
@@ -219,7 +217,7 @@ export async function save(rest: string, { talk, io }: ChatContext): Promise<voi
 export async function load(rest: string, { talk, io }: ChatContext): Promise<void> {
   if (rest === "")
     throw new InvalidRequest("/load needs a file that /save wrote", { next: advice("try: /load talk.md") });
-  const file = await located(expanded(rest, io), io);
+  const file = await located(expandHome(rest, io.userHome), io);
   const text = await textOf(file, io, advice("name one file"));
   const turns = turnsIn(text);
   if (turns.length === 0) {

@@ -2,6 +2,7 @@ import { stat } from "node:fs/promises";
 import { dirname, resolve } from "node:path";
 import { InvalidRequest } from "../../orchestrator/api/errors.ts";
 import { advice } from "../../orchestrator/api/next-step.ts";
+import { expandHome } from "../../orchestrator/config/home.ts";
 import { oneLine } from "../../orchestrator/util/control-characters.ts";
 import { defined } from "../../orchestrator/util/values.ts";
 import { meantBy } from "../../orchestrator/util/nearest.ts";
@@ -127,7 +128,7 @@ export async function createModel(name: string, flags: CreateFlags, io: CommandI
       base,
       ...texts,
       parameters: Object.keys(parameters).length === 0 ? undefined : parameters,
-      adapter: adapter === undefined ? undefined : resolve(folder, home(adapter, io)),
+      adapter: adapter === undefined ? undefined : resolve(folder, expandHome(adapter, io.userHome)),
       confirm: flags.yes,
     });
     show(structured, flags, io, () => `${oneLine(text)}\n`);
@@ -157,11 +158,9 @@ async function recipeOf(
   return { folder: dirname(resolve(io.workingDirectory, file)), recipe };
 }
 
-const home = (file: string, { userHome }: CommandIo): string => file.replace(/^~(?=[\\/])/, () => userHome);
-
 /** The weights that FROM names by a path; undefined if it names a model. Throws `InvalidRequest` for a folder. */
 async function weightsAt(from: string, folder: string, io: CommandIo): Promise<string | undefined> {
-  const file = resolve(folder, home(from, io));
+  const file = resolve(folder, expandHome(from, io.userHome));
   const found = await stat(file).catch(() => undefined);
   const isPath = /^(?:[.~]{0,2}[\\/]|[A-Za-z]:[\\/])/.test(from) || /^[^:]*\.gguf$/i.test(from);
   if (isPath && found?.isDirectory() === true) {
