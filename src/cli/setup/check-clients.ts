@@ -12,6 +12,7 @@ import { type ClientTarget, findTargets, gatherFacts } from "./clients.ts";
 import { readEntry } from "./document.ts";
 import { type GuideTarget, guidePlaces, planAddGuide } from "./guide-plan.ts";
 import { type Launch, entryName, readLaunch } from "./launch.ts";
+import type { CommandIo } from "../terminal/io.ts";
 import { canExecute } from "../../orchestrator/util/programs.ts";
 
 /** Checks that each installed assistant has an ollm entry, that its program exists, and that its guide is current. */

@@ -43,9 +43,7 @@ export const checkEngines: Checker = async (world, signal) => {
   const asked: readonly (Check | undefined)[] = await Promise.all([
     ...(ollama.enabled
       ? // A failed server is only a warning when there are others.
-        ollamaServers(ollama).map(({ id, host }, index) =>
-          askOllama({ name: id, host, hasOther: index > 0 || isInstallable, world, signal }),
-        )
+        ollamaServers(ollama).map((server, index) => askOllama(server, index > 0 || isInstallable, world, signal))
       : [ok("ollama", "disabled")]),
     llamaCpp.enabled ? lookForEmbedded(world.home, platform, isInstallable) : ok("embedded engine", "disabled"),
     ...openai.map((entry, index) => askOpenAiServer(entry, index, world, signal)),
@@ -79,14 +77,12 @@ function getWithin(
 }
 
 /** Undefined for a server that does not respond and is not expected to. */
-async function askOllama(asked: {
-  readonly name: string;
-  readonly host: string;
-  readonly hasOther: boolean;
-  readonly world: Pick<DoctorWorld, "get" | "isOllamaExpected">;
-  readonly signal: AbortSignal;
-}): Promise<Check | undefined> {
-  const { name, host, hasOther, world, signal } = asked;
+async function askOllama(
+  { id: name, host }: ReturnType<typeof ollamaServers>[number],
+  hasOther: boolean,
+  world: Pick<DoctorWorld, "get" | "isOllamaExpected">,
+  signal: AbortSignal,
+): Promise<Check | undefined> {
   try {
     const { baseUrl, label } = parseOllamaHost(host);
     const problem = (text: string, next: NextSteps) => (hasOther ? warn : fail)(name, text, next);

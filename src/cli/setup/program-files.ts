@@ -9,6 +9,7 @@ import type { ClientTarget } from "./clients.ts";
 import { readRegularText } from "../../orchestrator/storage/replace-file.ts";
 import { isInside, isTooBroad } from "../../orchestrator/util/file-name.ts";
 import { findNode, oldestNode } from "../../orchestrator/util/programs.ts";
+import type { CommandIo } from "../terminal/io.ts";
 import { codeOf, messageOf } from "../../orchestrator/util/values.ts";
 
 /** `OLLM_HOME/app`: copies of the program that clients start. */
