@@ -26,12 +26,13 @@ export async function orPull<Value>(
   try {
     return await work();
   } catch (error) {
-    const missing = io.isTerminal ? missingModel(error, model) : undefined;
-    if (missing === undefined) throw error;
-    io.stderr(`${hanging("", question(missing, model), io)}\n`);
-    if (!isYes(await io.ask("Pull it now? [y/N] "))) throw withoutReasons(missing.error);
-    const { model: name, engine } = missing.pull;
-    await call("pull_model", { model: name, engine }, { progress: "always" });
+    if (!(error instanceof OrchestratorError) || !io.isTerminal) throw error;
+    // Of the model that was named, or if none was named, of a first model.
+    const pull = error.next.find((step): step is Pull => step.step === "pullModel");
+    if (pull === undefined || (model !== undefined && pull.model !== model)) throw error;
+    io.stderr(`${hanging("", question(error, pull, model), io)}\n`);
+    if (!isYes(await io.ask("Pull it now? [y/N] "))) throw withoutReasons(error);
+    await call("pull_model", { model: pull.model, engine: pull.engine }, { progress: "always" });
     return work();
   }
 }
@@ -59,20 +60,7 @@ export async function offerFirstModel(
   return false;
 }
 
-interface MissingModel {
-  readonly error: OrchestratorError;
-  readonly pull: Pull;
-}
-
-/** The pull that an error suggests: of the model that was named, or if none was named, of a first model. */
-function missingModel(error: unknown, model: string | undefined): MissingModel | undefined {
-  if (!(error instanceof OrchestratorError)) return undefined;
-  const pull = error.next.find((step): step is Pull => step.step === "pullModel");
-  return pull !== undefined && (model === undefined || pull.model === model) ? { error, pull } : undefined;
-}
-
-function question({ error, pull }: MissingModel, model: string | undefined): string {
-  const { because } = pull;
+function question(error: OrchestratorError, { because, ...pull }: Pull, model: string | undefined): string {
   if (model === undefined) {
     return `No model is installed. Suggested: ${pull.model}${because === undefined ? "" : ` (${because})`}`;
   }
