@@ -8,7 +8,7 @@ import { counted, localTime } from "../../orchestrator/util/format-bytes.ts";
 import type { ResourceData } from "../../resources/index.ts";
 import type { ToolAnswers, ToolInputs } from "../../tools/index.ts";
 import { type CommandIo, agree, type JsonOption, type Options } from "../terminal/io.ts";
-import { type Session, showCall, showRead, withSession } from "../terminal/session.ts";
+import { showCall, showRead, withSession } from "../terminal/session.ts";
 import { type Column, renderTable, show, styled } from "../terminal/terminal-text.ts";
 import { type ShellCommand, repeated, numberBetween } from "./options.ts";
 
@@ -121,22 +121,10 @@ interface AddFlags extends Options<{ switch: "project" | "pin" | "force" | "json
 }
 
 /** `ollm memory add KEY VALUE`. */
-export function addMemory(key: string, words: readonly string[], options: AddFlags, io: CommandIo): Promise<number> {
-  return showCall(
-    "remember",
-    {
-      key,
-      value: words.join(" "),
-      category: options.category,
-      scope: options.project === true ? "project" : undefined,
-      tags: options.tag,
-      pinned: options.pin,
-      ttl: options.ttl,
-      force: options.force,
-    },
-    options,
-    io,
-  );
+export function addMemory(key: string, words: readonly string[], flags: AddFlags, io: CommandIo): Promise<number> {
+  const { json, project, tag: tags, pin: pinned, ...given } = flags;
+  const scope = project === true ? "project" : undefined;
+  return showCall("remember", { ...given, key, value: words.join(" "), scope, tags, pinned }, { json }, io);
 }
 
 /** `ollm memory forget KEY...`, or `--all`; asks before it deletes several. */
@@ -166,27 +154,20 @@ export function forgetMemory(
 
 /** `ollm memory export`: all entries of this home, those of projects included, as JSON or Markdown on stdout. */
 function exportMemory(options: Options<{ switch: "markdown" | "json" }>, io: CommandIo): Promise<number> {
-  return withSession(io, {}, async (session) => {
+  return withSession(io, {}, async ({ call }) => {
     if (options.markdown === true && options.json === true) {
       throw new InvalidRequest("--json and --markdown exclude each other", { next: advice("leave out one of them") });
     }
-    io.content(await exported(session, options.markdown === true));
+    const format = options.markdown === true ? "markdown" : "json";
+    const pages: string[] = [];
+    let after: string | undefined;
+    do {
+      const { structured } = await call("transfer_memories", { action: "export", format, after });
+      pages.push(structured.text ?? "");
+      after = structured.next;
+    } while (after !== undefined);
+    io.content(joinPages(pages, options.markdown === true));
   });
-}
-
-async function exported({ call }: Session, isMarkdown: boolean): Promise<string> {
-  const pages: string[] = [];
-  let after: string | undefined;
-  do {
-    const { structured } = await call("transfer_memories", {
-      action: "export",
-      format: isMarkdown ? "markdown" : "json",
-      after,
-    });
-    pages.push(structured.text ?? "");
-    after = structured.next;
-  } while (after !== undefined);
-  return joinPages(pages, isMarkdown);
 }
 
 /** `ollm memory import [FILE]`: an export, Markdown by its extension. The exit code is 1 if entries were rejected. */
@@ -201,15 +182,12 @@ function importMemory(
       throw new InvalidRequest("import needs a file", { next: [advice("name one"), advice("pipe it in")] });
     }
     const isMarkdown = options.markdown === true || (file !== undefined && /\.(md|markdown)$/i.test(file));
+    const format = isMarkdown ? "markdown" : "json";
     let imported = 0;
     const refused: string[] = [];
     for (const piece of splitExport(text.replace(/^\uFEFF/, ""), isMarkdown)) {
-      const { structured } = await call("transfer_memories", {
-        action: "import",
-        format: isMarkdown ? "markdown" : "json",
-        text: piece,
-        force: options.force,
-      });
+      const asked = { action: "import", format, text: piece, force: options.force } as const;
+      const { structured } = await call("transfer_memories", asked);
       imported += structured.imported ?? 0;
       refused.push(...(structured.refused ?? []));
     }

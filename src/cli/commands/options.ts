@@ -88,19 +88,18 @@ const naming: ReadonlySet<string> = new Set(
 
 /** The error of an empty name: in a shell it comes from an unset variable. */
 export function emptyName(command: Command): InvalidRequest | undefined {
-  const values: readonly (readonly [string, unknown])[] = [
-    ...command.registeredArguments.map((each, index): readonly [string, unknown] => [
-      each.name(),
-      [command.processedArgs[index]].flat()[0],
-    ]),
-    ...Object.entries(command.opts()).map(([name, value]): readonly [string, unknown] => [`--${name}`, value]),
-  ];
-  const isEmpty = (value: unknown): boolean =>
+  const given = command.registeredArguments.map((each, index) => [
+    `<${each.name()}>`,
+    [command.processedArgs[index]].flat()[0],
+  ]);
+  const options = Object.entries(command.opts()).map(([name, value]) => [`--${name}`, value]);
+  const isEmpty = ([name, value]: readonly unknown[]): boolean =>
+    naming.has(String(name).replaceAll(/--|[<>]/g, "")) &&
     [value].flat().some((text) => typeof text === "string" && text.trim() === "");
-  const [empty] = values.find(([name, value]) => naming.has(name.replace("--", "")) && isEmpty(value)) ?? [];
-  if (empty === undefined) return undefined;
-  const shown = empty.startsWith("--") ? empty : `<${empty}>`;
-  return new InvalidRequest(`${shown} is empty`, { next: advice("check the variable, if it comes from one") });
+  const empty = [...given, ...options].find(isEmpty);
+  return (
+    empty && new InvalidRequest(`${empty[0]} is empty`, { next: advice("check the variable, if it comes from one") })
+  );
 }
 
 /** The fact of a wrong value, as settings word it: `--port is "abc"; allowed: whole number from 0 to 65535`. */

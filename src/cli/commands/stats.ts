@@ -233,17 +233,15 @@ function moneyBill({ total, currency, formula, rows }: Money) {
  * clients are chosen by other programs.
  */
 export function moneyCsv({ rows, currency }: Money): string {
-  const lines = rows.map((row) =>
-    [
-      ...[row.day, row.task, row.client, row.kind].map(csvText),
-      String(row.tokens),
-      decimal(row.price_per_million),
-      decimal(row.amount),
-      row.currency ?? currency,
-    ].join(","),
-  );
-  const head = "day,task,client,kind,tokens,price_per_million,amount,currency";
-  return [head, ...lines].map((line) => `${line}\r\n`).join("");
+  const lines = rows.map(({ day, task, client, kind, tokens, ...row }) => {
+    const money = [decimal(row.price_per_million), decimal(row.amount), row.currency ?? currency];
+    return [...[day, task, client, kind].map(csvText), tokens, ...money];
+  });
+  return csv(["day", "task", "client", "kind", "tokens", "price_per_million", "amount", "currency"], lines);
+}
+
+function csv(head: readonly string[], rows: readonly (readonly (string | number)[])[]): string {
+  return [head, ...rows].map((row) => `${row.join(",")}\r\n`).join("");
 }
 
 /** One line for each request, and how to see those before them. */
@@ -292,10 +290,9 @@ export function requestsCsv({ requests }: Requests): string {
       costs.map(({ amount }) => decimal(amount)).join(" + "),
       costs.map(({ currency }) => currency).join(" + "),
     ]);
-    return [...requestColumns.map((name) => String(row[name] ?? "")), ...money].map(csvText).join(",");
+    return [...requestColumns.map((name) => String(row[name] ?? "")), ...money].map(csvText);
   });
-  const head = [...requestColumns, "cost", "cost_currency", "saved", "saved_currency"].join(",");
-  return [head, ...lines].map((line) => `${line}\r\n`).join("");
+  return csv([...requestColumns, "cost", "cost_currency", "saved", "saved_currency"], lines);
 }
 
 function csvText(text: string): string {

@@ -132,18 +132,9 @@ function createTemplate(
         ],
       });
     }
-    const { description, system, model, profile, overwrite } = flags;
-    const scope = flags.project === true ? "project" : undefined;
-    const created = await call("create_template", {
-      name,
-      template,
-      description,
-      system,
-      model,
-      profile,
-      scope,
-      overwrite,
-    });
+    const { json: _json, file: _file, project, ...given } = flags;
+    const scope = project === true ? "project" : undefined;
+    const created = await call("create_template", { ...given, name, template, scope });
     show(created.structured, flags, io, () => `${created.text}\n`);
   });
 }
