@@ -63,8 +63,11 @@ export function removeEntry(text: string, location: EntryLocation, dropContainer
   return isEmpty ? setJson(after, [container], undefined) : after;
 }
 
+/** The values of a document; undefined if it contains only white space and comments. Throws `BrokenConfig`. */
 function read(text: string, format: ConfigFormat): unknown {
-  return format === "toml" ? readToml(text) : readJson(text, format === "json");
+  if (format === "toml") return readToml(text);
+  const root = parse(text, format === "json");
+  return root === undefined ? undefined : getNodeValue(root);
 }
 
 function tableAt(document: unknown, key: string, name: string): Values | undefined {
@@ -113,12 +116,6 @@ const endOfFile = 17;
 interface Style {
   readonly newline: string;
   readonly indent: string;
-}
-
-/** Parses a document; undefined if it contains only white space and comments. Throws `BrokenConfig`. */
-export function readJson(text: string, isStrict: boolean): unknown {
-  const root = parse(text, isStrict);
-  return root === undefined ? undefined : getNodeValue(root);
 }
 
 /**

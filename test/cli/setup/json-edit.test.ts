@@ -1,6 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { addEntry, changeEntry, readEntry, readJson, removeEntry } from "../../../src/cli/setup/document.ts";
+import { parse } from "jsonc-parser";
+import { addEntry, changeEntry, readEntry, removeEntry } from "../../../src/cli/setup/document.ts";
 import { jsoncDocument } from "./documents.ts";
 
 const location = { format: "jsonc", container: "mcpServers", name: "ollm" } as const;
@@ -183,7 +184,7 @@ describe("any JSONC document", () => {
   test("comes back byte for byte when the entry is taken out, if it had servers", () => {
     fc.assert(
       fc.property(jsoncDocument, (text) => {
-        const { mcpServers } = readJson(text, false) as { mcpServers?: object };
+        const { mcpServers } = parse(text) as { mcpServers?: object };
         fc.pre(mcpServers !== undefined && Object.keys(mcpServers).length > 0);
         expect(removeEntry(addEntry(text, location, entry), location, false)).toBe(text);
       }),
