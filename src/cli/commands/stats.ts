@@ -237,10 +237,10 @@ export function moneyCsv({ rows, currency }: Money): string {
     const money = [decimal(row.price_per_million), decimal(row.amount), row.currency ?? currency];
     return [...[day, task, client, kind].map(csvText), tokens, ...money];
   });
-  return csv(["day", "task", "client", "kind", "tokens", "price_per_million", "amount", "currency"], lines);
+  return csvOf(["day", "task", "client", "kind", "tokens", "price_per_million", "amount", "currency"], lines);
 }
 
-function csv(head: readonly string[], rows: readonly (readonly (string | number)[])[]): string {
+function csvOf(head: readonly string[], rows: readonly (readonly (string | number)[])[]): string {
   return [head, ...rows].map((row) => `${row.join(",")}\r\n`).join("");
 }
 
@@ -292,7 +292,7 @@ export function requestsCsv({ requests }: Requests): string {
     ]);
     return [...requestColumns.map((name) => String(row[name] ?? "")), ...money].map(csvText);
   });
-  return csv([...requestColumns, "cost", "cost_currency", "saved", "saved_currency"], lines);
+  return csvOf([...requestColumns, "cost", "cost_currency", "saved", "saved_currency"], lines);
 }
 
 function csvText(text: string): string {

@@ -2,15 +2,14 @@ import { spawn } from "node:child_process";
 import { existsSync } from "node:fs";
 import path from "node:path";
 import { createInterface } from "node:readline";
-import type { CommandIo } from "../terminal/io.ts";
-import { OrchestratorError } from "../../orchestrator/api/errors.ts";
 import { advice } from "../../orchestrator/api/next-step.ts";
 import { isRecord, jsonIn } from "../../orchestrator/util/values.ts";
 import { type Check, type Checker, fail, ok, stepsFor, warn } from "./check.ts";
-import { BrokenConfig, readConfigFile } from "./config-file.ts";
+import { readConfigFile } from "./config-file.ts";
 import { type ClientTarget, findTargets, gatherFacts } from "./clients.ts";
 import { readEntry } from "./document.ts";
 import { type GuideTarget, guidePlaces, planAddGuide } from "./guide-plan.ts";
+import { entryLocation, orProblem } from "./plan.ts";
 import { type Launch, entryName, readLaunch } from "./launch.ts";
 import type { CommandIo } from "../terminal/io.ts";
 import { canExecute } from "../../orchestrator/util/programs.ts";
@@ -42,21 +41,18 @@ async function checkGuide(target: GuideTarget): Promise<readonly Check[]> {
   return [warn(`${client.name} guide`, `${file}: out of date`, { step: "setUpClient", client: client.id })];
 }
 
-async function checkTarget({ client, file }: ClientTarget): Promise<Check> {
-  const name = client.name;
-  const setUp = { step: "setUpClient", client: client.id } as const;
-  try {
-    const { text } = await readConfigFile(file);
-    const entry = readEntry(text, { format: client.format, container: client.container, name: entryName });
+async function checkTarget(target: ClientTarget): Promise<Check> {
+  const { file } = target;
+  const { name, id: client } = target.client;
+  const setUp = { step: "setUpClient", client } as const;
+  const found = await orProblem(target, async () => {
+    const entry = readEntry((await readConfigFile(file)).text, entryLocation(target));
     if (entry === undefined) return warn(name, `no entry "${entryName}" in ${file}`, setUp);
     const problem = launchProblem(readLaunch(entry));
     return problem === undefined ? ok(name, file) : fail(name, `${file}: ${problem}`, setUp);
-  } catch (error) {
-    if (!(error instanceof OrchestratorError)) throw error;
-    const position = error instanceof BrokenConfig ? `:${error.position.line}:${error.position.column}` : "";
-    const otherwise = advice(`correct the file: ${name} can't read it either`);
-    return fail(name, `${file}${position}: ${error.message}`, stepsFor(error, otherwise));
-  }
+  });
+  if (!("kind" in found)) return found;
+  return fail(name, found.message, stepsFor(found, advice(`correct the file: ${name} can't read it either`)));
 }
 
 /** Why a client can't start the entry; undefined if it can. */

@@ -71,7 +71,7 @@ function finding(name: string, status: Check["status"], message: string, next: N
 }
 
 /** The next steps of an error, or `otherwise` if it has none. */
-export function stepsFor(error: OrchestratorError, otherwise: NextSteps): NextSteps {
+export function stepsFor(error: Pick<OrchestratorError, "next">, otherwise: NextSteps): NextSteps {
   return error.next.length > 0 ? error.next : otherwise;
 }
 

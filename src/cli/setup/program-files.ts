@@ -1,7 +1,6 @@
 import { type Dirent, accessSync, constants, lstatSync, readdirSync, realpathSync } from "node:fs";
 import { readdir, realpath, rm, rmdir, stat } from "node:fs/promises";
 import path from "node:path";
-import type { CommandIo } from "../terminal/io.ts";
 import { isSameProgram, replaceProgram } from "../../ipc/start-daemon.ts";
 import { InvalidRequest, OrchestratorError } from "../../orchestrator/api/errors.ts";
 import { advice } from "../../orchestrator/api/next-step.ts";
