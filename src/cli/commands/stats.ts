@@ -60,19 +60,16 @@ function stats({ requests, by, money, csv, json }: Flags, io: CommandIo): Promis
       return;
     }
     const metrics = await read("ollm://metrics");
+    const { money: _money, ...figures } = metrics;
     const nowMs = Date.now();
     if (csv === true) io.content(moneyCsv(metrics.money));
     else if (money === true) show(moneyBill(metrics.money), { json }, io, () => renderMoney(metrics.money, io, nowMs));
-    else if (by === undefined) show(figuresOf(metrics), { json }, io, () => renderStats(metrics, io, nowMs));
+    else if (by === undefined) show(figures, { json }, io, () => renderStats(metrics, io, nowMs));
     else {
       const { since } = metrics;
       show({ since, by, rows: metrics.by[by] }, { json }, io, ({ rows }) => renderBy(rows, by, io, nowMs));
     }
   });
-}
-
-function figuresOf({ money: _money, ...figures }: Metrics) {
-  return figures;
 }
 
 /** Requests, times and tokens in all and by model; memory, unloads and advice. */

@@ -93,8 +93,8 @@ async function askOllama(
         const text = `no Ollama server at ${label}: ollm itself answers there (http.ollamaPort)`;
         return hasOther ? ok(name, text) : fail(name, text, setHost);
       }
-      const version = versionOf(body);
-      if (version !== undefined) return ok(name, `${version} at ${label}`);
+      const { version } = fieldsIn(body);
+      if (typeof version === "string") return ok(name, `${version} at ${label}`);
       return problem(`the server at ${label} is not Ollama`, setHost);
     } catch (error) {
       if (hasOther && !world.isOllamaExpected) return undefined;
@@ -147,10 +147,10 @@ async function askOpenAiServer(
         ? fail(id, `${host} needs a key`, { step: "changeSetting", setting: `${setting}.apiKeyFile`, to: "FILE" })
         : fail(id, `${host} refuses the key in ${from} (HTTP ${status})`, advice(`put a valid key into ${from}`));
     }
-    const count = status === 200 ? listedModels(body) : undefined;
+    const { data } = fieldsIn(body);
     if (body.includes('"ollm/auto"'))
       return warn(id, `an ollm answers at ${host}: if it is this one, it refuses its own requests`, setAddress);
-    if (count !== undefined) return ok(id, `${counted(count, "model")} at ${host}`);
+    if (status === 200 && Array.isArray(data)) return ok(id, `${counted(data.length, "model")} at ${host}`);
     if (models !== undefined && status === 404)
       return ok(id, `${counted(models.length, "model")} at ${host}, without a list`);
     return fail(id, `${host} has no list of models (HTTP ${status})`, setAddress);
@@ -161,17 +161,6 @@ async function askOpenAiServer(
       setAddress,
     ]);
   }
-}
-
-/** How many models a list has; undefined if it is none. */
-function listedModels(body: string): number | undefined {
-  const { data } = fieldsIn(body);
-  return Array.isArray(data) ? data.length : undefined;
-}
-
-function versionOf(body: string): string | undefined {
-  const { version } = fieldsIn(body);
-  return typeof version === "string" ? version : undefined;
 }
 
 /** The system's error code, which `fetch` puts into a chain of causes. */

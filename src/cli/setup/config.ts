@@ -279,11 +279,8 @@ export async function configEdit(io: CommandIo): Promise<number> {
 const firstText = "# Settings of ollm, such as\n# privacy: local_only\n# ollm config show lists them all.\n";
 
 function editorOf({ environment, platform }: CommandIo): string {
-  for (const name of ["VISUAL", "EDITOR"]) {
-    const given = environment[name];
-    if (given !== undefined && given.trim() !== "") return given;
-  }
-  return platform === "win32" ? "notepad" : "vi";
+  const given = [environment["VISUAL"], environment["EDITOR"]].find((name = "") => name.trim() !== "");
+  return given ?? (platform === "win32" ? "notepad" : "vi");
 }
 
 /**

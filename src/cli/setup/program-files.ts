@@ -22,9 +22,7 @@ export function programFolder(home: string): string {
  */
 export function riskOf(script: string, temporaryFolders: readonly string[]): string | undefined {
   if (isInCache(script)) return "the cache of npx or a similar tool";
-  const isTemporary = temporaryFolders.some((folder) => {
-    return folder !== script && isInside(folder, script);
-  });
+  const isTemporary = temporaryFolders.some((folder) => folder !== script && isInside(folder, script));
   return isTemporary ? "a temporary folder" : undefined;
 }
 
@@ -197,7 +195,8 @@ export async function homeContent(home: string, userHome: string) {
     });
   }
   const names = await readdir(home);
-  const isOurs = path.basename(real) === ".ollm" || markers.some((marker) => isThere(path.join(home, marker)));
+  const isThere = (name: string): boolean => lstatSync(path.join(home, name), { throwIfNoEntry: false }) !== undefined;
+  const isOurs = path.basename(real) === ".ollm" || markers.some(isThere);
   if (names.length > 0 && !isOurs) {
     throw new InvalidRequest(`${home} does not look like a home of ollm: it has none of its files`, {
       next: { step: "setHome", to: "the folder that ollm used" },
@@ -208,17 +207,14 @@ export async function homeContent(home: string, userHome: string) {
 
 async function listContent(home: string) {
   const names = await readdir(home);
-  const known = names.flatMap((name) => {
-    const part = parts.find(({ pattern }) => pattern.test(name));
-    return part === undefined ? [] : [{ name, meaning: part.meaning }];
-  });
+  const meaningOf = (name: string) => parts.find(({ pattern }) => pattern.test(name))?.meaning;
   return {
-    parts: known.map(({ name, meaning }) => {
-      const at = path.join(home, name);
-      return { path: at, meaning, bytes: sizeOf(at) };
+    parts: names.flatMap((name) => {
+      const [at, meaning] = [path.join(home, name), meaningOf(name)];
+      return meaning === undefined ? [] : [{ path: at, meaning, bytes: sizeOf(at) }];
     }),
     /** Names that ollm did not create; they are kept. */
-    foreign: names.filter((name) => !known.some((one) => one.name === name)),
+    foreign: names.filter((name) => meaningOf(name) === undefined),
   };
 }
 
@@ -252,8 +248,4 @@ function list(folder: string): readonly Dirent[] {
     // Deleted or not readable: counts as 0 bytes.
     return [];
   }
-}
-
-function isThere(at: string): boolean {
-  return lstatSync(at, { throwIfNoEntry: false }) !== undefined;
 }

@@ -353,18 +353,15 @@ function nothingFound(facts: ClientFacts, program: Program, roots: readonly stri
   const clients = clientTable(facts);
   const launch = createLaunch(program, roots, undefined);
   const looked = clients.flatMap(({ name, locations }) => locations.map(({ file }) => `  ${name}: ${file}`));
-  const [first] = clients;
-  const entry =
-    first === undefined
-      ? ""
-      : addEntry("", entryLocation({ client: first, file: "", isFound: false }), first.entry(launch))
-          .replaceAll(/^/gm, "  ")
-          .trimEnd();
+  const example = clients.slice(0, 1).map((client) => {
+    const entry = addEntry("", entryLocation({ client, file: "", isFound: false }), client.entry(launch));
+    return entry.replaceAll(/^/gm, "  ").trimEnd();
+  });
   return [
     "No client was found. Looked for:",
     ...looked,
     `For another client, add this entry "${entryName}":`,
-    entry,
+    ...example,
     `To add it for one of the clients above anyway: ${again} setup --client NAME`,
     "",
   ].join("\n");
