@@ -39,7 +39,7 @@ const asked = { task: "code", maxTokens: 2_048, contextTokens: 8_192 } as const;
 /** Characters of results, outputs and, once they are old, messages. */
 const shown = { result: 6_000, output: 1_500, old: 200 } as const;
 /** The conversation is shortened when it is longer, all but its newest messages, so that a model's cache holds in between. */
-const kept = { characters: 20_000, messages: 4, steps: 3 } as const;
+const kept = { characters: 20_000, messages: 4, steps: 2 } as const;
 
 /** What calls of tools have. They were checked. */
 type Given = Readonly<Partial<Record<"path" | "folder" | "text" | "before" | "after" | "summary", string>>> & {
