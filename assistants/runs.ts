@@ -1,0 +1,306 @@
+import { countTokens } from "gpt-tokenizer/encoding/o200k_base";
+import { join } from "node:path";
+import { instructionsFor } from "../src/server/mcp/instructions.ts";
+import type { Asked } from "./models.ts";
+import {
+  type Row,
+  call,
+  chatPath,
+  expectIn,
+  generate,
+  once,
+  onlyResult,
+  sentToEngine,
+  slowly,
+  underWay,
+} from "./row.ts";
+import { type World, end, hugeReply, inDiff, inNotes } from "./world.ts";
+
+/** Where in a request a text stands. */
+function placesOf(text: string, value: unknown, at = ""): readonly string[] {
+  if (typeof value === "string") return value.includes(text) ? [at] : [];
+  if (typeof value !== "object" || value === null) return [];
+  return Object.entries(value).flatMap(([key, inner]) => {
+    const type = (inner as { role?: unknown; name?: unknown } | null)?.role;
+    const part = /^\d+$/.test(key) ? (typeof type === "string" ? `[${type}]` : "") : `${at === "" ? "" : "."}${key}`;
+    return placesOf(text, inner, `${at}${part}`);
+  });
+}
+
+function firstWithTools(world: World): Asked {
+  const asked = world.models.asked.find(({ tools, row }) => row !== undefined && tools.length > 0);
+  if (asked === undefined) throw new Error("no request had tools");
+  return asked;
+}
+
+const number = (value: number): string => value.toLocaleString("en");
+
+/** What the assistant put in place of what it left out. */
+function cutBy(text: string): string {
+  const [words] = /[^\n".…()\d]*\b(truncated|too large|omitted)\b[^\n".…()]*/i.exec(text) ?? [];
+  return words === undefined ? "" : `, with "${words.trim()}"`;
+}
+
+export const setUp: Row = {
+  id: "setup",
+  title: "`ollm setup`, `--undo`",
+  async run(world) {
+    const before = await world.files();
+    const { work } = world.places;
+    const { client } = world.assistant;
+    if (client === undefined) {
+      await world.byHand();
+      return "not known to `ollm setup`: its entry is written by hand";
+    }
+    const add = ["setup", "--client", client, "--root", work, "--guide", "--yes"];
+    for (const words of [add, ["setup", "--undo", "--yes"], add]) {
+      const { code, output } = await world.ollm(...words);
+      if (code !== 0) throw new Error(`ollm ${words.join(" ")} ended with ${code}: ${output.slice(-300)}`);
+      if (words !== add) expectSame(before, await world.files());
+    }
+    return "✓ undone byte for byte";
+  },
+};
+
+function expectSame(before: ReadonlyMap<string, string>, after: ReadonlyMap<string, string>): void {
+  const kept = [...after].filter(([path]) => !path.includes(".ollm-backup-"));
+  const changed = [...before.keys(), ...kept.map(([path]) => path)].filter(
+    (path) => before.get(path) !== after.get(path),
+  );
+  if (changed.length > 0) throw new Error(`other than before: ${[...new Set(changed)].join(", ")}`);
+}
+
+/** In runs that end by themselves. */
+export const runs: readonly Row[] = [
+  {
+    id: "quick",
+    title: "a quick answer",
+    async run(world) {
+      const startedAt = performance.now();
+      const { text, isError } = await call(world, "quick", "route_and_generate", { prompt: "What is a heron?" });
+      if (isError) throw new Error(text);
+      expectIn(text, "word0 word1", "not the answer");
+      return `✓ ${((performance.now() - startedAt) / 1_000).toFixed(1)} s with its start`;
+    },
+  },
+  {
+    id: "tools",
+    title: "tools listed",
+    run(world) {
+      const { tools, body } = firstWithTools(world);
+      const ours = tools.filter(({ name }) => name.includes("ollm"));
+      const names = [...new Set(JSON.stringify(body).match(/mcp__ollm__\w+/g))];
+      if (ours.length === 0 && names.length > 0) return Promise.resolve(`✓ ${names.length}, by name only: deferred`);
+      const bytes = ours.reduce((sum, each) => sum + each.bytes, 0);
+      if (ours.length < 10) throw new Error(`only ${ours.map(({ name }) => name).join(", ") || "other tools"}`);
+      return Promise.resolve(`✓ ${ours.length}, ${number(bytes)} bytes, whole`);
+    },
+  },
+  {
+    id: "instructions",
+    title: "instructions in its context",
+    run(world) {
+      const { body } = firstWithTools(world);
+      // Before the list of models, which depends on when the daemon listed them.
+      const [text = ""] = instructionsFor([]).split(" No model is installed");
+      const [place] = placesOf(text, body);
+      if (place === undefined) return Promise.resolve("not in its context");
+      return Promise.resolve(`✓ \`${place}\`, ${countTokens(text)} tokens`);
+    },
+  },
+  {
+    id: "guide",
+    title: "guide in its context",
+    async run(world) {
+      const { body } = firstWithTools(world);
+      const found: string[] = [];
+      for (const [path, content] of await world.files()) {
+        if (path.includes("backup")) continue;
+        const description = /^description: (.*)$/m.exec(content)?.[1];
+        const section = /<!-- ollm guide[^>]*-->\n([\s\S]*?)\n<!--/.exec(content)?.[1];
+        const text = path.endsWith("ollm/SKILL.md") ? description : section;
+        if (text === undefined) continue;
+        const [place] = placesOf(text.trim(), body);
+        found.push(
+          place === undefined
+            ? `not in its context (${path})`
+            : `✓ \`${place}\`, ${countTokens(text.trim())} tokens of \`~/${path}\``,
+        );
+      }
+      return found[0] ?? "none is written";
+    },
+  },
+  {
+    id: "form",
+    title: "a result, as its model gets it",
+    async run(world) {
+      const { text } = world.models.results("quick")[0] ?? { text: "" };
+      const isData = /\{\s*"text":/.test(text);
+      const asked = { prompt: "Count.", model: "huge:1b", max_tokens: 60_000 };
+      const { text: long } = await call(world, "long", "route_and_generate", asked);
+      const words = long.match(/n\d+/g)?.length ?? 0;
+      const all = hugeReply.split(" ").length;
+      const cut =
+        words === all
+          ? `whole at ${number(long.length)} characters`
+          : `of ${number(hugeReply.length)} characters ${number(long.length)} remain${cutBy(long)}`;
+      return `${isData ? "structured, as JSON" : "text"}; ${cut}`;
+    },
+  },
+  {
+    id: "file",
+    title: "a file",
+    async run(world) {
+      const { text, isError } = await call(world, "file", "route_and_generate", {
+        prompt: "Sum up.",
+        files: ["notes.txt"],
+      });
+      if (isError) throw new Error(text);
+      expectIn(sentToEngine(world), inNotes, "the file did not reach the model");
+      return "✓";
+    },
+  },
+  {
+    id: "diff",
+    title: "a git diff",
+    async run(world) {
+      const { text, isError } = await call(world, "diff", "route_and_generate", {
+        prompt: "Sum up.",
+        files: ["git:diff"],
+      });
+      if (isError) throw new Error(text);
+      expectIn(sentToEngine(world), inDiff, "the diff did not reach the model");
+      return "✓";
+    },
+  },
+  {
+    id: "template",
+    title: "a template prompt",
+    async run(world) {
+      const input = { template: "commit-message", files: ["git:diff"] };
+      const { text, isError } = await call(world, "template", "route_and_generate", input);
+      if (isError) throw new Error(text);
+      const sent = sentToEngine(world);
+      expectIn(sent, /commit message/i, "the template did not reach the model");
+      expectIn(sent, inDiff, "its diff did not reach the model");
+      return "✓";
+    },
+  },
+  {
+    id: "resource",
+    title: "a resource",
+    async run(world) {
+      const turn = world.assistant.resource?.("ollm://models");
+      if (turn === undefined) return "its model has no tool for resources";
+      const { text, isError } = await onlyResult(world, "resource", turn);
+      if (isError) throw new Error(text);
+      expectIn(text, "smollm2:135m", "not the list of models");
+      return "✓";
+    },
+  },
+  {
+    id: "memory",
+    title: "a memory",
+    async run(world) {
+      const value = "The heron's name is Alba.";
+      const { text, isError } = await call(world, "remember", "remember", { key: "heron", value });
+      if (isError) throw new Error(text);
+      const recalled = await call(world, "recall", "recall", { key: "heron" });
+      expectIn(recalled.text, "Alba", "not recalled");
+      world.ollama.reset();
+      await call(world, "memory", "route_and_generate", { prompt: "What is the heron's name?" });
+      expectIn(sentToEngine(world), "Alba", "not in the prompt");
+      return "✓ saved, recalled by a second run, in its prompt";
+    },
+  },
+  {
+    id: "job",
+    title: "a call beyond its timeout",
+    async run(world) {
+      const { models, assistant } = world;
+      slowly(world);
+      const ran = await world.once("job", (results) => {
+        if (results.length === 0) return generate(world, { prompt: "Count slowly." });
+        const last = results.at(-1)?.text ?? "";
+        const id = /"job":\s*"([^"]+)"|job_id \\?"([^"\\]+)/.exec(results[0]?.text ?? "");
+        if (id === null || last.includes("word99") || results.length > 12) return undefined;
+        return { name: assistant.tool("job"), input: { action: "wait", job_id: id[1] ?? id[2] } };
+      });
+      const results = models.results("job");
+      const [first] = results;
+      if (first === undefined) throw new Error(`no call was made: ${ran.output.slice(-300)}`);
+      expectIn(results.at(-1)?.text ?? "", "word99", "the answer did not come");
+      if (results.length === 1) return "✓ it waits as long as progress arrives: no job";
+      return `✓ a job after 3 s, fetched with ${results.length - 1} calls of \`job\``;
+    },
+  },
+  {
+    id: "killed",
+    title: "the daemon killed in the middle",
+    async run(world) {
+      slowly(world);
+      const running = world.once("killed", once(generate(world, { prompt: "Count." })));
+      await underWay(world);
+      const pid = await world.daemonPid();
+      if (pid === undefined) throw new Error("no daemon runs");
+      end(pid);
+      await running;
+      const [result] = world.models.results("killed");
+      if (result === undefined) throw new Error("its model heard nothing of the call");
+      const after = await call(world, "afterwards", "route_and_generate", { prompt: "Again." });
+      expectIn(after.text, "word0", "the next call failed");
+      if (result.text.includes("word99")) return "✓ answered all the same; the next call, too";
+      expectIn(result.text, /call again/i, "no next step");
+      return "✓ told to call again; the next call works";
+    },
+  },
+  {
+    id: "two",
+    title: "two at once",
+    async run(world) {
+      slowly(world);
+      const slow = world.once("two-slow", once(generate(world, { prompt: "Count.", model: "smollm2:135m" })));
+      await underWay(world);
+      const input = { prompt: "Quick.", model: "second:1b" };
+      await world.once("two-quick", once(generate(world, input)), join(world.folder, "other"));
+      const isSlowUnderWay = world.ollama.requests.some(
+        ({ path, closedAt }) => path === chatPath && closedAt === undefined,
+      );
+      await slow;
+      for (const row of ["two-slow", "two-quick"]) {
+        const [result] = world.models.results(row);
+        if (result === undefined || result.isError) throw new Error(`${row}: ${result?.text ?? "no call was made"}`);
+      }
+      return isSlowUnderWay ? "✓ the quick one did not wait" : "the quick one waited for the slow one";
+    },
+  },
+];
+
+export const undo: Row = {
+  id: "undo",
+  title: "`ollm setup --undo` after use",
+  async run(world) {
+    if (world.assistant.client === undefined) return "not known to `ollm setup`";
+    const before = await world.files();
+    const { code, output } = await world.ollm("setup", "--undo", "--yes");
+    if (code !== 0) throw new Error(output.slice(-300));
+    const after = await world.files();
+    for (const [path, text] of after) {
+      const old = before.get(path);
+      if (old === text || path.includes(".ollm-backup-")) continue;
+      // What is left are lines that were there, in their order; the last of a list loses its comma.
+      const lines = (old ?? "").split("\n").map((line) => line.replace(/,$/, ""));
+      let at = 0;
+      for (const line of text.split("\n")) {
+        at = lines.indexOf(line.replace(/,$/, ""), at) + 1;
+        if (at === 0) throw new Error(`${path} has a new line: ${line}`);
+      }
+    }
+    const left = [...after].filter(
+      ([path, text]) =>
+        !path.includes("backup") && /\/cli\.mjs/.test(text) && /config|claude\.json|settings/.test(path),
+    );
+    if (left.length > 0) throw new Error(`still named in ${left.map(([path]) => path).join(", ")}`);
+    return "✓ only the entry and the guide go";
+  },
+};

@@ -1,0 +1,95 @@
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { existsSync } from "node:fs";
+import { writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { say } from "../conformance/judges.ts";
+import { claudeCode } from "./claude-code.ts";
+import { codex } from "./codex.ts";
+import { chats } from "./chats.ts";
+import { opencode } from "./opencode.ts";
+import { runs, setUp, undo } from "./runs.ts";
+import { type Assistant, World } from "./world.ts";
+
+export const assistants = { "claude-code": claudeCode, codex, opencode } satisfies Record<string, Assistant>;
+
+const rows = [setUp, ...runs, ...chats, undo];
+
+type Name = keyof typeof assistants;
+
+/** What one assistant did, by row. */
+type Column = ReadonlyMap<string, string>;
+
+/** Runs the rows of each assistant and prints them. Returns whether none failed. */
+export async function runAll(
+  names: readonly Name[],
+  cache: string,
+  { rows: chosen, isWritten }: { readonly rows: readonly string[] | undefined; readonly isWritten: boolean },
+): Promise<boolean> {
+  const columns = new Map<Name, Column>();
+  for (const name of names) columns.set(name, await runOne(assistants[name], join(cache, name), chosen));
+  if (isWritten) await writePage(columns);
+  return [...columns.values()].every((column) => ![...column.values()].some((text) => text.startsWith("✗")));
+}
+
+async function runOne(assistant: Assistant, folder: string, chosen: readonly string[] | undefined): Promise<Column> {
+  const platform = `${process.platform}-${process.arch}`;
+  const candidates = assistant.files(platform).map((each) => join(folder, "node_modules", each));
+  const file = candidates.find((each) => existsSync(each));
+  say(`\n${assistant.title} ${assistant.npm[1]}`);
+  const column = new Map<string, string>();
+  if (file === undefined) {
+    say(`did not run: none of ${candidates.join(", ")} is there`);
+    return column;
+  }
+  const world = await World.open(assistant, file);
+  try {
+    for (const row of rows) {
+      // The first two are what the others stand on.
+      if (chosen !== undefined && ![...chosen, "setup", "quick"].includes(row.id)) continue;
+      world.ollama.reset();
+      const text = await row.run(world).catch((error: unknown) => {
+        return `✗ ${error instanceof Error ? error.message : String(error)}`;
+      });
+      const shown = text.replaceAll(world.places.home, "~").replaceAll(world.folder, "…");
+      column.set(row.id, shown);
+      say(`${row.title}: ${shown}`);
+    }
+    const asked = [...world.refused, ...world.models.unknown];
+    if (asked.length > 0) say(`asked in vain for ${asked.join(", ")}`);
+  } finally {
+    await world.close();
+  }
+  return column;
+}
+
+const page = fileURLToPath(new URL("../docs/assistants.md", import.meta.url));
+const formatter = fileURLToPath(new URL("../node_modules/.bin/oxfmt", import.meta.url));
+
+/** Only what this run has seen. */
+async function writePage(columns: ReadonlyMap<Name, Column>): Promise<void> {
+  const names = [...columns.keys()];
+  const cell = (text: string): string => (text.split("\n")[0] ?? "").replaceAll("|", "\\|").slice(0, 240);
+  const line = (cells: readonly string[]): string => `| ${cells.join(" | ")} |`;
+  const table = [
+    line(["", ...names.map((name) => `${assistants[name].title} ${assistants[name].npm[1]}`)]),
+    line(["---", ...names.map(() => "---")]),
+    ...rows.map(({ id, title }) =>
+      line([title, ...names.map((name) => cell(columns.get(name)?.get(id) ?? "not tried"))]),
+    ),
+  ];
+  await writeFile(page, `${introduction(new Date().toISOString().slice(0, 10))}\n\n${table.join("\n")}\n`);
+  await once(spawn(formatter, [page], { stdio: "inherit" }), "exit");
+}
+
+function introduction(date: string): string {
+  return `# Assistants, opened
+
+Written by \`npm run assistants -- --write\` on ${date} (${process.platform} ${process.arch}): assistants as npm has them, set up by
+\`ollm setup\`, each with a home of its own. The model of the assistant is a script that makes given calls, and the engine behind
+ollm is a fake Ollama; everything between them is real. ✓: seen in that run; otherwise what happens instead.
+
+Instructions and guide are counted in tokens (o200k), with the place in the request to the assistant's model. Times are from the
+key press to the end of the engine's work. Jobs begin after 3 s here (\`jobs.patience\`; by default 45).`;
+}
