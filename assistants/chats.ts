@@ -15,28 +15,34 @@ async function approve(terminal: Terminal, asks: Assistant["chat"]["asks"]): Pro
   );
 }
 
-/** Types a prompt for a row into a new session. The caller ends the session. */
-async function chatAbout(world: World, row: string, turn: Turn) {
+/** Types a prompt for a row into a new session, and ends it after `work`. Rejects with what its screen showed. */
+async function inChat<Done>(
+  world: World,
+  row: string,
+  turn: Turn,
+  work: (terminal: Terminal) => Promise<Done>,
+): Promise<Done> {
   const { chat } = world.assistant;
   world.models.plays.set(row, once(turn));
-  const before = world.models.asked.filter((each) => each.row === row).length;
+  const requests = (): number => world.models.asked.filter((each) => each.row === row).length;
+  const before = requests();
   const terminal = world.chat();
   try {
     void approve(terminal, chat.asks);
     await terminal.shows(chat.ready, limitMs);
-    await delay(1_000);
-    const hasAsked = (): boolean => world.models.asked.filter((each) => each.row === row).length > before;
-    for (let tries = 0; tries < 4 && !hasAsked(); tries += 1) {
+    await delay(2_000);
+    for (let tries = 0; tries < 6 && requests() === before; tries += 1) {
       // What is typed while it starts may be lost, and a key right after a text is taken for a part of it.
       if (!terminal.text.includes(`[[${row}]]`)) terminal.type(`Please do this: [[${row}]]`);
       await delay(500);
       terminal.type("\r");
-      for (let waits = 0; waits < 40 && !hasAsked(); waits += 1) await delay(100);
+      for (let waits = 0; waits < 40 && requests() === before; waits += 1) await delay(100);
     }
-    return terminal;
+    return await work(terminal);
   } catch (error) {
+    throw new Error(`${error instanceof Error ? error.message : String(error)}\n${terminal.text}`, { cause: error });
+  } finally {
     end(terminal.pid);
-    throw error;
   }
 }
 
@@ -51,49 +57,45 @@ async function toldTo(world: World, row: string): Promise<Result> {
   }
 }
 
-async function answerForm(world: World, row: string, model: string, isYes: boolean): Promise<string> {
+function answerForm(world: World, row: string, model: string, isYes: boolean): Promise<string> {
   const { form } = world.assistant.chat;
   const turn = { name: world.assistant.tool("manage_model"), input: { action: "delete", model } };
-  const terminal = await chatAbout(world, row, turn);
-  try {
+  return inChat(world, row, turn, async (terminal) => {
     if (form === undefined) {
       const { text } = await toldTo(world, row);
       if (!world.ollama.models.has(model)) throw new Error("deleted without a question");
-      return `no form; told "${quoted(text)}"`;
+      return /ask the user/i.test(text) ? "no form: told to ask the user" : `no form: told "${quoted(text)}"`;
     }
     await terminal.shows(form.shown, limitMs);
     await delay(500);
-    for (const key of isYes ? form.accept : form.decline) {
-      terminal.type(key);
-      await delay(400);
-    }
-    const { text } = await toldTo(world, row).catch((error: unknown) => {
-      throw new Error(`${String(error)}\n${terminal.text}`);
-    });
-    if (world.ollama.models.has(model) === isYes)
-      throw new Error(`the model is ${isYes ? "still there" : "gone"}: ${text}`);
-    return `✓ told "${quoted(text)}"`;
-  } finally {
-    end(terminal.pid);
-  }
+    for (const key of isYes ? form.accept : form.decline) await terminal.press(key);
+    const { text } = await toldTo(world, row);
+    const isThere = world.ollama.models.has(model);
+    if (isThere === isYes) throw new Error(`the model is ${isThere ? "still there" : "gone"}: ${text}`);
+    expectIn(text, isYes ? "freed" : "the user declined", "its model is told otherwise");
+    return isYes ? "✓ deleted" : "✓ kept; told that the user declined";
+  });
 }
 
-/** Milliseconds from the key to the end of the engine's work. */
-async function cancelled(world: World): Promise<number> {
+/** Milliseconds from the key to the end of the engine's work; undefined when only the assistant stopped. */
+async function cancelled(world: World): Promise<number | undefined> {
   world.ollama.reset();
   slowly(world);
-  const terminal = await chatAbout(world, "cancel", generate(world, { prompt: "Count." }));
-  try {
+  return inChat(world, "cancel", generate(world, { prompt: "Count." }), async (terminal) => {
     const request = await underWay(world);
     await delay(800);
-    const pressedAt = performance.now();
-    for (const key of world.assistant.chat.cancel) terminal.type(key);
+    let pressedAt = performance.now();
+    for (const [at, key] of world.assistant.chat.cancel.entries()) {
+      if (at > 0) await delay(300);
+      pressedAt = performance.now();
+      terminal.type(key);
+    }
     await Promise.race([request.closed, delay(15_000)]);
-    if (request.wasCutByClient !== true || request.closedAt === undefined) throw new Error("the engine went on");
-    return Math.round(request.closedAt - pressedAt);
-  } finally {
-    end(terminal.pid);
-  }
+    if (request.wasCutByClient === true && request.closedAt !== undefined)
+      return Math.round(request.closedAt - pressedAt);
+    if (world.assistant.chat.stopped?.test(terminal.text) === true) return undefined;
+    throw new Error("neither it nor the engine stopped");
+  });
 }
 
 /** In a terminal, as a person uses them. */
@@ -101,22 +103,20 @@ export const chats: readonly Row[] = [
   {
     id: "progress",
     title: "progress lines",
-    async run(world) {
+    run(world) {
       slowly(world);
-      const terminal = await chatAbout(world, "progress", generate(world, { prompt: "Count." }));
-      try {
+      return inChat(world, "progress", generate(world, { prompt: "Count." }), async (terminal) => {
         await underWay(world);
         const pattern = /loading \S+:135m.*|\S+:135m: \d+ tokens.*/;
+        const endAt = performance.now() + limitMs;
         // Afterwards, the answer to a call that became a job says the same.
-        while (world.models.results("progress").length === 0) {
+        while (world.models.results("progress").length === 0 && performance.now() < endAt) {
           const line = pattern.exec(terminal.text)?.[0];
-          if (line !== undefined) return `✓ "${line.trim()}"`;
+          if (line !== undefined) return `✓ "${quoted(line.replaceAll(/[│┃]/g, "")).trim()}"`;
           await delay(20);
         }
         return "none are shown";
-      } finally {
-        end(terminal.pid);
-      }
+      });
     },
   },
   { id: "accept", title: "a form accepted", run: (world) => answerForm(world, "accept", "spare:1b", true) },
@@ -126,7 +126,11 @@ export const chats: readonly Row[] = [
     title: "Escape cancels",
     async run(world) {
       const tookMs: number[] = [];
-      for (let press = 0; press < 3; press += 1) tookMs.push(await cancelled(world));
+      for (let press = 0; press < 3; press += 1) {
+        const each = await cancelled(world);
+        if (each === undefined) return "it stops, but does not tell the server: the engine goes on";
+        tookMs.push(each);
+      }
       tookMs.sort((one, other) => one - other);
       const [least = 0, median = 0, most = 0] = tookMs;
       return `${median <= idleWithinMs ? "✓" : "✗"} engine idle after ${median} ms (${least} to ${most})`;
@@ -135,16 +139,16 @@ export const chats: readonly Row[] = [
   {
     id: "error",
     title: "an error with its next step",
-    async run(world) {
-      const terminal = await chatAbout(world, "error", generate(world, { prompt: "Hello.", model: "nowhere:1b" }));
-      try {
+    run(world) {
+      const turn = generate(world, { prompt: "Hello.", model: "nowhere:1b" });
+      return inChat(world, "error", turn, async (terminal) => {
         const { text, isError } = await toldTo(world, "error");
         expectIn(text, /call \w+|use model/, "no next step");
-        const line = await terminal.shows(/^.*(nowhere:1b|fail|error(?!\])).*$/im, 5_000).catch(() => "nothing of it");
-        return `✓ ${isError ? "as an error" : "as a text"}; its screen: "${line.trim()}"`;
-      } finally {
-        end(terminal.pid);
-      }
+        await delay(1_000);
+        const shown = /no model nowhere.*/.exec(terminal.text) ?? /^.*(\d failed|• Failed).*$/m.exec(terminal.text);
+        const screen = shown === null ? "nothing" : `"${shown[0].trim()}"`;
+        return `✓ told ${isError ? "as an error" : "as a text"}; on its screen ${screen}`;
+      });
     },
   },
 ];

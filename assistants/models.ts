@@ -49,6 +49,14 @@ export type Protocol = "messages" | "responses" | "chat" | "gemini";
 /** What the model says when a script has no further call. */
 export const lastWords = "That was all of it.";
 
+/** How a model uses a tool that it was given by name only. */
+export interface Finding {
+  /** Afterwards the tool is listed, unless there is a `bridge`. */
+  readonly search?: ((name: string) => Turn) | undefined;
+  /** The call of another tool that makes the call. */
+  readonly bridge?: ((turn: Turn) => Turn) | undefined;
+}
+
 /** How a protocol is read and answered. */
 interface Dialect {
   read(body: Json): Omit<Asked, "protocol" | "body">;
@@ -231,11 +239,12 @@ export class ScriptedModels {
   readonly unknown = new Set<string>();
   readonly #server = createServer((request, response) => void this.#serve(request, response));
 
-  readonly #search: ((name: string) => Turn) | undefined;
+  readonly #search: Finding["search"];
+  readonly #bridge: Finding["bridge"];
 
-  /** `search`: how a model looks for a tool that is listed by its name only. */
-  constructor(search: ((name: string) => Turn) | undefined) {
+  constructor({ search, bridge }: Finding) {
     this.#search = search;
+    this.#bridge = bridge;
   }
 
   async start(): Promise<void> {
@@ -291,7 +300,10 @@ export class ScriptedModels {
     const isListed = (name: string): boolean => asked.tools.some((tool) => tool.name === name);
     if (turn === undefined || isListed(turn.name)) return turn;
     const search = this.#search?.(turn.name);
-    return search !== undefined && isListed(search.name) ? search : undefined;
+    if (search === undefined || !isListed(search.name)) return undefined;
+    const results = sinceRow(asked.items, row).filter(({ role }) => role === "result");
+    const searches = results.filter(isOfSearch).length;
+    return this.#bridge !== undefined && searches > results.length - searches ? this.#bridge(turn) : search;
   }
 }
 
@@ -344,11 +356,15 @@ function rowOf(items: readonly Item[]): string | undefined {
   return [...texts.join("\n").matchAll(rowMark)].at(-1)?.[1];
 }
 
+function sinceRow(items: readonly Item[], row: string): readonly Item[] {
+  return items.slice(items.findLastIndex(({ role, text }) => role === "user" && text.includes(`[[${row}]]`)) + 1);
+}
+
+const isOfSearch = ({ id }: Item): boolean => String(id).includes(searchMark);
+
 function resultsSince(items: readonly Item[], row: string): readonly Result[] {
-  const from = items.findLastIndex(({ role, text }) => role === "user" && text.includes(`[[${row}]]`));
-  return items
-    .slice(from + 1)
-    .filter(({ role, id }) => role === "result" && !String(id).includes(searchMark))
+  return sinceRow(items, row)
+    .filter((item) => item.role === "result" && !isOfSearch(item))
     .map(({ text, isError = false }) => ({ text, isError }));
 }
 

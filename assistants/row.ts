@@ -64,3 +64,15 @@ export const generate = (world: World, input: object): Turn => ({
 });
 
 export const quoted = (text: string): string => text.replaceAll(/\s+/g, " ").slice(0, 100);
+
+/** One call, and if it becomes a job, calls of `job` until its answer is there. */
+export const untilDone =
+  (world: World, input: object): Play =>
+  (results) => {
+    const [first] = results;
+    if (first === undefined) return generate(world, input);
+    const id = /"job":\s*"([^"]+)"|job_id \\?"([^"\\]+)/.exec(first.text);
+    const isDone = results.at(-1)?.text.includes("word99") === true || results.length > 20;
+    if (id === null || isDone) return undefined;
+    return { name: world.assistant.tool("job"), input: { action: "wait", job_id: id[1] ?? id[2] } };
+  };

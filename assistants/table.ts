@@ -6,13 +6,25 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { say } from "../conformance/judges.ts";
 import { claudeCode } from "./claude-code.ts";
+import { cline } from "./cline.ts";
 import { codex } from "./codex.ts";
+import { copilot } from "./copilot.ts";
+import { geminiCli } from "./gemini-cli.ts";
 import { chats } from "./chats.ts";
 import { opencode } from "./opencode.ts";
+import { qwenCode } from "./qwen-code.ts";
 import { runs, setUp, undo } from "./runs.ts";
 import { type Assistant, World } from "./world.ts";
 
-export const assistants = { "claude-code": claudeCode, codex, opencode } satisfies Record<string, Assistant>;
+export const assistants = {
+  "claude-code": claudeCode,
+  codex,
+  opencode,
+  gemini: geminiCli,
+  "qwen-code": qwenCode,
+  cline,
+  copilot,
+} satisfies Record<string, Assistant>;
 
 const rows = [setUp, ...runs, ...chats, undo];
 
@@ -28,8 +40,10 @@ export async function runAll(
   { rows: chosen, isWritten }: { readonly rows: readonly string[] | undefined; readonly isWritten: boolean },
 ): Promise<boolean> {
   const columns = new Map<Name, Column>();
-  for (const name of names) columns.set(name, await runOne(assistants[name], join(cache, name), chosen));
-  if (isWritten) await writePage(columns);
+  for (const name of names) {
+    columns.set(name, await runOne(assistants[name], join(cache, name), chosen));
+    if (isWritten) await writePage(columns);
+  }
   return [...columns.values()].every((column) => ![...column.values()].some((text) => text.startsWith("✗")));
 }
 
@@ -44,6 +58,8 @@ async function runOne(assistant: Assistant, folder: string, chosen: readonly str
     return column;
   }
   const world = await World.open(assistant, file);
+  const stop = (): void => void world.close().finally(() => process.exit(1));
+  for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, stop);
   try {
     for (const row of rows) {
       // The first two are what the others stand on.
@@ -59,6 +75,7 @@ async function runOne(assistant: Assistant, folder: string, chosen: readonly str
     const asked = [...world.refused, ...world.models.unknown];
     if (asked.length > 0) say(`asked in vain for ${asked.join(", ")}`);
   } finally {
+    for (const signal of ["SIGINT", "SIGTERM"] as const) process.off(signal, stop);
     await world.close();
   }
   return column;
@@ -87,9 +104,11 @@ function introduction(date: string): string {
   return `# Assistants, opened
 
 Written by \`npm run assistants -- --write\` on ${date} (${process.platform} ${process.arch}): assistants as npm has them, set up by
-\`ollm setup\`, each with a home of its own. The model of the assistant is a script that makes given calls, and the engine behind
+\`ollm setup\`, or by hand where it doesn't know them, each with a home of its own. The model of the assistant is a script that makes given calls, and the engine behind
 ollm is a fake Ollama; everything between them is real. ✓: seen in that run; otherwise what happens instead.
 
 Instructions and guide are counted in tokens (o200k), with the place in the request to the assistant's model. Times are from the
-key press to the end of the engine's work. Jobs begin after 3 s here (\`jobs.patience\`; by default 45).`;
+key press to the end of the engine's work: the median of three, and the least and the most. Jobs begin after 3 s here
+(\`jobs.patience\`; by default 45). Tools that are deferred are loaded by a search of the assistant's model. The assistant's
+own limits for a result are found in steps: 8, 23, 47, 101 and 199 thousand characters.`;
 }

@@ -4,6 +4,8 @@ import { setTimeout as delay } from "node:timers/promises";
 
 const columns = 120;
 const rows = 50;
+/** A form is at the bottom; above it may be a clock. */
+const formLines = 10;
 
 /** A program in a pseudo-terminal, and what its screen shows. */
 export class Terminal {
@@ -36,6 +38,19 @@ export class Terminal {
 
   type(keys: string): void {
     if (!this.hasEnded) this.#program.write(keys);
+  }
+
+  /** Types a key of a form, and again if its lines didn't change: keys are lost while it is drawn. */
+  async press(key: string): Promise<void> {
+    const form = (): string => this.text.split("\n").slice(-formLines).join("\n");
+    for (let tries = 0; tries < 3; tries += 1) {
+      const before = form();
+      this.type(key);
+      for (let waits = 0; waits < 15; waits += 1) {
+        await delay(100);
+        if (this.hasEnded || form() !== before) return;
+      }
+    }
   }
 
   /** The first match on the screen. Rejects with the screen when there is none within `limitMs`. */

@@ -9,14 +9,14 @@ import { dirname, join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { type FakeOllama, startFakeOllama } from "../test/support/fake-ollama.ts";
-import { type Play, type Protocol, ScriptedModels, type Turn } from "./models.ts";
+import { type Finding, type Play, type Protocol, ScriptedModels, type Turn } from "./models.ts";
 import { Terminal } from "./terminal.ts";
 
 export const here = fileURLToPath(new URL(".", import.meta.url));
 export const cli = fileURLToPath(new URL("../dist/cli.mjs", import.meta.url));
 
 /** How a program is started without questions, or in a terminal. */
-export interface Assistant {
+export interface Assistant extends Finding {
   readonly title: string;
   /** Package and version. */
   readonly npm: readonly [name: string, version: string];
@@ -34,8 +34,6 @@ export interface Assistant {
   readonly chat: Chat;
   /** What its model calls one of our tools. */
   tool(name: string): string;
-  /** How its model finds a tool that it was given by name only. */
-  readonly search?: (name: string) => Turn;
   /** How its model reads a resource, if it can. */
   resource?(uri: string): Turn;
 }
@@ -52,6 +50,8 @@ interface Chat {
   /** It takes a prompt now. */
   readonly ready: RegExp;
   readonly cancel: readonly string[];
+  /** What it says then, where it doesn't tell the server. */
+  readonly stopped?: RegExp;
   /** The form on its screen, and the keys that answer it, one after the other. */
   readonly form?: { readonly shown: RegExp; readonly accept: readonly string[]; readonly decline: readonly string[] };
   /** It asks its user before some calls. */
@@ -69,7 +69,9 @@ export const inNotes = "The heron nests at lock seventeen.";
 export const inDiff = "The ferry leaves at half past nine.";
 /** A text of a hundred lines of the engine. */
 const longReply = Array.from({ length: 100 }, (_, at) => `word${at}`).join(" ");
-export const hugeReply = Array.from({ length: 30_000 }, (_, at) => `n${at}`).join(" ");
+/** As many words as the prompt has in its last number. */
+export const counted = (prompt: string): string =>
+  Array.from({ length: Number(prompt.match(/\d+/g)?.at(-1)) }, (_, at) => `n${at}`).join(" ");
 const oneMegabyte = 1_000_000;
 
 /** The home of one assistant, with a model on either side. */
@@ -88,7 +90,7 @@ export class World {
 
   private constructor(assistant: Assistant, folder: string, ollama: FakeOllama, file: string) {
     this.assistant = assistant;
-    this.models = new ScriptedModels(assistant.search);
+    this.models = new ScriptedModels(assistant);
     this.folder = folder;
     this.ollama = ollama;
     this.#file = file;
@@ -100,7 +102,7 @@ export class World {
     const ollama = await startFakeOllama({
       models: [
         { ...model, name: "smollm2:135m", reply: longReply },
-        { ...model, name: "huge:1b", reply: hugeReply, contextTokens: 131_072 },
+        { ...model, name: "huge:1b", reply: counted, contextTokens: 131_072 },
         { ...model, name: "second:1b" },
         { ...model, name: "spare:1b" },
         { ...model, name: "extra:1b" },

@@ -1,0 +1,45 @@
+import type { Assistant } from "./world.ts";
+
+const settings = (more: object = {}) => ({
+  ".qwen/settings.json": JSON.stringify({
+    general: { enableAutoUpdate: false },
+    privacy: { usageStatisticsEnabled: false },
+    telemetry: { enabled: false },
+    security: { auth: { selectedType: "openai" } },
+    ...more,
+  }),
+});
+
+export const qwenCode: Assistant = {
+  title: "Qwen Code",
+  npm: ["@qwen-code/qwen-code", "0.24.4"],
+  files: () => ["@qwen-code/qwen-code/cli-entry.js"],
+  protocol: "chat",
+  settings: () => settings(),
+  byHand: ([command = "", ...args]) => settings({ mcpServers: { ollm: { command, args } } }),
+  variables: ({ url }) => ({
+    OPENAI_API_KEY: "dummy-key",
+    OPENAI_BASE_URL: `${url}/v1`,
+    OPENAI_MODEL: "scripted",
+    QWEN_CODE_DISABLE_AUTO_UPDATE: "1",
+  }),
+  once: (prompt, { url }) => [
+    "--auth-type",
+    "openai",
+    "--openai-base-url",
+    `${url}/v1`,
+    "--model",
+    "scripted",
+    "--yolo",
+    prompt,
+  ],
+  chat: {
+    words: ({ url }) => ["--auth-type", "openai", "--openai-base-url", `${url}/v1`, "--model", "scripted", "--yolo"],
+    ready: /Type your message/,
+    cancel: ["\x1b"],
+  },
+  search: (name) => ({ name: "tool_search", input: { query: `select:${name}` } }),
+  bridge: ({ name, input }) => ({ name: "tool_call", input: { name, arguments: input } }),
+  resource: (uri) => ({ name: "read_mcp_resource", input: { server: "ollm", uri } }),
+  tool: (name) => `mcp__ollm__${name}`,
+};
