@@ -61,6 +61,12 @@ describe("createProgressReporter", () => {
     expect(notes[0]?.message).toBe("downloading: 1.0 MB of 3.0 MB");
   });
 
+  it("does not count the first token twice", () => {
+    const { notes, progress } = reporter();
+    progress.report({ message: "smollm2:135m: 1 token", completionTokens: 1 });
+    expect(notes[0]?.message).toBe("smollm2:135m: 1 token");
+  });
+
   it("claims no total that it has passed", () => {
     const { clock, notes, progress } = reporter();
     progress.report({ message: "downloading", completedBytes: 10, totalBytes: 10 });

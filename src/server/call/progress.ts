@@ -101,7 +101,7 @@ export function progressText({
   bytesPerSecond,
   completionTokens,
 }: Progress): string {
-  if (/\d (bytes|kB|MB|GB|tokens)\b/.test(message)) return message;
+  if (/\d (bytes?|kB|MB|GB|tokens?)\b/.test(message)) return message;
   const parts = [message];
   if (completedBytes !== undefined) {
     // A complete download has no total and no speed: "48 of 48 MB" would repeat a number.
