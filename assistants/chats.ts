@@ -78,10 +78,10 @@ function answerForm(world: World, row: string, model: string, isYes: boolean): P
 }
 
 /** Milliseconds from the key to the end of the engine's work; undefined when only the assistant stopped. */
-async function cancelled(world: World): Promise<number | undefined> {
+async function cancelled(world: World, row: string): Promise<number | undefined> {
   world.ollama.reset();
   slowly(world);
-  return inChat(world, "cancel", generate(world, { prompt: "Count." }), async (terminal) => {
+  return inChat(world, row, generate(world, { prompt: "Count." }), async (terminal) => {
     const request = await underWay(world);
     await delay(800);
     let pressedAt = performance.now();
@@ -107,9 +107,9 @@ export const chats: readonly Row[] = [
       slowly(world);
       return inChat(world, "progress", generate(world, { prompt: "Count." }), async (terminal) => {
         await underWay(world);
-        const pattern = /loading \S+:135m.*|\S+:135m: \d+ tokens.*/;
+        const pattern = /(?<=^|\s)(loading \S+:135m|[\w.-]+:135m: \d+ tokens?).*/m;
         const endAt = performance.now() + limitMs;
-        // Afterwards, the answer to a call that became a job says the same.
+        // Afterwards, the answer to a call that became a job says the same, in brackets.
         while (world.models.results("progress").length === 0 && performance.now() < endAt) {
           const line = pattern.exec(terminal.text)?.[0];
           if (line !== undefined) return `✓ "${quoted(line.replaceAll(/[│┃]/g, "")).trim()}"`;
@@ -127,7 +127,8 @@ export const chats: readonly Row[] = [
     async run(world) {
       const tookMs: number[] = [];
       for (let press = 0; press < 3; press += 1) {
-        const each = await cancelled(world);
+        // Some ask their model about an earlier session when the next one begins.
+        const each = await cancelled(world, `cancel-${press}`);
         if (each === undefined) return "it stops, but does not tell the server: the engine goes on";
         tookMs.push(each);
       }

@@ -33,4 +33,5 @@ export const opencode: Assistant = {
   once: (prompt) => ["run", prompt],
   chat: { words: () => [], ready: /Ask anything/, cancel: ["\x1b", "\x1b"] },
   tool: (name) => `ollm_${name}`,
+  resource: (uri) => ({ name: "read_mcp_resource", input: { server: "ollm", uri } }),
 };

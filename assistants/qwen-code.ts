@@ -40,6 +40,6 @@ export const qwenCode: Assistant = {
   },
   search: (name) => ({ name: "tool_search", input: { query: `select:${name}` } }),
   bridge: ({ name, input }) => ({ name: "tool_call", input: { name, arguments: input } }),
-  resource: (uri) => ({ name: "read_mcp_resource", input: { server: "ollm", uri } }),
+  resource: (uri) => ({ name: "read_mcp_resource", input: { server_name: "ollm", uri } }),
   tool: (name) => `mcp__ollm__${name}`,
 };

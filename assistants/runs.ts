@@ -299,7 +299,8 @@ export const runs: readonly Row[] = [
         if (result === undefined || result.isError) throw new Error(`${row}: ${result?.text ?? "no call was made"}`);
       }
       const { closedAt = 0 } = long;
-      if (quick === undefined || quick === long) throw new Error("the second made no request");
+      if (quick === undefined || quick === long)
+        throw new Error(`the second reached no model: ${world.models.results("two-quick")[0]?.text ?? ""}`);
       if (quick.receivedAt > closedAt) return "both answered, but the second began after the first had ended";
       return (quick.closedAt ?? Infinity) < closedAt ? "✓ the quick one did not wait" : "✗ the quick one waited";
     },

@@ -1,7 +1,7 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { existsSync } from "node:fs";
-import { writeFile } from "node:fs/promises";
+import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { say } from "../conformance/judges.ts";
@@ -84,31 +84,52 @@ async function runOne(assistant: Assistant, folder: string, chosen: readonly str
 const page = fileURLToPath(new URL("../docs/assistants.md", import.meta.url));
 const formatter = fileURLToPath(new URL("../node_modules/.bin/oxfmt", import.meta.url));
 
-/** Only what this run has seen. */
+/** Replaces the columns of this run; those of other assistants stay, with the date of theirs. */
 async function writePage(columns: ReadonlyMap<Name, Column>): Promise<void> {
-  const names = [...columns.keys()];
+  const names = Object.keys(assistants) as Name[];
+  const before = await keptColumns(names);
+  const today = new Date().toISOString().slice(0, 10);
   const cell = (text: string): string => (text.split("\n")[0] ?? "").replaceAll("|", "\\|").slice(0, 240);
   const line = (cells: readonly string[]): string => `| ${cells.join(" | ")} |`;
+  const titled = (title: string, id: string): string => {
+    const own = (name: Name): string | undefined => (id === "" ? runOf(name, today) : columns.get(name)?.get(id));
+    const texts = names.map((name) => (columns.has(name) ? own(name) : before.get(name)?.get(title)) ?? "not tried");
+    return line([title, ...texts.map(cell)]);
+  };
   const table = [
-    line(["", ...names.map((name) => `${assistants[name].title} ${assistants[name].npm[1]}`)]),
+    line(["", ...names.map((name) => assistants[name].title)]),
     line(["---", ...names.map(() => "---")]),
-    ...rows.map(({ id, title }) =>
-      line([title, ...names.map((name) => cell(columns.get(name)?.get(id) ?? "not tried"))]),
-    ),
+    titled("version, run on", ""),
+    ...rows.map(({ id, title }) => titled(title, id)),
   ];
-  await writeFile(page, `${introduction(new Date().toISOString().slice(0, 10))}\n\n${table.join("\n")}\n`);
-  await once(spawn(formatter, [page], { stdio: "inherit" }), "exit");
+  await writeFile(page, `${introduction}\n\n${table.join("\n")}\n`);
+  await once(spawn(formatter, [page], { stdio: "ignore" }), "exit");
 }
 
-function introduction(date: string): string {
-  return `# Assistants, opened
+const runOf = (name: Name, date: string): string => `${assistants[name].npm[1]}, ${date}`;
 
-Written by \`npm run assistants -- --write\` on ${date} (${process.platform} ${process.arch}): assistants as npm has them, set up by
-\`ollm setup\`, or by hand where it doesn't know them, each with a home of its own. The model of the assistant is a script that makes given calls, and the engine behind
-ollm is a fake Ollama; everything between them is real. ✓: seen in that run; otherwise what happens instead.
+/** The page's columns, by the titles of their rows. */
+async function keptColumns(names: readonly Name[]): Promise<ReadonlyMap<Name, Column>> {
+  const text = await readFile(page, "utf8").catch(() => "");
+  const [header = [], , ...lines] = text
+    .split("\n")
+    .filter((line) => line.startsWith("|"))
+    .map((line) => line.split(/(?<!\\)\|/).map((part) => part.trim().replaceAll("\\|", "|")));
+  const found = names.flatMap((name) => {
+    const at = header.indexOf(assistants[name].title);
+    const column = new Map(lines.map((parts) => [parts[1] ?? "", parts[at] ?? ""] as const));
+    return at === -1 ? [] : [[name, column] as const];
+  });
+  return new Map(found);
+}
+
+const introduction = `# Assistants, opened
+
+Written by \`npm run assistants -- --write\` on Linux: assistants as npm has them, set up by \`ollm setup\`, or by hand where it
+doesn't know them, each with a home of its own. The model of the assistant is a script that makes given calls, and the engine
+behind ollm is a fake Ollama; everything between them is real. ✓: seen in that run; otherwise what happens instead.
 
 Instructions and guide are counted in tokens (o200k), with the place in the request to the assistant's model. Times are from the
 key press to the end of the engine's work: the median of three, and the least and the most. Jobs begin after 3 s here
 (\`jobs.patience\`; by default 45). Tools that are deferred are loaded by a search of the assistant's model. The assistant's
 own limits for a result are found in steps: 8, 23, 47, 101 and 199 thousand characters.`;
-}
