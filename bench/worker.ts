@@ -189,7 +189,7 @@ async function taskRows(
     const isFalse = isVerified && !(await passesAgain(join(root, task.name), task));
     ended.push({ ...end, family: task.family, isFalse });
     process.stderr.write(
-      `${task.name}: ${end.state}, ${Math.round(end.seconds)} s, ${end.tokens} tokens; ${end.summary}\n`,
+      `${task.name}: ${end.state}${isFalse ? ", FALSE: its check fails" : ""}, ${Math.round(end.seconds)} s, ${end.tokens} tokens; ${end.summary}\n`,
     );
   }
   const share = (some: typeof ended) =>

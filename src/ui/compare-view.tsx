@@ -25,7 +25,11 @@ function CompareView({ state, host }: { readonly state: ViewState; readonly host
     attempt(async () => setFetched(await host.callTool("job", { action: "wait", job_id: String(job) })));
   return (
     <main aria-busy={isBusy}>
-      {typeof input?.["prompt"] === "string" && <p class="prompt">{visibleText(input["prompt"])}</p>}
+      {typeof input?.["prompt"] === "string" && (
+        <div class="prompt" tabIndex={0} role="group" aria-label="Prompt">
+          {visibleText(input["prompt"])}
+        </div>
+      )}
       {answered !== undefined ? (
         <Answers comparison={answered} canPick={state.canCall} host={host} />
       ) : typeof job === "string" ? (

@@ -181,6 +181,7 @@ describe("ollm daemon logs", () => {
       "third",
       "",
     ]);
+    expect(await run(daemonLogs, { lines: 0 })).toMatchObject({ out: "", err: "" });
     expect((await run(daemonLogs, { lines: 1 })).out).toBe(`${localOf("2026-11-21T11:00:03Z")} ollm warn: third\n`);
   });
 

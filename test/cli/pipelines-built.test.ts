@@ -39,7 +39,8 @@ it("goes on at its step when the daemon is killed, and asks nothing twice", asyn
   const kept = async (): Promise<readonly string[]> => {
     const names = (await readdir(jobs).catch(() => [])).filter((name) => name.includes(".work."));
     const texts = await Promise.all(names.map((name) => readFile(path.join(jobs, name), "utf8").catch(() => "")));
-    return texts.join("").match(/"step":"s\d","prompt":0/g) ?? [];
+    // Answers alone: what was asked has a digest behind its step.
+    return Array.from(texts.join("").matchAll(/"step":"(s\d)","(?:prompt|item)"/g), ([, name = ""]) => name);
   };
   for (const least of [2, 4]) {
     await expect.poll(async () => (await kept()).length, { timeout: 20_000 }).toBeGreaterThanOrEqual(least);
@@ -48,7 +49,7 @@ it("goes on at its step when the daemon is killed, and asks nothing twice", asyn
   const { stdout, stderr } = await running;
   expect(stdout).toBe("Yes, it is.\n");
   expect(stderr).toContain("s5: 1 of 1 answered");
-  expect([...(await kept())].toSorted()).toEqual(steps.map(({ name }) => `"step":"${name}","prompt":0`));
+  expect([...(await kept())].toSorted()).toEqual(steps.map(({ name }) => name));
 });
 
 const weights = await smolLm2();

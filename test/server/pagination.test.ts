@@ -62,7 +62,7 @@ describe("resources/list of a machine with many models", () => {
     const first = await client.request({ method: "resources/list" });
     expect(first.resources).toHaveLength(100);
     const second = await client.request({ method: "resources/list", params: { cursor: first.nextCursor ?? "" } });
-    expect(second.resources).toHaveLength(61);
+    expect(second.resources).toHaveLength(62);
     expect(second.nextCursor).toBeUndefined();
     await expect(client.request({ method: "resources/list", params: { cursor: "x" } })).rejects.toMatchObject({
       code: -32602,

@@ -212,10 +212,10 @@ export async function daemonLogs(
     return inOrder(read.map(({ text }) => text)).map(withLocalTime);
   };
   const print = (lines: readonly string[]): void => io.stdout(lines.map((line) => `${line}\n`).join(""));
-  const newest = (await added()).slice(-(options.lines ?? 50));
-  print(newest);
+  const kept = await added();
+  print(kept.slice(Math.max(0, kept.length - (options.lines ?? 50))));
   if (options.follow !== true) {
-    if (newest.length === 0) io.stderr(`ollm: no log entries in ${files.join(" and ")}\n`);
+    if (kept.length === 0) io.stderr(`ollm: no log entries in ${files.join(" and ")}\n`);
     return 0;
   }
   const signal = options.signal ?? interrupted();
