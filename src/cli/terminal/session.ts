@@ -201,12 +201,13 @@ interface Asked {
   pause: (isAsking: boolean) => void;
 }
 
-/** The error of a call whose question was declined or could not be asked. */
+/** The error of a call whose question was declined or could not be asked. A call that goes on after a no has its own `error`. */
 function notDone(
   { unanswered, hasDeclined }: Asked,
+  error: string,
   nextSteps: SessionOptions["noTerminal"],
 ): OrchestratorError | undefined {
-  if (hasDeclined) return declined();
+  if (hasDeclined && error.includes("declined")) return declined();
   if (unanswered === undefined) return undefined;
   const fields = unanswered.fields.filter(({ type }) => type !== "boolean");
   const needed = fields.map(({ name, description }) => (description === name ? name : `${name} (${description})`));
@@ -305,8 +306,6 @@ function createSession(
           ...(onText && {
             onText(note: TextNote) {
               isQuiet = true;
-              // The call goes on after a no.
-              asked.hasDeclined = false;
               hasText ||= note.text !== undefined;
               line.clear();
               onText(note);
@@ -316,7 +315,7 @@ function createSession(
         const result = await guarded(work, signal);
         const text = result.content.map((block) => (block.type === "text" ? block.text : "")).join("\n");
         if (result.isError === true)
-          throw asked.cancelled ?? notDone(asked, nextSteps) ?? toolError(text, errorDataIn(result._meta));
+          throw asked.cancelled ?? notDone(asked, text, nextSteps) ?? toolError(text, errorDataIn(result._meta));
         return { structured: (result.structuredContent ?? {}) as ToolAnswers[Name], text };
       } finally {
         asked.pause = () => undefined;
