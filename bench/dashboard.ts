@@ -9,12 +9,22 @@ import type { LiveState } from "../src/orchestrator/api/facade-metrics.ts";
 import { LastHour } from "../src/orchestrator/util/last-hour.ts";
 import { signIn } from "../test/support/page-session.ts";
 import type { Bench, BenchResult } from "./bench.ts";
+import { type Browser, type RoomCost, measureRooms, seedRequests } from "./support/rooms.ts";
 import { command, withCleanEnvironment } from "./support/environment.ts";
 import { onlyEngine, withDaemon, withFakeEngine } from "./support/programs.ts";
 import { median, rounded } from "./support/statistics.ts";
 
 const run = promisify(execFile);
-const bars = { firstPaintMs: 200, historyBytes: 5_000_000, corePercent: 1 } as const;
+const bars = {
+  firstPaintMs: 200,
+  historyBytes: 5_000_000,
+  corePercent: 1,
+  taskMs: 50,
+  daemonMs: 100,
+  idleMs: 2,
+} as const;
+const manyModels = 215;
+const manyRequests = 10_000;
 const openPages = 10;
 const paints = 10;
 const defaultSeconds = 60;
@@ -24,14 +34,17 @@ const ticksPerSecond = 100;
 export const dashboard: Bench = {
   name: "dashboard",
   summary: `first paint in Chromium (bar ${bars.firstPaintMs} ms), memory of an hour of history (5 MB), CPU of ${openPages} open pages when nothing happens (${bars.corePercent} % of a core)`,
-  options: ["seconds"],
+  options: ["seconds", "part"],
   help:
+    "--part rooms: seven pages with 215 models and 10,000 kept requests, SECONDS each: longest task, processor time of the\n" +
+    "daemon, work and bytes while nothing happens (bars: tasks of 50 ms at most, 100 ms, 2 ms a second).\n" +
     "SECONDS: how long the processor time of the two daemons is measured, side by side (60).\n" +
     "first_paint_ms: median of the first contentful paints of fresh browser contexts, from the navigation to the link on;\n" +
     "0 without the browser package (npm ci --prefix browser). idle_percent, pages_percent: processor time of the daemon\n" +
     `(user and system) as a share of one core, without a page and with ${openPages} streams that are read; 0 where the system\n` +
     "has no /proc.",
-  async run({ seconds = String(defaultSeconds) }) {
+  async run({ seconds = String(defaultSeconds), part }) {
+    if (part === "rooms") return costOfRooms(Number(seconds));
     const historyBytes = measureHistory();
     return withFakeEngine([], (url) =>
       withCleanEnvironment((idle) =>
@@ -171,29 +184,60 @@ async function ticksOf(pid: number): Promise<number | undefined> {
 /** A package of its own, which may not be installed: its modules are not this package's. */
 const chromium = ["..", "browser", "chromium.ts"].join("/");
 
-/** What is used of playwright, whose package is `browser/`'s. */
-interface Browser {
-  newContext(): Promise<{
-    newPage(): Promise<{
-      goto(url: string): Promise<unknown>;
-      evaluate(script: string): Promise<unknown>;
-    }>;
-    close(): Promise<void>;
-  }>;
-  close(): Promise<void>;
-}
-
-/** Milliseconds to the first paint with content, of fresh contexts; or why there are none. */
-async function measurePaints(environment: Record<string, string>): Promise<readonly number[] | string> {
-  let browser: Browser;
+/** Or why there is none. */
+async function launched(): Promise<Browser | string> {
   try {
     const { launchChromium } = (await import(new URL(chromium, import.meta.url).href)) as {
       launchChromium(): Promise<Browser>;
     };
-    browser = await launchChromium();
+    return await launchChromium();
   } catch (error) {
     return `no Chromium (npm ci --prefix browser): ${error instanceof Error ? (error.message.split("\n")[0] ?? "") : String(error)}`;
   }
+}
+
+async function costOfRooms(seconds: number): Promise<BenchResult> {
+  const browser = await launched();
+  if (typeof browser === "string") return { rows: [], verdict: `not measured: ${browser}`, passed: true };
+  try {
+    const rows = await withFakeEngine(["--echo-models", String(manyModels)], (url) =>
+      withCleanEnvironment(async (clean) => {
+        const environment = { ...clean, ...onlyEngine(url) };
+        const home = environment["OLLM_HOME"] ?? "";
+        await seedRequests(home, manyRequests);
+        return withDaemon(environment, async () => {
+          const link = await linkOf(environment);
+          const pid = newestClaim(home)?.pid ?? 0;
+          const spentMs = async () => ((await ticksOf(pid)) ?? 0) * (1_000 / ticksPerSecond);
+          return measureRooms(browser, link, spentMs, seconds);
+        });
+      }),
+    );
+    const worst = (of: (row: RoomCost) => number): RoomCost =>
+      rows.toSorted((one, other) => of(other) - of(one))[0] as RoomCost;
+    const [task, daemon, idle] = [
+      worst((row) => row.longest_task_ms),
+      worst((row) => row.daemon_ms),
+      worst((row) => row.idle_ms_per_s),
+    ];
+    return {
+      rows: rows.map((row) => ({ ...row })),
+      verdict:
+        `${manyModels} models, ${manyRequests} requests: longest task ${task.longest_task_ms} ms (${task.room}; bar ${bars.taskMs}); ` +
+        `daemon ${daemon.daemon_ms} ms (${daemon.room}; bar ${bars.daemonMs}); ` +
+        `idle ${idle.idle_ms_per_s} ms a second (${idle.room}; bar ${bars.idleMs})`,
+      passed:
+        task.longest_task_ms <= bars.taskMs && daemon.daemon_ms <= bars.daemonMs && idle.idle_ms_per_s <= bars.idleMs,
+    };
+  } finally {
+    await browser.close();
+  }
+}
+
+/** Milliseconds to the first paint with content, of fresh contexts; or why there are none. */
+async function measurePaints(environment: Record<string, string>): Promise<readonly number[] | string> {
+  const browser = await launched();
+  if (typeof browser === "string") return browser;
   try {
     const found: number[] = [];
     while (found.length < paints) {

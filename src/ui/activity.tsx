@@ -1,4 +1,5 @@
 import { useComputed, useSignal } from "@preact/signals";
+import { useEffect, useRef } from "preact/hooks";
 import { counted, formatAmount, formatBytes, formatDuration, localTime } from "../orchestrator/util/format-bytes.ts";
 import type { ResourceData } from "../resources/index.ts";
 import { choicesOf, outcomeText, ranges, requestsQuery, withFilter } from "./activity-filter.ts";
@@ -21,7 +22,7 @@ import {
 import { useData } from "./data.ts";
 import { FilterSelect, Values, When } from "./fields.tsx";
 import { formatCount, formatRate, formatTokens, given, visibleName } from "./format.ts";
-import { addressOf, client, now, route, samples } from "./state.ts";
+import { addressOf, chartNow, client, route, samples } from "./state.ts";
 
 type Metrics = ResourceData["ollm://metrics"];
 type Day = Metrics["by"]["day"][number];
@@ -198,10 +199,19 @@ const spans = [
 
 function LastHour() {
   const range = useSignal<number>(spans[0].id);
-  const columns = useComputed(() => samples.columns(now.value, range.value)).value;
+  const host = useRef<HTMLDivElement>(null);
+  const isSeen = useSignal(true);
+  useEffect(() => {
+    const observer = new IntersectionObserver(([entry]) => (isSeen.value = entry?.isIntersecting !== false));
+    if (host.current !== null) observer.observe(host.current);
+    return () => observer.disconnect();
+  }, []);
+  const columns = useComputed(() =>
+    samples.columns(isSeen.value ? chartNow.value : chartNow.peek(), range.value),
+  ).value;
   const { seconds } = columns;
   return (
-    <>
+    <div ref={host} class="stack-wide">
       <Choice label="Time shown" options={spans} chosen={range.value} onChoose={(id) => (range.value = id)} />
       <Chart
         title="Memory"
@@ -236,7 +246,7 @@ function LastHour() {
           formatTime={clock}
         />
       </div>
-    </>
+    </div>
   );
 }
 

@@ -1,5 +1,5 @@
 /** Forms, and the small parts that several pages show. */
-import { useSignal } from "@preact/signals";
+import { useComputed, useSignal } from "@preact/signals";
 import type { ComponentChildren } from "preact";
 import { useEffect, useRef } from "preact/hooks";
 import { localTime } from "../orchestrator/util/format-bytes.ts";
@@ -211,9 +211,11 @@ export function TextBlock({ label, text }: { readonly label: string; readonly te
 
 /** How long ago; the time itself in its title. */
 export function When({ iso }: { readonly iso: string }) {
+  // Nothing is drawn again before its text changes.
+  const text = useComputed(() => formatAgo(iso, now.value));
   return (
     <time dateTime={iso} title={localTime(iso)} class="figure">
-      {formatAgo(iso, now.value)}
+      {text}
     </time>
   );
 }

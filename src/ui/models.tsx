@@ -1,5 +1,5 @@
 import { useSignal } from "@preact/signals";
-import { counted, formatBytes, formatConnections, formatNeed, localTime } from "../orchestrator/util/format-bytes.ts";
+import { counted, formatBytes, formatConnections, formatNeed } from "../orchestrator/util/format-bytes.ts";
 import type { ToolAnswers } from "../tools/index.ts";
 import {
   Badge,
@@ -16,11 +16,11 @@ import {
   type Tone,
 } from "./components.tsx";
 import { useData } from "./data.ts";
-import { CheckField, FilterSelect, isMatch } from "./fields.tsx";
-import { formatAgo, formatRate, visibleName } from "./format.ts";
+import { CheckField, FilterSelect, When, isMatch } from "./fields.tsx";
+import { formatRate, visibleName } from "./format.ts";
 import { load, pull, remove, setPinned, unload } from "./model-actions.ts";
 import { NoModels, FailedPulls, OperationLine } from "./overview.tsx";
-import { client, live, now } from "./state.ts";
+import { client, live } from "./state.ts";
 
 type ModelList = ToolAnswers["list_models"];
 type Status = ToolAnswers["system_status"];
@@ -264,9 +264,7 @@ function UseCell({ model }: { readonly model: Model }) {
     <span class="cell-name figure">
       {measured !== undefined && <span>{formatRate(measured)} tokens/s</span>}
       {measured === undefined && expected !== undefined && <span>about {formatRate(expected)} tokens/s</span>}
-      <span class="muted" title={at === undefined ? undefined : localTime(at)}>
-        {at === undefined ? "not used yet" : formatAgo(at, now.value)}
-      </span>
+      <span class="muted">{at === undefined ? "not used yet" : <When iso={at} />}</span>
     </span>
   );
 }

@@ -25,7 +25,7 @@ import { useData } from "./data.ts";
 import { formatCount, formatRate, formatSpan, visibleName, visibleText } from "./format.ts";
 import { MemoryCard } from "./memory-card.tsx";
 import { cancel, failedPulls, forgetPull, pull } from "./model-actions.ts";
-import { addressOf, client, live, now, samples } from "./state.ts";
+import { addressOf, chartNow, client, live, now, samples } from "./state.ts";
 import { defined } from "../orchestrator/util/values.ts";
 import type { ResourceData } from "../resources/index.ts";
 import type { ToolAnswers } from "../tools/index.ts";
@@ -223,7 +223,7 @@ const courseSeconds = 300;
 /** The figures of this machine, with their course where one is known. */
 function Glance({ state: { today, lastHour, queue } }: { readonly state: LiveState }) {
   const isOpen = useSignal(false);
-  const { tokensPerSecond, waiting } = useComputed(() => samples.columns(now.value, courseSeconds)).value;
+  const { tokensPerSecond, waiting } = useComputed(() => samples.columns(chartNow.value, courseSeconds)).value;
   const sumOf = (counts: readonly number[]) => counts.reduce((sum, count) => sum + count, 0);
   const { firstTokenP95Ms: firstToken, failed, requests } = lastHour;
   const figures: readonly (readonly [string, ComponentChildren, (readonly (number | null)[])?])[] = [

@@ -1,5 +1,5 @@
 /** The state of the page, in signals; and what keeps it current: the session, the live stream, the calls. */
-import { effect, signal } from "@preact/signals";
+import { computed, effect, signal } from "@preact/signals";
 import type { EventSourceMessage } from "eventsource-parser";
 import type { LiveHistory, LiveState } from "../orchestrator/api/facade-metrics.ts";
 import type { Change } from "../orchestrator/api/facade.ts";
@@ -14,12 +14,16 @@ export const session = signal<Session>({ state: "opening" });
 export const connection = signal<Connection>({ state: "connecting" });
 /** What happens on this machine now; undefined until the first event. Kept while reconnecting. */
 export const live = signal<LiveState | undefined>(undefined);
-/** The last hour, by the second; read it again when `now` moves. */
+/** The last hour, by the second; read it again when `chartNow` moves. */
 export const samples = new LastHour();
 /** Grows with each new connection: what was read before may be out of date. */
 export const connectionCount = signal(0);
 /** Milliseconds; moves once a second while the page is visible. */
 export const now = signal(Date.now());
+/** Of charts: while nothing runs only their axis moves, and that by five seconds. */
+export const chartNow = computed(() =>
+  (live.value?.operations.length ?? 0) > 0 ? now.value : now.value - (now.value % 5_000),
+);
 
 const entrance = new PageSession({
   host: location.host,
