@@ -9,16 +9,7 @@ import reservedSubnets from "./reserved-addresses.json" with { type: "json" };
  * server can't turn a pull into a probe of that network. An address is recognised in every notation (decimal, octal,
  * hexadecimal, IPv4 inside IPv6), and a name is judged by every address that it resolves to when the connection is made.
  */
-export interface AddressGuard {
-  /** Whether the settings name it: then its address is not checked. */
-  isNamed(url: URL): boolean;
-  /** Throws the refusal of a numeric address. Names are judged by `lookup`. */
-  check(url: URL): void;
-  /** For `net.connect`: fails with the refusal if one of the addresses is private. */
-  readonly lookup: LookupFunction;
-  /** Like `check`, and resolves names; for addresses that another program will connect to. */
-  approve(url: URL): Promise<void>;
-}
+export type AddressGuard = ReturnType<typeof createAddressGuard>;
 
 export function createAddressGuard(options: {
   /** `host` or `host:port` that may be private: the setting `network.allowedHosts` as it is now, and hosts that other settings name. */
@@ -28,9 +19,10 @@ export function createAddressGuard(options: {
   /** Creates the error of a refusal. */
   refuse(message: string, next: NextStep): OrchestratorError;
   readonly lookup?: typeof systemLookup;
-}): AddressGuard {
+}) {
   const { lookup: resolve = systemLookup } = options;
 
+  /** Whether the settings name it: then its address is not checked. */
   function isNamed(url: URL): boolean {
     const port = url.port === "" ? { "http:": "80", "https:": "443" }[url.protocol] : url.port;
     const named = options.allowedHosts().map((entry) => normalEntry(entry));
@@ -51,11 +43,13 @@ export function createAddressGuard(options: {
     return kind === "private" || (kind === "loopback" && options.isLoopbackAllowed !== true);
   }
 
+  /** Throws the refusal of a numeric address. Names are judged by `lookup`. */
   function check(url: URL): void {
     const address = plainHost(url);
     if (isIP(address) !== 0 && isRefused(address) && !isNamed(url)) throw refusal(hostOf(url));
   }
 
+  /** For `net.connect`: fails with the refusal if one of the addresses is private. */
   const lookup: LookupFunction = (hostname, asked, callback) => {
     // Check all of them: the connection may use any.
     resolve(hostname, { ...asked, all: true }, (error, addresses: LookupAddress[]) => {
@@ -72,7 +66,8 @@ export function createAddressGuard(options: {
     isNamed,
     check,
     lookup,
-    async approve(url) {
+    /** Like `check`, and resolves names; for addresses that another program will connect to. */
+    async approve(url: URL) {
       check(url);
       if (isNamed(url) || isIP(plainHost(url)) !== 0) return;
       // A trailing dot doesn't change a name, but some resolvers know only one of the two forms.

@@ -32,20 +32,14 @@ interface HttpOptions {
   readonly tls?: { readonly ca?: string[]; readonly rejectUnauthorized?: boolean };
 }
 
-interface HttpClient {
-  readonly get: HttpGet;
-  /** Closes all connections, including those in use. */
-  close(): Promise<void>;
-}
-
 /**
  * GET over undici, which is loaded with the first request: it is the largest chunk of the program. Its own timeouts are
  * off, because a transfer watches every byte.
  */
-export function createHttpClient({ httpProxy, httpsProxy, noProxy, guard, tls = {} }: HttpOptions): HttpClient {
+export function createHttpClient({ httpProxy, httpsProxy, noProxy, guard, tls = {} }: HttpOptions) {
   let dispatchers: { readonly open: Dispatcher; readonly guarded: Dispatcher } | undefined;
   return {
-    async get(url, headers, signal) {
+    async get(url: URL, headers: Readonly<Record<string, string>>, signal: AbortSignal): Promise<HttpResponse> {
       const { EnvHttpProxyAgent, request } = await import("undici");
       const agent = (connect: object): Dispatcher =>
         new EnvHttpProxyAgent({
@@ -77,6 +71,7 @@ export function createHttpClient({ httpProxy, httpsProxy, noProxy, guard, tls = 
         },
       };
     },
+    /** Closes all connections, including those in use. */
     async close() {
       await Promise.all([dispatchers?.open.destroy(), dispatchers?.guarded.destroy()]);
     },

@@ -3,7 +3,7 @@ import { randomUUID } from "node:crypto";
 import { estimateTokens } from "../routing/tokens.ts";
 import type { ChatMessage } from "../api/chat.ts";
 import { ConversationBusy, UnknownConversation, throwIfCancelled } from "../api/errors.ts";
-import { type Timers, systemTimers, within } from "../util/timers.ts";
+import { type Timers, within } from "../util/timers.ts";
 
 /** One call's access to a conversation. */
 export interface Thread {
@@ -30,15 +30,6 @@ export interface Thread {
   end(): void;
 }
 
-/** The conversations of all callers of a home, in memory only. */
-interface Conversations {
-  /**
-   * `new`, or an id. `signal` is that of the answer: while an aborted one ends, the conversation is waited for. Throws
-   * `UnknownConversation`, and `ConversationBusy` for one that is being answered. A plan only reads it.
-   */
-  begin(continueId: string, signal: AbortSignal, isPlan?: boolean): Promise<Thread>;
-}
-
 /** Limit of one conversation in tokens; beyond it the oldest turns are dropped. */
 export const maxConversationTokens = 32_768;
 /** A cancelled answer ends within this time, unless its engine is stuck. */
@@ -61,12 +52,11 @@ type Answering = ReturnType<typeof answeringUntil>;
 /** Far more than anyone continues within `conversations.keepHours`. */
 const maxCount = 100;
 
-/** `hours` is called for each use, because settings may change. `now` in milliseconds. */
-export function createConversations(
-  hours: () => number,
-  now: () => number,
-  timers: Pick<Timers, "after"> = systemTimers,
-): Conversations {
+/**
+ * The conversations of all callers of a home, in memory only. `hours` is called for each use, because settings may
+ * change. `now` in milliseconds.
+ */
+export function createConversations(hours: () => number, now: () => number, timers: Pick<Timers, "after">) {
   const conversations = new Map<string, Conversation>();
 
   function tidy(): void {
@@ -111,6 +101,10 @@ export function createConversations(
     throwIfCancelled(signal, "waiting for the conversation");
   }
 
+  /**
+   * `new`, or an id. `signal` is that of the answer: while an aborted one ends, the conversation is waited for. Throws
+   * `UnknownConversation`, and `ConversationBusy` for one that is being answered. A plan only reads it.
+   */
   async function begin(continueId: string, signal: AbortSignal, isPlan = false): Promise<Thread> {
     tidy();
     const conversation = find(continueId);

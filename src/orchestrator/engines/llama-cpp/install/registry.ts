@@ -10,22 +10,7 @@ import type { PlatformFacts } from "./platform.ts";
 import { codeOf, defined, isMissing } from "../../../util/values.ts";
 
 /** The registry, proxy and certificates from npm's configuration (`npm help npmrc`, `npm help config`). */
-export interface RegistrySettings {
-  /** Returns the registry's address for a package, ending in a slash; scopes may have their own. */
-  registryFor(packageName: string): string;
-  /** Returns the `Authorization` header for an address: credentials are sent only to the address that they belong to. */
-  authorizationFor(address: string): string | undefined;
-  readonly httpProxy?: string;
-  readonly httpsProxy?: string;
-  /** Comma-separated hosts. */
-  readonly noProxy?: string;
-  /** PEM files to trust in addition to the usual authorities. */
-  readonly certificateFiles: readonly string[];
-  /** PEM texts to trust in addition to the usual authorities. */
-  readonly certificates: readonly string[];
-  /** `strict-ssl=false` switches this off; packages are still checked against the lock. */
-  readonly isCertificateChecked: boolean;
-}
+export type RegistrySettings = ReturnType<typeof registrySettings>;
 
 /** npm's default registry. */
 export const publicRegistry = "https://registry.npmjs.org/";
@@ -34,11 +19,7 @@ export const publicRegistry = "https://registry.npmjs.org/";
  * Reads npm's configuration: `npm_config_*` variables, then the user's and the global npmrc. The npmrc of the working
  * directory is not read, because it belongs to the project that is open in the client.
  */
-export async function readRegistrySettings(
-  environment: Environment,
-  facts: PlatformFacts,
-  log: Log,
-): Promise<RegistrySettings> {
+export async function readRegistrySettings(environment: Environment, facts: PlatformFacts, log: Log) {
   const variables = npmVariables(environment);
   const home = environment["HOME"] ?? environment["USERPROFILE"] ?? homedir();
   const path = facts.platform === "win32" ? win32 : posix;
@@ -67,11 +48,7 @@ async function readNpmrc(file: string, environment: Environment, log: Log): Prom
 }
 
 /** Merges the sources; the first value wins. Throws `InvalidConfig` for an invalid address of a registry or proxy. */
-export function registrySettings(
-  sources: readonly NpmrcValues[],
-  environment: Environment,
-  home: string,
-): RegistrySettings {
+export function registrySettings(sources: readonly NpmrcValues[], environment: Environment, home: string) {
   const all = (key: string): readonly string[] =>
     sources.map((source) => source.get(key)).find((values) => values !== undefined && !isNull(values)) ?? [];
   const one = (key: string): string | undefined => all(key)[0];
@@ -89,18 +66,23 @@ export function registrySettings(
   ].filter((name) => name !== undefined);
 
   return {
-    registryFor: (packageName) => {
+    /** Returns the registry's address for a package, ending in a slash; scopes may have their own. */
+    registryFor: (packageName: string) => {
       const scope = packageName.startsWith("@") ? packageName.slice(0, packageName.indexOf("/")) : undefined;
       const configured = (scope === undefined ? undefined : one(`${scope}:registry`)) ?? one("registry");
       return address(configured ?? publicRegistry, "npm's setting registry").replace(/\/*$/, "/");
     },
-    authorizationFor: (target) => authorization(one, target),
+    /** Returns the `Authorization` header for an address: credentials are sent only to the address that they belong to. */
+    authorizationFor: (target: string) => authorization(one, target),
     ...(httpProxy !== undefined && { httpProxy: proxyAddress(httpProxy) }),
     ...(httpsProxy !== undefined && { httpsProxy: proxyAddress(httpsProxy) }),
+    /** Comma-separated hosts. */
     ...defined({ noProxy }),
+    /** PEM files to trust in addition to the usual authorities. */
     certificateFiles: certificateFiles.map(file).map((name) => (isAbsolute(name) ? name : resolve(home, name))),
-    // npm's inline certificates have \n for line breaks.
+    /** PEM texts to trust in addition to the usual authorities; npm's inline certificates have \n for line breaks. */
     certificates: all("ca").map((pem) => pem.replace(/\\n/g, "\n")),
+    /** `strict-ssl=false` switches this off; packages are still checked against the lock. */
     isCertificateChecked: one("strict-ssl") !== "false",
   };
 }

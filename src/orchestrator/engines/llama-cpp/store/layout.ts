@@ -7,20 +7,10 @@ import { syncFolder, writeAside, NotRegular, openRegular } from "../../../storag
 import { type ModelName, nameToSegments } from "../../../util/model-name.ts";
 import type { Layer } from "./manifest.ts";
 
-/** Paths in one store folder, in Ollama's layout: `blobs/sha256-HEX` and `manifests/HOST/NAMESPACE/MODEL/TAG`. */
-export interface StoreLayout {
-  readonly folder: string;
-  readonly blobsFolder: string;
-  readonly manifestsFolder: string;
-  readonly platform: NodeJS.Platform;
-  /** `hex` must be 64 lower-case hex digits, as in parsed manifests. */
-  blobFile(hex: string): string;
-  manifestFile(name: ModelName): string;
-  /** A download; while a process continues it, there is a claim beside it (`.lock`). */
-  partialFile(hex: string): string;
-}
+export type StoreLayout = ReturnType<typeof storeLayout>;
 
-export function storeLayout(folder: string, platform: NodeJS.Platform): StoreLayout {
+/** Paths in one store folder, in Ollama's layout: `blobs/sha256-HEX` and `manifests/HOST/NAMESPACE/MODEL/TAG`. */
+export function storeLayout(folder: string, platform: NodeJS.Platform) {
   const paths = platform === "win32" ? path.win32 : path.posix;
   const blobsFolder = paths.join(folder, "blobs");
   const manifestsFolder = paths.join(folder, "manifests");
@@ -30,9 +20,11 @@ export function storeLayout(folder: string, platform: NodeJS.Platform): StoreLay
     blobsFolder,
     manifestsFolder,
     platform,
+    /** `hex` must be 64 lower-case hex digits, as in parsed manifests. */
     blobFile,
-    manifestFile: (name) => paths.join(manifestsFolder, ...nameToSegments(name, platform)),
-    partialFile: (hex) => `${blobFile(hex)}-partial`,
+    manifestFile: (name: ModelName) => paths.join(manifestsFolder, ...nameToSegments(name, platform)),
+    /** A download; while a process continues it, there is a claim beside it (`.lock`). */
+    partialFile: (hex: string) => `${blobFile(hex)}-partial`,
   };
 }
 
