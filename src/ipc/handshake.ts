@@ -209,11 +209,7 @@ function checkIntroduction(
 }
 
 /** A caller that is authenticated. */
-export interface AcceptedConnection {
-  readonly hello: Hello;
-  /** Sends the last line of the handshake. What the caller sends after its hello stays unread in the socket. */
-  welcome(said: Welcome): void;
-}
+export type AcceptedConnection = Awaited<ReturnType<typeof acceptConnection>>;
 
 /**
  * The daemon's side. Rejects, with the socket destroyed, when the caller ends, is too slow or can't prove that it reads
@@ -229,7 +225,7 @@ export async function acceptConnection(
     /** Bounds the whole handshake: a caller that only connects is disconnected. */
     readonly timeoutMs: number;
   },
-): Promise<AcceptedConnection> {
+) {
   const deadline = uptimeMs() + options.timeoutMs;
   const left = () => Math.max(1, deadline - uptimeMs());
   socket.on("error", () => undefined);
@@ -259,7 +255,11 @@ export async function acceptConnection(
     socket.write(`${JSON.stringify(introduction)}\n`);
     const hello = parseLine(await readLine(socket, { maxBytes: maxHelloBytes, timeoutMs: left() })) as Hello;
     if (!isEqual(hello.proof, proofs.front)) throw new DaemonUnavailable("a caller can't read the home's token");
-    return { hello: checkedHello(hello), welcome: (said) => void socket.write(`${JSON.stringify(said)}\n`) };
+    return {
+      hello: checkedHello(hello),
+      /** Sends the last line of the handshake. What the caller sends after its hello stays unread in the socket. */
+      welcome: (said: Welcome) => void socket.write(`${JSON.stringify(said)}\n`),
+    };
   } catch (error) {
     socket.destroy();
     throw error;

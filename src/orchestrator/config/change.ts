@@ -31,20 +31,6 @@ import { parseOllamaHost } from "../util/ollama-host.ts";
 import { ollamaServers } from "./ollama-servers.ts";
 import { trustOf } from "./openai-servers.ts";
 
-/** A change that was written to `config.yaml`. */
-interface ConfigChange {
-  readonly file: string;
-  readonly setting: FoundSetting;
-  /** The value as written; undefined when the setting was removed. */
-  readonly value: unknown;
-  /** `/home/me/.ollm/config.yaml:3`, or `default`. */
-  readonly source: string;
-  /** False when the file already had this value. */
-  readonly isChanged: boolean;
-  /** Restores the previous file, unless it has changed since. Throws `StoreFailed`. */
-  undo(): Promise<void>;
-}
-
 /** A concurrent writer may win each try; with eight writers, each of them wins once. */
 const maxTries = 50;
 
@@ -53,7 +39,7 @@ const maxTries = 50;
  * A text is converted to the setting's type. Nothing is written unless the whole file is valid afterwards. Throws
  * `InvalidRequest` for an unknown path, `InvalidConfig`, `StoreFailed`.
  */
-export async function changeConfig(home: string, path: string, value?: unknown): Promise<ConfigChange> {
+export async function changeConfig(home: string, path: string, value?: unknown) {
   const file = join(home, "config.yaml");
   const { setting, meant } = await meantBy(path, value);
   for (let tries = 1; ; tries += 1) {
@@ -67,9 +53,13 @@ export async function changeConfig(home: string, path: string, value?: unknown):
     return {
       file,
       setting,
+      /** The value as written; undefined when the setting was removed. */
       value: meant,
+      /** `/home/me/.ollm/config.yaml:3`, or `default`. */
       source,
+      /** False when the file already had this value. */
       isChanged: text !== before,
+      /** Restores the previous file, unless it has changed since. Throws `StoreFailed`. */
       undo: async () => void (text !== before && (await replaceText(file, text, before))),
     };
   }

@@ -43,15 +43,7 @@ export interface RunningFacts {
   readonly textSinceMs: number | undefined;
 }
 
-export interface Operations {
-  start<Result>(spec: OperationSpec, work: (context: OperationContext) => Promise<Result>): Operation<Result>;
-  /** The running operations, oldest first. */
-  running(): readonly (Operation<unknown> & RunningFacts)[];
-  /** Resolves when the work of the operation has ended in any way; at once if it isn't running. */
-  ended(id: string): Promise<void>;
-  /** Aborts all operations and resolves when their work has ended. */
-  close(): Promise<void>;
-}
+export type Operations = ReturnType<typeof createOperations>;
 
 interface Running {
   readonly operation: Operation<unknown> & RunningFacts;
@@ -63,7 +55,7 @@ interface Running {
  * Runs all pulls, loads and generations; see `Operation` for what ends one. Ids (`pull-3f9a2c1b`) are random: they
  * outlive the process as ids of jobs, where a counter would repeat itself.
  */
-export function createOperations(now: () => number, emit: Emit): Operations {
+export function createOperations(now: () => number, emit: Emit) {
   const running = new Map<string, Running>();
 
   function start<Result>(spec: OperationSpec, work: (context: OperationContext) => Promise<Result>): Operation<Result> {
@@ -90,8 +82,11 @@ export function createOperations(now: () => number, emit: Emit): Operations {
 
   return {
     start,
+    /** The running operations, oldest first. */
     running: () => [...running.values()].map((entry) => entry.operation),
-    ended: (id) => running.get(id)?.settled ?? Promise.resolve(),
+    /** Resolves when the work of the operation has ended in any way; at once if it isn't running. */
+    ended: (id: string) => running.get(id)?.settled ?? Promise.resolve(),
+    /** Aborts all operations and resolves when their work has ended. */
     async close() {
       const entries = [...running.values()];
       for (const { operation } of entries) operation.cancel();

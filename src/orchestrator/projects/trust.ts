@@ -1,7 +1,6 @@
 import * as z from "zod";
 import { StoreFailed } from "../api/errors.ts";
 import type { HideableTool } from "../api/facade-templates.ts";
-import type { CallerProject, ProjectFile } from "../api/types.ts";
 import type { Log } from "../api/log.ts";
 import { type DocumentFiles, readOnlyFiles } from "../storage/document-files.ts";
 import { openDocument, openedOnce } from "../storage/document.ts";
@@ -56,13 +55,7 @@ function apply(now: State, { approve }: Event): void {
 }
 
 /** A project as stored on disk: the settings of its file, and those in force. */
-export interface StoredProject {
-  readonly project: CallerProject;
-  /** The known settings of the file, approved or not; `CallerProject.settings` has those in force. */
-  readonly written: ProjectFile;
-  /** `model` → `/project/.ollm/project.yaml:2`, of `written`. */
-  readonly sources: Readonly<Record<string, string>>;
-}
+export type StoredProject = Awaited<ReturnType<typeof readStoredProject>>;
 
 /** Reads a project without a daemon and writes nothing. An approval that `files` can't read counts as absent. */
 export async function readStoredProject(
@@ -73,14 +66,16 @@ export async function readStoredProject(
     readonly detects: boolean;
     readonly files: DocumentFiles;
   },
-): Promise<StoredProject> {
+) {
   const state = await readFolder(folder, rules.profiles, rules.tools);
   const { digest } = state.ollm;
   const isWaiting = digest !== undefined && state.needed !== undefined;
   const isApproved = isWaiting && (await approvedIn(rules.files, state.folder, digest));
   return {
     project: callerProject(state, { isApproved, detects: rules.detects }),
+    /** The known settings of the file, approved or not; `CallerProject.settings` has those in force. */
     written: state.read.settings,
+    /** `model` → `/project/.ollm/project.yaml:2`, of `written`. */
     sources: state.read.sources,
   };
 }

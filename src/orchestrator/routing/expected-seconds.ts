@@ -16,14 +16,6 @@ const promptFactor = 5;
 /** Tokens/s of a model whose size is unknown, because a server of its own holds it. */
 const servedSpeed = { prompt: 1000, answer: 30 } as const;
 
-/** Up to which speed the models of one engine are expected to run; what one of them reached, the others can reach. */
-interface EngineSpeed {
-  /** Bytes of weights that it reads while it writes an answer. */
-  readonly bytesPerSecond: number;
-  /** Parameters × tokens while it reads a prompt. */
-  readonly workPerSecond: number;
-}
-
 /**
  * Expected seconds from a request to the end of its answer, for each candidate: of its load, its prompt and its answer.
  * Each follows from what was measured of the model, else from its size and the best speed measured at its engine, else
@@ -60,13 +52,15 @@ export function magnitude({ parameterCount, sizeBytes }: Pick<Candidate, "parame
   return parameterCount ?? sizeBytes / bytesPerParameter;
 }
 
-const unmeasured: EngineSpeed = speedAt(assumedBytesPerSecond);
+const unmeasured = speedAt(assumedBytesPerSecond);
 
-function speedAt(bytesPerSecond: number): EngineSpeed {
+/** Bytes of weights that an engine reads while it writes an answer; parameters × tokens while it reads a prompt. */
+function speedAt(bytesPerSecond: number) {
   return { bytesPerSecond, workPerSecond: (promptFactor * bytesPerSecond) / bytesPerParameter };
 }
 
-function engineSpeeds(candidates: readonly Candidate[]): ReadonlyMap<string, EngineSpeed> {
+/** Up to which speed the models of one engine are expected to run; what one of them reached, the others can reach. */
+function engineSpeeds(candidates: readonly Candidate[]) {
   const byEngine = new Map<string, Candidate[]>();
   for (const candidate of candidates) {
     const { engine, tokensPerSecond, promptTokensPerSecond } = candidate;

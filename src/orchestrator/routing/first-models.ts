@@ -3,27 +3,11 @@ import { keyOfName } from "../util/model-name.ts";
 import { defined } from "../util/values.ts";
 import rows from "./first-models.json" with { type: "json" };
 
-/** A model that is suggested to users who have none, or none for their work. */
-interface FirstModel {
-  /** The name to pull. */
-  readonly name: string;
-  readonly sizeBytes: number;
-  /** In billions. */
-  readonly parameters: number;
-  /** In billions: those that one token uses, which are all unless the model is a mixture of experts. */
-  readonly activeParameters: number;
-  /** Bytes of weights that decoding one token reads. */
-  readonly activeBytes: number;
-  readonly hasVision: boolean;
-  /** False: the registry's file has Ollama's own format, or an encoder for images inside. */
-  readonly runsEmbedded: boolean;
-  /** Where the size comes from, and when it was looked up. */
-  readonly source: string;
-  /** What a user has to know of a licence that does not let everyone use the model. */
-  readonly licence?: string;
-}
-
-/** A row of `first-models.json`: name, size (GB), parameters (billions), those active (billions), bytes read per token (GB), source, licence. */
+/**
+ * A row of `first-models.json`: the name to pull, size (GB), parameters (billions), those that one token uses (billions),
+ * bytes of weights that decoding one token reads (GB), where the size comes from and when it was looked up, and what a
+ * user has to know of a licence that does not let everyone use the model.
+ */
 type Row = readonly [
   name: string,
   size: number,
@@ -44,22 +28,21 @@ type Row = readonly [
  * parameters per token: the bytes follow from measured speeds (E4B 145 tokens/s on an RTX 3090, E2B 56 on a GTX 1650 Ti).
  * `code` are plain files of models that were made for code, by the same rules.
  */
-export const firstModels: readonly FirstModel[] = [
+export const firstModels = [
   ...([...rows.plain, ...rows.code] as unknown as readonly Row[]).map((row) => toModel(row, false)),
   ...(rows.vision as unknown as readonly Row[]).map((row) => toModel(row, true)),
 ];
 
-function toModel(
-  [name, size, parameters, activeParameters, read, source, licence]: Row,
-  hasVision: boolean,
-): FirstModel {
+/** A model that is suggested to users who have none, or none for their work. */
+function toModel([name, size, parameters, activeParameters, read, source, licence]: Row, hasVision: boolean) {
+  // The registry's file of one with vision has Ollama's own format, or an encoder for images inside.
   const rest = { hasVision, runsEmbedded: !hasVision, source, ...defined({ licence }) };
   return { name, sizeBytes: size * 1e9, parameters, activeParameters, activeBytes: read * 1e9, ...rest };
 }
 
 const byKey = new Map(firstModels.map((model) => [keyOfName(model.name), model]));
 
-export function firstModel(name: string): FirstModel | undefined {
+export function firstModel(name: string) {
   return byKey.get(keyOfName(name));
 }
 

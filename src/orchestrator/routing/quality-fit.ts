@@ -41,16 +41,7 @@ export interface ModelEvidence {
   readonly seen: readonly Seen[];
   /** Over all tasks, against a typical model. */
   level: number;
-  solved?: Solved;
-}
-
-interface Solved {
-  /** Lower triangle of the Cholesky factor of the covariance of what was seen. */
-  readonly factor: Matrix;
-  /** That covariance, inverted, times what was seen, and times one. */
-  readonly ofSeen: readonly number[];
-  readonly ofOne: readonly number[];
-  readonly variances: Map<number | undefined, number>;
+  solved?: ReturnType<typeof solve>;
 }
 
 interface Fit {
@@ -189,7 +180,7 @@ function between(fit: Fit, a: number | undefined, b: number): number {
   return modelVariance + (a === undefined ? 0 : (fit.covariance[a]?.[b] ?? 0));
 }
 
-function solve(fit: Fit, { seen }: ModelEvidence): Solved {
+function solve(fit: Fit, { seen }: ModelEvidence) {
   // With loops and plain arrays: it runs for each model after each observation.
   const factor: number[][] = [];
   for (const { task, precision } of seen) {
@@ -205,10 +196,12 @@ function solve(fit: Fit, { seen }: ModelEvidence): Solved {
     return values;
   };
   return {
+    /** Lower triangle of the Cholesky factor of the covariance of what was seen. */
     factor,
+    /** That covariance, inverted, times what was seen, and times one. */
     ofSeen: inverted(seen.map(({ value }) => value)),
     ofOne: inverted(seen.map(() => 1)),
-    variances: new Map(),
+    variances: new Map<number | undefined, number>(),
   };
 }
 

@@ -115,23 +115,18 @@ function betterThanFirst(state: QualityState, task: string, contenders: readonly
   return better.toSorted((a, b) => b.mean - a.mean || a.position - b.position).map(({ position }) => position);
 }
 
-interface Estimate {
-  readonly mean: number;
-  readonly answers: number;
-  /** Over all tasks. */
-  readonly evidence: ModelEvidence | undefined;
-  /** Computed when it is needed: comparisons are decided without it. */
-  variance(): number;
-}
+type Estimate = ReturnType<typeof estimateOf>;
 
-function estimateOf(state: QualityState, task: string, model: string, prior: number): Estimate {
+function estimateOf(state: QualityState, task: string, model: string, prior: number) {
   const fit = fitOf(state);
   const at = fit.tasks.get(nameOf(task));
   const evidence = fit.models.get(nameOf(model));
   return {
     mean: meanOf(state, { at, evidence, prior }),
+    /** Computed when it is needed: comparisons are decided without it. */
     variance: () => varianceAt(fit, at, evidence),
     answers: evidence?.seen.find((seen) => seen.task === at)?.answers ?? 0,
+    /** Over all tasks. */
     evidence,
   };
 }

@@ -30,21 +30,14 @@ interface KnownFile {
 /** Some file systems count time in steps of two seconds: within one step, a file may change without a new time. */
 const stepMs = 2_000;
 
-/** A folder of templates that is read again when it has changed. */
-export interface TemplateFolder {
-  /**
-   * Reads the files that have changed since the last call; `isChanged` is whether any have. Unchanged files cost one
-   * `stat` each. A missing folder has no entries. Never throws.
-   */
-  read(): Promise<{ readonly entries: readonly FolderEntry[]; readonly isChanged: boolean }>;
-}
+export type TemplateFolder = ReturnType<typeof createTemplateFolder>;
 
-/** `inside`: a folder that links may not lead out of; by default `folder` itself. */
+/** A folder of templates that is read again when it has changed. `inside`: a folder that links may not lead out of; by default `folder` itself. */
 export function createTemplateFolder(
   folder: string,
   inside: string = folder,
   parse: typeof parseTemplate = parseTemplate,
-): TemplateFolder {
+) {
   let known = new Map<string, KnownFile>();
   let lastFolderProblem: string | undefined;
   let isFirst = true;
@@ -93,7 +86,11 @@ export function createTemplateFolder(
   }
 
   return {
-    async read() {
+    /**
+     * Reads the files that have changed since the last call; `isChanged` is whether any have. Unchanged files cost one
+     * `stat` each. A missing folder has no entries. Never throws.
+     */
+    async read(): Promise<{ readonly entries: readonly FolderEntry[]; readonly isChanged: boolean }> {
       const { files, root, problem } = await list();
       const next = new Map(await Promise.all(files.map(async (file) => [file, await entryOf(file, root)] as const)));
       const isSame =

@@ -41,13 +41,14 @@ export class Daemon {
     void this.#greet(socket);
   }
 
-  business(): Business {
+  business() {
     const { operations = [], pinned = 0 } = this.#parts.orchestrator.current()?.orchestrator.activity() ?? {};
     const requests = [...this.#clients.values()].reduce((sum, { served }) => sum + served.unanswered().length, 0);
     const pulls = operations.filter(({ kind }) => kind === "pull").length;
     return {
       clients: this.#clients.size + (this.#listeners?.pages ?? 0),
       listeners: this.#listeners?.leased ?? 0,
+      /** Without an answer. */
       requests,
       operations: operations.length,
       pulls,
@@ -307,16 +308,7 @@ export function watchBusiness(parts: {
 }
 
 /** The work of a daemon at a moment. */
-interface Business {
-  readonly clients: number;
-  readonly listeners: number;
-  /** Requests without an answer. */
-  readonly requests: number;
-  /** From `Orchestrator.activity()`, as the next two. */
-  readonly operations: number;
-  readonly pulls: number;
-  readonly pinned: number;
-}
+type Business = ReturnType<Daemon["business"]>;
 
 /** Whether a daemon has no work and no clients. */
 function isIdle({ clients, listeners, operations, pinned }: Business): boolean {

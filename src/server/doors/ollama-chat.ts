@@ -84,13 +84,7 @@ const promptBody = z.object({
 });
 
 /** A request without a prompt: the model is loaded, or with a keep-alive of 0 unloaded. */
-export interface BareRequest {
-  readonly model: string;
-  readonly contextTokens?: number;
-  readonly keepAliveSeconds?: number;
-  /** The answer's own part: `response`, or `message`. */
-  readonly part: object;
-}
+export type BareRequest = ReturnType<typeof bareOf>;
 
 type ReadRequest = { readonly chat: DoorChat } | { readonly bare: BareRequest };
 
@@ -141,7 +135,8 @@ function unsupported(field: string, why: string): InvalidRequest {
 
 type Common = Pick<z.output<typeof chatBody>, keyof typeof common>;
 
-function bareOf({ model, keep_alive: keep, ...read }: Common, part: object): BareRequest {
+/** `part` is the answer's own: `response`, or `message`. */
+function bareOf({ model, keep_alive: keep, ...read }: Common, part: object) {
   const { contextTokens } = optionsOf(read.options);
   return { model, part, ...defined({ contextTokens, keepAliveSeconds: secondsOf(keep) }) };
 }

@@ -100,12 +100,9 @@ async function repositoryOf(
  * Paths, relative to the top with `/`, that a result is limited to (`only`; empty: no limit), and that it leaves out.
  * Literal: no wildcards.
  */
-interface PathLimits {
-  readonly only: readonly string[];
-  readonly without: readonly string[];
-}
+type PathLimits = ReturnType<typeof pathLimits>;
 
-function pathLimits({ top }: Repository, { folders, closed }: AllowedRoots): PathLimits {
+function pathLimits({ top }: Repository, { folders, closed }: AllowedRoots) {
   if (top === undefined) return { only: [], without: [] };
   const nameOf = (folder: string): string => path.relative(top, folder).split(path.sep).join("/");
   const isWhole = folders.some((folder) => isInside(folder, top));

@@ -107,21 +107,13 @@ async function refuseExisting(name: string, file: string): Promise<void> {
 }
 
 /** An open folder: another folder may take its path at any time. */
-interface OpenFolder {
-  /** The path at which a file in it is created, linked and removed. */
-  at(fileName: string): string;
-  /** Its current real path; rejects when that can't be determined. */
-  now(): Promise<string>;
-  /** Whether its path still names it. */
-  isStillThere(): Promise<boolean>;
-  close(): Promise<void>;
-}
+type OpenFolder = Awaited<ReturnType<typeof openFolder>>;
 
 /**
  * On Linux, files are addressed relative to the open folder through `/proc/self/fd`, so that a swapped path leads nowhere
  * else. On other systems they are addressed by path, and the path is checked before and after each step.
  */
-async function openFolder(folder: string, hasHandlePaths: boolean): Promise<OpenFolder> {
+async function openFolder(folder: string, hasHandlePaths: boolean) {
   const before = await stat(folder, { bigint: true });
   const flags = constants.O_RDONLY | (constants.O_DIRECTORY ?? 0);
   const handle: FileHandle | undefined = hasHandlePaths ? await open(folder, flags) : undefined;
@@ -130,8 +122,11 @@ async function openFolder(folder: string, hasHandlePaths: boolean): Promise<Open
   const seen = own && (await stat(own.path, { bigint: true }).catch(() => undefined));
   const through = seen?.ino === facts.ino && seen.dev === facts.dev ? own?.path : undefined;
   return {
-    at: (fileName) => path.join(through ?? folder, fileName),
+    /** The path at which a file in it is created, linked and removed. */
+    at: (fileName: string) => path.join(through ?? folder, fileName),
+    /** Its current real path; rejects when that can't be determined. */
     now: () => realpath(through ?? folder),
+    /** Whether its path still names it. */
     isStillThere: () => isSame(folder, facts),
     close: async () => handle?.close(),
   };

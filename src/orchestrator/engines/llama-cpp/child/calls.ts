@@ -17,22 +17,7 @@ import { renderPrompt } from "./chat-template.ts";
 import { throwIfAborted } from "./failure.ts";
 
 /** How calls look in the template of a model. */
-interface Syntax {
-  /** Before the first call. */
-  readonly opening: readonly LlamaTextValue[];
-  readonly prefix: string;
-  /** What tells a call from other text. */
-  readonly mark: string;
-  /** Between the name and the arguments. */
-  readonly afterName: (name: string) => string;
-  readonly suffix: (name: string) => string;
-  /** Between two calls; absent: one call at most. */
-  readonly between?: string;
-  /** After the last call. */
-  readonly closing: string;
-}
-
-function syntaxOf({ settings: { functions } }: ChatWrapper, model: LlamaModel): Syntax {
+function syntaxOf({ settings: { functions } }: ChatWrapper, model: LlamaModel) {
   const { call, parallelism } = functions;
   const named = (value: unknown) => (name: string) => textOf(value).replaceAll("{{functionName}}", name);
   const opening = valuesOf(parallelism?.call.sectionPrefix).concat(valuesOf(call.prefix));
@@ -42,12 +27,17 @@ function syntaxOf({ settings: { functions } }: ChatWrapper, model: LlamaModel): 
   const closing = model.tokenize(textOf(parallelism?.call.sectionSuffix), true);
   const end = closing.findIndex((token) => model.isEogToken(token));
   return {
+    /** Before the first call. */
     opening,
     prefix: textOf(call.prefix),
+    /** What tells a call from other text. */
     mark: mark === "" ? text.trimStart() : mark,
+    /** Between the name and the arguments. */
     afterName: named(call.paramsPrefix),
     suffix: named(call.suffix),
+    /** Between two calls; absent: one call at most. */
     ...(parallelism && { between: textOf(parallelism.call.betweenCalls) }),
+    /** After the last call. */
     closing: model.detokenize(end < 0 ? [] : closing.slice(0, end), true),
   };
 }
@@ -110,7 +100,7 @@ interface Writing {
 export class Calls {
   readonly triggers: readonly StopTrigger[];
   readonly isForced: boolean;
-  readonly #syntax: Syntax;
+  readonly #syntax: ReturnType<typeof syntaxOf>;
   readonly #parts: CallParts;
   readonly #tools: readonly ToolDefinition[];
   readonly #isSingle: boolean;

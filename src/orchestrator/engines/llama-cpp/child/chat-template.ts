@@ -164,13 +164,7 @@ export function renderPrompt(wrapper: ChatWrapper, model: LlamaModel, history: r
 }
 
 /** The prompt of a request, before evaluation. */
-export interface RenderedPrompt {
-  readonly wrapper: ChatWrapper;
-  readonly history: ChatHistoryItem[];
-  readonly tokens: Token[];
-  /** Neither the wrapper nor a closed thought prevents thinking, so a token budget has to. */
-  readonly needsThoughtBudget: boolean;
-}
+export type RenderedPrompt = ReturnType<typeof promptOf>;
 
 /** Renders the prompt of a request with the model's template and tokenizer. */
 export function promptOf(
@@ -182,7 +176,7 @@ export function promptOf(
     readonly think?: ThinkLevel;
     readonly hasFormat: boolean;
   },
-): RenderedPrompt {
+) {
   // A grammar would also apply to thoughts.
   const think = request.hasFormat ? false : request.think;
   const wrapper = withTools(templateFor(think), request.tools);
@@ -193,5 +187,6 @@ export function promptOf(
   if (closed !== undefined && afterCalls !== undefined) afterCalls.push(closed);
   else if (closed !== undefined) history.push({ type: "model", response: [closed] });
   const tokens = renderPrompt(wrapper, model, history);
+  // A token budget has to prevent thoughts where neither the wrapper nor a closed thought does.
   return { wrapper, history, tokens, needsThoughtBudget: think === false && closed === undefined };
 }

@@ -97,15 +97,11 @@ async function kill(child: ListedChild, log: Log): Promise<void> {
   while ((await isRunning(child)) && Date.now() < deadline) await delay(20);
 }
 
-interface ProcessMemory {
-  /** Anonymous pages in RAM, which are freed when the process ends. */
-  readonly anonymousBytes: number;
-  /** Pages of mapped files in RAM, which the system counts as available. */
-  readonly mappedBytes: number;
-}
-
-/** Returns the resident memory of a process; undefined on systems other than Linux, or when the process has ended. */
-export async function readProcessMemory(pid: number): Promise<ProcessMemory | undefined> {
+/**
+ * Returns the resident memory of a process: anonymous pages, which are freed when it ends, and pages of mapped files,
+ * which the system counts as available. Undefined on systems other than Linux, or when the process has ended.
+ */
+export async function readProcessMemory(pid: number) {
   if (process.platform !== "linux") return undefined;
   // The process may have ended.
   const status = await readFile(`/proc/${pid}/status`, "utf8").catch(() => "");

@@ -17,22 +17,14 @@ import { constants } from "node:fs";
 import { type Claim, claimFile, renameOver, syncFolder } from "../../../storage/replace-file.ts";
 
 /** The work of a pull, known from the manifest. */
-interface PullPlan {
-  readonly session: ReturnType<typeof openRegistry>;
-  readonly raw: Buffer;
-  readonly blobs: readonly Layer[];
-  readonly missing: readonly Layer[];
-  readonly totalBytes: number;
-  /** Bytes still to download. */
-  readonly remainingBytes: number;
-}
+type PullPlan = Awaited<ReturnType<typeof planPull>>;
 
 const MANIFEST_RETRIES = 2;
 const MAX_ROUNDS = 3;
 const REPORT_INTERVAL_MS = 100;
 
 /** Fetches the manifest and compares it with the store. Throws `UnknownModel`, `PullFailed`, `Cancelled`. */
-async function planPull(context: StoreContext, name: ModelName, signal: AbortSignal): Promise<PullPlan> {
+async function planPull(context: StoreContext, name: ModelName, signal: AbortSignal) {
   const shown = formatModelName(name);
   if (isCloudName(shown)) {
     throw new PullFailed(
@@ -67,6 +59,7 @@ async function planPull(context: StoreContext, name: ModelName, signal: AbortSig
     blobs,
     missing: missing.map((state) => state.blob),
     totalBytes: bytesOf(blobs),
+    /** Bytes still to download. */
     remainingBytes: missing.reduce((sum, { blob, arrivedBytes }) => sum + blob.size - arrivedBytes, 0),
   };
 }
