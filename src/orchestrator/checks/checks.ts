@@ -31,21 +31,18 @@ export { valueKey } from "./answer-checks.ts";
 type Candidate = ChainStep["entry"]["candidate"];
 
 /** A format that answers are validated against. */
-interface Format {
-  readonly ignoredPatterns: readonly string[];
-  validate(answer: JsonText): Promise<Validation>;
-}
+type Format = Awaited<ReturnType<typeof formatOf>>;
 
 /** Throws `InvalidRequest` for a format that can't be used. */
 async function formatOf(
   format: NonNullable<Resolved["format"]>,
   place: Pick<CheckPlace, "threads" | "caller" | "signal">,
-): Promise<Format> {
+) {
   const own = isQuick(format) ? new JsonFormat(format).tryOut() : undefined;
   const { ignoredPatterns } = own ?? (await tried(format, place));
   return {
     ignoredPatterns,
-    async validate({ text, finishReason }) {
+    async validate({ text, finishReason }: JsonText): Promise<Validation> {
       if (own !== undefined && isQuick(format, text.length)) return own.validate({ text, finishReason });
       const end = await place.threads.run({ kind: "validate", format, answer: { text, finishReason } }, place);
       if ("found" in end) return end.found as Validation;

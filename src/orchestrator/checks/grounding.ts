@@ -11,15 +11,6 @@ interface GroundText {
   readonly text: string;
 }
 
-interface Grounding {
-  /** Pointer → `file:line`. */
-  readonly where: Readonly<Record<string, string>>;
-  /** Pointers of values that no text can prove: booleans, enumerations, long texts, and what is to be made of the text. */
-  readonly notJudged: readonly string[];
-  /** Pointers of values that don't stand in the text. */
-  readonly missing: readonly string[];
-}
-
 /** What is asked: words of the request may be an answer's, and a task that makes something has values of its own. */
 interface GroundQuestion {
   readonly prompt: string;
@@ -47,13 +38,17 @@ interface Leaf {
   readonly schemas: readonly JsonSchema[];
 }
 
-/** Strings and numbers of an answer, each looked for in the text in any usual notation. */
+/**
+ * Strings and numbers of an answer, each looked for in the text in any usual notation. `where` has `file:line` by pointer;
+ * `notJudged` and `missing` are pointers: of values that no text can prove (booleans, enumerations, long texts, and what is
+ * to be made of the text), and of those that don't stand in it.
+ */
 export function ground(
   answer: unknown,
   schema: JsonSchema | undefined,
   texts: readonly GroundText[],
   { prompt, isMade = false }: GroundQuestion,
-): Grounding {
+) {
   const numbers = numeralsOf(texts.map(({ text }) => text.slice(0, 20_000)).join("\n"));
   const question = new ValueIndex(prompt, numbers);
   const [where, notJudged, missing] = [{} as Record<string, string>, [] as string[], [] as string[]];

@@ -81,14 +81,13 @@ function sampleOf(result: GenerateResult, isContended: boolean): Sample {
   return {
     text: result.text,
     finishReason: result.finishReason,
-    ...defined({ promptTokens: result.promptTokens }),
+    ...defined({ promptTokens: result.promptTokens, cost: result.cost }),
     completionTokens: result.completionTokens,
     tokensPerSecond: result.tokensPerSecond,
     firstTokenMs: timing.firstTokenMs,
     totalMs: Math.max(0, result.totalMs - timing.queueMs - timing.loadMs),
     loadMs: timing.loadMs,
     isContended,
-    ...defined({ cost: result.cost }),
   };
 }
 
@@ -225,17 +224,13 @@ export function planOrder<Entry extends Contestant>(contestants: readonly Entry[
   const lanes = [...domains.values()].map((lane) =>
     lane.toSorted((a, b) => stepOf(a) - stepOf(b) || a.bytes - b.bytes),
   );
-  return { lanes, sentence: sentenceOf(lanes) };
+  return { lanes, sentence: lanes.map(laneWords).join("; at the same time ") };
 }
 
 function stepOf({ isLoaded, fits, evicts }: Contestant): number {
   if (isLoaded) return 1;
   if (!fits) return 4;
   return evicts.length === 0 ? 2 : 3;
-}
-
-function sentenceOf(lanes: readonly (readonly Contestant[])[]): string {
-  return lanes.map(laneWords).join("; at the same time ");
 }
 
 function laneWords(lane: readonly Contestant[]): string {

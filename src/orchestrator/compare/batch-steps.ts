@@ -181,14 +181,10 @@ export function givenBy(ran: readonly { readonly step: KeptStep; readonly answer
 
 const shownCharacters = 40;
 
-/** What a step takes from earlier ones. Files and prompts of single texts are not looked at: they take nothing. */
-function takenBy({ request: { prompt, system }, input, over, when, questions }: KeptStep): readonly string[] {
-  return [prompt, system, over, when, ...(input ?? []), ...(questions ?? [])].flatMap((text) => text ?? []);
-}
-
-/** The steps that a step takes from. */
-function sourcesOf(step: KeptStep): readonly string[] {
-  return [...new Set(marksIn(takenBy(step)).map(({ name }) => name))];
+/** The steps that a step takes from. Files and prompts of single texts are not looked at: they take nothing. */
+function sourcesOf({ request: { prompt, system }, input = [], over, when, questions = [] }: KeptStep) {
+  const taking = [prompt, system, over, when, ...input, ...questions].flatMap((text) => text ?? []);
+  return [...new Set(marksIn(taking).map(({ name }) => name))];
 }
 
 /** What came of a private step stays on this machine in those that take from it. Pure. */

@@ -252,7 +252,7 @@ export function applyComparison(state: ComparisonsState, event: z.output<typeof 
     const newest = known.slice(-maxComparisons);
     let characters = 0;
     const fitting = newest.toReversed().filter((entry, index) => {
-      characters += charactersOf(entry);
+      characters += entry.results.reduce((sum, { text }) => sum + text.length + 500, entry.prompt.length + 1000);
       return index === 0 || characters <= maxKeptCharacters;
     });
     state.comparisons = fitting.toReversed();
@@ -277,10 +277,6 @@ export function bounded(whole: Comparison): Comparison {
 function cut(text: string): string {
   if (text.length <= maxTextCharacters) return text;
   return `${text.slice(0, maxTextCharacters)}\n[cut: ${text.length} characters in total]`;
-}
-
-function charactersOf({ prompt, results }: Comparison): number {
-  return results.reduce((sum, { text }) => sum + text.length + 500, prompt.length + 1000);
 }
 
 /** Throws `InvalidRequest` where the caller's settings turn learning off. */

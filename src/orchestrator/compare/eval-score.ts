@@ -1,7 +1,7 @@
 import type { Eval, EvalCase } from "../api/facade-compare.ts";
 import { valueKey } from "../checks/checks.ts";
 import { totalCost } from "../routing/cost.ts";
-import { counted } from "../util/format-bytes.ts";
+import { counted, shortened } from "../util/format-bytes.ts";
 import { defined } from "../util/values.ts";
 import { median } from "./judge.ts";
 import type { State } from "./eval-store.ts";
@@ -71,12 +71,8 @@ function reason({ type, value, isNot }: EvalCase["expects"][number], why?: strin
     type as string
   ];
   const [lacks, has] = verb ?? ["does not contain", "contains"];
-  const shown = type === "json" ? "" : ` ${cut(JSON.stringify(value))}`;
+  const shown = type === "json" ? "" : ` ${shortened(JSON.stringify(value), shownCharacters)}`;
   return `${isNot === true ? has : lacks}${shown}`;
-}
-
-function cut(text: string): string {
-  return text.length > shownCharacters ? `${text.slice(0, shownCharacters)}…` : text;
 }
 
 /** By what a case is decided: the weakest of its checks. */

@@ -33,18 +33,8 @@ const serverVariables: Readonly<Record<string, (value: string) => unknown>> = {
 /** `OLLM_*` variables that aren't settings. */
 const otherNames: ReadonlySet<string> = new Set(["OLLM_HOME"]);
 
-/** A value given outside the file. */
-interface GivenValue {
-  /** `OLLM_MODEL`, `--model` */
-  readonly name: string;
-  readonly path: readonly string[];
-}
-
 /** The settings among the variables, in order of precedence. `read` throws `InvalidConfig`. */
-export function environmentValues(
-  environment: Environment,
-  known: readonly SettingPath[],
-): readonly (GivenValue & { read(): unknown })[] {
+export function environmentValues(environment: Environment, known: readonly SettingPath[]) {
   return [...pathsByName(known)].flatMap(([name, path]) => {
     // `set NAME=value & ...` on Windows leaves a trailing space.
     const value = environment[name]?.trim();
@@ -97,8 +87,8 @@ function pathsByName(known: readonly SettingPath[]): ReadonlyMap<string, readonl
 }
 
 /** The settings among the flags, except `--root`. */
-export function flagValues(flags: Flags): readonly (GivenValue & { readonly value: unknown })[] {
-  const given: readonly (GivenValue & { readonly value: unknown })[] = [
+export function flagValues(flags: Flags) {
+  const given: readonly { readonly name: string; readonly path: readonly string[]; readonly value: unknown }[] = [
     { name: "--model", path: ["model", "default"], value: flags.model },
     { name: "--provider", path: ["model", "provider"], value: flags.provider },
     { name: "--host", path: ["providers", "ollama", "host"], value: flags.host },

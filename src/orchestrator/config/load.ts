@@ -36,11 +36,10 @@ export interface SettingsFile {
  * have other variables.
  */
 export async function readSettingsFile(home: string): Promise<SettingsFile> {
-  const sources: Sources = new Map();
   const file = join(home, "config.yaml");
-  const tree = await readConfigFile(file, sources);
-  parseSettings(tree, sources, file);
-  return { tree, sources };
+  const read = await fileOf(file, undefined);
+  parseSettings(read.tree, read.sources, file);
+  return read;
 }
 
 /**
@@ -216,18 +215,12 @@ const neverEmpty: ReadonlySet<string> = new Set(["monthlyBudget"]);
 
 /** Removes keys without a value: people comment out a section's lines and leave its name. */
 function withoutNulls(tree: Tree): Tree {
+  const within = (value: unknown): unknown => (isRecord(value) ? withoutNulls(value) : value);
   return Object.fromEntries(
     Object.entries(tree)
       .filter(([key, value]) => value !== null || neverEmpty.has(key))
-      .map(([key, value]) => [
-        key,
-        isRecord(value) ? withoutNulls(value) : Array.isArray(value) ? value.map(entry) : value,
-      ]),
+      .map(([key, value]) => [key, Array.isArray(value) ? value.map(within) : within(value)]),
   );
-
-  function entry(value: unknown): unknown {
-    return isRecord(value) ? withoutNulls(value) : value;
-  }
 }
 
 /**

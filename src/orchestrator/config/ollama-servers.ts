@@ -15,7 +15,10 @@ export function ollamaServers(settings: Settings["providers"]["ollama"]) {
     const id = index === 0 ? "ollama" : `ollama-${index + 1}`;
     return { id, host, memoryBytes, serverOptions: defined({ parallel, cacheType, hasFlashAttention }) };
   });
-  const servers = all.map((server) => serverOf(server.host));
+  // The names of this machine are one: the models of a server listed twice would count twice.
+  const servers = all.map(({ host }) =>
+    parseOllamaHost(host).baseUrl.replace(/^(https?:\/\/)(localhost|\[::1\])(?=:)/i, "$1127.0.0.1"),
+  );
   return all.filter((_, index) => servers.indexOf(servers[index] ?? "") === index);
 }
 
@@ -26,9 +29,4 @@ export function ollamaServers(settings: Settings["providers"]["ollama"]) {
 export function isOllamaOptional(providers: Settings["providers"], sources: Pick<Sources, "has">): boolean {
   const { ollama, llamaCpp } = providers;
   return llamaCpp.enabled && ollama.hosts.length === 0 && !sources.has("providers.ollama.host");
-}
-
-/** Treats the names of this machine as one: the models of a server listed twice would count twice. */
-function serverOf(host: string): string {
-  return parseOllamaHost(host).baseUrl.replace(/^(https?:\/\/)(localhost|\[::1\])(?=:)/i, "$1127.0.0.1");
 }

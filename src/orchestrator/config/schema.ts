@@ -304,7 +304,7 @@ function checkSavings(
   {
     promptPerMillion,
     answerPerMillion,
-  }: { readonly promptPerMillion?: number | undefined; readonly answerPerMillion?: number | undefined },
+  }: { readonly [Name in "promptPerMillion" | "answerPerMillion"]?: number | undefined },
   context: z.RefinementCtx,
 ): void {
   if ((promptPerMillion === undefined) === (answerPerMillion === undefined)) return;

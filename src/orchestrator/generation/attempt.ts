@@ -233,11 +233,7 @@ async function answerOnce(
   }
 }
 
-function reportReady(
-  { route, entry }: Ask,
-  times: Pick<Progress, "queueMs" | "loadMs">,
-  context: OperationContext,
-): void {
+function reportReady({ route, entry }: Ask, times: Pick<Progress, "queueMs" | "loadMs">, context: OperationContext) {
   const { name: model } = entry.located.model;
   const reason = route.chain.find((step) => step.entry.located.model.name === model)?.reason;
   context.report({ message: `${model} is ready`, model, ...times, ...defined({ reason }) });

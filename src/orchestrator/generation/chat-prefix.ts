@@ -1,4 +1,5 @@
 import { createHash } from "node:crypto";
+import { LRUCache } from "lru-cache";
 import type { Chat, ChatMessage } from "../api/chat.ts";
 
 /** Lines of a system prompt that differ with each request and say nothing to a local model. */
@@ -34,23 +35,17 @@ const maxChats = 256;
 
 /** Which model answered each conversation that programs send, by its beginning; in memory only. */
 export function createChatHomes() {
-  /** By digest, the least recently answered first. */
-  const homes = new Map<string, ChatHome>();
+  /** By digest; the least recently answered is dropped first. */
+  const homes = new LRUCache<string, ChatHome>({ max: maxChats });
   /** Answered in this turn of the event loop: an agent's beginning is long, and its digest must not delay the answer. */
   const fresh: (readonly [Chat, ChatHome])[] = [];
   const keep = (): void => {
-    for (const [chat, home] of fresh.splice(0)) {
-      const key = beginningOf(chat);
-      homes.delete(key);
-      homes.set(key, home);
-      const [oldest] = homes.keys();
-      if (homes.size > maxChats && oldest !== undefined) homes.delete(oldest);
-    }
+    for (const [chat, home] of fresh.splice(0)) homes.set(beginningOf(chat), home);
   };
   return {
     of(chat: Chat): ChatHome | undefined {
       keep();
-      return homes.get(beginningOf(chat));
+      return homes.peek(beginningOf(chat));
     },
     answered(chat: Chat, { model, engine }: ChatHome): void {
       if (fresh.length === 0) setImmediate(keep);

@@ -5,38 +5,15 @@ import { defaultContextTokens } from "../memory/reading.ts";
 import type { Inventory } from "../catalog/inventory.ts";
 import { type LocatedModel, isCopy, takesNoMemory, idOf } from "../catalog/located-model.ts";
 import { assumedAnswerMs, assumedBytesPerMs, maxParallelOf } from "../residency/request-queues.ts";
-import type { Permit } from "../residency/queue-requests.ts";
 import type { createChatHomes } from "./chat-prefix.ts";
 import type { CandidateSource, LocatedCandidate } from "./candidates.ts";
 import type { Resolved } from "./resolve.ts";
-
-interface Copies {
-  /**
-   * Assigns a request to the engine that is expected to answer it soonest (`chooseCopy`); `entry` is where it
-   * was routed. When a queue builds up, an engine with room loads a second copy. `tried` are the ids of engines that
-   * failed. Engines of one memory domain share its cores, so only one of them counts. Throws no errors of its own.
-   * The request is returned with a short keep-alive for a copy that is loaded only because of a queue. Call `release` once
-   * it is answered or abandoned.
-   */
-  assign(
-    source: CandidateSource,
-    entry: LocatedCandidate,
-    request: Resolved,
-    tried: ReadonlySet<string>,
-    signal: AbortSignal,
-  ): Promise<{ readonly entry: LocatedCandidate; readonly request: Resolved } & Pick<Permit, "release">>;
-  /** The same for a dry run, which is not counted. */
-  readonly wouldAssign: Copies["assign"];
-}
 
 /** Keep-alive in seconds of a copy that was loaded only because of a queue. */
 const copyKeepAliveSeconds = 60;
 
 /** `models` returns the current settings. */
-export function createCopies(
-  models: () => Settings["models"],
-  chats: Pick<ReturnType<typeof createChatHomes>, "of">,
-): Copies {
+export function createCopies(models: () => Settings["models"], chats: Pick<ReturnType<typeof createChatHomes>, "of">) {
   const assigned = new Map<string, number>();
   /** The last report of each replica, and the requests that it had been assigned then. */
   const reported = new WeakMap<Engine, { readonly load: EngineLoad; readonly own: number }>();
@@ -67,8 +44,14 @@ export function createCopies(
 
   /** `hold` counts the request at a `modelId`, until what it returns is called. */
   const assigning =
-    (hold: typeof take): Copies["assign"] =>
-    async (source, entry, request, tried, signal) => {
+    (hold: typeof take) =>
+    async (
+      source: CandidateSource,
+      entry: LocatedCandidate,
+      request: Resolved,
+      tried: ReadonlySet<string>,
+      signal: AbortSignal,
+    ) => {
       const { replicas } = entry.located.engine;
       const homeOf = () => request.chat && chats.of(request.chat)?.engine;
       if (replicas !== undefined) {
@@ -117,7 +100,18 @@ export function createCopies(
       };
     };
 
-  return { assign: assigning(take), wouldAssign: assigning(() => () => undefined) };
+  return {
+    /**
+     * Assigns a request to the engine that is expected to answer it soonest (`chooseCopy`); `entry` is where it
+     * was routed. When a queue builds up, an engine with room loads a second copy. `tried` are the ids of engines that
+     * failed. Engines of one memory domain share its cores, so only one of them counts. Throws no errors of its own.
+     * The request is returned with a short keep-alive for a copy that is loaded only because of a queue. Call `release`
+     * once it is answered or abandoned.
+     */
+    assign: assigning(take),
+    /** The same for a dry run, which is not counted. */
+    wouldAssign: assigning(() => () => undefined),
+  };
 }
 
 /** The replicas of a cluster that list the model and were not tried, also those that failed for an earlier request. */

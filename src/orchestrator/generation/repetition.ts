@@ -69,7 +69,8 @@ export function watchRepetition() {
     const complete = lineStart >= 0 && whole.length - lineStart <= longestMarker ? lineStart : whole.length;
     held = whole.slice(complete);
     const counting = whole.slice(0, complete);
-    const digits = withoutCounters(counting);
+    // With `0` for every number, and one sign for every letter of an item.
+    const digits = counting.replaceAll(marker, letter).replaceAll(/\d+/g, "0");
     const period = counted.add(endsInDigit && digits.startsWith("0") ? digits.slice(1) : digits, (block) =>
       limitOfCounting(block, plain.text),
     );
@@ -158,11 +159,6 @@ const longestMarker = 32;
 const counterOrUnit = new RegExp(`(?<marker>${marker.source})|\\d+|\\D`, "gs");
 /** Stands for a marker. */
 const letter = "\u0001";
-
-/** The text with `0` for every number, and one sign for every letter of an item. */
-function withoutCounters(text: string): string {
-  return text.replaceAll(marker, letter).replaceAll(/\d+/g, "0");
-}
 
 const wordPattern = /[\p{L}\p{M}]{2,}/gu;
 /** Written without spaces: two of them count as a word. */

@@ -63,10 +63,6 @@ export class KeptJobs implements Jobs {
     this.#options = options;
   }
 
-  #isoNow(): string {
-    return new Date(this.#options.now()).toISOString();
-  }
-
   #changed(id: string, isListChanged: boolean): void {
     this.#options.emit({ kind: "job changed", id, isListChanged });
   }
@@ -133,7 +129,7 @@ export class KeptJobs implements Jobs {
 
   #end(entry: Entry, ending: Partial<JobRecord> & Pick<JobRecord, "state">): void {
     const { parts: _parts, ...record } = entry.record;
-    entry.record = { ...record, ...ending, endedAt: this.#isoNow() };
+    entry.record = { ...record, ...ending, endedAt: new Date(this.#options.now()).toISOString() };
     entry.operation = undefined;
     // The next daemon finds "running" and resumes a pull.
     if (!this.#isResumable(entry, ending.state === "succeeded")) this.#save(entry);

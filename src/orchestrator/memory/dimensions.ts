@@ -116,7 +116,9 @@ function readDimensions(facts: DescribedFacts): ModelDimensions | undefined {
     window: number("attention.sliding_window"),
     pattern: value("attention.sliding_window_pattern"),
   });
-  const ownCaches = layerCount - (number("attention.shared_kv_layers") ?? sharedByDefault(architecture, layerCount));
+  // In gemma3n, the layers from the 20th on share the caches of earlier ones.
+  const sharedByDefault = architecture === "gemma3n" ? Math.max(0, layerCount - 20) : 0;
+  const ownCaches = layerCount - (number("attention.shared_kv_layers") ?? sharedByDefault);
   const drafts = number("nextn_predict_layers") ?? 0;
   const isEncoder = encoders.has(architecture);
   const isHybrid = recurrent !== undefined && architecture !== "falcon-h1";
@@ -150,9 +152,8 @@ function readDimensions(facts: DescribedFacts): ModelDimensions | undefined {
     valueLength,
     layers,
     window: sliding.window,
-    ...defined({ experts }),
+    ...defined({ experts, recurrent }),
     ...(isLatent ? { latent: { keyLength: number("attention.key_length_mla") ?? 0 } } : {}),
-    ...defined({ recurrent }),
   };
 }
 
@@ -224,11 +225,6 @@ function recurrentLayersOf(parts: {
   if (/^(mamba2?|rwkv\d|rwkv6qwen2|arwkv7|falcon-h1)$/.test(architecture)) return () => true;
   const isNemotron = architecture.startsWith("nemotron_h");
   return (layer) => keyValueHeads[layer] === 0 && !(isNemotron && (feedForwards[layer] ?? 0) > 0);
-}
-
-/** In gemma3n, the layers from the 20th on share the caches of earlier ones. */
-function sharedByDefault(architecture: string, layerCount: number): number {
-  return architecture === "gemma3n" ? Math.max(0, layerCount - 20) : 0;
 }
 
 /** Larger values in a file are rejected; lengths of real models are far smaller. */

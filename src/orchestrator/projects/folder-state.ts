@@ -1,5 +1,6 @@
 import { lstat, opendir, stat } from "node:fs/promises";
 import path from "node:path";
+import { LRUCache } from "lru-cache";
 import type { Log } from "../api/log.ts";
 import type { HideableTool } from "../api/facade-templates.ts";
 import type { ProjectFile, ProjectKind } from "../api/types.ts";
@@ -112,7 +113,7 @@ export function createFolderStates(
   tools: readonly HideableTool[] | undefined,
   onTools: () => void,
 ) {
-  const known = new Map<string, Known>();
+  const known = new LRUCache<string, Known>({ max: maxFolders });
   const looking = new Map<string, Promise<FolderState>>();
 
   async function look(folder: string, before: Known | undefined): Promise<Known> {
@@ -126,17 +127,10 @@ export function createFolderStates(
     return { state, stamp, seenAtMs };
   }
 
-  function cache(folder: string, seen: Known): void {
-    known.delete(folder);
-    known.set(folder, seen);
-    const [oldest] = known.keys();
-    if (known.size > maxFolders && oldest !== undefined) known.delete(oldest);
-  }
-
   async function lookOnce(folder: string, before: Known | undefined): Promise<FolderState> {
     const started = look(folder, before).then((seen) => {
       // After `forget`, this state may be out of date.
-      if (looking.get(folder) === started) cache(folder, seen);
+      if (looking.get(folder) === started) known.set(folder, seen);
       return seen.state;
     });
     looking.set(folder, started);
@@ -150,7 +144,7 @@ export function createFolderStates(
   return {
     /** The same object until something in the folder changes; checks the folder at most once a second. */
     async of(folder: string): Promise<FolderState> {
-      const before = known.get(folder);
+      const before = known.peek(folder);
       if (before !== undefined && Math.abs(now() - before.seenAtMs) < freshMs) return before.state;
       return looking.get(folder) ?? lookOnce(folder, before);
     },
@@ -186,7 +180,10 @@ export function createProjectWatches(parts: {
   readonly log: Log;
 }) {
   const { timers, log } = parts;
-  const watches = new Map<string, readonly FolderWatch[]>();
+  const watches = new LRUCache<string, readonly FolderWatch[]>({
+    max: maxWatches,
+    dispose: (all) => all.forEach((watch) => watch.close()),
+  });
   let isClosed = false;
   return {
     /** Starts calling `onChange` after changes in `.ollm` of `folder`. */
@@ -198,14 +195,9 @@ export function createProjectWatches(parts: {
       );
       watches.set(folder, all);
       for (const watch of all) void watch.adjust();
-      const [oldest] = watches.keys();
-      if (watches.size <= maxWatches || oldest === undefined) return;
-      for (const watch of watches.get(oldest) ?? []) watch.close();
-      watches.delete(oldest);
     },
     close() {
       isClosed = true;
-      for (const watch of [...watches.values()].flat()) watch.close();
       watches.clear();
     },
   };

@@ -67,7 +67,7 @@ export class CallerProjects implements Projects {
     if (profile !== undefined) this.#checkProfile(caller, profile);
     const state = await this.#freshState(folder);
     const file = path.join(state.folder, ollmName, projectFileName);
-    const text = initText(profileToWrite(state, profile), state.detected);
+    const text = initText(profile ?? state.detected?.kind ?? "general", state.detected);
     await this.writeForUser(state.folder, async () => {
       await createFile(state.folder, file, text);
       return { file, text };
@@ -250,9 +250,4 @@ async function createFile(folder: string, file: string, text: string): Promise<v
 function initText(profile: string, detected: FolderState["detected"]): string {
   const because = detected === undefined ? "" : `  # found: ${detected.evidence.slice(0, 3).join(", ")}`;
   return `${initLines.join("\n")}\n`.replace("{profile}", () => `${profile}${because}`);
-}
-
-/** The profile for a new project file: `wanted`, else the detected kind. */
-function profileToWrite(state: FolderState, wanted: string | undefined): string {
-  return wanted ?? state.detected?.kind ?? "general";
 }

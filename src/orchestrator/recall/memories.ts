@@ -76,11 +76,9 @@ export class StoredMemories implements Memories {
       type: "remember",
       key,
       value,
-      ...defined({ project, category: request.category }),
+      ...defined({ project, category: request.category, isPinned: request.isPinned, expiresAt }),
       ...tags,
-      ...defined({ isPinned: request.isPinned }),
       source: isShell(caller.client) ? "user" : "llm",
-      ...defined({ expiresAt }),
       at: this.#isoNow(),
     });
     const [entry] = change.put;

@@ -46,12 +46,13 @@ export function chooseModel(request: ChoiceRequest, candidates: readonly Candida
   const passing = named.filter((candidate) => rejectionOf(candidate) === undefined);
   const matches = rank(passing, request, unfitPreferred(request, candidates));
   const chain = matches.map((match) => linkOf(match, request));
-  const considered = lazily(() => consideredModels(request, candidates, named, matches));
+  let considered: Choice["considered"] | undefined;
   const [best] = matches;
   return {
     chain,
     get considered() {
-      return considered();
+      // Among a thousand models most of an explanation is never read.
+      return (considered ??= consideredModels(request, candidates, named, matches));
     },
     profile: profile.name,
     ...(best?.level === "fallback" && typeof profile.fallback === "string" ? { fallback: profile.fallback } : {}),
@@ -101,12 +102,6 @@ function consideredModels(
         rejected: isNamed.has(candidate) ? (rejectionOf(candidate)?.text ?? "") : "is not the requested model",
       })),
   ];
-}
-
-/** Among a thousand models most of an explanation is never read. */
-function lazily<Value extends object>(make: () => Value): () => Value {
-  let made: Value | undefined;
-  return () => (made ??= make());
 }
 
 /** The preferred model, if it is installed and does not fit on any engine. */

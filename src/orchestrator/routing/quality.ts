@@ -93,8 +93,7 @@ export function orderByQuality(
   const isAhead = new Set(better);
   const order =
     better.length === 0 ? positions : [...better, ...positions.filter((position) => !isAhead.has(position))];
-  const explored =
-    random === undefined ? undefined : exploredBy(state, task, { contenders, best: order[0] ?? 0, random });
+  const explored = random === undefined ? undefined : exploredBy(state, task, contenders, order[0] ?? 0, random);
   if (explored === undefined) return { order, because: better.length > 0 ? "learned" : "given" };
   return { order: [explored, ...order.filter((position) => position !== explored)], because: "explored" };
 }
@@ -122,7 +121,7 @@ function estimateOf(state: QualityState, task: string, model: string, prior: num
   const at = fit.tasks.get(nameOf(task));
   const evidence = fit.models.get(nameOf(model));
   return {
-    mean: meanOf(state, { at, evidence, prior }),
+    mean: meanOf(state, at, evidence, prior),
     /** Computed when it is needed: comparisons are decided without it. */
     variance: () => varianceAt(fit, at, evidence),
     answers: evidence?.seen.find((seen) => seen.task === at)?.answers ?? 0,
@@ -131,14 +130,7 @@ function estimateOf(state: QualityState, task: string, model: string, prior: num
   };
 }
 
-function meanOf(
-  state: QualityState,
-  {
-    at,
-    evidence,
-    prior,
-  }: { readonly at: number | undefined; readonly evidence: ModelEvidence | undefined; readonly prior: number },
-): number {
+function meanOf(state: QualityState, at: number | undefined, evidence: ModelEvidence | undefined, prior: number) {
   const fit = fitOf(state);
   const level = at === undefined ? typicalScore : (fit.levels[at] ?? typicalScore);
   const before = prior - typicalScore;
@@ -160,15 +152,7 @@ function isClearlyGood({ mean, answers, variance }: Estimate, first: Estimate): 
   return mean - ninety * Math.sqrt(variance()) > clear;
 }
 
-function exploredBy(
-  state: QualityState,
-  task: string,
-  {
-    contenders,
-    best,
-    random,
-  }: { readonly contenders: readonly Contender[]; readonly best: number; readonly random: number },
-): number | undefined {
+function exploredBy(state: QualityState, task: string, contenders: readonly Contender[], best: number, random: number) {
   if (random >= exploring.better) return undefined;
   const leader = estimateOf(state, task, contenders[best]?.model ?? "", priorAt(best));
   let chosen: { readonly position: number; readonly difference: number; readonly hope: number } | undefined;
@@ -194,8 +178,7 @@ function costOf(state: QualityState, contenders: readonly Contender[]) {
   let lost = 0;
   let answers = 0;
   for (const [at, { models }] of state.tasks.entries()) {
-    const meanAt = (model: string, position: number) =>
-      meanOf(state, { at, evidence: known.get(model), prior: priorAt(position) });
+    const meanAt = (model: string, position: number) => meanOf(state, at, known.get(model), priorAt(position));
     const firstMean = meanAt(contenders[0]?.model ?? "", 0);
     for (const { model, single } of models) {
       const position = positions.get(model);

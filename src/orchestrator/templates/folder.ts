@@ -1,5 +1,4 @@
 import { createHash } from "node:crypto";
-import type { BigIntStats } from "node:fs";
 import { lstat, mkdir, readdir, realpath, rm, stat } from "node:fs/promises";
 import { basename, dirname, extname, join } from "node:path";
 import { InvalidRequest, StoreFailed } from "../api/errors.ts";
@@ -49,7 +48,7 @@ export function createTemplateFolder(
       if (!isWithin(root, real)) return broken(file, "is a link out of its folder: replace it with a copy");
       const facts = await stat(real, { bigint: true });
       if (!facts.isFile()) return broken(file, "is not a regular file: remove it");
-      const stamp = stampOf(facts, real);
+      const stamp = [real, facts.ino, facts.size, facts.mtimeNs, facts.ctimeNs].join(" ");
       if (before?.stamp === stamp) return before;
       if (facts.size > maxTemplateBytes) return broken(file, tooLarge);
       const isSettled = Date.now() - Number(facts.mtimeMs) > stepMs;
@@ -148,10 +147,6 @@ async function readEntry(file: string, real: string, parse: typeof parseTemplate
 
 function broken(file: string, why: string): KnownFile {
   return { content: why, entry: { file, problem: `${file} ${why}` } };
-}
-
-function stampOf({ ino, size, mtimeNs, ctimeNs }: BigIntStats, real: string): string {
-  return [real, ino, size, mtimeNs, ctimeNs].join(" ");
 }
 
 /** What to do when a template of the same name exists. */

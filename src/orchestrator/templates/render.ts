@@ -131,10 +131,6 @@ function endsOf(pieces: readonly Piece[], variable: string): readonly string[] {
   });
 }
 
-function isHole(piece: Piece): piece is Hole {
-  return typeof piece !== "string";
-}
-
 /**
  * Declared variables in their order, then those that are only used in the text; or the first problem. A variable that is
  * not declared is required unless the text has a default for it.
@@ -157,7 +153,7 @@ export function variablesOf(
     } {
   const found = new Map<string, { readonly default?: string; readonly position: string }>();
   for (const part of ["template", "system"] as const) {
-    for (const hole of parts[part].filter(isHole)) {
+    for (const hole of parts[part].filter((piece) => typeof piece !== "string")) {
       const at = { part, line: hole.line };
       const position = `${part} line ${hole.line}`;
       if (hole.name === "__proto__") return { problem: "a variable can't have the name __proto__", at };

@@ -155,7 +155,7 @@ async function answerOf({ tool, facts, given }: ToolCall, context: Context, inpu
   if (answers === undefined) return { needsInput: needs };
   // The answers are validated as strictly as the arguments were.
   const isUserOnly = needs.userOnly !== undefined;
-  const raw = rawObject(given);
+  const raw = typeof given === "object" && given !== null ? given : {};
   const parsed = validateInput(tool, isUserOnly ? raw : withAnswers(raw, needs, answers));
   if (isUserOnly) context.answers = answers;
   const again = await tool.run(parsed, context);
@@ -181,10 +181,6 @@ function asJob(
   });
   // The SDK requires `content` in every answer to a call.
   return facts.takesTasks ? { resultType: "task", ...taskOf(job, jobs.keepHours), content: [] } : jobAnswer(job);
-}
-
-function rawObject(value: unknown): object {
-  return typeof value === "object" && value !== null ? value : {};
 }
 
 /** A detached run has no client left to ask. */

@@ -262,7 +262,8 @@ export function watchBusiness(parts: {
 
   const lookForIdle = (): void => {
     const timeoutSeconds = parts.idleTimeoutSeconds();
-    if (!isIdle(parts.business())) idleSince = undefined;
+    const { clients, listeners, operations, pinned } = parts.business();
+    if (clients + listeners + operations + pinned > 0) idleSince = undefined;
     else idleSince ??= parts.now();
     const isOver = idleSince !== undefined && parts.now() - idleSince >= timeoutSeconds * 1_000;
     if (timeoutSeconds >= 0 && isOver) parts.onIdle();
@@ -272,7 +273,7 @@ export function watchBusiness(parts: {
     const wall = parts.wallNow();
     const elapsedMs = wall - lastWall;
     lastWall = wall;
-    if (!hasSlept(sleepLookMs, elapsedMs)) return;
+    if (elapsedMs - sleepLookMs <= sleepGapMs) return;
     // Clients that slept, too, get time to reconnect.
     idleSince = undefined;
     parts.onWake(elapsedMs);
@@ -310,11 +311,6 @@ export function watchBusiness(parts: {
 /** The work of a daemon at a moment. */
 type Business = ReturnType<Daemon["business"]>;
 
-/** Whether a daemon has no work and no clients. */
-function isIdle({ clients, listeners, operations, pinned }: Business): boolean {
-  return clients + listeners + operations + pinned === 0;
-}
-
 /** How long a daemon that was asked to hand over continues to work normally. */
 const handoverPatienceMs = 10 * 60_000;
 /** How long it then waits for running requests, without reading new ones. */
@@ -340,7 +336,3 @@ function handoverStep(business: Business, elapsedMs: number): "work" | "drain" |
 
 /** A timer that fires this much later by wall-clock time means that the machine slept. */
 const sleepGapMs = 30_000;
-
-function hasSlept(everyMs: number, elapsedWallMs: number): boolean {
-  return elapsedWallMs - everyMs > sleepGapMs;
-}

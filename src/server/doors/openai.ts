@@ -238,12 +238,9 @@ function toolsOf(
 }
 
 /** A tool that takes any text takes it as its only argument. */
-function inputOf({
-  syntax,
-  definition,
-}: { readonly syntax?: string | undefined; readonly definition?: string | undefined } = {}) {
-  const grammar =
-    definition === undefined ? {} : { description: `Follows this ${syntax ?? ""} grammar:\n${definition}` };
+function inputOf(format: z.output<typeof custom>["format"]) {
+  const { syntax = "", definition } = format ?? {};
+  const grammar = definition === undefined ? {} : { description: `Follows this ${syntax} grammar:\n${definition}` };
   return { type: "object", properties: { input: { type: "string", ...grammar } }, required: ["input"] };
 }
 

@@ -81,11 +81,7 @@ export const streamLimits: StreamLimits = { maxUnreadBytes: 4 * 1024 * 1024, max
  * closed) and `wrote` after it, since the last message may be the one that is not read. A single message may have any
  * size; the limit is for what accumulates behind it.
  */
-export function watchReader(
-  response: ServerResponse,
-  limits: StreamLimits,
-  onCut: (why: string) => void,
-): { hasRoom(): boolean; wrote(): void; close(): void } {
+export function watchReader(response: ServerResponse, limits: StreamLimits, onCut: (why: string) => void) {
   let timer: NodeJS.Timeout | undefined;
   let isCut = false;
   const cut = (why: string): void => {

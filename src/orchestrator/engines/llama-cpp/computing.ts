@@ -104,7 +104,7 @@ export function createComputing(parts: ComputingParts): Pick<Engine, "generate">
         resident.lastPrompt = { promptTokens, cachedPromptTokens, restoredPromptTokens };
         return answer;
       };
-      const { done, loadMs, queueMs } = await compute(loadable, loadOptions(request), signal, work, request, true);
+      const { done, loadMs, queueMs } = await compute(loadable, request, signal, work, request, true);
       const endedAt = now();
       return {
         ...generationOf(done, request),
@@ -149,11 +149,6 @@ export function createComputing(parts: ComputingParts): Pick<Engine, "generate">
 function isResident(models: Models, stored: StoredModel, contextTokens: number): boolean {
   const resident = models.find(stored);
   return resident !== undefined && resident.session.isAlive() && resident.contextTokens >= contextTokens;
-}
-
-function loadOptions(request: { readonly contextTokens: number; readonly keepAliveSeconds?: number }): LoadOptions {
-  const { contextTokens, keepAliveSeconds } = request;
-  return { contextTokens, ...defined({ keepAliveSeconds }) };
 }
 
 function requireCapabilities(

@@ -244,7 +244,7 @@ async function prepared(
   const incompatibility = incompatibilityOf(header);
   if (incompatibility !== undefined) throw unsupported(stored.name, incompatibility.reason, incompatibility.next);
   const facts = factsOf(stored, header);
-  const isEmbedding = isEmbeddingModel(facts);
+  const isEmbedding = facts.capabilities.includes("embedding") && !facts.capabilities.includes("completion");
   const request = ({ contextTokens, gpuLayers = 0 }: LoadOptions) =>
     loadRequestFor({ stored, header, isEmbedding, contextTokens, threads, promptsFolder, backend, gpuLayers });
   return { stored, header, facts, request };
@@ -354,8 +354,4 @@ function factsOf(stored: StoredModel, header: GgufHeader): ModelFacts {
     ...defined({ system }),
     parameters,
   };
-}
-
-function isEmbeddingModel({ capabilities }: ModelFacts): boolean {
-  return capabilities.includes("embedding") && !capabilities.includes("completion");
 }

@@ -125,7 +125,7 @@ export function loadRequestFor({ stored, header, isEmbedding, contextTokens, ...
     type: "load",
     file: stored.weightsFile,
     adapterFiles: stored.adapterFiles,
-    useMmap: !isRepacked(header),
+    useMmap: !Object.keys(header.weightsByType).some((type) => repackedTypes.test(type)),
     contextTokens,
     batchTokens,
     isEmbedding,
@@ -156,10 +156,6 @@ function guessesOf({ vocabularySize = 0, weightsBytes }: GgufHeader): Pick<LoadR
  * were predicted. Which processor repacks which type changes with each version, so the processor is not considered.
  */
 const repackedTypes = /^(Q4_|IQ4_|Q2_K|Q5_K|Q6_K|Q8_0|F16$)/;
-
-function isRepacked(header: GgufHeader): boolean {
-  return Object.keys(header.weightsByType).some((type) => repackedTypes.test(type));
-}
 
 /** One process per file of weights and adapters, whatever the options. */
 export const embeddedLoadRules: LoadRules = {

@@ -60,10 +60,8 @@ function chatBody(
       toolChoice !== "none" && { tools: tools.map((tool) => ({ type: "function", function: tool })) }),
     stream: true,
     ...noTruncation,
-    ...(format === undefined ? {} : { format }),
-    ...(request.think === undefined ? {} : { think: request.think }),
+    ...defined({ format, think: request.think, keep_alive: request.keepAliveSeconds }),
     ...(request.choices === undefined ? {} : { logprobs: true, top_logprobs: firstTokens }),
-    ...(request.keepAliveSeconds === undefined ? {} : { keep_alive: request.keepAliveSeconds }),
     options: defined({
       num_ctx: request.contextTokens,
       num_predict: request.maxTokens,

@@ -119,7 +119,9 @@ function toHistory(messages: readonly ChildMessage[], hasThoughts: boolean): Cha
     if (hasThoughts && thinking !== undefined && thinking !== "") response.push(thought(thinking));
     if (content !== "" || toolCalls.length === 0) response.push(content);
     toolCalls.forEach(({ id, name, arguments: text }, index) => {
-      const call: FunctionCallItem = { type: "functionCall", name, params: paramsOf(text), result: "" };
+      // A program may send what is no JSON.
+      const params = text.trim() === "" ? {} : (jsonIn(text) ?? text);
+      const call: FunctionCallItem = { type: "functionCall", name, params, result: "" };
       response.push(index === 0 ? Object.assign(call, { startsNewChunk: true }) : call);
       open.push({ id, call });
     });
@@ -136,11 +138,6 @@ function responseAfterCalls(history: readonly ChatHistoryItem[]): ResponseItem[]
 
 function thought(text: string): ResponseItem {
   return { type: "segment", segmentType: "thought", ended: true, text };
-}
-
-/** A program may send what is no JSON. */
-function paramsOf(text: string): unknown {
-  return text.trim() === "" ? {} : (jsonIn(text) ?? text);
 }
 
 /** Wrappers without an option that prevents thinking. */

@@ -134,7 +134,8 @@ export class Conversations {
     const [before, inUse] = [this.count, this.#inUse()];
     try {
       if (inUse.length === 0 && this.#canMove()) await this.#replace(count, signal);
-      else if (inUse.every(({ isAsked }) => isAsked)) await this.#add(count - before, signal);
+      else if (inUse.every(({ isAsked }) => isAsked))
+        this.#sequences.push(...this.#keep(await this.#parts.openContext(count - before, signal)));
       else await this.#handOver(count, signal);
     } catch (error) {
       throwIfAborted(signal);
@@ -166,10 +167,6 @@ export class Conversations {
         if (to !== undefined) to.lastUse = before[index]?.lastUse ?? 0;
       }
     }
-  }
-
-  async #add(count: number, signal: AbortSignal): Promise<void> {
-    this.#sequences.push(...this.#keep(await this.#parts.openContext(count, signal)));
   }
 
   /** What the sequences in use hold moves over when they are free. */
