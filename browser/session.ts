@@ -241,4 +241,24 @@ const tabs: Check = [
     }),
 ];
 
-export const sessionChecks: readonly Check[] = [link, locked, restart, impostor, signedOut, tabs];
+const installed: Check = [
+  "session: a browser can install the page as an app of one window, and a later link opens there",
+  (scene) =>
+    withDashboard(scene, async ({ page, context, origin }) => {
+      const devtools = await context.newCDPSession(page);
+      const { url, errors, data = "" } = await devtools.send("Page.getAppManifest");
+      assert.equal(url, `${origin}/dashboard/app.webmanifest`);
+      assert.deepEqual(errors, []);
+      assert.equal((JSON.parse(data) as { readonly display: string }).display, "standalone");
+      const { installabilityErrors } = await devtools.send("Page.getInstallabilityErrors");
+      // These pages are of a private window, where nothing is installed.
+      const others = installabilityErrors.filter(({ errorId }) => errorId !== "in-incognito");
+      assert.deepEqual(others, []);
+      // As the window is navigated that is there.
+      await page.evaluate((address) => location.assign(address), await dashboardLink(scene.world));
+      await page.getByText("Connected", { exact: true }).waitFor();
+      assert.equal(new URL(page.url()).hash, "");
+    }),
+];
+
+export const sessionChecks: readonly Check[] = [link, locked, restart, impostor, signedOut, tabs, installed];

@@ -79,6 +79,7 @@ test("the tarball is below 2.3 MB and holds the program, its licences and its do
     "dist/completions/ollm.powershell",
     "dist/completions/ollm.zsh",
     "dist/dashboard.html.gz",
+    "dist/dashboard.webmanifest.gz",
     "dist/sql-wasm.wasm",
     "dist/status-view.html",
     "dist/third-party-licenses.txt",

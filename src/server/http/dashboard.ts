@@ -35,18 +35,24 @@ const pageHeaders = {
   ...commonHeaders,
   // It has no data. A browser keeps it, and asks each time whether it is still the same.
   "cache-control": "no-cache",
-  "content-type": "text/html; charset=utf-8",
   "content-security-policy": "frame-ancestors 'none'",
   "cross-origin-opener-policy": "same-origin",
   "referrer-policy": "no-referrer",
   "x-frame-options": "DENY",
 } as const;
 
-/** The page in both forms, for any number of requests. */
-async function readPage() {
-  const compressed = await readFile(builtFile("dashboard.html.gz"));
+/** By its path, a file with its content type: the page, and what a browser installs it by. */
+const served = {
+  "/dashboard": ["dashboard.html.gz", "text/html; charset=utf-8"],
+  "/dashboard/app.webmanifest": ["dashboard.webmanifest.gz", "application/manifest+json"],
+} as const;
+
+/** A file in both forms, for any number of requests. */
+async function readServed(path: string) {
+  const [name, contentType] = served[path as keyof typeof served];
+  const compressed = await readFile(builtFile(name));
   const etag = `W/"${createHash("sha256").update(compressed).digest("base64url")}"`;
-  return { etag, plain: gunzipSync(compressed), compressed };
+  return { headers: { etag, "content-type": contentType }, plain: gunzipSync(compressed), compressed };
 }
 
 /** The dashboard of a home, on all HTTP listeners of its daemon: the page, links to it, its sessions and streams. */
@@ -55,7 +61,7 @@ export class Dashboard {
   readonly #codes = createOneTimeCodes(() => performance.now());
   readonly #sessions: ReturnType<typeof createSessions>;
   readonly #feed: ReturnType<typeof createLiveFeed>;
-  #page: ReturnType<typeof readPage> | undefined;
+  readonly #files = new Map<string, ReturnType<typeof readServed>>();
 
   constructor(options: DashboardOptions) {
     this.#options = options;
@@ -85,14 +91,25 @@ export class Dashboard {
     return `${url}/dashboard#${id}.${code}`;
   }
 
-  async answerPage(request: IncomingMessage, response: ServerResponse, limits: StreamLimits): Promise<void> {
-    const { etag, plain, compressed } = await (this.#page ??= readPage().catch((error: unknown) => {
-      this.#page = undefined;
+  async answerPage(
+    path: string,
+    request: IncomingMessage,
+    response: ServerResponse,
+    limits: StreamLimits,
+  ): Promise<void> {
+    const reading = this.#files.get(path) ?? readServed(path);
+    this.#files.set(path, reading);
+    const {
+      headers: own,
+      plain,
+      compressed,
+    } = await reading.catch((error: unknown) => {
+      this.#files.delete(path);
       throw error;
-    }));
+    });
     if (response.destroyed) return;
-    const headers = { ...pageHeaders, etag, vary: "accept-encoding" };
-    if (request.headers["if-none-match"] === etag) return void response.writeHead(304, headers).end();
+    const headers = { ...pageHeaders, ...own, vary: "accept-encoding" };
+    if (request.headers["if-none-match"] === own.etag) return void response.writeHead(304, headers).end();
     const takesGzip = /\bgzip\b(?!\s*;\s*q=0(?:\.0*)?\s*(?:,|$))/i.test(request.headers["accept-encoding"] ?? "");
     const sent = takesGzip ? compressed : plain;
     const encoding = takesGzip && { "content-encoding": "gzip" };

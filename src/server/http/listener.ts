@@ -283,7 +283,7 @@ function createRoutes(options: HttpListenerOptions) {
         return answer(world, { door: asked, path, query, request, response });
       }
       if (route === "sse") return sse.open(request, response);
-      if (route === "dashboard") return dashboard.answerPage(request, response, limits);
+      if (route === "dashboard") return dashboard.answerPage(path, request, response, limits);
       if (route === "events") return dashboard.openStream(response, limits);
       if (route === "session" && request.method === "DELETE") return dashboard.signOut(request, response, session);
       let body: unknown;

@@ -83,6 +83,7 @@ const routes: ReadonlyMap<string, Route> = new Map<string, Route>([
   ["/health", { route: "health", methods: ["GET"] }],
   ["/metrics", { route: "metrics", methods: ["GET"], access: "metrics" }],
   ["/dashboard", { route: "dashboard", methods: ["GET"], access: "open" }],
+  ["/dashboard/app.webmanifest", { route: "dashboard", methods: ["GET"], access: "open" }],
   ["/dashboard/session", { route: "session", methods: ["POST", "DELETE"], access: "knock" }],
   ["/dashboard/events", { route: "events", methods: ["GET"], access: "session" }],
 ]);

@@ -39,6 +39,15 @@ describe("the dashboard's routes", () => {
     expect(text).toMatch(/^<!doctype html>[^]*script-src 'sha256-/);
   });
 
+  it("serve the manifest by which a browser installs the page, without a token, too", async () => {
+    const listener = await start();
+    const { status, headers, text } = await listener.ask("/dashboard/app.webmanifest", { headers: none });
+    expect([status, headers["content-type"]]).toEqual([200, "application/manifest+json"]);
+    expect(JSON.parse(text)).toMatchObject({ id: "/dashboard", display: "standalone" });
+    const again = { ...none, "if-none-match": headers["etag"] ?? "" };
+    expect((await listener.ask("/dashboard/app.webmanifest", { headers: again })).status).toBe(304);
+  });
+
   it("send the page again only if it has changed, in either form", async () => {
     const listener = await start();
     for (const encoding of ["gzip", "identity"]) {

@@ -25,6 +25,7 @@ const routes = [
   ["POST", "/messages?sessionId=1"],
   ["GET", "/health"],
   ["GET", "/dashboard"],
+  ["GET", "/dashboard/app.webmanifest"],
   ["POST", "/dashboard/session"],
   ["GET", "/dashboard/events"],
   ["GET", "/"],
@@ -69,9 +70,9 @@ describe("every route refuses", () => {
   // Without a token, /health only says that we run: tested below.
   const isProbe = (what: string, target: string) =>
     target === "/health" && ["no token", "the token in a cookie"].includes(what);
-  // They need none: a page without data, and the exchange of a link's code for a session (`dashboard.test.ts`).
+  // They need none: a page without data, its manifest, and the exchange of a link's code for a session (`dashboard.test.ts`).
   const isOpen = (status: number, target: string) =>
-    status === 401 && ["/dashboard", "/dashboard/session"].includes(target);
+    status === 401 && ["/dashboard", "/dashboard/app.webmanifest", "/dashboard/session"].includes(target);
   const cases = attacks.flatMap(([what, status, attack]) =>
     routes.flatMap(([method, target]) =>
       isProbe(what, target) || isOpen(status, target) ? [] : [{ what, status, attack, method, target }],
