@@ -10,8 +10,12 @@ export const payloads = [
   `'-${trap}('quote')-'`,
 ] as const;
 
-/** All of them in one text. */
-export const hostileText = payloads.join("\n");
+/** All of them in one text, with what Markdown would load or open. */
+export const hostileText = [
+  ...payloads,
+  "",
+  `![picture](http://127.0.0.1:9/picture.png) [link](javascript:${trap}('markdown')) <http://127.0.0.1:9/>`,
+].join("\n");
 
 /** A name that an Ollama may list: no rule of ours applies to it. */
 export const hostileModel = `<img src=x onerror=${trap}('name')>:latest`;

@@ -3,6 +3,8 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { assertAccessible } from "./accessibility.ts";
 import { withDashboard } from "./dashboard.ts";
+import { hostileModel } from "./hostile.ts";
+import { slowModel } from "./models.ts";
 import { type Check, type World, otherModel, readConfig, realModel } from "./world.ts";
 
 interface Picks {
@@ -26,7 +28,7 @@ const compare: Check = [
       await show("compare");
       await page.getByLabel("Prompt", { exact: true }).fill("Write a long story about the rain on a tin roof.");
       for (const model of [realModel, otherModel]) await page.getByLabel(model, { exact: true }).check();
-      await page.getByText("System prompt, judge, length").click();
+      await page.getByText("System prompt, files, check, judge, length").click();
       await page.getByLabel("Maximum tokens of each answer").fill("250");
       await page.getByRole("button", { name: "Compare", exact: true }).click();
       const column = page.getByRole("region", { name: realModel, exact: true });
@@ -50,6 +52,60 @@ const compare: Check = [
       await page.getByRole("button", { name: `Undo the pick: ${realModel}` }).click();
       await pick.waitFor();
       assert.deepEqual((await ask<Picks>(world, "pick_winner", { action: "list" })).preferences, []);
+    }),
+];
+
+const chat: Check = [
+  "chat: turns with one model, and several side by side; stopped, failed and hostile answers; nothing is stored",
+  ({ world, browser }) =>
+    withDashboard({ world, browser }, async ({ page, show }) => {
+      await show("compare");
+      const prompt = page.getByLabel("Prompt", { exact: true });
+      const choose = (model: string) => page.getByRole("checkbox", { name: model, exact: true });
+      const turn = (count: number) => page.getByRole("listitem", { name: `Question ${count}`, exact: true });
+      const send = async (text: string): Promise<void> => {
+        await prompt.fill(text);
+        await page.keyboard.press("Control+Enter");
+      };
+      await page.getByText("System prompt, files, check, judge, length").click();
+      await page.getByLabel("Maximum tokens of each answer").fill("200");
+      await choose(realModel).check();
+      await send("Write a long story about the rain.");
+      const answer = turn(1).getByLabel(`Answer of ${realModel}`);
+      const lengths = new Set<number>();
+      while (!(await turn(1).getByText("tokens/s").isVisible())) {
+        const text = await answer.textContent({ timeout: 100 }).catch(() => "");
+        if (text !== null && text !== "") lengths.add(text.length);
+      }
+      assert.ok(lengths.size > 2, `the answer was not seen to grow: ${[...lengths].join()}`);
+      await turn(1).getByText("Chosen: ").waitFor();
+      assert.equal(await prompt.inputValue(), "");
+      await choose(otherModel).check();
+      await send("And now about the sun.");
+      for (const model of [realModel, otherModel]) {
+        await turn(2).getByRole("region", { name: model }).getByText("tokens/s").waitFor();
+      }
+      await assertAccessible(page, "a chat");
+      for (const model of [realModel, otherModel]) await choose(model).uncheck();
+      await choose(slowModel.name).check();
+      await send("Take your time.");
+      await page.getByRole("button", { name: "Stop", exact: true }).click();
+      await turn(3).getByText("stopped", { exact: true }).waitFor();
+      await choose(slowModel.name).uncheck();
+      await choose(hostileModel).check();
+      await send("Attack.");
+      await turn(4).getByText("onerror=").first().waitFor();
+      await turn(4).getByText("link (javascript:").waitFor();
+      assert.equal(await turn(4).locator("img, iframe, script, a, [onload]").count(), 0);
+      await page.getByLabel("Files", { exact: true }).fill("/nowhere/absent.txt");
+      await send("What does it say?");
+      await turn(5).getByRole("alert").waitFor();
+      const stored = await page.evaluate(() =>
+        [localStorage, sessionStorage].map((each) => Object.values(each)).join(),
+      );
+      assert.doesNotMatch(stored, /rain|sun|Attack/);
+      await page.getByRole("button", { name: "New chat" }).click();
+      await turn(1).waitFor({ state: "detached" });
     }),
 ];
 
@@ -133,6 +189,10 @@ const templates: Check = [
       await dialog.getByLabel("person", { exact: true }).fill("Ada");
       await dialog.getByRole("button", { name: "Fill in" }).click();
       await dialog.getByText("Greet Ada politely.").waitFor();
+      await dialog.getByRole("button", { name: "Use as prompt" }).click();
+      assert.equal(await page.getByLabel("Prompt", { exact: true }).inputValue(), "Greet Ada politely.");
+      await show("templates");
+      await page.getByRole("button", { name: "Open browser-greeting" }).click();
       await dialog.getByRole("button", { name: "Delete", exact: true }).click();
       await page
         .getByRole("dialog")
@@ -144,4 +204,4 @@ const templates: Check = [
     }),
 ];
 
-export const pageChecks: readonly Check[] = [compare, settings, memory, templates];
+export const pageChecks: readonly Check[] = [compare, chat, settings, memory, templates];

@@ -15,12 +15,14 @@ interface Children {
   readonly children?: ComponentChildren;
 }
 
-/** The name of a model, client or file: harmless, cut where there is no room, whole in its title. */
+/** The name of a model, client or file: harmless, cut in its middle where there is no room, whole in its title. */
 export function Name({ text }: { readonly text: string }) {
   const shown = visibleName(text);
+  const end = shown.length > 24 ? -10 : shown.length;
   return (
     <span class="name" title={shown}>
-      {shown}
+      <span>{shown.slice(0, end)}</span>
+      {end < 0 && <span>{shown.slice(end)}</span>}
     </span>
   );
 }

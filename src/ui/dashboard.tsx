@@ -84,7 +84,7 @@ const rooms: readonly [Room, ...Room[]] = [
     icon: "playground",
     key: "p",
     pages: [
-      { id: "compare", title: "Compare", View: Compare },
+      { id: "compare", title: "Ask and compare", View: Compare },
       { id: "templates", title: "Templates", View: Templates },
     ],
   },

@@ -35,6 +35,8 @@ export class CallError extends Error {
 interface CallOptions {
   readonly signal?: AbortSignal;
   readonly onProgress?: (progress: { readonly message: string }) => void;
+  /** Called with the answer's text so far, while it is written. */
+  readonly onText?: (text: string) => void;
   /**
    * The user has agreed in the page, or is asked by this: where the tool asks whether it may go on, that is the answer.
    * Without agreement the call rejects as `aborted`.
@@ -77,6 +79,7 @@ export function createMcpClient({ fetch, entry, doubt, onRefused }: ClientParts)
       progressToken: id,
       // The whole answer; assistants get a leaner one.
       "ollm/details": true,
+      ...(options.onText !== undefined && { "ollm/stream": true }),
     };
     try {
       const sent: McpRequest = {
@@ -159,13 +162,19 @@ export function createMcpClient({ fetch, entry, doubt, onRefused }: ClientParts)
 }
 
 /** The result in a response, which is JSON or a stream that ends with it. */
-async function answerOf(response: Response, id: number, { onProgress }: CallOptions): Promise<Data> {
+async function answerOf(response: Response, id: number, { onProgress, onText }: CallOptions): Promise<Data> {
   const isStream = response.headers.get("content-type")?.startsWith("text/event-stream") === true;
   if (!isStream || response.body === null) return resultIn((await response.json()) as Data);
+  let text = "";
   for await (const { data } of eventsOf(response.body)) {
-    const message = JSON.parse(data) as Data;
-    if (message["id"] === id) return resultIn(message);
-    if (message["method"] === "notifications/progress") onProgress?.(message["params"] as { readonly message: string });
+    const received = JSON.parse(data) as Data;
+    if (received["id"] === id) return resultIn(received);
+    if (received["method"] !== "notifications/progress") continue;
+    const { message, _meta = {} } = received["params"] as { readonly message: string; readonly _meta?: Data };
+    onProgress?.({ message });
+    if (_meta["ollm/reset"] === true) text = "";
+    text += (_meta["ollm/text"] as string | undefined) ?? "";
+    onText?.(text);
   }
   throw new CallError("offline", "The connection broke before the answer. The daemon may be restarting: try again.");
 }

@@ -2,14 +2,17 @@ import { useSignal } from "@preact/signals";
 import type { ResourceData } from "../resources/index.ts";
 import type { ToolAnswers } from "../tools/index.ts";
 import { Badge, Button, Card, Dialog, Empty, Failure, Filter, NameButton, Show, Table } from "./components.tsx";
+import { profilePrefix } from "./answers.ts";
+import { question } from "./chat.tsx";
 import { useData } from "./data.ts";
 import { Fields, type Property, TextBlock, Values, isMatch } from "./fields.tsx";
 import { given, visibleName, visibleText } from "./format.ts";
-import { client } from "./state.ts";
+import { addressOf, client } from "./state.ts";
 import { TemplateEditor } from "./template-editor.tsx";
 import { type TemplateDraft, draftOf, emptyDraft } from "./template-form.ts";
 
 type Template = ResourceData["ollm://templates/{name}"];
+type Filled = ToolAnswers["render_template"];
 type Listed = ToolAnswers["list_templates"]["templates"][number];
 
 /** Prompt templates: see, try, edit, delete. */
@@ -157,7 +160,7 @@ function DeleteButton({ template, onDeleted }: { readonly template: Template; re
 /** The template with values, filled by the daemon. */
 function Preview({ template }: { readonly template: Template }) {
   const values = useSignal<Readonly<Record<string, string | undefined>>>({});
-  const filled = useSignal<ToolAnswers["render_template"] | undefined>(undefined);
+  const filled = useSignal<Filled | undefined>(undefined);
   const problem = useSignal<unknown>(undefined);
   const fill = async (): Promise<void> => {
     const variables = Object.fromEntries(
@@ -191,10 +194,20 @@ function Preview({ template }: { readonly template: Template }) {
             <TextBlock label="System prompt, filled in" text={filled.value.system} />
           )}
           <TextBlock label="Text, filled in" text={filled.value.text} />
+          <div class="toolbar">
+            <Button text="Use as prompt" onRun={() => filled.value && usePrompt(template, filled.value)} />
+          </div>
         </>
       )}
     </>
   );
+}
+
+/** Opens the form of a question with a filled template, and whom it names. */
+function usePrompt({ model, profile }: Template, { text, system = "" }: Filled): void {
+  const named = model ?? (profile === undefined ? undefined : `${profilePrefix}${profile}`);
+  question.value = { ...question.value, text, system, chosen: named === undefined ? [] : [named] };
+  location.hash = addressOf("compare");
 }
 
 function propertyOf({
