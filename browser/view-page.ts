@@ -1,6 +1,6 @@
 /** A host of MCP Apps, in the page: the protocol's own bridge around a view in a frame of an opaque origin. */
 import { AppBridge, type McpUiHostContext, PostMessageTransport } from "@modelcontextprotocol/ext-apps/app-bridge";
-import type { CallToolResult } from "@modelcontextprotocol/client";
+import type { CallToolResult, ReadResourceResult } from "@modelcontextprotocol/client";
 
 /** What the checks do with the host, from outside. */
 export interface TestHost {
@@ -16,6 +16,9 @@ export interface TestHost {
 
 /** Given by the checks: calls a tool of the daemon. */
 declare function callDaemon(name: string, input: Record<string, unknown>): Promise<CallToolResult>;
+
+/** Reads a resource of the daemon. */
+declare function readDaemon(uri: string): Promise<ReadResourceResult>;
 
 let bridge: AppBridge | undefined;
 const heights: number[] = [];
@@ -33,9 +36,10 @@ const host: TestHost = {
     document.body.replaceChildren(frame);
     const view = frame.contentWindow;
     if (view === null) throw new Error("the frame has no window");
-    const capabilities = { serverTools: {}, updateModelContext: { text: {} } };
+    const capabilities = { serverTools: {}, serverResources: {}, updateModelContext: { text: {} } };
     bridge = new AppBridge(null, { name: "test-host", version: "1.0.0" }, capabilities, { hostContext });
     bridge.oncalltool = ({ name, arguments: input = {} }) => callDaemon(name, input);
+    bridge.onreadresource = ({ uri }) => readDaemon(uri);
     bridge.onupdatemodelcontext = async ({ content = [] }) => {
       told.push(...content.map((block) => (block.type === "text" ? block.text : "")));
       return {};

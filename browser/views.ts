@@ -8,6 +8,7 @@ import type { FrameLocator, Page } from "playwright-core";
 import { assertAccessible } from "./accessibility.ts";
 import { type Watched, watchedPage } from "./chromium.ts";
 import { hostileModel, hostileText } from "./hostile.ts";
+import { slowModel } from "./models.ts";
 import type { TestHost } from "./view-page.ts";
 import { type Check, type Scene, otherModel, realModel } from "./world.ts";
 
@@ -51,6 +52,7 @@ async function withView(
       calls.push({ name, result });
       return result;
     });
+    await watched.page.exposeFunction("readDaemon", async (uri: string) => client.readResource({ uri }));
     await watched.page.goto(origin);
     const html = await viewOf(client, tool);
     await watched.page.evaluate(([text, shown]) => host.open(text, { theme: shown }), [html, theme] as const);
@@ -79,7 +81,7 @@ async function viewOf(client: Client, tool: string): Promise<string> {
 }
 
 async function compared({ client, page }: Shown, models: readonly string[], prompt: string): Promise<CallToolResult> {
-  const input = { prompt, models: [...models], max_tokens: 24 };
+  const input = { prompt, models: [...models], max_tokens: 100 };
   await page.evaluate((values) => host.input(values), input);
   return await client.callTool({ name: "compare", arguments: input });
 }
@@ -131,8 +133,9 @@ const hostile: Check = [
       const { page, view } = shown;
       await send(page, await compared(shown, [hostileModel, "echo:latest"], hostileText));
       const answer = view.getByRole("group", { name: /Answer of <img/ });
-      await answer.getByText("onerror=").waitFor();
-      assert.equal(await view.locator("article img, article iframe, article script, .prompt img").count(), 0);
+      await answer.getByText("onerror=").first().waitFor();
+      await answer.getByText("link (javascript:").waitFor();
+      assert.equal(await view.locator("article :is(img, iframe, script, a), .prompt img").count(), 0);
       await assertAccessible(page, "compare view with hostile texts");
     }),
 ];
@@ -209,4 +212,70 @@ const errors: Check = [
   },
 ];
 
-export const viewChecks: readonly Check[] = [pickWinner, hostile, themes, refresh, errors];
+const running: Check = [
+  "view: a comparison beyond the assistant's patience shows its columns; a long prompt in full on request",
+  async (scene) => {
+    await scene.world.ollm("config", "set", "jobs.patience", "1");
+    try {
+      await withView(scene, "compare", "light", async (shown) => {
+        const { page, view } = shown;
+        await send(page, await compared(shown, [slowModel.name, "echo:latest"], "Take your time.\n".repeat(30)));
+        await view.getByText("The models are still answering").waitFor();
+        for (const model of [slowModel.name, "echo:latest"]) await view.getByRole("article", { name: model }).waitFor();
+        const answer = view.getByRole("group", { name: `Answer of ${slowModel.name}` });
+        while (!(await answer.getByText("word word").isVisible())) {
+          await view.getByRole("button", { name: "Show the answers so far" }).click();
+          await page.waitForTimeout(300);
+        }
+        await assertAccessible(page, "a comparison that is still running");
+        const prompt = view.getByRole("group", { name: "Prompt" });
+        const folded = (await prompt.boundingBox())?.height ?? 0;
+        await view.getByRole("button", { name: "Show all: Prompt" }).click();
+        assert.ok(((await prompt.boundingBox())?.height ?? 0) > 2 * folded, "the prompt is not shown in full");
+        while (!(await view.getByRole("button", { name: /^Pick as winner: echo/ }).isVisible())) {
+          await view
+            .getByRole("button", { name: "Wait for the answers" })
+            .click({ timeout: 500 })
+            .catch(() => undefined);
+        }
+      });
+    } finally {
+      await scene.world.ollm("config", "unset", "jobs.patience");
+    }
+  },
+];
+
+const cut: Check = [
+  "view: an answer that was cut is read in full on request",
+  (scene) =>
+    withView(scene, "compare", "light", async (shown) => {
+      const { page, view } = shown;
+      const { structuredContent, ...rest } = await compared(shown, [hostileModel, "echo:latest"], "Attack.");
+      const data = structuredContent as { readonly results: readonly { readonly text: string }[] };
+      const [first, ...others] = data.results;
+      const results = [{ ...first, text: first?.text.slice(0, 20), is_cut: true }, ...others];
+      await send(page, { ...rest, structuredContent: { ...data, results } });
+      const answer = view.getByRole("group", { name: /Answer of <img/ });
+      await answer.waitFor();
+      assert.equal(await answer.getByText("link (javascript:").count(), 0);
+      await view.getByRole("button", { name: /^Show all: Answer of <img/ }).click();
+      await answer.getByText("link (javascript:").waitFor();
+    }),
+];
+
+const partial: Check = [
+  "view: status says what is missing in an answer, and shows the rest",
+  (scene) =>
+    withView(scene, "system_status", "light", async ({ page, view }) => {
+      const engines = [{ id: "ollama", health: "ok", model_count: 2 }];
+      await send(page, { content: [], structuredContent: { engines } });
+      await view.getByText("ollama ok, 2 models").waitFor();
+      await view.getByText("says nothing of the memory").waitFor();
+      await send(page, { content: [] });
+      await view.getByText("The assistant passed on nothing").waitFor();
+      await view.getByRole("button", { name: "Refresh" }).click();
+      await view.getByText("memory available").waitFor();
+    }),
+];
+
+export const viewChecks: readonly Check[] = [pickWinner, hostile, themes, refresh, errors, running, cut, partial];

@@ -25,7 +25,7 @@ const output = z.object({
   title: z.string().optional(),
   tool: z.string().optional(),
   progress: progressOutput.optional(),
-  partial_text: z.string().optional().describe("The last 2000 characters."),
+  partial_text: z.string().optional().describe("The end of it."),
   result: z.record(z.string(), z.unknown()).optional().describe("The tool's answer."),
   error: z.string().optional(),
   note: z.string().optional(),
@@ -84,7 +84,10 @@ function listed({ id, state, title, progress }: Job) {
 
 function jobData(job: Job) {
   const { title, tool, partial, result } = job;
-  const partial_text = partial?.text ? endOf(partial.text, shownCharacters) : undefined;
+  const { text = "", answers = [] } = partial ?? {};
+  // Of a comparison the end of each answer.
+  const ends = answers.map((each) => `=== ${each.model} ===\n${endOf(each.text, shownCharacters / answers.length)}`);
+  const partial_text = ends.join("\n\n") || endOf(text, shownCharacters) || undefined;
   return { ...pollData(job), ...defined({ title, tool, partial_text, result }) };
 }
 

@@ -1,11 +1,14 @@
+import { type ComponentChildren, h } from "preact";
 import { useState } from "preact/hooks";
 import type { ToolAnswers } from "../tools/index.ts";
 import { formatBytes, formatDuration } from "../orchestrator/util/format-bytes.ts";
+import { markdown, runningAnswers } from "./answers.ts";
 import { visibleName, visibleText } from "./format.ts";
-import { Notices, Problem, type ViewHost, type ViewState, Waiting, showView, useBusy } from "./view-host.tsx";
+import { Notices, type ViewHost, type ViewState, Waiting, showView, useBusy } from "./view-host.tsx";
 
 type Comparison = ToolAnswers["compare"];
 type Answer = Comparison["results"][number];
+type Job = Partial<ToolAnswers["job"]>;
 type Pick = NonNullable<ToolAnswers["pick_winner"]["picked"]>;
 
 /** The tool's answer, or a job's when the comparison outlasted the assistant's patience. */
@@ -16,45 +19,103 @@ function comparisonIn(value: unknown): Comparison | undefined {
 }
 
 function CompareView({ state, host }: { readonly state: ViewState; readonly host: ViewHost }) {
-  const [fetched, setFetched] = useState<unknown>();
+  const [fetched, setFetched] = useState<Job>();
   const { isBusy, problem, attempt } = useBusy();
   const { input, result, ended } = state;
   const answered = comparisonIn(fetched) ?? comparisonIn(result?.structuredContent);
-  const job = (result?.structuredContent as { readonly job?: unknown } | undefined)?.job;
-  const wait = () =>
-    attempt(async () => setFetched(await host.callTool("job", { action: "wait", job_id: String(job) })));
+  const underway = { ...(result?.structuredContent as Job | undefined), ...fetched };
+  const { job, error, partial_text = "", progress, state: jobState = "running" } = underway;
+  const models = Array.isArray(input?.["models"]) ? input["models"].map(String) : [];
+  const ask = (action: "status" | "wait") =>
+    attempt(async () => setFetched((await host.callTool("job", { action, job_id: job })) as Job));
   return (
     <main aria-busy={isBusy}>
       {typeof input?.["prompt"] === "string" && (
-        <div class="prompt" tabIndex={0} role="group" aria-label="Prompt">
-          {visibleText(input["prompt"])}
-        </div>
+        <Folded kind="prompt" label="Prompt" text={input["prompt"]}>
+          {visibleText}
+        </Folded>
       )}
       {answered !== undefined ? (
         <Answers comparison={answered} canPick={state.canCall} host={host} />
       ) : typeof job === "string" ? (
-        <p>
-          The models are still answering (job {job}).{" "}
-          {state.canCall && (
-            <button type="button" disabled={isBusy} onClick={wait}>
-              Wait for the answers
-            </button>
+        <>
+          <div class="columns">
+            {runningAnswers(models, progress?.message, textsIn(partial_text)).map((answer) => (
+              <Column key={answer.model} answer={{ ...answer, error: undefined }} fastest={0} isWinner={false}>
+                <p class="faint">{visibleName(answer.state ?? "")}</p>
+              </Column>
+            ))}
+          </div>
+          {jobState === "running" ? (
+            <p>
+              The models are still answering (job {job}).{" "}
+              {state.canCall && (
+                <>
+                  <button type="button" disabled={isBusy} onClick={() => ask("status")}>
+                    Show the answers so far
+                  </button>{" "}
+                  <button type="button" disabled={isBusy} onClick={() => ask("wait")}>
+                    Wait for the answers
+                  </button>
+                </>
+              )}
+            </p>
+          ) : (
+            <p class="problem">
+              The comparison {visibleName(jobState)}: {visibleText(error ?? "it gave no answer")}
+            </p>
           )}
-        </p>
+        </>
       ) : (
         <Waiting result={result} ended={ended}>
-          {namesIn(input?.["models"])}
+          Asking {models.length === 0 ? "the models" : visibleName(models.join(", "))} …
         </Waiting>
       )}
-      <Problem text={problem} />
+      {problem}
     </main>
   );
 }
 
-function namesIn(models: unknown): string {
-  return Array.isArray(models)
-    ? `Asking ${models.map((model) => visibleName(String(model))).join(", ")} …`
-    : "Asking the models …";
+/** The answers in a job's text so far, each after its model: `=== MODEL ===`. */
+function textsIn(partial: string) {
+  const parts = partial.split(/^=== (.+) ===\n/m).slice(1);
+  return parts.flatMap((model, at) => (at % 2 === 0 ? [{ model, text: parts[at + 1]?.trimEnd() ?? "" }] : []));
+}
+
+/** Longer texts are shown by their beginning. */
+const most = { characters: 1_200, lines: 16 } as const;
+
+/** A text, whole or by its beginning until "Show all"; `readRest` reads what the answer to the call left out. */
+function Folded(props: {
+  readonly kind: "prompt" | "answer";
+  readonly label: string;
+  readonly text: string;
+  readonly readRest?: (() => Promise<string>) | undefined;
+  readonly children: (text: string) => ComponentChildren;
+}) {
+  const { kind, label, text, readRest, children } = props;
+  const [whole, setWhole] = useState<string>();
+  const { isBusy, problem, attempt } = useBusy();
+  const isLong = readRest !== undefined || text.length > most.characters || text.split("\n").length > most.lines;
+  const isFolded = isLong && whole === undefined;
+  return (
+    <>
+      <div class={isFolded ? `${kind} folded` : kind} dir="auto" role="group" aria-label={label}>
+        {children(whole ?? text)}
+      </div>
+      {isFolded && (
+        <button
+          type="button"
+          disabled={isBusy}
+          aria-label={`Show all: ${label}`}
+          onClick={() => attempt(async () => setWhole((await readRest?.()) ?? text))}
+        >
+          Show all
+        </button>
+      )}
+      {problem}
+    </>
+  );
 }
 
 function Answers(props: { readonly comparison: Comparison; readonly canPick: boolean; readonly host: ViewHost }) {
@@ -82,7 +143,13 @@ function Answers(props: { readonly comparison: Comparison; readonly canPick: boo
     <>
       <div class="columns">
         {results.map((answer) => (
-          <Column key={answer.model} answer={answer} fastest={fastest} isWinner={picked?.model === answer.model}>
+          <Column
+            key={answer.model}
+            answer={answer}
+            fastest={fastest}
+            isWinner={picked?.model === answer.model}
+            readRest={() => host.readAnswer(comparison.resource, answer.model)}
+          >
             {canPick && picked === undefined && (
               <button
                 type="button"
@@ -106,7 +173,7 @@ function Answers(props: { readonly comparison: Comparison; readonly canPick: boo
           </>
         )}
       </p>
-      <Problem text={problem} />
+      {problem}
       {judgement !== undefined && (
         <p>
           {visibleName(judgement.judge)} ranks{" "}
@@ -126,9 +193,10 @@ function Column(props: {
   readonly answer: Answer;
   readonly fastest: number;
   readonly isWinner: boolean;
-  readonly children: preact.ComponentChildren;
+  readonly readRest?: () => Promise<string>;
+  readonly children: ComponentChildren;
 }) {
-  const { answer, fastest, isWinner, children } = props;
+  const { answer, fastest, isWinner, readRest, children } = props;
   const { text = "", error, is_cut, tokens_per_second: speed } = answer;
   const model = visibleName(answer.model);
   return (
@@ -148,10 +216,14 @@ function Column(props: {
             </div>
           )}
           <p class="faint">{figures(answer)}</p>
-          <div class="answer" tabIndex={0} role="group" aria-label={`Answer of ${model}`}>
-            {visibleText(text)}
-            {is_cut === true && " …"}
-          </div>
+          <Folded
+            kind="answer"
+            label={`Answer of ${model}`}
+            text={text}
+            readRest={is_cut === true ? readRest : undefined}
+          >
+            {(whole) => markdown(whole, h)}
+          </Folded>
           {children}
         </>
       )}

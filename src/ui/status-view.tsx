@@ -3,9 +3,10 @@ import { useState } from "preact/hooks";
 import { counted, formatBytes } from "../orchestrator/util/format-bytes.ts";
 import type { ToolAnswers } from "../tools/index.ts";
 import { visibleName } from "./format.ts";
-import { Notices, Problem, type ViewHost, type ViewState, Waiting, dataOf, showView, useBusy } from "./view-host.tsx";
+import { Notices, type ViewHost, type ViewState, Waiting, dataOf, showView, useBusy } from "./view-host.tsx";
 
-type Status = ToolAnswers["system_status"];
+/** A host may pass on the leaner answer, or parts of it. */
+type Status = Partial<ToolAnswers["system_status"]>;
 
 function StatusView({ state, host }: { readonly state: ViewState; readonly host: ViewHost }) {
   const [fetched, setFetched] = useState<unknown>();
@@ -31,7 +32,7 @@ function StatusView({ state, host }: { readonly state: ViewState; readonly host:
     );
   return (
     <main aria-busy={isBusy}>
-      {status?.ram === undefined ? (
+      {status?.ram === undefined && status?.engines === undefined ? (
         <Waiting result={state.result} ended={state.ended}>
           Reading the status …
         </Waiting>
@@ -41,13 +42,10 @@ function StatusView({ state, host }: { readonly state: ViewState; readonly host:
           <Work status={status} button={button} />
           {status.savings !== undefined && <p>Saved {status.savings}.</p>}
           <Notices lines={warningsOf(status)} />
-          <p class="faint">
-            {status.engines.map(engineLine).join(" · ")} · privacy {status.privacy}
-            {status.version !== undefined && ` · ollm ${status.version}`}
-          </p>
+          <p class="faint">{factsOf(status).join(" · ")}</p>
         </>
       )}
-      <Problem text={problem} />
+      {problem}
       {state.canCall && (
         <button type="button" disabled={isBusy} onClick={refresh}>
           Refresh
@@ -70,7 +68,8 @@ interface PartProps {
 
 const colourOf = (index: number) => ({ background: `var(--model-${(index % 4) + 1})` });
 
-function Memory({ status: { ram, loaded, gpus = [] }, button }: PartProps) {
+function Memory({ status: { ram, loaded = [], gpus = [] }, button }: PartProps) {
+  if (ram === undefined) return <p>This answer says nothing of the memory.</p>;
   const models = loaded.reduce((sum, { bytes }) => sum + bytes, 0);
   const others = Math.max(0, ram.total_bytes - ram.available_bytes - models);
   const share = (bytes: number) => ({ width: `${(100 * bytes) / Math.max(1, ram.total_bytes)}%` });
@@ -129,13 +128,17 @@ function Work({ status: { queue = [], operations = [] }, button }: PartProps) {
 }
 
 function warningsOf({ ram, warnings = [] }: Status): readonly string[] {
-  return ram.warning === undefined || warnings.includes(ram.warning) ? warnings : [ram.warning, ...warnings];
+  return ram?.warning === undefined || warnings.includes(ram.warning) ? warnings : [ram.warning, ...warnings];
 }
 
-function engineLine({ id, health, model_count, message }: Status["engines"][number]): string {
-  return visibleName(
-    `${id} ${health}, ${counted(model_count, "model")}${message === undefined ? "" : ` (${message})`}`,
-  );
+function factsOf({ engines = [], privacy, version }: Status): readonly string[] {
+  return [
+    ...engines.map(({ id, health, model_count, message }) =>
+      visibleName(`${id} ${health}, ${counted(model_count, "model")}${message === undefined ? "" : ` (${message})`}`),
+    ),
+    ...(privacy === undefined ? [] : [`privacy ${privacy}`]),
+    ...(version === undefined ? [] : [`ollm ${version}`]),
+  ];
 }
 
 showView("ollm status", StatusView);

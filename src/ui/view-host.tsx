@@ -28,6 +28,8 @@ export interface ViewState {
 export interface ViewHost {
   /** Calls a tool of this server. Rejects with an error to show: a failed tool's text, or what the host says. */
   callTool(name: string, input: Readonly<Record<string, unknown>>): Promise<unknown>;
+  /** The whole answer of a model in a comparison. Rejects if the host reads no resources. */
+  readAnswer(uri: string, model: string): Promise<string>;
   /** Text for the assistant's next turn, if the host takes any. */
   tellAssistant(text: string): void;
 }
@@ -79,6 +81,15 @@ class Connection implements ViewHost {
     const result = (await this.#request("tools/call", { name, arguments: input })) as ToolResult;
     if (result.isError === true) throw new Error(textOf(result) || `${name} failed`);
     return dataOf(result);
+  }
+
+  async readAnswer(uri: string, model: string): Promise<string> {
+    const { contents } = await this.#request("resources/read", { uri });
+    const [first] = contents as readonly { readonly text: string }[];
+    const { results } = JSON.parse(first?.text ?? "") as {
+      readonly results: readonly { model: string; text: string }[];
+    };
+    return results.find((each) => each.model === model)?.text ?? "";
   }
 
   tellAssistant(text: string): void {
@@ -204,21 +215,22 @@ function textOf({ content = [] }: ToolResult): string {
   return content.map(({ text }) => text ?? "").join("\n");
 }
 
-/** An action of a button: whether it runs, and what went wrong with the last one. */
+/** An action of a button: whether it runs, and what went wrong with the last one, as an element to show. */
 export function useBusy() {
   const [isBusy, setBusy] = useState(false);
-  const [problem, setProblem] = useState<string>();
+  const [text, setText] = useState<string>();
   const attempt = async (action: () => Promise<void>): Promise<void> => {
     setBusy(true);
-    setProblem(undefined);
+    setText(undefined);
     try {
       await action();
     } catch (error) {
-      setProblem(messageOf(error));
+      setText(messageOf(error));
     } finally {
       setBusy(false);
     }
   };
+  const problem = <p role="alert">{text !== undefined && <span class="problem">{visibleText(text)}</span>}</p>;
   return { isBusy, problem, attempt: (action: () => Promise<void>) => void attempt(action) };
 }
 
@@ -229,13 +241,11 @@ export function Waiting(props: {
   readonly children: ComponentChildren;
 }) {
   const { result, ended, children } = props;
-  if (result !== undefined)
-    return <p class={result.isError === true ? "problem" : "plain"}>{visibleText(textOf(result))}</p>;
+  if (result !== undefined) {
+    const text = visibleText(textOf(result)) || "The assistant passed on nothing of the answer.";
+    return <p class={result.isError === true ? "problem" : "plain"}>{text}</p>;
+  }
   return <p role="status">{ended === undefined ? children : visibleText(ended)}</p>;
-}
-
-export function Problem({ text }: { readonly text: string | undefined }) {
-  return <p role="alert">{text !== undefined && <span class="problem">{visibleText(text)}</span>}</p>;
 }
 
 export function Notices({ lines }: { readonly lines: readonly string[] }) {
