@@ -36,6 +36,7 @@ const modelOutput = z.object({
   last_used_at: z.string().optional(),
   fit: fitOutput.optional(),
   tokens_per_second: z.number().optional(),
+  timed_tokens: z.number().optional(),
   prompt_tokens_per_second: z.number().optional(),
   expected_tokens_per_second: z.number().optional(),
   loaded_bytes: z.number().optional(),
@@ -59,7 +60,7 @@ export const listModels = defineTool({
     models: z.array(modelOutput),
     total: z.number(),
     suggestion: z.object({ model: z.string(), reason: z.string() }).optional(),
-    unreachable: z.array(z.string()).optional().describe("Engines not responding."),
+    unreachable: z.array(z.string()).optional(),
   }),
   async run({ loaded_only: isLoadedOnly, verbose: isVerbose = false, ...filter }, { orchestrator, caller }) {
     const list = await orchestrator.listModels(caller, defined({ ...filter, isLoadedOnly, isVerbose }));
@@ -133,7 +134,9 @@ function verboseFacts(model: z.output<typeof modelOutput>): readonly string[] {
       ? fit &&
         `${formatNeed(fit.predicted_bytes, fit.needed_bytes)} (${fit.method}, ±${round(fit.margin * 100)} %), ${formatBytes(fit.free_bytes)} available`
       : `uses ${formatBytes(model.loaded_bytes)}`,
-    tokens_per_second === undefined ? undefined : `${tokens_per_second} tokens/s`,
+    tokens_per_second === undefined
+      ? undefined
+      : `${tokens_per_second} tokens/s${model.timed_tokens === undefined ? "" : ` (of ${model.timed_tokens} tokens)`}`,
     expected_tokens_per_second === undefined ? undefined : `about ${expected_tokens_per_second} tokens/s expected`,
     model.modified_at && `modified ${model.modified_at}`,
     model.last_used_at && `last used ${model.last_used_at}`,
@@ -168,7 +171,7 @@ function modelData(model: ListedModel, list: ModelList, isVerbose: boolean) {
     is_remote: model.trust === "remote" ? true : undefined,
     ...(isVerbose && {
       ...snakedOnly(model, ["family", "quantization", "parameterSize", "contextTokens", "capabilities", "profiles"]),
-      ...snakedOnly(model, ["modifiedAt", "lastUsedAt", "refuses", "loadedBytes"]),
+      ...snakedOnly(model, ["modifiedAt", "lastUsedAt", "refuses", "loadedBytes", "timedTokens"]),
       fit: fit && { ...snaked(fit), margin: round(fit.margin, 3) },
       tokens_per_second: round(model.tokensPerSecond),
       prompt_tokens_per_second: round(model.promptTokensPerSecond),

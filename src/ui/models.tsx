@@ -226,16 +226,21 @@ function NameCell({ model }: { readonly model: Model }) {
   );
 }
 
-/** What it takes, what must be free for it, and how that was found. */
+/** What it takes, and what was predicted; or what must be free for it. How that was found is in its title. */
 function MemoryCell({ model: { fit, is_remote: isRemote, loaded_bytes: loadedBytes } }: { readonly model: Model }) {
-  if (loadedBytes !== undefined) return <span class="figure">{formatBytes(loadedBytes)} in use</span>;
   if (isRemote === true) return <span class="muted">not on this machine</span>;
-  if (fit === undefined) return null;
-  const method = `${fit.method}, ±${Math.round(fit.margin * 100)} %`;
+  const predicted = fit && `predicted ${formatBytes(fit.predicted_bytes)}`;
+  const method = fit && `${predicted}: ${fit.method}, ±${Math.round(fit.margin * 100)} %`;
+  const [first, second] =
+    loadedBytes !== undefined
+      ? [`${formatBytes(loadedBytes)} in use`, predicted]
+      : fit === undefined
+        ? []
+        : [formatNeed(fit.predicted_bytes, fit.needed_bytes), `${formatBytes(fit.free_bytes)} available`];
   return (
-    <span class="cell-name figure" title={`Predicted ${formatBytes(fit.predicted_bytes)}: ${method}`}>
-      <span>{formatNeed(fit.predicted_bytes, fit.needed_bytes)}</span>
-      <span class="muted">{formatBytes(fit.free_bytes)} available</span>
+    <span class="cell-name figure" title={method}>
+      <span>{first}</span>
+      <span class="muted">{second}</span>
     </span>
   );
 }
@@ -259,10 +264,12 @@ function StateCell({ model }: { readonly model: Model }) {
 }
 
 function UseCell({ model }: { readonly model: Model }) {
-  const { tokens_per_second: measured, expected_tokens_per_second: expected, last_used_at: at } = model;
+  const { tokens_per_second: measured, expected_tokens_per_second: expected, timed_tokens: timed } = model;
+  const { last_used_at: at } = model;
   return (
     <span class="cell-name figure">
       {measured !== undefined && <span>{formatRate(measured)} tokens/s</span>}
+      {measured !== undefined && timed !== undefined && <span class="muted">of {counted(timed, "token")}</span>}
       {measured === undefined && expected !== undefined && <span>about {formatRate(expected)} tokens/s</span>}
       <span class="muted">{at === undefined ? "not used yet" : <When iso={at} />}</span>
     </span>

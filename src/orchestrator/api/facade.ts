@@ -84,8 +84,9 @@ export interface ListedModel extends InstalledModel {
   readonly loadedBytes?: number;
   /** End of its last use by this program, ISO 8601. */
   readonly lastUsedAt?: string;
-  /** Measured speeds of decoding and of reading prompts, if this program has used it. */
+  /** Measured speeds of decoding, by how many tokens, and of reading prompts, if this program has used it. */
   readonly tokensPerSecond?: number;
+  readonly timedTokens?: number;
   readonly promptTokensPerSecond?: number;
   /** Decode speed that the memory's bandwidth allows, where none was measured. */
   readonly expectedTokensPerSecond?: number;

@@ -11,8 +11,9 @@ import { CircuitState, ConsecutiveBreaker, circuitBreaker, handleAll } from "coc
 
 /** Measurements of one model on one engine since the program started. */
 interface Observation {
-  /** Smoothed decode speed. */
+  /** Smoothed decode speed, and the tokens that it was measured by. */
   readonly tokensPerSecond?: number;
+  readonly timedTokens?: number;
   /** Smoothed speed of reading a prompt, tokens/s. */
   readonly promptTokensPerSecond?: number;
   /** Smoothed time to the first token. */
@@ -139,7 +140,8 @@ export function createObservations(
       if (completionTokens < leastTimedTokens || decodeMs <= 0) observations.set(key, cleared);
       else {
         const speed = (completionTokens * 1000) / decodeMs;
-        observations.set(key, { ...cleared, tokensPerSecond: smooth(cleared.tokensPerSecond, speed) });
+        const timedTokens = (cleared.timedTokens ?? 0) + completionTokens;
+        observations.set(key, { ...cleared, timedTokens, tokensPerSecond: smooth(cleared.tokensPerSecond, speed) });
       }
     },
     /** Duration of an answer, successful or not. */

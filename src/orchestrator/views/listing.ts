@@ -142,6 +142,7 @@ async function toListed(
   const lastUsedMs = observed.lastUsedMs ?? counts?.lastUsedMs ?? 0;
   const counted = counts && counts.decodeMs > 0 ? (counts.timedTokens * 1000) / counts.decodeMs : undefined;
   const tokensPerSecond = observed.tokensPerSecond ?? counted;
+  const timedTokens = observed.timedTokens ?? (counted === undefined ? undefined : counts?.timedTokens);
   const facts = needsFacts(request) ? await factsOf(source, located, caller.signal) : {};
   const merged = needsFacts(request) ? describedBy(model, facts) : describeFromDatabase(model.name);
   const trust = engine.trust === "remote" ? "remote" : model.trust;
@@ -189,7 +190,8 @@ async function toListed(
     profiles: merged.profiles,
     ...defined({ quantization, parameterSize, modifiedAt: model.modifiedAt, digest: model.digest, error }),
     ...(lastUsedMs > 0 && { lastUsedAt: new Date(lastUsedMs).toISOString() }),
-    ...defined({ loadedBytes, tokensPerSecond, promptTokensPerSecond, expectedTokensPerSecond: expected }),
+    ...defined({ loadedBytes, tokensPerSecond, timedTokens, promptTokensPerSecond }),
+    ...defined({ expectedTokensPerSecond: expected }),
   };
 }
 
