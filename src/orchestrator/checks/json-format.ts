@@ -2,7 +2,7 @@ import { dereference, validate } from "@cfworker/json-schema";
 import { InvalidRequest } from "../api/errors.ts";
 import { advice } from "../api/next-step.ts";
 import type { FinishReason, JsonSchema } from "../api/types.ts";
-import { isRecord, messageOf, parseJson } from "../util/values.ts";
+import { isRecord, messageOf, orUndefined, parseJson } from "../util/values.ts";
 import { shortened } from "../util/format-bytes.ts";
 
 /** An answer that should be JSON. */
@@ -201,12 +201,7 @@ function usableMap(schemas: JsonSchema, isByPattern: boolean, ignored: string[])
 }
 
 function isPattern(text: string): boolean {
-  try {
-    void new RegExp(text, "u");
-    return true;
-  } catch {
-    return false;
-  }
+  return orUndefined(() => new RegExp(text, "u")) !== undefined;
 }
 
 /** Every schema by its address. Nothing is fetched: a reference to what the schema does not contain is refused. */

@@ -14,7 +14,7 @@ import { type Sources, type Tree, at, formatPath, put, settingPaths } from "./pa
 import { addProject, parseSettings, settingsNotes } from "./problems.ts";
 import { type Settings, settingsSchema } from "./schema.ts";
 import { shownValue } from "./shown.ts";
-import { defined, isMissing, isRecord, messageOf } from "../util/values.ts";
+import { defined, isMissing, isRecord, messageOf, orUndefined } from "../util/values.ts";
 import { parseOllamaHost } from "../util/ollama-host.ts";
 
 export interface LoadedSettings {
@@ -89,11 +89,7 @@ function forgetOtherMachine(tree: Tree, sources: Sources): void {
 
 /** An Ollama server on another machine; false for an invalid address, which is reported elsewhere. */
 function isElsewhere(host: string): boolean {
-  try {
-    return !parseOllamaHost(host).isLoopback;
-  } catch {
-    return false;
-  }
+  return orUndefined(() => parseOllamaHost(host).isLoopback) === false;
 }
 
 /** Reads the file, or copies `read`. Throws `InvalidConfig`. */

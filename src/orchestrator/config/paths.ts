@@ -2,7 +2,7 @@ import * as z from "zod";
 import { InvalidRequest } from "../api/errors.ts";
 import { meantBy } from "../util/nearest.ts";
 import type { Scope } from "./schema-models.ts";
-import { isRecord } from "../util/values.ts";
+import { isRecord, jsonIn } from "../util/values.ts";
 
 /** One setting of the schema. */
 export interface SettingPath {
@@ -152,11 +152,7 @@ function split(text: string): readonly string[] | undefined {
 
 /** The text between quotes, unescaped as JSON where possible. */
 function unquoted(text: string): string {
-  try {
-    return JSON.parse(`"${text}"`) as string;
-  } catch {
-    return text.replaceAll(/\\(.)/g, "$1");
-  }
+  return (jsonIn(`"${text}"`) as string | undefined) ?? text.replaceAll(/\\(.)/g, "$1");
 }
 
 /** `models.qwen2.5:7b.contextTokens`: a record's key may have dots; it ends before the longest known path. */

@@ -58,11 +58,7 @@ export function parseJson(text: string): unknown {
 
 /** The value of external text that is JSON; undefined for any other. */
 export function jsonIn(text: string): unknown {
-  try {
-    return parseJson(text);
-  } catch {
-    return undefined;
-  }
+  return orUndefined(() => parseJson(text));
 }
 
 /** The fields of external text that is an object of JSON; none for any other. */
@@ -78,11 +74,7 @@ export function isRecord(value: unknown): value is Record<string, unknown> {
 
 /** Percent-encoded text of an address; undefined if it is malformed. */
 export function decoded(text: string): string | undefined {
-  try {
-    return decodeURIComponent(text);
-  } catch {
-    return undefined;
-  }
+  return orUndefined(() => decodeURIComponent(text));
 }
 
 /** The message of anything thrown. */
@@ -93,6 +85,15 @@ export function messageOf(thrown: unknown): string {
 /** With its stack, for the log. */
 export function stackOf(thrown: unknown): string {
   return thrown instanceof Error ? (thrown.stack ?? thrown.message) : String(thrown);
+}
+
+/** What `read` returns; undefined if it throws, whatever the reason. */
+export function orUndefined<Value>(read: () => Value): Value | undefined {
+  try {
+    return read();
+  } catch {
+    return undefined;
+  }
 }
 
 /** The code of an error of the system: `ENOENT`; undefined for anything else. */

@@ -5,7 +5,7 @@ import * as z from "zod";
 import type { Farewell, Hello, Welcome } from "../../ipc/protocol.ts";
 import { dashboardFile } from "../../ipc/run-folder.ts";
 import { DaemonUnavailable, InvalidRequest } from "../../orchestrator/api/errors.ts";
-import { codeOf, fieldsIn, messageOf } from "../../orchestrator/util/values.ts";
+import { codeOf, fieldsIn, messageOf, orUndefined } from "../../orchestrator/util/values.ts";
 import { Dashboard, keptSessions } from "../http/dashboard.ts";
 import { type HttpListener, openHttpListener } from "../http/listener.ts";
 import { type CallerOrigin, type DaemonParts, callerParts, noticesFor } from "./caller-home.ts";
@@ -270,9 +270,6 @@ const keptForm = z.object({
 type Kept = Readonly<z.output<typeof keptForm>>;
 
 function readKept(home: string): Kept {
-  try {
-    return keptForm.parse(JSON.parse(readFileSync(dashboardFile(home), "utf8")));
-  } catch {
-    return { isOpen: false };
-  }
+  const kept = orUndefined(() => keptForm.parse(JSON.parse(readFileSync(dashboardFile(home), "utf8"))));
+  return kept ?? { isOpen: false };
 }

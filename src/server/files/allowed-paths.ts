@@ -7,7 +7,7 @@ import type { NextStep } from "../../orchestrator/api/next-step.ts";
 import { expandHome } from "../../orchestrator/config/home.ts";
 import { realFolder } from "../../orchestrator/storage/work-tree.ts";
 import { isInside, isTooBroad } from "../../orchestrator/util/file-name.ts";
-import { codeOf, defined } from "../../orchestrator/util/values.ts";
+import { codeOf, defined, orUndefined } from "../../orchestrator/util/values.ts";
 import type { PlatformPath } from "node:path";
 
 /** The absolute paths that a name may stand for, in the order in which they are tried: the working directory, then each root. */
@@ -186,14 +186,8 @@ export async function allowedRoots(
 
 /** The folders of `file:` URIs; other schemes are ignored. */
 export function foldersOfUris(uris: readonly string[]): string[] {
-  return uris.flatMap((uri) => {
-    try {
-      return uri.startsWith("file:") ? [fileURLToPath(uri)] : [];
-    } catch {
-      // A URI without a path on this platform (another machine's drive) is ignored.
-      return [];
-    }
-  });
+  // A URI without a path on this platform (another machine's drive) is ignored.
+  return uris.flatMap((uri) => (uri.startsWith("file:") ? (orUndefined(() => fileURLToPath(uri)) ?? []) : []));
 }
 
 /** Whether a folder has one of `projectMarkers`. */

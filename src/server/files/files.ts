@@ -25,7 +25,7 @@ import { readGit } from "./git-read.ts";
 import type { GitOptions } from "./git-run.ts";
 import type { NamedFiles } from "./named-files.ts";
 import { openOutput } from "./output-file.ts";
-import { defined } from "../../orchestrator/util/values.ts";
+import { defined, orUndefined } from "../../orchestrator/util/values.ts";
 
 interface FileAccess {
   /** Called at most once per call, and only when the call names a file: it may send a request to the client. */
@@ -343,11 +343,7 @@ export function decodeText(content: Uint8Array): string | undefined {
 
 /** Undefined for what is not UTF-8. */
 function decodeUtf8(content: Uint8Array): string | undefined {
-  try {
-    return new TextDecoder("utf-8", { fatal: true }).decode(content);
-  } catch {
-    return undefined;
-  }
+  return orUndefined(() => new TextDecoder("utf-8", { fatal: true }).decode(content));
 }
 
 /** Decodes text whose lines may differ in encoding, such as a diff of several files: each as UTF-8, else Windows-1252. */

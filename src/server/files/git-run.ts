@@ -6,6 +6,7 @@ import { Cancelled, InvalidRequest } from "../../orchestrator/api/errors.ts";
 import { advice } from "../../orchestrator/api/next-step.ts";
 import { canExecute, usualFolders } from "../../orchestrator/util/programs.ts";
 import { isInside } from "../../orchestrator/util/file-name.ts";
+import { orUndefined } from "../../orchestrator/util/values.ts";
 
 /** How git is run for one call. */
 export interface GitOptions {
@@ -44,13 +45,7 @@ function searchPath(environment: GitOptions["environment"], foreign: string): re
   return [...folders.filter(isOwn), ...gitFolders];
 }
 
-function realOf(folder: string): string {
-  try {
-    return realpathSync(folder);
-  } catch {
-    return folder;
-  }
-}
+const realOf = (folder: string): string => orUndefined(() => realpathSync(folder)) ?? folder;
 
 /** The absolute path of git. */
 function findGit({ environment }: GitOptions, foreign: string): string {

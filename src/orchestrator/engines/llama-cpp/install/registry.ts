@@ -7,7 +7,7 @@ import type { Log } from "../../../api/log.ts";
 import { advice } from "../../../api/next-step.ts";
 import { createHttpClient } from "../../http.ts";
 import type { PlatformFacts } from "./platform.ts";
-import { codeOf, defined, isMissing } from "../../../util/values.ts";
+import { codeOf, defined, isMissing, jsonIn } from "../../../util/values.ts";
 
 /** The registry, proxy and certificates from npm's configuration (`npm help npmrc`, `npm help config`). */
 export type RegistrySettings = ReturnType<typeof registrySettings>;
@@ -178,11 +178,9 @@ function unquote(raw: string): string {
   if (/^(".*"|'.*')$/.test(text)) {
     const inner = text.slice(1, -1);
     if (text.startsWith("'")) return inner;
-    try {
-      return String(JSON.parse(text));
-    } catch {
-      return inner; // like npm, which keeps an invalid string unchanged
-    }
+    // Like npm, which keeps an invalid string unchanged.
+    const value = jsonIn(text);
+    return typeof value === "string" ? value : inner;
   }
   let value = "";
   for (let at = 0; at < text.length; at += 1) {

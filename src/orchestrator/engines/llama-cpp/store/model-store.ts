@@ -8,7 +8,7 @@ import {
   parseModelName,
   tryParseModelName,
 } from "../../../util/model-name.ts";
-import { codeOf, messageOf } from "../../../util/values.ts";
+import { codeOf, messageOf, orUndefined } from "../../../util/values.ts";
 import {
   type StoreLayout,
   blobState,
@@ -19,7 +19,7 @@ import {
   storeLayout,
   writeAt,
 } from "./layout.ts";
-import { MAX_MANIFEST_BYTES, type Manifest, blobsOf, parseManifest } from "./manifest.ts";
+import { MAX_MANIFEST_BYTES, blobsOf, parseManifest } from "./manifest.ts";
 import { type StoreReader, type StoredModel, createStoreReader } from "./reader.ts";
 import { InvalidConfig, InvalidRequest, StoreFailed, UnknownModel } from "../../../api/errors.ts";
 import { advice } from "../../../api/next-step.ts";
@@ -54,7 +54,7 @@ export async function commitManifest(
   // Written even if unchanged: a manifest younger than its blobs records that they were just verified.
   await writeFileDurably(file, raw, store.layout.platform);
   if (before?.equals(raw) === true) return "unchanged";
-  const dropped = before === undefined ? undefined : tryParse(before);
+  const dropped = before && orUndefined(() => parseManifest(before));
   if (dropped === undefined) return "written";
   try {
     await removeUnreferenced(
@@ -67,14 +67,6 @@ export async function commitManifest(
     log.warn(`store: blobs of the replaced model were not deleted yet: ${messageOf(error)}`);
   }
   return "replaced";
-}
-
-function tryParse(raw: Buffer): Manifest | undefined {
-  try {
-    return parseManifest(raw);
-  } catch {
-    return undefined;
-  }
 }
 
 const ABANDONED_AFTER_MS = 7 * 24 * 3600 * 1000;
