@@ -5,6 +5,7 @@ export const cline: Assistant = {
   npm: ["cline", "3.0.65"],
   files: (platform) => [`@cline/cli-${platform}/bin/cline`],
   protocol: "chat",
+  client: "cline",
   settings: ({ url }) => ({
     ".cline/data/settings/global-settings.json": JSON.stringify({ telemetryOptOut: true, autoUpdateEnabled: false }),
     ".cline/providers.json": JSON.stringify({
@@ -18,11 +19,6 @@ export const cline: Assistant = {
           tokenSource: "manual",
         },
       },
-    }),
-  }),
-  byHand: ([command = "", ...args]) => ({
-    ".cline/data/settings/cline_mcp_settings.json": JSON.stringify({
-      mcpServers: { ollm: { transport: { type: "stdio", command, args } } },
     }),
   }),
   variables: ({ home }) => ({

@@ -5,12 +5,8 @@ export const copilot: Assistant = {
   npm: ["@github/copilot", "1.0.102"],
   files: (platform) => [`@github/copilot-${platform}/copilot`],
   protocol: "chat",
+  client: "copilot",
   settings: ({ work }) => ({ ".copilot/config.json": JSON.stringify({ trusted_folders: [work], banner: "never" }) }),
-  byHand: ([command = "", ...args]) => ({
-    ".copilot/mcp-config.json": JSON.stringify({
-      mcpServers: { ollm: { type: "local", command, args, tools: ["*"] } },
-    }),
-  }),
   variables: ({ url }) => ({
     COPILOT_OFFLINE: "true",
     COPILOT_AUTO_UPDATE: "false",

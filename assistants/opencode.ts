@@ -1,24 +1,27 @@
 import type { Assistant, Places } from "./world.ts";
 
-const settings = ({ url }: Places, more: object = {}) => ({
-  ".config/opencode/opencode.json": JSON.stringify({
-    $schema: "https://opencode.ai/config.json",
-    autoupdate: false,
-    share: "disabled",
-    enabled_providers: ["script"],
-    provider: {
-      script: {
-        npm: "@ai-sdk/openai-compatible",
-        name: "script",
-        options: { baseURL: `${url}/v1`, apiKey: "dummy-key" },
-        models: { scripted: { name: "scripted", limit: { context: 200_000, output: 16_000 }, tool_call: true } },
+const settings = ({ url }: Places) => ({
+  ".config/opencode/opencode.json": `${JSON.stringify(
+    {
+      $schema: "https://opencode.ai/config.json",
+      autoupdate: false,
+      share: "disabled",
+      enabled_providers: ["script"],
+      provider: {
+        script: {
+          npm: "@ai-sdk/openai-compatible",
+          name: "script",
+          options: { baseURL: `${url}/v1`, apiKey: "dummy-key" },
+          models: { scripted: { name: "scripted", limit: { context: 200_000, output: 16_000 }, tool_call: true } },
+        },
       },
+      model: "script/scripted",
+      small_model: "script/scripted",
+      permission: "allow",
     },
-    model: "script/scripted",
-    small_model: "script/scripted",
-    permission: "allow",
-    ...more,
-  }),
+    undefined,
+    2,
+  )}\n`,
 });
 
 export const opencode: Assistant = {
@@ -27,8 +30,8 @@ export const opencode: Assistant = {
   // The other one needs a newer processor.
   files: (platform) => [`opencode-${platform}-baseline/bin/opencode`, `opencode-${platform}/bin/opencode`],
   protocol: "chat",
+  client: "opencode",
   settings,
-  byHand: (command, at) => settings(at, { mcp: { ollm: { type: "local", command, enabled: true } } }),
   variables: () => ({ OPENCODE_DISABLE_MODELS_FETCH: "1", OPENCODE_DISABLE_AUTOUPDATE: "1" }),
   once: (prompt) => ["run", prompt],
   chat: { words: () => [], ready: /Ask anything/, cancel: ["\x1b", "\x1b"] },

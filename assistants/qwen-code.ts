@@ -1,22 +1,23 @@
 import type { Assistant } from "./world.ts";
 
-const settings = (more: object = {}) => ({
-  ".qwen/settings.json": JSON.stringify({
-    general: { enableAutoUpdate: false },
-    privacy: { usageStatisticsEnabled: false },
-    telemetry: { enabled: false },
-    security: { auth: { selectedType: "openai" } },
-    ...more,
-  }),
-});
-
 export const qwenCode: Assistant = {
   title: "Qwen Code",
   npm: ["@qwen-code/qwen-code", "0.24.4"],
   files: () => ["@qwen-code/qwen-code/cli-entry.js"],
   protocol: "chat",
-  settings: () => settings(),
-  byHand: ([command = "", ...args]) => settings({ mcpServers: { ollm: { command, args } } }),
+  client: "qwen",
+  settings: () => ({
+    ".qwen/settings.json": `${JSON.stringify(
+      {
+        general: { enableAutoUpdate: false },
+        privacy: { usageStatisticsEnabled: false },
+        telemetry: { enabled: false },
+        security: { auth: { selectedType: "openai" } },
+      },
+      undefined,
+      2,
+    )}\n`,
+  }),
   variables: ({ url }) => ({
     OPENAI_API_KEY: "dummy-key",
     OPENAI_BASE_URL: `${url}/v1`,

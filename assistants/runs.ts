@@ -69,10 +69,6 @@ export const setUp: Row = {
     const before = await world.files();
     const { work } = world.places;
     const { client } = world.assistant;
-    if (client === undefined) {
-      await world.byHand();
-      return "not known to `ollm setup`: its entry is written by hand";
-    }
     const add = ["setup", "--client", client, "--root", work, "--guide", "--yes"];
     for (const words of [add, ["setup", "--undo", "--yes"], add]) {
       const { code, output } = await world.ollm(...words);
@@ -101,6 +97,15 @@ export const runs: readonly Row[] = [
       const { text, isError } = await call(world, "quick", "route_and_generate", { prompt: "What is a heron?" });
       expectAnswer(text, isError);
       return `✓ ${((performance.now() - startedAt) / 1_000).toFixed(1)} s with its start`;
+    },
+  },
+  {
+    id: "name",
+    title: "its name in `ollm stats`",
+    async run(world) {
+      const { output } = await world.ollm("stats", "--by", "client", "--json");
+      const { rows } = JSON.parse(output) as { readonly rows: readonly { readonly name: string }[] };
+      return `✓ ${rows.map(({ name }) => name).join(", ")}`;
     },
   },
   {
@@ -141,7 +146,7 @@ export const runs: readonly Row[] = [
       for (const [path, content] of await world.files()) {
         if (path.includes("backup")) continue;
         const description = /^description: (.*)$/m.exec(content)?.[1];
-        const section = /<!-- ollm guide[^>]*-->\n([\s\S]*?)\n<!--/.exec(content)?.[1];
+        const section = /<!-- ollm guide[^>]*-->\n([\s\S]*?)(?:\n<!--|$)/.exec(content)?.[1];
         const text = path.endsWith("ollm/SKILL.md") ? description : section;
         if (text === undefined) continue;
         const [place] = placesOf(text.trim(), body);
@@ -311,7 +316,6 @@ export const undo: Row = {
   id: "undo",
   title: "`ollm setup --undo` after use",
   async run(world) {
-    if (world.assistant.client === undefined) return "not known to `ollm setup`";
     const before = await world.files();
     const { code, output } = await world.ollm("setup", "--undo", "--yes");
     if (code !== 0) throw new Error(output.slice(-300));

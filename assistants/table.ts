@@ -125,9 +125,9 @@ async function keptColumns(names: readonly Name[]): Promise<ReadonlyMap<Name, Co
 
 const introduction = `# Assistants, opened
 
-Written by \`npm run assistants -- --write\` on Linux: assistants as npm has them, set up by \`ollm setup\`, or by hand where it
-doesn't know them, each with a home of its own. The model of the assistant is a script that makes given calls, and the engine
-behind ollm is a fake Ollama; everything between them is real. ✓: seen in that run; otherwise what happens instead.
+Written by \`npm run assistants -- --write\` on Linux: assistants as npm has them, set up by \`ollm setup\`, each with a home of
+its own. The model of the assistant is a script that makes given calls, and the engine behind ollm is a fake Ollama;
+everything between them is real. ✓: seen in that run; otherwise what happens instead.
 
 Instructions and guide are counted in tokens (o200k), with the place in the request to the assistant's model. Times are from the
 key press to the end of the engine's work: the median of three, and the least and the most. Jobs begin after 3 s here

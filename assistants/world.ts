@@ -23,9 +23,8 @@ export interface Assistant extends Finding {
   /** In `node_modules`, for a platform such as `linux-x64`; the first that is there. */
   files(platform: string): readonly string[];
   readonly protocol: Protocol;
-  /** Its name for `ollm setup --client`; absent: `byHand` writes the entry that `setup --print` shows. */
-  readonly client?: string;
-  byHand?(command: readonly string[], at: Places): Readonly<Record<string, string>>;
+  /** Its name for `ollm setup --client`. */
+  readonly client: string;
   /** Its files in the home, by path, before set-up. */
   settings(at: Places): Readonly<Record<string, string>>;
   variables(at: Places): Readonly<Record<string, string>>;
@@ -185,13 +184,6 @@ export class World {
 
   ollm(...words: readonly string[]): Promise<Ran> {
     return this.run(process.execPath, [cli, ...words]);
-  }
-
-  /** Writes the entry of an assistant that set-up doesn't know. */
-  async byHand(): Promise<void> {
-    const words = [process.execPath, cli, "--root", this.places.work];
-    for (const [path, text] of Object.entries(this.assistant.byHand?.(words, this.places) ?? {}))
-      await this.write(path, text);
   }
 
   /** The process that holds the home; undefined when none runs. */

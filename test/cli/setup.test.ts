@@ -57,7 +57,7 @@ describe("ollm setup", () => {
     const launch = { command: process.execPath, args: [script, "--root", join(home, "Documents")] };
     expect(JSON.parse(await read(".cursor/mcp.json"))).toEqual({ mcpServers: { ollm: launch } });
     expect(await read(".codex/config.toml")).toBe(
-      `model = "x"\n\n[mcp_servers.ollm]\ncommand = "${process.execPath}"\nargs = ["${script}", "--root", "${join(home, "Documents")}"]\nstartup_timeout_sec = 30\ntool_timeout_sec = 600\n`,
+      `model = "x"\n\n[mcp_servers.ollm]\ncommand = "${process.execPath}"\nargs = [ "${script}", "--root", "${join(home, "Documents")}" ]\nstartup_timeout_sec = 30\ntool_timeout_sec = 600\n`,
     );
     expect(await read(".config/zed/settings.json")).toMatch(
       /^\/\/ mine\n\{\n {2}\/\/ theme\n {2}"theme": "One Dark",\n {2}"context_servers": \{/,

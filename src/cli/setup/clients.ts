@@ -1,10 +1,7 @@
-import { existsSync, readFileSync, readdirSync, statSync } from "node:fs";
+import { existsSync, readFileSync, readdirSync } from "node:fs";
 import path from "node:path";
 import { InvalidRequest } from "../../orchestrator/api/errors.ts";
-import { advice } from "../../orchestrator/api/next-step.ts";
-import { expandHome } from "../../orchestrator/config/home.ts";
-import { defined } from "../../orchestrator/util/values.ts";
-import { isTooBroad } from "../../orchestrator/util/file-name.ts";
+import { defined, orUndefined } from "../../orchestrator/util/values.ts";
 import { didYouMean } from "../../orchestrator/util/nearest.ts";
 import type { ConfigFormat } from "./document.ts";
 import type { Launch } from "./launch.ts";
@@ -21,11 +18,11 @@ export interface ClientFacts {
 }
 
 /**
- * Where a client reads instructions for every session. `skill` (Agent Skills) and `instructions` (VS Code) are files of
- * our own, `section` is a part of the user's own file, and with `paste` the client keeps the text itself.
+ * Where a client reads instructions for every session. `skill` (Agent Skills), `instructions` (Copilot) and `rule` are
+ * files of our own, `section` is a part of the user's own file, and with `paste` the client keeps the text itself.
  */
 type GuidePlace =
-  | { readonly kind: "skill" | "instructions"; readonly file: string }
+  | { readonly kind: "skill" | "instructions" | "rule"; readonly file: string }
   | {
       readonly kind: "section";
       readonly file: string;
@@ -50,6 +47,8 @@ export interface Client {
     readonly file: string;
     /** If any of these paths exists, the client is installed and reads `file`. */
     readonly signs: readonly string[];
+    /** A file that the client prefers, if it exists. */
+    readonly unless?: string;
     readonly guide: GuidePlace;
   }[];
   /** The entry in the client's format. */
@@ -70,7 +69,10 @@ type Places = ReturnType<typeof placesOn>;
 /** What most clients share. */
 const usual = { format: "jsonc", container: "mcpServers", entry: plain } as const;
 
-const table: readonly (Omit<Client, "locations"> & { locations(places: Places): Client["locations"] })[] = [
+const table: readonly (Omit<Client, "locations" | "restart"> & {
+  locations(places: Places): Client["locations"];
+  readonly restart?: string;
+})[] = [
   {
     ...usual,
     id: "claude-desktop",
@@ -102,7 +104,6 @@ const table: readonly (Omit<Client, "locations"> & { locations(places: Places): 
       return [{ file, signs: [file, inHome(".claude")], guide: skill(inHome(".claude")) }];
     },
     entry: typed,
-    restart: "Start a new Claude Code session; /mcp lists the server.",
   },
   {
     ...usual,
@@ -142,7 +143,6 @@ const table: readonly (Omit<Client, "locations"> & { locations(places: Places): 
     entry: ({ command, args, env }) => {
       return { command, args, startup_timeout_sec: 30, tool_timeout_sec: 600, ...defined({ env }) };
     },
-    restart: "Start a new Codex session; /mcp lists the server.",
   },
   {
     // Without `source`, which older versions required and newer ones remove.
@@ -150,10 +150,9 @@ const table: readonly (Omit<Client, "locations"> & { locations(places: Places): 
     id: "zed",
     name: "Zed",
     container: "context_servers",
-    locations({ configOf, inFolder, macApp, section }) {
-      const folder = configOf("zed", "Zed");
-      return [inFolder(folder, "settings.json", section(folder, "AGENTS.md"), macApp("Zed"))];
-    },
+    locations: ({ configOf, inFolder, macApp }) => [
+      inFolder(configOf("zed", "Zed"), "settings.json", "AGENTS.md", macApp("Zed")),
+    ],
     restart: "Zed reads it at once; its agent settings show the server.",
   },
   {
@@ -165,7 +164,7 @@ const table: readonly (Omit<Client, "locations"> & { locations(places: Places): 
       const rules = { ...section(join(older, "memories"), "global_rules.md"), maxCharacters: 6_000 };
       // The editor was renamed in 2026; older versions read the second file.
       return [
-        inFolder(devin, "mcp_config.json", section(devin, "AGENTS.md")),
+        inFolder(devin, "mcp_config.json", "AGENTS.md"),
         inFolder(older, "mcp_config.json", rules, macApp("Windsurf")),
       ];
     },
@@ -185,17 +184,107 @@ const table: readonly (Omit<Client, "locations"> & { locations(places: Places): 
     ...usual,
     id: "gemini",
     name: "Gemini CLI",
-    locations: ({ inFolder, inHome, section }) => [
-      inFolder(inHome(".gemini"), "settings.json", section(inHome(".gemini"), "GEMINI.md")),
+    locations: ({ inFolder, inHome }) => [inFolder(inHome(".gemini"), "settings.json", "GEMINI.md")],
+  },
+  {
+    // Version 1; version 2 has its servers in `mcp.servers`. `timeout` is for every request, by default 5 s.
+    ...usual,
+    id: "opencode",
+    name: "opencode",
+    container: "mcp",
+    locations({ inFolder, xdg }) {
+      const other = inFolder(xdg("opencode"), "opencode.jsonc", "AGENTS.md");
+      const first = inFolder(xdg("opencode"), "opencode.json", "AGENTS.md");
+      return [
+        { ...first, unless: other.file },
+        { ...other, signs: [other.file] },
+      ];
+    },
+    entry: ({ command, args, env }) => {
+      const environment = defined({ environment: env });
+      return { type: "local", command: [command, ...args], enabled: true, timeout: 60_000, ...environment };
+    },
+    restart: "Start a new opencode session; opencode mcp list shows the server.",
+  },
+  {
+    ...usual,
+    id: "copilot",
+    name: "Copilot CLI",
+    locations({ inFolder, inHome, join, variable }) {
+      const folder = variable("COPILOT_HOME") ?? inHome(".copilot");
+      const location = inFolder(folder, "mcp-config.json", "copilot-instructions.md");
+      // VS Code's guide is in the same folder.
+      return [{ ...location, signs: ["config.json", "settings.json"].map((name) => join(folder, name)) }];
+    },
+    entry: (launch) => ({ type: "local", ...plain(launch), tools: ["*"] }),
+  },
+  {
+    ...usual,
+    id: "cline",
+    name: "Cline",
+    locations({ appData, inFolder, inHome, join, variable }) {
+      const guide: GuidePlace = { kind: "rule", file: inHome(".cline", "rules", "ollm.md") };
+      const name = "cline_mcp_settings.json";
+      const data = variable("CLINE_DATA_DIR") ?? inHome(".cline", "data");
+      const extension = join(appData, "Code", "User", "globalStorage", "saoudrizwan.claude-dev");
+      // Older versions of the extension read the second file.
+      return [
+        inFolder(join(data, "settings"), name, guide, [inHome(".cline")]),
+        inFolder(join(extension, "settings"), name, { kind: "paste", where: "a global rule of its extension" }),
+      ];
+    },
+    restart: "Start a new Cline session, or press Restart Server in the extension.",
+  },
+  {
+    ...usual,
+    id: "qwen",
+    name: "Qwen Code",
+    locations: ({ inFolder, inHome }) => [inFolder(inHome(".qwen"), "settings.json", "QWEN.md")],
+  },
+  {
+    ...usual,
+    id: "kiro",
+    name: "Kiro",
+    locations({ inFolder, inHome, macApp }) {
+      const guide: GuidePlace = { kind: "rule", file: inHome(".kiro", "steering", "ollm.md") };
+      return [inFolder(inHome(".kiro", "settings"), "mcp.json", guide, [inHome(".kiro"), ...macApp("Kiro")])];
+    },
+    restart: "Kiro reads it at once; its panel of MCP servers shows the server.",
+  },
+  {
+    id: "goose",
+    name: "Goose",
+    format: "yaml",
+    container: "extensions",
+    locations: ({ inFolder, macApp, roaming, xdg, join }) => [
+      inFolder(xdg("goose", join(roaming, "Block", "goose", "config")), "config.yaml", ".goosehints", macApp("Goose")),
     ],
-    restart: "Start a new Gemini CLI session; /mcp lists the server.",
+    entry: ({ command, args, env }) => {
+      const start = { cmd: command, args, ...defined({ envs: env }) };
+      return { type: "stdio", name: "ollm", enabled: true, ...start, timeout: 600 };
+    },
+    restart: "Start a new Goose session; goose info -v shows the extension.",
+  },
+  {
+    ...usual,
+    id: "junie",
+    name: "JetBrains Junie",
+    locations({ inFolder, inHome, section }) {
+      const guide = section(inHome(".junie"), "AGENTS.md");
+      return [inFolder(inHome(".junie", "mcp"), "mcp.json", guide, [inHome(".junie")])];
+    },
+    restart: "Junie reads it at once; its MCP settings show the server.",
   },
 ];
 
 /** Every client that setup supports, with its files on the given machine. Reads nothing. */
 export function clientTable(facts: ClientFacts): readonly Client[] {
   const places = placesOn(facts);
-  return table.map((client) => ({ ...client, locations: client.locations(places) }));
+  return table.map((client) => ({
+    restart: `Start a new ${client.name} session; /mcp lists the server.`,
+    ...client,
+    locations: client.locations(places),
+  }));
 }
 
 /** The folders of a machine, and how paths are made of them. */
@@ -209,28 +298,34 @@ function placesOn({ platform, userHome, environment, ...facts }: ClientFacts) {
     return value === undefined || value.trim() === "" ? undefined : value;
   };
   const inHome = (...parts: readonly string[]): string => join(userHome, ...parts);
+  const section = (folder: string, file: string) => ({ kind: "section" as const, file: join(folder, file) });
   const roaming = variable("APPDATA") ?? inHome("AppData", "Roaming");
   const dotConfig = (isMac ? undefined : variable("XDG_CONFIG_HOME")) ?? inHome(".config");
   return {
     claudePackages: isWindows ? (facts.claudePackages ?? []) : [],
     lmStudio: facts.lmStudioHome ?? inHome(".lmstudio"),
     local: variable("LOCALAPPDATA") ?? inHome("AppData", "Local"),
-    /** The folder of a program that follows the XDG rules on Unix, including macOS. */
+    roaming,
+    /** The folder of a program in `~/.config` on Unix, including macOS. */
     configOf: (name: string, onWindows = name) => (isWindows ? join(roaming, onWindows) : join(dotConfig, name)),
+    /** The folder of a program that follows the XDG rules on all Unix systems, or everywhere. */
+    xdg: (name: string, onWindows?: string) =>
+      (isWindows ? onWindows : undefined) ?? join(variable("XDG_CONFIG_HOME") ?? inHome(".config"), name),
     /** Electron's `appData`. */
     appData: isWindows ? roaming : isMac ? inHome("Library", "Application Support") : dotConfig,
     join,
     inHome,
     variable,
     macApp: (name: string) => (isMac ? [`/Applications/${name}.app`] : []),
-    inFolder: (folder: string, file: string, guide: GuidePlace, signs: readonly string[] = []) => ({
+    /** `guide` may name a file of the folder that gets a section. */
+    inFolder: (folder: string, file: string, guide: GuidePlace | string, signs: readonly string[] = []) => ({
       file: join(folder, file),
       signs: [folder, ...signs],
-      guide,
+      guide: typeof guide === "string" ? section(folder, guide) : guide,
     }),
     // The name of the folder has to be that in the skill's front matter.
     skill: (folder: string): GuidePlace => ({ kind: "skill", file: join(folder, "skills", "ollm", "SKILL.md") }),
-    section: (folder: string, file: string) => ({ kind: "section" as const, file: join(folder, file) }),
+    section,
   };
 }
 
@@ -245,16 +340,17 @@ export interface ClientTarget {
 /** Collects the facts about this machine that the table of clients needs. */
 export function gatherFacts(machine: Pick<ClientFacts, "platform" | "userHome" | "environment">): ClientFacts {
   const { platform, userHome, environment } = machine;
-  const lmStudioHome = readLine(path.join(userHome, ".lmstudio-home-pointer"));
+  // Absent if LM Studio has never been started.
+  const pointer = orUndefined(() => readFileSync(path.join(userHome, ".lmstudio-home-pointer"), "utf8"));
+  const lmStudioHome = pointer?.split(/\r?\n/)[0]?.trim() ?? "";
   const local = environment["LOCALAPPDATA"] ?? path.join(userHome, "AppData", "Local");
-  const claudePackages =
-    platform === "win32" ? listFolder(path.join(local, "Packages")).filter((name) => /^Claude_/i.test(name)) : [];
+  const packages = platform === "win32" ? orUndefined(() => readdirSync(path.join(local, "Packages"))) : undefined;
   return {
     platform,
     userHome,
     environment,
-    claudePackages,
-    ...(lmStudioHome !== undefined && path.isAbsolute(lmStudioHome) && existsSync(lmStudioHome) && { lmStudioHome }),
+    claudePackages: packages?.filter((name) => /^Claude_/i.test(name)) ?? [],
+    ...(path.isAbsolute(lmStudioHome) && existsSync(lmStudioHome) && { lmStudioHome }),
   };
 }
 
@@ -279,7 +375,7 @@ export function findTargets(
     .filter(({ id }) => ids.length === 0 || ids.includes(id))
     .flatMap((client) => {
       const found = client.locations
-        .filter(({ signs }) => signs.some((sign) => exists(sign)))
+        .filter(({ signs, unless }) => signs.some(exists) && (unless === undefined || !exists(unless)))
         .map(({ file }) => ({ client, file, isFound: true }));
       const [first] = client.locations;
       if (found.length > 0 || first === undefined || ids.length === 0) return found;
@@ -292,63 +388,4 @@ export function allTargets(facts: ClientFacts): readonly ClientTarget[] {
   return clientTable(facts).flatMap((client) =>
     client.locations.filter(({ file }) => existsSync(file)).map(({ file }) => ({ client, file, isFound: true })),
   );
-}
-
-function readLine(file: string): string | undefined {
-  try {
-    const line = readFileSync(file, "utf8").split(/\r?\n/)[0]?.trim();
-    return line === "" ? undefined : line;
-  } catch {
-    // LM Studio has never been started.
-    return undefined;
-  }
-}
-
-function listFolder(folder: string): readonly string[] {
-  try {
-    return readdirSync(folder);
-  } catch {
-    // No app packages.
-    return [];
-  }
-}
-
-const existing = advice("name an existing folder");
-
-/**
- * Returns the absolute paths of folders, without duplicates; each text may contain several, separated by commas. Throws
- * `InvalidRequest` for an empty text, a path that is not a folder, and a home folder or drive, since allowing that by
- * mistake would expose every private file in it.
- */
-export function checkFolders(
-  given: readonly string[],
-  machine: { readonly userHome: string; readonly workingDirectory: string },
-): readonly string[] {
-  if (given.some((text) => text.trim() === "")) {
-    throw new InvalidRequest("a folder's name is empty: an unset variable?", { next: existing });
-  }
-  const names = given
-    .flatMap((text) => (isFolder(absolute(text, machine)) ? [text] : text.split(",")))
-    .map((text) => text.trim())
-    .filter((text) => text !== "");
-  const folders = names.map((name) => {
-    const folder = absolute(name, machine);
-    if (!isFolder(folder)) throw new InvalidRequest(`${name} is not a folder`, { next: existing });
-    if (isTooBroad(folder, machine.userHome)) {
-      throw new InvalidRequest(`${name} is a whole home folder or drive, which is too much to allow`, {
-        next: advice("name a folder inside it, such as ~/Documents"),
-      });
-    }
-    return folder;
-  });
-  return [...new Set(folders)];
-}
-
-function absolute(name: string, machine: { readonly userHome: string; readonly workingDirectory: string }): string {
-  return path.resolve(machine.workingDirectory, expandHome(name.trim(), machine.userHome));
-}
-
-/** Whether a folder exists; follows links. */
-export function isFolder(folder: string): boolean {
-  return statSync(folder, { throwIfNoEntry: false })?.isDirectory() === true;
 }

@@ -207,8 +207,9 @@ export function newlineOf(text: string): "\n" | "\r\n" {
 /** Some clients store megabytes of state in one line. */
 const maxLineLength = 200;
 
-/** Keys of other servers, which are hidden. */
-const secret = /((?:key|token|secret|password|credential|authorization)[\w-]*["']?\s*[:=]\s*)(["']).*?\2/gi;
+/** Keys of other servers, which are hidden; in YAML without quotes. */
+const secret =
+  /((?:key|token|secret|password|credential|authorization)[\w-]*["']?\s*[:=]\s*)(?:(["']).*?\2|[^\s"'[{][^,}]*)/gi;
 
 /** The change as a unified diff with three lines of context. */
 export function showDiff(file: string, before: string, after: string): string {

@@ -2,12 +2,20 @@ import { isDeepStrictEqual } from "node:util";
 import { type Node, type ParseError, createScanner, getNodeValue, parseTree, printParseErrorCode } from "jsonc-parser";
 import { advice } from "../../orchestrator/api/next-step.ts";
 import { BrokenConfig, linePosition, newlineOf } from "./config-file.ts";
-import type { EntryChange } from "./launch.ts";
-import { addTomlEntry, readToml, setTomlValue } from "./toml-edit.ts";
+import { readToml, setTomlValue } from "./toml-edit.ts";
 import { isRecord } from "../../orchestrator/util/values.ts";
+import { readYaml, setYaml } from "./yaml-edit.ts";
 
 /** `json`: strict, since its client doesn't accept comments. */
-export type ConfigFormat = "json" | "jsonc" | "toml";
+export type ConfigFormat = keyof typeof formats;
+
+/** `read` returns undefined for a document of white space and comments. Both throw `BrokenConfig`. */
+const formats = {
+  json: { read: (text: string) => readJson(text, true), set: setJson },
+  jsonc: { read: (text: string) => readJson(text, false), set: setJson },
+  toml: { read: readToml, set: setTomlValue },
+  yaml: { read: readYaml, set: setYaml },
+} as const;
 
 /** The position of an entry in a file. */
 export interface EntryLocation {
@@ -20,31 +28,28 @@ type Values = Readonly<Record<string, unknown>>;
 
 /** Returns the entry; undefined if there is none. Throws `BrokenConfig` for a text that can't be parsed. */
 export function readEntry(text: string, { format, container, name }: EntryLocation): Values | undefined {
-  const entries = tableAt(read(text, format), container, container);
+  const entries = tableAt(formats[format].read(text), container, container);
   return entries === undefined ? undefined : tableAt(entries, name, `${container}.${name}`);
 }
 
 /** Whether the file has the object that contains entries, even if empty. */
 export function hasContainer(text: string, { format, container }: EntryLocation): boolean {
-  return tableAt(read(text, format), container, container) !== undefined;
+  return tableAt(formats[format].read(text), container, container) !== undefined;
 }
 
 /** Returns the text with a new entry. Throws `BrokenConfig` if the edit would change anything else. */
 export function addEntry(text: string, location: EntryLocation, entry: Values): string {
   const { format, container, name } = location;
-  const after =
-    format === "toml" ? addTomlEntry(text, container, name, entry) : setJson(text, [container, name], entry);
-  return checked(text, after, location, entry);
+  return checked(text, formats[format].set(text, [container, name], entry), location, entry);
 }
 
 /** Returns the text with some values of the entry changed. Throws like `addEntry`. */
-export function changeEntry(text: string, location: EntryLocation, changes: readonly EntryChange[]): string {
+export function changeEntry(text: string, location: EntryLocation, changes: Values): string {
   const { format, container, name } = location;
-  const setValue = format === "toml" ? setTomlValue : setJson;
   let after = text;
   let entry = readEntry(text, location) ?? {};
-  for (const { key, value } of changes) {
-    after = setValue(after, [container, name, key], value);
+  for (const [key, value] of Object.entries(changes)) {
+    after = formats[format].set(after, [container, name, key], value);
     const { [key]: _old, ...others } = entry;
     entry = value === undefined ? others : { ...others, [key]: value };
   }
@@ -54,19 +59,15 @@ export function changeEntry(text: string, location: EntryLocation, changes: read
 /** Returns the text without the entry and, with `dropContainer`, without its container if that is empty then. */
 export function removeEntry(text: string, location: EntryLocation, dropContainer: boolean): string {
   const { format, container, name } = location;
-  const setValue = format === "toml" ? setTomlValue : setJson;
-  const after = checked(text, setValue(text, [container, name], undefined), location, undefined);
-  // A table of TOML goes with its last entry.
-  if (format === "toml" || !dropContainer) return after;
-  const rest = tableAt(read(after, format), container, container);
+  const { read, set } = formats[format];
+  const after = checked(text, set(text, [container, name], undefined), location, undefined);
+  const rest = tableAt(read(after), container, container);
   const isEmpty = rest !== undefined && Object.keys(rest).length === 0;
-  return isEmpty ? setJson(after, [container], undefined) : after;
+  return isEmpty && dropContainer ? set(after, [container], undefined) : after;
 }
 
-/** The values of a document; undefined if it contains only white space and comments. Throws `BrokenConfig`. */
-function read(text: string, format: ConfigFormat): unknown {
-  if (format === "toml") return readToml(text);
-  const root = parse(text, format === "json");
+function readJson(text: string, isStrict: boolean): unknown {
+  const root = parse(text, isStrict);
   return root === undefined ? undefined : getNodeValue(root);
 }
 
@@ -74,7 +75,8 @@ function tableAt(document: unknown, key: string, name: string): Values | undefin
   if (document === undefined) return undefined;
   if (!isRecord(document)) throw new BrokenConfig("the document is not an object");
   const value = Object.hasOwn(document, key) ? document[key] : undefined;
-  if (value === undefined) return undefined;
+  // YAML's `key:` is null.
+  if (value === undefined || value === null) return undefined;
   if (!isRecord(value)) throw new BrokenConfig(`"${name}" is not an object`);
   return value;
 }
@@ -82,14 +84,15 @@ function tableAt(document: unknown, key: string, name: string): Values | undefin
 /** Returns `after`. Throws if it differs from `before` in more than the entry. */
 function checked(before: string, after: string, location: EntryLocation, entry: Values | undefined): string {
   const { format, container, name } = location;
-  const old = read(before, format) ?? {};
+  const { read } = formats[format];
+  const old = read(before) ?? {};
   const entries = tableAt(old, container, container) ?? {};
   const { [name]: _old, ...others } = entries;
   const wanted = { ...others, ...(entry !== undefined && { [name]: entry }) };
   const { [container]: _container, ...rest } = old as Values;
   const isContainerKept = entry !== undefined || hasContainer(after, location);
   const expected = { ...rest, ...(isContainerKept && { [container]: wanted }) };
-  if (isDeepStrictEqual(plain(read(after, format)), plain(expected))) return after;
+  if (isDeepStrictEqual(plain(read(after)), plain(expected))) return after;
   throw new BrokenConfig(
     `"${container}.${name}" can't be changed there without changing something else`,
     undefined,

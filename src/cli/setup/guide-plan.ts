@@ -173,10 +173,10 @@ function onceEachFile(targets: readonly GuideTarget[]): readonly GuideTarget[] {
 }
 
 /**
- * The form of the guide in a file: the whole file, as a skill or as instructions, or a section of it. An agent's file is
- * shown, marked and removed in the same way.
+ * The form of the guide in a file: the whole file, as a skill, as instructions or as a rule, or a section of it. An agent's
+ * file is shown, marked and removed in the same way.
  */
-type GuideForm = "skill" | "instructions" | "section" | AgentForm;
+type GuideForm = "skill" | "instructions" | "rule" | "section" | AgentForm;
 type AgentForm = `${"agent" | "role"} ${keyof typeof agents}`;
 
 /**
@@ -219,6 +219,7 @@ description: Hand work to local models (ollm). Use before summarising, extractin
 applyTo: "**"
 ---
 `,
+  rule: "",
   section: "",
 };
 

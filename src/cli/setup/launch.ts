@@ -1,3 +1,9 @@
+import { statSync } from "node:fs";
+import path from "node:path";
+import { InvalidRequest } from "../../orchestrator/api/errors.ts";
+import { advice } from "../../orchestrator/api/next-step.ts";
+import { expandHome } from "../../orchestrator/config/home.ts";
+import { isTooBroad } from "../../orchestrator/util/file-name.ts";
 import { defined } from "../../orchestrator/util/values.ts";
 
 /** How a client starts ollm; each client has its own format for it. */
@@ -13,12 +19,18 @@ export interface Launch {
 /** The name of the entry in every client. */
 export const entryName = "ollm";
 
+/** Where clients have the command, alone or with the arguments, and the variables. */
+const commandKeys = ["command", "cmd", "args"];
+const variableKeys = ["env", "environment", "envs"];
+
 /** How an existing entry starts its program; entries of an unknown format have no command. */
-export function readLaunch({ command, args, env }: Readonly<Record<string, unknown>>) {
+export function readLaunch(entry: Readonly<Record<string, unknown>>) {
+  const [command, ...args] = [entry["command"] ?? entry["cmd"], entry["args"]].flat();
+  const env = variableKeys.map((key) => entry[key]).find((value) => typeof value === "object");
   return {
     command: typeof command === "string" ? command : undefined,
-    args: Array.isArray(args) ? args.filter((part) => typeof part === "string") : [],
-    env: (typeof env === "object" ? { ...env } : {}) as Readonly<Record<string, unknown>>,
+    args: args.filter((part) => typeof part === "string"),
+    env: { ...env } as Readonly<Record<string, unknown>>,
   };
 }
 
@@ -95,23 +107,60 @@ export function createLaunch(
   };
 }
 
-/** A new value in an entry; undefined removes it. */
-export interface EntryChange {
-  readonly key: "command" | "args" | "env";
-  readonly value: unknown;
+/**
+ * The values that make an existing entry start `launch`, as `wanted` does, by key; undefined removes one. Everything else in
+ * the entry is kept.
+ */
+export function entryChanges(
+  existing: Readonly<Record<string, unknown>>,
+  launch: Launch,
+  wanted: Readonly<Record<string, unknown>>,
+): Readonly<Record<string, unknown>> {
+  const changed = commandKeys.filter((key) => JSON.stringify(existing[key]) !== JSON.stringify(wanted[key]));
+  const changes = Object.fromEntries(changed.map((key) => [key, wanted[key]]));
+  const { OLLM_HOME: old, ...others } = readLaunch(existing).env;
+  const key = variableKeys.find((name) => name in existing || name in wanted);
+  if (key === undefined || old === launch.env?.["OLLM_HOME"]) return changes;
+  const env = { ...others, ...launch.env };
+  return { ...changes, [key]: Object.keys(env).length === 0 ? undefined : env };
 }
 
-/** The changes that make an existing entry start `launch`; everything else in it is kept. */
-export function entryChanges(existing: Readonly<Record<string, unknown>>, launch: Launch): readonly EntryChange[] {
-  const found = readLaunch(existing);
-  const changes: EntryChange[] = [];
-  if (found.command !== launch.command) changes.push({ key: "command", value: launch.command });
-  if (JSON.stringify(existing["args"]) !== JSON.stringify(launch.args))
-    changes.push({ key: "args", value: launch.args });
-  if (found.env["OLLM_HOME"] !== launch.env?.["OLLM_HOME"]) {
-    const { OLLM_HOME: _old, ...others } = found.env;
-    const env = { ...others, ...launch.env };
-    changes.push({ key: "env", value: Object.keys(env).length === 0 ? undefined : env });
+const existing = advice("name an existing folder");
+
+/**
+ * Returns the absolute paths of folders, without duplicates; each text may contain several, separated by commas. Throws
+ * `InvalidRequest` for an empty text, a path that is not a folder, and a home folder or drive, since allowing that by
+ * mistake would expose every private file in it.
+ */
+export function checkFolders(
+  given: readonly string[],
+  machine: { readonly userHome: string; readonly workingDirectory: string },
+): readonly string[] {
+  if (given.some((text) => text.trim() === "")) {
+    throw new InvalidRequest("a folder's name is empty: an unset variable?", { next: existing });
   }
-  return changes;
+  const names = given
+    .flatMap((text) => (isFolder(absolute(text, machine)) ? [text] : text.split(",")))
+    .map((text) => text.trim())
+    .filter((text) => text !== "");
+  const folders = names.map((name) => {
+    const folder = absolute(name, machine);
+    if (!isFolder(folder)) throw new InvalidRequest(`${name} is not a folder`, { next: existing });
+    if (isTooBroad(folder, machine.userHome)) {
+      throw new InvalidRequest(`${name} is a whole home folder or drive, which is too much to allow`, {
+        next: advice("name a folder inside it, such as ~/Documents"),
+      });
+    }
+    return folder;
+  });
+  return [...new Set(folders)];
+}
+
+function absolute(name: string, machine: { readonly userHome: string; readonly workingDirectory: string }): string {
+  return path.resolve(machine.workingDirectory, expandHome(name.trim(), machine.userHome));
+}
+
+/** Whether a folder exists; follows links. */
+export function isFolder(folder: string): boolean {
+  return statSync(folder, { throwIfNoEntry: false })?.isDirectory() === true;
 }

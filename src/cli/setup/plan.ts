@@ -91,8 +91,8 @@ export async function planAdd(
       await assertWritable(file);
       return { kind: "change", target, launch, file, text: addEntry(file.text, location, target.client.entry(launch)) };
     }
-    const changes = entryChanges(existing, launch);
-    if (changes.length === 0) return { kind: "same", target, launch };
+    const changes = entryChanges(existing, launch, target.client.entry(launch));
+    if (Object.keys(changes).length === 0) return { kind: "same", target, launch };
     await assertWritable(file);
     return { kind: "change", target, launch, file, text: changeEntry(file.text, location, changes) };
   });

@@ -1,4 +1,4 @@
-import { type Dirent, accessSync, constants, lstatSync, readdirSync, realpathSync } from "node:fs";
+import { lstatSync, readdirSync, realpathSync } from "node:fs";
 import { readdir, realpath, rm, rmdir, stat } from "node:fs/promises";
 import path from "node:path";
 import { isSameProgram, replaceProgram } from "../../ipc/start-daemon.ts";
@@ -7,9 +7,9 @@ import { advice } from "../../orchestrator/api/next-step.ts";
 import type { ClientTarget } from "./clients.ts";
 import { readRegularText } from "../../orchestrator/storage/replace-file.ts";
 import { isInside, isTooBroad } from "../../orchestrator/util/file-name.ts";
-import { findNode, oldestNode } from "../../orchestrator/util/programs.ts";
+import { canExecute, findNode, oldestNode } from "../../orchestrator/util/programs.ts";
 import type { CommandIo } from "../terminal/io.ts";
-import { codeOf, messageOf } from "../../orchestrator/util/values.ts";
+import { codeOf, messageOf, orUndefined } from "../../orchestrator/util/values.ts";
 
 /** `OLLM_HOME/app`: copies of the program that clients start. */
 export function programFolder(home: string): string {
@@ -22,7 +22,8 @@ export function programFolder(home: string): string {
  */
 export function riskOf(script: string, temporaryFolders: readonly string[]): string | undefined {
   if (isInCache(script)) return "the cache of npx or a similar tool";
-  const isTemporary = temporaryFolders.some((folder) => folder !== script && isInside(folder, script));
+  const folders = temporaryFolders.flatMap((folder) => [folder, realPath(folder)]);
+  const isTemporary = folders.some((folder) => folder !== script && isInside(folder, script));
   return isTemporary ? "a temporary folder" : undefined;
 }
 
@@ -104,21 +105,10 @@ export function lastingNode(
 }
 
 function realExecutable(file: string): string | undefined {
-  try {
-    accessSync(file, constants.X_OK);
-    return realpathSync.native(file);
-  } catch {
-    return undefined;
-  }
+  return canExecute(file) ? orUndefined(() => realpathSync.native(file)) : undefined;
 }
 
-function realPath(file: string): string {
-  try {
-    return realpathSync.native(file);
-  } catch {
-    return path.resolve(file);
-  }
-}
+const realPath = (file: string): string => orUndefined(() => realpathSync.native(file)) ?? path.resolve(file);
 
 /** Younger unfinished copies may still be written by another process. */
 const minUnfinishedMs = 24 * 60 * 60 * 1_000;
@@ -238,14 +228,7 @@ function sizeOf(at: string): number {
   const facts = lstatSync(at, { throwIfNoEntry: false });
   if (facts === undefined) return 0;
   if (!facts.isDirectory()) return facts.size;
-  return list(at).reduce((sum, entry) => sum + sizeOf(path.join(at, entry.name)), 0);
-}
-
-function list(folder: string): readonly Dirent[] {
-  try {
-    return readdirSync(folder, { withFileTypes: true });
-  } catch {
-    // Deleted or not readable: counts as 0 bytes.
-    return [];
-  }
+  // A folder that was deleted or is not readable counts as 0 bytes.
+  const names = orUndefined(() => readdirSync(at)) ?? [];
+  return names.reduce((sum, name) => sum + sizeOf(path.join(at, name)), 0);
 }

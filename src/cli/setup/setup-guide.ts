@@ -2,9 +2,9 @@ import { readdirSync } from "node:fs";
 import { OrchestratorError } from "../../orchestrator/api/errors.ts";
 import { formatBytes } from "../../orchestrator/util/format-bytes.ts";
 import { colourDiff, showDiff } from "./config-file.ts";
-import { type ClientTarget, isFolder, type Client } from "./clients.ts";
+import type { Client, ClientTarget } from "./clients.ts";
 import { type GuidePlan, guidePlaces, guideText, partOf, planAddGuide, withFoldedGuide } from "./guide-plan.ts";
-import { allowedFolders } from "./launch.ts";
+import { allowedFolders, isFolder } from "./launch.ts";
 import { type AddPlan, writeChange } from "./plan.ts";
 import { type CommandIo, isYes } from "../terminal/io.ts";
 import { createProgressLine } from "../terminal/progress-line.ts";
@@ -12,6 +12,7 @@ import { exitCodeOf, failureText, hanging } from "../terminal/terminal-text.ts";
 import { commandSteps } from "../../next-steps/commands.ts";
 import { withSteps } from "../../next-steps/render.ts";
 import path from "node:path";
+import { orUndefined } from "../../orchestrator/util/values.ts";
 import { loadSettings } from "../../orchestrator/config/load.ts";
 import { createEngineInstallation } from "../../orchestrator/engines/llama-cpp/install/installation.ts";
 import { type EngineSize, readEngineSize } from "../../orchestrator/engines/llama-cpp/install/lock.ts";
@@ -279,14 +280,9 @@ export function closing(
 
 /** What to ask an assistant for first: about a file that is there, if a folder is allowed. */
 function taskFor(folders: readonly string[]): string {
-  const files = folders.flatMap((folder) => {
-    try {
-      return readdirSync(folder).filter((name) => /^\w[\w.-]*\.(?:md|txt)$/i.test(name));
-    } catch {
-      // It doesn't exist yet, or only clients may read it.
-      return [];
-    }
-  });
+  // A folder may not exist yet, or only clients may read it.
+  const names = folders.flatMap((folder) => orUndefined(() => readdirSync(folder)) ?? []);
+  const files = names.filter((name) => /^\w[\w.-]*\.(?:md|txt)$/i.test(name));
   const file = files.find((name) => /^(?:readme|notes)\./i.test(name)) ?? files[0];
   if (file !== undefined) return `summarise ${file}`;
   return folders.length > 0 ? "summarise FILE" : "draft a polite reply that declines a meeting";

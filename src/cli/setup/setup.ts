@@ -1,14 +1,6 @@
 import { addEntry, readEntry } from "./document.ts";
-import { createLaunch, entryName, type Launch, type Program } from "./launch.ts";
-import {
-  clientTable,
-  type ClientFacts,
-  type ClientTarget,
-  allTargets,
-  checkFolders,
-  findTargets,
-  gatherFacts,
-} from "./clients.ts";
+import { checkFolders, createLaunch, entryName, type Launch, type Program } from "./launch.ts";
+import { clientTable, type ClientFacts, type ClientTarget, allTargets, findTargets, gatherFacts } from "./clients.ts";
 import { colourDiff, showDiff, ChangedMeanwhile, restoreConfigFile } from "./config-file.ts";
 import { realpathSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -29,6 +21,7 @@ import { type CommandIo, homeOf, whyNotChange, type Options } from "../terminal/
 import { offerFirstModel } from "../terminal/offer-pull.ts";
 import { whileWaiting } from "../terminal/progress-line.ts";
 import { withSession } from "../terminal/session.ts";
+import { orUndefined } from "../../orchestrator/util/values.ts";
 import { failureText, hanging } from "../terminal/terminal-text.ts";
 
 /**
@@ -46,7 +39,6 @@ type Change = Extract<AddPlan, { kind: "change" }>;
 
 /** The parts that tests replace. */
 function realWorld(io: CommandIo) {
-  const folders = io.platform === "win32" ? [tmpdir()] : [tmpdir(), "/tmp", "/var/tmp"];
   return {
     now: () => new Date(),
     /** Starts an entry as its client would. */
@@ -65,7 +57,7 @@ function realWorld(io: CommandIo) {
     /** Offers a first model; asks only if `mayAsk`. `program` is how ollm is called. Resolves to whether there is one. */
     firstModel: (asks: Parameters<typeof suggestFirstModel>[0]) => suggestFirstModel(asks, io),
     /** Programs in these folders may be deleted soon. */
-    temporaryFolders: [...folders, ...folders.flatMap(realFolder)] as readonly string[],
+    temporaryFolders: (io.platform === "win32" ? [tmpdir()] : [tmpdir(), "/tmp", "/var/tmp"]) as readonly string[],
   };
 }
 
@@ -104,7 +96,7 @@ export async function setup(options: SetupOptions, io: CommandIo, world: SetupWo
   const found = findTargets(facts, clients);
   const given = options.root === undefined ? undefined : checkFolders(options.root, io);
   const { home, program, copyFrom, risk, isTemporary } = chooseProgram(options.print === true, io, world);
-  const again = howToCall(realFolder(io.script)[0] ?? io.script);
+  const again = howToCall(orUndefined(() => realpathSync.native(io.script)) ?? io.script);
   const isAsking = io.isTerminal && options.yes !== true && options.print !== true;
   const addEngine = (mayAsk: boolean): Promise<number> => {
     const wish = { given: wanted, mayAsk, mayAskOfCard: isAsking, isOnlyPrinted: options.print === true };
@@ -320,14 +312,6 @@ function onceEach(check: SetupWorld["check"]): SetupWorld["check"] {
     results.set(key, known);
     return known;
   };
-}
-
-function realFolder(folder: string): readonly string[] {
-  try {
-    return [realpathSync.native(folder)];
-  } catch {
-    return [];
-  }
 }
 
 /** What setup would change in one file, to be confirmed. Ends with an empty line. */

@@ -1,4 +1,4 @@
-import { TomlError, parse } from "smol-toml";
+import { TomlError, parse, stringify } from "smol-toml";
 import { advice } from "../../orchestrator/api/next-step.ts";
 import { BrokenConfig, linePosition, newlineOf } from "./config-file.ts";
 
@@ -44,21 +44,21 @@ export function readToml(text: string): Values {
 }
 
 /** Adds the table of a new entry. Throws `BrokenConfig` if the container can't be extended by a table. */
-export function addTomlEntry(text: string, container: string, name: string, entry: Values): string {
-  for (const { kind, path, start, pairs } of tablesOf(text)) {
-    if (kind === "array" && isSame(path, [container])) throw oneValue(text, container, start);
-    for (const pair of pairs) if (isSame(pair.path, [container])) throw oneValue(text, container, pair.start);
-  }
+function addEntry(text: string, tables: readonly Table[], [container = "", name = ""]: Path, entry: Values): string {
+  const list = tables.find(({ kind, path }) => kind === "array" && isSame(path, [container]));
+  if (list !== undefined) throw oneValue(text, container, list.start);
   const newline = newlineOf(text);
-  const block = renderTables([container, name], entry).join(newline);
+  const block = stringify({ [container]: { [name]: entry } })
+    .trimEnd()
+    .replaceAll("\n", newline);
   if (text === "") return block + newline;
   // Without a final line break none is added, so that removing the entry restores the file.
   return text.endsWith("\n") ? text + newline + block + newline : text + newline + newline + block;
 }
 
 /**
- * Sets the value at `path`, which begins with container and name of an existing entry, or removes it for undefined, with all
- * its tables. Throws `BrokenConfig` if the container is one value.
+ * Sets the value at `path`, which begins with container and name of an entry, or removes it for undefined, with all its
+ * tables. A new entry is a table. Throws `BrokenConfig` if the container is one value.
  */
 export function setTomlValue(text: string, path: Path, value: unknown): string {
   const tables = tablesOf(text);
@@ -72,6 +72,7 @@ export function setTomlValue(text: string, path: Path, value: unknown): string {
   }
   if (value === undefined) return removeAll(text, tables, path);
   const old = valueAt(text, path);
+  if (old === undefined && path.length === 2 && isTable(value)) return addEntry(text, tables, path, value);
   if (isTable(old)) {
     const wanted = isTable(value) ? value : {};
     return [...new Set([...Object.keys(old), ...Object.keys(wanted)])]
@@ -212,37 +213,12 @@ function withValue(values: unknown, [key, ...rest]: Path, value: unknown): unkno
   return inner === undefined ? others : { ...(isTable(values) ? values : {}), [key]: inner };
 }
 
-/** The lines of a table, followed by those of its sub-tables. */
-function renderTables(path: Path, values: Values): readonly string[] {
-  const entries = Object.entries(values);
-  const pairs = entries.filter(([, value]) => !isTable(value));
-  const tables = entries.filter((entry): entry is [string, Values] => isTable(entry[1]));
-  return [
-    `[${path.map(renderKey).join(".")}]`,
-    ...pairs.map(([key, value]) => `${renderKey(key)} = ${renderValue(value)}`),
-    ...tables.flatMap(([key, value]) => ["", ...renderTables([...path, key], value)]),
-  ];
-}
-
 function isTable(value: unknown): value is Values {
   return typeof value === "object" && value !== null && !Array.isArray(value) && !(value instanceof Date);
 }
 
-function renderKey(key: string): string {
-  return /^[A-Za-z0-9_-]+$/.test(key) ? key : renderString(key);
-}
+const renderKey = (key: string): string => stringify({ [key]: 0 }).replace(/ = 0\n$/, "");
 
-function renderValue(value: unknown): string {
-  if (Array.isArray(value)) return `[${value.map(renderValue).join(", ")}]`;
-  if (isTable(value)) {
-    const pairs = Object.entries(value).map(([key, inner]) => `${renderKey(key)} = ${renderValue(inner)}`);
-    return pairs.length === 0 ? "{}" : `{ ${pairs.join(", ")} }`;
-  }
-  if (typeof value === "string") return renderString(value);
-  return value instanceof Date ? value.toISOString() : String(value);
-}
-
-/** TOML has the escapes of JSON, but requires DEL to be escaped, too. */
-function renderString(text: string): string {
-  return JSON.stringify(text).replaceAll("\u007F", "\\u007F");
-}
+/** A value on one line, as the library writes it inside an array. */
+const renderValue = (value: unknown): string =>
+  /^v = \[ \[ (.*) \] \]$/.exec(stringify({ v: [[value]] }).trimEnd())?.[1] ?? "";

@@ -1,5 +1,6 @@
 import fc from "fast-check";
 import { stringify } from "smol-toml";
+import { stringify as stringifyYaml } from "yaml";
 
 /** JSONC as people write it: comments, blank lines, odd indents, trailing commas, either line break. */
 export const jsoncDocument = fc
@@ -67,6 +68,33 @@ export const tomlDocument = fc
   })
   .map(({ root, servers, others, notes, newline, finalNewline }) => {
     const written = stringify({ ...root, ...others, ...(Object.keys(servers).length > 0 && { mcp_servers: servers }) });
+    const lines = written.split("\n").flatMap((line) => {
+      const note = String(notes.next().value ?? "");
+      return note === "" ? [line] : [line, note];
+    });
+    return lines.join(newline).trimEnd() + (finalNewline ? newline : "");
+  });
+
+/** YAML as people and goose write it: either indent of lists, comments and blank lines between, either line break. */
+export const yamlDocument = fc
+  .record({
+    root: fc.dictionary(
+      jsonKey().filter((name) => name !== "extensions"),
+      fc.jsonValue({ maxDepth: 2 }),
+      { maxKeys: 3 },
+    ),
+    extensions: fc.option(fc.dictionary(jsonKey(), fc.jsonValue({ maxDepth: 2 }), { maxKeys: 3 }), { nil: undefined }),
+    others: fc.dictionary(fc.stringMatching(/^z[a-z]{1,3}$/), fc.jsonValue({ maxDepth: 1 }), { maxKeys: 2 }),
+    indent: fc.constantFrom(2, 4),
+    indentSeq: fc.boolean(),
+    notes: fc.infiniteStream(fc.constantFrom("", "", "", "# note", "  # ollm:", "")),
+    newline: fc.constantFrom("\n", "\r\n"),
+    finalNewline: fc.boolean(),
+  })
+  .map(({ root, extensions, others, indent, indentSeq, notes, newline, finalNewline }) => {
+    const values = { ...root, ...(extensions !== undefined && { extensions }), ...others };
+    const style = { indent, indentSeq, lineWidth: 0, blockQuote: false } as const;
+    const written = Object.keys(values).length === 0 ? "" : stringifyYaml(values, style);
     const lines = written.split("\n").flatMap((line) => {
       const note = String(notes.next().value ?? "");
       return note === "" ? [line] : [line, note];

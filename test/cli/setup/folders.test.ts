@@ -2,7 +2,7 @@ import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join, parse } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { checkFolders } from "../../../src/cli/setup/clients.ts";
+import { checkFolders } from "../../../src/cli/setup/launch.ts";
 
 let userHome: string;
 const check = (...given: readonly string[]) =>

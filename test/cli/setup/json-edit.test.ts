@@ -100,11 +100,11 @@ describe("changing JSON", () => {
 }
 `;
     expect(
-      changeEntry(text, location, [
-        { key: "command", value: "/new/node" },
-        { key: "args", value: ["/new/cli.mjs", "--root", "/a"] },
-        { key: "env", value: { OLLM_HOME: "/data" } },
-      ]),
+      changeEntry(text, location, {
+        command: "/new/node",
+        args: ["/new/cli.mjs", "--root", "/a"],
+        env: { OLLM_HOME: "/data" },
+      }),
     ).toBe(`{
   "mcpServers": {
     "ollm": {
@@ -123,7 +123,7 @@ describe("changing JSON", () => {
 
   test("a value taken out leaves the rest", () => {
     const text = '{\n  "mcpServers": {\n    "ollm": {\n      "command": "n",\n      "env": {}\n    }\n  }\n}';
-    expect(changeEntry(text, strict, [{ key: "env", value: undefined }])).toBe(
+    expect(changeEntry(text, strict, { env: undefined })).toBe(
       '{\n  "mcpServers": {\n    "ollm": {\n      "command": "n"\n    }\n  }\n}',
     );
   });

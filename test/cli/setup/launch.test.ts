@@ -58,24 +58,26 @@ describe("changes of an entry", () => {
 
   test("are none when it starts the same", () => {
     expect(
-      entryChanges({ ...launch, type: "stdio", disabled: true, env: { ...launch.env, MINE: "1" } }, launch),
-    ).toEqual([]);
+      entryChanges({ ...launch, type: "stdio", disabled: true, env: { ...launch.env, MINE: "1" } }, launch, {
+        ...launch,
+      }),
+    ).toEqual({});
   });
 
   test("touch command, arguments and our variable alone", () => {
     const existing = { command: "/old", args: ["/old/cli.mjs"], env: { MINE: "1", OLLM_HOME: "/elsewhere" } };
-    expect(entryChanges(existing, launch)).toEqual([
-      { key: "command", value: launch.command },
-      { key: "args", value: launch.args },
-      { key: "env", value: { MINE: "1", OLLM_HOME: "/data" } },
-    ]);
+    expect(entryChanges(existing, launch, { ...launch })).toEqual({
+      command: launch.command,
+      args: launch.args,
+      env: { MINE: "1", OLLM_HOME: "/data" },
+    });
   });
 
   test("take the home out when it is the default again", () => {
     const { env: _env, ...plain } = launch;
-    expect(entryChanges({ ...launch }, plain)).toEqual([{ key: "env", value: undefined }]);
-    expect(entryChanges({ ...launch, env: { ...launch.env, MINE: "1" } }, plain)).toEqual([
-      { key: "env", value: { MINE: "1" } },
-    ]);
+    expect(entryChanges({ ...launch }, plain, { ...plain })).toEqual({ env: undefined });
+    expect(entryChanges({ ...launch, env: { ...launch.env, MINE: "1" } }, plain, { ...plain })).toEqual({
+      env: { MINE: "1" },
+    });
   });
 });

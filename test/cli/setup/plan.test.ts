@@ -7,7 +7,7 @@ import { replaceConfigFile } from "../../../src/cli/setup/config-file.ts";
 import { type ClientTarget, clientTable } from "../../../src/cli/setup/clients.ts";
 import { planAdd } from "../../../src/cli/setup/plan.ts";
 import { removeEntryOf } from "../../../src/cli/setup/uninstall.ts";
-import { jsoncDocument, tomlDocument } from "./documents.ts";
+import { jsoncDocument, tomlDocument, yamlDocument } from "./documents.ts";
 
 let folder: string;
 
@@ -34,6 +34,7 @@ async function write(target: ClientTarget, script: string, home: string | undefi
 test.each([
   ["zed", jsoncDocument],
   ["codex", tomlDocument],
+  ["goose", yamlDocument],
 ])(
   "any file of %s is the same to the byte after set-up, an upgrade and undo, and no backup is left",
   async (id, documents) => {

@@ -1,11 +1,10 @@
-import { readFileSync } from "node:fs";
 import { describe, expect, test } from "vitest";
 import { findTargets, clientTable, type Client, type ClientFacts } from "../../../src/cli/setup/clients.ts";
 import { readEntry, addEntry } from "../../../src/cli/setup/document.ts";
-import { entryName } from "../../../src/cli/setup/launch.ts";
+import { entryName, readLaunch } from "../../../src/cli/setup/launch.ts";
 
 const machines = {
-  darwin: { platform: "darwin", userHome: "/Users/me", environment: { XDG_CONFIG_HOME: "/ignored/on/macos" } },
+  darwin: { platform: "darwin", userHome: "/Users/me", environment: { XDG_CONFIG_HOME: "/ignored/by/some" } },
   win32: {
     platform: "win32",
     userHome: "C:\\Users\\me",
@@ -28,6 +27,16 @@ const files = {
     windsurf: ["/Users/me/.config/devin/mcp_config.json", "/Users/me/.codeium/windsurf/mcp_config.json"],
     "lm-studio": ["/Users/me/.lmstudio/mcp.json"],
     gemini: ["/Users/me/.gemini/settings.json"],
+    opencode: ["/ignored/by/some/opencode/opencode.json", "/ignored/by/some/opencode/opencode.jsonc"],
+    copilot: ["/Users/me/.copilot/mcp-config.json"],
+    cline: [
+      "/Users/me/.cline/data/settings/cline_mcp_settings.json",
+      "/Users/me/Library/Application Support/Code/User/globalStorage/saoudrizwan.claude-dev/settings/cline_mcp_settings.json",
+    ],
+    qwen: ["/Users/me/.qwen/settings.json"],
+    kiro: ["/Users/me/.kiro/settings/mcp.json"],
+    goose: ["/ignored/by/some/goose/config.yaml"],
+    junie: ["/Users/me/.junie/mcp/mcp.json"],
   },
   win32: {
     "claude-desktop": ["C:\\Users\\me\\AppData\\Roaming\\Claude\\claude_desktop_config.json"],
@@ -45,6 +54,16 @@ const files = {
     ],
     "lm-studio": ["C:\\Users\\me\\.lmstudio\\mcp.json"],
     gemini: ["C:\\Users\\me\\.gemini\\settings.json"],
+    opencode: ["C:\\Users\\me\\.config\\opencode\\opencode.json", "C:\\Users\\me\\.config\\opencode\\opencode.jsonc"],
+    copilot: ["C:\\Users\\me\\.copilot\\mcp-config.json"],
+    cline: [
+      "C:\\Users\\me\\.cline\\data\\settings\\cline_mcp_settings.json",
+      "C:\\Users\\me\\AppData\\Roaming\\Code\\User\\globalStorage\\saoudrizwan.claude-dev\\settings\\cline_mcp_settings.json",
+    ],
+    qwen: ["C:\\Users\\me\\.qwen\\settings.json"],
+    kiro: ["C:\\Users\\me\\.kiro\\settings\\mcp.json"],
+    goose: ["C:\\Users\\me\\AppData\\Roaming\\Block\\goose\\config\\config.yaml"],
+    junie: ["C:\\Users\\me\\.junie\\mcp\\mcp.json"],
   },
   linux: {
     "claude-desktop": ["/home/me/.config/Claude/claude_desktop_config.json"],
@@ -56,6 +75,16 @@ const files = {
     windsurf: ["/home/me/.config/devin/mcp_config.json", "/home/me/.codeium/windsurf/mcp_config.json"],
     "lm-studio": ["/home/me/.lmstudio/mcp.json"],
     gemini: ["/home/me/.gemini/settings.json"],
+    opencode: ["/home/me/.config/opencode/opencode.json", "/home/me/.config/opencode/opencode.jsonc"],
+    copilot: ["/home/me/.copilot/mcp-config.json"],
+    cline: [
+      "/home/me/.cline/data/settings/cline_mcp_settings.json",
+      "/home/me/.config/Code/User/globalStorage/saoudrizwan.claude-dev/settings/cline_mcp_settings.json",
+    ],
+    qwen: ["/home/me/.qwen/settings.json"],
+    kiro: ["/home/me/.kiro/settings/mcp.json"],
+    goose: ["/home/me/.config/goose/config.yaml"],
+    junie: ["/home/me/.junie/mcp/mcp.json"],
   },
 } as const;
 
@@ -82,6 +111,13 @@ const guides = {
     zed: ["/Users/me/.config/zed/AGENTS.md"],
     windsurf: ["/Users/me/.config/devin/AGENTS.md", "/Users/me/.codeium/windsurf/memories/global_rules.md"],
     gemini: ["/Users/me/.gemini/GEMINI.md"],
+    opencode: ["/ignored/by/some/opencode/AGENTS.md"],
+    copilot: ["/Users/me/.copilot/copilot-instructions.md"],
+    cline: ["/Users/me/.cline/rules/ollm.md"],
+    qwen: ["/Users/me/.qwen/QWEN.md"],
+    kiro: ["/Users/me/.kiro/steering/ollm.md"],
+    goose: ["/ignored/by/some/goose/.goosehints"],
+    junie: ["/Users/me/.junie/AGENTS.md"],
   },
   win32: {
     "claude-code": ["C:\\Users\\me\\.claude\\skills\\ollm\\SKILL.md"],
@@ -94,6 +130,13 @@ const guides = {
       "C:\\Users\\me\\.codeium\\windsurf\\memories\\global_rules.md",
     ],
     gemini: ["C:\\Users\\me\\.gemini\\GEMINI.md"],
+    opencode: ["C:\\Users\\me\\.config\\opencode\\AGENTS.md"],
+    copilot: ["C:\\Users\\me\\.copilot\\copilot-instructions.md"],
+    cline: ["C:\\Users\\me\\.cline\\rules\\ollm.md"],
+    qwen: ["C:\\Users\\me\\.qwen\\QWEN.md"],
+    kiro: ["C:\\Users\\me\\.kiro\\steering\\ollm.md"],
+    goose: ["C:\\Users\\me\\AppData\\Roaming\\Block\\goose\\config\\.goosehints"],
+    junie: ["C:\\Users\\me\\.junie\\AGENTS.md"],
   },
   linux: {
     "claude-code": ["/home/me/.claude/skills/ollm/SKILL.md"],
@@ -103,6 +146,13 @@ const guides = {
     zed: ["/home/me/.config/zed/AGENTS.md"],
     windsurf: ["/home/me/.config/devin/AGENTS.md", "/home/me/.codeium/windsurf/memories/global_rules.md"],
     gemini: ["/home/me/.gemini/GEMINI.md"],
+    opencode: ["/home/me/.config/opencode/AGENTS.md"],
+    copilot: ["/home/me/.copilot/copilot-instructions.md"],
+    cline: ["/home/me/.cline/rules/ollm.md"],
+    qwen: ["/home/me/.qwen/QWEN.md"],
+    kiro: ["/home/me/.kiro/steering/ollm.md"],
+    goose: ["/home/me/.config/goose/.goosehints"],
+    junie: ["/home/me/.junie/AGENTS.md"],
   },
 };
 
@@ -142,12 +192,43 @@ test.each([
   ["windsurf", "mcpServers", plain],
   ["lm-studio", "mcpServers", plain],
   ["gemini", "mcpServers", plain],
+  [
+    "opencode",
+    "mcp",
+    {
+      type: "local",
+      command: ["/usr/bin/node", "/o/cli.mjs"],
+      enabled: true,
+      timeout: 60_000,
+      environment: { OLLM_HOME: "/data" },
+    },
+  ],
+  ["copilot", "mcpServers", { type: "local", ...plain, tools: ["*"] }],
+  ["cline", "mcpServers", plain],
+  ["qwen", "mcpServers", plain],
+  ["kiro", "mcpServers", plain],
+  [
+    "goose",
+    "extensions",
+    {
+      type: "stdio",
+      name: "ollm",
+      enabled: true,
+      cmd: "/usr/bin/node",
+      args: ["/o/cli.mjs"],
+      envs: { OLLM_HOME: "/data" },
+      timeout: 600,
+    },
+  ],
+  ["junie", "mcpServers", plain],
 ])("%s reads %s with an entry of its own shape", (id, container, entry) => {
   const client = clientTable(machines.linux).find((one) => one.id === id);
   if (client === undefined) throw new Error(id);
   expect(client.container).toBe(container);
   expect(client.entry(launch)).toEqual(entry);
-  expect(client.entry({ command: "n", args: [] })).not.toHaveProperty("env");
+  for (const key of ["env", "environment", "envs"])
+    expect(client.entry({ command: "n", args: [] })).not.toHaveProperty(key);
+  expect(readLaunch(client.entry(launch))).toEqual(launch);
   const location = { format: client.format, container, name: entryName };
   expect(readEntry(addEntry("", location, client.entry(launch)), location)).toEqual(entry);
 });
@@ -157,7 +238,13 @@ describe("where a machine differs", () => {
     clientTable(facts).find((client) => client.id === id)?.locations[0]?.file;
 
   test("variables of the clients move their files", () => {
-    const environment = { CODEX_HOME: "/c", CLAUDE_CONFIG_DIR: "/d", XDG_CONFIG_HOME: "/x" };
+    const environment = {
+      CODEX_HOME: "/c",
+      CLAUDE_CONFIG_DIR: "/d",
+      XDG_CONFIG_HOME: "/x",
+      COPILOT_HOME: "/p",
+      CLINE_DATA_DIR: "/l",
+    };
     const facts = { ...machines.linux, environment };
     const moved = clientTable(facts).flatMap(guideFilesOf);
     expect(moved).toEqual(
@@ -168,6 +255,20 @@ describe("where a machine differs", () => {
     expect(fileOf(facts, "claude-desktop")).toBe("/x/Claude/claude_desktop_config.json");
     expect(fileOf(facts, "vscode")).toBe("/x/Code/User/mcp.json");
     expect(fileOf(facts, "zed")).toBe("/x/zed/settings.json");
+    expect(fileOf(facts, "opencode")).toBe("/x/opencode/opencode.json");
+    expect(fileOf(facts, "goose")).toBe("/x/goose/config.yaml");
+    expect(fileOf(facts, "copilot")).toBe("/p/mcp-config.json");
+    expect(fileOf(facts, "cline")).toBe("/l/settings/cline_mcp_settings.json");
+  });
+
+  test("opencode's file with comments is preferred where it is", () => {
+    const folder = "/home/me/.config/opencode";
+    const found = findTargets(machines.linux, [], (path) => [folder, `${folder}/opencode.jsonc`].includes(path));
+    expect(found.map(({ file }) => file)).toEqual([`${folder}/opencode.jsonc`]);
+  });
+
+  test("the folder of VS Code's guide is no sign of Copilot CLI", () => {
+    expect(findTargets(machines.linux, [], (path) => path === "/home/me/.copilot")).toEqual([]);
   });
 
   test("an empty variable is none", () => {
@@ -208,53 +309,4 @@ test("an unknown client is refused with the nearest name", () => {
       next: [{ step: "chooseOneOf", names: expect.arrayContaining(["claude-desktop", "gemini"]) }],
     }),
   );
-});
-
-describe("docs/clients.md", () => {
-  const page = readFileSync(new URL("../../../docs/clients.md", import.meta.url), "utf8");
-  const withNames = [
-    clientTable({ platform: "darwin", userHome: "~", environment: {} }),
-    clientTable({
-      platform: "win32",
-      userHome: "%USERPROFILE%",
-      environment: { APPDATA: "%APPDATA%", LOCALAPPDATA: "%LOCALAPPDATA%" },
-      claudePackages: ["Claude_*"],
-    }),
-    clientTable({ platform: "linux", userHome: "~", environment: {} }),
-  ];
-  const rows = page.split("\n").map((line) => line.replaceAll(/ +/g, " "));
-
-  test.each(ids)("has the files and the source of %s", (id) => {
-    const index = ids.indexOf(id);
-    const client = clientTable(machines.linux)[index];
-    if (client === undefined) throw new Error(id);
-    const cells = withNames.map((clients) => clients[index]?.locations.map(({ file }) => `\`${file}\``).join(" or "));
-    expect(rows).toContain(
-      `| ${client.name} (\`${client.id}\`) | ${cells.join(" | ")} | \`${client.container}\`, ${client.format} |`,
-    );
-    expect(page).toContain(`- ${client.name}: https://`);
-  });
-
-  test.each(ids)("says where the guide of %s goes", (id) => {
-    const index = ids.indexOf(id);
-    const client = clientTable(machines.linux)[index];
-    const guide = client?.locations[0]?.guide;
-    const written = withNames.map((clients) =>
-      clients
-        .slice(index, index + 1)
-        .flatMap(guideFilesOf)
-        .map((file) =>
-          file.startsWith("%USERPROFILE%") ? file.replace("%USERPROFILE%", "~").replaceAll("\\", "/") : file,
-        )
-        .map((file) => `\`${file}\``)
-        .join(" or "),
-    );
-    const place =
-      guide?.kind === "paste"
-        ? `paste into | ${guide.where}`
-        : `${guide?.kind} | ${[...new Set(written)].join("; Windows: ")}`;
-    const found = rows.find((row) => row.startsWith(`| ${client?.name} | ${place} | `));
-    // Ends with its source, and when that was read.
-    expect(found).toMatch(/ \| https:\/\/[^|]+\([^|]*20\d\d[^|]*\) \|$/);
-  });
 });

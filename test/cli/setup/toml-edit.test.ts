@@ -12,7 +12,7 @@ const entry = {
 };
 const block = `[mcp_servers.ollm]
 command = "/usr/bin/node"
-args = ["/opt/ollm/cli.mjs", "--root", "C:\\\\Users\\\\me"]
+args = [ "/opt/ollm/cli.mjs", "--root", "C:\\\\Users\\\\me" ]
 startup_timeout_sec = 30
 
 [mcp_servers.ollm.env]
@@ -69,14 +69,14 @@ tool_timeout_sec = 1200
 x = 1
 `;
     expect(
-      changeEntry(text, location, [
-        { key: "command", value: "/new" },
-        { key: "args", value: ["b"] },
-        { key: "env", value: { OLLM_HOME: "/d" } },
-      ]),
+      changeEntry(text, location, {
+        command: "/new",
+        args: ["b"],
+        env: { OLLM_HOME: "/d" },
+      }),
     ).toBe(`[mcp_servers.ollm]
 command = "/new" # pinned
-args = ["b"]
+args = [ "b" ]
 tool_timeout_sec = 1200
 env = { OLLM_HOME = "/d" }
 
@@ -87,12 +87,10 @@ x = 1
 
   test("a sub-table of the environment is replaced as one", () => {
     const text = '[mcp_servers.ollm]\ncommand = "n"\n\n[mcp_servers.ollm.env]\nA = "1"\n\n[z]\n';
-    expect(changeEntry(text, location, [{ key: "env", value: { A: "1", OLLM_HOME: "/d" } }])).toBe(
+    expect(changeEntry(text, location, { env: { A: "1", OLLM_HOME: "/d" } })).toBe(
       '[mcp_servers.ollm]\ncommand = "n"\n\n[mcp_servers.ollm.env]\nA = "1"\nOLLM_HOME = "/d"\n\n[z]\n',
     );
-    expect(changeEntry(text, location, [{ key: "env", value: undefined }])).toBe(
-      '[mcp_servers.ollm]\ncommand = "n"\n\n[z]\n',
-    );
+    expect(changeEntry(text, location, { env: undefined })).toBe('[mcp_servers.ollm]\ncommand = "n"\n\n[z]\n');
   });
 
   test.each([
@@ -107,19 +105,17 @@ x = 1
     ],
     ['[mcp_servers."ollm"]\n"command" = "a"\n', '[mcp_servers."ollm"]\n"command" = "b"\n'],
   ])("another spelling stays one: %j", (text, after) => {
-    expect(changeEntry(text, location, [{ key: "command", value: "b" }])).toBe(after);
+    expect(changeEntry(text, location, { command: "b" })).toBe(after);
   });
 
   test("a new key of an entry written as dotted keys is one, too", () => {
     const text = '[mcp_servers]\nollm.command = "a"\nother.command = "z"\n';
-    expect(changeEntry(text, location, [{ key: "args", value: ["b"] }])).toBe(
-      text.replace('"a"\n', '"a"\nollm.args = ["b"]\n'),
-    );
+    expect(changeEntry(text, location, { args: ["b"] })).toBe(text.replace('"a"\n', '"a"\nollm.args = [ "b" ]\n'));
   });
 
   test("one value for all servers is refused, naming the line", () => {
     const text = 'a = 1\nmcp_servers = { ollm = { command = "a" } }\n';
-    const change = () => changeEntry(text, location, [{ key: "command", value: "b" }]);
+    const change = () => changeEntry(text, location, { command: "b" });
     expect(change).toThrow(/one value/);
     expect(change).toThrow(expect.objectContaining({ position: { line: 2, column: 1 } }));
     expect(() => removeEntry(text, location, false)).toThrow(/one value/);
@@ -168,7 +164,7 @@ d.e = 2020-01-01
   test("before the entry are kept when it is added, changed and removed", () => {
     const after = addEntry(tricky, location, entry);
     expect(after).toBe(`${tricky}\n${block}`);
-    const changed = changeEntry(after, location, [{ key: "command", value: "/new" }]);
+    const changed = changeEntry(after, location, { command: "/new" });
     expect(changed).toBe(after.replace("/usr/bin/node", "/new"));
     expect(removeEntry(after, location, false)).toBe(tricky);
   });
@@ -185,11 +181,11 @@ args = [ "]", # ]
 """
 [z]
 `;
-    const changed = changeEntry(text, location, [
-      { key: "command", value: "b" },
-      { key: "args", value: ["c"] },
-    ]);
-    expect(changed).toBe(text.replace('"a # b"', '"b"').replace(/args = [^]*?"#" \]/, 'args = ["c"]'));
+    const changed = changeEntry(text, location, {
+      command: "b",
+      args: ["c"],
+    });
+    expect(changed).toBe(text.replace('"a # b"', '"b"').replace(/args = [^]*?"#" \]/, 'args = [ "c" ]'));
     expect(removeEntry(text, location, false)).toBe("[z]\n");
   });
 });
@@ -214,8 +210,8 @@ describe("any TOML document", () => {
     fc.assert(
       fc.property(tomlDocument, fc.string(), (text, command) => {
         const before = addEntry(text, location, entry);
-        const after = changeEntry(before, location, [{ key: "command", value: command }]);
-        const same = changeEntry(after, location, [{ key: "command", value: entry.command }]);
+        const after = changeEntry(before, location, { command: command });
+        const same = changeEntry(after, location, { command: entry.command });
         expect(readEntry(after, location)).toEqual({ ...entry, command });
         expect(same).toBe(before);
       }),
