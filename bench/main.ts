@@ -33,6 +33,7 @@ import { overhead } from "./overhead.ts";
 import { path } from "./path.ts";
 import { preempt } from "./preempt.ts";
 import { prefix } from "./prefix.ts";
+import { ranking } from "./ranking.ts";
 import { restart } from "./restart.ts";
 import { routing } from "./routing.ts";
 import { savings } from "./savings.ts";
@@ -72,6 +73,7 @@ const benches: readonly Bench[] = [
   path,
   preempt,
   prefix,
+  ranking,
   restart,
   routing,
   savings,

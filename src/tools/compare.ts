@@ -45,8 +45,7 @@ type Output = z.output<typeof output>;
 export const compare = defineTool({
   name: "compare",
   title: "Compare",
-  description:
-    "Ask 2 to 5 models the same: answers, speed and memory side by side. Then call pick_winner with the user's favourite.",
+  description: "Ask 2 to 5 models the same: answers, speed and memory side by side.",
   ...writesByModel,
   view: "ui://ollm/compare",
   // The number of models is checked by the orchestrator: bounds in the schema cost tokens in every conversation.

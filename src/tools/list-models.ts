@@ -45,7 +45,7 @@ const modelOutput = z.object({
 export const listModels = defineTool({
   name: "list_models",
   title: "List local models",
-  description: "List installed models: size, whether loaded, whether they fit now. Suggests one if there is none.",
+  description: "List installed models: size, whether loaded, whether they fit. If none, suggests one.",
   effect: "read",
   set: "needed",
   input: z.strictObject({

@@ -217,7 +217,7 @@ export const pullModel = defineTool({
   name: "pull_model",
   title: "Get a model",
   description:
-    "Download a model by Ollama name (qwen3:4b-instruct) or hf.co/org/repo:quant; a repeated call joins or resumes. Installs the embedded engine if needed.",
+    "Download a model by Ollama name (qwen3:4b-instruct) or hf.co/org/repo:quant; a repeated call joins or resumes.",
   effect: "write",
   isIdempotent: true,
   isOpenWorld: true,

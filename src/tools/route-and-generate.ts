@@ -69,10 +69,11 @@ const output = z.object({
 
 export const routeAndGenerate = defineTool({
   name: "route_and_generate",
-  title: "Generate with a local model",
+  title: "Write text with a local model",
   description:
-    "Answer a prompt with the best local model that fits, loading it if needed. Hand over summaries, extraction, " +
-    "drafts, commit messages and private text; name long inputs in files instead of pasting them.",
+    "Summarise or explain files, logs and diffs; translate; extract, classify, label or sort data; " +
+    "draft a reply, e-mail or README; write comments, unit tests, boilerplate, example data or a commit message. " +
+    "A local model does it, private text too. Name long files instead of reading them.",
   ...writesByModel,
   input: generationInput,
   output,

@@ -116,7 +116,7 @@ export const smartLoad = defineTool({
   name: "smart_load",
   title: "Load a model",
   description:
-    "Load a model ahead of use, unloading idle ones if needed. dry_run only returns whether it fits and what it would unload. route_and_generate loads by itself.",
+    "Load a model ahead of use, unloading idle ones if needed. dry_run: whether it fits, what it would unload. route_and_generate loads by itself.",
   effect: "write",
   isIdempotent: true,
   isOpenWorld: true,

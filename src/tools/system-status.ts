@@ -16,9 +16,7 @@ const shownOperations = 10;
 export const systemStatus = defineTool({
   name: "system_status",
   title: "System status",
-  description:
-    "This machine's memory and swap, loaded models, queue, engines and warnings. " +
-    "Use it when a call fails or is slow.",
+  description: "Memory, loaded models, queue, engines and warnings. Use it when a call fails or is slow.",
   effect: "read",
   view: "ui://ollm/status",
   input: z.strictObject({}),
