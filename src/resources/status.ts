@@ -5,7 +5,7 @@ import type { Job } from "../orchestrator/api/facade.ts";
 import { InvalidRequest } from "../orchestrator/api/errors.ts";
 import { advice } from "../orchestrator/api/next-step.ts";
 import type { RequestRow } from "../orchestrator/api/events.ts";
-import type { MoneyReport } from "../orchestrator/api/facade-metrics.ts";
+import { type MoneyReport, groupDimensions } from "../orchestrator/api/facade-metrics.ts";
 import type { Decision } from "../orchestrator/api/facade-status.ts";
 import type { Progress } from "../orchestrator/api/types.ts";
 
@@ -167,7 +167,7 @@ function moneyData({ reference, today, month, total, rows, ...report }: MoneyRep
   };
 }
 
-const filters = ["model", "client", "task", "outcome", "from", "to", "limit", "before"] as const;
+const filters = ["model", "client", "task", "outcome", "from", "to", "limit", "before", "by"] as const;
 const defaultLimit = 100;
 const maxLimit = 1_000;
 
@@ -177,12 +177,18 @@ const requests = defineResource({
   description:
     "The last 10,000 requests, newest first: client, task, model, outcome, times, tokens, cost, and why that model; never their " +
     "texts. Filters: outcome is answered, doubtful, cancelled, failed or failed:CLASS; from and to are ISO 8601; before is that " +
-    "of the page before, for older ones; limit is 100 unless given, at most 1000.",
-  uri: "ollm://requests{?model,client,task,outcome,from,to,limit,before}",
+    "of the page before, for older ones; limit is 100 unless given, at most 1000. by, such as model,client, adds the 1,000 " +
+    "largest groups of all that match: by model, engine, profile, client, task, day, hour, minute.",
+  uri: "ollm://requests{?model,client,task,outcome,from,to,limit,before,by}",
   isTouchedBy: ({ kind }) => kind === "requests",
   async read(variables, { orchestrator, caller }) {
-    const { rows, ...page } = await orchestrator.metrics.requests(caller, queryOf(variables));
-    return { requests: rows.map(requestData), ...page };
+    const query = queryOf(variables);
+    const { rows, groups, ...page } = await orchestrator.metrics.requests(caller, query);
+    return {
+      requests: rows.map(requestData),
+      ...page,
+      ...(groups && { groups: groups.slice(0, maxLimit).map(snaked), group_total: groups.length }),
+    };
   },
   list: async () => [{ uri: "ollm://requests", name: "requests" }],
 });
@@ -195,9 +201,15 @@ function queryOf(variables: Readonly<Record<string, string>>) {
   const limit = Number(variables["limit"] ?? defaultLimit);
   if (!Number.isInteger(limit) || limit < 1 || limit > maxLimit)
     throw wrongFilter(`limit must be from 1 to ${maxLimit}`);
+  const by = variables["by"]?.split(",").map((name) => {
+    const known = groupDimensions.find((each) => each === name);
+    if (known === undefined) throw wrongFilter(`by takes ${groupDimensions.join(", ")}, not ${JSON.stringify(name)}`);
+    return known;
+  });
+  const [from, to] = [timeIn(variables, "from"), timeIn(variables, "to")];
   return {
     limit,
-    ...defined({ model, client, task, outcome, before, from: timeIn(variables, "from"), to: timeIn(variables, "to") }),
+    ...defined({ model, client, task, outcome, before, from, to, by }),
   };
 }
 

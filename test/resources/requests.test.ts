@@ -95,6 +95,13 @@ it("filters by all that a query names, and gives older pages by the cursor", asy
   const older = await read(`${filter}&before=${newest.before}`);
   expect([older.requests.map(({ id }) => id), older.before]).toEqual([[all.requests[2]?.id], undefined]);
   expect((await read("?outcome=failed:unknown_model")).total).toBe(1);
+  expect(await read("?by=client,task&outcome=answered")).toMatchObject({
+    groups: [
+      { client: "a & b", task: "code", requests: 3, answered: 3, total_ms: { count: 3 } },
+      { client: "cursor", task: "code", requests: 1 },
+    ],
+    group_total: 2,
+  });
   expect((await read("?to=1960-01-01")).total).toBe(0);
   expect((await read("?from=1960-01-01T00:00Z")).total).toBe(5);
   await orchestrator.close();
@@ -102,6 +109,7 @@ it("filters by all that a query names, and gives older pages by the cursor", asy
 
 it.each([
   ["?engine=a", 'there is no filter "engine"'],
+  ["?by=model,engines", "by takes model, engine, profile, client, task, day, hour, minute"],
   ["?limit=0", "limit must be from 1 to 1000"],
   ["?limit=many", "limit must be from 1 to 1000"],
   ["?from=yesterday", "from must be a time"],

@@ -49,11 +49,11 @@ describe("resources", () => {
     expect(resourceTemplates.map(({ icons: _icons, ...rest }) => rest)).toMatchInlineSnapshot(`
       [
         {
-          "description": "The last 10,000 requests, newest first: client, task, model, outcome, times, tokens, cost, and why that model; never their texts. Filters: outcome is answered, doubtful, cancelled, failed or failed:CLASS; from and to are ISO 8601; before is that of the page before, for older ones; limit is 100 unless given, at most 1000.",
+          "description": "The last 10,000 requests, newest first: client, task, model, outcome, times, tokens, cost, and why that model; never their texts. Filters: outcome is answered, doubtful, cancelled, failed or failed:CLASS; from and to are ISO 8601; before is that of the page before, for older ones; limit is 100 unless given, at most 1000. by, such as model,client, adds the 1,000 largest groups of all that match: by model, engine, profile, client, task, day, hour, minute.",
           "mimeType": "application/json",
           "name": "requests",
           "title": "Requests",
-          "uriTemplate": "ollm://requests{?model,client,task,outcome,from,to,limit,before}",
+          "uriTemplate": "ollm://requests{?model,client,task,outcome,from,to,limit,before,by}",
         },
         {
           "description": "Background job: state, progress, the text so far, and the result when it has ended.",

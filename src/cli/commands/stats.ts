@@ -42,7 +42,7 @@ type Named = Metrics["by"][Dimension][number];
 type Money = Metrics["money"];
 type View = Pick<CommandIo, "columns" | "hasColour" | "environment" | "platform">;
 
-type Requests = ResourceData["ollm://requests{?model,client,task,outcome,from,to,limit,before}"];
+type Requests = ResourceData["ollm://requests{?model,client,task,outcome,from,to,limit,before,by}"];
 type RequestRow = Requests["requests"][number];
 type Flags = Options<{ switch: "money" | "csv" | "json" }> & {
   readonly by?: Dimension;
@@ -54,7 +54,7 @@ function stats({ requests, by, money, csv, json }: Flags, io: CommandIo): Promis
   return withSession(io, {}, async ({ read }) => {
     if (requests !== undefined) {
       const filter = requests === true ? "" : requests;
-      const page = await read("ollm://requests{?model,client,task,outcome,from,to,limit,before}", filter);
+      const page = await read("ollm://requests{?model,client,task,outcome,from,to,limit,before,by}", filter);
       if (csv === true) io.content(requestsCsv(page));
       else show(page, { json }, io, () => renderRequests(page, io));
       return;

@@ -52,7 +52,9 @@ export interface Figures {
 }
 
 const metricDimensions = ["model", "engine", "profile", "client", "task", "day"] as const;
-export type MetricDimension = (typeof metricDimensions)[number];
+/** A time is that of the start, in UTC: `2026-11-23`, `2026-11-23T05`, `2026-11-23T05:30`. */
+export const groupDimensions = [...metricDimensions, "hour", "minute"] as const;
+type GroupDimension = (typeof groupDimensions)[number];
 
 /** Sums of the requests that share a name, such as a model, or a day (`2026-11-23`). */
 export interface NamedFigures extends Figures {
@@ -65,7 +67,7 @@ export interface MetricsReport {
   /** ISO 8601: the oldest UTC day that is counted. */
   readonly since: string;
   readonly total: Figures;
-  readonly by: Readonly<Record<MetricDimension, readonly NamedFigures[]>>;
+  readonly by: Readonly<Record<(typeof metricDimensions)[number], readonly NamedFigures[]>>;
   /** By engine; `most`: the most short calls at once since the start, waiting ones included. */
   readonly connections: Readonly<
     Record<string, { readonly control: PoolUsage; readonly generation: PoolUsage; readonly most: number }>
@@ -184,7 +186,31 @@ export interface KeptRequests {
     readonly limit: number;
     /** Only those after this one, as a page named it. */
     readonly before?: string;
-  }): Promise<{ readonly rows: readonly RequestRow[]; readonly total: number; readonly before?: string }>;
+    /** Groups the requests of all pages by these, too. */
+    readonly by?: readonly GroupDimension[];
+  }): Promise<{
+    readonly rows: readonly RequestRow[];
+    readonly total: number;
+    readonly before?: string;
+    /** The largest first. */
+    readonly groups?: readonly (GroupFigures & Partial<Readonly<Record<GroupDimension, string>>>)[];
+  }>;
+}
+
+/** Requests that share their names. A doubtful answer is an answer. Times are of answers, and exact: nearest rank. */
+interface GroupFigures extends Pick<Figures, "requests" | "answered" | "failed" | "cancelled"> {
+  /** The failed requests by class. */
+  readonly errors: Readonly<Record<string, number>>;
+  /** Answered requests for which another model (`from`) had failed before. */
+  readonly fallbacks: readonly { readonly from: string; readonly to: string; readonly count: number }[];
+  readonly totalMs: Percentiles;
+  readonly firstTokenMs: Percentiles;
+  /** Answers that were timed, each by itself. */
+  readonly tokensPerSecond: Percentiles;
+  readonly promptTokens: number;
+  readonly completionTokens: number;
+  /** What paid engines charged: by currency. */
+  readonly cost: readonly { readonly amount: number; readonly currency: string }[];
 }
 
 export interface Metrics {

@@ -19,6 +19,11 @@ const maxReasonCharacters = 300;
 /** After a request: those that end together are written together. */
 const momentMs = 1_000;
 const tryAgainMs = 60_000;
+/** Before the class of an error. */
+const failure = "failed:";
+const { code: cancelled } = Cancelled.facts;
+
+type Query = Parameters<KeptRequests["list"]>[0];
 
 /**
  * Keeps one row for each of the last requests, in `requests.json`: names and figures, never a text. A request that ended is
@@ -93,7 +98,7 @@ export function watchRequests(parts: {
   }
 
   return {
-    list: (query: Parameters<KeptRequests["list"]>[0]): ReturnType<KeptRequests["list"]> => {
+    list: (query: Query): ReturnType<KeptRequests["list"]> => {
       events.flush();
       return inTurn(async () => {
         await writeAll();
@@ -115,28 +120,90 @@ export function watchRequests(parts: {
 }
 
 /** The rows that match, newest first, after the row `before`. `rows`: oldest first. */
-function pageOf(
-  rows: readonly RequestRow[],
-  query: Parameters<KeptRequests["list"]>[0],
-): Awaited<ReturnType<KeptRequests["list"]>> {
-  const { limit, before } = query;
-  const page: RequestRow[] = [];
-  let total = 0;
-  let isAfter = before === undefined;
-  for (const row of rows.toReversed()) {
-    if (isMatch(row, query)) {
-      total += 1;
-      if (isAfter && page.length <= limit) page.push(row);
-    }
-    isAfter ||= row.id === before;
+function pageOf(rows: readonly RequestRow[], query: Query): Awaited<ReturnType<KeptRequests["list"]>> {
+  const { limit, before, by } = query;
+  const found = rows.filter((row) => isMatch(row, query)).toReversed();
+  const start = before === undefined ? 0 : found.findIndex(({ id }) => id === before) + 1 || found.length;
+  const page = found.slice(start, start + limit);
+  const older = start + limit < found.length ? page.at(-1)?.id : undefined;
+  return { rows: page, total: found.length, ...defined({ before: older, groups: by && groupsOf(found, by) }) };
+}
+
+function groupsOf(rows: readonly RequestRow[], by: NonNullable<Query["by"]>) {
+  const found = new Map<string, RequestRow[]>();
+  for (const row of rows) {
+    const key = JSON.stringify(by.map((name) => nameIn(row, name)));
+    const group = found.get(key);
+    if (group === undefined) found.set(key, [row]);
+    else group.push(row);
   }
-  if (page.length <= limit) return { rows: page, total };
-  page.length = limit;
-  return { rows: page, total, ...defined({ before: page.at(-1)?.id }) };
+  return [...found.values()]
+    .toSorted((one, other) => other.length - one.length)
+    .map((group) => {
+      const [first] = group as [RequestRow];
+      return { ...Object.fromEntries(by.map((name) => [name, nameIn(first, name)])), ...figuresOf(group) };
+    });
+}
+
+const timeCharacters: Readonly<Record<string, number>> = { day: 10, hour: 13, minute: 16 };
+
+function nameIn(row: RequestRow, name: NonNullable<Query["by"]>[number]): string {
+  return name === "day" || name === "hour" || name === "minute"
+    ? row.startedAt.slice(0, timeCharacters[name])
+    : row[name];
+}
+
+function figuresOf(rows: readonly RequestRow[]) {
+  const answered = rows.filter(({ outcome }) => outcome === "answered" || outcome === "doubtful");
+  const failed = rows.flatMap(({ outcome }) => (outcome.startsWith(failure) ? outcome.slice(failure.length) : []));
+  const fallbacks = answered.flatMap(({ model: to, attempts }) => {
+    const before = attempts.filter((each) => each.error !== undefined && each.error !== cancelled && each.model !== to);
+    return [...new Set(before.map(({ model }) => model))].map((from) => JSON.stringify([from, to]));
+  });
+  const sum = (name: "promptTokens" | "completionTokens"): number => rows.reduce((all, row) => all + row[name], 0);
+  const ranked = (name: "totalMs" | "firstTokenMs" | "tokensPerSecond") => rankedOf(answered.map((row) => row[name]));
+  return {
+    requests: rows.length,
+    answered: answered.length,
+    failed: failed.length,
+    cancelled: rows.length - answered.length - failed.length,
+    errors: Object.fromEntries(countsOf(failed)),
+    fallbacks: countsOf(fallbacks).map(([key, count]) => {
+      const [from = "", to = ""] = JSON.parse(key) as string[];
+      return { from, to, count };
+    }),
+    totalMs: ranked("totalMs"),
+    firstTokenMs: ranked("firstTokenMs"),
+    tokensPerSecond: ranked("tokensPerSecond"),
+    promptTokens: sum("promptTokens"),
+    completionTokens: sum("completionTokens"),
+    cost: sumOf(rows.flatMap(({ cost = [] }) => cost)),
+  };
+}
+
+/** The most first. */
+function countsOf(names: readonly string[]): readonly (readonly [name: string, count: number])[] {
+  const counts = new Map<string, number>();
+  for (const name of names) counts.set(name, (counts.get(name) ?? 0) + 1);
+  return [...counts].toSorted(([, one], [, other]) => other - one);
+}
+
+function rankedOf(values: readonly (number | undefined)[]) {
+  const known = values.filter((value) => value !== undefined).toSorted((one, other) => one - other);
+  const at = (share: number): number => known[Math.ceil(known.length * share) - 1] ?? 0;
+  return { count: known.length, p50: at(0.5), p95: at(0.95) };
+}
+
+/** By currency, without the drift of fractions. */
+function sumOf(costs: NonNullable<RequestRow["cost"]>): NonNullable<RequestRow["cost"]> {
+  const paid: MoneyTally["paid"] = [];
+  for (const { amount, currency } of costs)
+    addPaid(paid, { currency, tokens: 0, nanos: Math.round(amount * nanosPerUnit) });
+  return paid.map(({ currency, nanos }) => ({ amount: nanos / nanosPerUnit, currency }));
 }
 
 /** `failed` stands for each class of failure. */
-function isMatch(row: RequestRow, { from, to, outcome, ...names }: Parameters<KeptRequests["list"]>[0]): boolean {
+function isMatch(row: RequestRow, { from, to, outcome, ...names }: Query): boolean {
   return (
     (["model", "client", "task"] as const).every((name) => names[name] === undefined || names[name] === row[name]) &&
     (outcome === undefined || outcome === row.outcome || row.outcome.startsWith(`${outcome}:`)) &&
@@ -159,13 +226,7 @@ function rowOf(
   const decodeMs = timed.reduce((all, attempt) => all + (attempt.decodeMs ?? 0), 0);
   const firstTokenMs = attempts.findLast((attempt) => attempt.firstTokenMs !== undefined)?.firstTokenMs;
   const tokensPerSecond = decodeMs === 0 ? undefined : (sum((each) => each.completionTokens, timed) * 1000) / decodeMs;
-  const paid: MoneyTally["paid"] = [];
-  for (const { charge } of attempts) {
-    if (charge === undefined) continue;
-    const { amount, currency, tokens } = charge;
-    addPaid(paid, { currency, tokens, nanos: Math.round(amount * nanosPerUnit) });
-  }
-  const cost = paid.map(({ currency, nanos }) => ({ amount: nanos / nanosPerUnit, currency }));
+  const cost = sumOf(attempts.flatMap(({ charge = [] }) => charge));
   return {
     id,
     startedAt: new Date(endedMs - totalMs).toISOString(),
@@ -195,7 +256,7 @@ function rowOf(
 
 function outcomeOf({ error, given }: EndedRequest): string {
   if (error === undefined) return given?.isDoubtful === true ? "doubtful" : "answered";
-  return error.code === Cancelled.facts.code ? "cancelled" : `failed:${error.code}`;
+  return error.code === cancelled ? "cancelled" : `${failure}${error.code}`;
 }
 
 /** Those of one model with one end as one, in the order of their first. */

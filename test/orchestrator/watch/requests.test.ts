@@ -147,6 +147,85 @@ test("pages follow each other by their cursor, also while requests end, and filt
   expect((await requests.list({ limit: 9, before: "gone" })).rows).toEqual([]);
 });
 
+test("groups of the requests that match have figures that were counted by hand", async () => {
+  const { requests, clock, ended } = open();
+  const [attempt] = answered.attempts as [EndedRequest["attempts"][number]];
+  const crash = faultOf(new Error("defect"));
+  const by = (model: string, totalMs: number, more: Partial<EndedRequest> = {}): EndedRequest => ({
+    ...answered,
+    totalMs,
+    given: { model, engine: "e", reason: "", isDoubtful: false },
+    attempts: [{ ...attempt, model }],
+    ...more,
+  });
+  // Two answers of a, one after b had failed twice and c once; in the second b was cancelled and a itself failed once.
+  ended(by("a", 100, { attempts: ["b", "b", "c"].map((model) => ({ ...attempt, model, error: crash })) }));
+  const cancelled = faultOf(new Cancelled("the request was cancelled"));
+  const tried = [
+    { ...attempt, model: "b", error: cancelled },
+    { ...attempt, model: "a", error: crash },
+    { ...attempt, model: "a", charge: { amount: 0.1, currency: "USD", tokens: 1 } },
+  ];
+  ended(by("a", 300, { attempts: tried, given: { model: "a", engine: "e", reason: "", isDoubtful: true } }));
+  ended(by("a", 200, { attempts: [{ ...attempt, model: "a", charge: { amount: 0.2, currency: "USD", tokens: 1 } }] }));
+  const { given: _given, ...none } = by("a", 9_000);
+  ended({ ...none, error: crash });
+  ended({ ...none, error: cancelled });
+  // An hour later; another client; an answer of one token has no speed.
+  clock.advance(3_600_000);
+  ended(by("b", 50, { client: "zed", attempts: [{ ...attempt, model: "b", completionTokens: 1 }] }));
+
+  const { groups, total } = await requests.list({ limit: 1, by: ["model", "client"] });
+  expect(total).toBe(6);
+  const figures = { fallbacks: [], errors: {}, cancelled: 0, failed: 0, cost: [] };
+  expect(groups).toEqual([
+    {
+      ...figures,
+      model: "a",
+      client: "cursor",
+      requests: 5,
+      answered: 3,
+      failed: 1,
+      cancelled: 1,
+      errors: { internal: 1 },
+      fallbacks: [
+        { from: "b", to: "a", count: 1 },
+        { from: "c", to: "a", count: 1 },
+      ],
+      totalMs: { count: 3, p50: 200, p95: 300 },
+      firstTokenMs: { count: 3, p50: 120, p95: 120 },
+      tokensPerSecond: { count: 3, p50: 44, p95: 44 },
+      promptTokens: 300 + 300 + 100 + 100 + 100,
+      completionTokens: 33 + 33 + 11 + 11 + 11,
+      cost: [{ amount: 0.3, currency: "USD" }],
+    },
+    {
+      ...figures,
+      model: "b",
+      client: "zed",
+      requests: 1,
+      answered: 1,
+      totalMs: { count: 1, p50: 50, p95: 50 },
+      firstTokenMs: { count: 1, p50: 120, p95: 120 },
+      tokensPerSecond: { count: 0, p50: 0, p95: 0 },
+      promptTokens: 100,
+      completionTokens: 1,
+    },
+  ]);
+  const counted = async (query: object) =>
+    (await requests.list({ limit: 9, ...query })).groups?.map(({ requests: count, hour, minute, profile }) => ({
+      name: hour ?? minute ?? profile,
+      count,
+    }));
+  expect(await counted({ by: ["hour"] })).toEqual([
+    { name: "2026-11-23T05", count: 5 },
+    { name: "2026-11-23T06", count: 1 },
+  ]);
+  expect(await counted({ by: ["minute"], model: "b" })).toEqual([{ name: "2026-11-23T06:29", count: 1 }]);
+  expect(await counted({ by: ["profile"], outcome: "failed" })).toEqual([{ name: "code", count: 1 }]);
+  expect(await counted({})).toBeUndefined();
+});
+
 test("rows are written a second after the first, together, and survive a restart", async () => {
   const texts = new Map<string, string>();
   const before = open(createMemoryDocumentFiles(texts));

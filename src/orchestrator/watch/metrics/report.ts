@@ -1,6 +1,6 @@
 /** What this process counted and has in memory, and the figures of all that was counted. */
 import { type MoneyTally, mergeMoney, otherName } from "../../api/cost.ts";
-import type { Counters, Distribution, MetricDimension, MetricsReport, NamedFigures } from "../../api/facade-metrics.ts";
+import type { Counters, Distribution, MetricsReport, NamedFigures } from "../../api/facade-metrics.ts";
 import type { MemorySample } from "../../api/events.ts";
 import type { DecisionKind } from "../../api/facade-status.ts";
 import {
@@ -33,17 +33,17 @@ export function reportOf(
 ): Omit<MetricsReport, "connections"> {
   const total = emptyCounts();
   /** By name, by kind. */
-  const all = new Map<MetricDimension, Map<string, Counts>>();
+  const all = new Map<keyof MetricsReport["by"], Map<string, Counts>>();
   /** Requests by day, by kind and name; of the day itself by hour. */
   const series = new Map<string, Map<string, number>>();
   let since = new Date(nowMs).toISOString().slice(0, 10);
-  const seriesFor = (kind: MetricDimension, name: string): Map<string, number> => {
+  const seriesFor = (kind: keyof MetricsReport["by"], name: string): Map<string, number> => {
     const key = keyOf(kind, name);
     const known = series.get(key) ?? new Map<string, number>();
     series.set(key, known);
     return known;
   };
-  const add = (kind: MetricDimension, name: string, counts: Counts): void => {
+  const add = (kind: keyof MetricsReport["by"], name: string, counts: Counts): void => {
     const byName = all.get(kind) ?? new Map<string, Counts>();
     all.set(kind, byName);
     const found = byName.get(name) ?? emptyCounts();
@@ -71,14 +71,14 @@ export function reportOf(
     }
   }
   const days = lastDays(nowMs, since);
-  const seriesOf = (kind: MetricDimension, name: string): readonly number[] => {
+  const seriesOf = (kind: keyof MetricsReport["by"], name: string): readonly number[] => {
     const requests = seriesFor(kind, name);
     if (kind !== "day") return days.map((day) => requests.get(day) ?? 0);
     // The hours of an old day are not kept.
     if (requests.size === 0) return [];
     return Array.from({ length: 24 }, (_, hour) => requests.get(`${name}T${String(hour).padStart(2, "0")}`) ?? 0);
   };
-  const named = (kind: MetricDimension): readonly NamedFigures[] =>
+  const named = (kind: keyof MetricsReport["by"]): readonly NamedFigures[] =>
     Array.from(all.get(kind) ?? [], ([name, counts]) => ({
       name,
       ...figuresOf(counts),

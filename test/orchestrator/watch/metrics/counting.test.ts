@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { Cancelled, GenerationFailed, faultOf } from "../../../../src/orchestrator/api/errors.ts";
 import type { EndedRequest } from "../../../../src/orchestrator/api/events.ts";
-import type { Figures, MetricDimension, MetricsReport } from "../../../../src/orchestrator/api/facade-metrics.ts";
+import type { Figures, MetricsReport } from "../../../../src/orchestrator/api/facade-metrics.ts";
 import { countRequest, emptyCounts, figuresOf } from "../../../../src/orchestrator/watch/metrics/counts.ts";
 import { compare } from "../../compare/fixture.ts";
 import { createFakeEngine, createGate, fakeModel, gigabyte } from "../../../support/fake-engine.ts";
@@ -16,7 +16,7 @@ const reportOf = ({ orchestrator, caller }: TestOrchestrator): Promise<MetricsRe
   orchestrator.metrics.report(caller());
 const moneyOf = ({ orchestrator, caller }: TestOrchestrator) => orchestrator.metrics.money(caller());
 
-function named(report: MetricsReport, kind: MetricDimension, name: string): Figures {
+function named(report: MetricsReport, kind: keyof MetricsReport["by"], name: string): Figures {
   const found = report.by[kind].find((each) => each.name === name);
   if (found === undefined) throw new Error(`no ${name} among ${report.by[kind].map((each) => each.name).join(", ")}`);
   return found;
