@@ -1,6 +1,7 @@
 /** Questions and what models answer. They are in this page only: nothing of it is stored, and a reload forgets it. */
 import { signal, useSignal } from "@preact/signals";
 import { type ComponentChildren, h } from "preact";
+import { useEffect } from "preact/hooks";
 import { formatAmount, formatBytes, formatDuration, reliabilityLines } from "../orchestrator/util/format-bytes.ts";
 import type { ResourceData } from "../resources/index.ts";
 import type { ToolInputs } from "../tools/index.ts";
@@ -10,7 +11,7 @@ import { useData } from "./data.ts";
 import { CheckField, Fields, Values } from "./fields.tsx";
 import { formatCount, formatRate, given, partsOf, visibleName, visibleText } from "./format.ts";
 import { CallError } from "./mcp.ts";
-import { client } from "./state.ts";
+import { client, route } from "./state.ts";
 
 type Model = ResourceData["ollm://models"]["models"][number];
 
@@ -147,6 +148,12 @@ function QuestionForm(props: Asking & { readonly models: readonly Model[]; reado
   const picked = chosen.filter((name) => names.includes(name) || profiles.includes(name));
   const change = (changes: Partial<typeof question.value>): void =>
     void (question.value = { ...question.value, ...changes });
+  const { query } = route.value;
+  useEffect(() => {
+    // A link from another page chooses.
+    const linked = new URLSearchParams(query).getAll("model");
+    if (linked.length > 0) change({ chosen: linked });
+  }, [query]);
   const ask = (isComparison: boolean): void => {
     const { text, system, files, check, judge, maxTokens } = question.value;
     problem.value = problemOf(text, picked, maxTokens, isComparison);
