@@ -298,7 +298,7 @@ const palette: Check = [
       await page.getByText(`Loaded ${realModel}`).waitFor({ timeout: 60_000 });
       await show("activity");
       for (const [kind, start] of [
-        ["CSV", "time,Other programs,Models,Free\n20"],
+        ["CSV", "time,Other programs,Models,Free\r\n20"],
         ["PNG", "\u0089PNG"],
       ] as const) {
         const saved = page.waitForEvent("download");

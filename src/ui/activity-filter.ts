@@ -9,10 +9,13 @@ export const ranges = [
   { id: "", title: "All", ms: Infinity },
 ] as const;
 
+/** By what requests can be grouped; else they are by model. */
+export const dimensions = ["model", "profile", "client", "task", "day", "hour"] as const;
+
 /** The query of an address with another value; empty: without it. Another filter begins with the newest again. */
 export function withFilter(query: string, name: string, value: string): string {
   const params = new URLSearchParams(query);
-  params.delete("before");
+  if (name !== "by") params.delete("before");
   if (value === "") params.delete(name);
   else params.set(name, value);
   return params.toString();
@@ -22,9 +25,10 @@ export function withFilter(query: string, name: string, value: string): string {
 export function requestsQuery(query: string, nowMs: number): Readonly<Record<string, string>> {
   const given = Object.fromEntries(new URLSearchParams(query));
   const { model, client, task, outcome, before, range = "" } = given;
+  const by = dimensions.filter((name) => given["by"]?.split(",").includes(name)).join(",") || "model";
   const ms = ranges.find(({ id }) => id === range)?.ms ?? Infinity;
   const from = Number.isFinite(ms) ? new Date(nowMs - ms).toISOString() : undefined;
-  return defined({ model, client, task, outcome, before, from });
+  return defined({ model, client, task, outcome, before, from, by });
 }
 
 /** The choices of a filter: what was seen, and what the address names in any case. */

@@ -1,8 +1,9 @@
 import { useComputed, useSignal } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
-import { counted, formatAmount, formatBytes, formatDuration, localTime } from "../orchestrator/util/format-bytes.ts";
+import { formatAmount, formatBytes, formatDuration, localTime } from "../orchestrator/util/format-bytes.ts";
 import type { ResourceData } from "../resources/index.ts";
 import { choicesOf, outcomeText, ranges, requestsQuery, withFilter } from "./activity-filter.ts";
+import { Groups } from "./activity-groups.tsx";
 import { Chart } from "./chart.tsx";
 import {
   Badge,
@@ -10,7 +11,6 @@ import {
   Card,
   Choice,
   type Column,
-  Details,
   Dialog,
   Empty,
   Name,
@@ -72,51 +72,54 @@ function Requests({ by }: { readonly by: Metrics["by"] | undefined }) {
     ["outcome", "All outcomes", ["answered", "doubtful", "cancelled", "failed"].map((name) => ({ name }))],
   ] as const;
   return (
-    <Card title="Requests, newest first">
-      <div class="toolbar">
-        {filters.map(([name, all, names = []]) => (
-          <FilterSelect
-            key={name}
-            label={`Filter by ${name}`}
-            value={chosen.get(name) ?? ""}
-            choices={choicesOf(all, names.map((each) => each.name).filter(Boolean), chosen.get(name) ?? "")}
-            onValue={(value) => choose(name, value)}
+    <>
+      <Card title="Requests, newest first">
+        <div class="toolbar">
+          {filters.map(([name, all, names = []]) => (
+            <FilterSelect
+              key={name}
+              label={`Filter by ${name}`}
+              value={chosen.get(name) ?? ""}
+              choices={choicesOf(all, names.map((each) => each.name).filter(Boolean), chosen.get(name) ?? "")}
+              onValue={(value) => choose(name, value)}
+            />
+          ))}
+          <Choice
+            label="Requests since"
+            options={ranges}
+            chosen={ranges.find(({ id }) => id === chosen.get("range"))?.id ?? ""}
+            onChoose={(id) => choose("range", id)}
           />
-        ))}
-        <Choice
-          label="Requests since"
-          options={ranges}
-          chosen={ranges.find(({ id }) => id === chosen.get("range"))?.id ?? ""}
-          onChoose={(id) => choose("range", id)}
-        />
-      </div>
-      <Show of={found}>
-        {({ requests, total, before }) =>
-          requests.length === 0 ? (
-            <Empty title={asked === "" ? "No request has ended yet." : "No request matches."}>
-              <p>The last 10,000 requests are kept on this machine, without their texts.</p>
-            </Empty>
-          ) : (
-            <>
-              <div class="scroll">
-                <Table
-                  label="Requests"
-                  columns={requestColumns((row) => (opened.value = row))}
-                  rows={requests}
-                  keyOf={({ id }) => id}
-                />
-              </div>
-              <div class="toolbar">
-                <p class="muted">{`${formatCount(requests.length)} of ${formatCount(total)}`}</p>
-                {chosen.has("before") && <Button text="Newest" onRun={() => choose("before", "")} />}
-                {before !== undefined && <Button text="Older" onRun={() => choose("before", before)} />}
-              </div>
-            </>
-          )
-        }
-      </Show>
-      {opened.value !== undefined && <OneRequest of={opened.value} onClose={() => (opened.value = undefined)} />}
-    </Card>
+        </div>
+        <Show of={found}>
+          {({ requests, total, before }) =>
+            requests.length === 0 ? (
+              <Empty title={asked === "" ? "No request has ended yet." : "No request matches."}>
+                <p>The last 10,000 requests are kept on this machine, without their texts.</p>
+              </Empty>
+            ) : (
+              <>
+                <div class="scroll">
+                  <Table
+                    label="Requests"
+                    columns={requestColumns((row) => (opened.value = row))}
+                    rows={requests}
+                    keyOf={({ id }) => id}
+                  />
+                </div>
+                <div class="toolbar">
+                  <p class="muted">{`${formatCount(requests.length)} of ${formatCount(total)}`}</p>
+                  {chosen.has("before") && <Button text="Newest" onRun={() => choose("before", "")} />}
+                  {before !== undefined && <Button text="Older" onRun={() => choose("before", before)} />}
+                </div>
+              </>
+            )
+          }
+        </Show>
+        {opened.value !== undefined && <OneRequest of={opened.value} onClose={() => (opened.value = undefined)} />}
+      </Card>
+      {found.data.value !== undefined && found.data.value.total > 0 && <Groups of={found.data.value} />}
+    </>
   );
 }
 
@@ -180,6 +183,12 @@ function OneRequest({ of, onClose }: { readonly of: Request; readonly onClose: (
           ["Id", of.id],
         ]}
       />
+      <p>
+        Requests are kept without their texts, so this one can't be asked again from here.{" "}
+        <a href={addressOf("compare", of.model === "" ? "" : withFilter("", "model", of.model))}>
+          {of.via === "comparison" ? "Find the comparison in the Playground" : "Ask its model in the Playground"}
+        </a>
+      </p>
     </Dialog>
   );
 }
@@ -280,58 +289,35 @@ function Advice({ advice }: Pick<Metrics, "advice">) {
   );
 }
 
-const shownDays = 7;
-
+/** All days that are counted, more than the list has; their other figures: `ollm stats --by day`. */
 function Days({ metrics }: { readonly metrics: Metrics }) {
   const days = metrics.by.day.toSorted((one, other) => (one.name < other.name ? -1 : 1));
-  if (days.length === 0) {
-    return (
-      <Card title="Days">
-        <Empty title="No request was answered yet">
-          <p>Requests and tokens of each hour and day appear here, and they are kept when the daemon restarts.</p>
-        </Empty>
-      </Card>
-    );
-  }
+  if (days.length === 0) return null;
   // Days are those of UTC, as they are counted; their noon is the same day nearly everywhere.
   const seconds = days.map(({ name }) => Date.parse(`${name}T12:00:00Z`) / 1_000);
   const hours = hoursOf(days);
-  const newest = days.toReversed();
-  const tableOf = (label: string, rows: readonly Day[]) => (
-    <Table label={label} columns={dayColumns} rows={rows} keyOf={({ name }) => name} />
-  );
   return (
-    <>
-      <div class="columns">
-        <Chart
-          title="Requests by hour"
-          kind="bars"
-          seconds={hours.map(({ second }) => second)}
-          lines={[{ title: "Requests", values: hours.map(({ requests }) => requests), colour: "--accent" }]}
-          format={formatCount}
-          formatTime={clock}
-        />
-        <Chart
-          title="Tokens by day"
-          kind="bars"
-          seconds={seconds}
-          lines={[
-            { title: "Written", values: days.map((day) => day.completion_tokens), colour: "--model-1" },
-            { title: "Read", values: days.map((day) => day.prompt_tokens), colour: "--model-2" },
-          ]}
-          format={formatTokens}
-          formatTime={dayText}
-        />
-      </div>
-      <Card title={counted(days.length, "day")}>
-        {tableOf("Days", newest.slice(0, shownDays))}
-        {newest.length > shownDays && (
-          <Details summary={`${newest.length - shownDays} earlier`}>
-            {tableOf("Earlier days", newest.slice(shownDays))}
-          </Details>
-        )}
-      </Card>
-    </>
+    <div class="columns">
+      <Chart
+        title="Requests by hour"
+        kind="bars"
+        seconds={hours.map(({ second }) => second)}
+        lines={[{ title: "Requests", values: hours.map(({ requests }) => requests), colour: "--accent" }]}
+        format={formatCount}
+        formatTime={clock}
+      />
+      <Chart
+        title="Tokens by day"
+        kind="bars"
+        seconds={seconds}
+        lines={[
+          { title: "Written", values: days.map((day) => day.completion_tokens), colour: "--model-1" },
+          { title: "Read", values: days.map((day) => day.prompt_tokens), colour: "--model-2" },
+        ]}
+        format={formatTokens}
+        formatTime={dayText}
+      />
+    </div>
   );
 }
 
@@ -343,17 +329,3 @@ function hoursOf(days: readonly Day[]) {
   });
   return hours.filter(({ second }) => second * 1_000 <= Date.now());
 }
-
-const dayColumns: readonly Column<Day>[] = [
-  { title: "Day (UTC)", show: ({ name }) => <Name text={name} /> },
-  { title: "Requests", isNumber: true, show: ({ requests }) => formatCount(requests) },
-  { title: "Failed", isNumber: true, show: ({ failed }) => formatCount(failed) },
-  { title: "Tokens read", isNumber: true, show: (day) => formatCount(day.prompt_tokens) },
-  { title: "Tokens written", isNumber: true, show: (day) => formatCount(day.completion_tokens) },
-  { title: "Tokens/s", isNumber: true, show: (day) => day.tokens_per_second > 0 && formatRate(day.tokens_per_second) },
-  {
-    title: "Time (p50, p95)",
-    isNumber: true,
-    show: ({ total_ms: { count, p50, p95 } }) => (count === 0 ? "" : `${formatDuration(p50)}, ${formatDuration(p95)}`),
-  },
-];

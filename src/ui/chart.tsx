@@ -3,7 +3,7 @@ import { useEffect, useRef } from "preact/hooks";
 import type uPlot from "uplot";
 import { Button, Card, Details, Table } from "./components.tsx";
 import { isDark } from "./state.ts";
-import { defined } from "../orchestrator/util/values.ts";
+import { csvOf, defined } from "../orchestrator/util/values.ts";
 
 /** A value over time. */
 interface Line {
@@ -32,6 +32,8 @@ const height = 180;
 const steps = Array.from({ length: 14 }, (_none, power) => [1, 2, 5].map((digit) => digit * 10 ** power)).flat();
 /** The same at an axis of days, in seconds: however few there are, none has marks of hours. */
 const dayIncrs = [1, 2, 7, 14, 28, 91].map((days) => days * 86_400);
+/** A line of fewer values shows each: one between two gaps is no line. */
+const mostPoints = 200;
 /** Rows of the table beside a chart. */
 const maxRows = 12;
 
@@ -81,7 +83,7 @@ export function Chart(props: ChartProps) {
       title={title}
       actions={
         <span class="row-actions">
-          <Button kind="quiet" text="CSV" of={title} onRun={() => save(`${title}.csv`, csvOf(props))} />
+          <CsvButton of={title} rows={() => rowsOf(props)} />
           <Button kind="quiet" text="PNG" of={title} onRun={() => picture(plot.current, title)} />
         </span>
       }
@@ -99,7 +101,7 @@ export function Chart(props: ChartProps) {
           <p class="muted">This browser can't draw the chart; the table has its values.</p>
         )}
         <figcaption class="legend figure">
-          <span class="muted">{cursor.value === undefined || moment === undefined ? "Now" : formatTime(moment)}</span>
+          <span class="muted">{moment === undefined ? "" : formatTime(moment)}</span>
           {shown.map(({ title: name, colour, text }) => (
             <span key={name}>
               <span class="dash" style={{ backgroundColor: `var(${colour})` }} />
@@ -140,13 +142,19 @@ function ChartTable({ title, seconds, lines, kind, format, formatTime }: ChartPr
   );
 }
 
+/** A button that saves rows, the first of which is the head. */
+export function CsvButton(props: { readonly of: string; readonly rows: () => Parameters<typeof csvOf>[0] }) {
+  const { of, rows } = props;
+  return <Button kind="quiet" text="CSV" of={of} onRun={() => save(`${of}.csv`, csvOf(rows()))} />;
+}
+
 /** Times in UTC, values as they are; empty where they are unknown. */
-function csvOf({ seconds, lines }: ChartProps): string {
+function rowsOf({ seconds, lines }: ChartProps) {
   const rows = seconds.map((second, at) => [
     new Date(second * 1_000).toISOString(),
-    ...lines.map(({ values }) => values[at] ?? ""),
+    ...lines.map(({ values }) => values[at] ?? undefined),
   ]);
-  return [["time", ...lines.map(({ title }) => title)], ...rows].map((row) => `${row.join(",")}\n`).join("");
+  return [["time", ...lines.map(({ title }) => title)], ...rows];
 }
 
 /** What is drawn, on the ground of the page. */
@@ -223,7 +231,7 @@ function optionsOf(
           label,
           stroke,
           width: kind === "areas" ? 0 : 1.5,
-          points: { show: false },
+          points: { show: kind === "lines" && seconds.length < mostPoints },
           spanGaps: false,
           ...(kind !== "lines" && { fill: stroke }),
           ...defined({ paths: bars }),

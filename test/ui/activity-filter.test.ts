@@ -23,12 +23,18 @@ test("what the address says is asked of the daemon, the range as a time", () => 
     client: "b c",
     before: "m4k-12",
     from: "2026-11-22T12:00:00.000Z",
+    by: "model",
   });
 });
 
 test("an address that was typed wrong shows all", () => {
-  expect(requestsQuery("", nowMs)).toEqual({});
-  expect(requestsQuery("range=year&limit=99999&engine=x&%zz", nowMs)).toEqual({});
+  expect(requestsQuery("", nowMs)).toEqual({ by: "model" });
+  expect(requestsQuery("range=year&limit=99999&engine=x&by=engine&%zz", nowMs)).toEqual({ by: "model" });
+});
+
+test("requests are grouped by what the address says, and the page of the list stays", () => {
+  const grouped = withFilter("client=cursor&before=m4k-12", "by", "task,client");
+  expect(requestsQuery(grouped, nowMs)).toEqual({ client: "cursor", before: "m4k-12", by: "client,task" });
 });
 
 test("a filter offers what was seen, and what the address names in any case", () => {

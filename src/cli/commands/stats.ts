@@ -8,6 +8,7 @@ import {
   formatSavings,
   localTime,
 } from "../../orchestrator/util/format-bytes.ts";
+import { csvOf } from "../../orchestrator/util/values.ts";
 import type { ResourceData } from "../../resources/index.ts";
 import type { CommandIo, Options } from "../terminal/io.ts";
 import { duration } from "../terminal/progress-line.ts";
@@ -28,7 +29,7 @@ export function addStats(program: ShellCommand): void {
     .addOption(
       new Option(
         "--requests [filter]",
-        "the last requests, newest first; filter: model=NAME&client=NAME&task=NAME&outcome=failed&from=TIME&to=TIME&limit=N",
+        "the last requests, newest first; filter: model=NAME&client=NAME&task=NAME&outcome=failed&from=TIME&to=TIME&limit=N&by=model,client",
       ).conflicts(["money", "by"]),
     )
     .addOption(new Option("--csv", "print the rows of --money or --requests as CSV").conflicts("json"))
@@ -38,7 +39,12 @@ export function addStats(program: ShellCommand): void {
 type Metrics = ResourceData["ollm://metrics"];
 type Figures = Metrics["total"];
 type Dimension = keyof Metrics["by"];
-type Named = Metrics["by"][Dimension][number];
+/** Groups of requests have neither a history nor a last use. */
+type Named = Pick<Figures, "requests" | "answered" | "failed" | "total_ms" | "first_token_ms"> &
+  Pick<Figures, "prompt_tokens" | "completion_tokens" | "tokens_per_second" | "last_used_at"> & {
+    readonly name: string;
+    readonly history?: readonly number[];
+  };
 type Money = Metrics["money"];
 type View = Pick<CommandIo, "columns" | "hasColour" | "environment" | "platform">;
 
@@ -135,7 +141,7 @@ function memoryText(memory: Metrics["memory"], io: View): string | undefined {
   return `${line} ${now}; at most ${most}`;
 }
 
-function renderBy(rows: readonly Named[], by: Dimension, io: View, nowMs: number): string {
+function renderBy(rows: readonly Named[], by: string, io: View, nowMs: number): string {
   if (rows.length === 0) return nothingYet(`Nothing was counted by ${by} yet.`, io);
   const p = (pick: (row: Named) => Figures["total_ms"], which: "p50" | "p95") => (row: Named) =>
     pick(row).count === 0 ? "" : formatDuration(pick(row)[which]);
@@ -150,7 +156,7 @@ function renderBy(rows: readonly Named[], by: Dimension, io: View, nowMs: number
     { title: "READ", text: ({ prompt_tokens }) => formatCount(prompt_tokens), isNumber: true, isExtra: 3 },
     { title: "WRITTEN", text: ({ completion_tokens }) => formatCount(completion_tokens), isNumber: true, isExtra: 3 },
     { title: "TOK/S", text: speed, isNumber: true, isExtra: 4 },
-    { title: by === "day" ? "BY HOUR" : "BY DAY", text: ({ history }) => sparkline(history, io), isExtra: 1 },
+    { title: by === "day" ? "BY HOUR" : "BY DAY", text: ({ history = [] }) => sparkline(history, io), isExtra: 1 },
     { title: "USED", text: (row) => ago(row, nowMs), isExtra: 7 },
   ];
   return renderTable(rows, columns, io);
@@ -225,25 +231,26 @@ function moneyBill({ total, currency, formula, rows }: Money) {
   return { total: total.total, currency, formula, rows };
 }
 
-/**
- * The rows as CSV (RFC 4180). A name that a spreadsheet would take for a formula gets an apostrophe before it: names of
- * clients are chosen by other programs.
- */
+/** The rows of the bill as CSV. */
 export function moneyCsv({ rows, currency }: Money): string {
   const lines = rows.map(({ day, task, client, kind, tokens, ...row }) => {
     const money = [decimal(row.price_per_million), decimal(row.amount), row.currency ?? currency];
-    return [...[day, task, client, kind].map(csvText), tokens, ...money];
+    return [...[day, task, client, kind].map(oneLine), tokens, ...money];
   });
-  return csvOf(["day", "task", "client", "kind", "tokens", "price_per_million", "amount", "currency"], lines);
+  return csvOf([["day", "task", "client", "kind", "tokens", "price_per_million", "amount", "currency"], ...lines]);
 }
 
-function csvOf(head: readonly string[], rows: readonly (readonly (string | number)[])[]): string {
-  return [head, ...rows].map((row) => `${row.join(",")}\r\n`).join("");
-}
-
-/** One line for each request, and how to see those before them. */
-export function renderRequests({ requests, total, before }: Requests, io: View): string {
+/** One line for each request, and how to see those before them; or one for each group. */
+export function renderRequests({ requests, total, before, groups, group_total: all = 0 }: Requests, io: View): string {
   if (total === 0) return nothingYet("No request is kept that matches.", io);
+  if (groups !== undefined) {
+    const shown = `${groups.length} of ${formatCount(all)} groups, ${formatCount(total)} requests; --json has all figures`;
+    const rows = groups.map((group) => {
+      const names = Object.entries(group).flatMap(([, value]) => (typeof value === "string" ? value || "none" : []));
+      return { ...group, name: names.join(", "), tokens_per_second: group.tokens_per_second.p50 };
+    });
+    return `${renderBy(rows, "group", io, 0)}${styled(hanging("", shown, io), "dim", io)}\n`;
+  }
   const columns: readonly Column<RequestRow>[] = [
     { title: "TIME", text: ({ started_at }) => localTime(started_at) },
     { title: "CLIENT", text: ({ client }) => client, isExtra: 3 },
@@ -280,22 +287,16 @@ const requestColumns = [
   ...(["completion_tokens", "tokens_per_second"] as const),
 ];
 
-/** The requests as CSV, as `moneyCsv` writes it. Amounts of several currencies are joined by ` + `. */
+/** The requests as CSV. Amounts of several currencies are joined by ` + `. */
 export function requestsCsv({ requests }: Requests): string {
   const lines = requests.map((row) => {
     const money = [row.cost ?? [], row.saved === undefined ? [] : [row.saved]].flatMap((costs) => [
       costs.map(({ amount }) => decimal(amount)).join(" + "),
       costs.map(({ currency }) => currency).join(" + "),
     ]);
-    return [...requestColumns.map((name) => String(row[name] ?? "")), ...money].map(csvText);
+    return [...requestColumns.map((name) => oneLine(String(row[name] ?? ""))), ...money];
   });
-  return csvOf([...requestColumns, "cost", "cost_currency", "saved", "saved_currency"], lines);
-}
-
-function csvText(text: string): string {
-  const line = oneLine(text);
-  const safe = /^[=+\-@]/.test(line) ? `'${line}` : line;
-  return /[",\r\n]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
+  return csvOf([[...requestColumns, "cost", "cost_currency", "saved", "saved_currency"], ...lines]);
 }
 
 /** All digits, without an exponent. */

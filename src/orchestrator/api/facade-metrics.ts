@@ -52,7 +52,7 @@ export interface Figures {
 }
 
 const metricDimensions = ["model", "engine", "profile", "client", "task", "day"] as const;
-/** A time is that of the start, in UTC: `2026-11-23`, `2026-11-23T05`, `2026-11-23T05:30`. */
+/** A time is that of the start, in UTC: `2026-11-23`, `2026-11-23T05:00Z`, `2026-11-23T05:30Z`. */
 export const groupDimensions = [...metricDimensions, "hour", "minute"] as const;
 type GroupDimension = (typeof groupDimensions)[number];
 

@@ -149,3 +149,17 @@ export function snakedOnly<Given extends object, Key extends keyof Given & strin
 export function jsonLines(rows: readonly object[]): string {
   return rows.map((row) => `${JSON.stringify(snaked(row))}\n`).join("");
 }
+
+/**
+ * Rows as CSV (RFC 4180). A text that a spreadsheet would take for a formula gets an apostrophe before it: names of clients
+ * are chosen by other programs.
+ */
+export function csvOf(rows: readonly (readonly (string | number | undefined)[])[]): string {
+  return rows.map((row) => `${row.map(csvCell).join(",")}\r\n`).join("");
+}
+
+function csvCell(cell: string | number = ""): string {
+  const text = String(cell);
+  const safe = /^[=+\-@]/.test(text) && Number.isNaN(Number(text)) ? `'${text}` : text;
+  return /[",\r\n]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
+}

@@ -145,12 +145,10 @@ function groupsOf(rows: readonly RequestRow[], by: NonNullable<Query["by"]>) {
     });
 }
 
-const timeCharacters: Readonly<Record<string, number>> = { day: 10, hour: 13, minute: 16 };
-
 function nameIn(row: RequestRow, name: NonNullable<Query["by"]>[number]): string {
-  return name === "day" || name === "hour" || name === "minute"
-    ? row.startedAt.slice(0, timeCharacters[name])
-    : row[name];
+  if (name === "day") return row.startedAt.slice(0, 10);
+  if (name === "hour") return `${row.startedAt.slice(0, 13)}:00Z`;
+  return name === "minute" ? `${row.startedAt.slice(0, 16)}Z` : row[name];
 }
 
 function figuresOf(rows: readonly RequestRow[]) {

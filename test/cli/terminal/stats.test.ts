@@ -2,6 +2,8 @@ import type { MoneyTally } from "../../../src/orchestrator/api/cost.ts";
 import { afterEach, describe, expect, it } from "vitest";
 import { moneyCsv, renderMoney, renderRequests, renderStats, requestsCsv } from "../../../src/cli/commands/stats.ts";
 import type { ResourceData } from "../../../src/resources/index.ts";
+import { createFakeEngine, fakeModel } from "../../support/fake-engine.ts";
+import { createTestOrchestrator } from "../../support/orchestrator.ts";
 import { createFakeMetrics } from "../../support/fake-metrics.ts";
 import { createFakeOrchestrator } from "../../support/fake-orchestrator.ts";
 import { type MemoryClient, connectMemoryClient } from "../../support/memory-client.ts";
@@ -250,6 +252,30 @@ describe("ollm stats --requests", () => {
         ollm run "Hello"
       "
     `);
+  });
+
+  it("shows a line for each group", async () => {
+    const engine = createFakeEngine("ollama", [fakeModel("a:1b", 1e9)]);
+    const { orchestrator, generate, caller } = createTestOrchestrator([engine]);
+    for (const client of ["cursor", "cursor", "=1+1"])
+      await generate({ model: "a:1b", task: "code" }, caller({ client }));
+    await generate({ model: "b", task: "code" }, caller({ client: "cursor" })).catch(() => undefined);
+    connection = await connectMemoryClient(orchestrator);
+    const { contents } = await connection.client.readResource({ uri: "ollm://requests?by=model,client" });
+    const [content] = contents;
+    const page = JSON.parse(content !== undefined && "text" in content ? content.text : "") as Parameters<
+      typeof renderRequests
+    >[0];
+    const text = renderRequests(page, { ...silentIo, columns: 120 });
+    expect(text.split("\n").map((line) => line.split(/ {2,}/).slice(0, 3).join("|"))).toEqual([
+      "GROUP|REQUESTS|OK",
+      "a:1b, cursor|2|100 %",
+      "none, cursor|1|0 %",
+      "a:1b, =1+1|1|100 %",
+      "3 of 3 groups, 4 requests; --json has all figures",
+      "",
+    ]);
+    await orchestrator.close();
   });
 
   it("prints CSV whose names are no formulas", async () => {

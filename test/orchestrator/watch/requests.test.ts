@@ -218,10 +218,10 @@ test("groups of the requests that match have figures that were counted by hand",
       count,
     }));
   expect(await counted({ by: ["hour"] })).toEqual([
-    { name: "2026-11-23T05", count: 5 },
-    { name: "2026-11-23T06", count: 1 },
+    { name: "2026-11-23T05:00Z", count: 5 },
+    { name: "2026-11-23T06:00Z", count: 1 },
   ]);
-  expect(await counted({ by: ["minute"], model: "b" })).toEqual([{ name: "2026-11-23T06:29", count: 1 }]);
+  expect(await counted({ by: ["minute"], model: "b" })).toEqual([{ name: "2026-11-23T06:29Z", count: 1 }]);
   expect(await counted({ by: ["profile"], outcome: "failed" })).toEqual([{ name: "code", count: 1 }]);
   expect(await counted({})).toBeUndefined();
 });
