@@ -101,6 +101,23 @@ const figures: Check = [
           await page.keyboard.press("Escape");
           await dialog.waitFor({ state: "detached" });
         }
+        // The table of groups counts the same, also after a reload.
+        const groups = page.getByRole("table", { name: "Groups by model" }).getByRole("row").filter({ hasText: model });
+        const tokens = server.sent.reduce((sum, { prompt, completion }) => sum + prompt + completion, 0);
+        const cells = await groups.getByRole("cell").allTextContents();
+        const success = `${Math.floor((answered / (answered + failed)) * 100)} %`;
+        assert.deepEqual(cells.slice(0, 2), [String(answered + failed), success]);
+        assert.equal(cells[4], tokens < 1_000 ? String(tokens) : `${(tokens / 1_000).toFixed(1).replace(/\.0$/, "")}k`);
+        assert.match(cells[5] ?? "", new RegExp(`^${failed} × `));
+        await page.getByRole("checkbox", { name: "task" }).check();
+        await page.getByRole("table", { name: "Groups by model, task" }).waitFor();
+        assert.match(await page.evaluate(() => location.hash), /by=model%2Ctask/);
+        await page.reload();
+        await page.getByRole("table", { name: "Groups by model, task" }).waitFor();
+        // And by the timeline.
+        await show("decisions");
+        const line = page.getByRole("table", { name: "Models over time" }).getByRole("row").filter({ hasText: model });
+        await line.getByText(String(answered), { exact: true }).first().waitFor();
         await show("models");
         await page.getByRole("table", { name: "Models of counted" }).getByText(model).waitFor();
       });

@@ -1,11 +1,12 @@
 import { useSignal } from "@preact/signals";
-import { formatBytes, formatNeed } from "../orchestrator/util/format-bytes.ts";
+import { counted, formatBytes, formatNeed, localTime } from "../orchestrator/util/format-bytes.ts";
 import type { ResourceData } from "../resources/index.ts";
-import { Badge, Card, Details, Empty, Filter, Name, Show, type Tone, Table } from "./components.tsx";
+import { ranges, requestsQuery } from "./activity-filter.ts";
+import { Badge, Card, Choice, Details, Empty, Filter, Name, Show, type Tone, Table } from "./components.tsx";
 import { useData } from "./data.ts";
 import { Values, FilterSelect, When, isMatch } from "./fields.tsx";
 import { formatCount, given, visibleName } from "./format.ts";
-import { client } from "./state.ts";
+import { addressOf, client, now, route } from "./state.ts";
 
 type Decision = ResourceData["ollm://decisions"]["decisions"][number];
 
@@ -22,6 +23,118 @@ const kinds: Readonly<Record<Decision["kind"], readonly [word: string, tone: Ton
   touch: ["kept loaded", "plain"],
 };
 
+/** What a line of the timeline shows, with its colour, and where it stands in 24 pixels. */
+const parts = [
+  ["Answers", "--accent", 8, 8],
+  ["Loads", "--good", 0, 12],
+  ["Unloads", "--warning", 12, 12],
+  ["Failed loads", "--bad", 0, 24],
+] as const;
+/** Lines of the timeline. */
+const maxModels = 12;
+/** What answers are counted by in each range, and how long that is. */
+const cells = { hour: ["minute", 60_000], day: ["hour", 3_600_000], week: ["day", 86_400_000] } as const;
+
+/** What a decision did to models; nothing if a request only waited. */
+function marksOf({ kind, model, at, needed_bytes, evicted = [] }: Decision) {
+  const mark = (name: string, part: string) => ({ model: name, part, at, ms: 0, count: 1 });
+  if (kind === "unload" || kind === "expire") return [mark(model, "Unloads")];
+  if (kind === "fail" || kind === "refuse") return [mark(model, "Failed loads")];
+  // Without a plan a model was not preloaded.
+  if (kind !== "load" && (kind !== "preload" || needed_bytes === undefined)) return [];
+  return [mark(model, "Loads"), ...evicted.map(({ name }) => mark(name, "Unloads"))];
+}
+
+/** A line for each model: when it was loaded and unloaded, and when it answered. */
+function Timeline({ decisions }: { readonly decisions: readonly Decision[] }) {
+  const asked = new URLSearchParams(route.value.query).get("range");
+  const range = ranges.find(({ id }) => id === asked && id !== "") ?? ranges[1];
+  const [by, ms] = cells[range.id || "day"];
+  const answers = useData(
+    () =>
+      client.readResource("ollm://requests{?model,client,task,outcome,from,to,limit,before,by}", {
+        ...requestsQuery(`range=${range.id}`, Date.now()),
+        by: `model,${by}`,
+        limit: "1",
+      }),
+    ["requests"],
+    range.id,
+  );
+  const fromMs = now.value - range.ms;
+  const answered = (answers.data.value?.groups ?? []).map(({ model = "", [by]: at = "", answered: count }) => {
+    return { model, part: "Answers", at, ms, count };
+  });
+  const marks = [...answered, ...decisions.flatMap(marksOf)].filter(
+    (each) => each.count > 0 && Date.parse(each.at) + each.ms > fromMs,
+  );
+  const models = [...new Set(marks.map(({ model }) => model))];
+  const rows = models.slice(0, maxModels).map((name) => ({ name, own: marks.filter(({ model }) => model === name) }));
+  const lane = (own: typeof marks) => {
+    const most = Math.max(...own.map(({ count }) => count));
+    return (
+      // The figures beside it say the same to a screen reader, and the list below has each time.
+      <svg class="lane" viewBox="0 0 1000 24" preserveAspectRatio="none" aria-hidden="true">
+        {own.map((mark, at) => {
+          const [title, colour, y, height] = parts.find(([part]) => part === mark.part) ?? parts[0];
+          return (
+            <rect
+              key={at}
+              x={Math.min(996, ((Date.parse(mark.at) - fromMs) / range.ms) * 1_000)}
+              width={Math.max(4, (mark.ms / range.ms) * 1_000)}
+              y={y}
+              height={height}
+              style={{ fill: `var(${colour})` }}
+              fill-opacity={mark.ms === 0 ? 1 : 0.3 + (0.7 * mark.count) / most}
+            >
+              <title>{`${title}: ${mark.count}, ${localTime(mark.at)}`}</title>
+            </rect>
+          );
+        })}
+      </svg>
+    );
+  };
+  return (
+    <Card
+      title="Models over time"
+      actions={
+        <Choice
+          label="Time shown"
+          options={ranges.filter(({ id }) => id !== "")}
+          chosen={range.id}
+          onChoose={(id) => void (location.hash = addressOf("decisions", `range=${id}`))}
+        />
+      }
+    >
+      {rows.length === 0 && <p class="muted">No model was loaded, unloaded or asked in this time.</p>}
+      <Table
+        label="Models over time"
+        rows={rows}
+        keyOf={({ name }) => name}
+        columns={[
+          { title: "Model", show: ({ name }) => <Name text={name} /> },
+          { title: "Time", show: ({ own }) => lane(own) },
+          ...parts.map(([title]) => ({
+            title,
+            isNumber: true,
+            show: ({ own }: (typeof rows)[number]) =>
+              formatCount(own.reduce((sum, { part, count }) => sum + (part === title ? count : 0), 0)),
+          })),
+        ]}
+      />
+      <p class="legend muted">
+        {parts.map(([title, colour]) => (
+          <span key={title}>
+            <span class="dash" style={{ backgroundColor: `var(${colour})` }} />
+            {title}
+          </span>
+        ))}
+        <span>{`${localTime(new Date(fromMs).toISOString())} to now; answers by the ${by}`}</span>
+        {models.length > maxModels && <span>{`and ${counted(models.length - maxModels, "more model")}`}</span>}
+      </p>
+    </Card>
+  );
+}
+
 /** The log of loads, unloads and refusals, each with its calculation. */
 export function Decisions() {
   const found = useData(() => client.readResource("ollm://decisions"), ["decisions"]);
@@ -35,41 +148,47 @@ export function Decisions() {
         );
         if (decisions.length === 0) {
           return (
-            <Empty title="No decision since the daemon started.">
-              <p>When a model is loaded, unloaded or refused, the reason and the calculation appear here.</p>
-            </Empty>
+            <>
+              <Timeline decisions={decisions} />
+              <Empty title="No decision since the daemon started.">
+                <p>When a model is loaded, unloaded or refused, the reason and the calculation appear here.</p>
+              </Empty>
+            </>
           );
         }
         return (
-          <Card title="Loads and unloads, newest first" actions={<p class="muted">{countText(shown, decisions)}</p>}>
-            <div class="toolbar">
-              <Filter label="Filter by model or engine" query={query} />
-              <FilterSelect
-                label="Kind of decision"
-                value={kind.value}
-                choices={[{ value: "", text: "All kinds" }, ...kindsIn(decisions)]}
-                onValue={(value) => (kind.value = value)}
-              />
-            </div>
-            {shown.length === 0 ? (
-              <p class="muted">No decision matches the filter.</p>
-            ) : (
-              <Table
-                label="Decisions"
-                rows={shown}
-                keyOf={(each) => `${each.at} ${each.kind} ${each.model} ${each.engine}`}
-                columns={[
-                  { title: "Model", show: ({ model }) => <Name text={model} /> },
-                  {
-                    title: "Decision",
-                    show: (each) => <Badge tone={kinds[each.kind][1]}>{kinds[each.kind][0]}</Badge>,
-                  },
-                  { title: "Why", show: (each) => <Why decision={each} /> },
-                  { title: "When", show: ({ at }) => <When iso={at} /> },
-                ]}
-              />
-            )}
-          </Card>
+          <>
+            <Timeline decisions={decisions} />
+            <Card title="Loads and unloads, newest first" actions={<p class="muted">{countText(shown, decisions)}</p>}>
+              <div class="toolbar">
+                <Filter label="Filter by model or engine" query={query} />
+                <FilterSelect
+                  label="Kind of decision"
+                  value={kind.value}
+                  choices={[{ value: "", text: "All kinds" }, ...kindsIn(decisions)]}
+                  onValue={(value) => (kind.value = value)}
+                />
+              </div>
+              {shown.length === 0 ? (
+                <p class="muted">No decision matches the filter.</p>
+              ) : (
+                <Table
+                  label="Decisions"
+                  rows={shown}
+                  keyOf={(each) => `${each.at} ${each.kind} ${each.model} ${each.engine}`}
+                  columns={[
+                    { title: "Model", show: ({ model }) => <Name text={model} /> },
+                    {
+                      title: "Decision",
+                      show: (each) => <Badge tone={kinds[each.kind][1]}>{kinds[each.kind][0]}</Badge>,
+                    },
+                    { title: "Why", show: (each) => <Why decision={each} /> },
+                    { title: "When", show: ({ at }) => <When iso={at} /> },
+                  ]}
+                />
+              )}
+            </Card>
+          </>
         );
       }}
     </Show>
