@@ -141,20 +141,15 @@ function figures(results: Output["results"]): string {
           `${found.model}${found.is_contended === true ? " *" : ""}`,
           `${found.completion_tokens ?? ""}`,
           found.tokens_per_second?.toFixed(1) ?? "",
-          seconds(found.first_token_ms),
-          seconds(found.total_ms),
-          found.load_ms === 0 ? "loaded" : seconds(found.load_ms),
+          formatDuration(found.first_token_ms),
+          formatDuration(found.total_ms),
+          found.load_ms === 0 ? "loaded" : formatDuration(found.load_ms),
           found.memory_bytes === undefined ? "" : formatBytes(found.memory_bytes),
           ...(isPaid ? [found.cost ?? ""] : []),
         ]
       : [found.model, "failed"],
   );
   return alignRows([head, ...rows], [false, ...head.slice(1).map(() => true)]);
-}
-
-function seconds(milliseconds: number | undefined): string {
-  if (milliseconds === undefined) return "";
-  return formatDuration(milliseconds);
 }
 
 export const evaluateModels = defineTool({

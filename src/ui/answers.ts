@@ -1,7 +1,8 @@
 /** A question and its answers as the page shows them: what the form checks, and the columns of the answers. */
 import { Lexer, type MarkedToken, type Token } from "marked";
+import { formatAmount, formatBytes, formatDuration } from "../orchestrator/util/format-bytes.ts";
 import type { ToolAnswers } from "../tools/index.ts";
-import { visibleText } from "./format.ts";
+import { formatCount, formatRate, given, visibleText } from "./format.ts";
 
 type Generated = ToolAnswers["route_and_generate"];
 
@@ -34,12 +35,31 @@ export interface Answer {
   /** What it does now: `waits`, `loading 43%`, `12 tokens`; absent when it is done. */
   readonly state?: string | undefined;
   /** Figures, or of a comparison the error. */
-  readonly result?: Omit<ToolAnswers["compare"]["results"][number], "model" | "text" | "cost"> &
-    Pick<Generated, "cost" | "finish_reason">;
+  readonly result?: Omit<ToolAnswers["compare"]["results"][number], "model" | "text" | "cost"> & {
+    readonly cost?: string | Generated["cost"];
+    readonly finish_reason?: Generated["finish_reason"];
+  };
   /** Why a call failed. */
   readonly error?: unknown;
   /** Absent in a comparison. */
   readonly generated?: Generated;
+}
+
+/** The figures of an answer that has ended, with their names; those that are not known have no text. */
+export function figuresOf({ cost, ...result }: NonNullable<Answer["result"]>) {
+  if (result.error !== undefined) return [];
+  const { tokens_per_second, first_token_ms, total_ms, load_ms, memory_bytes, completion_tokens } = result;
+  return [
+    ["Speed", given(tokens_per_second, (speed) => `${formatRate(speed)} tokens/s`)],
+    ["First token", given(first_token_ms, formatDuration)],
+    ["Total", given(total_ms, formatDuration)],
+    ["Load", load_ms === 0 ? "was loaded" : given(load_ms, formatDuration)],
+    ["Tokens", given(completion_tokens, formatCount)],
+    ["Memory", given(memory_bytes, formatBytes)],
+    ["Cost", typeof cost === "object" ? formatAmount(cost.amount, cost.currency) : cost],
+    ["Cut", result.finish_reason === "length" ? "at the token limit" : undefined],
+    ["Note", result.is_contended === true ? "other work ran meanwhile: times are unreliable" : undefined],
+  ] as const;
 }
 
 /** The columns of a running comparison, from its message and the texts so far: `a: done, 12 tokens/s | b: waits`. */
@@ -97,7 +117,7 @@ export function markdown<Element>(
       case "list":
         return within(token.ordered ? "ol" : "ul", each(token.items), { start: token.start || undefined });
       case "list_item":
-        return within("li", each(token.tokens));
+        return make("li", {}, each(token.tokens));
       case "table": {
         const rowOf = (cells: typeof token.header) =>
           make(

@@ -1,17 +1,18 @@
 /** Questions and what models answer. They are in this page only: nothing of it is stored, and a reload forgets it. */
-import { signal, useSignal } from "@preact/signals";
+import { type Signal, computed, signal, useSignal } from "@preact/signals";
 import { type ComponentChildren, h } from "preact";
 import { useEffect } from "preact/hooks";
-import { formatAmount, formatBytes, formatDuration, reliabilityLines } from "../orchestrator/util/format-bytes.ts";
+import { reliabilityLines } from "../orchestrator/util/format-bytes.ts";
 import type { ResourceData } from "../resources/index.ts";
 import type { ToolInputs } from "../tools/index.ts";
-import { Announce, Badge, Button, Card, Details, Empty, Failure, Name, Show } from "./components.tsx";
-import { type Answer, markdown, problemOf, profilePrefix } from "./answers.ts";
+import { Announce, Badge, Button, Card, Details, Failure, Name } from "./components.tsx";
+import { type Answer, figuresOf, markdown, problemOf, profilePrefix } from "./answers.ts";
 import { useData } from "./data.ts";
 import { CheckField, Fields, Values } from "./fields.tsx";
-import { formatCount, formatRate, given, partsOf, visibleName, visibleText } from "./format.ts";
+import { partsOf, visibleName, visibleText } from "./format.ts";
 import { CallError } from "./mcp.ts";
 import { client, route } from "./state.ts";
+import { messageOf } from "../orchestrator/util/values.ts";
 
 type Model = ResourceData["ollm://models"]["models"][number];
 
@@ -23,7 +24,7 @@ interface Asking {
 /** A question to one or several. */
 interface Turn {
   readonly prompt: string;
-  readonly answers: readonly Answer[];
+  readonly answers: Signal<readonly Answer[]>;
   readonly end: AbortController;
 }
 
@@ -39,6 +40,9 @@ export const question = signal({
 });
 
 const turns = signal<readonly Turn[]>([]);
+const isAnswering = computed(() =>
+  turns.value.some(({ answers }) => answers.value.some(({ state }) => state !== undefined)),
+);
 /** The id of the conversation with each, which the daemon has in memory. */
 const threads = new Map<string, string>();
 
@@ -55,13 +59,12 @@ async function askEach(
 ): Promise<void> {
   const end = new AbortController();
   const { signal: ended } = end;
-  const named = those.map((name) => ({ model: name || "chosen automatically", text: "", state: "waits" }));
-  turns.value = [...turns.value, { prompt: input.prompt, answers: named, end }];
+  const answers = signal<readonly Answer[]>(
+    those.map((name) => ({ model: name || "chosen automatically", text: "", state: "waits" })),
+  );
+  turns.value = [...turns.value, { prompt: input.prompt, answers, end }];
   const change = (index: number, changes: Partial<Answer>): void => {
-    turns.value = turns.value.map((turn) => {
-      const answers = turn.answers.map((answer, at) => (at === index ? { ...answer, ...changes } : answer));
-      return turn.end === end ? { ...turn, answers } : turn;
-    });
+    answers.value = answers.value.map((answer, at) => (at === index ? { ...answer, ...changes } : answer));
   };
   const ask = async (name: string, index: number): Promise<void> => {
     // One at a time continue the same conversation; side by side, each has its own.
@@ -95,8 +98,8 @@ async function askEach(
       const result = { ...generated, ...timing, total_ms: ownMs };
       change(index, { model: title, text, state: undefined, result, generated });
     } catch (error) {
-      // A daemon that was restarted has forgotten it; the next question begins anew.
-      if (!ended.aborted) threads.delete(thread);
+      // The daemon has forgotten it: the next question begins anew.
+      if (messageOf(error).startsWith("there is no conversation")) threads.delete(thread);
       change(index, { state: undefined, error });
     }
   };
@@ -105,30 +108,11 @@ async function askEach(
 
 /** The questions of this page, and the form of the next one, which is also that of a comparison. */
 export function Chat(form: Asking) {
-  const models = useData(() => client.readResource("ollm://models"), ["models"]);
-  const known = useData(() => client.readResource("ollm://profiles"), ["tools"]);
   return (
     <>
       <Turns />
       <Card title="Ask">
-        <Show of={models}>
-          {({ models: all }) => {
-            const able = all.filter(canAnswer);
-            if (able.length === 0) {
-              return (
-                <Empty title="No model is installed.">
-                  <p>
-                    Pull one on the page <a href="#/models">Models</a>.
-                  </p>
-                </Empty>
-              );
-            }
-            // By name: the list has those in memory first, and a click must not meet another model.
-            const sorted = able.toSorted((one, other) => one.name.localeCompare(other.name));
-            const profiles = known.data.value?.profiles.map(({ name }) => `${profilePrefix}${name}`) ?? [];
-            return <QuestionForm models={sorted} profiles={profiles} {...form} />;
-          }}
-        </Show>
+        <QuestionForm {...form} />
       </Card>
     </>
   );
@@ -140,8 +124,12 @@ function canAnswer({ capabilities, status }: Model): boolean {
   );
 }
 
-function QuestionForm(props: Asking & { readonly models: readonly Model[]; readonly profiles: readonly string[] }) {
-  const { models, profiles, onCompare, isComparing } = props;
+function QuestionForm({ onCompare, isComparing }: Asking) {
+  const listed = useData(() => client.readResource("ollm://models"), ["models"]).data.value?.models ?? [];
+  // By name: the list has those in memory first, and a click must not meet another model.
+  const models = listed.filter(canAnswer).toSorted((one, other) => one.name.localeCompare(other.name));
+  const known = useData(() => client.readResource("ollm://profiles"), ["tools"]).data.value?.profiles ?? [];
+  const profiles = known.map(({ name }) => `${profilePrefix}${name}`);
   const problem = useSignal<string | undefined>(undefined);
   const names = models.map(({ name }) => name);
   const { chosen } = question.value;
@@ -192,7 +180,7 @@ function QuestionForm(props: Asking & { readonly models: readonly Model[]; reado
     <div
       class="form"
       onKeyDown={(event) => {
-        if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) ask(false);
+        if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && !isAnswering.value) ask(false);
       }}
     >
       <Fields
@@ -212,7 +200,7 @@ function QuestionForm(props: Asking & { readonly models: readonly Model[]; reado
         </div>
       </Details>
       <div class="toolbar">
-        <Button text="Ask" kind="primary" onRun={() => ask(false)} />
+        <Button text="Ask" kind="primary" onRun={() => ask(false)} isDisabled={isAnswering.value} />
         <Button text="Compare" onRun={() => ask(true)} isDisabled={isComparing} />
         <a href="#/templates">Begin with a template</a>
       </div>
@@ -249,7 +237,6 @@ function optionRows(models: readonly Model[]) {
 
 /** What was asked since the chat began, oldest first. */
 function Turns() {
-  const isAnswering = turns.value.some(({ answers }) => answers.some(({ state }) => state !== undefined));
   const stop = (): void => turns.value.forEach(({ end }) => end.abort());
   const begin = (): void => {
     stop();
@@ -259,20 +246,20 @@ function Turns() {
   if (turns.value.length === 0) return null;
   const actions = (
     <span class="badges">
-      {isAnswering && <Button text="Stop" kind="danger" onRun={stop} />}
+      {isAnswering.value && <Button text="Stop" kind="danger" onRun={stop} />}
       <Button text="New chat" onRun={begin} />
     </span>
   );
   return (
     <Card title="Chat" actions={actions}>
-      <Announce text={isAnswering ? "Answering." : "The answer is complete."} />
+      <Announce text={isAnswering.value ? "Answering." : "The answer is complete."} />
       <ol class="entries">
         {turns.value.map(({ prompt, answers }, at) => (
           <li key={at} class="entry" aria-label={`Question ${at + 1}`}>
             <h3 class="wrap" dir="auto">
               {visibleText(prompt)}
             </h3>
-            <AnswerColumns answers={answers} />
+            <AnswerColumns answers={answers.value} />
           </li>
         ))}
       </ol>
@@ -299,7 +286,7 @@ export function AnswerColumns(props: {
             <AnswerState answer={answer} isWinner={winner === answer.model} />
           </header>
           <AnswerText answer={answer} />
-          {answer.result !== undefined && <Figures result={answer.result} />}
+          {answer.result !== undefined && <Values rows={figuresOf(answer.result)} />}
           {answer.generated !== undefined && <Grounds generated={answer.generated} />}
           {actionsFor?.(answer)}
         </section>
@@ -353,25 +340,5 @@ function Grounds({ generated }: { readonly generated: NonNullable<Answer["genera
         </p>
       ))}
     </>
-  );
-}
-
-function Figures({ result }: { readonly result: NonNullable<Answer["result"]> }) {
-  if (result.error !== undefined) return null;
-  const { tokens_per_second, first_token_ms, total_ms, load_ms, memory_bytes, completion_tokens, cost } = result;
-  return (
-    <Values
-      rows={[
-        ["Speed", given(tokens_per_second, (speed) => `${formatRate(speed)} tokens/s`)],
-        ["First token", given(first_token_ms, formatDuration)],
-        ["Total", given(total_ms, formatDuration)],
-        ["Load", load_ms === 0 ? "was loaded" : given(load_ms, formatDuration)],
-        ["Tokens", given(completion_tokens, formatCount)],
-        ["Memory", given(memory_bytes, formatBytes)],
-        ["Cost", given(cost, ({ amount, currency }) => formatAmount(amount, currency))],
-        ["Cut", result.finish_reason === "length" ? "at the token limit" : undefined],
-        ["Note", result.is_contended === true ? "other work ran meanwhile: times are unreliable" : undefined],
-      ]}
-    />
   );
 }

@@ -1,8 +1,7 @@
 import { type ComponentChildren, h } from "preact";
 import { useState } from "preact/hooks";
 import type { ToolAnswers } from "../tools/index.ts";
-import { formatBytes, formatDuration } from "../orchestrator/util/format-bytes.ts";
-import { markdown, runningAnswers } from "./answers.ts";
+import { figuresOf, markdown, runningAnswers } from "./answers.ts";
 import { visibleName, visibleText } from "./format.ts";
 import { Notices, type ViewHost, type ViewState, Waiting, showView, useBusy } from "./view-host.tsx";
 
@@ -21,9 +20,9 @@ function comparisonIn(value: unknown): Comparison | undefined {
 function CompareView({ state, host }: { readonly state: ViewState; readonly host: ViewHost }) {
   const [fetched, setFetched] = useState<Job>();
   const { isBusy, problem, attempt } = useBusy();
-  const { input, result, ended } = state;
-  const answered = comparisonIn(fetched) ?? comparisonIn(result?.structuredContent);
-  const underway = { ...(result?.structuredContent as Job | undefined), ...fetched };
+  const { input, result, data, ended } = state;
+  const answered = comparisonIn(fetched) ?? comparisonIn(data);
+  const underway = { ...(data as Job | undefined), ...fetched };
   const { job, error, partial_text = "", progress, state: jobState = "running" } = underway;
   const models = Array.isArray(input?.["models"]) ? input["models"].map(String) : [];
   const ask = (action: "status" | "wait") =>
@@ -41,7 +40,7 @@ function CompareView({ state, host }: { readonly state: ViewState; readonly host
         <>
           <div class="columns">
             {runningAnswers(models, progress?.message, textsIn(partial_text)).map((answer) => (
-              <Column key={answer.model} answer={{ ...answer, error: undefined }} fastest={0} isWinner={false}>
+              <Column key={answer.model} answer={{ ...answer, error: undefined }} isWinner={false}>
                 <p class="faint">{visibleName(answer.state ?? "")}</p>
               </Column>
             ))}
@@ -123,7 +122,6 @@ function Answers(props: { readonly comparison: Comparison; readonly canPick: boo
   const [picked, setPicked] = useState<Pick>();
   const { isBusy, problem, attempt } = useBusy();
   const { comparison_id, results, order, judgement, notes = [] } = comparison;
-  const fastest = Math.max(...results.map(({ tokens_per_second: speed = 0 }) => speed));
   const pick = (model: string) =>
     attempt(async () => {
       const { picked: winner } = (await host.callTool("pick_winner", { action: "pick", comparison_id, model })) as {
@@ -146,7 +144,6 @@ function Answers(props: { readonly comparison: Comparison; readonly canPick: boo
           <Column
             key={answer.model}
             answer={answer}
-            fastest={fastest}
             isWinner={picked?.model === answer.model}
             readRest={() => host.readAnswer(comparison.resource, answer.model)}
           >
@@ -180,10 +177,7 @@ function Answers(props: { readonly comparison: Comparison; readonly canPick: boo
           {visibleName(judgement.ranking.map((tied) => tied.join(" = ")).join(" > "))}: {visibleText(judgement.reason)}
         </p>
       )}
-      <p class="faint">
-        Order: {visibleName(order)}.
-        {results.some(({ is_contended }) => is_contended) && " Other work ran meanwhile: times are unreliable."}
-      </p>
+      <p class="faint">Order: {visibleName(order)}.</p>
       <Notices lines={notes} />
     </>
   );
@@ -191,13 +185,12 @@ function Answers(props: { readonly comparison: Comparison; readonly canPick: boo
 
 function Column(props: {
   readonly answer: Answer;
-  readonly fastest: number;
   readonly isWinner: boolean;
   readonly readRest?: () => Promise<string>;
   readonly children: ComponentChildren;
 }) {
-  const { answer, fastest, isWinner, readRest, children } = props;
-  const { text = "", error, is_cut, tokens_per_second: speed } = answer;
+  const { answer, isWinner, readRest, children } = props;
+  const { text = "", error, is_cut } = answer;
   const model = visibleName(answer.model);
   return (
     <article class={isWinner ? "card winner" : "card"} aria-label={model}>
@@ -209,13 +202,11 @@ function Column(props: {
         <p class="problem">Failed: {visibleText(error)}</p>
       ) : (
         <>
-          {speed !== undefined && fastest > 0 && (
-            // Logarithmic, so that one fast answer doesn't make all others alike.
-            <div class="speed">
-              <span style={{ width: `${(100 * Math.log1p(speed)) / Math.log1p(fastest)}%` }} />
-            </div>
-          )}
-          <p class="faint">{figures(answer)}</p>
+          <p class="faint">
+            {figuresOf(answer)
+              .flatMap(([name, value]) => (value === undefined ? [] : `${name}: ${value}`))
+              .join(" · ")}
+          </p>
           <Folded
             kind="answer"
             label={`Answer of ${model}`}
@@ -229,21 +220,6 @@ function Column(props: {
       )}
     </article>
   );
-}
-
-function figures(answer: Answer) {
-  const { tokens_per_second, completion_tokens, first_token_ms, total_ms, load_ms, memory_bytes, cost } = answer;
-  return [
-    tokens_per_second !== undefined && `${tokens_per_second.toFixed(1)} tokens/s`,
-    completion_tokens !== undefined && `${completion_tokens} tokens`,
-    first_token_ms !== undefined && `first after ${formatDuration(first_token_ms)}`,
-    total_ms !== undefined && `${formatDuration(total_ms)} in all`,
-    load_ms !== undefined && load_ms > 0 && `loaded in ${formatDuration(load_ms)}`,
-    memory_bytes !== undefined && formatBytes(memory_bytes),
-    cost,
-  ]
-    .filter(Boolean)
-    .join(" · ");
 }
 
 showView("ollm compare", CompareView);

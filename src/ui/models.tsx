@@ -1,22 +1,9 @@
 import { useSignal } from "@preact/signals";
 import { counted, formatBytes, formatConnections, formatNeed } from "../orchestrator/util/format-bytes.ts";
 import type { ToolAnswers } from "../tools/index.ts";
-import {
-  Badge,
-  Button,
-  Card,
-  Empty,
-  Facts,
-  Field,
-  Filter,
-  Name,
-  Show,
-  type Column,
-  Table,
-  type Tone,
-} from "./components.tsx";
+import { Badge, Button, Card, Empty, Facts, Filter, Name, Show, type Column, Table, type Tone } from "./components.tsx";
 import { useData } from "./data.ts";
-import { CheckField, FilterSelect, When, isMatch } from "./fields.tsx";
+import { CheckField, FilterSelect, Form, When, isMatch } from "./fields.tsx";
 import { formatRate, visibleName } from "./format.ts";
 import { load, pull, remove, setPinned, unload } from "./model-actions.ts";
 import { NoModels, FailedPulls, OperationLine } from "./overview.tsx";
@@ -47,48 +34,23 @@ export function Models() {
 
 /** A download by name; those that run, on any page or by any client. */
 function PullCard({ suggestion }: { readonly suggestion: string | undefined }) {
-  const name = useSignal("");
   const pulls = (live.value?.operations ?? []).filter(({ kind }) => kind === "pull");
-  const start = async (): Promise<void> => {
-    const model = name.value.trim() || suggestion;
-    if (model === undefined) return;
-    name.value = "";
-    await pull(model);
-  };
+  const empty = suggestion === undefined ? "" : ` Empty: ${suggestion}.`;
+  const description = `A name of Ollama's library, or hf.co/ORG/REPO:QUANT. A download that ended early is resumed.${empty}`;
   return (
     <Card title="Pull a model">
-      <form
-        class="toolbar"
-        onSubmit={(event) => {
-          event.preventDefault();
-          void start();
+      <Form
+        rows={[{ name: { title: "Name", description } }]}
+        initial={{ name: "" }}
+        action="Pull"
+        isInline
+        onSave={async ({ name }) => {
+          const model = name.trim() || suggestion;
+          if (model === undefined) return { field: "name", message: "Write the name of a model." };
+          void pull(model);
+          return undefined;
         }}
-      >
-        <Field
-          label="Name"
-          hint="A name of Ollama's library, or hf.co/ORG/REPO:QUANT. A download that ended early is resumed."
-        >
-          {(attributes) => (
-            <input
-              {...attributes}
-              type="text"
-              autocomplete="off"
-              autocapitalize="off"
-              spellcheck={false}
-              placeholder={suggestion ?? "qwen3:4b-instruct"}
-              value={name.value}
-              onInput={({ currentTarget }) => (name.value = currentTarget.value)}
-            />
-          )}
-        </Field>
-        <button
-          type="submit"
-          class="button primary"
-          aria-disabled={name.value.trim() === "" && suggestion === undefined}
-        >
-          Pull
-        </button>
-      </form>
+      />
       {pulls.length > 0 && (
         <ul class="list">
           {pulls.map((operation) => (

@@ -3,7 +3,7 @@ import { useState } from "preact/hooks";
 import { counted, formatBytes } from "../orchestrator/util/format-bytes.ts";
 import type { ToolAnswers } from "../tools/index.ts";
 import { visibleName } from "./format.ts";
-import { Notices, type ViewHost, type ViewState, Waiting, dataOf, showView, useBusy } from "./view-host.tsx";
+import { Notices, type ViewHost, type ViewState, Waiting, showView, useBusy } from "./view-host.tsx";
 
 /** A host may pass on the leaner answer, or parts of it. */
 type Status = Partial<ToolAnswers["system_status"]>;
@@ -11,7 +11,7 @@ type Status = Partial<ToolAnswers["system_status"]>;
 function StatusView({ state, host }: { readonly state: ViewState; readonly host: ViewHost }) {
   const [fetched, setFetched] = useState<unknown>();
   const { isBusy, problem, attempt } = useBusy();
-  const status = (fetched ?? (state.result && dataOf(state.result))) as Status | undefined;
+  const status = (fetched ?? state.data) as Status | undefined;
   const refresh = () => attempt(async () => setFetched(await host.callTool("system_status", {})));
   const act = (name: string, input: Readonly<Record<string, unknown>>) =>
     attempt(async () => {

@@ -12,7 +12,6 @@ import { TemplateEditor } from "./template-editor.tsx";
 import { type TemplateDraft, draftOf, emptyDraft } from "./template-form.ts";
 
 type Template = ResourceData["ollm://templates/{name}"];
-type Filled = ToolAnswers["render_template"];
 type Listed = ToolAnswers["list_templates"]["templates"][number];
 
 /** Prompt templates: see, try, edit, delete. */
@@ -118,7 +117,7 @@ function OneTemplate(props: {
             )}
             <h3>Text</h3>
             <TextBlock label="Text of the template" text={template.template} />
-            <Preview template={template} />
+            <Use template={template} />
             <div class="dialog-actions">
               {template.source === "user" && <DeleteButton template={template} onDeleted={onClose} />}
               {template.source === "project" ? (
@@ -157,27 +156,22 @@ function DeleteButton({ template, onDeleted }: { readonly template: Template; re
   );
 }
 
-/** The template with values, filled by the daemon. */
-function Preview({ template }: { readonly template: Template }) {
+/** Has the daemon fill in the template, and opens it as a question. */
+function Use({ template }: { readonly template: Template }) {
   const values = useSignal<Readonly<Record<string, string | undefined>>>({});
-  const filled = useSignal<Filled | undefined>(undefined);
-  const problem = useSignal<unknown>(undefined);
   const fill = async (): Promise<void> => {
+    const { name, model, profile } = template;
     const variables = Object.fromEntries(
-      Object.entries(values.value).flatMap(([name, value = ""]) =>
-        value === "" ? [] : [[name, typed(template, name, value)]],
-      ),
+      Object.entries(values.value).flatMap(([variable, value = ""]) => (value === "" ? [] : [[variable, value]])),
     );
-    try {
-      filled.value = await client.callTool("render_template", { name: template.name, variables });
-      problem.value = undefined;
-    } catch (error) {
-      problem.value = error;
-    }
+    const { text, system = "" } = await client.callTool("render_template", { name, variables });
+    const named = model ?? (profile === undefined ? undefined : `${profilePrefix}${profile}`);
+    question.value = { ...question.value, text, system, chosen: named === undefined ? [] : [named] };
+    location.hash = addressOf("compare");
   };
   return (
     <>
-      <h3>Preview</h3>
+      <h3>Use</h3>
       <Fields
         rows={template.variables.map((variable) => ({ [variable.name]: propertyOf(variable) }))}
         values={values.value}
@@ -185,29 +179,10 @@ function Preview({ template }: { readonly template: Template }) {
       />
       <div class="toolbar">
         <Button text="Fill in" onRun={fill} />
-        <span class="muted">Nothing is sent to a model.</span>
+        <span class="muted">It becomes the prompt of a question. Nothing is sent to a model before you ask.</span>
       </div>
-      {problem.value !== undefined && <Failure error={problem.value} />}
-      {filled.value !== undefined && (
-        <>
-          {filled.value.system !== undefined && (
-            <TextBlock label="System prompt, filled in" text={filled.value.system} />
-          )}
-          <TextBlock label="Text, filled in" text={filled.value.text} />
-          <div class="toolbar">
-            <Button text="Use as prompt" onRun={() => filled.value && usePrompt(template, filled.value)} />
-          </div>
-        </>
-      )}
     </>
   );
-}
-
-/** Opens the form of a question with a filled template, and whom it names. */
-function usePrompt({ model, profile }: Template, { text, system = "" }: Filled): void {
-  const named = model ?? (profile === undefined ? undefined : `${profilePrefix}${profile}`);
-  question.value = { ...question.value, text, system, chosen: named === undefined ? [] : [named] };
-  location.hash = addressOf("compare");
 }
 
 function propertyOf({
@@ -226,10 +201,4 @@ function propertyOf({
     choices: choices && [{ value: "", text: "–" }, ...choices],
     ...(type === "string" ? { lines: 2 } : { type: "number" as const }),
   };
-}
-
-function typed({ variables }: Template, name: string, value: string): string | number | boolean {
-  const type = variables.find((each) => each.name === name)?.type;
-  if (type === "number" && value.trim() !== "" && !Number.isNaN(Number(value))) return Number(value);
-  return type === "boolean" ? value === "true" : value;
 }

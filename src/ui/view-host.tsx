@@ -19,6 +19,8 @@ export interface ViewState {
   /** The call's arguments. */
   readonly input?: Readonly<Record<string, unknown>>;
   readonly result?: ToolResult;
+  /** The data of `result`: the whole where the server sent it beside what the assistant gets. */
+  readonly data?: unknown;
   /** Why there will be no result. */
   readonly ended?: string;
   /** The host passes calls of the view on to the server. */
@@ -129,7 +131,7 @@ class Connection implements ViewHost {
       case "ui/notifications/tool-input-partial":
         return this.#change({ input: (params["arguments"] ?? {}) as Readonly<Record<string, unknown>> });
       case "ui/notifications/tool-result":
-        return this.#change({ result: params });
+        return this.#change({ result: params, data: dataOf(params) });
       case "ui/notifications/tool-cancelled":
         return this.#change({ ended: `The call was cancelled${because(params["reason"])}.` });
       case "ui/notifications/host-context-changed":
@@ -205,8 +207,7 @@ function messageOf(error: unknown): string {
   return typeof message === "string" && message !== "" ? message : "The assistant reported an error.";
 }
 
-/** The data of a tool's answer: the whole where the server sent it beside what the assistant gets. */
-export function dataOf({ _meta, structuredContent }: ToolResult): unknown {
+function dataOf({ _meta, structuredContent }: ToolResult): unknown {
   return _meta?.["ollm/details"] ?? structuredContent;
 }
 
