@@ -223,9 +223,9 @@ function optionRows(models: readonly Model[]) {
     title: "Check of a chat's answers",
     choices: [
       { value: "", text: "None" },
-      { value: "quotes", text: "Lines of the files behind each statement" },
-      { value: "judged", text: "Those, judged by a model" },
-      { value: "agree", text: "Whether three answers agree" },
+      { value: "quotes", text: "Quotes of the files" },
+      { value: "judged", text: "Quotes, judged by a model" },
+      { value: "agree", text: "Three answers that agree" },
     ],
   };
   return [

@@ -67,6 +67,27 @@ describe("job", () => {
     });
   });
 
+  it("shows of a comparison the end of each answer, however long the last one is", async () => {
+    const { connection: client, jobs } = await withJobs();
+    const answers = ["a", "b"].map((model) => ({ model, text: `${"words ".repeat(400)}of ${model}` }));
+    const comparison = {
+      ...drivenOperation<GenerateResult>("compare a, b"),
+      id: "compare-1",
+      kind: "compare" as const,
+      partial: () => ({ text: "words", thinking: "", answers }),
+    };
+    jobs.adopt(caller, {
+      tool: "compare",
+      operation: comparison,
+      outcome: new Promise(() => undefined),
+      errorText: String,
+    });
+    const { structuredContent } = await client.call("job", { action: "status", job_id: "compare-1" });
+    const { partial_text: text } = structuredContent as { partial_text: string };
+    expect(text).toMatch(/^=== a ===\n(words )+of a\n\n=== b ===\n(words )+of b$/);
+    expect(text.length).toBeLessThan(2100);
+  });
+
   it("shows how far it is, the end of its text from a word on, and what to call next", async () => {
     const { connection: client, generation } = await withJobs();
     generation.report({ message: "smollm2:135m: 7 tokens", completionTokens: 7 });

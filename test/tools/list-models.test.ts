@@ -149,12 +149,12 @@ describe("list_models", () => {
 
   it("doesn't say what a model needs that is loaded already", async () => {
     const fit = { predictedBytes: 5.1e9, neededBytes: 0, freeBytes: 9.2e9, method: "computed" as const, margin: 0.05 };
-    const models = [{ ...qwen, isLoaded: true, status: "loaded" as const, fit, loadedBytes: 4.9e9 }];
+    const models = [{ ...qwen, isLoaded: true, status: "loaded" as const, fit, loadedBytes: 4.9e9, timedTokens: 240 }];
     connection = await connectMemoryClient(
       createFakeOrchestrator({ listModels: async () => ({ models, total: 1, stale: [] }) }),
     );
     const { content } = await connection.call("list_models", { verbose: true });
-    expect(JSON.stringify(content)).toContain("profiles code; uses 4.9 GB; 18.4 tokens/s");
+    expect(JSON.stringify(content)).toContain("profiles code; uses 4.9 GB; 18.4 tokens/s (of 240 tokens)");
   });
 
   it("names the engines that don't respond if there is no model, since they may have some", async () => {

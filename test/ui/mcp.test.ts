@@ -70,6 +70,26 @@ test("progress arrives before the answer of a stream", async () => {
   expect(sent[0]?.body.params).toMatchObject({ _meta: { progressToken: sent[0]?.body.id } });
 });
 
+test("the text so far arrives with its pieces, and begins anew with another model", async () => {
+  const note = (meta: object) =>
+    `data: ${JSON.stringify({ method: "notifications/progress", params: { message: "answering", _meta: meta } })}\n\n`;
+  const { client, sent } = connect(
+    (id) =>
+      new Response(
+        note({ "ollm/text": "Hel" }) +
+          note({}) +
+          note({ "ollm/reset": true, "ollm/text": "Good " }) +
+          note({ "ollm/text": "day" }) +
+          `data: ${JSON.stringify({ jsonrpc: "2.0", id, result: { structuredContent: { text: "Good day" } } })}\n\n`,
+        { headers: { "content-type": "text/event-stream" } },
+      ),
+  );
+  const seen: string[] = [];
+  await client.callTool("route_and_generate", { prompt: "Hi" }, { onText: (text) => seen.push(text) });
+  expect(seen).toEqual(["Hel", "Hel", "Good ", "Good day"]);
+  expect(sent[0]?.body.params).toMatchObject({ _meta: { "ollm/stream": true } });
+});
+
 test("a failed call has the daemon's message and its next steps; one without data has its text", async () => {
   const next = [{ step: "pullModel", model: "smollm2:135m" }];
   const data = { message: "no model", next };

@@ -17,6 +17,7 @@ describe("observations", () => {
     observations.loaded("a", 1000);
     observations.loaded("a", 2000);
     expect(observations.of("a").tokensPerSecond).toBeCloseTo(130);
+    expect(observations.of("a").timedTokens).toBe(300);
     expect(observations.of("a").loadSeconds).toBeCloseTo(1.3);
   });
 
@@ -34,7 +35,7 @@ describe("observations", () => {
     observations.generated("a", 32, 1000);
     expect(observations.of("a").tokensPerSecond).toBe(32);
     observations.generated("a", 8, 105);
-    expect(observations.of("a").tokensPerSecond).toBe(32);
+    expect(observations.of("a")).toMatchObject({ tokensPerSecond: 32, timedTokens: 32 });
   });
 
   it("cool down one model after a failure, not its neighbour, until a success", async () => {
