@@ -2,6 +2,7 @@ import * as z from "zod";
 import { InvalidRequest } from "../orchestrator/api/errors.ts";
 import type { ShownSetting } from "../orchestrator/api/facade-status.ts";
 import type { NextStep } from "../orchestrator/api/next-step.ts";
+import { isShell } from "../orchestrator/api/types.ts";
 import { hideKeys } from "../orchestrator/util/control-characters.ts";
 import { confirmation, defineTool } from "./definition.ts";
 import { defined } from "../orchestrator/util/values.ts";
@@ -49,7 +50,8 @@ export const updateConfig = defineTool({
     if (why !== undefined && answers?.["confirm"] !== true) {
       const what =
         action === "unset" ? `Remove ${path} from the settings` : `Set ${path} to ${hideKeys(JSON.stringify(value))}`;
-      const { needsInput } = confirmation(`${what}? An assistant requests it, and ${why}.`, "true changes the setting");
+      const asked = isShell(caller.client) ? "You are asked because" : "An assistant requests it, and";
+      const { needsInput } = confirmation(`${what}? ${asked} ${why}.`, "true changes the setting");
       // A text that the assistant read may have caused the request.
       const userOnly: NextStep = { step: "askUserToSet", setting: path, ...(action === "unset" && { isUnset: true }) };
       return { needsInput: { ...needsInput, userOnly } };

@@ -38,10 +38,10 @@ interface CallOptions {
   /** Called with the answer's text so far, while it is written. */
   readonly onText?: (text: string) => void;
   /**
-   * The user has agreed in the page, or is asked by this: where the tool asks whether it may go on, that is the answer.
-   * Without agreement the call rejects as `aborted`.
+   * The user has agreed in the page, or is asked the tool's question by this: that is the answer. Without agreement the call
+   * rejects as `aborted`.
    */
-  readonly isConfirmed?: boolean | (() => Promise<boolean>);
+  readonly isConfirmed?: boolean | ((question: string) => Promise<boolean>);
 }
 
 interface ClientParts {
@@ -130,10 +130,11 @@ export function createMcpClient({ fetch, entry, doubt, onRefused }: ClientParts)
       const first = await request("tools/call", name, call, options);
       const { isConfirmed = false } = options;
       const agreed = isConfirmed === false ? undefined : agreement(first);
-      if (agreed !== undefined && typeof isConfirmed === "function" && !(await isConfirmed())) {
+      if (agreed !== undefined && typeof isConfirmed === "function" && !(await isConfirmed(agreed.question))) {
         throw new CallError("aborted", "not changed: you did not agree");
       }
-      const result = agreed === undefined ? first : await request("tools/call", name, { ...call, ...agreed }, options);
+      const result =
+        agreed === undefined ? first : await request("tools/call", name, { ...call, ...agreed.answer }, options);
       if (result["isError"] === true) throw failureOf(result);
       const { structuredContent } = result;
       if (typeof structuredContent !== "object" || structuredContent === null) {
@@ -179,13 +180,14 @@ async function answerOf(response: Response, id: number, { onProgress, onText }: 
   throw new CallError("offline", "The connection broke before the answer. The daemon may be restarting: try again.");
 }
 
-/** The answers that agree to every question of a result; undefined for one without questions. */
-function agreement({ inputRequests, requestState }: Data): Data | undefined {
+/** The questions of a result, and the answers that agree to them; undefined for one without. */
+function agreement({ inputRequests, requestState }: Data) {
   if (typeof inputRequests !== "object" || inputRequests === null) return undefined;
+  const asked = Object.entries(inputRequests as Record<string, { readonly params?: { readonly message?: string } }>);
   const yes = { action: "accept", content: { confirm: true } };
   return {
-    inputResponses: Object.fromEntries(Object.keys(inputRequests).map((key) => [key, yes])),
-    ...defined({ requestState }),
+    question: asked.map(([, { params }]) => params?.message ?? "").join(" "),
+    answer: { inputResponses: Object.fromEntries(asked.map(([key]) => [key, yes])), ...defined({ requestState }) },
   };
 }
 

@@ -127,8 +127,7 @@ function ResetButton({ setting, onChanged }: { readonly setting: Setting; readon
       kind="quiet"
       label={`Reset ${path} to its default`}
       onRun={async () => {
-        if (!(await mayChange(setting, `${path} gets its default again.`))) return;
-        await client.callTool("update_config", { action: "unset", path }, { isConfirmed: true });
+        await client.callTool("update_config", { action: "unset", path }, { isConfirmed: mayChange });
         notify({ kind: "done", text: `${path} has its default again.` });
         onChanged();
       }}
@@ -136,14 +135,9 @@ function ResetButton({ setting, onChanged }: { readonly setting: Setting; readon
   );
 }
 
-/** Asks before a setting that widens network or file access is changed. */
-async function mayChange({ is_guarded }: Pick<Setting, "is_guarded">, text: string): Promise<boolean> {
-  if (!is_guarded) return true;
-  return ask({
-    title: "Change this setting?",
-    text: `${visibleName(text)} It may widen access to the network or to files, so it is changed only after you agree.`,
-    action: "Change it",
-  });
+/** Asks what the daemon asks before it changes some settings. */
+function mayChange(question: string): Promise<boolean> {
+  return ask({ title: "Change this setting?", text: visibleText(question), action: "Change it" });
 }
 
 function SettingForm(props: {
@@ -157,7 +151,6 @@ function SettingForm(props: {
   const save = async ({ text }: Record<"text", string>) => {
     const typed = valueOf(kind, text);
     if ("problem" in typed) return problemAt("text", typed.problem);
-    if (!(await mayChange(setting, `${path} becomes ${shownValue(typed.value)}.`))) return undefined;
     const problem = await change(path, typed.value);
     if (problem !== undefined) return problemAt("text", problem);
     onChanged();
@@ -195,15 +188,10 @@ function propertyOf({ path, kind, choices, value }: Setting, allowed: string): P
 async function change(
   path: string,
   value: NonNullable<ToolInputs["update_config"]["value"]>,
-  isConfirmed: true | (() => Promise<boolean>) = true,
 ): Promise<string | undefined> {
   try {
-    // Where the tool asks its user, this user has been asked by the page.
-    const { settings, problem } = await client.callTool(
-      "update_config",
-      { action: "set", path, value },
-      { isConfirmed },
-    );
+    const set = { action: "set", path, value } as const;
+    const { settings, problem } = await client.callTool("update_config", set, { isConfirmed: mayChange });
     const [now] = settings;
     notify({ kind: "done", text: `${path} is now ${shownValue(now?.value)} (${originOf(now?.source ?? "").text}).` });
     return problem;
@@ -221,9 +209,7 @@ function ByPath({ onChanged }: { readonly onChanged: () => void }) {
     const name = path.trim();
     if (name === "") return problemAt("path", "Enter the path of a setting.");
     const typed = valueOf("json", text);
-    // The daemon knows whether a path and its value have to be agreed to; the page only those that have a value.
-    const agree = () => mayChange({ is_guarded: true }, `${name} is set.`);
-    const problem = "problem" in typed ? typed.problem : await change(name, typed.value, agree);
+    const problem = "problem" in typed ? typed.problem : await change(name, typed.value);
     if (problem !== undefined) return problemAt("path", problem);
     count.value += 1;
     onChanged();

@@ -23,11 +23,17 @@ describe("update_config changes without a question", () => {
 
   /** Each setting, or value of one, that an assistant can't change alone: what it is set to, and what the user is told. */
   const guarded: readonly (readonly [string, unknown, string])[] = [
-    ["files.roots", ["/notes"], "it may widen network or file access"],
-    ["privacy", "allow_remote", "it may widen network or file access"],
-    ["network.allowedHosts", ["10.0.0.1"], "it may widen network or file access"],
-    ["http.allowedOrigins", ["https://a.example"], "it may widen network or file access"],
-    ["providers.ollama.hosts", ["10.0.0.1"], "it may widen network or file access"],
+    ["files.roots", ["/notes"], "it decides which folders' files assistants may read and write"],
+    ["files.maxFileBytes", 5, "it decides how much of your files a request may read"],
+    ["privacy", "allow_remote", "it decides whether prompts may leave this machine"],
+    ["network.allowedHosts", ["10.0.0.1"], "it decides which private addresses are connected to"],
+    ["http.allowedOrigins", ["https://a.example"], "it decides which web pages and hosts may connect"],
+    ["http.metricsWithoutToken", true, "programs on this machine would need no token for it"],
+    ["http.upstreams.openai", "https://a.example", "requests of programs would be passed on to that address"],
+    ["http.doors", ["openai"], "it decides what other programs get over HTTP"],
+    ["providers.ollama.hosts", ["10.0.0.1"], "it decides which engines and servers get prompts"],
+    ["training.tasks", ["code"], "it decides which prompts and answers are stored"],
+    ["store.readOllama", false, "it decides what is read from and kept on this disk"],
     ["checks.sh", { command: ["/bin/sh", "-c", "id"] }, "it names programs that run on this machine"],
     ["checks.sh.command", ["/bin/sh", "-c", "id"], "it names programs that run on this machine"],
     ["checks", {}, "it names programs that run on this machine"],

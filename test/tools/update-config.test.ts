@@ -102,7 +102,7 @@ describe("update_config", () => {
     });
     await call("update_config", { action: "set", path: "files.roots", value: ["/notes"] });
     expect(questions).toEqual([
-      'Set files.roots to ["/notes"]? An assistant requests it, and it may widen network or file access.',
+      'Set files.roots to ["/notes"]? An assistant requests it, and it decides which folders\' files assistants may read and write.',
     ]);
     expect(await readFile(file(), "utf8")).toBe("files:\n  roots: [/notes]\n");
   });
@@ -147,9 +147,8 @@ describe("update_config", () => {
       allowed: "whole number from 1",
       default: 64,
       variable: "OLLM_QUEUE_MAX_WAITING",
-      is_guarded: false,
     });
-    expect(found("privacy")).toMatchObject({ kind: "text", choices: ["local_only", "allow_remote"], is_guarded: true });
+    expect(found("privacy")).toMatchObject({ kind: "text", choices: ["local_only", "allow_remote"] });
     expect(found("model.keepAlive.models")).toMatchObject({ kind: "list", value: [] });
     expect(found("model.routing.enabled")).toMatchObject({ kind: "boolean", default: true });
     expect(found("models")).toMatchObject({ kind: "json", value: {} });

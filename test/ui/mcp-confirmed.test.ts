@@ -49,8 +49,14 @@ it("any other call declares that it can't be asked, and gives no answer", async 
 it("a call that asks the user only if its tool asks does as the user says", async () => {
   const { client, sent } = askingClient();
   const input = { action: "set", path: "privacy", value: "allow_remote" } as const;
-  const refused = client.callTool("update_config", input, { isConfirmed: async () => false });
+  const questions: string[] = [];
+  const isConfirmed = async (question: string) => {
+    questions.push(question);
+    return false;
+  };
+  const refused = client.callTool("update_config", input, { isConfirmed });
   await expect(refused).rejects.toMatchObject({ kind: "aborted" });
+  expect(questions).toEqual(["Sure?"]);
   expect(sent).toHaveLength(1);
   expect(await client.callTool("update_config", input, { isConfirmed: async () => true })).toEqual({ done: true });
 });
