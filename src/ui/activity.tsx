@@ -307,7 +307,7 @@ function Days({ metrics }: { readonly metrics: Metrics }) {
         formatTime={clock}
       />
       <Chart
-        title="Tokens by day"
+        title="Tokens by day (UTC)"
         kind="bars"
         seconds={seconds}
         lines={[

@@ -218,8 +218,14 @@ function optionsOf(
       {
         ...axis,
         size: 32,
-        ...(isByDay && { incrs: dayIncrs }),
-        values: (_plot, moments, _axis, _space, step) => moments.map((at) => tickText(at, step)),
+        ...(isByDay && {
+          incrs: dayIncrs,
+          // Below its bar, which is not at midnight.
+          splits: ({ data: [shown] }, _axis, low, high, step) =>
+            [...shown].filter((at) => at >= low && at <= high && ((shown.at(-1) ?? 0) - at) % step === 0),
+        }),
+        values: (_plot, moments, _axis, _space, step) =>
+          moments.map((at) => tickText(at, step, isByDay ? "UTC" : undefined)),
       },
       { ...axis, size: 72, incrs: steps, values: (_plot, values) => values.map((value) => format(value)) },
     ],
@@ -246,13 +252,14 @@ function optionsOf(
 function roomFor(seconds: ArrayLike<number>, low: number, high: number): [low: number, high: number] {
   const first = seconds[0] ?? 0;
   const half = ((seconds[1] ?? first + 86_400) - first) / 2;
-  return [low - half, high + half];
+  // uPlot gives a single one the room of years.
+  return [low - half, (seconds.length === 1 ? low : high) + half];
 }
 
-/** Local time at an axis whose marks are `step` seconds apart. */
-function tickText(seconds: number, step: number): string {
+/** At an axis whose marks are `step` seconds apart; local time without `timeZone`. */
+function tickText(seconds: number, step: number, timeZone: "UTC" | undefined): string {
   const at = new Date(seconds * 1_000);
-  if (step >= 86_400) return at.toLocaleDateString("en-GB", { day: "numeric", month: "short" });
+  if (step >= 86_400) return at.toLocaleDateString("en-GB", { day: "numeric", month: "short", timeZone });
   return at.toLocaleTimeString("sv", { timeStyle: step >= 60 ? "short" : "medium" });
 }
 
