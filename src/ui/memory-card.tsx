@@ -156,24 +156,13 @@ function GpuLine({ name, totalBytes, freeBytes }: LiveState["memory"]["gpus"][nu
   return (
     <li class="gpu">
       <Name text={name} />
-      {freeBytes === undefined ? (
-        <span class="figure muted">{formatBytes(totalBytes)}</span>
-      ) : (
-        <>
-          <div
-            class="meter"
-            role="meter"
-            aria-label={`Used memory of ${visibleName(name)}`}
-            aria-valuemax={totalBytes}
-            aria-valuenow={totalBytes - freeBytes}
-          >
-            <div style={{ width: `${(100 * (totalBytes - freeBytes)) / totalBytes}%` }} />
-          </div>
-          <span class="figure muted">
-            {formatBytes(freeBytes)} free of {formatBytes(totalBytes)}
-          </span>
-        </>
+      {freeBytes !== undefined && (
+        <meter aria-label={`Used memory of ${visibleName(name)}`} max={totalBytes} value={totalBytes - freeBytes} />
       )}
+      <span class="figure muted">
+        {freeBytes !== undefined && `${formatBytes(freeBytes)} free of `}
+        {formatBytes(totalBytes)}
+      </span>
     </li>
   );
 }
