@@ -38,6 +38,7 @@ later: what follows a moment later for each request, off the way of any call: co
       connections: () => ({}),
       limitsOf: () => undefined,
       pressure: async () => ({}),
+      requestsSince: async () => [],
       files: createMemoryDocumentFiles(),
       timers: {
         after: (delayMs, action) => {

@@ -291,6 +291,10 @@ export function createServices(
     jobs,
     spending,
     counted: watchers.metrics,
+    library,
+    log,
+    now: base.now,
+    ...stored,
     problems: () =>
       [memories, comparisons, projects, maintenance, watchers, training].flatMap((part) => part.problems()),
   };
@@ -301,7 +305,6 @@ export function createServices(
     health: residency.health,
     metrics,
     events: base.events,
-    now: base.now,
   });
 
   /** Waits until the users of a replaced engine are done: current calls, and the operations they may have started. */
@@ -337,7 +340,7 @@ export function createServices(
     await maintenance.close();
     // After the last unload.
     base.events.flush();
-    await Promise.all([models.kept?.close(), watchers.close()]);
+    await Promise.all([models.kept?.close(), watchers.close(), live.close()]);
     await engines.close();
   }
 

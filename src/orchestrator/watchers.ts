@@ -66,6 +66,11 @@ export function createWatchers(
       const sample = await probe.sample();
       return { swap: shortMemory(sample), cpu: busyProcessor(sample) };
     },
+    async requestsSince(ms: number) {
+      const query = { from: new Date(ms).toISOString(), limit: Number.POSITIVE_INFINITY };
+      const { rows } = await (watching.requests as KeptRequests).list(query);
+      return rows;
+    },
     connections: () =>
       Object.fromEntries(
         inventory.engines.flatMap((engine) => {

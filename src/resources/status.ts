@@ -160,7 +160,7 @@ function moneyData({ reference, today, month, total, rows, ...report }: MoneyRep
   return {
     ...report,
     reference: snaked(reference),
-    today: snaked(today),
+    today: { ...snaked(today), rows: today.rows.map(snaked) },
     month: snaked(month),
     total: snaked(total),
     rows: rows.map(snaked),

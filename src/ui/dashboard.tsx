@@ -2,6 +2,7 @@ import { type ComponentType, render } from "preact";
 import {
   start,
   addressOf,
+  alerts,
   connection,
   dismiss,
   hasShortcuts,
@@ -145,11 +146,11 @@ function Frame() {
   const isFirst = useRef(true);
   useShortcuts((dialog) => (open.value = dialog));
   const failures = notices.value.filter(({ kind }) => kind === "failed").length;
-  const alerts = failures + (live.value?.warnings.length ?? 0);
+  const wrong = failures + alerts.value.length;
   const isWorking = (live.value?.operations.length ?? 0) > 0;
   useEffect(() => {
-    document.title = `${isWorking ? "▸ " : ""}${alerts === 0 ? "" : `(${alerts}) `}${page.title} · ollm`;
-  }, [page, alerts, isWorking]);
+    document.title = `${isWorking ? "▸ " : ""}${wrong === 0 ? "" : `(${wrong}) `}${page.title} · ollm`;
+  }, [page, wrong, isWorking]);
   useEffect(() => {
     // The new page is read from its start; the first one is where the browser begins anyway.
     if (!isFirst.current) main.current?.focus();

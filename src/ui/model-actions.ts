@@ -1,5 +1,4 @@
 /** What can be done to a model, from wherever it is shown. */
-import { signal } from "@preact/signals";
 import { formatBytes } from "../orchestrator/util/format-bytes.ts";
 import { visibleName } from "./format.ts";
 import { CallError } from "./mcp.ts";
@@ -47,25 +46,16 @@ export async function cancel(id: string): Promise<void> {
   await client.callTool("job", { action: "cancel", job_id: id });
 }
 
-export const failedPulls = signal<readonly { readonly model: string; readonly error: CallError }[]>([]);
-
-export function forgetPull(model: string): void {
-  failedPulls.value = failedPulls.value.filter((failed) => failed.model !== model);
-}
-
 /**
- * Downloads a model, or resumes that. It continues when the page is closed; its progress is in the live state, so that every
- * page shows it.
+ * Downloads a model, or resumes that. It continues when the page is closed; its progress, and that it failed, are in the live
+ * state, so that every page shows them.
  */
 export async function pull(model: string): Promise<void> {
-  forgetPull(model);
   try {
     const pulled = await client.callTool("pull_model", { model });
     const size = formatBytes(pulled.size_bytes);
     notify({ kind: "done", text: `${pulled.name} is ${pulled.already_present ? "here already" : "ready"} (${size}).` });
   } catch (error) {
-    // Without a connection it is not known how the download continues: the live state shows it.
-    if (!(error instanceof CallError) || error.kind !== "failed") return notifyError(error);
-    failedPulls.value = [...failedPulls.value.filter((failed) => failed.model !== model), { model, error }];
+    if (!(error instanceof CallError) || error.kind !== "failed") notifyError(error);
   }
 }

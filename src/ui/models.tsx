@@ -6,8 +6,8 @@ import { useData } from "./data.ts";
 import { CheckField, FilterSelect, Form, When, isMatch } from "./fields.tsx";
 import { formatRate, visibleName } from "./format.ts";
 import { load, pull, remove, setPinned, unload } from "./model-actions.ts";
-import { NoModels, FailedPulls, OperationLine } from "./overview.tsx";
-import { client, live } from "./state.ts";
+import { AlertList, NoModels, OperationLine } from "./overview.tsx";
+import { alerts, client, live } from "./state.ts";
 
 type ModelList = ToolAnswers["list_models"];
 type Status = ToolAnswers["system_status"];
@@ -58,7 +58,7 @@ function PullCard({ suggestion }: { readonly suggestion: string | undefined }) {
           ))}
         </ul>
       )}
-      <FailedPulls />
+      <AlertList of={alerts.value.filter((alert) => alert.pull !== undefined)} label="Failed downloads" />
     </Card>
   );
 }

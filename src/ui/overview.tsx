@@ -1,15 +1,14 @@
 import { useComputed, useSignal } from "@preact/signals";
 import type { ComponentChildren } from "preact";
-import { useRef } from "preact/hooks";
-import type { LiveOperation, LiveState } from "../orchestrator/api/facade-metrics.ts";
-import { counted, formatBytes, formatAmount, formatDuration } from "../orchestrator/util/format-bytes.ts";
+import type { Alert, LiveOperation, LiveState } from "../orchestrator/api/facade-metrics.ts";
+import { counted, formatBytes, formatAmount, formatDuration, localTime } from "../orchestrator/util/format-bytes.ts";
 import {
   Announce,
   Button,
   Card,
+  Details,
   Empty,
   Facts,
-  Failure,
   Loading,
   Name,
   Progress,
@@ -24,8 +23,8 @@ import {
 import { useData } from "./data.ts";
 import { formatCount, formatRate, formatSpan, visibleName, visibleText } from "./format.ts";
 import { MemoryCard } from "./memory-card.tsx";
-import { cancel, failedPulls, forgetPull, pull } from "./model-actions.ts";
-import { addressOf, chartNow, client, live, now, samples } from "./state.ts";
+import { cancel, pull } from "./model-actions.ts";
+import { addressOf, alerts, chartNow, client, dismissAlert, live, now, samples } from "./state.ts";
 import { defined } from "../orchestrator/util/values.ts";
 import type { ResourceData } from "../resources/index.ts";
 import type { ToolAnswers } from "../tools/index.ts";
@@ -37,7 +36,7 @@ export function Overview() {
   return (
     <>
       <Glance state={state} />
-      <Warnings warnings={state.warnings} />
+      <Alerts all={state.alerts} />
       <FirstSteps />
       <MemoryCard memory={state.memory} />
       <div class="columns">
@@ -48,23 +47,52 @@ export function Overview() {
   );
 }
 
-function Warnings({ warnings }: { readonly warnings: readonly string[] }) {
+function Alerts({ all }: { readonly all: readonly Alert[] }) {
+  const shown = alerts.value;
+  const earlier = all.filter((each) => !shown.includes(each));
   return (
     <>
       {/* Their number alone: the figures in them change each second. */}
-      <Announce text={warnings.length === 0 ? "" : counted(warnings.length, "warning")} />
-      <ul class="stack" aria-label="Warnings">
-        {warnings.map((warning, at) => (
-          <li key={at} class="banner">
-            <Icon name="warning" />
-            <p>
-              <Prose text={warning} />
-            </p>
-          </li>
-        ))}
-      </ul>
+      <Announce text={shown.length === 0 ? "" : counted(shown.length, "warning")} />
+      <AlertList of={shown} label="Warnings" />
+      {earlier.length > 0 && (
+        <Details summary={`Earlier: ${counted(earlier.length, "warning")}`}>
+          <ul class="list">
+            {earlier.map((alert) => (
+              <li key={alert.id}>
+                <Prose text={alert.text} /> <Times of={alert} />
+              </li>
+            ))}
+          </ul>
+        </Details>
+      )}
     </>
   );
+}
+
+/** What is wrong, since when, with a button that dismisses it. */
+export function AlertList({ of, label }: { readonly of: readonly Alert[]; readonly label: string }) {
+  return (
+    <ul class="stack" aria-label={label}>
+      {of.map((alert) => (
+        <li key={alert.id} class="banner">
+          <Icon name="warning" />
+          <p>
+            <Prose text={alert.text} /> <Times of={alert} />
+          </p>
+          {alert.pull !== undefined && <Button text="Resume" of={alert.pull} onRun={() => pull(alert.pull ?? "")} />}
+          <Button kind="quiet" icon="close" label={`Dismiss: ${alert.text}`} onRun={() => dismissAlert(alert)} />
+        </li>
+      ))}
+    </ul>
+  );
+}
+
+/** `since 14:03`, `14:03 to 15:10`: with the day, unless that is today. */
+function Times({ of: { since, until } }: { readonly of: Alert }) {
+  const today = localTime(new Date(now.value).toISOString()).slice(0, 11);
+  const [first, last] = [since, until ?? since].map((iso) => localTime(iso).replace(today, ""));
+  return <span class="muted figure">{until === undefined ? `since ${first}` : `${first} to ${last}`}</span>;
 }
 
 /** Not while a server is down: a warning says so. */
@@ -100,7 +128,7 @@ function Running({ operations }: { readonly operations: readonly LiveOperation[]
   return (
     <Card title="Running">
       <Announce text={operations.length === 0 ? "Nothing is running" : `${operations.length} running`} />
-      {operations.length === 0 && failedPulls.value.length === 0 && (
+      {operations.length === 0 && (
         <Empty title="Nothing is running">
           <p>Requests of your assistants appear here while they are answered.</p>
         </Empty>
@@ -110,7 +138,6 @@ function Running({ operations }: { readonly operations: readonly LiveOperation[]
           <OperationLine key={operation.id} operation={operation} />
         ))}
       </ul>
-      <FailedPulls />
     </Card>
   );
 }
@@ -121,12 +148,11 @@ const stalledMs = 10_000;
 /** A running operation with what it has done so far, and a button that ends it. */
 export function OperationLine({ operation }: { readonly operation: LiveOperation }) {
   const { id, kind, title, model, client: by, isJob, completionTokens, tokensPerSecond, message } = operation;
-  const { completedBytes, totalBytes, bytesPerSecond } = operation;
+  const { completedBytes, totalBytes, bytesPerSecond, bytesAt = operation.startedAt } = operation;
   const ageMs = now.value - Date.parse(operation.startedAt);
   const isCancelling = useSignal(false);
-  const moved = useRef({ bytes: completedBytes, atMs: now.value });
-  if (moved.current.bytes !== completedBytes) moved.current = { bytes: completedBytes, atMs: now.value };
-  const isStalled = completedBytes !== totalBytes && now.value - moved.current.atMs > stalledMs;
+  const quietMs = now.value - Date.parse(bytesAt);
+  const isStalled = completedBytes !== totalBytes && quietMs > stalledMs;
   return (
     <li class="operation">
       <div class="operation-text">
@@ -148,7 +174,7 @@ export function OperationLine({ operation }: { readonly operation: LiveOperation
             tokensPerSecond !== undefined && `${formatRate(tokensPerSecond)} tokens/s`,
             completedBytes !== undefined &&
               `${formatBytes(completedBytes)}${totalBytes === undefined ? "" : ` of ${formatBytes(totalBytes)}`}`,
-            isStalled && `stalled for ${formatSpan(now.value - moved.current.atMs)}`,
+            isStalled && `stalled for ${formatSpan(quietMs)}`,
             !isStalled && bytesPerSecond !== undefined && `${formatBytes(bytesPerSecond)}/s`,
             !isStalled &&
               bytesPerSecond !== undefined &&
@@ -171,23 +197,6 @@ export function OperationLine({ operation }: { readonly operation: LiveOperation
         }}
       />
     </li>
-  );
-}
-
-/** Downloads that ended early, each with its error, and a button that resumes it. */
-export function FailedPulls() {
-  return (
-    <>
-      {failedPulls.value.map(({ model, error }) => (
-        <div key={model} class="stack">
-          <Failure error={error} />
-          <div class="row-actions">
-            <Button text="Dismiss" onRun={() => forgetPull(model)} />
-            <Button text="Resume" kind="primary" onRun={() => pull(model)} of={model} />
-          </div>
-        </div>
-      ))}
-    </>
   );
 }
 
@@ -233,8 +242,8 @@ function Glance({ state: { today, lastHour, queue } }: { readonly state: LiveSta
     ["Failed, 1 h", <a href={addressOf("activity", "outcome=failed&range=hour")}>{formatCount(failed)}</a>],
     ["Waiting", formatCount(sumOf(queue.map((line) => line.waiting))), waiting],
     [
-      "Saved today",
-      <Button kind="link" text={signed(today.saved, today.currency)} onRun={() => void (isOpen.value = true)}>
+      `Saved ${todayText(today.from)}`,
+      <Button kind="link" text={formatAmount(today.saved, today.currency)} onRun={() => void (isOpen.value = true)}>
         <span class="unseen">: how savings are counted</span>
       </Button>,
     ],
@@ -273,17 +282,21 @@ function Course({ values }: { readonly values: readonly (number | null)[] }) {
   );
 }
 
+/** The day of a daemon in another time zone began at another hour: `since 01:00`. */
+function todayText(from: string): string {
+  return localTime(from).replace(/^.* /, "since ").replace("since 00:00", "today");
+}
+
 /** The formula, its sums, and the rows of the day. */
 function Account() {
   const metrics = useData(() => client.readResource("ollm://metrics"), ["metrics"]);
   return (
     <Show of={metrics}>
       {({ money }) => {
-        const { currency, formula, rows, today, month, total } = money;
-        const date = new Date().toISOString().slice(0, 10);
+        const { currency, formula, today, month, total } = money;
         const sums = [
-          { title: "Today", ...today },
-          { title: "This month", ...month },
+          { title: todayText(today.from), ...today },
+          { title: "This month (UTC)", ...month },
           { title: "Total", ...total },
         ];
         return (
@@ -297,18 +310,19 @@ function Account() {
               keyOf={({ title }) => title}
               columns={[
                 { title: "Time", show: ({ title }) => title },
-                { title: "Saved", isNumber: true, show: ({ saved }) => signed(saved, currency) },
-                { title: "Spent", isNumber: true, show: ({ spent }) => signed(spent, currency) },
-                { title: "Net", isNumber: true, show: (sum) => signed(sum.total, currency) },
+                { title: "Saved", isNumber: true, show: ({ saved }) => formatAmount(saved, currency) },
+                { title: "Spent", isNumber: true, show: ({ spent }) => formatAmount(spent, currency) },
+                { title: "Net", isNumber: true, show: (sum) => formatAmount(sum.total, currency) },
               ]}
             />
             <p>
-              Not part of the sums: {formatCount(today.never_sent_tokens)} tokens of files were read here today, so that
-              no assistant had to send them ({formatCount(total.never_sent_tokens)} in all).
+              Not part of the sums: {formatCount(today.never_sent_tokens)} tokens of files were read here{" "}
+              {todayText(today.from)}, so that no assistant had to send them ({formatCount(total.never_sent_tokens)} in
+              all).
             </p>
             <Table
-              label="Rows of today"
-              rows={rows.filter(({ day }) => day === date)}
+              label={`Rows: ${todayText(today.from)}`}
+              rows={today.rows}
               keyOf={({ task, client: by, kind, price_per_million: price }) => [task, by, kind, price].join(" ")}
               columns={columnsOf(currency)}
             />
@@ -322,7 +336,9 @@ function Account() {
   );
 }
 
-function columnsOf(currency: string): readonly Column<ResourceData["ollm://metrics"]["money"]["rows"][number]>[] {
+function columnsOf(
+  currency: string,
+): readonly Column<ResourceData["ollm://metrics"]["money"]["today"]["rows"][number]>[] {
   return [
     { title: "Task", show: ({ task }) => <Name text={task} /> },
     { title: "Client", show: ({ client: by }) => <Name text={by} /> },
@@ -333,11 +349,6 @@ function columnsOf(currency: string): readonly Column<ResourceData["ollm://metri
       isNumber: true,
       show: (row) => formatAmount(row.price_per_million, row.currency ?? currency),
     },
-    { title: "Amount", isNumber: true, show: (row) => signed(row.amount, row.currency ?? currency) },
+    { title: "Amount", isNumber: true, show: (row) => formatAmount(row.amount, row.currency ?? currency) },
   ];
-}
-
-/** Two significant digits below zero, too. */
-function signed(amount: number, currency: string): string {
-  return amount < 0 ? `−${formatAmount(-amount, currency)}` : formatAmount(amount, currency);
 }

@@ -1,7 +1,7 @@
 /** The state of the page, in signals; and what keeps it current: the session, the live stream, the calls. */
 import { computed, effect, signal } from "@preact/signals";
 import type { EventSourceMessage } from "eventsource-parser";
-import type { LiveHistory, LiveState } from "../orchestrator/api/facade-metrics.ts";
+import type { Alert, LiveHistory, LiveState } from "../orchestrator/api/facade-metrics.ts";
 import type { Change } from "../orchestrator/api/facade.ts";
 import { type Connection, createLiveStream } from "./live.ts";
 import { visibleText } from "./format.ts";
@@ -88,22 +88,16 @@ function received({ event, data }: EventSourceMessage): void {
   const parsed: unknown = JSON.parse(data);
   if (event === "state") {
     const state = parsed as LiveState;
-    const known = new Set(live.value?.warnings.map(withoutFigures));
-    const isNew = (warning: string): boolean => !known.has(withoutFigures(warning));
+    const known = new Set(live.value?.alerts.map(({ id }) => id));
     if (document.hidden && tellsHidden.value && live.value !== undefined)
-      for (const warning of state.warnings.filter(isNew)) {
-        const shown = new Notification("ollm", { body: visibleText(warning) });
+      for (const { text } of state.alerts.filter((each) => each.until === undefined && !known.has(each.id))) {
+        const shown = new Notification("ollm", { body: visibleText(text) });
         shown.addEventListener("click", () => window.focus());
       }
     live.value = state;
     samples.add(state, Date.now());
   } else if (event === "history") samples.takeHistory(parsed as LiveHistory);
   else if (event === "change") for (const listener of changeListeners) listener(parsed as Change);
-}
-
-/** What a warning is about: its figures change each second. */
-function withoutFigures(warning: string): string {
-  return warning.replaceAll(/[\d.]+/g, "");
 }
 
 // ----------------------------------------------------------------------------------------------------- notices
@@ -178,6 +172,20 @@ export const tellsHidden = signal(kept("notifications") === "on");
 
 /** Which of light and dark is in force. */
 export const isDark = signal(false);
+
+/** Ids of alerts that were dismissed in this browser. */
+const dismissed = signal(kept("dismissed")?.split("\n") ?? []);
+
+/** What is wrong now and was not dismissed. */
+export const alerts = computed(() =>
+  (live.value?.alerts ?? []).filter(({ id, until }) => until === undefined && !dismissed.value.includes(id)),
+);
+
+export function dismissAlert({ id }: Alert): void {
+  const known = live.value?.alerts.map((alert) => alert.id);
+  dismissed.value = [...dismissed.value.filter((each) => known?.includes(each)), id];
+  keep("dismissed", dismissed.value.join("\n"));
+}
 
 function kept(name: string): string | undefined {
   try {
@@ -258,6 +266,8 @@ export async function start(): Promise<void> {
   document.addEventListener("visibilitychange", () => {
     if (!document.hidden) follow();
   });
+  // What was dismissed in another tab.
+  addEventListener("storage", () => (dismissed.value = kept("dismissed")?.split("\n") ?? []));
   tabs.addEventListener("message", () => setTimeout(rest, leftMs));
   addEventListener("hashchange", () => {
     // A new link, opened in this tab.

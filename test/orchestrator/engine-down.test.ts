@@ -196,7 +196,8 @@ describe("listModels during changes", () => {
     /** As an open page does. */
     const look = async () => {
       await orchestrator.ramStatus(caller());
-      return (await orchestrator.live.state(caller())).warnings;
+      const { alerts } = await orchestrator.live.state(caller());
+      return alerts.flatMap(({ text, until }) => (until === undefined ? [text] : []));
     };
     const said = "Ollama does not answer: start it (`ollama serve`)";
     ollama.down = stopped;

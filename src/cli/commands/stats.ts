@@ -146,7 +146,7 @@ function renderBy(rows: readonly Named[], by: string, io: View, nowMs: number): 
   const p = (pick: (row: Named) => Figures["total_ms"], which: "p50" | "p95") => (row: Named) =>
     pick(row).count === 0 ? "" : formatDuration(pick(row)[which]);
   const columns: readonly Column<Named>[] = [
-    { title: by.toUpperCase(), text: ({ name }) => name },
+    { title: by === "day" ? "DAY (UTC)" : by.toUpperCase(), text: ({ name }) => name },
     { title: "REQUESTS", text: ({ requests }) => formatCount(requests), isNumber: true },
     { title: "OK", text: success, isNumber: true, style: ({ failed }) => (failed > 0 ? "yellow" : undefined) },
     { title: "P50", text: p((row) => row.total_ms, "p50"), isNumber: true },
@@ -180,38 +180,39 @@ export function renderMoney(money: Money, io: View, nowMs: number): string {
   const { never_sent_tokens: neverSent } = month;
   const unsent = `${formatCount(neverSent)} tokens`;
   const facts: readonly Fact[] = [
-    ["today", value(today), "green"],
+    // The day of a daemon in another time zone began at another hour.
+    [localTime(today.from).replace(/^.* /, "since ").replace("since 00:00", "today"), value(today), "green"],
     ["month", value(month), "green"],
     ["total", value(total), "green"],
     ["files", neverSent === 0 ? undefined : `${unsent} read here this month, never sent; not part of these sums`],
   ];
-  const day = new Date(nowMs).toISOString().slice(0, 10);
-  const tables = (["task", "client"] as const).map((key) => moneyTable(key, money, day, io));
+  const utcMonth = new Date(nowMs).toISOString().slice(0, 7);
+  const tables = (["task", "client"] as const).map((key) => moneyTable(key, money, utcMonth, io));
   const open = "All rows: ollm stats --money --csv (or --json)";
   return `${renderFacts(facts, io)}\n${tables.join("\n")}\n${hanging("", formula, io)}\n${styled(hanging("", open, io), "dim", io)}\n`;
 }
 
-function moneyTable(key: "task" | "client", { rows, currency }: Money, day: string, io: View): string {
+function moneyTable(key: "task" | "client", { rows, today, currency }: Money, month: string, io: View): string {
   const names = [...new Set(rows.map((row) => row[key]))];
   const lines = names.map((name) => {
-    const own = rows.filter((row) => row[key] === name && row.currency === undefined);
-    const sum = (prefix: string): number => sumOf(own.filter((row) => row.day.startsWith(prefix)));
-    const shown = (prefix: string): string => formatAmount(sum(prefix), currency);
+    const isOwn = (row: (typeof today.rows)[number]) => row[key] === name && row.currency === undefined;
+    const own = rows.filter(isOwn);
+    const shown = (some: typeof today.rows): string => formatAmount(sumOf(some), currency);
     const local = own.filter(({ kind }) => kind !== "cloud");
     return {
       name,
       tokens: local.reduce((total, row) => total + row.tokens, 0),
-      today: shown(day),
-      month: shown(day.slice(0, 7)),
-      total: shown(""),
-      order: sum(""),
+      today: shown(today.rows.filter(isOwn)),
+      month: shown(own.filter((row) => row.day.startsWith(month))),
+      total: shown(own),
+      order: sumOf(own),
     };
   });
   const columns: readonly Column<(typeof lines)[number]>[] = [
     { title: key.toUpperCase(), text: ({ name }) => name },
     { title: "LOCAL TOKENS", text: ({ tokens }) => formatCount(tokens), isNumber: true, isExtra: 2 },
-    { title: "TODAY", text: ({ today }) => today, isNumber: true, isExtra: 1 },
-    { title: "MONTH", text: ({ month }) => month, isNumber: true },
+    { title: "TODAY", text: (line) => line.today, isNumber: true, isExtra: 1 },
+    { title: "MONTH", text: (line) => line.month, isNumber: true },
     { title: "TOTAL", text: ({ total }) => total, isNumber: true },
   ];
   return renderTable(
@@ -222,7 +223,7 @@ function moneyTable(key: "task" | "client", { rows, currency }: Money, day: stri
 }
 
 /** In whole billionths, as the amounts are: sums of fractions drift. */
-function sumOf(rows: readonly Money["rows"][number][]): number {
+function sumOf(rows: Money["today"]["rows"]): number {
   return rows.reduce((sum, { amount }) => sum + Math.round(amount * 1e9), 0) / 1e9;
 }
 

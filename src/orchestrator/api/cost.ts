@@ -38,9 +38,9 @@ export const nanosPerUnit = 1_000_000_000;
 /** Takes the place of names beyond a bound. */
 export const otherName = "other";
 
-/** What money is computed from, of one UTC day, task and client; it grows. */
+/** What money is computed from, of one time, task and client; it grows. */
 export const moneyTally = z.object({
-  /** `2026-11-23` */
+  /** `2026-11-23`, or of the last days `2026-11-23T05:15`: a quarter of an hour. UTC. */
   day: z.string(),
   task: z.string(),
   client: z.string(),

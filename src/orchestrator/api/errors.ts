@@ -68,6 +68,13 @@ export function faultOf(error: unknown): ErrorFacts {
   return error instanceof OrchestratorError ? error.facts : { code: "internal", blames: "machine" };
 }
 
+const codesOfRequests = new Set<string>();
+
+/** Whether errors of this code say nothing about the model or engine that was asked. */
+export function blamesRequest(code: string): boolean {
+  return codesOfRequests.has(code);
+}
+
 /** The base of a class of errors with these facts, beside those of the class that it extends. */
 function withFacts(
   code: string,
@@ -75,6 +82,7 @@ function withFacts(
   others: Partial<ErrorFacts> = {},
   base: typeof OrchestratorError = OrchestratorError,
 ) {
+  if (blames === "request") codesOfRequests.add(code);
   return class extends base {
     static override readonly facts: ErrorFacts = { ...base.facts, ...others, code, blames };
   };

@@ -101,7 +101,7 @@ export type BatchAnswer = z.output<typeof batchAnswer>;
  * `asked` and `done` prompts; where there are any, those of the other states, `open` ones, and `kept` answers of an earlier call.
  * `seconds` of this run; `prompt_tokens` and `completion_tokens` of all answers.
  */
-export type BatchCounts = Readonly<Record<string, number>>;
+type BatchCounts = Readonly<Record<string, number>>;
 
 export interface BatchSummary {
   readonly id: string;

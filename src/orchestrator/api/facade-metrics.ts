@@ -117,10 +117,12 @@ export interface MoneyReport {
     /** The day on which the prices were read: `2026-11-01`; absent for prices from the settings. */
     readonly asOf?: string;
   };
-  readonly today: MoneySum;
+  /** `from`: ISO 8601, midnight in this machine's time zone; `rows`: its own. */
+  readonly today: MoneySum & { readonly from: string; readonly rows: readonly Omit<MoneyRow, "day">[] };
+  /** UTC. */
   readonly month: MoneySum;
   readonly total: MoneySum;
-  /** All days, oldest first; the sums are theirs. */
+  /** All days, oldest first; month and total are their sums. */
   readonly rows: readonly MoneyRow[];
 }
 
@@ -262,6 +264,8 @@ export interface LiveOperation extends Pick<
   readonly isJob: boolean;
   readonly message?: string;
   readonly tokensPerSecond?: number;
+  /** ISO 8601: when `completedBytes` changed last. */
+  readonly bytesAt?: string;
   /** The end of each answer so far, of a comparison: by model. */
   readonly texts?: readonly { readonly model: string; readonly text: string }[];
 }
@@ -272,7 +276,7 @@ export interface CountedFigures {
   report(): Promise<MetricsReport>;
   /** The counts of each model, by `keyOfName`, over all that is kept, and since when (ms since the epoch) there are any. */
   models(): Promise<{ readonly sinceMs?: number; readonly byName: ReadonlyMap<string, ModelCounts> }>;
-  /** Oldest first: what money is computed from, up to this moment. */
+  /** What money is computed from, up to this moment. */
   moneyCounts(): Promise<readonly MoneyTally[]>;
   /** Thresholds that are not kept now, oldest first, with their likely causes. */
   breaches(): Promise<readonly Advice[]>;
@@ -295,6 +299,19 @@ export interface ModelCounts {
   readonly decodeMs: number;
 }
 
+/** Something that is wrong, or was within the last day. */
+export interface Alert {
+  /** The same while its figures change; another when it begins anew. */
+  readonly id: string;
+  readonly text: string;
+  /** ISO 8601: when it was seen first. */
+  readonly since: string;
+  /** When it was seen last; absent: it is there now. */
+  readonly until?: string;
+  /** The model whose download failed, and which may be pulled again. */
+  readonly pull?: string;
+}
+
 /** A moment of this machine, as a page shows it. */
 export interface LiveState {
   /** ISO 8601. */
@@ -315,12 +332,8 @@ export interface LiveState {
   readonly tokens: number;
   /** `expectedWaitMs`: of the last in the queue. */
   readonly queue: readonly (SystemStatus["queue"][number] & { readonly expectedWaitMs?: number })[];
-  readonly today: {
-    readonly requests: number;
-    readonly tokens: number;
-    readonly saved: number;
-    readonly currency: string;
-  };
+  /** `from`: see `MoneyReport`. */
+  readonly today: { readonly saved: number; readonly currency: string; readonly from: string };
   /** The requests that began in the last hour and have ended. */
   readonly lastHour: {
     /** By the minute in which they began, oldest first. */
@@ -329,7 +342,8 @@ export interface LiveState {
     /** Absent: none gave a token. */
     readonly firstTokenP95Ms?: number;
   };
-  readonly warnings: readonly string[];
+  /** Those that are there now, then those that have ended, at most 50, newest first. */
+  readonly alerts: readonly Alert[];
 }
 
 /** A sample a second of the last hour, oldest first; null: none. Bytes of RAM, as in `LiveState`. */

@@ -41,6 +41,8 @@ export interface RunningFacts {
   readonly model: string | undefined;
   /** When its present answer began, since the epoch. */
   readonly textSinceMs: number | undefined;
+  /** When its `completedBytes` changed last, since the epoch. */
+  readonly bytesAtMs: number | undefined;
 }
 
 export type Operations = ReturnType<typeof createOperations>;
@@ -108,6 +110,7 @@ function runOperation<Result>(
   let model: string | undefined;
   let textSinceMs: number | undefined;
   let tokens = 0;
+  let bytesAtMs: number | undefined;
 
   /** A plain object: work passes parts of it on. */
   const contextOf = (signal: AbortSignal, report: (progress: Progress) => void): OperationContext => ({
@@ -117,7 +120,7 @@ function runOperation<Result>(
       return background.signal;
     },
     report: (progress) => {
-      const { completionTokens } = progress;
+      const { completionTokens, completedBytes } = progress;
       ({ model = model } = progress);
       if (completionTokens !== undefined) {
         // Fewer than before: another answer began.
@@ -125,6 +128,7 @@ function runOperation<Result>(
         textSinceMs ??= now();
         tokens = completionTokens;
       }
+      if (completedBytes !== running.newest?.completedBytes) bytesAtMs = now();
       report(progress);
     },
     addText: (delta) => void (text += delta),
@@ -153,6 +157,9 @@ function runOperation<Result>(
     },
     get textSinceMs() {
       return textSinceMs;
+    },
+    get bytesAtMs() {
+      return bytesAtMs;
     },
     settled: running.settled,
     state: () => state,

@@ -1,4 +1,4 @@
-import { InvalidRequest, PrivacyLocked, UnknownModel, UnloadUnconfirmed } from "../api/errors.ts";
+import { Cancelled, InvalidRequest, PrivacyLocked, UnknownModel, UnloadUnconfirmed } from "../api/errors.ts";
 import type { Emit } from "../api/events.ts";
 import type { PullRequest, PullResult, UnloadedModel } from "../api/facade.ts";
 import { advice } from "../api/next-step.ts";
@@ -29,12 +29,16 @@ interface Parts {
 export function createLibrary(parts: Parts) {
   const { inventory, operations, loader, recordPull, emit } = parts;
   const pulls = new Map<string, { name: string; engine: string; operation: Operation<PullResult> }>();
+  /** By the requested name, of the last pull: why it failed; undefined: it did not. */
+  const failures = new Map<string, unknown>();
 
   async function pull(caller: CallerContext, request: PullRequest): Promise<Operation<PullResult>> {
     if (request.model.trim() === "") {
       throw new InvalidRequest("the model's name is empty", { next: { step: "useModelName" } });
     }
-    const { engine, library } = await chooseLibrary(inventory, request, caller);
+    const { engine, library } = await chooseLibrary(inventory, request, caller).catch((error) =>
+      noteFailure(failures, request, error),
+    );
     // An invalid name is refused before the engine is installed for it; Ollama checks names itself.
     if (engine.isPrivate === true) parseModelName(request.model);
     const operation = startPull(engine, library, request, { client: caller.client });
@@ -68,6 +72,7 @@ export function createLibrary(parts: Parts) {
   ): Promise<PullResult> {
     const { signal, report } = context;
     const { installation } = engine;
+    failures.set(request.model, undefined);
     const install = async (): Promise<void> => {
       if (installation !== undefined && !(await installation.isInstalled())) await installation.install(report, signal);
     };
@@ -81,6 +86,8 @@ export function createLibrary(parts: Parts) {
       if (request.from !== undefined) await install();
       loader.forget(engine, pulled.name);
       return { engine: engine.id, ...pulled };
+    } catch (error) {
+      return noteFailure(failures, request, error);
     } finally {
       emit({ kind: "models changed", isListChanged: false });
       inventory.forgetAll();
@@ -113,6 +120,7 @@ export function createLibrary(parts: Parts) {
 
   return {
     pull,
+    failures: failures as ReadonlyMap<string, unknown>,
     /** Restarts a pull of an earlier daemon under its id; `pull.engine` is the engine that was chosen then. */
     resume({ id, pull: request }: { readonly id: string; readonly pull: PullRequest }): Operation<PullResult> {
       const engine = inventory.engines.find((each) => each.id === request.engine);
@@ -133,6 +141,12 @@ export function createLibrary(parts: Parts) {
       return [...pulls.values()];
     },
   };
+}
+
+function noteFailure(failures: Map<string, unknown>, { model, from }: PullRequest, error: unknown): never {
+  // A file is not downloaded: its import has nothing to resume.
+  if (from === undefined && !(error instanceof Cancelled)) failures.set(model, error);
+  throw error;
 }
 
 async function unloadModels(

@@ -10,16 +10,14 @@ import type { Plans } from "../residency/plans.ts";
 import type { ModelSlot } from "../residency/slot.ts";
 import { LastHour, isHere, ramBytesOf } from "../util/last-hour.ts";
 import { sameModel } from "../util/model-name.ts";
-import { type OverviewSource, systemWarnings } from "./system.ts";
+import { type OverviewSource, createAlerts } from "./system.ts";
 import { defined } from "../util/values.ts";
 
 interface LiveSource extends OverviewSource {
   readonly plans: Pick<Plans, "reservations">;
-  readonly metrics: Pick<Metrics, "report" | "money" | "requests">;
+  readonly metrics: Pick<Metrics, "money" | "requests">;
   readonly events: Pick<Events, "on">;
   readonly health: { readonly tokens: number };
-  /** Milliseconds since the epoch. */
-  readonly now: () => number;
 }
 
 /** One measurement serves all who look within this time. */
@@ -58,19 +56,17 @@ export class Live implements LiveView {
     { readonly view: Pick<SlotView, "name" | "sizeBytes" | "vramBytes">; readonly atMs: number }
   >();
   readonly #history = new LastHour();
+  readonly #alerts: ReturnType<typeof createAlerts>;
 
   constructor(source: LiveSource) {
     this.#source = source;
+    this.#alerts = createAlerts(source);
   }
 
   async state(caller: CallerContext, worded?: (next: NextStep) => Promise<string>): Promise<LiveState> {
     const { now, jobs } = this.#source;
-    const [counted, breaches, silent] = await Promise.all([
-      this.#countedFor(caller),
-      this.#source.counted.breaches(),
-      this.#source.inventory.silent(),
-    ]);
-    const { pressure, ...moment } = await this.#moment();
+    const [counted, moment] = await Promise.all([this.#countedFor(caller), this.#moment()]);
+    const alerts = await this.#alerts.look(caller, worded);
     const known = new Map(jobs.list().map((job) => [job.id, job]));
     return {
       at: new Date(now()).toISOString(),
@@ -80,14 +76,7 @@ export class Live implements LiveView {
         return { ...operation, ...defined({ client }), isJob: known.has(operation.id) };
       }),
       ...counted,
-      warnings: [
-        // Nothing else matters while a server is down.
-        ...silent,
-        ...systemWarnings(this.#source, caller, pressure),
-        ...(await Promise.all(
-          breaches.map(async ({ text, next }) => (worded === undefined ? text : `${text}. ${await worded(next)}`)),
-        )),
-      ],
+      alerts,
     };
   }
 
@@ -100,7 +89,9 @@ export class Live implements LiveView {
     const { operations, now, health } = this.#source;
     const isCalm = operations.running().length === 0 && this.#history.tokens === health.tokens;
     const dueSeconds = isCalm ? calmSeconds : 1;
-    if (this.#history.secondsSince(now()) >= dueSeconds) await this.#moment();
+    if (this.#history.secondsSince(now()) < dueSeconds) return;
+    await this.#moment();
+    await this.#alerts.look();
   }
 
   history(): LiveHistory {
@@ -110,12 +101,12 @@ export class Live implements LiveView {
   async #moment() {
     const { probe, now, operations, queues, health } = this.#source;
     const sample = await probe.sample(measuredMs);
-    const pressure = pressureWarnings(sample).join("; ");
+    const warning = pressureWarnings(sample).join("; ");
     const moment = {
       memory: {
         ...this.#memory(sample),
         gpus: sample.gpus,
-        ...(pressure !== "" && { warning: pressure }),
+        ...(warning !== "" && { warning }),
       },
       operations: operations.running().map((operation) => liveOperation(operation, now())),
       tokens: health.tokens,
@@ -127,7 +118,11 @@ export class Live implements LiveView {
       })),
     };
     this.#history.add(moment, now(), calmSeconds + 1);
-    return { ...moment, pressure };
+    return moment;
+  }
+
+  close(): Promise<void> {
+    return this.#alerts.close();
   }
 
   /** The parts of the RAM, which add up to all of it; see `LiveState`. */
@@ -218,19 +213,11 @@ export class Live implements LiveView {
     const { metrics, now } = this.#source;
     if (this.#counted !== undefined && Math.abs(now() - this.#counted.atMs) < countedMs) return this.#counted.value;
     const from = new Date(now() - hourMs).toISOString();
-    const [report, money, { rows }] = await Promise.all([
-      metrics.report(caller),
+    const [money, { rows }] = await Promise.all([
       metrics.money(caller),
       metrics.requests(caller, { from, limit: Number.POSITIVE_INFINITY }),
     ]);
-    const date = new Date(now()).toISOString().slice(0, 10);
-    const day = report.by.day.find(({ name }) => name === date);
-    const today = {
-      requests: day?.requests ?? 0,
-      tokens: (day?.promptTokens ?? 0) + (day?.completionTokens ?? 0),
-      saved: money.today.total,
-      currency: money.currency,
-    };
+    const today = { saved: money.today.total, currency: money.currency, from: money.today.from };
     const value = { today, lastHour: lastHourOf(rows, now()) };
     this.#counted = { value, atMs: now() };
     return value;
@@ -258,7 +245,7 @@ function sumOf(bytes: Readonly<Record<string, number>>): number {
 }
 
 function liveOperation(operation: Operation<unknown> & RunningFacts, nowMs: number): LiveOperation {
-  const { id, kind, title, startedAtMs, client, model, textSinceMs } = operation;
+  const { id, kind, title, startedAtMs, client, model, textSinceMs, bytesAtMs } = operation;
   const { message, completionTokens, completedBytes, totalBytes, bytesPerSecond } = operation.progress() ?? {};
   const answers = operation.partial()?.answers;
   const elapsedMs = nowMs - (textSinceMs ?? nowMs);
@@ -273,6 +260,7 @@ function liveOperation(operation: Operation<unknown> & RunningFacts, nowMs: numb
     ...defined({ client, model, message, completionTokens }),
     ...(isMeasured && { tokensPerSecond: Math.round(((completionTokens - 1) * 10_000) / elapsedMs) / 10 }),
     ...defined({ completedBytes, totalBytes }),
+    ...(bytesAtMs !== undefined && { bytesAt: new Date(bytesAtMs).toISOString() }),
     ...(bytesPerSecond !== undefined && { bytesPerSecond: Math.round(bytesPerSecond) }),
     ...(answers !== undefined && {
       texts: answers.map(({ model: name, text }) => ({ model: name, text: text.slice(-maxTextCharacters) })),

@@ -30,27 +30,39 @@ export function referenceOf({ savings }: Pick<Settings, "savings">): Reference {
 /**
  * What local models saved: their tokens at the reference price, less what paid engines charged. The price applies to all
  * days, so another one changes the past, too. Each row is rounded to a billionth of the currency's unit and the sums are
- * those of the rounded rows, so that adding up the rows gives exactly the same. There are at most `maxRows` rows: beyond,
+ * those of the rounded rows, so that adding up the rows gives exactly the same; today, which began at `midnightMs`, has rows of
+ * its own. There are at most `maxRows` rows: beyond,
  * old days are joined before they are priced.
  */
-export function moneyReport(counts: readonly MoneyTally[], reference: Reference, nowMs: number): MoneyReport {
+export function moneyReport(
+  counts: readonly MoneyTally[],
+  reference: Reference,
+  nowMs: number,
+  midnightMs: number = new Date(nowMs).setHours(0, 0, 0, 0),
+): MoneyReport {
   const { currency, ...shown } = reference;
-  const today = new Date(nowMs).toISOString().slice(0, 10);
-  const bill = joined(counts, today).map((count) => ({ count, lines: linesOf(count, reference) }));
-  const within = (prefix: string): MoneyReport["total"] => {
-    const entries = bill.filter(({ count }) => count.day.startsWith(prefix));
-    return sumOf(
+  const date = new Date(nowMs).toISOString().slice(0, 10);
+  const billOf = (some: readonly MoneyTally[]) => some.map((count) => ({ count, lines: linesOf(count, reference) }));
+  const sumIn = (entries: ReturnType<typeof billOf>): MoneyReport["total"] =>
+    sumOf(
       entries.flatMap(({ lines }) => lines),
       entries.reduce((sum, { count }) => sum + count.fileTokens, 0),
     );
-  };
+  const days = merged(counts, ({ day, ...names }) => ({ ...names, day: day.slice(0, date.length) }));
+  const bill = billOf(joined(days, date));
+  const since = counts.filter(({ day }) => Date.parse(day.length > date.length ? `${day}Z` : day) >= midnightMs);
+  const today = billOf(merged(since, (names) => ({ ...names, day: "" })));
   return {
     currency,
     formula: formulaOf(reference),
     reference: shown,
-    today: within(today),
-    month: within(today.slice(0, 7)),
-    total: within(""),
+    today: {
+      ...sumIn(today),
+      from: new Date(midnightMs).toISOString(),
+      rows: today.flatMap(({ lines }) => lines).map(({ nanos: _nanos, day: _day, ...row }) => row),
+    },
+    month: sumIn(bill.filter(({ count }) => count.day.startsWith(date.slice(0, 7)))),
+    total: sumIn(bill),
     rows: bill
       .flatMap(({ lines }) => lines)
       .map(({ nanos: _nanos, ...row }) => row)
@@ -66,17 +78,26 @@ function joined(counts: readonly MoneyTally[], today: string): readonly MoneyTal
   for (const [name, month] of clients.flatMap((each) => months.map((start) => [each, start] as const))) {
     if (kept.reduce((rows, { paid }) => rows + 2 + paid.length, 0) <= maxRows) break;
     const isJoined = ({ day }: MoneyTally): boolean => day !== today && day.startsWith(month);
-    const sums = new Map<string, MoneyTally>();
-    for (const count of kept.filter(isJoined)) {
-      const { task, client } = { ...count, ...name };
-      const key = JSON.stringify([task, client]);
-      const sum = sums.get(key) ?? { ...noMoney, day: month, task, client, paid: [] };
-      sums.set(key, sum);
-      mergeMoney(sum, count);
-    }
-    kept = [...sums.values(), ...kept.filter((count) => !isJoined(count))];
+    const sums = merged(kept.filter(isJoined), (names) => ({ ...names, ...name, day: month }));
+    kept = [...sums, ...kept.filter((count) => !isJoined(count))];
   }
   return kept;
+}
+
+/** The sums of those that are named alike. */
+function merged(
+  counts: readonly MoneyTally[],
+  named: (names: Pick<MoneyTally, "day" | "task" | "client">) => Pick<MoneyTally, "day" | "task" | "client">,
+): readonly MoneyTally[] {
+  const sums = new Map<string, MoneyTally>();
+  for (const count of counts) {
+    const { day, task, client } = named(count);
+    const key = JSON.stringify([day, task, client]);
+    const sum = sums.get(key) ?? { ...noMoney, day, task, client, paid: [] };
+    sums.set(key, sum);
+    mergeMoney(sum, count);
+  }
+  return [...sums.values()];
 }
 
 const noMoney = { promptTokens: 0, completionTokens: 0, fileTokens: 0 } as const;
@@ -151,7 +172,7 @@ function formulaOf({ model, promptPerMillion, answerPerMillion, currency, asOf }
   return (
     `saved = (local prompt tokens × ${promptPerMillion} ${currency} + local answer tokens × ${answerPerMillion} ${currency}) ` +
     `÷ 1,000,000 - what paid engines charged in ${currency}; comparisons save nothing. ${origin}; another price applies to all days. ` +
-    "Days and months are UTC."
+    "Months, and the days of rows, are UTC; today is by this machine's time zone."
   );
 }
 

@@ -1,7 +1,11 @@
+import * as z from "zod";
 import { idOf } from "../catalog/located-model.ts";
-import type { CountedFigures, Metrics } from "../api/facade-metrics.ts";
+import { OrchestratorError } from "../api/errors.ts";
+import type { Alert, CountedFigures, Metrics } from "../api/facade-metrics.ts";
 import type { EngineStatus, RamStatus, Savings, SystemStatus } from "../api/facade-status.ts";
 import type { Jobs } from "../api/facade.ts";
+import type { Log } from "../api/log.ts";
+import type { NextStep } from "../api/next-step.ts";
 import type { CallerContext } from "../api/types.ts";
 import type { LiveSettings } from "../config/live.ts";
 import { settingsProblem } from "../config/problems.ts";
@@ -15,10 +19,15 @@ import type { LoadedModels } from "../residency/loaded.ts";
 import type { Pins } from "../residency/keep-alive.ts";
 import type { RequestQueues } from "../residency/request-queues.ts";
 import type { Slots } from "../residency/slots.ts";
+import { openDocument, openedOnce } from "../storage/document.ts";
+import type { DocumentFiles } from "../storage/document-files.ts";
+import { createMutex } from "../util/joined-work.ts";
 import { cachedText, formatBytes } from "../util/format-bytes.ts";
+import { oneLine } from "../util/control-characters.ts";
 import { sameModel } from "../util/model-name.ts";
 import type { Inventory } from "../catalog/inventory.ts";
-import { defined } from "../util/values.ts";
+import { defined, messageOf } from "../util/values.ts";
+import type { Library } from "./library.ts";
 
 interface StatusSource {
   readonly inventory: Inventory;
@@ -157,6 +166,12 @@ export interface OverviewSource extends StatusSource {
   readonly spending: Pick<SpendingLedger, "spent" | "problems">;
   readonly metrics: Pick<Metrics, "money">;
   readonly counted: Pick<CountedFigures, "breaches" | "remote">;
+  readonly library: Pick<Library, "failures">;
+  /** Milliseconds since the epoch. */
+  readonly now: () => number;
+  readonly log: Log;
+  /** Absent: alerts end with the process. */
+  readonly files?: DocumentFiles;
   /** Background problems not yet reported. */
   problems(): readonly string[];
 }
@@ -190,7 +205,9 @@ export async function systemStatus(source: OverviewSource, caller: CallerContext
     remoteText: remoteText(remote),
     ...(savings && { savings }),
     warnings: [
-      ...systemWarnings(source, caller, ram.warning),
+      ...systemWarnings(source),
+      ...(ram.warning === undefined ? [] : [ram.warning]),
+      ...(caller.warnings ?? []),
       // The reasons are in `engines`.
       ...(asked.every(({ health }) => health === "unreachable") ? ["no engine responds"] : []),
     ],
@@ -214,22 +231,13 @@ async function savingsOf({ metrics }: OverviewSource, caller: CallerContext): Pr
   return { amount, currency, spent, localTokens, reference: reference.model };
 }
 
-/** What is wrong, without a look at the engines; `pressure` is the warning about this machine's memory. */
-export function systemWarnings(
-  source: Pick<OverviewSource, "world" | "problems" | "spending" | "inventory">,
-  caller: CallerContext,
-  pressure: string | undefined,
-): readonly string[] {
-  return [
-    ...settingsWarnings(source.world),
-    ...(pressure === undefined || pressure === "" ? [] : [pressure]),
-    ...(caller.warnings ?? []),
-    ...source.problems(),
-    ...source.spending.problems(source.inventory.engines),
-  ];
-}
-
-function settingsWarnings({ settings }: OverviewSource["world"]): readonly string[] {
+/** What is wrong with the daemon and its settings, without a look at this machine and at the engines. */
+function systemWarnings({
+  world: { settings },
+  problems,
+  spending,
+  inventory,
+}: Pick<OverviewSource, "world" | "problems" | "spending" | "inventory">): readonly string[] {
   const problem = settings.problem();
   const { availableBytes } = settings.current().memory;
   return [
@@ -237,5 +245,129 @@ function settingsWarnings({ settings }: OverviewSource["world"]): readonly strin
     ...(availableBytes === undefined
       ? []
       : [`memory.availableBytes overrides the measured value: ${formatBytes(availableBytes)}`]),
+    ...problems(),
+    ...spending.problems(inventory.engines),
   ];
+}
+
+/** What is wrong, and was: asks no engine. */
+export function createAlerts(source: OverviewSource) {
+  const kept = keepAlerts(source);
+  return {
+    close: kept.close,
+    /** Without a caller, no engine and no front says what is wrong: theirs are neither new nor over. */
+    async look(caller?: CallerContext, worded?: (next: NextStep) => Promise<string>): Promise<readonly Alert[]> {
+      const { counted, inventory, probe, library } = source;
+      const [breaches, silent, sample] = await Promise.all([
+        counted.breaches(),
+        inventory.silent(),
+        probe.sample(1_000),
+      ]);
+      const about = (kind: string) => (text: string) => ({ id: `${kind} ${withoutFigures(text)}`, text, next: [] });
+      const found = [
+        // Nothing else matters while a server is down.
+        ...silent.map(about("engine")),
+        ...pressureWarnings(sample).map(about("memory")),
+        ...systemWarnings(source).map(about("daemon")),
+        ...(caller?.warnings ?? []).map(about("caller")),
+        // Its text begins with what it is about: `profile coder: `.
+        ...breaches.map(({ kind, text, next }) => ({ id: `${kind} ${text.replace(/: .*/s, "")}`, text, next: [next] })),
+        ...[...library.failures].flatMap(([pull, error]) => {
+          if (error === undefined) return [];
+          const next = error instanceof OrchestratorError ? error.next : [];
+          return [{ id: `pull ${pull}`, text: `${pull} was not pulled: ${messageOf(error)}`, next, pull }];
+        }),
+      ];
+      const alerts = await kept.look(found, ({ id, pull }) =>
+        pull === undefined ? caller !== undefined || !/^(?:engine|caller) /.test(id) : library.failures.has(pull),
+      );
+      return Promise.all(
+        alerts.map(async (alert) => {
+          const { next = [] } = found.find(({ id }) => alert.until === undefined && id === alert.id) ?? {};
+          const steps = worded === undefined ? [] : await Promise.all(next.map(worded));
+          const text = steps.length === 0 ? alert.text : `${alert.text}. ${steps.join(" ")}`;
+          return { ...alert, id: `${alert.id} ${alert.since}`, text };
+        }),
+      );
+    },
+  };
+}
+
+/** The kind and the subject of an alert, while its figures change. */
+function withoutFigures(text: string): string {
+  return oneLine(text).replaceAll(/(?<![^\s(])\d[\d.,]*(?: (?:bytes|[kMG]B|ms|s|min|%))?(?![^\s),;])/g, "N");
+}
+
+const alertRow = z.object({
+  id: z.string(),
+  text: z.string(),
+  since: z.string(),
+  until: z.string().exactOptional(),
+  pull: z.string().exactOptional(),
+});
+/** One that was not seen for so long has ended: figures move around their bounds, and engines are asked after a start. */
+const goneMs = 60_000;
+const dayMs = 86_400_000;
+const maxEnded = 50;
+const maxAlertCharacters = 500;
+
+/** When alerts are seen first, and last, in `alerts.json`. */
+function keepAlerts({ now, log, files }: Pick<OverviewSource, "now" | "log" | "files">) {
+  const open = (kept: Pick<OverviewSource, "files">) =>
+    openDocument<{ alerts: Alert[] }, Alert>({
+      name: "alerts",
+      schemaVersion: 1,
+      empty: () => ({ alerts: [] }),
+      state: z.object({ alerts: z.array(alertRow) }),
+      event: alertRow,
+      apply(state, next) {
+        const others = state.alerts.filter(({ id, since }) => id !== next.id || since !== next.since);
+        const ended = [...others, next].filter(({ until }) => until !== undefined);
+        const dropped = new Set(ended.slice(0, -maxEnded));
+        state.alerts = [...others, next].filter((each) => !dropped.has(each));
+      },
+      rows: { alerts: alertRow },
+      log,
+      ...kept,
+    });
+  const document = openedOnce(() => open(defined({ files })).catch(() => open({})));
+  const inTurn = createMutex();
+  const isoOf = (ms: number): string => new Date(ms).toISOString();
+  /** By id; milliseconds since the epoch. */
+  const seenMs = new Map<string, number>();
+
+  return {
+    close: document.close,
+    /**
+     * What is wrong now, then what was within the last day, newest first. Without `isAsked` it is as it was known: nothing
+     * would have found it.
+     */
+    look: (found: readonly Pick<Alert, "id" | "text" | "pull">[], isAsked: (alert: Alert) => boolean) =>
+      inTurn(async (): Promise<readonly Alert[]> => {
+        const { state, append } = await document.get();
+        const keep = (alert: Alert) =>
+          append(alert).catch((error: unknown) => log.debug(`alerts: ${messageOf(error)}`));
+        const nowMs = now();
+        const openOf = (id: string) => state.alerts.find((each) => each.id === id && each.until === undefined);
+        const present: Alert[] = [];
+        for (const { id, text, pull } of found) {
+          seenMs.set(id, nowMs);
+          const alert = { id, text: text.slice(0, maxAlertCharacters), since: isoOf(nowMs), ...defined({ pull }) };
+          if (openOf(id) === undefined) await keep(alert);
+          present.push({ ...alert, since: openOf(id)?.since ?? alert.since });
+        }
+        for (const alert of state.alerts.filter(({ id, until }) => until === undefined && seenMs.get(id) !== nowMs)) {
+          if (!isAsked(alert)) {
+            present.push(alert);
+            continue;
+          }
+          // One of an earlier process was there until now, as far as is known.
+          const lastMs = seenMs.get(alert.id) ?? nowMs;
+          seenMs.set(alert.id, lastMs);
+          if (nowMs - lastMs > goneMs) await keep({ ...alert, until: isoOf(lastMs) });
+        }
+        const ended = state.alerts.filter(({ until }) => until !== undefined && Date.parse(until) > nowMs - dayMs);
+        return [...present, ...ended.toReversed()];
+      }),
+  };
 }

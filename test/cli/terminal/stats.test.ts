@@ -113,8 +113,8 @@ describe("ollm stats --money", () => {
 
       saved = (local prompt tokens × 2 USD + local answer tokens × 10 USD) ÷ 1,000,000
       - what paid engines charged in USD; comparisons save nothing. List prices of
-      some-model on 2026-11-01; another price applies to all days. Days and months are
-      UTC.
+      some-model on 2026-11-01; another price applies to all days. Months, and the
+      days of rows, are UTC; today is by this machine's time zone.
       All rows: ollm stats --money --csv (or --json)
       "
     `);
@@ -147,8 +147,9 @@ describe("ollm stats --money", () => {
       answer tokens × 10 USD) ÷ 1,000,000 - what paid
       engines charged in USD; comparisons save nothing.
       List prices of some-model on 2026-11-01; another
-      price applies to all days. Days and months are
-      UTC.
+      price applies to all days. Months, and the days of
+      rows, are UTC; today is by this machine's time
+      zone.
       All rows: ollm stats --money --csv (or --json)
       "
     `);

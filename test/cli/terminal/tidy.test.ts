@@ -34,6 +34,7 @@ async function used(model: string, daysAgo: number): Promise<void> {
     events,
     limitsOf: () => undefined,
     pressure: () => Promise.reject(new Error("none")),
+    requestsSince: async () => [],
     connections: () => ({}),
     files: createDocumentFiles(home.home),
   });

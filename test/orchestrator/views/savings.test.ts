@@ -26,6 +26,8 @@ const count = (day: string, given: Partial<MoneyTally> = {}): MoneyTally => ({
   ...given,
 });
 
+const midnight = Date.parse("2026-11-23");
+
 const settings = (savings: object) => parseSettings({ savings }, new Map(), "config.yaml");
 
 describe("savings", () => {
@@ -51,7 +53,7 @@ describe("savings", () => {
 
   test("are negative when paid engines charged more", () => {
     const paid = count("2026-11-23", { paid: [{ currency: "USD", tokens: 10, nanos: 5 }] });
-    expect(moneyReport([paid], reference, now).today).toMatchObject({ total: -5e-9, saved: 0, spent: 5e-9 });
+    expect(moneyReport([paid], reference, now, midnight).today).toMatchObject({ total: -5e-9, saved: 0, spent: 5e-9 });
   });
 
   test("join the oldest days beyond 4,000 rows, and lose nothing", () => {
@@ -93,20 +95,32 @@ describe("savings", () => {
     }
   });
 
-  test("are summed by UTC day and month", () => {
-    const counts = ["2026-10-31", "2026-11-01", "2026-11-22", "2026-11-23"].map((day) =>
-      count(day, { promptTokens: 500_000 }),
-    );
-    const { today, month, total } = moneyReport(counts, reference, now);
-    expect([today, month, total].map((sum) => sum.total)).toEqual([1, 3, 4]);
-    // Half an hour before, it was another day.
-    expect(moneyReport(counts, reference, now - 3_600_000).today.total).toBe(1);
-    expect(moneyReport(counts, reference, now + 86_400_000).today.total).toBe(0);
+  test("are summed by UTC month, and today from midnight wherever this machine is", () => {
+    const times = ["2026-10-31", "2026-11-01", "2026-11-22T18:15", "2026-11-22T18:30", "2026-11-23T00:15"];
+    const counts = times.map((day) => count(day, { promptTokens: 500_000 }));
+    const at = (began: string) => moneyReport(counts, reference, now, Date.parse(began));
+    const { today, month, total, rows } = at("2026-11-23T00:00Z");
+    expect([today, month, total].map((sum) => sum.total)).toEqual([1, 4, 5]);
+    // In India.
+    const india = at("2026-11-22T18:30Z").today;
+    expect(india).toMatchObject({ total: 2, from: "2026-11-22T18:30:00.000Z" });
+    const { day: _day, ...own } = named;
+    expect(india.rows).toEqual([{ ...own, kind: "prompt", tokens: 1_000_000, pricePerMillion: 2, amount: 2 }]);
+    // The rows that are exported stay those of UTC days.
+    expect(rows.map(({ day, amount }) => [day, amount])).toEqual([
+      ["2026-10-31", 1],
+      ["2026-11-01", 1],
+      ["2026-11-22", 2],
+      ["2026-11-23", 1],
+    ]);
+    // Of an older file, a day that began before midnight is none of it.
+    expect(moneyReport([count("2026-11-23")], reference, now, Date.parse("2026-11-23T05:00Z")).today.total).toBe(0);
   });
 
   test("count tokens that were never sent apart: they add nothing to any amount", () => {
-    const without = moneyReport([count("2026-11-23", { promptTokens: 10 })], reference, now);
-    const { today, rows } = moneyReport([count("2026-11-23", { promptTokens: 10, fileTokens: 7 })], reference, now);
+    const without = moneyReport([count("2026-11-23", { promptTokens: 10 })], reference, now, midnight);
+    const read = count("2026-11-23", { promptTokens: 10, fileTokens: 7 });
+    const { today, rows } = moneyReport([read], reference, now, midnight);
     expect(today).toEqual({ ...without.today, neverSentTokens: 7 });
     expect(rows).toEqual(without.rows);
   });
@@ -157,14 +171,16 @@ describe("savings", () => {
   });
 
   test("come with their formula: prices, their model and date, and that another price changes the past", () => {
-    const { formula, rows, today } = moneyReport([], reference, now);
+    const { formula, rows, today } = moneyReport([], reference, now, midnight);
     expect({ formula, rows, today }).toMatchInlineSnapshot(`
       {
-        "formula": "saved = (local prompt tokens × 2 USD + local answer tokens × 10 USD) ÷ 1,000,000 - what paid engines charged in USD; comparisons save nothing. List prices of some-model on 2026-11-01; another price applies to all days. Days and months are UTC.",
+        "formula": "saved = (local prompt tokens × 2 USD + local answer tokens × 10 USD) ÷ 1,000,000 - what paid engines charged in USD; comparisons save nothing. List prices of some-model on 2026-11-01; another price applies to all days. Months, and the days of rows, are UTC; today is by this machine's time zone.",
         "rows": [],
         "today": {
+          "from": "2026-11-23T00:00:00.000Z",
           "localTokens": 0,
           "neverSentTokens": 0,
+          "rows": [],
           "saved": 0,
           "spent": 0,
           "total": 0,

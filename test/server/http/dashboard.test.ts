@@ -25,6 +25,8 @@ const names = ({ seen }: Events) => seen.map(([name]) => name);
 /** `start` with an orchestrator that pages can look at. */
 const begin = (setup: TestListenerSetup = {}) => start({ orchestrator: shownOrchestrator().orchestrator, ...setup });
 
+const alert = (text: string) => ({ id: "daemon", text, since: state.at });
+
 describe("the dashboard's routes", () => {
   it("serve the page without a token: it has no data, and no other page may frame it", async () => {
     const listener = await start();
@@ -197,11 +199,11 @@ describe("the event stream", () => {
     await eventually(() => expect(names(events)).toEqual(["history", "state"]));
     await look();
     clock.advance(1_000);
-    shown.state = { ...state, warnings: ["at once"] };
+    shown.state = { ...state, alerts: [alert("at once")] };
     shown.changed();
     await look(0);
     await eventually(() => expect(events.seen.at(-1)).toEqual(["state", shown.state]));
-    shown.state = { ...state, warnings: ["together"] };
+    shown.state = { ...state, alerts: [alert("together")] };
     for (let count = 0; count < 100; count++) shown.changed();
     clock.advance(99);
     expect(shown.looks).toBe(3);
@@ -252,7 +254,7 @@ describe("the event stream", () => {
     for (let count = 0; count < 10; count++) pages.push(await openEvents(listener, token));
     for (const page of pages) await eventually(() => expect(names(page)).toEqual(["history", "state"]));
     expect([shown.looks, listener.dashboard.pages, shown.watches]).toEqual([1, 10, 1]);
-    shown.state = { ...state, warnings: ["new"] };
+    shown.state = { ...state, alerts: [alert("new")] };
     await look();
     for (const page of pages) await eventually(() => expect(page.seen).toHaveLength(3));
     expect(shown.looks).toBe(2);
@@ -273,7 +275,7 @@ describe("the event stream", () => {
     const again = await signIn(listener.dashboard.link(listener.listener.url));
     const begun = await openEvents(listener, again.bearer);
     await eventually(() => expect(names(begun)).toEqual(["history", "state"]));
-    shown.state = { ...state, warnings: ["after"] };
+    shown.state = { ...state, alerts: [alert("after")] };
     await look();
     await eventually(() => expect(begun.seen).toHaveLength(3));
     expect(events.seen).toHaveLength(2);
@@ -302,10 +304,10 @@ describe("the event stream", () => {
   it("skips to the newest state for a page that reads slowly, and holds one state for it", async () => {
     const { shown, look, listener, token } = await startShown();
     // As much text as fills every buffer between us and the page.
-    const large = (requests: number): LiveState => ({
+    const large = (tokens: number): LiveState => ({
       ...state,
-      today: { ...state.today, requests },
-      warnings: ["x".repeat(4_000_000)],
+      tokens,
+      alerts: [alert("x".repeat(4_000_000))],
     });
     shown.state = large(0);
     const [slow, quick] = [await openEvents(listener, token), await openEvents(listener, token)];
@@ -325,5 +327,5 @@ describe("the event stream", () => {
 /** The number in the newest state. */
 function newest({ seen }: Events): number | undefined {
   const [name, data] = seen.at(-1) ?? [];
-  return name === "state" ? (data as LiveState).today.requests : undefined;
+  return name === "state" ? (data as LiveState).tokens : undefined;
 }

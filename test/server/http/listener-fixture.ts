@@ -304,9 +304,9 @@ export const state: LiveState = {
   operations: [],
   tokens: 0,
   queue: [],
-  today: { requests: 0, tokens: 0, saved: 0, currency: "USD" },
+  today: { saved: 0, currency: "USD", from: "2026-11-23T00:00:00.000Z" },
   lastHour: { requests: [], failed: 0 },
-  warnings: [],
+  alerts: [],
 };
 export const noHistory: LiveHistory = {
   endsAt: state.at,

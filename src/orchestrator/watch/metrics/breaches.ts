@@ -1,7 +1,9 @@
 import type { Advice } from "../../api/facade-status.ts";
-import type { Emit, EndedAttempt, EndedRequest } from "../../api/events.ts";
+import { blamesRequest } from "../../api/errors.ts";
+import type { Emit, EndedRequest, RequestRow } from "../../api/events.ts";
 import type { Log } from "../../api/log.ts";
 import type { Timers } from "../../util/timers.ts";
+import { defined } from "../../util/values.ts";
 import {
   type Subject,
   type Surroundings,
@@ -24,43 +26,54 @@ interface BreachesParts {
   readonly limitsOf: (subject: Subject) => Parameters<typeof boundOf>[1] | undefined;
   /** Why answers are slow now. */
   readonly pressure: () => Promise<Surroundings["pressure"]>;
+  /** The kept requests that began since then (ms since the epoch), newest first. */
+  readonly requestsSince: (ms: number) => Promise<readonly RequestRow[]>;
   readonly emit: Emit;
 }
 
+type WatchedRequest = ReturnType<typeof recentOf>[number];
+
 interface Watched {
   readonly subject: Subject;
-  requests: ReturnType<typeof recentOf>;
+  requests: WatchedRequest[];
   readonly breaches: Map<ThresholdKind, NonNullable<ReturnType<typeof nextBreach>>>;
 }
 
 const kinds: readonly ThresholdKind[] = ["latency", "success_rate"];
 /** A breach may end, and requests grow old, without another one. */
 const intervalMs = 60_000;
-const evictionsMs = 3_600_000;
+const hourMs = 3_600_000;
 const maxEvictions = 200;
 /** The one that was used last stays. */
 const maxSubjects = 200;
 
-/** Watches the thresholds of profiles and models. A restart forgets: ten requests are needed again. */
+/** Watches the thresholds of profiles and models. After a restart, with the kept requests of the last hour. */
 export class Breaches {
   readonly #parts: BreachesParts;
   /** The one that was used last is at the end. */
   readonly #watched = new Map<string, Watched>();
   #evictions: readonly { readonly model: string; readonly atMs: number }[] = [];
+  readonly #startMs: number;
+  #seeding: Promise<void> | undefined;
+  /** When the last request ended while something was breached: what is wrong later did not make it slow. */
+  #pressure: ReturnType<BreachesParts["pressure"]> = Promise.resolve({});
   #cancel: (() => void) | undefined;
   #isClosed = false;
 
   constructor(parts: BreachesParts) {
     this.#parts = parts;
+    this.#startMs = parts.now();
   }
 
   /** Takes requests that ended. Not on the way of a call: it judges them. */
   note(requests: readonly EndedRequest[]): void {
     const atMs = this.#parts.now();
     for (const { profile, attempts, error } of requests) {
-      for (const attempt of attempts) this.#add("model", attempt.model, attempt, attempt.error, atMs);
-      this.#add("profile", profile, attempts.at(-1), error, atMs);
+      for (const attempt of attempts)
+        this.#add("model", attempt.model, { ...attempt, error: attempt.error?.code }, atMs);
+      this.#add("profile", profile, { ...attempts.at(-1), error: error?.code }, atMs);
     }
+    if (this.#cancel !== undefined) this.#look();
     this.#judge();
   }
 
@@ -73,6 +86,7 @@ export class Breaches {
 
   /** The present ones, oldest first, with their likely causes. */
   async list(): Promise<readonly Advice[]> {
+    await (this.#seeding ??= this.#seed());
     this.#judge();
     const present = [...this.#watched.values()].flatMap((watched) =>
       Array.from(watched.breaches, ([kind, { sinceMs }]) => ({ watched, kind, sinceMs })),
@@ -89,28 +103,41 @@ export class Breaches {
     this.#cancel?.();
   }
 
+  /** What an earlier process kept. A row has the times of all its attempts together. */
+  async #seed(): Promise<void> {
+    const rows = await this.#parts.requestsSince(this.#startMs - hourMs).catch(() => []);
+    for (const { startedAt, totalMs, profile, attempts, outcome, ...row } of rows) {
+      const atMs = Date.parse(startedAt) + totalMs;
+      // The others were noted.
+      if (atMs >= this.#startMs) continue;
+      const count = attempts.reduce((sum, each) => sum + each.count, 0);
+      const times = { ...row, queueMs: row.queueMs / count, loadMs: row.loadMs / count };
+      for (const { model, error, count: alike } of attempts) {
+        for (let at = 0; at < alike; at += 1) this.#add("model", model, { ...times, model, error }, atMs);
+      }
+      const error = outcome === "cancelled" ? outcome : /^failed:(.*)/.exec(outcome)?.[1];
+      this.#add("profile", profile, { ...times, error }, atMs);
+    }
+    this.#judge();
+  }
+
   #add(
     kind: Subject["kind"],
     name: string,
-    attempt: EndedAttempt | undefined,
-    error: EndedAttempt["error"],
+    attempt: Partial<Omit<WatchedRequest, "error">> & { readonly error: string | undefined },
     atMs: number,
   ): void {
+    const { model = "", error, queueMs = 0, loadMs = 0, firstTokenMs = 0, promptTokens = 0 } = attempt;
     // One that was cancelled, or refused for what it asked, says nothing.
-    if (name === "" || error?.blames === "request") return;
+    if (name === "" || (error !== undefined && blamesRequest(error))) return;
     const key = `${kind} ${name}`;
     const known: Watched = this.#watched.get(key) ?? { subject: { kind, name }, requests: [], breaches: new Map() };
-    const { model = "", queueMs = 0, loadMs = 0, firstTokenMs = 0, promptTokens = 0 } = attempt ?? {};
-    if (known.requests.length === maxRecent) known.requests.shift();
-    known.requests.push({
-      atMs,
-      model,
-      ...(error !== undefined && { error: error.code }),
-      queueMs,
-      loadMs,
-      firstTokenMs,
-      promptTokens,
-    });
+    known.requests = [
+      ...known.requests,
+      { atMs, model, ...defined({ error }), queueMs, loadMs, firstTokenMs, promptTokens },
+    ]
+      .toSorted((one, other) => one.atMs - other.atMs)
+      .slice(-maxRecent);
     this.#watched.delete(key);
     this.#watched.set(key, known);
     const [oldest = ""] = this.#watched.keys();
@@ -139,8 +166,10 @@ export class Breaches {
     }
     // As loud as the begin, so that a log that has one has both.
     for (const text of ended) this.#parts.log.warn(text);
-    if (begun.length > 0) void this.#warn(begun);
-    else if (ended.length > 0) this.#publish();
+    if (begun.length > 0) {
+      this.#look();
+      void this.#warn(begun);
+    } else if (ended.length > 0) this.#publish();
     this.#cancel?.();
     this.#cancel = undefined;
     const isBreached = [...this.#watched.values()].some(({ breaches }) => breaches.size > 0);
@@ -173,12 +202,15 @@ export class Breaches {
     return boundOf(threshold, this.#parts.limitsOf(subject) ?? {}, subject.kind);
   }
 
-  async #surroundings(): Promise<Surroundings> {
+  #look(): void {
     // Without a measurement the other causes are left.
-    const pressure = await this.#parts.pressure().catch(() => ({}));
-    const sinceMs = this.#parts.now() - evictionsMs;
+    this.#pressure = this.#parts.pressure().catch(() => ({}));
+  }
+
+  async #surroundings(): Promise<Surroundings> {
+    const sinceMs = this.#parts.now() - hourMs;
     return {
-      pressure,
+      pressure: await this.#pressure,
       evictions: (model) => this.#evictions.filter((each) => each.model === model && each.atMs > sinceMs).length,
     };
   }

@@ -30,6 +30,9 @@ const maxDayRows = 20_000;
 const maxNames = 40;
 const maxMoneyPerDay = 100;
 const maxMoney = 20_000;
+/** Rows of quarters of an hour, which are kept for two days: today begins at any of them. */
+const maxQuarters = 4_000;
+const dayLength = "2026-11-23".length;
 const maxEvictions = 200;
 /** Counts by kind and name (`keyOf`): each request is in one row of each kind. */
 type Period = Map<string, Counts>;
@@ -40,7 +43,7 @@ export interface History {
   readonly hours: Map<string, Period>;
   /** By UTC day (`2026-11-23`), all of it. */
   readonly days: Map<string, Period>;
-  /** By day, task and client. */
+  /** By day or quarter of an hour, task and client. */
   readonly money: Map<string, MoneyTally>;
   /** By model and kind of decision. */
   readonly evictions: Map<string, number>;
@@ -141,9 +144,10 @@ function moneyOf({ money }: History, { day, task, client }: MoneyTally): MoneyTa
   const key = keyOf(day, task, client);
   const known = money.get(key);
   if (known !== undefined) return known;
-  let ofDay = 0;
-  for (const each of money.values()) if (each.day === day) ofDay += 1;
-  const name = ofDay >= maxMoneyPerDay ? otherName : client;
+  const ofDay = new Set<string>();
+  for (const each of money.values())
+    if (each.day.startsWith(day.slice(0, dayLength))) ofDay.add(keyOf(each.task, each.client));
+  const name = ofDay.size >= maxMoneyPerDay && !ofDay.has(keyOf(task, client)) ? otherName : client;
   const kept = keyOf(day, task, name);
   const found = money.get(kept);
   if (found !== undefined) return found;
@@ -171,14 +175,29 @@ export function dropOldest(history: History): void {
   const { hours, days, money, memory } = history;
   while (hours.size > maxHours || rowsOf(hours) > maxHourRows) hours.delete(oldest(hours));
   while (days.size > maxDays || rowsOf(days) > maxDayRows) days.delete(oldest(days));
-  const moneyDays = new Set([...money.values()].map(({ day }) => day));
+  joinQuarters(history);
+  const moneyDays = new Set([...money.values()].map(({ day }) => day.slice(0, dayLength)));
   while (moneyDays.size > maxDays || money.size > maxMoney) {
     const day = oldest(moneyDays);
-    for (const [key, each] of money) if (each.day === day) money.delete(key);
+    for (const [key, each] of money) if (each.day.startsWith(day)) money.delete(key);
     moneyDays.delete(day);
   }
   while (memory.hours.size > maxHours) memory.hours.delete(oldest(memory.hours));
   while (memory.days.size > maxDays) memory.days.delete(oldest(memory.days));
+}
+
+/** Adds old quarters of an hour to their days. */
+function joinQuarters(history: History): void {
+  const quarters = [...history.money]
+    .filter(([, { day }]) => day.length > dayLength)
+    .toSorted(([, one], [, other]) => (one.day < other.day ? -1 : 1));
+  const lastMs = Date.parse(quarters.at(-1)?.[1].day.slice(0, dayLength) ?? "");
+  for (const [at, [key, quarter]] of quarters.entries()) {
+    const day = quarter.day.slice(0, dayLength);
+    if (lastMs - Date.parse(day) <= 86_400_000 && at >= quarters.length - maxQuarters) continue;
+    history.money.delete(key);
+    mergeMoney(moneyOf(history, { ...quarter, day }), quarter);
+  }
 }
 
 function oldest(starts: { keys(): Iterable<string> }): string {

@@ -1,5 +1,5 @@
 import { cleanName } from "../../util/control-characters.ts";
-import { type MoneyTally, mergeMoney } from "../../api/cost.ts";
+import type { MoneyTally } from "../../api/cost.ts";
 import type { EndedRequest, Events, EventOf, MemorySample } from "../../api/events.ts";
 import type { CountedFigures, Counters, MetricsReport } from "../../api/facade-metrics.ts";
 import type { Log } from "../../api/log.ts";
@@ -41,7 +41,7 @@ interface MetricsParts extends Omit<ConstructorParameters<typeof Breaches>[0], "
  *
  * | what                                | where                                       | when                        |
  * |-------------------------------------|---------------------------------------------|-----------------------------|
- * | tokens and charges (money)          | `metrics.json`, by UTC day, task and client | within a second             |
+ * | tokens and charges (money)          | `metrics.json`, by time, task and client    | within a second             |
  * | prompts that left this machine      | `metrics.json`, by engine, with the last    | at once                     |
  * | figures by name, evictions          | `metrics.json`, by UTC hour, then day       | with money, else in a minute |
  * | extremes of the memory              | `metrics.json`, by UTC hour and day         | with others, at the end     |
@@ -123,17 +123,9 @@ class MetricsStore {
     return modelsOf(await this.#histories());
   }
 
-  /** Oldest first: what money is computed from, up to this moment. */
+  /** What money is computed from, up to this moment. */
   async moneyCounts(): Promise<readonly MoneyTally[]> {
-    const counts = new Map<string, MoneyTally>();
-    for (const { money } of await this.#histories()) {
-      for (const [key, each] of money) {
-        const known = counts.get(key);
-        if (known === undefined) counts.set(key, { ...each, paid: each.paid.map((paid) => ({ ...paid })) });
-        else mergeMoney(known, each);
-      }
-    }
-    return [...counts.values()].toSorted((a, b) => (a.day < b.day ? -1 : 1));
+    return (await this.#histories()).flatMap(({ money }) => [...money.values()]);
   }
 
   /** Since the start. */

@@ -1,4 +1,4 @@
-import type { EndedAttempt, EndedRequest, Event } from "../../../../src/orchestrator/api/events.ts";
+import type { EndedAttempt, EndedRequest, Event, RequestRow } from "../../../../src/orchestrator/api/events.ts";
 import { describe, expect, it } from "vitest";
 import { EngineUnreachable, InvalidRequest, Cancelled, faultOf } from "../../../../src/orchestrator/api/errors.ts";
 import type { ProfileSettings } from "../../../../src/orchestrator/api/types.ts";
@@ -11,7 +11,7 @@ import { handClock } from "../../../support/hand-clock.ts";
 
 const minute = 60_000;
 
-function watched(given: object = {}, sample: object = {}) {
+function watched(given: object = {}, sample: object = {}, kept: readonly RequestRow[] = []) {
   const clock = handClock();
   let settings = settingsSchema.parse(given);
   const lines: string[] = [];
@@ -40,6 +40,7 @@ function watched(given: object = {}, sample: object = {}) {
       };
       return { swap: shortMemory(machine), cpu: busyProcessor(machine) };
     },
+    requestsSince: async () => kept,
     emit: ({ kind }) => void changes.push(kind),
   });
   return {
@@ -150,5 +151,52 @@ describe("thresholds", () => {
     expect(await texts()).toEqual([expect.stringContaining("it was evicted 1 time in the last hour")]);
     requests(20, { firstTokenMs: 3_000 });
     expect(await texts()).toEqual([expect.stringContaining("3.0 GB of 4.0 GB swap in use")]);
+  });
+
+  it("name what was wrong when the requests were slow, not what is wrong since", async () => {
+    const sample = { swapUsedBytes: 3e9 };
+    const { requests, texts } = watched(quick, sample);
+    requests(10, { firstTokenMs: 3_000 });
+    sample.swapUsedBytes = 0;
+    expect(await texts()).toEqual([expect.stringContaining("3.0 GB of 4.0 GB swap in use")]);
+    requests(10, { firstTokenMs: 3_000 });
+    sample.swapUsedBytes = 3e9;
+    expect(await texts()).toEqual([expect.stringContaining("a:1b takes 3.0 s to begin an answer")]);
+  });
+
+  it("go on after a restart with the kept requests: each once, without bad questions", async () => {
+    const alone = { model: "a:1b", engine: "ollama", count: 1 };
+    const row = (id: number, more: Partial<RequestRow>): RequestRow => ({
+      id: String(id),
+      startedAt: new Date(-id * minute).toISOString(),
+      client: "test",
+      task: "code",
+      profile: "code",
+      model: "a:1b",
+      engine: "ollama",
+      outcome: "answered",
+      attempts: [alone],
+      queueMs: 0,
+      loadMs: 0,
+      firstTokenMs: 2_000,
+      totalMs: 2_500,
+      promptTokens: 1,
+      cachedPromptTokens: 0,
+      completionTokens: 1,
+      localTokens: [1, 1],
+      ...more,
+    });
+    const refused = [{ ...alone, error: "prompt_too_long" }];
+    const kept = [
+      // This process noted it itself.
+      row(-1, {}),
+      ...Array.from({ length: 10 }, (_none, at) => row(at + 1, {})),
+      ...Array.from({ length: 15 }, (_none, at) =>
+        row(at + 11, { outcome: "failed:prompt_too_long", attempts: refused }),
+      ),
+    ];
+    const { requests, texts } = watched({ ...quick, models: { a: { minSuccessRate: 0.9 } } }, {}, kept);
+    requests(1, { firstTokenMs: 2_000 });
+    expect(await texts()).toEqual([expect.stringContaining("first token after 2.0 s (p95 of 11 requests)")]);
   });
 });

@@ -46,6 +46,16 @@ function batchOf(nowMs: number, requests: readonly EndedRequest[]): PendingBatch
   return batch;
 }
 
+/** Tokens that money is computed from. */
+function byDay({ money }: History): ReadonlyMap<string, number> {
+  const tokens = new Map<string, number>();
+  for (const { day, client, promptTokens } of money.values()) {
+    const key = `${day.slice(0, 10)} ${client}`;
+    tokens.set(key, (tokens.get(key) ?? 0) + promptTokens);
+  }
+  return tokens;
+}
+
 const totalOf = (history: History, nowMs = start) => reportOf([history], nowMs, []).total;
 
 describe("hours and days", () => {
@@ -64,7 +74,7 @@ describe("hours and days", () => {
           const attempts = [{ model, engine: "e", isLocal: true, totalMs, promptTokens: tokens }];
           addBatch(history, batchOf(start + hour * hourMs, [request(model, { client, totalMs, attempts })]));
         }
-        const [before, money] = [reportOf([history], start, []), structuredClone([...history.money])];
+        const [before, money] = [reportOf([history], start, []), byDay(history)];
         dropOldest(history);
         const after = reportOf([history], start, []);
         expect(history.hours.size).toBeLessThanOrEqual(192);
@@ -78,7 +88,7 @@ describe("hours and days", () => {
         expect(after.by.day.map(({ name, requests }) => [name, requests])).toEqual(
           before.by.day.map(({ name, requests }) => [name, requests]),
         );
-        expect([...history.money]).toEqual(money);
+        expect(byDay(history)).toEqual(money);
       }),
       { numRuns: 30 },
     );
@@ -93,6 +103,25 @@ describe("hours and days", () => {
     dropOldest(history);
     expect([history.hours.size, history.days.size, history.money.size]).toEqual([192, 400, 400]);
     expect(totalOf(history).requests).toBe(400);
+  });
+
+  test("have money by quarters of an hour for the last two days, which a restart keeps, and 4,000 at most", () => {
+    const history = emptyHistory();
+    const days = () => [...new Set([...history.money.values()].map(({ day }) => day))].toSorted();
+    for (const hour of [0, 20, 25, 25.3, 47, 48]) {
+      addBatch(history, batchOf(start + hour * hourMs, [request("a")]));
+    }
+    dropOldest(history);
+    const recent = ["2026-01-02T01:00", "2026-01-02T01:15", "2026-01-02T23:00", "2026-01-03T00:00"];
+    expect(days()).toEqual(["2026-01-01", ...recent]);
+    for (let quarter = 0; quarter < 80; quarter += 1) {
+      const busy = Array.from({ length: 60 }, (_none, at) => request("a", { client: `client-${at}` }));
+      addBatch(history, batchOf(start + (48 + quarter / 4) * hourMs, busy));
+    }
+    const before = byDay(history);
+    dropOldest(history);
+    expect([...history.money.values()].filter(({ day }) => day.length > 10)).toHaveLength(4_000);
+    expect(byDay(history)).toEqual(before);
   });
 
   test("survive a clock that was years ahead for an hour", () => {
@@ -120,7 +149,8 @@ describe("bounds", () => {
     expect(report.by.client.length).toBeLessThanOrEqual(50);
     expect(report.by.client[0]?.name).toBe("other");
     expect(report.by.client.reduce((sum, { requests }) => sum + requests, 0)).toBe(600);
-    expect(history.money.size).toBeLessThanOrEqual(101);
+    // A hundred, and the others of each hour.
+    expect(history.money.size).toBeLessThanOrEqual(103);
     const tokens = [...history.money.values()].reduce((sum, { promptTokens }) => sum + promptTokens, 0);
     expect(tokens).toBe(600_000);
   });
@@ -188,6 +218,6 @@ test("what is stored is what was counted, from the document and from the journal
       memory: [memory],
     });
     // The request that failed saved nothing.
-    expect([...state.money.values()]).toMatchObject([{ day: "2026-01-01", promptTokens: 1000 }]);
+    expect([...state.money.values()]).toMatchObject([{ day: "2026-01-01T00:00", promptTokens: 1000 }]);
   }
 });
