@@ -128,7 +128,7 @@ function runOperation<Result>(
         textSinceMs ??= now();
         tokens = completionTokens;
       }
-      if (completedBytes !== running.newest?.completedBytes) bytesAtMs = now();
+      if (completedBytes !== undefined && completedBytes !== running.newest?.completedBytes) bytesAtMs = now();
       report(progress);
     },
     addText: (delta) => void (text += delta),
