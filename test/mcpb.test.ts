@@ -106,6 +106,14 @@ describe("the desktop bundle", () => {
     for (const option of Object.values(manifest.user_config ?? {})) expect(option.description).not.toBe("");
   });
 
+  it("is valid for the format's own program, which reads it back", async () => {
+    const valid = await run(process.execPath, [mcpb, "validate", path.join(extension, "manifest.json")]);
+    expect(valid.stdout).toContain("Manifest schema validation passes!");
+    const { stdout } = await run(process.execPath, [mcpb, "info", bundle]);
+    expect(stdout).toContain(path.basename(bundle));
+    expect(stdout).toMatch(/not signed/i);
+  });
+
   it("has its icon in the size that the manifest states", async () => {
     const manifest = await readManifest();
     if (manifest.manifest_version !== "0.4") throw new Error(`manifest ${manifest.manifest_version}`);

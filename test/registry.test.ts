@@ -40,6 +40,7 @@ const serverSchema = z.strictObject({
       version: exactVersion,
       runtimeHint: z.literal("npx"),
       transport: z.strictObject({ type: z.literal("stdio") }),
+      runtimeArguments: z.array(z.strictObject({ ...input, type: z.literal("positional"), value: z.string() })),
       packageArguments: z.array(
         z.strictObject({
           ...input,
