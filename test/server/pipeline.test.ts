@@ -142,6 +142,18 @@ describe.each(eras)("a call in the %s era", (era) => {
     await expect(connection.call("list_model")).rejects.toThrow("tools: recall, compare");
   });
 
+  it.each(["copilot-cli", "@cline/core", "qwen-cli-mcp-client-ollm", "claude-code"])(
+    "answers %s, which gives its model text and structured form, once",
+    async (clientName) => {
+      connection = await connectMemoryClient(createFakeOrchestrator(), { era, clientName });
+      const { content, structuredContent } = await connection.call("route_and_generate", { prompt: "Hi" });
+      expect(structuredContent).toMatchObject({ text: expect.stringMatching(/./) });
+      expect(content).toHaveLength(clientName === "claude-code" ? 2 : 0);
+      const failed = await connection.call("route_and_generate", {});
+      expect(failed).toMatchObject({ isError: true, content: [{ text: expect.stringContaining("prompt") }] });
+    },
+  );
+
   it("lists all tools for an unknown tool of the shell", async () => {
     const orchestrator = createFakeOrchestrator();
     connection = await connectMemoryClient(orchestrator, { era, toolSets: ["recall"], clientName: "ollm" });

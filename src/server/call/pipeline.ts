@@ -243,14 +243,20 @@ export function patienceMs(client: string, hasProgressToken: boolean, seconds: n
   return hasProgressToken && patientClients.includes(client) ? undefined : seconds * 1000;
 }
 
+/**
+ * Copilot CLI, Cline and Qwen Code, which give their model both forms of an answer (docs/assistants.md): they get the
+ * structured one alone.
+ */
+const takesBoth = /^(?:copilot-cli|@cline\/core|qwen-cli-mcp-client)/;
+
 /** A tool's data as an answer, as text and structured; `data` matches the tool's output. */
 export function resultOf(
   tool: ToolDefinition,
   data: Record<string, unknown>,
-  facts: Pick<Call, "wantsDetails" | "showsViews">,
+  facts: Pick<Call, "client" | "wantsDetails" | "showsViews">,
 ): CallToolResult {
   const rendered = tool.render(data);
-  const texts = typeof rendered === "string" ? [rendered] : rendered;
+  const texts = takesBoth.test(facts.client) ? [] : [rendered].flat();
   const content: CallToolResult["content"] = texts.map((text) => ({ type: "text" as const, text }));
   const { result = data } = data as { readonly result?: Data };
   const { results: uri } = result;
