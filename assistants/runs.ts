@@ -104,8 +104,8 @@ export const runs: readonly Row[] = [
     title: "its name in `ollm stats`",
     async run(world) {
       const { output } = await world.ollm("stats", "--by", "client", "--json");
-      const { rows } = JSON.parse(output) as { readonly rows: readonly { readonly name: string }[] };
-      return `✓ ${rows.map(({ name }) => name).join(", ")}`;
+      const { rows } = JSON.parse(output) as { rows: readonly { readonly name: string; readonly version?: string }[] };
+      return `✓ ${rows.map(({ name, version = "" }) => `${name} ${version}`.trim()).join(", ")}`;
     },
   },
   {

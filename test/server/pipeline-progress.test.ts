@@ -29,6 +29,7 @@ describe("a client that listens to progress", () => {
       { prompt: "Hi" },
       {
         client: "claude-code",
+        clientVersion: undefined,
         signal,
         requestSignal: signal,
         isModern: true,

@@ -36,7 +36,7 @@ describe.each(eras)("a call in the %s era", (era) => {
     const orchestrator = createFakeOrchestrator();
     connection = await connectMemoryClient(orchestrator, { era });
     await connection.call("system_status");
-    expect(orchestrator.callers[0]).toMatchObject({ id: "caller-1", client: "test-client" });
+    expect(orchestrator.callers[0]).toMatchObject({ id: "caller-1", client: "test-client", clientVersion: "1.0.0" });
     expect(orchestrator.callers[0]?.settings.privacy).toBe("local_only");
   });
 

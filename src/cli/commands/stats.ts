@@ -39,16 +39,18 @@ export function addStats(program: ShellCommand): void {
 type Metrics = ResourceData["ollm://metrics"];
 type Figures = Metrics["total"];
 type Dimension = keyof Metrics["by"];
-/** Groups of requests have neither a history nor a last use. */
+/** `version`: of a client, at its last request that is kept. Groups of requests have neither a history nor a last use. */
 type Named = Pick<Figures, "requests" | "answered" | "failed" | "total_ms" | "first_token_ms"> &
   Pick<Figures, "prompt_tokens" | "completion_tokens" | "tokens_per_second" | "last_used_at"> & {
     readonly name: string;
+    readonly version?: string;
     readonly history?: readonly number[];
   };
 type Money = Metrics["money"];
 type View = Pick<CommandIo, "columns" | "hasColour" | "environment" | "platform">;
 
-type Requests = ResourceData["ollm://requests{?model,client,task,outcome,from,to,limit,before,by}"];
+const requestsUri = "ollm://requests{?model,client,task,outcome,from,to,limit,before,by}";
+type Requests = ResourceData[typeof requestsUri];
 type RequestRow = Requests["requests"][number];
 type Flags = Options<{ switch: "money" | "csv" | "json" }> & {
   readonly by?: Dimension;
@@ -60,7 +62,7 @@ function stats({ requests, by, money, csv, json }: Flags, io: CommandIo): Promis
   return withSession(io, {}, async ({ read }) => {
     if (requests !== undefined) {
       const filter = requests === true ? "" : requests;
-      const page = await read("ollm://requests{?model,client,task,outcome,from,to,limit,before,by}", filter);
+      const page = await read(requestsUri, filter);
       if (csv === true) io.content(requestsCsv(page));
       else show(page, { json }, io, () => renderRequests(page, io));
       return;
@@ -73,7 +75,12 @@ function stats({ requests, by, money, csv, json }: Flags, io: CommandIo): Promis
     else if (by === undefined) show(figures, { json }, io, () => renderStats(metrics, io, nowMs));
     else {
       const { since } = metrics;
-      show({ since, by, rows: metrics.by[by] }, { json }, io, ({ rows }) => renderBy(rows, by, io, nowMs));
+      const kept = by === "client" ? await read(requestsUri, "limit=1000") : undefined;
+      const rows = metrics.by[by].map((row) => {
+        const last = kept?.requests.find((each) => each.client === row.name && each.client_version !== undefined);
+        return { ...row, ...(last?.client_version !== undefined && { version: last.client_version }) };
+      });
+      show({ since, by, rows }, { json }, io, () => renderBy(rows, by, io, nowMs));
     }
   });
 }
@@ -146,7 +153,10 @@ function renderBy(rows: readonly Named[], by: string, io: View, nowMs: number): 
   const p = (pick: (row: Named) => Figures["total_ms"], which: "p50" | "p95") => (row: Named) =>
     pick(row).count === 0 ? "" : formatDuration(pick(row)[which]);
   const columns: readonly Column<Named>[] = [
-    { title: by === "day" ? "DAY (UTC)" : by.toUpperCase(), text: ({ name }) => name },
+    {
+      title: by === "day" ? "DAY (UTC)" : by.toUpperCase(),
+      text: ({ name, version = "" }) => `${name} ${version}`.trimEnd(),
+    },
     { title: "REQUESTS", text: ({ requests }) => formatCount(requests), isNumber: true },
     { title: "OK", text: success, isNumber: true, style: ({ failed }) => (failed > 0 ? "yellow" : undefined) },
     { title: "P50", text: p((row) => row.total_ms, "p50"), isNumber: true },

@@ -48,6 +48,7 @@ export function noteDecision(emit: Emit, decision: Omit<Decision, "at">): void {
 /** A request that ended, with everything that was asked of engines for it. */
 export interface EndedRequest {
   readonly client: string;
+  readonly clientVersion?: string;
   /** `compare`: an answer, or a judgement, of a comparison. */
   readonly task: string;
   readonly profile: string;
@@ -104,6 +105,7 @@ export const requestRow = z.object({
   /** ISO 8601. */
   startedAt: z.string(),
   client: z.string(),
+  clientVersion: z.string().exactOptional(),
   task: z.string(),
   profile: z.string(),
   /** That answered, or was asked last; empty: none was chosen. */

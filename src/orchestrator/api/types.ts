@@ -46,6 +46,8 @@ export interface CallerContext {
   readonly id: string;
   /** The name that the client reported (`claude-code`), or `unknown`. */
   readonly client: string;
+  /** As the client reported it; absent for programs that are not clients of MCP. */
+  readonly clientVersion?: string | undefined;
   /** Absolute paths of the folders whose files this caller may read. */
   readonly roots: readonly string[];
   /** Settings of scope caller, already merged in order of precedence. */

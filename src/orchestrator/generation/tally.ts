@@ -20,7 +20,7 @@ export function requestTally(
     isCompared = false,
     isBackground = false,
   }: Pick<GenerationWorld, "emit" | "steady" | "isCompared" | "isBackground">,
-  { client }: CallerContext,
+  { client, clientVersion }: CallerContext,
   { files = [], task, chat }: GenerateRequest,
 ) {
   const startedAtMs = steady();
@@ -50,7 +50,7 @@ export function requestTally(
       fallbacks,
       attempts,
       fileTokens: error === undefined ? files.reduce((tokens, { text }) => tokens + estimateTokens(text), 0) : 0,
-      ...defined({ outcomes, via, error: error === undefined ? undefined : faultOf(error) }),
+      ...defined({ clientVersion, outcomes, via, error: error === undefined ? undefined : faultOf(error) }),
       ...(given !== undefined &&
         error === undefined && {
           given: {

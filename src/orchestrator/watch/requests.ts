@@ -243,6 +243,7 @@ function rowOf(
     completionTokens: sum((attempt) => attempt.completionTokens),
     localTokens: [sum((each) => each.promptTokens, local), sum((each) => each.completionTokens, local)],
     ...defined({
+      clientVersion: request.clientVersion && cleanName(request.clientVersion),
       reason: given && oneLine(given.reason).slice(0, maxReasonCharacters),
       via,
       firstTokenMs: firstTokenMs && Math.round(firstTokenMs),

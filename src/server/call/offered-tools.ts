@@ -35,7 +35,7 @@ export function offeredTools(home: Pick<View, "callerSettings" | "project">): Re
 
 /** The caller of one request, as the orchestrator sees it. */
 export function callerContext(
-  { client, signal }: Pick<CallerContext, "client" | "signal">,
+  { client, clientVersion, signal }: Pick<CallerContext, "client" | "clientVersion" | "signal">,
   parts: Caller,
   home: View,
 ): CallerContext {
@@ -47,6 +47,7 @@ export function callerContext(
     roots,
     settings,
     signal,
+    ...(clientVersion !== undefined && { clientVersion }),
     ...(project && { project }),
     ...(home.configured && { configured: home.configured }),
     ...(warnings.length > 0 && { warnings }),

@@ -110,7 +110,7 @@ async function runTool(
   let files: ToolFiles | undefined;
   const context: Context = {
     orchestrator: home.orchestrator,
-    caller: callerContext({ client, signal }, parts, home),
+    caller: callerContext({ client, clientVersion: facts.clientVersion, signal }, parts, home),
     ...defined({ patienceMs: afterMs }),
     ...(facts.isChat && facts.askNow && facts.canAsk && { agrees: (message: string) => agreesNow(facts, message) }),
     get files() {

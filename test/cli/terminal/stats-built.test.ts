@@ -1,6 +1,9 @@
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { type DaemonHome, makeDaemonHome } from "../../support/daemon-home.ts";
 import { runHere } from "./built-shell.ts";
+import { Client } from "@modelcontextprotocol/sdk/client/index.js";
+import { StdioClientTransport } from "@modelcontextprotocol/sdk/client/stdio.js";
+import { builtCommand } from "../../support/stdio-client.ts";
 
 let home: DaemonHome;
 beforeAll(async () => {
@@ -45,3 +48,25 @@ it("an answer is counted, saved, opened to its rows, and repriced by another ref
   expect(second.total).toBeCloseTo(first.total * 2, 12);
   expect(second.formula).toContain("List prices of claude-opus-5-5 on 2026-10-24");
 });
+
+it("each assistant has its own name and version, and its own savings", async () => {
+  const assistants = [
+    ["claude-code", "2.1.330"],
+    ["qwen-cli-mcp-client-ollm", "0.0.1"],
+    ["@cline/core", "0.0.74"],
+  ] as const;
+  for (const [name, version] of assistants) {
+    const client = new Client({ name, version });
+    const { environment: env } = home;
+    await client.connect(new StdioClientTransport({ command: process.execPath, args: [builtCommand], env }));
+    await client.callTool({ name: "route_and_generate", arguments: { prompt: "Say two words", model: "small:1b" } });
+    await client.close();
+  }
+  const { stdout } = await runHere(home, ["stats", "--by", "client", "--json"]);
+  const { rows } = JSON.parse(stdout) as { readonly rows: readonly object[] };
+  for (const [name, version] of assistants) expect(rows).toContainEqual(expect.objectContaining({ name, version }));
+  const { stdout: shown } = await runHere(home, ["stats", "--by", "client"]);
+  for (const words of assistants) expect(shown).toContain(words.join(" "));
+  const saved = (await bill()).rows.map((row) => (row as { readonly client?: string }).client);
+  expect(saved).toEqual(expect.arrayContaining(assistants.map(([name]) => name)));
+}, 60_000);

@@ -15,6 +15,7 @@ const startMs = Date.parse("2026-11-23T05:30:00Z");
 
 const answered: EndedRequest = {
   client: "cursor",
+  clientVersion: "2.4.1",
   task: "code",
   profile: "code",
   totalMs: 900,
@@ -64,6 +65,7 @@ test("a request is one row with its figures, its attempts and the reason", async
       id: expect.any(String),
       startedAt: "2026-11-23T05:30:00.100Z",
       client: "cursor",
+      clientVersion: "2.4.1",
       task: "code",
       profile: "code",
       model: "a:1b",
