@@ -23,6 +23,7 @@ test("a long line beside the change is cut", () => {
 
 test.each([
   ['  "API_KEY": "sk-1"', '"API_KEY": "…"'],
+  ["      API_KEY: sk-1 # mine", "API_KEY: …"],
   ["github_token = 'ghp_1'", "github_token = '…'"],
   ['"Authorization": "Bearer x",', '"Authorization": "…",'],
   ['{"env":{"MY_SECRET":"s","PATH":"/bin"}}', '{"env":{"MY_SECRET":"…","PATH":"/bin"}}'],
