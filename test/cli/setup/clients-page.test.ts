@@ -132,6 +132,7 @@ const opened = readFileSync(new URL("../../../docs/assistants.md", import.meta.u
   .filter((line) => line.startsWith("|"))
   .map((line) => line.split("|").map((cell) => cell.trim()));
 const shown = {
+  "its name": "its name in `ollm stats`",
   "server's instructions": "instructions in its context",
   "what its model gets of a result": "a result, as its model gets it",
   progress: "progress lines",
