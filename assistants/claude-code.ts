@@ -38,5 +38,6 @@ export const claudeCode: Assistant = {
   },
   tool: (name) => `mcp__ollm__${name}`,
   search: (name) => ({ name: "ToolSearch", input: { query: `select:${name}`, max_results: 5 } }),
+  read: (file) => ({ name: "Read", input: { file_path: file } }),
   resource: (uri) => ({ name: "ReadMcpResourceTool", input: { server: "ollm", uri } }),
 };

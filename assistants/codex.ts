@@ -32,7 +32,8 @@ trust_level = "trusted"
 `,
   }),
   variables: () => ({ SCRIPT_KEY: "dummy-key" }),
-  once: (prompt) => ["exec", "--skip-git-repo-check", prompt],
+  // A person trusts the hook of `ollm setup --plugin` once, in `/hooks`.
+  once: (prompt) => ["exec", "--skip-git-repo-check", "--dangerously-bypass-hook-trust", prompt],
   chat: {
     // With "never", forms are declined for the user.
     words: () => ["--ask-for-approval", "on-request"],
@@ -42,5 +43,6 @@ trust_level = "trusted"
     asks: { shown: /Allow the ollm MCP server to run tool/, yes: "\r" },
   },
   tool: (name) => `mcp__ollm/${name}`,
+  read: (file) => ({ name: "exec_command", input: { cmd: `cat ${file}` } }),
   resource: (uri) => ({ name: "read_mcp_resource", input: { server: "ollm", uri } }),
 };

@@ -1,4 +1,5 @@
 import { countTokens } from "gpt-tokenizer/encoding/o200k_base";
+import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { instructionsFor } from "../src/server/mcp/instructions.ts";
 import { tools as ourTools } from "../src/tools/index.ts";
@@ -11,6 +12,7 @@ import {
   generate,
   once,
   onlyResult,
+  quoted,
   sentToEngine,
   slowly,
   untilDone,
@@ -69,7 +71,7 @@ export const setUp: Row = {
     const before = await world.files();
     const { work } = world.places;
     const { client } = world.assistant;
-    const add = ["setup", "--client", client, "--root", work, "--guide", "--yes"];
+    const add = ["setup", "--client", client, "--root", work, "--guide", "--plugin", "--yes"];
     for (const words of [add, ["setup", "--undo", "--yes"], add]) {
       const { code, output } = await world.ollm(...words);
       if (code !== 0) throw new Error(`ollm ${words.join(" ")} ended with ${code}: ${output.slice(-300)}`);
@@ -237,6 +239,29 @@ export const runs: readonly Row[] = [
       if (isError) throw new Error(text);
       expectIn(text, "smollm2:135m", "not the list of models");
       return "✓";
+    },
+  },
+  {
+    id: "hook",
+    title: "a line before a large read",
+    async run(world) {
+      const read = world.assistant.read;
+      if (read === undefined) return "no hook is written";
+      const told: string[] = [];
+      for (const [name, lines] of [
+        ["large", 4_000],
+        ["small", 4],
+      ] as const) {
+        const file = join(world.places.work, `${name}.log`);
+        await writeFile(file, "The ferry left at noon.\n".repeat(lines));
+        await onlyResult(world, `hook-${name}`, read(file));
+        const body = JSON.stringify(world.models.asked.findLast(({ row }) => row === `hook-${name}`)?.body);
+        const [line] = new RegExp(`${name}\\.log is about [\\d,]+ tokens[^.]*\\.`).exec(body) ?? [];
+        if (line !== undefined) told.push(line);
+      }
+      if (told.length === 0) return "its model is not told";
+      if (told.length > 1) throw new Error(`a small read is announced, too: ${told.join(" ")}`);
+      return `✓ its model is told "${quoted(told[0] ?? "")}", of a small file nothing`;
     },
   },
   {

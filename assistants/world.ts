@@ -33,6 +33,8 @@ export interface Assistant extends Finding {
   readonly chat: Chat;
   /** What its model calls one of our tools. */
   tool(name: string): string;
+  /** How its model reads a file whole, where `ollm setup --plugin` has a hook for that. */
+  read?(file: string): Turn;
   /** How its model reads a resource, if it can. */
   resource?(uri: string): Turn;
 }

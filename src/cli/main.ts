@@ -1,10 +1,11 @@
-import { closeSync, openSync } from "node:fs";
+import { closeSync, openSync, readFileSync } from "node:fs";
 import { homedir } from "node:os";
 import { isatty } from "node:tty";
 import { openClientStreams } from "../ipc/protocol.ts";
 import { build } from "../ipc/version.ts";
 import { resolveHome, startFolder } from "../orchestrator/config/home.ts";
 import { isServerCall, runFront } from "./front/front.ts";
+import { hintBeforeReading } from "./hook.ts";
 
 /**
  * The entry of `dist/cli.mjs`, which starts with every client. It contains the front, which is all that a stdio server
@@ -56,6 +57,11 @@ if (isServerCall(words, () => isatty(0))) {
     openStreams: openClientStreams,
     exit: (code) => process.exit(code),
   });
+} else if (words[0] === "hook") {
+  // Internal: started by assistants before they read (`ollm setup --plugin`).
+  const additionalContext = process.env["OLLM_HOOK"] === "off" ? undefined : hintBeforeReading(readFileSync(0, "utf8"));
+  if (additionalContext !== undefined)
+    process.stdout.write(JSON.stringify({ hookSpecificOutput: { hookEventName: "PreToolUse", additionalContext } }));
 } else if (words.includes("--standalone")) {
   await startStandalone(words);
 } else {

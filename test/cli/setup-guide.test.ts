@@ -31,6 +31,61 @@ async function snapshot(): Promise<Readonly<Record<string, string>>> {
   return files;
 }
 
+describe("the plugin", () => {
+  const hooks = { codex: ".codex/hooks.json", "claude-code": ".claude/skills/ollm/hooks/hooks.json" } as const;
+
+  test("comes with the guide for Claude Code and Codex alone, and goes to the byte", async () => {
+    for (const folder of [".claude", ".codex", ".cursor"]) await mkdir(join(home, folder));
+    const before = await snapshot();
+    const added = await run({ plugin: true, yes: true });
+    expect(added).toMatchObject({ code: 0, stderr: "", asked: [] });
+    const after = Object.keys(await snapshot());
+    expect(after).toEqual(
+      expect.arrayContaining([...Object.values(hooks), ".claude/skills/ollm/.claude-plugin/plugin.json"]),
+    );
+    expect(after).not.toContain(".cursor/mcp.json");
+    const { hooks: asked } = JSON.parse(await read(hooks.codex)) as { hooks: { PreToolUse: { hooks: object[] }[] } };
+    const command = expect.stringMatching(/^"[^"]+" "[^"]+cli\.mjs" hook$/) as string;
+    expect(asked.PreToolUse[0]?.hooks).toEqual([{ type: "command", command, timeout: 5 }]);
+
+    const filled = await snapshot();
+    expect((await run({ plugin: true, yes: true })).stdout).toContain("plugin up to date");
+    expect(await snapshot()).toEqual(filled);
+
+    expect(await run({ undo: true, plugin: true, yes: true })).toMatchObject({ code: 0, stderr: "" });
+    expect(Object.keys(await snapshot())).toEqual(after.filter((name) => !/plugin|hooks/.test(name)));
+    expect(await run({ plugin: true, yes: true })).toMatchObject({ code: 0 });
+    expect(await run({ undo: true, yes: true })).toMatchObject({ code: 0, stderr: "" });
+    expect(await snapshot()).toEqual(before);
+  });
+
+  test("leaves a file of hooks that the user has", async () => {
+    await write(hooks.codex, '{ "hooks": {} }\n');
+    const added = await run({ client: ["codex"], plugin: true, yes: true });
+    expect(added.stdout).toContain("edited by hand; it is not changed");
+    expect(await read(hooks.codex)).toBe('{ "hooks": {} }\n');
+  });
+
+  test("is not written where it can't be asked about", async () => {
+    await mkdir(join(home, ".codex"));
+    await run({ client: ["codex"], yes: true });
+    const refused = await run({ client: ["codex"], plugin: true });
+    expect(refused.code).toBe(1);
+    expect(refused.stdout).toContain("setup --plugin --yes");
+    expect(Object.keys(await snapshot())).not.toContain(hooks.codex);
+  });
+
+  test("follows the program without being asked for again", async () => {
+    await mkdir(join(home, ".codex"));
+    await run({ client: ["codex"], plugin: true, yes: true });
+    const now = await read(hooks.codex);
+    const older = guideIn('hook "/old/node" "/old/cli.mjs" hook');
+    await write(hooks.codex, older);
+    expect((await run({ client: ["codex"], yes: true })).stdout).toContain("plugin updated in");
+    expect(await read(hooks.codex)).toBe(now);
+  });
+});
+
 const clients = clientTable({ platform: "linux", userHome: "", environment: {} });
 const withFile = clients.flatMap(({ id, locations }) =>
   locations.flatMap(({ file, guide }) =>

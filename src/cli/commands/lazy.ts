@@ -22,8 +22,12 @@ export function addSetUp(program: ShellCommand): void {
     )
     .option("--guide", "write a short guide for the assistants, too: when to use local models (default: asks)")
     .option("--no-guide", "don't write the guide, and don't ask about it")
+    .option(
+      "--plugin",
+      "offer Claude Code and Codex a hook, too: before they read a large file or diff, it says what a local model would save",
+    )
     .option("--print", "show the changes without making them")
-    .option("--undo", "remove ollm from the assistants; with --guide, remove only the guide")
+    .option("--undo", "remove ollm from the assistants; with --guide or --plugin, only these")
     .option("-y, --yes", "don't ask; updates a guide, but adds none")
     .loads(async () => (await import("../setup/setup.ts")).setup);
   program

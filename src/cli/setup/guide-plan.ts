@@ -34,15 +34,25 @@ export type GuidePlan =
     }
   | Problem<GuideTarget>;
 
-/** Where the guide of these clients goes: files to write, and for other clients what completes "paste it into". */
-export async function guidePlaces(targets: readonly ClientTarget[]): Promise<{
+/**
+ * Where the guide of these clients goes: files to write, and for other clients what completes "paste it into". With `hook`,
+ * the command of a hook, the plugin, too: its files that are there, or with `isWhole` all.
+ */
+export async function guidePlaces(
+  targets: readonly ClientTarget[],
+  hook?: string,
+  isWhole = false,
+): Promise<{
   readonly files: readonly GuideTarget[];
   readonly pastes: ReadonlyMap<Client, string>;
 }> {
   const files: GuideTarget[] = [];
   const pastes = new Map<Client, string>();
   for (const { client, file } of targets) {
-    const guide = client.locations.find((location) => location.file === file)?.guide;
+    const location = client.locations.find((each) => each.file === file);
+    const guide = location?.guide;
+    if (location !== undefined && hook !== undefined)
+      files.push(...pluginFiles(client, location, hook).filter((each) => isWhole || existsSync(each.file)));
     if (guide?.kind === "paste") pastes.set(client, guide.where);
     else if (guide !== undefined) files.push(...(await fileInUse(guideFiles(client, guide))));
   }
@@ -52,7 +62,13 @@ export async function guidePlaces(targets: readonly ClientTarget[]): Promise<{
 /** Every existing file that may contain a guide; with `ids`, those of these clients. */
 export function existingGuides(facts: ClientFacts, ids: readonly string[]): readonly GuideTarget[] {
   const clients = clientTable(facts).filter(({ id }) => ids.length === 0 || ids.includes(id));
-  const files = clients.flatMap((client) => client.locations.flatMap(({ guide }) => guideFiles(client, guide)));
+  // The folder of a skill is empty, and goes, when the plugin's files in it are gone.
+  const files = clients.flatMap((client) =>
+    client.locations.flatMap((location) => [
+      ...pluginFiles(client, location, ""),
+      ...guideFiles(client, location.guide),
+    ]),
+  );
   return onceEachFile(files).filter(({ file }) => existsSync(file));
 }
 
@@ -72,9 +88,28 @@ export function agentFiles(facts: ClientFacts): readonly GuideTarget[] {
   });
 }
 
+/**
+ * Claude Code loads a skill's folder with a manifest as a plugin, hooks included; Codex has a file of hooks. Other clients
+ * have no hook whose words reach the model before a read.
+ */
+function pluginFiles(
+  client: Client,
+  { file, guide }: Client["locations"][number],
+  hook: string,
+): readonly GuideTarget[] {
+  const form = `hook ${hook}` as const;
+  if (client.id === "codex") return [{ client, file: path.join(path.dirname(file), "hooks.json"), form }];
+  if (client.id !== "claude-code" || guide.kind !== "skill") return [];
+  const folder = path.dirname(guide.file);
+  return [
+    { client, file: path.join(folder, "hooks", "hooks.json"), form },
+    { client, file: path.join(folder, ".claude-plugin", "plugin.json"), form: "plugin" },
+  ];
+}
+
 /** What messages call the text of this form. */
-export function partOf(form: GuideForm): "agent" | "guide" {
-  return isAgent(form) ? "agent" : "guide";
+export function partOf(form: GuideForm): "agent" | "guide" | "plugin" {
+  return isPlugin(form) ? "plugin" : isAgent(form) ? "agent" : "guide";
 }
 
 /** Plans to add or update the guide. */
@@ -176,7 +211,8 @@ function onceEachFile(targets: readonly GuideTarget[]): readonly GuideTarget[] {
  * The form of the guide in a file: the whole file, as a skill, as instructions or as a rule, or a section of it. An agent's
  * file is shown, marked and removed in the same way.
  */
-type GuideForm = "skill" | "instructions" | "rule" | "section" | AgentForm;
+type GuideForm = "skill" | "instructions" | "rule" | "section" | PluginForm | AgentForm;
+type PluginForm = "plugin" | `hook ${string}`;
 type AgentForm = `${"agent" | "role"} ${keyof typeof agents}`;
 
 /**
@@ -209,7 +245,7 @@ what needs this conversation or current knowledge.
 `;
 
 /** Agent Skills require that `name` is the name of the folder. */
-const heads: Readonly<Record<Exclude<GuideForm, AgentForm>, string>> = {
+const heads = {
   skill: `---
 name: ollm
 description: Hand work to local models (ollm). Use before summarising, extracting, classifying, translating, drafting, or reading a long file or diff.
@@ -225,19 +261,34 @@ applyTo: "**"
 
 const markStart = "<!-- ollm guide ";
 /** Codex's files are TOML. */
-const markOf = (form: GuideForm): string => (form.startsWith("role ") ? "# ollm guide " : markStart);
+const markOf = (form: GuideForm): string =>
+  isPlugin(form) ? '"ollm guide ' : form.startsWith("role ") ? "# ollm guide " : markStart;
 const sectionEnd = "<!-- end of ollm guide -->";
-const checksumInMark = /((?:<!--|#) ollm guide )[0-9a-f]{8}(?=:)/;
+const checksumInMark = /((?:<!--|#|") ?ollm guide )[0-9a-f]{8}(?=:)/;
 
 /** The guide in a form, with `\n`; a section has no line break at its end. */
 export function guideIn(form: GuideForm): string {
-  const { head, undo, body } = partsOf(form);
-  const mark = `${markOf(form)}00000000: ${undo} removes it`;
-  const text = `${head}${mark}${mark.startsWith("#") ? "" : " -->"}\n${body}`;
+  const text = withMark(form);
   return text.replace(checksumInMark, `$1${checksum(text)}`);
 }
 
-function partsOf(form: GuideForm): { readonly head: string; readonly undo: string; readonly body: string } {
+/** The text with a checksum of zeros. */
+function withMark(form: GuideForm): string {
+  if (isPlugin(form)) return `${JSON.stringify(pluginFile(form), undefined, 2)}\n`;
+  const { head, undo, body } = partsOf(form);
+  const mark = `${markOf(form)}00000000: ${undo} removes it`;
+  return `${head}${mark}${mark.startsWith("#") ? "" : " -->"}\n${body}`;
+}
+
+function pluginFile(form: PluginForm): object {
+  const description =
+    "ollm guide 00000000: ollm setup --undo removes it. Before a large file or diff is read, it says in one line what a local model would save; OLLM_HOOK=off turns that off.";
+  if (form === "plugin") return { name: "ollm", description };
+  const run = { type: "command", command: form.slice("hook ".length), timeout: 5 };
+  return { description, hooks: { PreToolUse: [{ matcher: "Read|Bash", hooks: [run] }] } };
+}
+
+function partsOf(form: Exclude<GuideForm, PluginForm>) {
   if (!isAgent(form)) {
     return { head: heads[form], undo: "ollm setup --undo", body: guideText + (form === "section" ? sectionEnd : "") };
   }
@@ -249,6 +300,10 @@ function partsOf(form: GuideForm): { readonly head: string; readonly undo: strin
   const role = { name: `ollm-${name}`, description, model: `ollm/${name}`, model_reasoning_effort: "none" };
   const lines = Object.entries(role).map(([key, value]) => `${key} = ${JSON.stringify(value)}\n`);
   return { head: "", undo, body: `${lines.join("")}developer_instructions = """\n${text}"""\n` };
+}
+
+function isPlugin(form: GuideForm): form is PluginForm {
+  return form === "plugin" || form.startsWith("hook ");
 }
 
 function isAgent(form: GuideForm): form is AgentForm {

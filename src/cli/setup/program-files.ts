@@ -4,7 +4,6 @@ import path from "node:path";
 import { isSameProgram, replaceProgram } from "../../ipc/start-daemon.ts";
 import { InvalidRequest, OrchestratorError } from "../../orchestrator/api/errors.ts";
 import { advice } from "../../orchestrator/api/next-step.ts";
-import type { ClientTarget } from "./clients.ts";
 import { readRegularText } from "../../orchestrator/storage/replace-file.ts";
 import { isInside, isTooBroad } from "../../orchestrator/util/file-name.ts";
 import { canExecute, findNode, oldestNode } from "../../orchestrator/util/programs.ts";
@@ -114,11 +113,11 @@ const realPath = (file: string): string => orUndefined(() => realpathSync.native
 const minUnfinishedMs = 24 * 60 * 60 * 1_000;
 
 /** The names of the copies in a home's `app` folder that occur in clients' files, even in files that can't be parsed. */
-export async function mentionedCopies(home: string, targets: readonly ClientTarget[]): Promise<ReadonlySet<string>> {
+export async function mentionedCopies(home: string, files: readonly string[]): Promise<ReadonlySet<string>> {
   const [copies, texts] = await Promise.all([
     listFolder(programFolder(home)),
     // Files that can't be read don't count.
-    Promise.all(targets.map(({ file }) => readRegularText(file).catch(() => ""))),
+    Promise.all(files.map((file) => readRegularText(file).catch(() => ""))),
   ]);
   return new Set(copies.filter((name) => texts.some((text) => text.includes(name))));
 }

@@ -48,6 +48,9 @@ export async function setupGuide(
     readonly mayAsk: boolean;
     /** With `--yes` a guide that setup has written is updated, and none is added. */
     readonly isUpdateAccepted: boolean;
+    /** The command of the hook in a plugin; with `isPlugin` the plugin is written, too, else only updated. */
+    readonly hook: string;
+    readonly isPlugin: boolean;
     /** Only show what would be written. */
     readonly isOnlyPrinted: boolean;
     /** How this command is called. */
@@ -57,13 +60,13 @@ export async function setupGuide(
   io: CommandIo,
   now: () => Date,
 ): Promise<number> {
-  if (wish.isWanted === false) return 0;
+  if (wish.isWanted === false && !wish.isPlugin) return 0;
   const isShown = wish.isWanted === true || wish.isOnlyPrinted || wish.mayAsk;
   if (targets.length === 0) {
     if (isShown) io.stdout(showText("For another client, paste this guide into its instructions", "\n", io));
     return 0;
   }
-  const { files, pastes } = await guidePlaces(targets);
+  const { files, pastes } = await guidePlaces(targets, wish.hook, wish.isPlugin);
   const plans = await Promise.all(files.map(planAddGuide));
   const changes = plans.filter((plan) => plan.kind === "change");
   const offer = isShown ? { changes, pastes } : { changes: changes.filter((plan) => plan.isUpdate), pastes: new Map() };
@@ -74,13 +77,16 @@ export async function setupGuide(
   const isAccepted = wish.isWanted === true || wish.isUpdateAccepted || (await isConfirmed(offer, io));
   const failures = isAccepted ? await writeAll(offer.changes, io, now()) : 0;
   const left = isAccepted ? changes.filter((plan) => !offer.changes.includes(plan)) : changes;
-  if (left.length > 0) io.stdout(`${hanging("", `${advertise(left)} ${wish.again} setup --guide`, io)}\n`);
-  return failures + plans.filter((plan) => plan.kind === "problem" && wish.isWanted === true).length;
+  const flag = wish.isPlugin ? "--plugin --yes" : "--guide";
+  if (left.length > 0) io.stdout(`${hanging("", `${advertise(left)} ${wish.again} setup ${flag}`, io)}\n`);
+  const refused = wish.isPlugin && !io.isTerminal ? left.length : 0;
+  return failures + refused + plans.filter((plan) => plan.kind === "problem" && wish.isWanted === true).length;
 }
 
 async function isConfirmed({ changes }: Offer, io: CommandIo): Promise<boolean> {
   if (changes.length === 0 || !io.isTerminal) return false;
-  const what = changes.every((plan) => plan.isUpdate) ? "Update the guide in" : "Write the guide into";
+  const parts = [...new Set(changes.map(({ target }) => partOf(target.form)))].join(" and ");
+  const what = changes.every((plan) => plan.isUpdate) ? `Update the ${parts} in` : `Write the ${parts} into`;
   const files = changes.length === 1 ? "this file" : `these ${changes.length} files`;
   return isYes(await io.ask(`${what} ${files}? [y/N] `));
 }
@@ -117,7 +123,7 @@ function showOffer(
   io: Pick<CommandIo, "columns" | "hasColour">,
 ): string {
   const title = isOptional ? "Setup offers this guide, too, which tells" : "This guide tells";
-  const isNew = pastes.size > 0 || changes.some((plan) => !plan.isUpdate);
+  const isNew = pastes.size > 0 || changes.some(({ isUpdate, target }) => !isUpdate && partOf(target.form) === "guide");
   const files = changes.map(({ target, file, text, isUpdate }) => {
     const diff = isUpdate
       ? showDiff(target.file, file.text, text)
@@ -150,7 +156,7 @@ export function showUnchanged(plan: GuidePlan, io: Pick<CommandIo, "columns">): 
     case "same":
       return `${hanging("✓ ", `${client.name}: ${part} up to date in ${file}`, io)}\n`;
     case "left":
-      return `${hanging("! ", `${client.name}: ${file} was edited by hand; ${part === "agent" ? "it is not changed" : "its guide is not changed"}`, io)}\n`;
+      return `${hanging("! ", `${client.name}: ${file} was edited by hand; ${part === "guide" ? "its guide is not changed" : "it is not changed"}`, io)}\n`;
     case "problem":
       return failureText("✗ ", `${client.name}: ${plan.message}; no ${part} written`, plan, {
         errorColumns: io.columns,

@@ -13,7 +13,7 @@ import { type Backend, backendNames } from "../../orchestrator/engines/llama-cpp
 import { counted } from "../../orchestrator/util/format-bytes.ts";
 import { type LaunchCheck, checkLaunch } from "./check-clients.ts";
 import { type EmbeddedEngine, createEmbeddedEngine, closing, setupEngine, setupGuide } from "./setup-guide.ts";
-import { existingGuides } from "./guide-plan.ts";
+import { existingGuides, partOf } from "./guide-plan.ts";
 import { type AddPlan, type Written, currentEntry, entryLocation, planAdd, writeChange } from "./plan.ts";
 import { copyProgram, howToCall, lastingNode, lastingScript, mentionedCopies, tidyCopies } from "./program-files.ts";
 import { removeEntries, removeEntryOf } from "./uninstall.ts";
@@ -25,10 +25,13 @@ import { orUndefined } from "../../orchestrator/util/values.ts";
 import { failureText, hanging } from "../terminal/terminal-text.ts";
 
 /**
- * The flags of `ollm setup`. `client`: all that are found if empty. `guide`: write it without asking, or don't; with `undo`
- * only the guide, or all but it.
+ * The flags of `ollm setup`. `client`: all that are found if empty. `guide`: write it without asking, or don't; `plugin`:
+ * offer the plugin, too. With `undo` only these, or all but the guide.
  */
-interface SetupOptions extends Options<{ switch: "print" | "undo" | "yes" | "guide"; list: "client" | "root" }> {
+interface SetupOptions extends Options<{
+  switch: "print" | "undo" | "yes" | "guide" | "plugin";
+  list: "client" | "root";
+}> {
   /** Install the embedded engine, too, without asking; what it computes with, else as the settings say. */
   readonly engine?: boolean | string | undefined;
 }
@@ -90,10 +93,11 @@ async function cardNames(): Promise<readonly string[]> {
  */
 export async function setup(options: SetupOptions, io: CommandIo, world: SetupWorld = realWorld(io)): Promise<number> {
   const facts = gatherFacts(io);
-  const clients = options.client ?? [];
+  const isPlugin = options.plugin === true;
+  const clients = options.client ?? (isPlugin ? ["claude-code", "codex"] : []);
   const wanted = engineNamed(options.engine);
   if (options.undo === true) return undoSetup(facts, clients, options, io);
-  const found = findTargets(facts, clients);
+  const found = findTargets(facts, clients).filter(({ isFound }) => isFound || options.client !== undefined);
   const given = options.root === undefined ? undefined : checkFolders(options.root, io);
   const { home, program, copyFrom, risk, isTemporary } = chooseProgram(options.print === true, io, world);
   const again = howToCall(orUndefined(() => realpathSync.native(io.script)) ?? io.script);
@@ -110,8 +114,10 @@ export async function setup(options: SetupOptions, io: CommandIo, world: SetupWo
   };
   const note = isTemporary ? temporaryNote(again, risk ?? "a folder", io) : "";
   const addGuide = (to: readonly ClientTarget[], mayAsk: boolean): Promise<number> => {
-    const asked = { isWanted: options.guide, mayAsk, isUpdateAccepted: options.yes === true };
-    return setupGuide({ ...asked, isOnlyPrinted: options.print === true, again }, to, io, world.now);
+    const asked = { isWanted: options.guide, mayAsk: mayAsk || isPlugin, isUpdateAccepted: options.yes === true };
+    const quoted = [program.node, program.script].map((word) => `"${word.replaceAll(/[$`"]/g, "\\$&")}"`);
+    const hook = `${quoted.join(" ")} hook`;
+    return setupGuide({ ...asked, hook, isPlugin, isOnlyPrinted: options.print === true, again }, to, io, world.now);
   };
   if (found.length === 0) {
     if (options.print !== true) makeCopy();
@@ -147,7 +153,8 @@ export async function setup(options: SetupOptions, io: CommandIo, world: SetupWo
     if (refusal !== undefined) return refusal;
   }
 
-  const usedSoFar = await mentionedCopies(home, allTargets(facts));
+  const written = () => [...allTargets(facts), ...existingGuides(facts, [])].map(({ file }) => file);
+  const usedSoFar = await mentionedCopies(home, written());
   if (problems.length < plans.length) makeCopy();
   let failures = problems.length;
   const check = onceEach(world.check);
@@ -161,11 +168,7 @@ export async function setup(options: SetupOptions, io: CommandIo, world: SetupWo
     if (await apply(plan, () => planAdd(plan.target, program, roots), checked, io)) ready.push(plan.target);
     else failures += 1;
   }
-  const kept = [
-    usedSoFar,
-    await mentionedCopies(home, allTargets(facts)),
-    [path.basename(path.dirname(program.script))],
-  ];
+  const kept = [usedSoFar, await mentionedCopies(home, written()), [path.basename(path.dirname(program.script))]];
   await tidyCopies(home, new Set(kept.flatMap((names) => [...names])), world.now().getTime());
   if (ready.length > 0) failures += await addGuide(ready, isNew);
   const engineCode = await addEngine(isNew);
@@ -187,8 +190,12 @@ function undoSetup(
     });
   }
   const targets = clients.length === 0 ? allTargets(facts) : findTargets(facts, clients);
-  const entries = options.guide === true ? [] : targets;
-  const guides = options.guide === false ? [] : existingGuides(facts, clients);
+  const only: string[] = (["guide", "plugin"] as const).filter((part) => options[part] === true);
+  const entries = only.length > 0 ? [] : targets;
+  const guides = existingGuides(facts, clients).filter(({ form }) => {
+    const part = partOf(form);
+    return only.length > 0 ? only.includes(part) : options.guide !== false || part === "plugin";
+  });
   return removeEntries({ entries, guides }, options, io);
 }
 

@@ -1,0 +1,72 @@
+import { spawnSync } from "node:child_process";
+import { closeSync, existsSync, openSync, readSync, statSync } from "node:fs";
+import { isAbsolute, parse, relative, resolve } from "node:path";
+import { fieldsIn, isRecord } from "../orchestrator/util/values.ts";
+
+/** About 8,000 tokens. The line costs about 80. */
+const leastBytes = 32_000;
+const bytesPerToken = 4;
+const mostGitBytes = 4_000_000;
+
+/**
+ * What an assistant is told before it reads a large text whole; undefined for all else, and if anything is not as expected.
+ * `given` is what its `PreToolUse` hook gets as JSON. Reads sizes, and lets git count a diff for at most `gitMs`; never throws.
+ */
+export function hintBeforeReading(given: string, gitMs = 150): string | undefined {
+  const { cwd, tool_input: input } = fieldsIn(given);
+  if (typeof cwd !== "string" || !isRecord(input)) return undefined;
+  try {
+    const found = fileNamed(cwd, input) ?? diffNamed(cwd, String(input["command"]), gitMs);
+    if (found === undefined || found.bytes < leastBytes) return undefined;
+    const tokens = Math.round(found.bytes / bytesPerToken / 1_000) * 1_000;
+    return (
+      `${found.what} is about ${tokens.toLocaleString("en")} tokens. If a summary, an extract or one fact of it is enough, ` +
+      `ollm's route_and_generate with files [${JSON.stringify(found.source)}] has a local model read it: for you that ` +
+      "costs about 40 tokens, your prompt and the answer. OLLM_HOOK=off ends these lines."
+    );
+  } catch {
+    return undefined;
+  }
+}
+
+/** A text file below the working directory that is to be read whole, by a tool for files or by `cat`. */
+function fileNamed(cwd: string, input: Readonly<Record<string, unknown>>) {
+  const { file_path, command } = input;
+  const printed = /^\s*cat\s+("[^"$`\\]+"|'[^']+'|[^\s"'$`\\|&;<>*?()]+)\s*$/.exec(String(command))?.[1];
+  const name = printed?.replace(/^(["'])(.*)\1$/, "$2") ?? file_path;
+  if (typeof name !== "string" || ["limit", "offset", "pages"].some((part) => input[part] !== undefined))
+    return undefined;
+  const file = resolve(cwd, name);
+  const facts = statSync(file, { throwIfNoEntry: false });
+  if (facts?.isFile() !== true || facts.size < leastBytes || isBinary(file)) return undefined;
+  const source = relative(cwd, file);
+  if (isAbsolute(source) || source.startsWith("..")) return undefined;
+  return { what: source, source, bytes: facts.size };
+}
+
+function isBinary(file: string): boolean {
+  const [start, descriptor] = [Buffer.alloc(4_096), openSync(file, "r")];
+  try {
+    return start.subarray(0, readSync(descriptor, start)).includes(0) || start.toString("latin1", 0, 5) === "%PDF-";
+  } finally {
+    closeSync(descriptor);
+  }
+}
+
+/** A whole diff or commit, counted by git, without hooks, pagers, external diffs and text conversions of the repository. */
+function diffNamed(cwd: string, command: string, timeout: number) {
+  const [, kind, which = ""] =
+    /^\s*git\s+(diff|show)(?:\s+(--staged|--cached|[\w@^~./][\w@^~./-]*))?\s*$/.exec(command) ?? [];
+  const isStaged = which.startsWith("--");
+  if (kind === undefined || (isStaged && kind === "show") || (which !== "" && existsSync(resolve(cwd, which))))
+    return undefined;
+  const safe = ["-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null", "--no-pager"];
+  const words = ["-C", cwd, ...safe, kind, "--no-ext-diff", "--no-textconv", ...(which === "" ? [] : [which])];
+  const limits = { timeout, maxBuffer: mostGitBytes, windowsHide: true, stdio: "pipe" } as const;
+  // Not in the project's folder, where Windows would look for the program first.
+  const { status, stdout } = spawnSync("git", words, { cwd: parse(cwd).root, ...limits });
+  if (status !== 0) return undefined;
+  const ref = which === "" && kind === "show" ? "HEAD" : which;
+  const source = isStaged ? "git:staged" : `git:${kind}${ref === "" ? "" : `:${ref}`}`;
+  return { what: command.trim(), source, bytes: stdout.length };
+}

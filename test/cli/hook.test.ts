@@ -1,0 +1,85 @@
+import { execFileSync } from "node:child_process";
+import { mkdir, mkdtemp, realpath, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { hintBeforeReading } from "../../src/cli/hook.ts";
+
+let folder: string;
+const large = "The ferry left at noon.\n".repeat(4_000);
+
+beforeAll(async () => {
+  folder = await realpath(await mkdtemp(join(tmpdir(), "ollm-hook-")));
+  await mkdir(join(folder, "work"));
+  for (const [name, content] of [
+    ["work/large.log", large],
+    ["work/two words.log", large],
+    ["work/small.log", "The ferry left.\n"],
+    ["work/picture.png", Buffer.alloc(50_000)],
+    ["work/paper.pdf", `%PDF-1.7\n${large}`],
+    ["outside.log", large],
+  ] as const)
+    await writeFile(join(folder, name), content);
+});
+afterAll(() => rm(folder, { recursive: true, force: true }));
+
+const hint = (input: object) =>
+  hintBeforeReading(JSON.stringify({ cwd: join(folder, "work"), tool_input: input }), 30_000);
+const ofCommand = (command: string) => hint({ command });
+
+test("a large file is announced with what reading it and handing it over cost", () => {
+  const said =
+    "large.log is about 24,000 tokens. If a summary, an extract or one fact of it is enough, ollm's route_and_generate " +
+    'with files ["large.log"] has a local model read it: for you that costs about 40 tokens, your prompt and the answer. ' +
+    "OLLM_HOOK=off ends these lines.";
+  expect(hint({ file_path: join(folder, "work", "large.log") })).toBe(said);
+  expect(ofCommand("cat large.log")).toBe(said);
+  expect(ofCommand("cat 'two words.log'")).toContain('files ["two words.log"]');
+});
+
+test.each([
+  ["a small file", { file_path: "small.log" }],
+  ["a part of a file", { file_path: "large.log", limit: 100 }],
+  ["a file that is not there", { file_path: "none.log" }],
+  ["a file outside the working directory, which the server may not read", { file_path: "../outside.log" }],
+  ["a picture", { file_path: "picture.png" }],
+  ["a PDF", { file_path: "paper.pdf" }],
+  ["a command that reads a part", { command: "cat large.log | head" }],
+  ["a command with a substitution", { command: "cat $(ls)" }],
+  ["another command", { command: "ls" }],
+  ["git with an option", { command: "git diff --output=x" }],
+  ["a folder", { file_path: "." }],
+])("nothing is said of %s", (_what, input) => {
+  expect(hint(input)).toBeUndefined();
+});
+
+test.each([
+  "",
+  "no JSON",
+  "{}",
+  "[]",
+  '{"cwd":1,"tool_input":{}}',
+  '{"cwd":"/none","tool_input":{"command":"git diff"}}',
+])("%j is passed over", (given) => {
+  expect(hintBeforeReading(given)).toBeUndefined();
+});
+
+test("a large diff is counted by git, and named as files takes it", async () => {
+  const git = (...words: readonly string[]) =>
+    execFileSync("git", ["-c", "user.name=me", "-c", "user.email=me@example.com", ...words], {
+      cwd: join(folder, "work"),
+    });
+  git("init", "-q");
+  git("add", "small.log");
+  git("commit", "-qm", "start");
+  await writeFile(join(folder, "work", "small.log"), large);
+  expect(ofCommand("git diff")).toContain("git diff is about 25,000 tokens. If a summary");
+  expect(ofCommand("git diff HEAD")).toContain('files ["git:diff:HEAD"]');
+  // A name of a file is none of a commit.
+  expect(ofCommand("git diff small.log")).toBeUndefined();
+  expect(ofCommand("git diff --staged")).toBeUndefined();
+  git("add", "small.log");
+  expect(ofCommand("git diff --cached")).toContain('files ["git:staged"]');
+  git("commit", "-qm", "more");
+  expect(ofCommand("git show")).toContain('files ["git:show:HEAD"]');
+});
