@@ -6,6 +6,7 @@ import type { Bench } from "./bench.ts";
 import { table } from "./support/table.ts";
 import { answers } from "./answers.ts";
 import { batch } from "./batch.ts";
+import { called } from "./called.ts";
 import { cascade } from "./cascade.ts";
 import { classify } from "./classify.ts";
 import { dashboard } from "./dashboard.ts";
@@ -45,6 +46,7 @@ import { worker } from "./worker.ts";
 const benches: readonly Bench[] = [
   answers,
   batch,
+  called,
   cascade,
   classify,
   dashboard,
