@@ -122,6 +122,7 @@ function Answers(props: { readonly comparison: Comparison; readonly canPick: boo
   const [picked, setPicked] = useState<Pick>();
   const { isBusy, problem, attempt } = useBusy();
   const { comparison_id, results, order, judgement, notes = [] } = comparison;
+  const fastest = Math.max(...results.map(({ tokens_per_second: speed = 0 }) => speed));
   const pick = (model: string) =>
     attempt(async () => {
       const { picked: winner } = (await host.callTool("pick_winner", { action: "pick", comparison_id, model })) as {
@@ -144,6 +145,7 @@ function Answers(props: { readonly comparison: Comparison; readonly canPick: boo
           <Column
             key={answer.model}
             answer={answer}
+            fastest={fastest}
             isWinner={picked?.model === answer.model}
             readRest={() => host.readAnswer(comparison.resource, answer.model)}
           >
@@ -185,12 +187,13 @@ function Answers(props: { readonly comparison: Comparison; readonly canPick: boo
 
 function Column(props: {
   readonly answer: Answer;
+  readonly fastest?: number;
   readonly isWinner: boolean;
   readonly readRest?: () => Promise<string>;
   readonly children: ComponentChildren;
 }) {
-  const { answer, isWinner, readRest, children } = props;
-  const { text = "", error, is_cut } = answer;
+  const { answer, fastest = 0, isWinner, readRest, children } = props;
+  const { text = "", error, is_cut, tokens_per_second: speed = 0 } = answer;
   const model = visibleName(answer.model);
   return (
     <article class={isWinner ? "card winner" : "card"} aria-label={model}>
@@ -202,6 +205,8 @@ function Column(props: {
         <p class="problem">Failed: {visibleText(error)}</p>
       ) : (
         <>
+          {/* Logarithmic, so that one fast answer doesn't make all others alike. Its figure stands below. */}
+          {speed > 0 && <meter aria-hidden="true" max={Math.log1p(fastest)} value={Math.log1p(speed)} />}
           <p class="faint">
             {figuresOf(answer)
               .flatMap(([name, value]) => (value === undefined ? [] : `${name}: ${value}`))
