@@ -1,6 +1,7 @@
 import { readFile } from "node:fs/promises";
 import { loadavg } from "node:os";
 import { resolve } from "node:path";
+import { Agent, request } from "undici";
 import { InvalidRequest } from "../src/orchestrator/api/errors.ts";
 import { guideText } from "../src/cli/setup/guide-plan.ts";
 import { toolEntry } from "../src/server/mcp/handle-tools.ts";
@@ -121,14 +122,18 @@ async function play(base: string, way: (typeof ways)[number], prompt: string): P
   return made;
 }
 
+/** The first answer of a way comes when thousands of tokens were read. */
+const patient = new Agent({ headersTimeout: 0, bodyTimeout: 0 });
+
 async function asked(base: string, messages: readonly Message[]): Promise<Message> {
-  const response = await fetch(`${base}/chat/completions`, {
+  const { statusCode, body } = await request(`${base}/chat/completions`, {
+    dispatcher: patient,
     method: "POST",
     headers: { "content-type": "application/json" },
     body: JSON.stringify({ model, messages, tools: offered, max_tokens: 120, temperature: 0 }),
   });
-  if (!response.ok) throw new Error(`${response.status} ${await response.text()}`);
-  const { choices } = (await response.json()) as { choices: readonly { readonly message: Message }[] };
+  if (statusCode !== 200) throw new Error(`${statusCode} ${await body.text()}`);
+  const { choices } = (await body.json()) as { choices: readonly { readonly message: Message }[] };
   const [choice] = choices;
   if (choice === undefined) throw new Error("an answer without a choice");
   return choice.message;
