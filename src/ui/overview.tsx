@@ -230,14 +230,14 @@ function Queue({ queue }: { readonly queue: LiveState["queue"] }) {
 const courseSeconds = 300;
 
 /** The figures of this machine, with their course where one is known. */
-function Glance({ state: { today, lastHour, queue } }: { readonly state: LiveState }) {
+function Glance({ state: { today, lastHour, queue, operations } }: { readonly state: LiveState }) {
   const isOpen = useSignal(false);
   const { tokensPerSecond, waiting } = useComputed(() => samples.columns(chartNow.value, courseSeconds)).value;
   const sumOf = (counts: readonly number[]) => counts.reduce((sum, count) => sum + count, 0);
   const { firstTokenP95Ms: firstToken, failed, requests } = lastHour;
   const figures: readonly (readonly [string, ComponentChildren, (readonly (number | null)[])?])[] = [
     ["Requests, 1 h", formatCount(sumOf(requests)), requests],
-    ["Tokens/s", formatRate(tokensPerSecond.at(-1) ?? 0), tokensPerSecond],
+    ["Tokens/s", formatRate(operations.length === 0 ? 0 : (tokensPerSecond.at(-1) ?? 0)), tokensPerSecond],
     ["First token p95, 1 h", firstToken === undefined ? "–" : formatDuration(firstToken)],
     ["Failed, 1 h", <a href={addressOf("activity", "outcome=failed&range=hour")}>{formatCount(failed)}</a>],
     ["Waiting", formatCount(sumOf(queue.map((line) => line.waiting))), waiting],

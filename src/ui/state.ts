@@ -20,10 +20,8 @@ export const samples = new LastHour();
 export const connectionCount = signal(0);
 /** Milliseconds; moves once a second while the page is visible. */
 export const now = signal(Date.now());
-/** Of charts: while nothing runs only their axis moves, and that by five seconds. */
-export const chartNow = computed(() =>
-  (live.value?.operations.length ?? 0) > 0 ? now.value : now.value - (now.value % 5_000),
-);
+/** The same for charts; while nothing runs only their axis moves, and that by five seconds. */
+export const chartNow = signal(now.value);
 
 const entrance = new PageSession({
   host: location.host,
@@ -260,7 +258,10 @@ export async function start(): Promise<void> {
   effect(() => keep("shortcuts", hasShortcuts.value ? "on" : "off"));
   effect(() => keep("notifications", tellsHidden.value ? "on" : "off"));
   setInterval(() => {
-    if (!document.hidden) now.value = Date.now();
+    if (document.hidden) return;
+    now.value = Date.now();
+    const isIdle = live.value?.operations.length === 0;
+    if (!isIdle || now.value - chartNow.value >= 5_000) chartNow.value = now.value;
   }, 1_000);
   addEventListener("online", reconnectNow);
   document.addEventListener("visibilitychange", () => {
