@@ -1,12 +1,14 @@
 import { spawn } from "node:child_process";
-import { accessSync, constants, readFileSync, statSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { constants as system, tmpdir } from "node:os";
 import path from "node:path";
 import { httpTokenFile } from "../../ipc/run-folder.ts";
 import { OrchestratorError } from "../../orchestrator/api/errors.ts";
+import { canExecute } from "../../orchestrator/util/programs.ts";
 import { isRecord } from "../../orchestrator/util/values.ts";
 import { type CommandIo, homeOf } from "../terminal/io.ts";
+import { isFileIn } from "./prompt-words.ts";
 import programs from "./launch-programs.json" with { type: "json" };
 
 /** What a program is started with. */
@@ -92,7 +94,7 @@ export function programAt(
   for (const folder of given.split(isWindows ? ";" : ":").filter((part) => part !== "")) {
     for (const ending of isWindows ? windowsEndings : [""]) {
       const file = path.resolve(workingDirectory, folder, `${name}${ending}`);
-      if (!isProgram(file, isWindows)) continue;
+      if (!isFileIn(file, folder) || !(isWindows || canExecute(file))) continue;
       if (ending !== ".cmd") return [file];
       const own = path.join(path.dirname(file), "node_modules", packageName);
       try {
@@ -107,15 +109,6 @@ export function programAt(
     }
   }
   return undefined;
-}
-
-function isProgram(file: string, isWindows: boolean): boolean {
-  try {
-    if (!isWindows) accessSync(file, constants.X_OK);
-    return statSync(file).isFile();
-  } catch {
-    return false;
-  }
 }
 
 /** Runs the program with a listener that is open as long as it runs; returns its exit code. */

@@ -1,4 +1,4 @@
-import { codeOf, defined, messageOf } from "../../orchestrator/util/values.ts";
+import { codeOf, defined, messageOf, orUndefined } from "../../orchestrator/util/values.ts";
 import { statSync } from "node:fs";
 import { readdir, realpath, readFile, writeFile } from "node:fs/promises";
 import path from "node:path";
@@ -138,11 +138,7 @@ export function notesOnFiles(
 
 /** Whether a word names a file in `folder`. */
 export function isFileIn(name: string, folder: string): boolean {
-  try {
-    return statSync(path.resolve(folder, name)).isFile();
-  } catch {
-    return false;
-  }
+  return orUndefined(() => statSync(path.resolve(folder, name)).isFile()) === true;
 }
 
 /** The folders of files, without duplicates; of `git:staged` and the like the whole work tree. */

@@ -5,11 +5,6 @@ import { withoutControls } from "./control-characters.ts";
 const gap = "  ";
 const separator = " | ";
 
-interface TextColumn {
-  readonly title: string;
-  readonly text: string;
-}
-
 /** The width of a text in cells of a terminal, without escape sequences. */
 export function cellsOf(text: string): number {
   // The common case: names and numbers.
@@ -22,7 +17,7 @@ export function cellsOf(text: string): number {
  * Escape sequences and control characters are removed, because the texts are written by models.
  */
 export function sideBySide(
-  columns: readonly TextColumn[],
+  columns: readonly { readonly title: string; readonly text: string }[],
   {
     width,
     maxLines,
@@ -39,7 +34,7 @@ export function sideBySide(
   return blocks.join("\n\n");
 }
 
-function oneRow(columns: readonly TextColumn[], width: number, maxLines: number): string {
+function oneRow(columns: Parameters<typeof sideBySide>[0], width: number, maxLines: number): string {
   const cells = Math.max(1, Math.floor((width - separator.length * (columns.length - 1)) / columns.length));
   const wrapped = columns.map(({ title, text }) => [
     ...wrap(title, cells, 1),

@@ -1,24 +1,22 @@
 import nodePath, { join, sep } from "node:path";
 import { fileURLToPath } from "node:url";
-import { defined } from "./values.ts";
+import { defined, orUndefined } from "./values.ts";
 
 /** The name of something in a git repository in place of a file's: `git:staged`, `app/git:diff:main`. */
-export interface GitName {
-  /** The folder before it; absent: the caller's repository. */
-  readonly folder?: string;
-  /** The rest, from `git:` on. */
-  readonly source: string;
-}
+export type GitName = NonNullable<ReturnType<typeof splitGitName>>;
 
 /** Splits the name of a git source; undefined for the name of a file. */
-export function splitGitName(name: string): GitName | undefined {
+export function splitGitName(name: string) {
   // A REF may contain slashes; of other names only the last part may begin with `git:`.
   const found = /^(?:(.*?)[\\/])?(git:(?:(?:staged|diff|log|show)(?::.*)?|[^\\/]*))$/su.exec(name);
   if (found === null) return undefined;
   const [, folder, source = ""] = found;
-  if (folder === undefined) return { source };
-  // `/git:staged` is that of the root folder.
-  return { folder: folder === "" ? "/" : folder, source };
+  return {
+    /** The folder before it, for `/git:staged` the root; absent: the caller's repository. */
+    ...defined({ folder: folder === "" ? "/" : folder }),
+    /** The rest, from `git:` on. */
+    source,
+  };
 }
 
 /** A range of lines, both included, from 1. */
@@ -44,13 +42,8 @@ export function spokenName(
 
 /** The path of a `file:` URI on this machine; other names as they are. */
 function fromUri(name: string): string {
-  if (!/^file:/i.test(name)) return name;
-  try {
-    return fileURLToPath(name);
-  } catch {
-    // Another machine's, or of another platform.
-    return name;
-  }
+  // One of another machine or platform has no path here.
+  return /^file:/i.test(name) ? (orUndefined(() => fileURLToPath(name)) ?? name) : name;
 }
 
 /** Whether a name is that of a template's or a pipeline's file: in one line, and not an editor's own (`.x.yaml.swp`, `.#x.yaml`). */

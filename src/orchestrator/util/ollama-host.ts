@@ -4,17 +4,7 @@ import { InvalidConfig } from "../api/errors.ts";
 import { advice } from "../api/next-step.ts";
 
 /** Where an Ollama server listens. */
-export interface OllamaHost {
-  /** Scheme, host, port and path prefix, without a slash at the end: `http://127.0.0.1:11434`. */
-  readonly baseUrl: string;
-  /** For messages: `127.0.0.1:11434`. */
-  readonly label: string;
-  /**
-   * The server is on this machine: `localhost`, 127.0.0.0/8 or ::1. Everything else counts as remote, also in the LAN: the
-   * text would leave this machine, and a name or private address does not identify the owner of the server.
-   */
-  readonly isLoopback: boolean;
-}
+export type OllamaHost = ReturnType<typeof parseOllamaHost>;
 
 /**
  * In requests of our engines to servers of this machine, so that our own listener refuses them: they would go in a circle.
@@ -32,7 +22,7 @@ const next = advice("use host, host:port or http(s)://host:port, such as http://
  * 11434 without a scheme, else that of the scheme. A listen address (`0.0.0.0`, `::`) becomes the loopback address.
  * Throws `InvalidConfig`.
  */
-export function parseOllamaHost(value: string): OllamaHost {
+export function parseOllamaHost(value: string) {
   const text = value.trim().replace(/^["']|["']$/g, "");
   const [, explicitScheme, rest] = /^(?:([a-z][a-z0-9+.-]*):\/\/)?(.*)$/is.exec(text) ?? [];
   const isCloud = explicitScheme === undefined && rest === "ollama.com";
@@ -57,7 +47,17 @@ export function parseOllamaHost(value: string): OllamaHost {
     throw new InvalidConfig(`the Ollama address ${text} is malformed`, { next });
 
   const label = `${host}:${usedPort}`;
-  return { baseUrl: `${scheme}://${label}${path}`, label, isLoopback: isLoopbackHost(host) };
+  return {
+    /** Scheme, host, port and path prefix, without a slash at the end: `http://127.0.0.1:11434`. */
+    baseUrl: `${scheme}://${label}${path}`,
+    /** For messages: `127.0.0.1:11434`. */
+    label,
+    /**
+     * The server is on this machine: `localhost`, 127.0.0.0/8 or ::1. Everything else counts as remote, also in the LAN: the
+     * text would leave this machine, and a name or private address does not identify the owner of the server.
+     */
+    isLoopback: isLoopbackHost(host),
+  };
 }
 
 function splitPort(authority: string): { readonly name: string; readonly port?: string } {

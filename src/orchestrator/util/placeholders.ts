@@ -41,18 +41,14 @@ export function withInputs<Value>(value: Value, inputs: Readonly<Record<string, 
   const room = roomFor("the inputs");
   return changed(value, (text) =>
     text.replaceAll(written, (_whole, of: string, name: string, field?: string) =>
-      of === "inputs" ? room(withoutMarks(inputs[name] ?? "")) : mark(name, field),
+      of === "inputs" ? room(withoutMarks(inputs[name] ?? "")) : stepMark(name, field),
     ),
   );
 }
 
-function mark(name: string, field: string | undefined): string {
+/** The mark of what a step gave, or of a field of it. */
+export function stepMark(name: string, field?: string): string {
   return `\uE000${name}${field === undefined ? "" : `.${field}`}\uE001`;
-}
-
-/** The mark of what a step gave, as a whole. */
-export function stepMark(name: string): string {
-  return mark(name, undefined);
 }
 
 /** What is marked in the texts of a value. */

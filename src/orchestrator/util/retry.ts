@@ -41,11 +41,11 @@ export async function retrying<Result, Fault>(
       if (retry >= options.retries) throw error;
       retry += 1;
       work.onRetry(fault, retry);
-      backoff = backoff === undefined ? delays(options).next() : backoff.next(undefined);
+      backoff =
+        backoff === undefined
+          ? new ExponentialBackoff({ initialDelay: options.initialDelayMs, maxDelay: options.maxDelayMs }).next()
+          : backoff.next(undefined);
       await delay(backoff.duration, undefined, { signal });
     }
   }
 }
-
-const delays = ({ initialDelayMs, maxDelayMs }: RetryOptions) =>
-  new ExponentialBackoff({ initialDelay: initialDelayMs, maxDelay: maxDelayMs });

@@ -80,10 +80,6 @@ export function watchFolder(options: {
 
 /** The path and identity (device, inode) of a folder; undefined if there is none. */
 async function identityOf(path: string): Promise<{ readonly path: string; readonly id: string } | undefined> {
-  try {
-    const facts = await stat(path, { bigint: true });
-    return facts.isDirectory() ? { path, id: `${facts.dev} ${facts.ino}` } : undefined;
-  } catch {
-    return undefined;
-  }
+  const facts = await stat(path, { bigint: true }).catch(() => undefined);
+  return facts?.isDirectory() === true ? { path, id: `${facts.dev} ${facts.ino}` } : undefined;
 }

@@ -14,6 +14,7 @@ import {
 } from "@modelcontextprotocol/server";
 import { serveStdio } from "@modelcontextprotocol/server/stdio";
 import type { Farewell } from "../../ipc/protocol.ts";
+import { orUndefined } from "../../orchestrator/util/values.ts";
 import { instructionsFor } from "./instructions.ts";
 import { type Caller, createKnownRoots } from "../call/caller.ts";
 import { StdioTransport } from "./stdio-transport.ts";
@@ -235,18 +236,12 @@ const maxShownProblems = 3;
 /** The problems in an SDK error whose message is a list of zod issues, its only sign; undefined for any other error. */
 function schemaProblems(error: unknown): string | undefined {
   if (!(error instanceof Error) || !error.message.startsWith("[")) return undefined;
-  try {
-    const issues = JSON.parse(error.message) as readonly {
-      readonly path: readonly string[];
-      readonly message: string;
-    }[];
-    return issues
+  return orUndefined(() =>
+    (JSON.parse(error.message) as readonly { readonly path: readonly string[]; readonly message: string }[])
       .slice(0, maxShownProblems)
       .map(({ path, message }) => `${path.join(".")}: ${message.replace("Invalid input: ", "")}`)
-      .join("; ");
-  } catch {
-    return undefined;
-  }
+      .join("; "),
+  );
 }
 
 /** Entries per page. */

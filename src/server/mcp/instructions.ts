@@ -1,6 +1,7 @@
 import { readFileSync, statSync } from "node:fs";
 import path from "node:path";
 import { parseSummary, summaryFile, type SummaryModel } from "../../orchestrator/storage/summary-file.ts";
+import { orUndefined } from "../../orchestrator/util/values.ts";
 
 /** Most clients show this to the assistant at the start of a session. With the models at most 150 tokens (o200k). */
 const guide =
@@ -51,11 +52,9 @@ function tokensAtMost(name: string): number {
  * one small file: it is read while a client waits for `initialize`.
  */
 export function installedModels(home: string): readonly SummaryModel[] | undefined {
-  try {
-    const file = path.join(home, summaryFile);
+  const file = path.join(home, summaryFile);
+  return orUndefined(() => {
     const facts = statSync(file);
     return facts.isFile() && facts.size <= maxSummaryBytes ? parseSummary(readFileSync(file, "utf8")) : undefined;
-  } catch {
-    return undefined;
-  }
+  });
 }
