@@ -1,6 +1,7 @@
 import { estimateTokens } from "../routing/tokens.ts";
 import type { MemoryEntry, MemoryInjection } from "../api/facade-recall.ts";
 import { jsonText } from "../util/control-characters.ts";
+import { isExpired } from "./entry.ts";
 
 interface InjectionSource {
   /** All entries that the caller sees, in any order, without those that its project hides. */
@@ -53,7 +54,7 @@ export async function composeInjection(source: InjectionSource): Promise<MemoryI
     if (fits && next.length <= chosen.length) break;
     chosen = !fits && next.length >= chosen.length ? chosen.slice(0, -1) : next;
   }
-  const pinned = source.entries.filter((entry) => entry.isPinned && isValid(entry, source.nowMs));
+  const pinned = source.entries.filter((entry) => entry.isPinned && !isExpired(entry, source.nowMs));
   const leftOut = pinned.map(({ key }) => key).filter((key) => best?.keys.includes(key) !== true);
   if (best === undefined && leftOut.length === 0) return undefined;
   return { text: "", keys: [], tokens: 0, ...best, leftOut };
@@ -65,7 +66,7 @@ function inOrder({ entries, relevant, nowMs }: InjectionSource): readonly Memory
   const rankOf = (entry: MemoryEntry): number => ranks.get(entry) ?? relevant.length;
   const firsts = entries.filter((entry) => entry.isPinned || entry.category === "preference");
   return [...new Set([...firsts, ...relevant])]
-    .filter((entry) => isValid(entry, nowMs))
+    .filter((entry) => !isExpired(entry, nowMs))
     .toSorted(
       (a, b) =>
         classOf(a) - classOf(b) ||
@@ -74,10 +75,6 @@ function inOrder({ entries, relevant, nowMs }: InjectionSource): readonly Memory
         (a.updatedAt < b.updatedAt ? 1 : -1),
     )
     .slice(0, maxCandidates);
-}
-
-function isValid({ expiresAt }: MemoryEntry, nowMs: number): boolean {
-  return expiresAt === undefined || Date.parse(expiresAt) > nowMs;
 }
 
 const kinds = { pinned: 0, preference: 1, relevant: 2 } as const;

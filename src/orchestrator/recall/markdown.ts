@@ -82,26 +82,20 @@ interface Draft {
 }
 
 function entryOf({ key, category, value, facts }: Draft): object {
-  const project = facts.get("project");
-  const tags = facts.get("tags");
-  const used = facts.get("used");
-  return {
+  const { project, tags, pinned, created, updated, expires, used } = Object.fromEntries(facts);
+  return defined({
     key,
     value: value.join("\n"),
     category: category ?? "fact",
-    ...(project === undefined ? {} : { project, scope: "project" }),
-    ...(tags === undefined ? {} : { tags: tags.split(",").map((tag) => tag.trim()) }),
-    isPinned: facts.get("pinned") === "yes",
-    ...named(facts, "created", "createdAt"),
-    ...named(facts, "updated", "updatedAt"),
-    ...named(facts, "expires", "expiresAt"),
-    ...(used === undefined ? {} : { accessCount: Number(used) }),
-  };
-}
-
-function named(facts: ReadonlyMap<string, string>, from: string, to: string): object {
-  const value = facts.get(from);
-  return value === undefined ? {} : { [to]: value };
+    project,
+    scope: project === undefined ? undefined : "project",
+    tags: tags?.split(",").map((tag) => tag.trim()),
+    isPinned: pinned === "yes",
+    createdAt: created,
+    updatedAt: updated,
+    expiresAt: expires,
+    accessCount: used === undefined ? undefined : Number(used),
+  });
 }
 
 /** Version of the export format. */

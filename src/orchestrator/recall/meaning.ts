@@ -12,17 +12,6 @@ import unrelated from "./unrelated.json" with { type: "json" };
 import { defined, messageOf } from "../util/values.ts";
 import { systemTimers, within } from "../util/timers.ts";
 
-/** Compares a text with the entries by meaning. */
-export interface MeaningQuery {
-  /** Similarity of each entry that has a vector. */
-  similarityOf(id: string): number | undefined;
-  /**
-   * The similarity to unrelated texts plus this many standard deviations; higher similarities are not accidental. It is
-   * measured for each query, because the scale of similarities differs between models.
-   */
-  threshold(deviations: number): number;
-}
-
 /** Texts of one call: a cancelled call loses no more than these. */
 const batchSize = 32;
 /** A model continues to load after a query that didn't wait for it. */
@@ -78,7 +67,7 @@ export class Meaning {
   }
 
   /**
-   * Undefined when no model answers within `waitMs`, or when no entry has a vector yet; starts making missing vectors.
+   * Compares a text with the entries by meaning. Undefined when no model answers within `waitMs`, or when no entry has a vector yet; starts making missing vectors.
    * Rejects only when `signal` aborts.
    */
   async ask(
@@ -93,7 +82,7 @@ export class Meaning {
       /** Load no model. */
       readonly isLoadedOnly?: boolean;
     },
-  ): Promise<MeaningQuery | undefined> {
+  ) {
     // After one query timed out, others don't wait for the model until it has answered.
     if (this.#late !== undefined || this.#closing.signal.aborted) return undefined;
     const beganMs = systemTimers.now();
@@ -218,18 +207,23 @@ export class Meaning {
     return directionOf(made.vectors[0] ?? []);
   }
 
-  #compare(opened: VectorCache, direction: Int8Array): MeaningQuery | undefined {
+  #compare(opened: VectorCache, direction: Int8Array) {
     const vectors = unrelated.flatMap((text) => opened.get(hashOfText(text)) ?? []);
     if (vectors.length < unrelated.length) return undefined;
     const similarities = vectors.map((vector) => similarityOf(direction, vector));
     const mean = similarities.reduce((sum, value) => sum + value, 0) / similarities.length;
     const variance = similarities.reduce((sum, value) => sum + (value - mean) ** 2, 0) / similarities.length;
     return {
-      similarityOf: (id) => {
+      /** Similarity of each entry that has a vector. */
+      similarityOf: (id: string) => {
         const vector = opened.get(this.#hashOf(id));
         return vector === undefined ? undefined : similarityOf(direction, vector);
       },
-      threshold: (deviations) => mean + deviations * Math.sqrt(variance),
+      /**
+       * The similarity to unrelated texts plus this many standard deviations; higher similarities are not accidental. It is
+       * measured for each query, because the scale of similarities differs between models.
+       */
+      threshold: (deviations: number) => mean + deviations * Math.sqrt(variance),
     };
   }
 }

@@ -1,6 +1,6 @@
 import type { MemoryEntry } from "../api/facade-recall.ts";
 import { createTurns } from "../util/joined-work.ts";
-import { Meaning, type MeaningQuery } from "./meaning.ts";
+import { Meaning } from "./meaning.ts";
 import { fuseRankings, nearDuplicates, endsOf, isCommon, wordsOf, TextIndex, type WordMatch } from "./text-index.ts";
 
 /** Identifies an entry by project and key. Made by `idOf`. */
@@ -44,7 +44,7 @@ export function createMemorySearch(parts: ConstructorParameters<typeof Meaning>[
 
   /** Ids with a meaning similar to the query, nearest first. */
   async function near(
-    query: MeaningQuery,
+    query: NonNullable<Awaited<ReturnType<Meaning["ask"]>>>,
     deviations: number,
     accepts: (id: MemoryId) => boolean,
   ): Promise<readonly MemoryId[]> {

@@ -136,11 +136,6 @@ export async function openMemoryStore(parts: {
 /** Format of `memory.json` and its journal. */
 const schemaVersion = 1;
 
-interface MemoryState {
-  /** A map, so that `__proto__` is a key like any other. */
-  readonly entries: Map<MemoryId, MemoryEntry>;
-}
-
 const scopedKey = z.object({ key: z.string(), project: z.string().exactOptional() });
 
 const rememberedSchema = z.object({
@@ -158,11 +153,11 @@ const memoryEventSchema = z.discriminatedUnion("type", [
   z.object({ type: z.literal("import"), at: z.iso.datetime(), entries: z.array(memoryEntry) }),
 ]);
 type MemoryEvent = z.infer<typeof memoryEventSchema>;
-const memoryStateSchema: z.ZodType<MemoryState> = z
-  .object({ entries: z.array(memoryEntry) })
-  .transform(({ entries }) => ({
-    entries: new Map<MemoryId, MemoryEntry>(entries.map((entry) => [idOf(entry.project, entry.key), entry])),
-  }));
+type MemoryState = z.output<typeof memoryStateSchema>;
+const memoryStateSchema = z.object({ entries: z.array(memoryEntry) }).transform(({ entries }) => ({
+  // A map, so that `__proto__` is a key like any other.
+  entries: new Map<MemoryId, MemoryEntry>(entries.map((entry) => [idOf(entry.project, entry.key), entry])),
+}));
 
 /** The effect of an event. */
 interface MemoryChange {

@@ -1,15 +1,11 @@
+import type { MemoryEntry } from "../api/facade-recall.ts";
 import { editDistance } from "../util/nearest.ts";
 import MiniSearch, { type SearchOptions, type SearchResult } from "minisearch";
 import SearchableMap from "minisearch/SearchableMap";
 import commonLines from "./common-words.json" with { type: "json" };
 
 /** The indexed fields of an entry. */
-interface IndexedText {
-  readonly id: string;
-  readonly key: string;
-  readonly value: string;
-  readonly tags: readonly string[];
-}
+type IndexedText = Pick<MemoryEntry, "key" | "value" | "tags"> & { readonly id: string };
 
 /** An entry that contains some of the words. */
 export interface WordMatch {

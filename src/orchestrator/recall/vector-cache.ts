@@ -83,9 +83,7 @@ export async function openVectorCache(parts: { readonly files?: DocumentFiles; r
       for (const hash of stale) vectors.delete(hash);
       await write(rewrite);
     },
-    async close() {
-      await write((to) => to.release(file));
-    },
+    close: () => write((to) => to.release(file)),
   };
 }
 
