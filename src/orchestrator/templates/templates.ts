@@ -43,18 +43,13 @@ interface TemplateParts {
   ) => Promise<void>;
 }
 
-interface KnownFolder {
-  readonly files: TemplateFolder;
-  readonly watch: FolderWatch;
-}
-
 /** The templates of this many most recently used projects are watched. */
 const maxProjects = 16;
 
 /** Templates of the user, the project and ollm. Reads folders on use, and again when they change. */
 export class CallerTemplates implements Templates {
   readonly #parts: TemplateParts;
-  readonly #folders = new Map<string, KnownFolder>();
+  readonly #folders = new Map<string, { readonly files: TemplateFolder; readonly watch: FolderWatch }>();
   readonly #write = createMutex();
   #builtIn: readonly Template[] | undefined;
   #isClosed = false;
@@ -128,12 +123,7 @@ export class CallerTemplates implements Templates {
     });
   }
 
-  async render(
-    caller: CallerContext,
-    name: string,
-    variables: Parameters<Templates["render"]>[2],
-    files?: Parameters<Templates["render"]>[3],
-  ): ReturnType<Templates["render"]> {
+  render: Templates["render"] = async (caller, name, variables, files) => {
     const template = await this.get(caller, name);
     const fillable = openVariable(template.variables, variables);
     // Files are read last: other missing variables may have to be asked for first, which repeats all of this.
@@ -157,7 +147,7 @@ export class CallerTemplates implements Templates {
         hasFiles: isFilled,
       },
     };
-  }
+  };
 
   create(caller: CallerContext, request: CreateTemplateRequest): Promise<SavedTemplate> {
     return this.#write(() => this.#save(caller, request));
@@ -197,7 +187,12 @@ export class CallerTemplates implements Templates {
       });
     }
     refuseDoubledBraces(request);
-    const { path, inside } = locationOf(caller, scope, this.#parts.folder);
+    const project = scope === "user" ? undefined : projectOf(caller);
+    const inside = project?.folder;
+    const path =
+      project === undefined
+        ? this.#parts.folder
+        : (project.templatesFolder ?? join(project.folder, ".ollm", "templates"));
     const text = await yamlOf(fileOf(request));
     const parsed = await parseTemplate(text, name);
     if ("problem" in parsed) {
@@ -230,7 +225,7 @@ export class CallerTemplates implements Templates {
     if (!this.#isClosed) this.#parts.emit({ kind: "templates changed" });
   }
 
-  #open(path: string, inside: string | undefined, parse: typeof parseTemplate): KnownFolder {
+  #open(path: string, inside: string | undefined, parse: typeof parseTemplate) {
     const known = this.#folders.get(path);
     const files = known?.files ?? createTemplateFolder(path, inside, parse);
     const watch =
@@ -277,16 +272,6 @@ function refuseDoubledBraces({ template, system = "" }: CreateTemplateRequest): 
       ),
     });
   }
-}
-
-function locationOf(
-  caller: CallerContext,
-  scope: "user" | "project",
-  folder: string,
-): { readonly path: string; readonly inside?: string } {
-  if (scope === "user") return { path: folder };
-  const project = projectOf(caller);
-  return { path: project.templatesFolder ?? join(project.folder, ".ollm", "templates"), inside: project.folder };
 }
 
 /** The problem of a project's templates or pipelines that wait for approval. */

@@ -16,7 +16,7 @@ import { defaultsIn, forModel, matchesName } from "../routing/model-overrides.ts
 import { sameModel } from "../util/model-name.ts";
 import type { CountedFigures, KeptRequests, ModelCounts, Metrics, UnusedModel } from "../api/facade-metrics.ts";
 import { defined } from "../util/values.ts";
-import type { Emit, EventOf } from "../api/events.ts";
+import type { Emit } from "../api/events.ts";
 import type { Log } from "../api/log.ts";
 import { describeFromDatabase } from "../routing/database.ts";
 import type { Timers } from "../util/timers.ts";
@@ -73,17 +73,15 @@ export function createMetrics(parts: MetricsParts): Metrics {
 
 const sampleIntervalMs = 60_000;
 
-interface SamplerParts {
+/** Samples the memory each minute, the first time after one, until the returned function is called. */
+export function sampleMemory(parts: {
   readonly emit: Emit;
   readonly inventory: Pick<Inventory, "engines" | "lastList" | "knownFacts">;
   readonly loaded: LoadedModels;
   readonly probe: Pick<MemoryProbe, "sample">;
   readonly timers: Pick<Timers, "after">;
   readonly log: Log;
-}
-
-/** Samples the memory each minute, the first time after one, until the returned function is called. */
-export function sampleMemory(parts: SamplerParts): () => void {
+}): () => void {
   let isStopped = false;
   let cancel: () => void = () => undefined;
   const turn = (): void => {
@@ -101,7 +99,7 @@ export function sampleMemory(parts: SamplerParts): () => void {
   };
 }
 
-async function sampleOf({ inventory, loaded, probe }: SamplerParts): Promise<Omit<EventOf<"memory sampled">, "kind">> {
+async function sampleOf({ inventory, loaded, probe }: Parameters<typeof sampleMemory>[0]) {
   const names: string[] = [];
   const byType: Record<string, number> = {};
   let modelBytes = 0;
