@@ -10,7 +10,7 @@ import { argumentName, counted, formatDuration } from "../orchestrator/util/form
 import { asLine, round } from "./render.ts";
 import { defined } from "../orchestrator/util/values.ts";
 
-export const routeOutput = z.object({
+const routeOutput = z.object({
   task: z.string(),
   because: z.string(),
   profile: z.string(),
@@ -57,22 +57,16 @@ export const queryOutput = z.object({
 });
 
 /** What says how an answer came about. */
-interface Explained {
-  readonly reason: string;
-  readonly route?: z.output<typeof routeOutput> | undefined;
-  readonly timing?:
-    | {
-        readonly queue_ms: number;
-        readonly load_ms: number;
-        readonly first_token_ms: number;
-        readonly cached?: string | undefined;
-      }
-    | undefined;
-  readonly values?:
-    | { readonly where: Readonly<Record<string, string>>; readonly not_judged?: readonly string[] | undefined }
-    | undefined;
-  readonly memory_used?: { readonly keys: readonly string[]; readonly tokens: number } | undefined;
-}
+export const explainedOutput = z.object({
+  reason: z.string(),
+  route: routeOutput.optional(),
+  timing: z
+    .object({ queue_ms: z.number(), load_ms: z.number(), first_token_ms: z.number(), cached: z.string().optional() })
+    .optional(),
+  memory_used: z.object({ keys: z.array(z.string()), tokens: z.number() }).optional(),
+  values: z.object({ where: z.record(z.string(), z.string()), not_judged: z.array(z.string()).optional() }).optional(),
+});
+type Explained = z.output<typeof explainedOutput>;
 
 /** Number of models in the text; the structured form has all. */
 const shownModels = 8;

@@ -1,8 +1,7 @@
 import * as z from "zod";
 import { InvalidRequest } from "../orchestrator/api/errors.ts";
 import type { Job } from "../orchestrator/api/facade.ts";
-import type { Progress } from "../orchestrator/api/types.ts";
-import { defineTool, type ToolContext, type ToolDefinition } from "./definition.ts";
+import { defineTool, type ToolDefinition } from "./definition.ts";
 import { endOf } from "./render.ts";
 import { defined, snakedOnly } from "../orchestrator/util/values.ts";
 
@@ -59,7 +58,8 @@ export function createJobTool(tools: () => readonly ToolDefinition[]) {
       if (id === undefined) throw new InvalidRequest(`job ${action} needs a job_id`, { next: { step: "listJobs" } });
       if (action === "cancel") return { data: cancelledData(await jobs.cancel(caller, id)) };
       if (action === "status") return { data: jobData(await jobs.get(caller, id)) };
-      const waited = await wait(id, context);
+      const maxWaitMs = Math.min(context.patienceMs ?? longestWaitMs, longestWaitMs);
+      const waited = await jobs.wait(caller, id, { maxWaitMs, onProgress: context.report });
       return { data: waited.result === undefined ? pollData(waited) : jobData(waited) };
     },
     lean(answer) {
@@ -71,11 +71,6 @@ export function createJobTool(tools: () => readonly ToolDefinition[]) {
     },
     render: (answer) => (answer.jobs === undefined ? renderJob(answer, tools()) : renderList(answer.jobs)),
   });
-}
-
-function wait(id: string, { orchestrator, caller, patienceMs, report }: ToolContext): Promise<Job> {
-  const maxWaitMs = Math.min(patienceMs ?? longestWaitMs, longestWaitMs);
-  return orchestrator.jobs.wait(caller, id, { maxWaitMs, onProgress: report });
 }
 
 function listed({ id, state, title, progress }: Job) {
@@ -97,7 +92,7 @@ function pollData({ id, state, title, progress, error, note }: Job) {
     job: id,
     state,
     title: progress === undefined && error === undefined ? title : undefined,
-    progress: progress && progressData(progress),
+    progress: progress && snakedOnly(progress, ["message", "completedBytes", "totalBytes", "completionTokens"]),
     error,
     note,
     next: nextOf(state),
@@ -113,10 +108,6 @@ function cancelledData(job: Job) {
 
 function nextOf(state: Job["state"]): string | undefined {
   return state === "running" ? `call job with action "wait" and this id` : undefined;
-}
-
-function progressData(progress: Progress) {
-  return snakedOnly(progress, ["message", "completedBytes", "totalBytes", "completionTokens"]);
 }
 
 function renderList(jobs: NonNullable<Output["jobs"]>): string {

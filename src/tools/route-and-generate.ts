@@ -10,13 +10,13 @@ import {
   checkData,
   checkOutput,
   explainLines,
+  explainedOutput,
   valuesData,
   partsReadData,
   partsReadOutput,
   queryOutput,
   routeData,
   routeLines,
-  routeOutput,
 } from "./answer-details.ts";
 import { type ToolContext, defineTool, writesByModel } from "./definition.ts";
 import { reduceStep, stepFrom } from "./steps.ts";
@@ -29,6 +29,7 @@ import { batchLines } from "../orchestrator/util/batch-lines.ts";
 import { defined, fieldsIn } from "../orchestrator/util/values.ts";
 import { withoutMarks } from "../orchestrator/util/placeholders.ts";
 
+const explained = explainedOutput.shape;
 const output = z.object({
   text: z.string().optional(),
   output_path: z.string().optional(),
@@ -38,7 +39,7 @@ const output = z.object({
   where: z.string().optional(),
   task: z.string().optional(),
   finish_reason: finishReasonOutput.optional(),
-  reason: z.string(),
+  reason: explained.reason,
   prompt_tokens: z.number().optional(),
   completion_tokens: z.number().optional(),
   tokens_per_second: z.number().optional(),
@@ -47,22 +48,15 @@ const output = z.object({
   thinking: z.string().optional(),
   notes: z.array(z.string()).optional(),
   plan: planOutput.optional(),
-  route: routeOutput.optional(),
-  timing: z
-    .object({
-      queue_ms: z.number(),
-      load_ms: z.number(),
-      first_token_ms: z.number(),
-      cached: z.string().optional(),
-    })
-    .optional(),
-  memory_used: z.object({ keys: z.array(z.string()), tokens: z.number() }).optional(),
+  route: explained.route,
+  timing: explained.timing,
+  memory_used: explained.memory_used,
   continue_id: z.string().optional(),
   conversation_tokens: z.number().optional(),
   check: checkOutput.optional(),
   parts: partsReadOutput.optional(),
   query: queryOutput.optional(),
-  values: z.object({ where: z.record(z.string(), z.string()), not_judged: z.array(z.string()).optional() }).optional(),
+  values: explained.values,
   for_each: forEachOutput.optional(),
   results: z.string().optional(),
 });
