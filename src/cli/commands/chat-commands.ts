@@ -1,6 +1,6 @@
 import path from "node:path";
 import allUsages from "./chat-commands.json" with { type: "json" };
-import { readTemplate, listTemplates } from "./template.ts";
+import { listTemplates } from "./template.ts";
 import { DaemonUnavailable, InvalidRequest, OrchestratorError } from "../../orchestrator/api/errors.ts";
 import { advice } from "../../orchestrator/api/next-step.ts";
 import { nearestNames } from "../../orchestrator/util/nearest.ts";
@@ -267,7 +267,7 @@ async function splitFiles(
 ): Promise<{ readonly variables: Readonly<Record<string, string>>; readonly files?: readonly string[] }> {
   const { files, ...others } = variables;
   if (files === undefined) return { variables };
-  const { variables: known } = await readTemplate(name, session);
+  const { variables: known } = await session.read("ollm://templates/{name}", name);
   if (known.some((variable) => variable.name === "files")) return { variables };
   const names = files.split(",").filter((file) => file !== "");
   return { variables: others, files: names.map((file) => path.resolve(session.io.workingDirectory, file)) };

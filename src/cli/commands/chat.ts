@@ -6,7 +6,7 @@ import { cellsOf } from "../../orchestrator/util/columns.ts";
 import { oneLine } from "../../orchestrator/util/control-characters.ts";
 import { counted, formatBytes } from "../../orchestrator/util/format-bytes.ts";
 import type { ResourceData } from "../../resources/index.ts";
-import type { Answers, Question } from "../../server/daemon/client.ts";
+import type { Question } from "../../server/daemon/client.ts";
 import type { ToolInputs } from "../../tools/index.ts";
 import { shellAnswers } from "./rate.ts";
 import { type Generated, notesOn, createAnswerStream } from "../terminal/answer.ts";
@@ -34,9 +34,7 @@ export async function chat(
     isTerminal,
     completions: chatWords,
   });
-  const ask = (question: Question): Promise<Answers> => {
-    return askAtTerminal(question, { ask: (text) => input.ask(text), stderr: io.stderr });
-  };
+  const ask = (question: Question) => askAtTerminal(question, { ask: (text) => input.ask(text), stderr: io.stderr });
   const talk: ChatContext["talk"] = {
     model,
     system: flags.system,

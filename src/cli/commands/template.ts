@@ -142,7 +142,7 @@ function createTemplate(
 /** `ollm template edit-path`: the template's file, for an editor. A built-in template is copied to the user's folder first. */
 function templatePath(name: string, options: JsonOption, io: CommandIo): Promise<number> {
   return withSession(io, {}, async (session) => {
-    const found = await readTemplate(name, session);
+    const found = await session.read("ollm://templates/{name}", name);
     let { file } = found;
     if (file === undefined) {
       const { source: _source, hides: _hides, options: how = {}, ...rest } = found;
@@ -191,11 +191,6 @@ export function missingVariable(): NextSteps {
 
 type TemplateData = ResourceData["ollm://templates/{name}"];
 
-/** The template as the daemon has read it. */
-export function readTemplate(name: string, { read }: Session): Promise<TemplateData> {
-  return read("ollm://templates/{name}", name);
-}
-
 /** Parses `name=value` pairs. Throws `InvalidRequest`. */
 export function variablesOf(pairs: readonly string[]): Readonly<Record<string, string>> {
   return Object.fromEntries(
@@ -217,7 +212,7 @@ export async function pipedInto(
   piped: string,
   session: Session,
 ): Promise<Readonly<Record<string, string>> | undefined> {
-  const { variables } = await readTemplate(name, session);
+  const { variables } = await session.read("ollm://templates/{name}", name);
   const fillable = openVariable(
     variables.map(({ required: isRequired, ...variable }) => ({ ...variable, isRequired })),
     given,
