@@ -2,7 +2,7 @@ import * as z from "zod";
 import type { faultOf } from "./errors.ts";
 import type { Decision } from "./facade-status.ts";
 import type { Log } from "./log.ts";
-import type { Task } from "./types.ts";
+import type { PromptTokens, Task } from "./types.ts";
 
 /**
  * What happened, said once and after it is true, for whatever only watches (`watch/`). An event has names, numbers and
@@ -75,7 +75,7 @@ export interface EndedRequest {
 }
 
 /** One request of an engine: an answer, or why there is none. Answers in parts, corrections and votes need several. */
-export interface EndedAttempt {
+export interface EndedAttempt extends PromptTokens {
   readonly model: string;
   readonly engine: string;
   /** Its tokens cost nothing. */
@@ -85,10 +85,6 @@ export interface EndedAttempt {
   readonly queueMs?: number;
   readonly loadMs?: number;
   readonly firstTokenMs?: number;
-  readonly promptTokens?: number;
-  readonly cachedPromptTokens?: number;
-  /** Those of the cached ones that came from disk. */
-  readonly restoredPromptTokens?: number;
   readonly completionTokens?: number;
   readonly decodeMs?: number;
   /** What a paid engine charged, also for an attempt that failed. Tokens of prompt and answer; estimated if it was cut off. */
@@ -156,18 +152,7 @@ export type MemorySample = z.output<typeof memorySample>;
 export type Outcome = "valid" | "checked" | "corrected" | "invalid" | "repetition" | "length" | "failed";
 
 /** Carries events from whatever they happen in to what watches. */
-export interface Events {
-  /** Delivered in a later turn of the event loop, in order. Nearly free if no one listens to its kind. */
-  readonly emit: Emit;
-  /** Returns a function that ends it. An exception of a listener is logged, and affects no one else. */
-  on<Given extends Kind>(kinds: readonly Given[], listener: (event: EventOf<Given>) => void): () => void;
-  /** Whether anyone listens to this kind: without, work that only detects it can be skipped. */
-  isHeard(kind: Kind): boolean;
-  /** Delivers what waits, now: whatever reads figures calls it first. */
-  flush(): void;
-  /** Events that were dropped because too many waited. */
-  readonly dropped: number;
-}
+export type Events = ReturnType<typeof createEvents>;
 
 /** More wait only while the event loop has no turn. */
 const maxWaiting = 10_000;
@@ -190,7 +175,7 @@ const cheapestFirst = [
   "request ended",
 ] as const satisfies readonly Kind[];
 
-export function createEvents(log: Pick<Log, "warn">): Events {
+export function createEvents(log: Pick<Log, "warn">) {
   const listeners = new Map<Kind, Set<{ readonly listener: (event: never) => void }>>();
   let waiting: Event[] = [];
   /** How many of them were taken, the one that is being delivered, and who has not got it yet. */
@@ -236,7 +221,8 @@ export function createEvents(log: Pick<Log, "warn">): Events {
   }
 
   return {
-    emit(event) {
+    /** Delivered in a later turn of the event loop, in order. Nearly free if no one listens to its kind. */
+    emit(event: Event) {
       if (!listeners.has(event.kind)) return;
       waiting.push(event);
       if (waiting.length - taken > maxWaiting) shed();
@@ -244,7 +230,8 @@ export function createEvents(log: Pick<Log, "warn">): Events {
       isScheduled = true;
       setImmediate(flush);
     },
-    on(kinds, listener) {
+    /** Returns a function that ends it. An exception of a listener is logged, and affects no one else. */
+    on<Given extends Kind>(kinds: readonly Given[], listener: (event: EventOf<Given>) => void) {
       // An object of its own, because the same listener may listen twice.
       const own = { listener };
       for (const kind of kinds) listeners.set(kind, (listeners.get(kind) ?? new Set()).add(own));
@@ -256,8 +243,11 @@ export function createEvents(log: Pick<Log, "warn">): Events {
         }
       };
     },
-    isHeard: (kind) => listeners.has(kind),
+    /** Whether anyone listens to this kind: without, work that only detects it can be skipped. */
+    isHeard: (kind: Kind) => listeners.has(kind),
+    /** Delivers what waits, now: whatever reads figures calls it first. */
     flush,
+    /** Events that were dropped because too many waited. */
     get dropped() {
       return dropped;
     },

@@ -70,12 +70,6 @@ export interface ExportPage {
   readonly maxChars?: number;
 }
 
-export interface Exported {
-  readonly text: string;
-  /** Absent on the last page. */
-  readonly next?: string;
-}
-
 export type MemoryFormat = "json" | "markdown";
 
 /** Memories across sessions. Callers see global entries and those of their own project. */
@@ -94,10 +88,14 @@ export interface Memories {
   /** Removes entries, also on disk, and returns their keys. Throws `UnknownMemory` for an unknown key. */
   forget(caller: CallerContext, request: ForgetRequest): Promise<readonly string[]>;
   /**
-   * All entries visible to the caller, oldest key first; for the user's shell those of all projects. Throws
-   * `InvalidRequest` for a page after an entry that was removed.
+   * All entries visible to the caller, oldest key first; for the user's shell those of all projects. `next` is absent on
+   * the last page. Throws `InvalidRequest` for a page after an entry that was removed.
    */
-  export(caller: CallerContext, format: MemoryFormat, page?: ExportPage): Promise<Exported>;
+  export(
+    caller: CallerContext,
+    format: MemoryFormat,
+    page?: ExportPage,
+  ): Promise<{ readonly text: string; readonly next?: string }>;
   /**
    * Imports the entries of an export under source `system`, all in one write. Returns the number of imported entries and
    * the reasons for refused ones. `isForced` also imports values that look like secrets.

@@ -134,14 +134,11 @@ export interface SystemStatus {
  */
 export type DecisionKind = "load" | "wait" | "refuse" | "replan" | "fail" | "unload" | "expire" | "touch" | "preload";
 
-export interface Decision {
+/** Its `steps` are the calculation or the reason, one each. */
+export interface Decision extends Pick<LoadPlan, "model" | "engine" | "steps"> {
   /** ISO 8601. */
   readonly at: string;
   readonly kind: DecisionKind;
-  readonly model: string;
-  readonly engine: string;
-  /** The calculation or the reason, one step each. */
-  readonly steps: readonly string[];
   /** The plan of a load. */
   readonly plan?: LoadPlan;
 }
@@ -161,13 +158,6 @@ export interface CreateModelRequest {
   readonly template?: string;
   /** An existing model of that name may be replaced. */
   readonly mayReplace?: boolean;
-}
-
-export interface CreatedModel {
-  readonly name: string;
-  readonly engine: string;
-  /** Includes the weights shared with the base. */
-  readonly sizeBytes: number;
 }
 
 /** A setting with its value and the source of the value. */

@@ -11,13 +11,12 @@ import type { Memories } from "./facade-recall.ts";
 import type { DatabaseEntry, Profiles, RouteExplanation } from "./facade-route.ts";
 import type {
   CreateModelRequest,
-  CreatedModel,
   Decision,
   RamStatus,
   SettingsAccess,
   SystemStatus,
-  EstimateMethod,
   LoadPlan,
+  MemoryEstimate,
 } from "./facade-status.ts";
 import type {
   AudioInput,
@@ -73,13 +72,8 @@ export interface ListedModel extends InstalledModel {
   readonly refuses?: readonly ("load" | "unload" | "pin" | "delete")[];
   readonly profiles?: readonly string[];
   readonly error?: string;
-  readonly fit?: {
-    readonly predictedBytes: number;
-    readonly neededBytes: number;
-    readonly freeBytes: number;
-    readonly method: EstimateMethod;
-    readonly margin: number;
-  };
+  readonly fit?: Pick<MemoryEstimate, "predictedBytes" | "method" | "margin"> &
+    Pick<LoadPlan, "neededBytes" | "freeBytes">;
   /** Measured; RAM and VRAM together. Absent: not loaded. */
   readonly loadedBytes?: number;
   /** End of its last use by this program, ISO 8601. */
@@ -140,9 +134,7 @@ export interface LoadRequest {
   readonly keepAliveSeconds?: number;
 }
 
-export interface LoadResult {
-  readonly model: string;
-  readonly engine: string;
+export interface LoadResult extends Pick<LoadPlan, "model" | "engine"> {
   readonly loadMs: number;
   readonly wasLoaded: boolean;
   readonly plan: LoadPlan;
@@ -324,12 +316,12 @@ export interface Orchestrator {
   listModels(caller: CallerContext, request: ListModelsRequest): Promise<ModelList>;
   describeModel(caller: CallerContext, name: string, manages?: boolean): Promise<ModelDescription>;
   pullModel(caller: CallerContext, request: PullRequest): Promise<Operation<PullResult>>;
-  /** Resolves when the model is listed. `report` must not throw. */
+  /** Resolves when the model is listed; its size includes the weights shared with the base. `report` must not throw. */
   createModel(
     caller: CallerContext,
     request: CreateModelRequest,
     report: (progress: Progress) => void,
-  ): Promise<CreatedModel>;
+  ): Promise<Pick<PullResult, "name" | "engine" | "sizeBytes">>;
   /** Plans have no side effects. */
   planLoad(caller: CallerContext, request: LoadRequest): Promise<LoadPlan>;
   planGeneration(caller: CallerContext, request: GenerateRequest): Promise<RoutePlan>;

@@ -259,15 +259,11 @@ export interface LoadShape {
   readonly hasFlashAttention: boolean;
 }
 
-/** Environment settings of an Ollama server that affect loads and that its API does not report. */
-export interface OllamaServerOptions {
-  /** `OLLAMA_NUM_PARALLEL` */
-  readonly parallel: number;
-  /** `OLLAMA_KV_CACHE_TYPE` */
-  readonly cacheType: CacheType;
-  /** `OLLAMA_FLASH_ATTENTION`; by default on if the hardware supports it. */
-  readonly hasFlashAttention: boolean;
-}
+/**
+ * Environment settings of an Ollama server that affect loads and that its API does not report: `OLLAMA_NUM_PARALLEL`,
+ * `OLLAMA_KV_CACHE_TYPE`, and `OLLAMA_FLASH_ATTENTION`, which is on by default if the hardware supports it.
+ */
+export type OllamaServerOptions = Pick<LoadShape, "parallel" | "cacheType" | "hasFlashAttention">;
 
 // ------------------------------------------------------------------------------------------------------ other
 

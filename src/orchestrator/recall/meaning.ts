@@ -24,19 +24,12 @@ const passagesAtOnce = 8;
 const textTokens = 240;
 const shortestText = 40;
 
-interface MeaningParts {
-  readonly embed: Embed;
-  readonly log: Log;
-  /** Where vectors are cached; absent: only in memory. */
-  readonly files?: DocumentFiles;
-}
-
 /**
  * Vectors of entries, made in the background and stored by the hash of their text. Reads and embeds nothing before the
  * first `ask`.
  */
 export class Meaning {
-  readonly #parts: MeaningParts;
+  readonly #parts: ConstructorParameters<typeof Meaning>[0];
   readonly #closing = new AbortController();
   readonly #hashes = new Map<string, string>();
   readonly #entries = new Map<string, MemoryEntry>();
@@ -48,7 +41,12 @@ export class Meaning {
   readonly #asked = new Set<Promise<unknown>>();
   #late: Promise<unknown> | undefined;
 
-  constructor(parts: MeaningParts) {
+  constructor(parts: {
+    readonly embed: Embed;
+    readonly log: Log;
+    /** Where vectors are cached; absent: only in memory. */
+    readonly files?: DocumentFiles;
+  }) {
     this.#parts = parts;
   }
 

@@ -2,7 +2,6 @@ import { InvalidRequest, StoreFailed, throwIfCancelled, projectOf, undefinedIf, 
 import type {
   ForgetRequest,
   ExportPage,
-  Exported,
   Memories,
   MemoryEntry,
   MemoryFormat,
@@ -27,14 +26,6 @@ import { defined } from "../util/values.ts";
 import { nearestNames } from "../util/nearest.ts";
 import { type CallerContext, isShell } from "../api/types.ts";
 
-interface MemoryParts {
-  readonly now: () => number;
-  readonly log: Log;
-  readonly emit: Emit;
-  readonly files?: DocumentFiles;
-  readonly embed: Embed;
-}
-
 /** A prompt is answered without memories where their store fails; made once, not for each prompt. */
 const noneIfFailed = undefinedIf(StoreFailed);
 
@@ -45,11 +36,17 @@ const relevantLimit = 50;
 
 /** Opens the store on the first call; if that fails, the next call tries again. */
 export class StoredMemories implements Memories {
-  readonly #parts: MemoryParts;
+  readonly #parts: ConstructorParameters<typeof StoredMemories>[0];
   readonly #search: MemorySearch;
   readonly #store: ReturnType<typeof openedOnce<MemoryStore>>;
 
-  constructor(parts: MemoryParts) {
+  constructor(parts: {
+    readonly now: () => number;
+    readonly log: Log;
+    readonly emit: Emit;
+    readonly files?: DocumentFiles;
+    readonly embed: Embed;
+  }) {
     this.#parts = parts;
     this.#search = createMemorySearch(parts);
     this.#store = openedOnce(() => openMemoryStore({ ...parts, search: this.#search }));
@@ -118,7 +115,7 @@ export class StoredMemories implements Memories {
     return entries.filter(({ key, project }) => gone.has(idOf(project, key))).map(({ key }) => key);
   }
 
-  async export(caller: CallerContext, format: MemoryFormat, page: ExportPage = {}): Promise<Exported> {
+  async export(caller: CallerContext, format: MemoryFormat, page: ExportPage = {}) {
     const store = await this.#store.get();
     // A backup made by the user contains the entries of all projects.
     const entries = isShell(caller.client) ? store.all() : visible(caller, store, {});

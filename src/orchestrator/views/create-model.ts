@@ -1,5 +1,5 @@
 import { InvalidRequest, PrivacyLocked } from "../api/errors.ts";
-import type { CreateModelRequest, CreatedModel } from "../api/facade-status.ts";
+import type { CreateModelRequest } from "../api/facade-status.ts";
 import { type NextStep, advice } from "../api/next-step.ts";
 import type { CallerContext } from "../api/types.ts";
 import type { Report } from "../engines/engine.ts";
@@ -19,11 +19,11 @@ import allParameters from "./parameters.json" with { type: "json" };
 export function createModelCreation(parts: {
   readonly inventory: Inventory;
   readonly loader: Pick<Loader, "unload" | "forget">;
-}): (caller: CallerContext, request: CreateModelRequest, report: Report) => Promise<CreatedModel> {
+}) {
   const { inventory, loader } = parts;
   const making = new Set<string>();
 
-  return async (caller, request, report) => {
+  return async (caller: CallerContext, request: CreateModelRequest, report: Report) => {
     const name = formatModelName(parseModelName(request.name));
     if (isCloudName(name)) {
       throw new InvalidRequest(`${name} has the name of a model in Ollama's cloud`, {

@@ -111,15 +111,6 @@ function needsFacts({ isVerbose, capability }: ListModelsRequest): boolean {
   return isVerbose === true || capability !== undefined;
 }
 
-/**
- * Since when (ISO 8601) the engine of the model has not responded, so that its data may be stale; undefined if it
- * responds.
- */
-async function staleSinceOf({ inventory }: ListingSource, { engine }: LocatedModel): Promise<string | undefined> {
-  const lists = await inventory.lists(maxListAgeMs);
-  return lists.find((list) => list.engine === engine)?.staleSince;
-}
-
 /** What is read once for a list; counts only where they are shown. */
 async function knownOf(source: ListingSource, { isVerbose }: ListModelsRequest) {
   const counts = isVerbose === true ? (await source.counted.models()).byName : undefined;
@@ -261,11 +252,13 @@ export async function describeModel(
     .catch((error: unknown) => throwWithDownload(source, caller, error));
   const known = await knownOf(source, { isVerbose: true });
   const state = await source.plans.state(located.engine);
-  const [model, readable, staleSince] = await Promise.all([
+  const [model, readable, lists] = await Promise.all([
     toListed(known, caller, located, state, { isVerbose: true }),
     readableFacts(source, caller, located),
-    staleSinceOf(source, located),
+    source.inventory.lists(maxListAgeMs),
   ]);
+  // So long its engine has not responded, and its data may be stale.
+  const staleSince = lists.find(({ engine }) => engine === located.engine)?.staleSince;
   const database = lookUp(name);
   const { facts, error } = readable;
   const broken = error === undefined ? {} : { status: "error" as const, error };
