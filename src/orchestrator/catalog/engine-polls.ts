@@ -96,17 +96,18 @@ class Poll<Model> {
     this.failure = undefined;
     this.#settle();
     this.#given.arrived?.(value, differences.length > 0);
-    if (this.isShown) this.#emit([...differences, ...(wasDown ? [modelsChange] : [])]);
+    const changes = this.isShown && wasDown ? [...differences, modelsChange] : differences;
+    for (const change of changes) this.#given.events.emit(change);
     this.isShown = true;
   }
 
   #fail(error: unknown): void {
-    const { now, log, engine } = this.#given;
+    const { now, log, engine, events } = this.#given;
     const isKnown = error instanceof OrchestratorError;
     // With what starts it: this is all that is read of an engine that is down.
     const start = isKnown ? error.next.find((step) => step.step === "advice") : undefined;
     const message = `${messageOf(error)}${start === undefined ? "" : `: ${start.text}`}`;
-    if (this.failure === undefined && this.isShown) this.#emit([modelsChange]);
+    if (this.failure === undefined && this.isShown) events.emit(modelsChange);
     this.failure ??= { sinceMs: now(), message };
     if (!isKnown) log.warn(`engines: ${engine.id}: ${message}`);
     this.#settle();
@@ -115,10 +116,6 @@ class Poll<Model> {
   #settle(): void {
     this.#atMs = this.#given.now();
     this.#pending = undefined;
-  }
-
-  #emit(found: readonly Event[]): void {
-    for (const change of found) this.#given.events.emit(change);
   }
 }
 

@@ -105,7 +105,9 @@ export class TextIndex {
     const known = this.#byRarity(words);
     // A word that no entry contains is the rarest.
     const unknown = [...words].filter((each) => !known.includes(each));
-    const decisive = new Set(decisiveWords([...unknown, ...known]));
+    const rarest = [...unknown, ...known];
+    // Every value with `sameText` of these words contains at least one of the first ones, whichever they are.
+    const decisive = new Set(rarest.slice(0, rarest.length - Math.ceil(sameText * rarest.length) + 1));
     const rare = known.filter((each) => decisive.has(each));
     const sameValue = isShort(words)
       ? this.#shortValues([...words], keyWords(shape))
@@ -302,14 +304,6 @@ function shapeOf(key: string): string {
 function editsOf(shape: string): 0 | 1 | 2 {
   if (shape.length < shortestShape || shape.length > longestShape) return 0;
   return shape.length < 8 ? 1 : 2;
-}
-
-/**
- * Words of which every value with `sameText` of the words of this one contains at least one, whichever they are: the
- * first ones of `words`.
- */
-function decisiveWords(words: readonly string[]): readonly string[] {
-  return words.slice(0, words.length - Math.ceil(sameText * words.length) + 1);
 }
 
 /** The words of the beginning of a value, each once. */

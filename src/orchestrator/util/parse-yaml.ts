@@ -117,11 +117,8 @@ function reasonOf(error: unknown): string {
 function inOneLine({ message }: Error): string {
   const [first = "not valid YAML"] = message.split("\n");
   if (first.startsWith("Source contains multiple documents")) return "contains more than one document (---)";
-  return cut(first.replace(/ at line \d+, column \d+:?$/, ""));
-}
-
-/** Cuts a message: the parser quotes the text, which may be as long as the file. */
-function cut(text: string): string {
+  const text = first.replace(/ at line \d+, column \d+:?$/, "");
+  // The parser quotes the text, which may be as long as the file.
   return text.length > maxShown ? `${text.slice(0, maxShown)}...` : text;
 }
 
