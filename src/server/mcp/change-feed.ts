@@ -239,10 +239,6 @@ export function createListenStreams() {
     open.set(id, { uris, end: onStream(uris) });
   }
 
-  function endAll(): void {
-    for (const id of open.keys()) end(id);
-  }
-
   return {
     /** Wraps the transport, to see streams as they are acknowledged and as they end. */
     tap(transport: Transport): Transport {
@@ -256,7 +252,7 @@ export function createListenStreams() {
           };
           transport.onerror = (error) => tapped.onerror?.(error);
           transport.onclose = () => {
-            endAll();
+            for (const id of open.keys()) end(id);
             tapped.onclose?.();
           };
           // oxlint-enable unicorn/prefer-add-event-listener

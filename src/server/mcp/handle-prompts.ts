@@ -36,7 +36,10 @@ type KnownPrompt = Readonly<{ prompt: ListedPrompt; source: PromptSource }>;
 export async function listPrompts(facts: Call, parts: Caller, cursor?: string): Promise<ListPromptsResult> {
   const known = await knownPrompts(await promptContext(facts, parts), parts);
   const { entries, ...next } = pageOf("prompts", known, cursor);
-  return { prompts: entries.map(({ prompt }) => entryOf(prompt)), ...next };
+  return {
+    prompts: entries.map(({ prompt: { aliases: _aliases, ...prompt } }) => ({ ...prompt, icons: [bubbleIcon] })),
+    ...next,
+  };
 }
 
 /**
@@ -114,10 +117,6 @@ async function knownPrompts(asking: PromptContext, parts: Caller): Promise<reado
 
 /** A speech bubble. */
 const bubbleIcon = icon("M4 5h16v11H11l-5 4v-4H4z");
-
-function entryOf({ aliases: _aliases, ...prompt }: ListedPrompt): ListPromptsResult["prompts"][number] {
-  return { ...prompt, icons: [bubbleIcon] };
-}
 
 function resultOf({ description, text }: Exclude<PromptAnswer, { needsInput: unknown }>): GetPromptResult {
   return { ...defined({ description }), messages: [{ role: "user", content: { type: "text", text } }] };

@@ -11,7 +11,7 @@ import {
   SUBSCRIPTION_ID_META_KEY,
 } from "@modelcontextprotocol/server";
 import { createLineSplitter, createPipingWatch, defaultMaxLineBytes, idInEdge } from "../../ipc/lines.ts";
-import { jsonIn } from "../../orchestrator/util/values.ts";
+import { fieldsIn, isRecord } from "../../orchestrator/util/values.ts";
 import { textNoteOf } from "../call/progress.ts";
 
 interface StdioOptions {
@@ -177,15 +177,12 @@ export class StdioTransport implements Transport {
 
   /** Answers a message that is JSON but not JSON-RPC, when it has an id. */
   #refuseMalformed(text: string): void {
-    const value = jsonIn(text);
-    if (typeof value !== "object" || value === null || !("method" in value) || !("id" in value)) return;
-    if (typeof value.id !== "string" && typeof value.id !== "number") return;
-    const params = "params" in value ? value.params : undefined;
-    if (params !== undefined && (typeof params !== "object" || params === null || Array.isArray(params))) {
-      this.#refuse(value.id, -32602, "params must be an object");
-    } else if (!isPlainMeta(params)) {
-      this.#refuse(value.id, -32602, "params._meta must be an object, and its progressToken a string or an integer");
-    } else this.#refuse(value.id, -32600, "not a valid JSON-RPC 2.0 message");
+    const { id, method, params } = fieldsIn(text);
+    if (method === undefined || (typeof id !== "string" && typeof id !== "number")) return;
+    if (params !== undefined && !isRecord(params)) this.#refuse(id, -32602, "params must be an object");
+    else if (!isPlainMeta(params)) {
+      this.#refuse(id, -32602, "params._meta must be an object, and its progressToken a string or an integer");
+    } else this.#refuse(id, -32600, "not a valid JSON-RPC 2.0 message");
   }
 
   #refuse(id: RequestId | undefined, code: number, message: string): void {
@@ -230,8 +227,7 @@ export class StdioTransport implements Transport {
 }
 
 function nameIn(value: unknown): string | undefined {
-  const given: unknown = typeof value === "object" && value !== null && "name" in value ? value.name : undefined;
-  return typeof given === "string" ? given : undefined;
+  return isRecord(value) && typeof value["name"] === "string" ? value["name"] : undefined;
 }
 
 /** The result of every `send`: the queue handles slow readers, so senders don't wait. */
