@@ -21,7 +21,8 @@ export function renderSteps(steps: readonly NextStep[], table: StepTable): strin
   let text = "";
   let isOpen = false;
   for (const step of steps) {
-    const clause = clauseOf(step, table);
+    // The table maps each name to the renderer of that step; the compiler can't infer that from the index.
+    const clause = (table[step.step] as (given: NextStep) => string)(step);
     const isQuestion = clause.endsWith("?");
     if (isOpen && !isQuestion) text += `, or ${clause}`;
     else
@@ -39,11 +40,6 @@ export function withSteps(
 ): string {
   const text = renderSteps(next, table);
   return text === "" ? message : `${message}${separator}${text}`;
-}
-
-function clauseOf(step: NextStep, table: StepTable): string {
-  // The table maps each name to the renderer of that step; the compiler can't infer that from the index.
-  return (table[step.step] as (given: NextStep) => string)(step);
 }
 
 function capitalized(text: string): string {

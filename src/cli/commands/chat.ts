@@ -162,7 +162,9 @@ function createContext(talk: ChatContext["talk"], session: Session, input: ChatI
       answered = (
         await ask(talk.continueId).catch((error: unknown) => {
           // Conversations are kept in the daemon's memory: a restart or a newer conversation removes them.
-          if (talk.continueId === "new" || !isConversationLost(error)) throw error;
+          const isLost =
+            error instanceof OrchestratorError && error.next.some(({ step }) => step === "startConversation");
+          if (talk.continueId === "new" || !isLost) throw error;
           io.stderr("ollm: the daemon no longer has this conversation; starting a new one\n");
           return ask("new");
         })
@@ -185,7 +187,9 @@ function createContext(talk: ChatContext["talk"], session: Session, input: ChatI
     });
     for (const note of notesOn(answered, "/set max-tokens raises the limit"))
       io.stderr(`${styledError(oneLine(note), io)}\n`);
-    if (isTerminal) io.stderr(await statusLine(answered, session, io));
+    if (!isTerminal) return;
+    const ram = await session.read("ollm://status/ram").catch(undefinedIf(OrchestratorError));
+    io.stderr(`${styledError(statusText(answered, ram, (io.columns ?? 80) - 1), io)}\n\n`);
   }
 
   return {
@@ -207,20 +211,10 @@ function createContext(talk: ChatContext["talk"], session: Session, input: ChatI
   };
 }
 
-function isConversationLost(error: unknown): boolean {
-  return error instanceof OrchestratorError && error.next.some(({ step }) => step === "startConversation");
-}
-
 /**
- * One dim line, at most as wide as the terminal: the model that answered, its speed, then what fits of the length of the
- * conversation, available memory and the other loaded models.
+ * One line, at most as wide as the terminal: the model that answered and its speed in any width, then what fits of the
+ * length of the conversation, available memory and the other loaded models.
  */
-async function statusLine(answered: Generated, session: Session, io: CommandIo): Promise<string> {
-  const ram = await session.read("ollm://status/ram").catch(undefinedIf(OrchestratorError));
-  return `${styledError(statusText(answered, ram, (io.columns ?? 80) - 1), io)}\n\n`;
-}
-
-/** The model and its speed in any width, other parts as long as there is room for them. */
 export function statusText(
   { model, tokens_per_second: speed, conversation_tokens: tokens }: Generated,
   ram: ResourceData["ollm://status/ram"] | undefined,

@@ -33,14 +33,10 @@ export async function complete(
   }
   const lines = (await candidatesFor(wanted, io, bound))
     .map(({ word, meaning }) => ({ word: `${prefix}${word}`, meaning }))
-    .filter(({ word }) => word.startsWith(current) && isPlain(word))
+    // Names come from other programs and are put on the command line: a shell has to take the word as it is.
+    .filter(({ word }) => word.startsWith(current) && /^[\w.:/@+=-]+$/.test(word))
     .map(({ word, meaning }) => (meaning === undefined ? `${word}\n` : `${word}\t${meaning}\n`));
   io.stdout(lines.join(""));
-}
-
-/** Whether a shell takes the word as it is: names come from other programs and are put on the command line. */
-function isPlain(word: string): boolean {
-  return /^[\w.:/@+=-]+$/.test(word);
 }
 
 async function candidatesFor(

@@ -209,7 +209,10 @@ export async function daemonLogs(
   const added = async (): Promise<readonly string[]> => {
     const read = await Promise.all(files.map((file, index) => readFrom(file, ends[index] ?? 0)));
     ends.splice(0, ends.length, ...read.map(({ end }) => end));
-    return inOrder(read.map(({ text }) => text)).map(withLocalTime);
+    return inOrder(read.map(({ text }) => text)).map(
+      // The files have UTC.
+      (line) => line.replace(/^\d{4}-\d\d-\d\dT[\d:.]+Z/, (at) => new Date(at).toLocaleString("sv")),
+    );
   };
   const print = (lines: readonly string[]): void => io.stdout(lines.map((line) => `${line}\n`).join(""));
   const kept = await added();
@@ -239,11 +242,6 @@ export function inOrder(texts: readonly string[]): readonly string[] {
       });
   });
   return entries.toSorted((a, b) => (a.at < b.at ? -1 : a.at > b.at ? 1 : 0)).map(({ line }) => line);
-}
-
-/** The files have UTC. */
-function withLocalTime(line: string): string {
-  return line.replace(/^\d{4}-\d\d-\d\dT[\d:.]+Z/, (at) => new Date(at).toLocaleString("sv"));
 }
 
 /** Reads the complete lines after `start`; from the beginning if the file was rotated. */

@@ -57,7 +57,8 @@ export function createCommands(run: Run): Command {
     const empty = emptyName(command);
     if (empty !== undefined) throw empty;
     if (given.length === 0) return;
-    throw new InvalidRequest(`--${dashed(given[0] ?? "")} is an option of the server, not of ollm ${pathOf(command)}`, {
+    const flag = (given[0] ?? "").replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+    throw new InvalidRequest(`--${flag} is an option of the server, not of ollm ${pathOf(command)}`, {
       next: { step: "showHelp", command: pathOf(command) },
     });
   });
@@ -159,10 +160,6 @@ function serverOptions(): readonly Option[] {
 function pathOf(command: Command): string {
   const parent = command.parent;
   return parent?.parent ? `${pathOf(parent)} ${command.name()}` : command.name();
-}
-
-function dashed(name: string): string {
-  return name.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
 }
 
 /** Commands that people know from other programs, of which `absent` says what to do instead; left out of the lists of commands. */

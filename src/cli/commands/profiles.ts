@@ -26,18 +26,13 @@ export function addProfiles(program: ShellCommand): void {
     .does(resetLearned);
 }
 
-type ProfileRow = ResourceData["ollm://profiles"]["profiles"][number];
-const rows: readonly Column<ProfileRow>[] = [
+const rows: readonly Column<ResourceData["ollm://profiles"]["profiles"][number]>[] = [
   { title: "NAME", text: ({ name }) => name },
   { title: "MODELS", text: ({ models = [], families }) => [...models, ...families].join(" "), isExtra: 1 },
   { title: "NEEDS", text: ({ needs = [] }) => needs.join(" "), isExtra: 3 },
   { title: "TEMPERATURE", text: ({ temperature }) => temperature, isExtra: 2, isNumber: true },
-  { title: "FALLBACK", text: ({ fallback }) => fallbackText(fallback), isExtra: 4 },
+  { title: "FALLBACK", text: ({ fallback = [] }) => [fallback].flat().join(" "), isExtra: 4 },
 ];
-
-function fallbackText(fallback: ProfileRow["fallback"]): string {
-  return typeof fallback === "string" ? fallback : (fallback ?? []).join(" ");
-}
 
 /** `ollm profiles`. */
 function listProfiles(options: JsonOption, io: CommandIo): Promise<number> {

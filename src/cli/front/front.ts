@@ -16,18 +16,13 @@ import type { NextStep } from "../../orchestrator/api/next-step.ts";
 import { Relay } from "./relay.ts";
 import type { Rescue, RescueOptions } from "./rescue.ts";
 
-interface ClientStreams {
-  readonly input: Readable;
-  readonly output: Writable;
-}
-
 export interface FrontOptions extends RescueOptions {
   readonly workingDirectory: string;
   /** Starts daemons; loaded when none is running, or when something failed. */
   loadRescue(): Promise<Rescue>;
   /** Serves this client without a daemon; the streams are untouched. */
   serveStandalone(): Promise<void>;
-  openStreams(): ClientStreams;
+  openStreams(): { readonly input: Readable; readonly output: Writable };
   /** Ends the process. */
   exit(code: number): void;
 }
@@ -73,7 +68,7 @@ class RelayedClient {
   /** A script has not read all of its answers yet. */
   #isLeftUnread = false;
 
-  constructor(options: FrontOptions, { input, output }: ClientStreams) {
+  constructor(options: FrontOptions, { input, output }: ReturnType<FrontOptions["openStreams"]>) {
     this.#options = options;
     this.#input = input;
     this.#output = output;

@@ -224,10 +224,6 @@ function summary({ model, tokens_per_second, cost, reason }: Generated): string 
   return `${model}${speed}${cost === undefined ? "" : `, ${formatAmount(cost.amount, cost.currency)}`}: ${reason}`;
 }
 
-function profileText({ profile, fallback }: NonNullable<Generated["route"]>): string {
-  return `profile ${profile}${fallback === undefined ? "" : `, served by ${fallback}`}`;
-}
-
 function explanation(answer: Generated): readonly string[] {
   const { route, timing, memory_used } = answer;
   return [
@@ -262,10 +258,10 @@ export function renderDryRun({ model, engine, reason, plan, notes = [], route }:
 const listedModels = 8;
 
 function routeLines(route: NonNullable<Generated["route"]>): readonly string[] {
-  const { considered, options = [] } = route;
+  const { considered, fallback, options = [] } = route;
   const more = considered.length - listedModels;
   return [
-    `task ${route.task}: ${route.because}; ${profileText(route)}`,
+    `task ${route.task}: ${route.because}; profile ${route.profile}${fallback === undefined ? "" : `, served by ${fallback}`}`,
     ...considered.slice(0, listedModels).map(({ model, engine, rejected, expected_seconds, terms = "" }, index) => {
       const isElsewhere = considered.some((other) => other.model === model && other.engine !== engine);
       const name = isElsewhere ? `${model} on ${engine}` : model;
