@@ -26,15 +26,6 @@ import { defined, messageOf } from "../util/values.ts";
 
 type PaidEngine = Pick<Engine, "id" | "pricesOf" | "monthlyBudget">;
 
-interface LedgerParts {
-  /** Absent: sums end with the process. */
-  readonly files?: DocumentFiles;
-  readonly now: () => number;
-  readonly log: Log;
-  /** Names the budget of an engine. */
-  readonly settings: () => Pick<Settings, "providers">;
-}
-
 const sum = z.object({
   engine: z.string(),
   /** `2026-11` */
@@ -78,7 +69,7 @@ const maxMonths = 240;
  * and one that a crash interrupts counts in full. Amounts are in nanos of the currency.
  */
 export class SpendingLedger {
-  readonly #parts: LedgerParts;
+  readonly #parts: ConstructorParameters<typeof SpendingLedger>[0];
   #opening: Promise<void> | undefined;
   #document: JournaledDocument<State, Event> | undefined;
   /** Why it can't be read. */
@@ -86,7 +77,14 @@ export class SpendingLedger {
   /** Requests of this process, by id, until their cost is stored. */
   readonly #held = new Map<string, Reserved>();
 
-  constructor(parts: LedgerParts) {
+  constructor(parts: {
+    /** Absent: sums end with the process. */
+    readonly files?: DocumentFiles;
+    readonly now: () => number;
+    readonly log: Log;
+    /** Names the budget of an engine. */
+    readonly settings: () => Pick<Settings, "providers">;
+  }) {
     this.#parts = parts;
   }
 

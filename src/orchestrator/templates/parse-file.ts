@@ -5,29 +5,18 @@ import { nameProblem } from "../util/file-name.ts";
 import { meantBy } from "../util/nearest.ts";
 import { maxForeignTokens, parseYaml } from "../util/parse-yaml.ts";
 import builtIn from "./built-in.json" with { type: "json" };
-import { piecesOf, variablesOf } from "./render.ts";
+import { declaredVariable, piecesOf, variablesOf } from "./render.ts";
 import { defined } from "../util/values.ts";
 
 /** Far more than a template needs. */
 export const maxTemplateBytes = 256 * 1024;
-
-const scalar = z.union([z.string(), z.number(), z.boolean()]).transform(String);
-
-const variableSchema = z.strictObject({
-  name: z.string().regex(/^[A-Za-z_][A-Za-z0-9_]*$/, "must be letters, digits and _, no digit first"),
-  required: z.boolean().optional(),
-  default: scalar.optional(),
-  description: z.string().optional(),
-  enum: z.array(scalar).min(1).optional(),
-  type: z.enum(["string", "number", "boolean"]).optional(),
-});
 
 /** The content of a template's file. */
 const templateFileSchema = z.strictObject({
   name: z.string().optional(),
   description: z.string().optional(),
   template: z.string().min(1, "must not be empty"),
-  variables: z.array(variableSchema).optional(),
+  variables: z.array(declaredVariable).optional(),
   system: z.string().optional(),
   model: z.string().min(1).optional(),
   profile: z.string().min(1).optional(),
@@ -181,7 +170,7 @@ function expectation(issue: z.core.$ZodIssue): string {
 }
 
 function fieldsAt(path: readonly PropertyKey[]): readonly string[] {
-  if (path[0] === "variables") return Object.keys(variableSchema.shape);
+  if (path[0] === "variables") return Object.keys(declaredVariable.shape);
   if (path[0] === "options") return Object.keys(templateFileSchema.shape.options.unwrap().shape);
   return Object.keys(templateFileSchema.shape);
 }

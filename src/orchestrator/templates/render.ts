@@ -1,3 +1,4 @@
+import * as z from "zod";
 import { InvalidRequest } from "../api/errors.ts";
 import type { TemplateVariable } from "../api/facade-templates.ts";
 import { advice } from "../api/next-step.ts";
@@ -131,19 +132,24 @@ function endsOf(pieces: readonly Piece[], variable: string): readonly string[] {
   });
 }
 
+const scalar = z.union([z.string(), z.number(), z.boolean()]).transform(String);
+
+/** A variable as a template's file declares it. */
+export const declaredVariable = z.strictObject({
+  name: z.string().regex(/^[A-Za-z_][A-Za-z0-9_]*$/, "must be letters, digits and _, no digit first"),
+  required: z.boolean().optional(),
+  default: scalar.optional(),
+  description: z.string().optional(),
+  enum: z.array(scalar).min(1).optional(),
+  type: z.enum(["string", "number", "boolean"]).optional(),
+});
+
 /**
  * Declared variables in their order, then those that are only used in the text; or the first problem. A variable that is
  * not declared is required unless the text has a default for it.
  */
 export function variablesOf(
-  declared: readonly {
-    readonly name: string;
-    readonly required?: boolean | undefined;
-    readonly default?: string | undefined;
-    readonly description?: string | undefined;
-    readonly enum?: readonly string[] | undefined;
-    readonly type?: TemplateVariable["type"] | undefined;
-  }[],
+  declared: readonly z.output<typeof declaredVariable>[],
   parts: { readonly template: readonly Piece[]; readonly system: readonly Piece[] },
 ):
   | { readonly variables: readonly TemplateVariable[] }

@@ -31,30 +31,28 @@ import { type TemplateFile, builtInTemplates, parsePipeline, parseTemplate, pipe
 import builtInPipelines from "./built-in-pipelines.json" with { type: "json" };
 import { doubledHole, filesValue, fill, piecesOf, valuesOf } from "./render.ts";
 
-interface TemplateParts {
-  /** `OLLM_HOME/templates`. */
-  readonly folder: string;
-  readonly log: Log;
-  readonly emit: Emit;
-  /** Writes a file of a project on the user's behalf, keeping its approval. Absent: the project needs a new approval. */
-  readonly writeForUser?: (
-    project: string,
-    write: () => Promise<{ readonly file: string; readonly text: string }>,
-  ) => Promise<void>;
-}
-
 /** The templates of this many most recently used projects are watched. */
 const maxProjects = 16;
 
 /** Templates of the user, the project and ollm. Reads folders on use, and again when they change. */
 export class CallerTemplates implements Templates {
-  readonly #parts: TemplateParts;
+  readonly #parts: ConstructorParameters<typeof CallerTemplates>[0];
   readonly #folders = new Map<string, { readonly files: TemplateFolder; readonly watch: FolderWatch }>();
   readonly #write = createMutex();
   #builtIn: readonly Template[] | undefined;
   #isClosed = false;
 
-  constructor(parts: TemplateParts) {
+  constructor(parts: {
+    /** `OLLM_HOME/templates`. */
+    readonly folder: string;
+    readonly log: Log;
+    readonly emit: Emit;
+    /** Writes a file of a project on the user's behalf, keeping its approval. Absent: the project needs a new approval. */
+    readonly writeForUser?: (
+      project: string,
+      write: () => Promise<{ readonly file: string; readonly text: string }>,
+    ) => Promise<void>;
+  }) {
     this.#parts = parts;
   }
 
