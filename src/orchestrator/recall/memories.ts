@@ -124,12 +124,7 @@ export class StoredMemories implements Memories {
     return { text, ...defined({ next }) };
   }
 
-  async import(
-    caller: CallerContext,
-    text: string,
-    format: MemoryFormat,
-    options: { readonly isForced?: boolean } = {},
-  ) {
+  import: Memories["import"] = async (caller, text, format, options = {}) => {
     const given = parseExport(text, format);
     const { entries, refused } = await checkImport(given, {
       nowMs: this.#parts.now(),
@@ -141,7 +136,7 @@ export class StoredMemories implements Memories {
     throwIfCancelled(caller.signal, "import");
     await this.#write(store, { type: "import", at: this.#isoNow(), entries: [...entries] });
     return { imported: entries.length, refused };
-  }
+  };
 
   /**
    * The entries to add to this prompt, at most `maxTokens`. Undefined when there are none, or when the store can't be

@@ -28,12 +28,11 @@ const maxResembling = 20;
 
 /** Full-text index of entries. */
 export class TextIndex {
-  /** The words of each entry, and in how many entries each word is. */
-  readonly #wordsOfEntry = new Map<string, ReadonlySet<string>>();
+  /** The words of each entry and the shape of its key, and in how many entries each word is. */
+  readonly #entries = new Map<string, { readonly words: ReadonlySet<string>; readonly shape: string }>();
   readonly #counts = new Map<string, number>();
   /** By the numbers in a key, which typos leave as they are: `server 1` and `server 2` differ. */
   readonly #entriesByShape = new Map<string, SearchableMap<Set<string>>>();
-  readonly #shapes = new Map<string, string>();
   #seen = new Set<string>();
   readonly #index = new MiniSearch<IndexedText>({
     fields: ["key", "value", "tags"],
@@ -64,10 +63,9 @@ export class TextIndex {
     this.#seen = new Set();
     if (this.#index.has(id)) this.#index.replace(entry);
     else this.#index.add(entry);
-    this.#wordsOfEntry.set(id, this.#seen);
     for (const each of this.#seen) this.#counts.set(each, (this.#counts.get(each) ?? 0) + 1);
     const shape = shapeOf(entry.key);
-    this.#shapes.set(id, shape);
+    this.#entries.set(id, { words: this.#seen, shape });
     const alike = this.#entriesByShape.get(digitsOf(shape)) ?? new SearchableMap<Set<string>>();
     this.#entriesByShape.set(digitsOf(shape), alike.set(shape, (alike.get(shape) ?? new Set()).add(id)));
   }
@@ -120,10 +118,9 @@ export class TextIndex {
   }
 
   #drop(id: string): void {
-    for (const each of this.#wordsOfEntry.get(id) ?? []) this.#counts.set(each, (this.#counts.get(each) ?? 1) - 1);
-    this.#wordsOfEntry.delete(id);
-    const shape = this.#shapes.get(id) ?? "";
-    this.#shapes.delete(id);
+    const { words = [], shape = "" } = this.#entries.get(id) ?? {};
+    for (const each of words) this.#counts.set(each, (this.#counts.get(each) ?? 1) - 1);
+    this.#entries.delete(id);
     const alike = this.#entriesByShape.get(digitsOf(shape));
     const ids = alike?.get(shape);
     ids?.delete(id);
