@@ -135,9 +135,8 @@ export type NextStep =
 /** One step, or alternatives, the best first. */
 export type NextSteps = NextStep | readonly NextStep[];
 
-export function stepsOf(given: NextSteps | undefined): readonly NextStep[] {
-  if (given === undefined) return [];
-  return "step" in given ? [given] : given;
+export function stepsOf(given: NextSteps = []): readonly NextStep[] {
+  return [given].flat();
 }
 
 export function advice(text: string): NextStep {
