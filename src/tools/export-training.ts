@@ -5,7 +5,7 @@ import { advice } from "../orchestrator/api/next-step.ts";
 import { isShell, tasks } from "../orchestrator/api/types.ts";
 import { defined } from "../orchestrator/util/values.ts";
 import { counted } from "../orchestrator/util/format-bytes.ts";
-import { type ToolAnswer, defineTool } from "./definition.ts";
+import { type ToolAnswer, confirmation, defineTool } from "./definition.ts";
 
 const counts = z.record(z.string(), z.number());
 const output = z.object({
@@ -102,13 +102,8 @@ function firstLines({ text }: TrainingMaterial): string[] {
 }
 
 function mayDo(message: string, flag: string) {
-  return {
-    needsInput: {
-      message,
-      fields: { confirm: { type: "boolean" as const, description: "true does it", isRequired: true } },
-      userOnly: advice(`ask the user to run \`ollm export --training ${flag}\``),
-    },
-  };
+  const { needsInput } = confirmation(message, "true does it");
+  return { needsInput: { ...needsInput, userOnly: advice(`ask the user to run \`ollm export --training ${flag}\``) } };
 }
 
 function nothingYet(): InvalidRequest {

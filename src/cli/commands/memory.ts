@@ -217,17 +217,13 @@ function restOf(
 /** Characters of one import: below the limit of 4 MiB a message, whatever their encoding. */
 const importChars = 400_000;
 
-interface ExportedJson {
-  readonly entries: readonly unknown[];
-}
-
 /** Joins the pages of an export. */
 export function joinPages(pages: readonly string[], isMarkdown: boolean): string {
   const [first = "", ...rest] = pages;
   if (rest.length === 0) return first;
   // Each page repeats the title before its first heading.
   if (isMarkdown) return [first, ...rest.map((page) => page.slice(page.indexOf("\n## ")))].join("");
-  const read = pages.map((page) => JSON.parse(page) as ExportedJson);
+  const read = pages.map((page) => JSON.parse(page) as { readonly entries: readonly unknown[] });
   return `${jsonText({ ...read[0], entries: read.flatMap(({ entries }) => entries) }, 2)}\n`;
 }
 
@@ -240,9 +236,9 @@ export function splitExport(text: string, isMarkdown: boolean, maxChars = import
 }
 
 function splitJson(text: string, maxChars: number): readonly string[] {
-  let read: Partial<ExportedJson>;
+  let read: { readonly entries?: readonly unknown[] };
   try {
-    read = parseJson(text) as Partial<ExportedJson>;
+    read = parseJson(text) as typeof read;
   } catch (error) {
     throw notAnExport(`invalid JSON: ${messageOf(error)}`, error);
   }

@@ -12,19 +12,6 @@ import { show } from "../terminal/terminal-text.ts";
 
 import { textOf } from "./prompt-words.ts";
 
-/** What a Modelfile says, as far as a model is created from it. */
-interface Modelfile {
-  /** A model, or the path of a GGUF file. */
-  readonly from: string;
-  readonly system?: string;
-  readonly template?: string;
-  /** The path of a LoRA adapter. */
-  readonly adapter?: string;
-  readonly parameters: Readonly<Record<string, string | readonly string[]>>;
-  /** What of it has no effect here. */
-  readonly notes: readonly string[];
-}
-
 const keywords = ["FROM", "SYSTEM", "PARAMETER", "TEMPLATE", "ADAPTER", "LICENSE", "MESSAGE"];
 /** Keywords of Ollama that would make another model if they were left out. */
 const refused: ReadonlyMap<string, string> = new Map([
@@ -37,9 +24,11 @@ const without: ReadonlySet<string> = new Set(["LICENSE", "REQUIRES"]);
 
 /**
  * Reads a Modelfile by the rules of Ollama (`parser/parser.go`): keywords in any case, comments at the beginning of a line,
- * values in `"` or `"""`, which may have several lines. Throws `InvalidRequest` with the file, as `shown`, and the line.
+ * values in `"` or `"""`, which may have several lines. `from` is a model, or the path of a
+ * GGUF file, `adapter` that of a LoRA adapter; `notes` say what has no effect here. Throws `InvalidRequest` with the file,
+ * as `shown`, and the line.
  */
-export function parseModelfile(text: string, shown: string): Modelfile {
+export function parseModelfile(text: string, shown: string) {
   const lines = text.replace(/^\uFEFF/, "").split(/\r\n|[\n\r]/);
   const single = new Map<string, string>();
   const parameters = new Map<string, string | readonly string[]>();
@@ -139,7 +128,7 @@ export async function createModel(name: string, flags: CreateFlags, io: CommandI
 async function recipeOf(
   { from, file, system, parameter = [], adapter }: CreateFlags,
   io: CommandIo,
-): Promise<{ readonly folder: string; readonly recipe: Modelfile }> {
+): Promise<{ readonly folder: string; readonly recipe: ReturnType<typeof parseModelfile> }> {
   if (file === undefined) {
     if (from === undefined) {
       throw new InvalidRequest("ollm create needs a model, or a file that names one", {

@@ -11,7 +11,7 @@ import { commandSteps } from "../../next-steps/commands.ts";
 import { DaemonUnavailable, OrchestratorError } from "../../orchestrator/api/errors.ts";
 import { jsonText } from "../../orchestrator/util/control-characters.ts";
 import { type CommandIo, homeOf, type JsonOption } from "../terminal/io.ts";
-import { createProgressLine, untilFirstSign } from "../terminal/progress-line.ts";
+import { createProgressLine, untilFirstSign, whileWaiting } from "../terminal/progress-line.ts";
 import { errorText } from "../terminal/terminal-text.ts";
 
 import { spawn } from "node:child_process";
@@ -245,10 +245,9 @@ export async function rotateToken({ json = false }: JsonOption, io: CommandIo): 
 
 /** `ollm dashboard`: prints a link that works once, and opens it in a desktop's browser. */
 export async function dashboard({ json = false }: JsonOption, io: CommandIo): Promise<number> {
-  const line = createProgressLine(io);
-  const say = (text: string): void => line.above(`ollm: ${text}\n`);
-  line.wait("waiting for the daemon ...", untilFirstSign());
-  const url = await linkFrom(daemonRequest(io, say)).finally(() => line.clear());
+  const url = await whileWaiting("waiting for the daemon ...", io, (line) =>
+    linkFrom(daemonRequest(io, (text) => line.above(`ollm: ${text}\n`))),
+  );
   if (json) {
     io.stdout(`${jsonText({ url })}\n`);
     return 0;

@@ -78,13 +78,9 @@ export interface KeptRequest {
   readonly params?: Params | undefined;
 }
 
-function paramsOf({ line, params }: Pick<KeptRequest, "line" | "params">): Params | undefined {
+/** Undefined for a line that isn't JSON between its edges, which a daemon leaves unanswered. */
+export function paramsOf({ line, params }: Pick<KeptRequest, "line" | "params">): Params | undefined {
   return line === undefined ? params : readParams(line);
-}
-
-/** A daemon leaves a line unanswered that isn't JSON between its edges. */
-export function isAnswerable(request: KeptRequest): boolean {
-  return paramsOf(request) !== undefined;
 }
 
 /** The same message with another id. */

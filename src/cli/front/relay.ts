@@ -10,7 +10,7 @@ import {
   failureLine,
   idKey,
   interrupted,
-  isAnswerable,
+  paramsOf,
   isId,
   readMessage,
   readParams,
@@ -159,7 +159,7 @@ export class Relay {
     if (isKept) this.#keptBytes += line.length;
     this.#forget(id);
     const request = { id, method, ...(isKept ? { line } : { params: readParams(line) }) };
-    if (!this.#isEnding || isAnswerable(request)) this.#open.set(idKey(id), request);
+    if (!this.#isEnding || paramsOf(request) !== undefined) this.#open.set(idKey(id), request);
   }
 
   #forget(id: unknown): OpenRequest | undefined {
@@ -355,7 +355,7 @@ export class Relay {
     this.#isAwaited = this.#piping.ended();
     if (this.#state === "down") return this.#end();
     if (!this.#isAwaited) this.#effects.drain(drainMs);
-    for (const request of this.#open.values()) if (!isAnswerable(request)) this.#forget(request.id);
+    for (const request of this.#open.values()) if (paramsOf(request) === undefined) this.#forget(request.id);
     this.#settle();
   }
 
