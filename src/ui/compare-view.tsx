@@ -19,14 +19,14 @@ function comparisonIn(value: unknown): Comparison | undefined {
 
 function CompareView({ state, host }: { readonly state: ViewState; readonly host: ViewHost }) {
   const [fetched, setFetched] = useState<Job>();
-  const { isBusy, problem, attempt } = useBusy();
+  const { isBusy, problem, button } = useBusy();
   const { input, result, data, ended } = state;
   const answered = comparisonIn(fetched) ?? comparisonIn(data);
   const underway = { ...(data as Job | undefined), ...fetched };
   const { job, error, partial_text = "", progress, state: jobState = "running" } = underway;
   const models = Array.isArray(input?.["models"]) ? input["models"].map(String) : [];
-  const ask = (action: "status" | "wait") =>
-    attempt(async () => setFetched((await host.callTool("job", { action, job_id: job })) as Job));
+  const ask = (action: "status" | "wait") => async () =>
+    setFetched((await host.callTool("job", { action, job_id: job })) as Job);
   return (
     <main aria-busy={isBusy}>
       {typeof input?.["prompt"] === "string" && (
@@ -50,12 +50,7 @@ function CompareView({ state, host }: { readonly state: ViewState; readonly host
               The models are still answering (job {job}).{" "}
               {state.canCall && (
                 <>
-                  <button type="button" disabled={isBusy} onClick={() => ask("status")}>
-                    Show the answers so far
-                  </button>{" "}
-                  <button type="button" disabled={isBusy} onClick={() => ask("wait")}>
-                    Wait for the answers
-                  </button>
+                  {button("Show the answers so far", ask("status"))} {button("Wait for the answers", ask("wait"))}
                 </>
               )}
             </p>
@@ -94,7 +89,7 @@ function Folded(props: {
 }) {
   const { kind, label, text, readRest, children } = props;
   const [whole, setWhole] = useState<string>();
-  const { isBusy, problem, attempt } = useBusy();
+  const { problem, button } = useBusy();
   const isLong = readRest !== undefined || text.length > most.characters || text.split("\n").length > most.lines;
   const isFolded = isLong && whole === undefined;
   return (
@@ -102,16 +97,7 @@ function Folded(props: {
       <div class={isFolded ? `${kind} folded` : kind} dir="auto" role="group" aria-label={label}>
         {children(whole ?? text)}
       </div>
-      {isFolded && (
-        <button
-          type="button"
-          disabled={isBusy}
-          aria-label={`Show all: ${label}`}
-          onClick={() => attempt(async () => setWhole((await readRest?.()) ?? text))}
-        >
-          Show all
-        </button>
-      )}
+      {isFolded && button("Show all", async () => setWhole((await readRest?.()) ?? text), `Show all: ${label}`)}
       {problem}
     </>
   );
@@ -120,24 +106,22 @@ function Folded(props: {
 function Answers(props: { readonly comparison: Comparison; readonly canPick: boolean; readonly host: ViewHost }) {
   const { comparison, canPick, host } = props;
   const [picked, setPicked] = useState<Pick>();
-  const { isBusy, problem, attempt } = useBusy();
+  const { problem, button } = useBusy();
   const { comparison_id, results, order, judgement, notes = [] } = comparison;
   const fastest = Math.max(...results.map(({ tokens_per_second: speed = 0 }) => speed));
-  const pick = (model: string) =>
-    attempt(async () => {
-      const { picked: winner } = (await host.callTool("pick_winner", { action: "pick", comparison_id, model })) as {
-        readonly picked?: Pick;
-      };
-      if (winner === undefined) return;
-      setPicked(winner);
-      host.tellAssistant(`The user picked ${winner.model} as the winner of comparison ${comparison_id}.`);
-    });
-  const undo = ({ task }: Pick) =>
-    attempt(async () => {
-      await host.callTool("pick_winner", { action: "undo", task });
-      setPicked(undefined);
-      host.tellAssistant(`The user withdrew the pick for comparison ${comparison_id}.`);
-    });
+  const pick = async (model: string) => {
+    const { picked: winner } = (await host.callTool("pick_winner", { action: "pick", comparison_id, model })) as {
+      readonly picked?: Pick;
+    };
+    if (winner === undefined) return;
+    setPicked(winner);
+    host.tellAssistant(`The user picked ${winner.model} as the winner of comparison ${comparison_id}.`);
+  };
+  const undo = async ({ task }: Pick) => {
+    await host.callTool("pick_winner", { action: "undo", task });
+    setPicked(undefined);
+    host.tellAssistant(`The user withdrew the pick for comparison ${comparison_id}.`);
+  };
   return (
     <>
       <div class="columns">
@@ -149,16 +133,9 @@ function Answers(props: { readonly comparison: Comparison; readonly canPick: boo
             isWinner={picked?.model === answer.model}
             readRest={() => host.readAnswer(comparison.resource, answer.model)}
           >
-            {canPick && picked === undefined && (
-              <button
-                type="button"
-                disabled={isBusy}
-                aria-label={`Pick as winner: ${visibleName(answer.model)}`}
-                onClick={() => pick(answer.model)}
-              >
-                Pick as winner
-              </button>
-            )}
+            {canPick &&
+              picked === undefined &&
+              button("Pick as winner", () => pick(answer.model), `Pick as winner: ${visibleName(answer.model)}`)}
           </Column>
         ))}
       </div>
@@ -166,9 +143,7 @@ function Answers(props: { readonly comparison: Comparison; readonly canPick: boo
         {picked !== undefined && (
           <>
             Routing now prefers <bdi>{visibleName(picked.model)}</bdi> for {picked.task} tasks.{" "}
-            <button type="button" disabled={isBusy} onClick={() => undo(picked)}>
-              Undo
-            </button>
+            {button("Undo", () => undo(picked))}
           </>
         )}
       </p>

@@ -1,5 +1,5 @@
 /** What all pages are made of. Everything that the daemon sends is text: no component takes HTML. */
-import type { ReadonlySignal, Signal } from "@preact/signals";
+import type { ReadonlySignal } from "@preact/signals";
 import type { ComponentChildren } from "preact";
 import { useEffect, useId, useRef } from "preact/hooks";
 import { commandSteps } from "../next-steps/commands.ts";
@@ -328,21 +328,6 @@ export function Announce({ text }: { readonly text: string | ReadonlySignal<stri
   );
 }
 
-/** A field that filters a list by `query`; `/` moves the focus here. */
-export function Filter({ label, query }: { readonly label: string; readonly query: Signal<string> }) {
-  return (
-    <input
-      type="search"
-      class="filter"
-      data-filter
-      aria-label={label}
-      placeholder={label}
-      value={query.value}
-      onInput={({ currentTarget }) => (query.value = currentTarget.value)}
-    />
-  );
-}
-
 export interface Column<Row> {
   readonly title: string;
   readonly show: (row: Row) => ComponentChildren;
@@ -353,14 +338,20 @@ export interface Column<Row> {
 /** Tables of more columns need more room than half a page has. */
 const maxNarrow = 4;
 
-/** A table; where it has too little room each row becomes a card. The first column names the row. */
-export function Table<Row>(props: {
-  readonly label: string;
-  readonly columns: readonly Column<Row>[];
-  readonly rows: readonly Row[];
-  readonly keyOf: (row: Row) => string;
-}) {
-  const { label, columns, rows, keyOf } = props;
+/**
+ * A table; where it has too little room each row becomes a card. The first column names the row. Without rows its children
+ * stand in its place.
+ */
+export function Table<Row>(
+  props: Children & {
+    readonly label: string;
+    readonly columns: readonly Column<Row>[];
+    readonly rows: readonly Row[];
+    readonly keyOf: (row: Row) => string;
+  },
+) {
+  const { label, columns, rows, keyOf, children } = props;
+  if (rows.length === 0 && children !== undefined) return <>{children}</>;
   // The roles are written out, because a table that is laid out as cards loses them.
   return (
     <div class={columns.length > maxNarrow ? "table wide" : "table"}>

@@ -2,9 +2,9 @@ import { useSignal } from "@preact/signals";
 import { counted, formatBytes, formatNeed, localTime } from "../orchestrator/util/format-bytes.ts";
 import type { ResourceData } from "../resources/index.ts";
 import { ranges, requestsQuery } from "./activity-filter.ts";
-import { Badge, Card, Choice, Details, Empty, Filter, Name, Show, type Tone, Table } from "./components.tsx";
+import { Badge, Card, Choice, Details, Empty, Name, Show, type Tone, Table } from "./components.tsx";
 import { useData } from "./data.ts";
-import { Values, FilterSelect, When, isMatch } from "./fields.tsx";
+import { Filter, Values, FilterSelect, When, isMatch } from "./fields.tsx";
 import { formatCount, given, visibleName } from "./format.ts";
 import { addressOf, client, now, route } from "./state.ts";
 
@@ -105,7 +105,6 @@ function Timeline({ decisions }: { readonly decisions: readonly Decision[] }) {
         />
       }
     >
-      {rows.length === 0 && <p class="muted">No model was loaded, unloaded or asked in this time.</p>}
       <Table
         label="Models over time"
         rows={rows}
@@ -120,7 +119,9 @@ function Timeline({ decisions }: { readonly decisions: readonly Decision[] }) {
               formatCount(own.reduce((sum, { part, count }) => sum + (part === title ? count : 0), 0)),
           })),
         ]}
-      />
+      >
+        <p class="muted">No model was loaded, unloaded or asked in this time.</p>
+      </Table>
       <p class="legend muted">
         {parts.map(([title, colour]) => (
           <span key={title}>
@@ -146,32 +147,27 @@ export function Decisions() {
         const shown = decisions.filter(
           (each) => (kind.value === "" || each.kind === kind.value) && isMatch(query.value, each.model, each.engine),
         );
-        if (decisions.length === 0) {
-          return (
-            <>
-              <Timeline decisions={decisions} />
-              <Empty title="No decision since the daemon started.">
-                <p>When a model is loaded, unloaded or refused, the reason and the calculation appear here.</p>
-              </Empty>
-            </>
-          );
-        }
         return (
           <>
             <Timeline decisions={decisions} />
-            <Card title="Loads and unloads, newest first" actions={<p class="muted">{countText(shown, decisions)}</p>}>
-              <div class="toolbar">
-                <Filter label="Filter by model or engine" query={query} />
-                <FilterSelect
-                  label="Kind of decision"
-                  value={kind.value}
-                  choices={[{ value: "", text: "All kinds" }, ...kindsIn(decisions)]}
-                  onValue={(value) => (kind.value = value)}
-                />
-              </div>
-              {shown.length === 0 ? (
-                <p class="muted">No decision matches the filter.</p>
-              ) : (
+            {decisions.length === 0 ? (
+              <Empty title="No decision since the daemon started.">
+                <p>When a model is loaded, unloaded or refused, the reason and the calculation appear here.</p>
+              </Empty>
+            ) : (
+              <Card
+                title="Loads and unloads, newest first"
+                actions={<p class="muted">{countText(shown, decisions)}</p>}
+              >
+                <div class="toolbar">
+                  <Filter label="Filter by model or engine" query={query} />
+                  <FilterSelect
+                    label="Kind of decision"
+                    value={kind.value}
+                    choices={[{ value: "", text: "All kinds" }, ...kindsIn(decisions)]}
+                    onValue={(value) => (kind.value = value)}
+                  />
+                </div>
                 <Table
                   label="Decisions"
                   rows={shown}
@@ -185,9 +181,11 @@ export function Decisions() {
                     { title: "Why", show: (each) => <Why decision={each} /> },
                     { title: "When", show: ({ at }) => <When iso={at} /> },
                   ]}
-                />
-              )}
-            </Card>
+                >
+                  <p class="muted">No decision matches the filter.</p>
+                </Table>
+              </Card>
+            )}
           </>
         );
       }}

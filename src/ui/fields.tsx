@@ -1,5 +1,5 @@
 /** Forms, and the small parts that several pages show. */
-import { useComputed, useSignal } from "@preact/signals";
+import { type Signal, useComputed, useSignal } from "@preact/signals";
 import type { ComponentChildren } from "preact";
 import { useEffect, useRef } from "preact/hooks";
 import { localTime } from "../orchestrator/util/format-bytes.ts";
@@ -185,6 +185,21 @@ export function CheckField(props: {
   );
 }
 
+/** A field that filters a list by `query`; `/` moves the focus here. */
+export function Filter({ label, query }: { readonly label: string; readonly query: Signal<string> }) {
+  return (
+    <input
+      type="search"
+      class="filter"
+      data-filter
+      aria-label={label}
+      placeholder={label}
+      value={query.value}
+      onInput={({ currentTarget }) => (query.value = currentTarget.value)}
+    />
+  );
+}
+
 /** A select of a toolbar, labelled for screen readers only: its first choice says what it filters. */
 export function FilterSelect(props: {
   readonly label: string;
@@ -200,12 +215,16 @@ export function FilterSelect(props: {
   );
 }
 
-/** Text of several lines from a model, a file or a user; it scrolls, also by keyboard. */
-export function TextBlock({ label, text }: { readonly label: string; readonly text: string }) {
+/** Text of several lines from a model, a file or a user, below a title, if any; it scrolls, also by keyboard. */
+export function TextBlock(props: { readonly title?: string; readonly label?: string; readonly text: string }) {
+  const { title, label = title ?? "", text } = props;
   return (
-    <pre class="text-block" role="region" aria-label={visibleName(label)} tabIndex={0}>
-      {visibleText(text)}
-    </pre>
+    <>
+      {title !== undefined && <h3>{visibleName(title)}</h3>}
+      <pre class="text-block" role="region" aria-label={visibleName(label)} tabIndex={0}>
+        {visibleText(text)}
+      </pre>
+    </>
   );
 }
 

@@ -8,7 +8,6 @@ import {
   Dialog,
   Empty,
   Failure,
-  Filter,
   Name,
   NameButton,
   Progress,
@@ -17,7 +16,7 @@ import {
   Table,
 } from "./components.tsx";
 import { useData } from "./data.ts";
-import { Values, TextBlock, When, isMatch } from "./fields.tsx";
+import { Filter, Values, TextBlock, When, isMatch } from "./fields.tsx";
 import { formatCount, given, visibleName, visibleText } from "./format.ts";
 import { cancel } from "./model-actions.ts";
 import { client } from "./state.ts";
@@ -75,8 +74,9 @@ export function Jobs() {
                     show: (job) => job.state === "running" && <CancelButton job={job} />,
                   },
                 ]}
-              />
-              {shown.length === 0 && <p class="muted">No job matches the filter.</p>}
+              >
+                <p class="muted">No job matches the filter.</p>
+              </Table>
             </Card>
           );
         }}
@@ -146,10 +146,7 @@ function JobDetails({ job }: { readonly job: WholeJob }) {
         <TextBlock label="Text so far" text={job.partial_text} />
       )}
       {job.partial_answers?.map(({ model, text }) => (
-        <section key={model}>
-          <h3>{visibleName(model)}</h3>
-          <TextBlock label={`${model}: text so far`} text={text} />
-        </section>
+        <TextBlock key={model} title={model} label={`${model}: text so far`} text={text} />
       ))}
       {result !== undefined && <TextBlock label="Result" text={resultText(result)} />}
       {job.state === "running" && (

@@ -19,10 +19,10 @@ export function MemoryCard({ memory }: { readonly memory: LiveState["memory"] })
   const elsewhere = memory.models.filter((model) => !isHere(model));
   const bytesOf = (kind: string) => segments.find((segment) => segment.kind === kind)?.bytes ?? 0;
   const summary = segments.map((segment) => `${titleOf(segment)} ${formatBytes(segment.bytes)}`).join(", ");
-  const lines = (some: readonly LiveModel[], first = 0) => (
-    <ul class="memory-list" aria-label={first === 0 ? "Models in memory" : "More in memory"}>
-      {some.map((model, at) => (
-        <ModelLine key={`${model.engine} ${model.name}`} model={model} at={first + at} />
+  const lines = (label: string, some: readonly LiveModel[]) => (
+    <ul class="memory-list" aria-label={label}>
+      {some.map((model) => (
+        <ModelLine key={`${model.engine} ${model.name}`} model={model} at={models.indexOf(model)} />
       ))}
     </ul>
   );
@@ -48,19 +48,13 @@ export function MemoryCard({ memory }: { readonly memory: LiveState["memory"] })
       {memory.models.length === 0 && (
         <p class="muted">No model is loaded. Models are loaded when requests need them.</p>
       )}
-      {lines(models.slice(0, shownModels))}
+      {lines("Models in memory", models.slice(0, shownModels))}
       {models.length > shownModels && (
         <Details summary={`and ${models.length - shownModels} more`}>
-          {lines(models.slice(shownModels), shownModels)}
+          {lines("More in memory", models.slice(shownModels))}
         </Details>
       )}
-      {elsewhere.length > 0 && (
-        <ul class="memory-list" aria-label="Models in the memory of other machines">
-          {elsewhere.map((model) => (
-            <ModelLine key={`${model.engine} ${model.name}`} model={model} />
-          ))}
-        </ul>
-      )}
+      {elsewhere.length > 0 && lines("Models in the memory of other machines", elsewhere)}
       {memory.gpus.length > 0 && (
         <ul class="gpus" aria-label="Graphics cards">
           {memory.gpus.map((gpu, at) => (
@@ -101,13 +95,13 @@ function Part({ segment, at }: { readonly segment: Segment; readonly at: number 
   );
 }
 
-/** Without `at` it has no part in the bar. */
-function ModelLine({ model, at }: { readonly model: LiveModel; readonly at?: number }) {
+/** `at`: of its part in the bar; -1 if it has none. */
+function ModelLine({ model, at }: { readonly model: LiveModel; readonly at: number }) {
   const { name, engine, bytes, vramBytes = 0, state, isPinned, contextTokens } = model;
   const isBusy = model.running > 0;
   return (
     <li class="memory-line">
-      {at === undefined ? (
+      {at === -1 ? (
         <span class="swatch free" />
       ) : (
         <span class={`swatch ${state}`} style={{ backgroundColor: colourOf(at) }}>
@@ -130,7 +124,7 @@ function ModelLine({ model, at }: { readonly model: LiveModel; readonly at?: num
               <Until iso={model.expiresAt} />
             ),
             engine,
-            at === undefined && "on another machine",
+            at === -1 && "on another machine",
             contextTokens !== undefined && `${formatCount(contextTokens)} tokens of context`,
             vramBytes > 0 && `${formatBytes(vramBytes)} on a card`,
           ]}

@@ -284,12 +284,7 @@ function EntryFacts({ entry }: { readonly entry: Entry }) {
           ["Used", counted(access_count, "time")],
         ]}
       />
-      {previous !== undefined && (
-        <>
-          <h3>Previous value</h3>
-          <TextBlock label="Previous value" text={previous.value} />
-        </>
-      )}
+      {previous !== undefined && <TextBlock title="Previous value" text={previous.value} />}
     </>
   );
 }

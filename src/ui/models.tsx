@@ -1,9 +1,9 @@
 import { useSignal } from "@preact/signals";
 import { counted, formatBytes, formatConnections, formatNeed } from "../orchestrator/util/format-bytes.ts";
 import type { ToolAnswers } from "../tools/index.ts";
-import { Badge, Button, Card, Empty, Facts, Filter, Name, Show, type Column, Table, type Tone } from "./components.tsx";
+import { Badge, Button, Card, Empty, Facts, Name, Show, type Column, Table, type Tone } from "./components.tsx";
 import { useData } from "./data.ts";
-import { CheckField, FilterSelect, Form, When, isMatch } from "./fields.tsx";
+import { Filter, CheckField, FilterSelect, Form, When, isMatch } from "./fields.tsx";
 import { formatRate, visibleName } from "./format.ts";
 import { load, pull, remove, setPinned, unload } from "./model-actions.ts";
 import { AlertList, NoModels, OperationLine } from "./overview.tsx";

@@ -11,14 +11,13 @@ import {
   type Column,
   Dialog,
   Empty,
-  Filter,
   Name,
   NameButton,
   Show,
   Table,
 } from "./components.tsx";
 import { useData } from "./data.ts";
-import { Values, TextBlock, isMatch } from "./fields.tsx";
+import { Filter, Values, TextBlock, isMatch } from "./fields.tsx";
 import { given, visibleName } from "./format.ts";
 import { client } from "./state.ts";
 import { defined, messageOf } from "../orchestrator/util/values.ts";
@@ -72,7 +71,12 @@ async function dryRun({ profile, task }: Asked): Promise<Plan> {
   });
 }
 
-type Answering = { readonly plan: Plan } | { readonly problem: string };
+/** Without a model: why none would answer. */
+interface Answering {
+  readonly model?: string;
+  readonly profile?: string | undefined;
+  readonly reason: string;
+}
 
 /** Dry runs at a time: more would only wait for each other. */
 const atOnce = 3;
@@ -88,8 +92,8 @@ function useAnswers(names: readonly string[], askedOf: (name: string) => Asked) 
       const work = async (): Promise<void> => {
         for (let name = rest.shift(); name !== undefined; name = rest.shift()) {
           const found = await dryRun(askedOf(name)).then(
-            (plan): Answering => ({ plan }),
-            (error: unknown): Answering => ({ problem: messageOf(error) }),
+            ({ model, reason, route }): Answering => ({ model, reason, profile: route?.profile }),
+            (error: unknown): Answering => ({ reason: messageOf(error) }),
           );
           answers.value = new Map([...answers.value, [name, found]]);
         }
@@ -121,7 +125,7 @@ function WouldAnswer(props: {
   const shown = rows.filter(({ name, description }) => isMatch(query.value, name, description));
   const aside: Column<Named> =
     kind === "task"
-      ? { title: "Profile", show: ({ name }) => <Name text={profileIn(answers.get(name))} /> }
+      ? { title: "Profile", show: ({ name }) => <Name text={answers.get(name)?.profile ?? ""} /> }
       : { title: "For", show: ({ description }) => <span class="wrap">{visibleName(description ?? "")}</span> };
   return (
     <Card
@@ -149,26 +153,22 @@ function WouldAnswer(props: {
           },
           aside,
           { title: "Model", show: ({ name }) => <Answer of={answers.get(name)} /> },
-          { title: "Why", show: ({ name }) => <Reason of={answers.get(name)} /> },
+          {
+            title: "Why",
+            show: ({ name }) =>
+              given(answers.get(name), ({ reason }) => <span class="wrap muted">{visibleName(reason)}</span>),
+          },
         ]}
-      />
-      {shown.length === 0 && <p class="muted">Nothing matches the filter.</p>}
+      >
+        <p class="muted">Nothing matches the filter.</p>
+      </Table>
     </Card>
   );
 }
 
-function profileIn(found: Answering | undefined): string {
-  return found !== undefined && "plan" in found ? (found.plan.route?.profile ?? "") : "";
-}
-
 function Answer({ of }: { readonly of: Answering | undefined }) {
   if (of === undefined) return <span class="muted">…</span>;
-  return "plan" in of ? <Name text={of.plan.model} /> : <Badge tone="warning">none</Badge>;
-}
-
-function Reason({ of }: { readonly of: Answering | undefined }) {
-  if (of === undefined) return null;
-  return <span class="wrap muted">{visibleName("plan" in of ? of.plan.reason : of.problem)}</span>;
+  return of.model === undefined ? <Badge tone="warning">none</Badge> : <Name text={of.model} />;
 }
 
 /** The whole ranking of one dry run, and the profile's values with their sources. */
@@ -285,41 +285,39 @@ function Learned() {
     <>
       <Card title="Your picks">
         <Show of={picks}>
-          {({ preferences }) =>
-            preferences.length === 0 ? (
+          {({ preferences }) => (
+            <Table
+              label="Picks"
+              rows={preferences}
+              keyOf={({ task, picked_at }) => `${task} ${picked_at}`}
+              columns={[
+                { title: "Task", show: ({ task }) => visibleName(task) },
+                { title: "Model", show: ({ model }) => <Name text={model} /> },
+                { title: "Picked", show: ({ picked_at }) => localTime(picked_at) },
+                {
+                  title: "",
+                  show: ({ task, model }) => (
+                    <Button
+                      text="Undo"
+                      label={`Undo the pick of ${model} for ${task}`}
+                      done="The pick was undone."
+                      onRun={async () => {
+                        await client.callTool("pick_winner", { action: "undo", task });
+                        reload();
+                      }}
+                    />
+                  ),
+                },
+              ]}
+            >
               <Empty title="You have not picked a model yet.">
                 <p>
                   <a href="#/compare">Compare models</a> and pick the best answer: routing then prefers that model for
                   the task.
                 </p>
               </Empty>
-            ) : (
-              <Table
-                label="Picks"
-                rows={preferences}
-                keyOf={({ task, picked_at }) => `${task} ${picked_at}`}
-                columns={[
-                  { title: "Task", show: ({ task }) => visibleName(task) },
-                  { title: "Model", show: ({ model }) => <Name text={model} /> },
-                  { title: "Picked", show: ({ picked_at }) => localTime(picked_at) },
-                  {
-                    title: "",
-                    show: ({ task, model }) => (
-                      <Button
-                        text="Undo"
-                        label={`Undo the pick of ${model} for ${task}`}
-                        done="The pick was undone."
-                        onRun={async () => {
-                          await client.callTool("pick_winner", { action: "undo", task });
-                          reload();
-                        }}
-                      />
-                    ),
-                  },
-                ]}
-              />
-            )
-          }
+            </Table>
+          )}
         </Show>
       </Card>
       <Card title="Learned from picks, ratings and outcomes">

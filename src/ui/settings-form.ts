@@ -13,12 +13,10 @@ export function originOf(source: string) {
   if (source === "default") return { text: "default", isFixed: false, isDefault: true };
   if (/^OLLM_|^OLLAMA_/.test(source)) return { text: `variable ${source}`, isFixed: true, isDefault: false };
   if (source.startsWith("-")) return { text: `flag ${source}`, isFixed: true, isDefault: false };
-  const file = /([^/\\]+)(?::(\d+))?$/.exec(source);
-  const isConfig = file?.[1]?.startsWith("config.yaml") === true;
-  const line = /:(\d+)$/.exec(source)?.[1];
-  if (isConfig)
-    return { text: `config.yaml${line === undefined ? "" : `, line ${line}`}`, isFixed: false, isDefault: false };
-  return { text: source, isFixed: true, isDefault: false };
+  const config = /(?:^|[/\\])config\.yaml(?::(\d+))?$/.exec(source);
+  if (config === null) return { text: source, isFixed: true, isDefault: false };
+  const [, line] = config;
+  return { text: `config.yaml${line === undefined ? "" : `, line ${line}`}`, isFixed: false, isDefault: false };
 }
 
 /** Why it can't be changed here. */

@@ -1,9 +1,9 @@
 import { useSignal } from "@preact/signals";
 import { counted, formatBytes } from "../orchestrator/util/format-bytes.ts";
 import type { ToolInputs } from "../tools/index.ts";
-import { Badge, Button, Card, Empty, Failure, Filter, Show, errorText } from "./components.tsx";
+import { Badge, Button, Card, Empty, Failure, Show, errorText } from "./components.tsx";
 import { useData } from "./data.ts";
-import { CheckField, Form, type Property, isMatch } from "./fields.tsx";
+import { Filter, CheckField, Form, type Property, isMatch } from "./fields.tsx";
 import { visibleName, visibleText } from "./format.ts";
 import { CallError } from "./mcp.ts";
 import {

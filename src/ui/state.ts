@@ -20,7 +20,7 @@ export const samples = new LastHour();
 export const connectionCount = signal(0);
 /** Milliseconds; moves once a second while the page is visible. */
 export const now = signal(Date.now());
-/** The same for charts; while nothing runs only their axis moves, and that by five seconds. */
+/** The present of charts: the same, but while nothing runs only their axis moves, and that by five seconds. */
 export const chartNow = signal(now.value);
 
 const entrance = new PageSession({

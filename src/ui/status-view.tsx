@@ -10,26 +10,17 @@ type Status = Partial<ToolAnswers["system_status"]>;
 
 function StatusView({ state, host }: { readonly state: ViewState; readonly host: ViewHost }) {
   const [fetched, setFetched] = useState<unknown>();
-  const { isBusy, problem, attempt } = useBusy();
+  const { isBusy, problem, button } = useBusy();
   const status = (fetched ?? state.data) as Status | undefined;
-  const refresh = () => attempt(async () => setFetched(await host.callTool("system_status", {})));
-  const act = (name: string, input: Readonly<Record<string, unknown>>) =>
-    attempt(async () => {
-      await host.callTool(name, input);
-      setFetched(await host.callTool("system_status", {}));
-    });
+  const refresh = async () => setFetched(await host.callTool("system_status", {}));
   /** A button, where the host passes calls on. */
-  const button: ButtonMaker = (text, of, name, input) =>
-    state.canCall && (
-      <button
-        type="button"
-        disabled={isBusy}
-        aria-label={`${text} ${visibleName(of)}`}
-        onClick={() => act(name, input)}
-      >
-        {text}
-      </button>
-    );
+  const caller: ButtonMaker = (text, of, name, input) => {
+    const act = async () => {
+      await host.callTool(name, input);
+      await refresh();
+    };
+    return state.canCall && button(text, act, `${text} ${visibleName(of)}`);
+  };
   return (
     <main aria-busy={isBusy}>
       {status?.ram === undefined && status?.engines === undefined ? (
@@ -38,19 +29,15 @@ function StatusView({ state, host }: { readonly state: ViewState; readonly host:
         </Waiting>
       ) : (
         <>
-          <Memory status={status} button={button} />
-          <Work status={status} button={button} />
+          <Memory status={status} button={caller} />
+          <Work status={status} button={caller} />
           {status.savings !== undefined && <p>Saved {status.savings}.</p>}
           <Notices lines={warningsOf(status)} />
           <p class="faint">{factsOf(status).join(" · ")}</p>
         </>
       )}
       {problem}
-      {state.canCall && (
-        <button type="button" disabled={isBusy} onClick={refresh}>
-          Refresh
-        </button>
-      )}
+      {state.canCall && button("Refresh", refresh)}
     </main>
   );
 }

@@ -1,11 +1,11 @@
 import { useSignal } from "@preact/signals";
 import type { ResourceData } from "../resources/index.ts";
 import type { ToolAnswers } from "../tools/index.ts";
-import { Badge, Button, Card, Dialog, Empty, Failure, Filter, NameButton, Show, Table } from "./components.tsx";
+import { Badge, Button, Card, Dialog, Empty, Failure, NameButton, Show, Table } from "./components.tsx";
 import { profilePrefix } from "./answers.ts";
 import { question } from "./chat.tsx";
 import { useData } from "./data.ts";
-import { Fields, type Property, TextBlock, Values, isMatch } from "./fields.tsx";
+import { Filter, Fields, type Property, TextBlock, Values, isMatch } from "./fields.tsx";
 import { given, visibleName, visibleText } from "./format.ts";
 import { addressOf, client } from "./state.ts";
 import { TemplateEditor } from "./template-editor.tsx";
@@ -109,14 +109,8 @@ function OneTemplate(props: {
                 ["Format", given(template.format, (format) => visibleName(JSON.stringify(format)))],
               ]}
             />
-            {template.system !== undefined && (
-              <>
-                <h3>System prompt</h3>
-                <TextBlock label="System prompt" text={template.system} />
-              </>
-            )}
-            <h3>Text</h3>
-            <TextBlock label="Text of the template" text={template.template} />
+            {template.system !== undefined && <TextBlock title="System prompt" text={template.system} />}
+            <TextBlock title="Text" label="Text of the template" text={template.template} />
             <Use template={template} />
             <div class="dialog-actions">
               {template.source === "user" && <DeleteButton template={template} onDeleted={onClose} />}

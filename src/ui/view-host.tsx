@@ -216,7 +216,10 @@ function textOf({ content = [] }: ToolResult): string {
   return content.map(({ text }) => text ?? "").join("\n");
 }
 
-/** An action of a button: whether it runs, and what went wrong with the last one, as an element to show. */
+/**
+ * Actions of buttons, one at a time: what makes such a button, whether one runs, and what went wrong with the last one, as an
+ * element to show. `label`: for screen readers, in place of the title.
+ */
 export function useBusy() {
   const [isBusy, setBusy] = useState(false);
   const [text, setText] = useState<string>();
@@ -232,7 +235,12 @@ export function useBusy() {
     }
   };
   const problem = <p role="alert">{text !== undefined && <span class="problem">{visibleText(text)}</span>}</p>;
-  return { isBusy, problem, attempt: (action: () => Promise<void>) => void attempt(action) };
+  const button = (title: string, action: () => Promise<void>, label?: string) => (
+    <button type="button" disabled={isBusy} aria-label={label} onClick={() => void attempt(action)}>
+      {title}
+    </button>
+  );
+  return { isBusy, problem, button };
 }
 
 /** What stands there while, or if, there is no answer that the view can show. */
