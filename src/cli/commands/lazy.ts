@@ -13,7 +13,7 @@ export function addSetUp(program: ShellCommand): void {
     .command("setup")
     .option(
       "--client <name...>",
-      "only these assistants, even if not found: claude-desktop, claude-code, cursor, vscode, codex, zed, windsurf, lm-studio, gemini (default: all that are found)",
+      "only these assistants, even if not found: claude-desktop, claude-code, cursor, vscode, codex, zed, windsurf, lm-studio, gemini, opencode, copilot, cline, qwen, kiro, goose, junie (default: all that are found)",
     )
     .option("--root <folder...>", "folders whose files models may read and write (default: asks)")
     .option(
