@@ -5,7 +5,6 @@ import {
   alerts,
   connection,
   dismiss,
-  hasShortcuts,
   live,
   notices,
   notify,
@@ -15,7 +14,7 @@ import {
   route,
   session,
   signOut,
-  tellsHidden,
+  switches,
   theme,
 } from "./state.ts";
 import { useSignal, useSignalEffect } from "@preact/signals";
@@ -226,8 +225,8 @@ function RoomLinks({ current, page }: { readonly current: Room; readonly page: P
 }
 
 async function setNotifications(isOn: boolean): Promise<void> {
-  tellsHidden.value = isOn && (await Notification.requestPermission()) === "granted";
-  if (isOn && !tellsHidden.value)
+  switches.notifications.value = isOn && (await Notification.requestPermission()) === "granted";
+  if (isOn && !switches.notifications.value)
     notify({ kind: "failed", text: "This browser does not allow notifications for this page: see its site settings." });
 }
 
@@ -243,7 +242,7 @@ function ThisBrowser() {
       />
       <CheckField
         label="Notifications of warnings while this page is hidden"
-        isChecked={tellsHidden.value}
+        isChecked={switches.notifications.value}
         onCheck={(isOn) => void setNotifications(isOn)}
       />
       <Shortcuts />
@@ -349,8 +348,8 @@ function Shortcuts() {
       </dl>
       <CheckField
         label="Shortcuts are on"
-        isChecked={hasShortcuts.value}
-        onCheck={(isOn) => (hasShortcuts.value = isOn)}
+        isChecked={switches.shortcuts.value}
+        onCheck={(isOn) => (switches.shortcuts.value = isOn)}
       />
     </>
   );
@@ -366,7 +365,7 @@ function useShortcuts(onOpen: (dialog: "help" | "palette") => void): void {
         event.preventDefault();
         return onOpen("palette");
       }
-      if (!hasShortcuts.value) return;
+      if (!switches.shortcuts.value) return;
       if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
       if (target instanceof Element && target.closest("input, textarea, select, dialog") !== null) return;
       const isSecond = Date.now() - chordAtMs < chordMs;

@@ -1,9 +1,8 @@
 import type { LiveModel, LiveState } from "../orchestrator/api/facade-metrics.ts";
 import { formatBytes, localTime } from "../orchestrator/util/format-bytes.ts";
-import { activityOf, segmentsOf } from "./bar.ts";
 import { isHere } from "../orchestrator/util/last-hour.ts";
 import { Badge, Button, Card, Details, Facts, Name, Icon } from "./components.tsx";
-import { formatCount, formatSpan, visibleName } from "./format.ts";
+import { activityOf, formatCount, formatSpan, segmentsOf, visibleName } from "./format.ts";
 import { setPinned, unload } from "./model-actions.ts";
 import { now } from "./state.ts";
 

@@ -59,7 +59,7 @@ export function Memory() {
         pinned ones with every prompt.
       </p>
       <form
-        class="search"
+        class="toolbar"
         role="search"
         onSubmit={(event) => {
           event.preventDefault();

@@ -1,6 +1,5 @@
 import { useSignal } from "@preact/signals";
 import { counted, formatBytes } from "../orchestrator/util/format-bytes.ts";
-import type { ToolInputs } from "../tools/index.ts";
 import { Badge, Button, Card, Empty, Failure, Show, errorText } from "./components.tsx";
 import { useData } from "./data.ts";
 import { Filter, CheckField, Form, type Property, isMatch } from "./fields.tsx";
@@ -79,7 +78,7 @@ function countText(settings: readonly Setting[]): string {
 
 function SettingRow({ setting, onChanged }: { readonly setting: Setting; readonly onChanged: () => void }) {
   const isOpen = useSignal(false);
-  const { path, value, description, source, allowed } = setting;
+  const { path, value, description, source } = setting;
   const origin = originOf(source);
   const reading = readingOf(setting, formatBytes);
   return (
@@ -89,12 +88,7 @@ function SettingRow({ setting, onChanged }: { readonly setting: Setting; readonl
         <p class="muted">{visibleName(description ?? "")}</p>
       </div>
       {isOpen.value ? (
-        <SettingForm
-          setting={setting}
-          onClose={() => (isOpen.value = false)}
-          onChanged={onChanged}
-          hint={`Allowed: ${visibleName(allowed)}.`}
-        />
+        <SettingForm setting={setting} onClose={() => (isOpen.value = false)} onChanged={onChanged} />
       ) : (
         <>
           <div class="setting-value">
@@ -144,14 +138,11 @@ function SettingForm(props: {
   readonly setting: Setting;
   readonly onClose: () => void;
   readonly onChanged: () => void;
-  readonly hint: string;
 }) {
-  const { setting, onClose, onChanged, hint } = props;
+  const { setting, onClose, onChanged } = props;
   const { path, kind } = setting;
   const save = async ({ text }: Record<"text", string>) => {
-    const typed = valueOf(kind, text);
-    if ("problem" in typed) return problemAt("text", typed.problem);
-    const problem = await change(path, typed.value);
+    const problem = await change(path, valueOf(kind, text));
     if (problem !== undefined) return problemAt("text", problem);
     onChanged();
     onClose();
@@ -160,7 +151,7 @@ function SettingForm(props: {
   return (
     <Form
       isInline
-      rows={[{ text: propertyOf(setting, hint) }]}
+      rows={[{ text: propertyOf(setting) }]}
       initial={{ text: editText(setting) }}
       onSave={save}
       onCancel={onClose}
@@ -170,10 +161,13 @@ function SettingForm(props: {
 
 const problemAt = <Field extends string>(field: Field, message: string) => ({ field, message });
 
-function propertyOf({ path, kind, choices, value }: Setting, allowed: string): Property {
+function propertyOf({ path, kind, choices, value, allowed }: Setting): Property {
   const secret = value === "***" ? " The present value is a secret and is not shown." : "";
   const form = kind === "list" ? " One a line." : kind === "json" ? " As JSON." : "";
-  const field = { title: `New value of ${visibleName(path)}`, description: allowed + secret + form };
+  const field = {
+    title: `New value of ${visibleName(path)}`,
+    description: `Allowed: ${visibleName(allowed)}.${secret}${form}`,
+  };
   const options = kind === "boolean" ? ["true", "false"] : kind === "text" ? choices : undefined;
   if (options !== undefined) {
     const text = editText({ kind, value });
@@ -184,13 +178,11 @@ function propertyOf({ path, kind, choices, value }: Setting, allowed: string): P
   return kind === "json" ? { ...field, lines: 6 } : { ...field, type: kind === "number" ? "number" : "string" };
 }
 
-/** The problem, in the words of the daemon; undefined if the setting was changed. */
-async function change(
-  path: string,
-  value: NonNullable<ToolInputs["update_config"]["value"]>,
-): Promise<string | undefined> {
+/** The problem, of the form or in the words of the daemon; undefined if the setting was changed. */
+async function change(path: string, typed: ReturnType<typeof valueOf>): Promise<string | undefined> {
+  if ("problem" in typed) return typed.problem;
   try {
-    const set = { action: "set", path, value } as const;
+    const set = { action: "set", path, value: typed.value } as const;
     const { settings, problem } = await client.callTool("update_config", set, { isConfirmed: mayChange });
     const [now] = settings;
     notify({ kind: "done", text: `${path} is now ${shownValue(now?.value)} (${originOf(now?.source ?? "").text}).` });
@@ -208,8 +200,7 @@ function ByPath({ onChanged }: { readonly onChanged: () => void }) {
   const save = async ({ path, text }: Record<"path" | "text", string>) => {
     const name = path.trim();
     if (name === "") return problemAt("path", "Enter the path of a setting.");
-    const typed = valueOf("json", text);
-    const problem = "problem" in typed ? typed.problem : await change(name, typed.value);
+    const problem = await change(name, valueOf("json", text));
     if (problem !== undefined) return problemAt("path", problem);
     count.value += 1;
     onChanged();

@@ -23,22 +23,20 @@ export const now = signal(Date.now());
 /** The present of charts: the same, but while nothing runs only their axis moves, and that by five seconds. */
 export const chartNow = signal(now.value);
 
+const fetchNow: typeof fetch = (...request) => fetch(...request);
 const entrance = new PageSession({
   host: location.host,
   storage: sessionStorage,
-  fetch: (...request) => fetch(...request),
+  fetch: fetchNow,
   subtle: crypto.subtle,
 });
 const entry = () => entrance.entry();
-const doubt = (): void => entrance.doubt();
+
+/** What both ways to the daemon need. */
+const way = { fetch: fetchNow, entry, doubt: () => entrance.doubt(), onRefused: () => endSession() };
 
 /** Calls of tools, reads of resources. */
-export const client = createMcpClient({
-  fetch: (...request) => fetch(...request),
-  entry,
-  doubt,
-  onRefused: () => endSession(),
-});
+export const client = createMcpClient(way);
 
 function endSession(reason: string = endedText): void {
   stream?.stop();
@@ -87,7 +85,7 @@ function received({ event, data }: EventSourceMessage): void {
   if (event === "state") {
     const state = parsed as LiveState;
     const known = new Set(live.value?.alerts.map(({ id }) => id));
-    if (document.hidden && tellsHidden.value && live.value !== undefined)
+    if (document.hidden && switches.notifications.value && live.value !== undefined)
       for (const { text } of state.alerts.filter((each) => each.until === undefined && !known.has(each.id))) {
         const shown = new Notification("ollm", { body: visibleText(text) });
         shown.addEventListener("click", () => window.focus());
@@ -162,11 +160,12 @@ export async function ask(asked: Question): Promise<boolean> {
 
 const themes = ["system", "light", "dark"] as const;
 export const theme = signal<(typeof themes)[number]>(themes.find((name) => name === kept("theme")) ?? "system");
-/** Single keys as shortcuts; a user of voice input turns them off. */
-export const hasShortcuts = signal(kept("shortcuts") !== "off");
-
-/** The system's notifications of what goes wrong while the page is hidden. */
-export const tellsHidden = signal(kept("notifications") === "on");
+export const switches = {
+  /** Single keys as shortcuts; a user of voice input turns them off. */
+  shortcuts: signal(kept("shortcuts") !== "off"),
+  /** The system's notifications of what goes wrong while the page is hidden. */
+  notifications: signal(kept("notifications") === "on"),
+};
 
 /** Which of light and dark is in force. */
 export const isDark = signal(false);
@@ -220,9 +219,7 @@ function follow(): void {
   tabs.postMessage("follows");
   if (stream !== undefined) return reconnectNow();
   stream = createLiveStream({
-    fetch: (...request) => fetch(...request),
-    entry,
-    doubt,
+    ...way,
     now: Date.now,
     random: Math.random,
     wait,
@@ -232,7 +229,6 @@ function follow(): void {
       if (next.state === "connected") connectionCount.value += 1;
     },
     onEvent: received,
-    onRefused: () => endSession(),
   });
   void stream.run();
 }
@@ -255,8 +251,7 @@ export async function start(): Promise<void> {
     isDark.value = theme.value === "system" ? wish.value : theme.value === "dark";
     keep("theme", theme.value);
   });
-  effect(() => keep("shortcuts", hasShortcuts.value ? "on" : "off"));
-  effect(() => keep("notifications", tellsHidden.value ? "on" : "off"));
+  for (const [name, isOn] of Object.entries(switches)) effect(() => keep(name, isOn.value ? "on" : "off"));
   setInterval(() => {
     if (document.hidden) return;
     now.value = Date.now();

@@ -2,12 +2,12 @@ import { mkdir, mkdtemp, readFile, readdir, realpath, rm } from "node:fs/promise
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import type { EmbeddedEngine } from "../../src/cli/setup/setup-guide.ts";
+import type { createEmbeddedEngine } from "../../src/cli/setup/setup-guide.ts";
 import { PullFailed } from "../../src/orchestrator/api/errors.ts";
 import { advice } from "../../src/orchestrator/api/next-step.ts";
 import { runSetup, writeIn, type SetupGiven } from "../support/run-setup.ts";
 
-type EngineState = Awaited<ReturnType<EmbeddedEngine["look"]>>;
+type EngineState = Awaited<ReturnType<ReturnType<typeof createEmbeddedEngine>["look"]>>;
 
 let home: string;
 

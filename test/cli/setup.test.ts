@@ -3,7 +3,7 @@ import { chmod, mkdir, mkdtemp, readFile, readdir, realpath, rm, symlink, writeF
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import type { LaunchCheck } from "../../src/cli/setup/check-clients.ts";
+import type { checkLaunch } from "../../src/cli/setup/check-clients.ts";
 import { type SetupGiven, runSetup, writeIn } from "../support/run-setup.ts";
 
 let home: string;
@@ -157,7 +157,7 @@ describe("ollm setup", () => {
   test("an existing entry is not lost when a change can't be undone", async () => {
     const old = '{"n": 1, "mcpServers": {"ollm": {"command": "npx", "args": ["-y", "ollm-mcp"]}}}';
     const file = await write(".claude.json", old);
-    const check = (): LaunchCheck => {
+    const check = (): Awaited<ReturnType<typeof checkLaunch>> => {
       writeFileSync(file, readFileSync(file, "utf8").replace('"n": 1', '"n": 2'));
       return { ok: false, reason: "no answer" };
     };
@@ -169,7 +169,7 @@ describe("ollm setup", () => {
 
   test("a change is undone even in a file that its client wrote meanwhile", async () => {
     const file = await write(".claude.json", '{\n  "numStartups": 1\n}');
-    const check = (): LaunchCheck => {
+    const check = (): Awaited<ReturnType<typeof checkLaunch>> => {
       writeFileSync(file, readFileSync(file, "utf8").replace("1", "2"));
       return { ok: false, reason: "no answer" };
     };
@@ -246,7 +246,7 @@ describe("ollm setup", () => {
 
   test("a change after which ollm does not respond is undone, with the reason", async () => {
     await write(".cursor/mcp.json", "{}\n");
-    const check = (): LaunchCheck => ({ ok: false, reason: "no answer within 20 s" });
+    const check = (): Awaited<ReturnType<typeof checkLaunch>> => ({ ok: false, reason: "no answer within 20 s" });
     const { code, stderr } = await run({ yes: true }, { check });
     expect(code).toBe(1);
     expect(stderr).toContain("no answer within 20 s");

@@ -1,20 +1,21 @@
 import { mkdir, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { setup } from "../../src/cli/setup/setup.ts";
-import type { LaunchCheck } from "../../src/cli/setup/check-clients.ts";
-import type { EmbeddedEngine } from "../../src/cli/setup/setup-guide.ts";
+import type { checkLaunch } from "../../src/cli/setup/check-clients.ts";
+import type { createEmbeddedEngine } from "../../src/cli/setup/setup-guide.ts";
 import type { Backend, Card } from "../../src/orchestrator/engines/llama-cpp/install/platform.ts";
 import type { Launch } from "../../src/cli/setup/launch.ts";
 import type { CommandIo } from "../../src/cli/terminal/io.ts";
 
 type SetupWorld = NonNullable<Parameters<typeof setup>[2]>;
 
+type EmbeddedEngine = ReturnType<typeof createEmbeddedEngine>;
 type EngineState = Awaited<ReturnType<EmbeddedEngine["look"]>>;
 
 export interface SetupGiven {
   /** A person's input, in order; empty if there is no terminal. */
   readonly answers?: readonly string[];
-  readonly check?: (launch: Launch) => LaunchCheck;
+  readonly check?: (launch: Launch) => Awaited<ReturnType<typeof checkLaunch>>;
   readonly environment?: Record<string, string>;
   readonly script?: string;
   readonly onAsk?: () => Promise<void>;

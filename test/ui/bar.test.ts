@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import type { LiveModel } from "../../src/orchestrator/api/facade-metrics.ts";
-import { activityOf, segmentsOf } from "../../src/ui/bar.ts";
+import { activityOf, segmentsOf } from "../../src/ui/format.ts";
 
 const model = (bytes: number, rest: Partial<LiveModel> = {}): LiveModel => ({
   name: "m",

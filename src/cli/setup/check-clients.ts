@@ -67,7 +67,7 @@ function launchProblem({ command, args }: ReturnType<typeof readLaunch>): string
 }
 
 /** The result of starting ollm as a client would. */
-export type LaunchCheck =
+type LaunchCheck =
   | { readonly ok: true; readonly tools: readonly string[]; readonly tookMs: number }
   | { readonly ok: false; readonly reason: string };
 

@@ -3,7 +3,7 @@ import path from "node:path";
 import { InvalidRequest } from "../../orchestrator/api/errors.ts";
 import { defined, orUndefined } from "../../orchestrator/util/values.ts";
 import { didYouMean } from "../../orchestrator/util/nearest.ts";
-import type { ConfigFormat } from "./document.ts";
+import type { EntryLocation } from "./document.ts";
 import type { Launch } from "./launch.ts";
 
 /** The facts about a machine that determine where clients store their files. */
@@ -39,7 +39,7 @@ export interface Client {
   /** The name for `--client`. */
   readonly id: string;
   readonly name: string;
-  readonly format: ConfigFormat;
+  readonly format: EntryLocation["format"];
   /** Key of the object (TOML: table) with one entry for each server. */
   readonly container: string;
   /** The files of its servers: several if installations differ; the first is that of a new installation. */

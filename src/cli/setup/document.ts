@@ -7,7 +7,7 @@ import { isRecord } from "../../orchestrator/util/values.ts";
 import { readYaml, setYaml } from "./yaml-edit.ts";
 
 /** `json`: strict, since its client doesn't accept comments. */
-export type ConfigFormat = keyof typeof formats;
+type ConfigFormat = keyof typeof formats;
 
 /** `read` returns undefined for a document of white space and comments. Both throw `BrokenConfig`. */
 const formats = {

@@ -19,7 +19,7 @@ export function programFolder(home: string): string {
  * Why a script may be deleted soon: it is in the cache of `npx` and similar tools, or in a temporary folder. Undefined for
  * others (an installation, a checkout), which are used in place, so that upgrading them upgrades what clients start.
  */
-export function riskOf(script: string, temporaryFolders: readonly string[]): string | undefined {
+function riskOf(script: string, temporaryFolders: readonly string[]): string | undefined {
   if (isInCache(script)) return "the cache of npx or a similar tool";
   const folders = temporaryFolders.flatMap((folder) => [folder, realPath(folder)]);
   const isTemporary = folders.some((folder) => folder !== script && isInside(folder, script));

@@ -301,7 +301,7 @@ type EngineState =
   /** `reason`: no binaries for this system, or disabled. */
   | { readonly kind: "impossible"; readonly reason: string };
 
-export type EmbeddedEngine = ReturnType<typeof createEmbeddedEngine>;
+type EmbeddedEngine = ReturnType<typeof createEmbeddedEngine>;
 
 /** The embedded engine of a home, for installing it without a model. */
 export function createEmbeddedEngine(from: {

@@ -11,8 +11,8 @@ import { InvalidRequest, OrchestratorError } from "../../orchestrator/api/errors
 import { resolveHome } from "../../orchestrator/config/home.ts";
 import { type Backend, backendNames } from "../../orchestrator/engines/llama-cpp/install/platform.ts";
 import { counted } from "../../orchestrator/util/format-bytes.ts";
-import { type LaunchCheck, checkLaunch } from "./check-clients.ts";
-import { type EmbeddedEngine, createEmbeddedEngine, closing, setupEngine, setupGuide } from "./setup-guide.ts";
+import { checkLaunch } from "./check-clients.ts";
+import { createEmbeddedEngine, closing, setupEngine, setupGuide } from "./setup-guide.ts";
 import { existingGuides, partOf } from "./guide-plan.ts";
 import { type AddPlan, type Written, currentEntry, entryLocation, planAdd, writeChange } from "./plan.ts";
 import { copyProgram, howToCall, lastingNode, lastingScript, mentionedCopies, tidyCopies } from "./program-files.ts";
@@ -48,7 +48,7 @@ function realWorld(io: CommandIo) {
     check: (launch: Launch) => checkLaunch(launch, io),
     /** Version and build; names the copy of the program that clients start. */
     build,
-    engine: ({ node }: Program, home: string): EmbeddedEngine =>
+    engine: ({ node }: Program, home: string) =>
       createEmbeddedEngine({
         home,
         node,
@@ -312,7 +312,7 @@ async function undo({ plan, backup }: Written<Change>): Promise<void> {
 }
 
 function onceEach(check: SetupWorld["check"]): SetupWorld["check"] {
-  const results = new Map<string, Promise<LaunchCheck>>();
+  const results = new Map<string, ReturnType<SetupWorld["check"]>>();
   return (launch) => {
     const key = JSON.stringify(launch);
     const known = results.get(key) ?? check(launch);

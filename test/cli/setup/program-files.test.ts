@@ -2,7 +2,7 @@ import { mkdir, mkdtemp, readFile, readdir, realpath, rm, writeFile } from "node
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { copyProgram, howToCall, riskOf, lastingNode, lastingScript } from "../../../src/cli/setup/program-files.ts";
+import { copyProgram, howToCall, lastingNode, lastingScript } from "../../../src/cli/setup/program-files.ts";
 
 describe("a script that is gone tomorrow", () => {
   test.each([
@@ -20,7 +20,8 @@ describe("a script that is gone tomorrow", () => {
     ["/home/me/.nvm/versions/node/v22.1.0/lib/node_modules/ollm-mcp/dist/cli.mjs", undefined],
     ["/home/me/src/ollm-mcp/dist/cli.mjs", undefined],
   ])("%s: in %s", (script, expected) => {
-    expect(riskOf(script, ["/tmp"])).toBe(expected);
+    const from = { script, home: "/home/me/.ollm", build: "1.0.0+abc", temporaryFolders: ["/tmp"] };
+    expect(lastingScript(from).risk).toBe(expected);
   });
 });
 

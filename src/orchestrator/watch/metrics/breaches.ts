@@ -11,7 +11,6 @@ import {
   boundOf,
   describeBreach,
   keptText,
-  maxRecent,
   nextBreach,
   readingOf,
   recentOf,
@@ -132,12 +131,9 @@ export class Breaches {
     if (name === "" || (error !== undefined && blamesRequest(error))) return;
     const key = `${kind} ${name}`;
     const known: Watched = this.#watched.get(key) ?? { subject: { kind, name }, requests: [], breaches: new Map() };
-    known.requests = [
-      ...known.requests,
-      { atMs, model, ...defined({ error }), queueMs, loadMs, firstTokenMs, promptTokens },
-    ]
-      .toSorted((one, other) => one.atMs - other.atMs)
-      .slice(-maxRecent);
+    const added = { atMs, model, ...defined({ error }), queueMs, loadMs, firstTokenMs, promptTokens };
+    const inOrder = [...known.requests, added].toSorted((one, other) => one.atMs - other.atMs);
+    known.requests = recentOf(inOrder, this.#parts.now());
     this.#watched.delete(key);
     this.#watched.set(key, known);
     const [oldest = ""] = this.#watched.keys();

@@ -53,7 +53,7 @@ interface Breach {
 }
 
 /** Recent requests: the newest 20 of the last hour. */
-export const maxRecent = 20;
+const maxRecent = 20;
 const recentMs = 3_600_000;
 /** With fewer requests nothing is said, unless it is breached already; with fewer than half of them that ends, too. */
 const leastRequests = 10;
