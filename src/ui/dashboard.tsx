@@ -4,7 +4,6 @@ import {
   addressOf,
   alerts,
   connection,
-  dismiss,
   live,
   notices,
   notify,
@@ -291,13 +290,13 @@ function ConnectionBanner() {
 function Notices() {
   return (
     <div class="notices" role="status">
-      {notices.value.map(({ id, kind, text, next }) => (
+      {notices.value.map(({ id, kind, text, next, dismiss }) => (
         <div key={id} class={`notice ${kind}`}>
           <Icon name={kind === "done" ? "check" : "warning"} />
           <p>
             <Prose text={withNext(text, next)} />
           </p>
-          <Button kind="quiet" icon="close" label="Dismiss" onRun={() => dismiss(id)} />
+          <Button kind="quiet" icon="close" label="Dismiss" onRun={dismiss} />
         </div>
       ))}
     </div>

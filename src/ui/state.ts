@@ -104,6 +104,7 @@ interface Notice {
   readonly kind: "done" | "failed";
   readonly text: string;
   readonly next?: NextSteps;
+  readonly dismiss: () => void;
 }
 
 export const notices = signal<readonly Notice[]>([]);
@@ -111,15 +112,12 @@ const noticeMs = 6_000;
 const maxNotices = 4;
 let lastNotice = 0;
 
-export function notify(notice: Omit<Notice, "id">): void {
+export function notify(notice: Omit<Notice, "id" | "dismiss">): void {
   lastNotice += 1;
   const id = lastNotice;
-  notices.value = [...notices.value, { ...notice, id }].slice(-maxNotices);
-  if (notice.kind === "done") setTimeout(() => dismiss(id), noticeMs);
-}
-
-export function dismiss(id: number): void {
-  notices.value = notices.value.filter((notice) => notice.id !== id);
+  const dismiss = (): void => void (notices.value = notices.value.filter((each) => each.id !== id));
+  notices.value = [...notices.value, { ...notice, id, dismiss }].slice(-maxNotices);
+  if (notice.kind === "done") setTimeout(dismiss, noticeMs);
 }
 
 /** Shows an error with its next steps, unless the page itself ended the call. */

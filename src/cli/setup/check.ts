@@ -126,20 +126,15 @@ async function bounded(name: string, checker: Checker, world: DoctorWorld, bound
   }
 }
 
-/** The settings of a home, or the defaults if they are invalid, which a check of its own reports. */
+/** The settings of a home; the defaults without one, or if they are invalid, which a check of its own reports. */
 export async function usableSettings(
-  home: string,
+  home: string | undefined,
   io: Pick<CommandIo, "environment">,
 ): Promise<Pick<LoadedSettings, "settings" | "sources">> {
   try {
-    return await loadSettings({ home, environment: io.environment, flags: {} });
+    if (home !== undefined) return await loadSettings({ home, environment: io.environment, flags: {} });
   } catch (error) {
     if (!(error instanceof OrchestratorError)) throw error;
-    return defaultSettings();
   }
-}
-
-/** The settings of a home without a file. */
-export function defaultSettings() {
   return { settings: settingsSchema.parse({}), sources: new Map() };
 }

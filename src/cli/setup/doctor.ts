@@ -8,7 +8,7 @@ import { viewProject } from "../../server/daemon/client.ts";
 import { checkClients } from "./check-clients.ts";
 import { checkEngines, checkModels, expectsOllama, profileModels } from "./check-engines.ts";
 import { machineCheckers, viewDaemon } from "./check-machine.ts";
-import { type Checker, type DoctorWorld, defaultSettings, report, runChecks, usableSettings } from "./check.ts";
+import { type Checker, type DoctorWorld, report, runChecks, usableSettings } from "./check.ts";
 import { jsonText } from "../../orchestrator/util/control-characters.ts";
 import type { CommandIo } from "../terminal/io.ts";
 import { whileWaiting } from "../terminal/progress-line.ts";
@@ -61,7 +61,7 @@ async function projectModelsOf(home: string, settings: Settings, io: CommandIo):
 }
 
 async function realWorld(home: string, isTrusted: boolean, io: CommandIo): Promise<DoctorWorld> {
-  const { settings, sources } = isTrusted ? await usableSettings(home, io) : defaultSettings();
+  const { settings, sources } = await usableSettings(isTrusted ? home : undefined, io);
   const isOllamaExpected = isTrusted && (await expectsOllama(home, { settings, sources }, io));
   const projectModels = isTrusted ? await projectModelsOf(home, settings, io) : undefined;
   return {
