@@ -159,7 +159,7 @@ const parts: readonly { readonly pattern: RegExp; readonly meaning: string }[] =
   {
     // Documents and their journals, damaged ones that were set aside, and unfinished files of killed processes.
     pattern:
-      /^\.?(memory|preferences|trust|comparisons|learned|loads|metrics|observations|state|decisions|summary)\.(jsonl?|journal)(\..*)?$/,
+      /^\.?(alerts|comparisons|decisions|evals|learned|loads|memory|metrics|observations|preferences|requests|spending|state|summary|training|trust)\.(jsonl?|journal)(\..*)?$/,
     meaning: "memories and statistics",
   },
 ];
