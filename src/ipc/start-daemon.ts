@@ -248,10 +248,7 @@ const prefixes: readonly string[] = ["NPM_CONFIG_", "OLLAMA_", "OLLM_"];
  * The part of a front's environment that the daemon is started with. Names match in any case, as on Windows and for
  * proxies; `home` is an absolute path, because the daemon's working directory differs.
  */
-function daemonEnvironment(
-  environment: Readonly<Record<string, string | undefined>>,
-  home: string,
-): Record<string, string> {
+function daemonEnvironment(environment: Readonly<Record<string, string | undefined>>, home: string) {
   const passed = Object.entries(environment).filter((entry): entry is [string, string] => {
     const name = entry[0].toUpperCase();
     return entry[1] !== undefined && (environmentNames.has(name) || prefixes.some((prefix) => name.startsWith(prefix)));

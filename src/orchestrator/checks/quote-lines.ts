@@ -75,15 +75,7 @@ export class Lines {
   }
 
   /** The pieces of these lines. */
-  within({
-    text,
-    line,
-    endLine,
-  }: {
-    readonly text: number;
-    readonly line: number;
-    readonly endLine: number;
-  }): readonly number[] {
+  within({ text, line, endLine }: { readonly text: number; readonly line: number; readonly endLine: number }) {
     const [first = 0, end] = [this.#lines[text]?.[line], this.#lines[text]?.[endLine + 1]];
     const own: number[] = [];
     for (let at = first; at !== end && this.#pieces[at * 4] === text; at += 1) own.push(at);
@@ -100,11 +92,7 @@ export class Lines {
   }
 
   /** Where pieces stand, and what there is about these keys. Neighbours are shown as one. */
-  show(
-    paths: readonly string[],
-    pieces: readonly number[],
-    keys: ReadonlySet<string>,
-  ): { readonly where: string; readonly line: string } {
+  show(paths: readonly string[], pieces: readonly number[], keys: ReadonlySet<string>) {
     const groups: (Piece & { readonly last: number; readonly end: number })[] = [];
     for (const at of pieces) {
       const [piece, before] = [this.#piece(at), groups.at(-1)];

@@ -152,12 +152,7 @@ function quotedIn(
 }
 
 /** Whether a short quote is a whole line, cell or value; an answer of one word has to stand beside a word of the question. */
-function isCell(
-  quote: string,
-  pieces: readonly number[],
-  lines: Lines,
-  beside: readonly string[] | undefined,
-): boolean {
+function isCell(quote: string, pieces: readonly number[], lines: Lines, beside: readonly string[] | undefined) {
   const cells = lines.textOf(pieces).split(/[\n:=|,;\t]|\s{2}/);
   if (!cells.some((cell) => wordsOf(cell).join(" ") === wordsOf(quote).join(" "))) return false;
   return beside === undefined || beside.some((key) => pieces.some((at) => lines.with(key).includes(at)));

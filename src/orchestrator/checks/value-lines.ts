@@ -236,11 +236,7 @@ export class ValueLines {
   }
 
   /** The texts without the lines that have nothing of these values; of each those from the place `from` to `to`. */
-  excerpts(
-    values: readonly number[],
-    from: number,
-    to: number,
-  ): { readonly texts: readonly string[]; readonly isAll: boolean } {
+  excerpts(values: readonly number[], from: number, to: number) {
     let isAll = true;
     const texts = this.#texts.map((_text, at) => {
       const chosen = new Set<number>();

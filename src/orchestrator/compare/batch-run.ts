@@ -126,10 +126,7 @@ export async function askOpen(
     }
   }
 
-  function keepAnswer(
-    { prompt, item, question }: Asked,
-    answer: Omit<KeptAnswer, "step" | "prompt" | "item">,
-  ): Promise<unknown> {
+  function keepAnswer({ prompt, item, question }: Asked, answer: Omit<KeptAnswer, "step" | "prompt" | "item">) {
     const { name, questions } = step;
     return keep({ step: name, prompt, item: item.name, ...(questions !== undefined && { question }), ...answer });
   }

@@ -232,12 +232,7 @@ export class KeptBatches implements Batches<GenerateRequest> {
   }
 
   /** Resolves when the next prompt may be asked. */
-  async #turn(
-    when: string | undefined,
-    id: string,
-    { signal }: OperationContext,
-    report: (why: string) => void,
-  ): Promise<void> {
+  async #turn(when: string | undefined, id: string, { signal }: OperationContext, report: (why: string) => void) {
     const { world, operations, onBattery = idleMachine.onBattery } = this.#deps;
     const isBusy = (): boolean =>
       operations.running().some((each) => each.id !== id && (each.kind === "generate" || each.kind === "compare"));

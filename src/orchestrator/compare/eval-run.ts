@@ -57,10 +57,7 @@ export class EvalRun {
   }
 
   /** Models of one lane in sequence, each with all cases, so that each is loaded once. Each answer is kept before the next is asked. */
-  async ask(
-    lanes: readonly (readonly (Contestant & { readonly isRemote: boolean })[])[],
-    before: readonly Sample[],
-  ): Promise<void> {
+  async ask(lanes: readonly (readonly (Contestant & { readonly isRemote: boolean })[])[], before: readonly Sample[]) {
     const { cases, head, budget, keep } = this.#parts;
     const known = new Set(before.map(({ case: at, model }) => `${at} ${model}`));
     this.#pending.push(...before.filter(({ isPending }) => isPending === true));
@@ -261,11 +258,7 @@ function cutScore(score: Outcome, finishReason: string): Outcome {
 }
 
 /** A world whose requests are refused before the sum of their costs could pass the budget. */
-function withBudget(
-  world: GenerationWorld,
-  budget: number,
-  before: readonly { readonly cost?: Cost }[],
-): GenerationWorld {
+function withBudget(world: GenerationWorld, budget: number, before: readonly { readonly cost?: Cost }[]) {
   const { spending } = world;
   let used = before.reduce((sum, { cost }) => sum + Math.round((cost?.amount ?? 0) * nanosPerUnit), 0);
   let currency = before.find(({ cost }) => cost !== undefined)?.cost?.currency;

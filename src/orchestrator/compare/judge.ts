@@ -95,11 +95,7 @@ export function combine(
   return { ranking, isAgreed: isSameOrder(models, verdicts, rankOf) };
 }
 
-function isOrdered(
-  group: readonly string[],
-  other: readonly string[],
-  isBetter: (a: string, b: string) => boolean,
-): boolean {
+function isOrdered(group: readonly string[], other: readonly string[], isBetter: (a: string, b: string) => boolean) {
   return group.every((a) => other.every((b) => isBetter(a, b) || isBetter(b, a)));
 }
 

@@ -218,12 +218,7 @@ export async function contestantOf(
   };
 }
 
-async function planEntrant(
-  world: GenerationWorld,
-  caller: CallerContext,
-  request: GenerateRequest,
-  model: string,
-): Promise<Entrant> {
+async function planEntrant(world: GenerationWorld, caller: CallerContext, request: GenerateRequest, model: string) {
   try {
     const contestant = await contestantOf(world, caller, { ...request, model });
     return { model: contestant.model, contestant };

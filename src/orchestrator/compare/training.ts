@@ -128,11 +128,7 @@ export function createTraining(parts: {
           if (rated !== undefined) await append({ type: "rated", id: rated.id, isGood });
         }),
       ),
-    async material(
-      request: TrainingRequest,
-      comparisons: readonly Comparison[],
-      isLocal: (engine: string) => boolean,
-    ): Promise<TrainingMaterial> {
+    async material(request: TrainingRequest, comparisons: readonly Comparison[], isLocal: (engine: string) => boolean) {
       const { entries } = await inTurn(async () => (await document.get()).state);
       const found = [...entries.flatMap(candidateOf), ...comparisons.flatMap((each) => pickOf(each, isLocal))];
       return materialOf(found, request, findSecret);

@@ -181,11 +181,7 @@ export async function parseConfigText(text: string, file: string, sources: Sourc
   return withoutNulls(parsed.value);
 }
 
-async function noteLines(
-  { document, lines }: Parameters<typeof lineAt>[0],
-  file: string,
-  sources: Sources,
-): Promise<void> {
+async function noteLines({ document, lines }: Parameters<typeof lineAt>[0], file: string, sources: Sources) {
   const { isAlias, isMap, isNode, isScalar, isSeq } = await import("yaml");
   const note = (node: unknown, path: readonly string[], depth: number): void => {
     if (isNode(node) && node.range) sources.set(formatPath(path), `${file}:${lines.linePos(node.range[0]).line}`);
@@ -276,12 +272,7 @@ export async function callerSettingsFrom(
 }
 
 /** Models are shared: what they are, their memory, keep-alive and parallelism belong to the daemon, other options to the caller. */
-function daemonPart(
-  own: Settings["models"],
-  inForce: Settings["models"],
-  source: string | undefined,
-  file: string,
-): readonly string[] {
+function daemonPart(own: Settings["models"], inForce: Settings["models"], source: string | undefined, file: string) {
   if (source === undefined || source.startsWith(file)) return [];
   return Object.entries(own).flatMap(([pattern, overrides]) =>
     (["keepAlive", "sizeBytes", "maxParallel", "family", "capabilities", "profiles"] as const)

@@ -2,13 +2,12 @@ import { CheckFailed, OrchestratorError, PromptTooLong } from "../api/errors.ts"
 import type { RouteExplanation } from "../api/facade-route.ts";
 import type { Outcome } from "../api/events.ts";
 import type { CheckResult } from "../api/facade-answers.ts";
-import type { LoadPlan } from "../api/facade-status.ts";
 import type { CallerContext } from "../api/types.ts";
 import type { OperationContext } from "../jobs/operations.ts";
 import { idOf, modelId } from "../catalog/located-model.ts";
 import type { Candidate } from "../routing/candidate.ts";
 import { formatAmount } from "../util/format-bytes.ts";
-import { type Ask, type Fitted, type GenerationWorld, attempt, planAttempt } from "./attempt.ts";
+import { type Ask, type GenerationWorld, attempt, planAttempt } from "./attempt.ts";
 import { withNextSteps } from "./budget.ts";
 import { unseen } from "./bounded-answer.ts";
 import { type LocatedCandidate, listCandidates } from "./candidates.ts";
@@ -137,9 +136,7 @@ class ModelChain {
   }
 
   /** The model that would be asked first, and what its load would take. */
-  async plan(): Promise<
-    Pick<ChainAnswer, "route" | "entry" | "reason"> & { readonly fitted: Fitted; readonly plan: LoadPlan }
-  > {
+  async plan() {
     const { world, caller, request, context, thread } = this.#asked;
     const { signal } = context;
     for (let [step] = this.#waiting; step !== undefined; [step] = this.#waiting) {
@@ -343,10 +340,7 @@ class ModelChain {
    * The route chosen again without an engine that does not respond, so that engines with the same models take over, or
    * without a model that turned out too large: a smaller quantization of it may be the next best.
    */
-  async #chosenWithout(
-    { located: { engine, model } }: LocatedCandidate,
-    error: OrchestratorError,
-  ): Promise<readonly Step[]> {
+  async #chosenWithout({ located: { engine, model } }: LocatedCandidate, error: OrchestratorError) {
     this.#down.add(error.facts.isDown === true ? engine.id : modelId(engine.id, model.name));
     const other = await this.#choose(this.#asked.request);
     if (other === undefined) return [];

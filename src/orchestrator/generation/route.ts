@@ -188,10 +188,7 @@ export function choiceOf(
 }
 
 /** Leaves out stuck engines (they respond, but generate no tokens), unless all are stuck. */
-async function withoutStuckEngines(
-  source: RouteSource,
-  held: readonly LocatedModel[],
-): Promise<readonly LocatedModel[]> {
+async function withoutStuckEngines(source: RouteSource, held: readonly LocatedModel[]) {
   const stuck = (await source.inventory.recentLists()).filter((list) => list.message !== undefined && !list.staleSince);
   const others = held.filter((each) => !stuck.some(({ engine }) => engine === each.engine));
   return others.length > 0 ? others : held;

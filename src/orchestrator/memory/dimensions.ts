@@ -169,12 +169,7 @@ function expertDimensions(number: NumberOf, feedForward: number): ModelDimension
 }
 
 /** `llama_hparams::n_embd_r` and `n_embd_s`. */
-function recurrentDimensions(
-  architecture: string,
-  width: number,
-  heads: number,
-  number: NumberOf,
-): ModelDimensions["recurrent"] {
+function recurrentDimensions(architecture: string, width: number, heads: number, number: NumberOf) {
   const wkv = number("wkv.head_size");
   if (wkv) {
     const shifted = (number("token_shift_count") ?? 2) * width;

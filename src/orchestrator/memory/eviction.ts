@@ -110,11 +110,7 @@ function byAge(a: EvictionCandidate, b: EvictionCandidate): number {
 }
 
 /** Depth-first search, pruned if the rest can't suffice or the cost exceeds the best so far. Never empty. */
-function cheapestSet(
-  items: readonly Item[],
-  bytesToFree: number,
-  smallModelBytes: number,
-): readonly EvictionCandidate[] {
+function cheapestSet(items: readonly Item[], bytesToFree: number, smallModelBytes: number) {
   const remainingBytes: number[] = [0];
   for (const { candidate } of items.toReversed())
     remainingBytes.unshift((remainingBytes[0] ?? 0) + candidate.releasedBytes);

@@ -97,11 +97,7 @@ export function questionFor({ folder, read: { settings }, ollm: { templates }, h
   ].join("\n");
 }
 
-function promptLines(
-  what: string,
-  all: OllmFolder["templates"],
-  of: (typeof promptFolders)[number],
-): readonly string[] {
+function promptLines(what: string, all: OllmFolder["templates"], of: (typeof promptFolders)[number]) {
   const names = all.filter(({ kind }) => kind === of).map(({ name }) => oneLine(name));
   if (names.length === 0) return [];
   const more = names.length - maxListed;

@@ -68,11 +68,7 @@ function hiddenTools({ tools: lists = {} }: ProjectFile, tools: readonly Hideabl
 }
 
 /** What needs an approval, in a few words; undefined if nothing does. */
-function partsNeeding(
-  settings: ProjectFile,
-  templates: OllmFolder["templates"],
-  tools: readonly string[],
-): string | undefined {
+function partsNeeding(settings: ProjectFile, templates: OllmFolder["templates"], tools: readonly string[]) {
   const names = Object.keys(settings.profiles ?? {});
   const asked = askedProfile(settings);
   const parts = [

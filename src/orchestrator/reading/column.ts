@@ -242,10 +242,7 @@ function readYearFirst(cell: string): string | undefined {
  * A date as SQLite reads it, from the groups of a match that have year, month, day and clock. An offset from UTC is left
  * out: SQLite would count the time to another day.
  */
-function isoDate(
-  match: RegExpExecArray | null,
-  [y, m, d, at]: readonly [number, number, number, number],
-): string | undefined {
+function isoDate(match: RegExpExecArray | null, [y, m, d, at]: readonly [number, number, number, number]) {
   const [year, named, day, clock] = [match?.[y], match?.[m], match?.[d], match?.[at]];
   if (year === undefined || named === undefined || day === undefined) return undefined;
   const month = /\d/.test(named) ? Number(named) : monthOf(named);

@@ -278,10 +278,7 @@ function fittingEnds(text: string): string {
 }
 
 /** Retries with half of each text while they are too long for the model. */
-async function shortening<Answer>(
-  texts: readonly string[],
-  ask: (texts: readonly string[]) => Promise<Answer>,
-): Promise<Answer> {
+async function shortening<Answer>(texts: readonly string[], ask: (texts: readonly string[]) => Promise<Answer>) {
   for (let shortened = texts; ; shortened = shortened.map((text) => text.slice(0, Math.ceil(text.length / 2)))) {
     try {
       return await ask(shortened);

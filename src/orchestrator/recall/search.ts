@@ -103,11 +103,7 @@ export function createMemorySearch(parts: ConstructorParameters<typeof Meaning>[
      * Entries that are relevant to a prompt, best first; prefers none to unrelated ones. Loads no model. A prompt that is only
      * planned (`isUsed` false) is compared by words: no model works for it.
      */
-    async relevant(
-      prompt: string,
-      { accepts, limit, signal }: SearchOptions,
-      isUsed: boolean = true,
-    ): Promise<readonly MemoryId[]> {
+    async relevant(prompt: string, { accepts, limit, signal }: SearchOptions, isUsed: boolean = true) {
       if (entries.size === 0) return [];
       const [text, meant] = await Promise.all([
         indexed(),

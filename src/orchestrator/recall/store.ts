@@ -227,11 +227,7 @@ function updated(existing: MemoryEntry | undefined, event: z.infer<typeof rememb
 }
 
 /** The previous value of the key, or `otherwise` where the value is the same. */
-function previousOf(
-  existing: MemoryEntry | undefined,
-  value: string,
-  otherwise: MemoryEntry["previous"],
-): Pick<MemoryEntry, "previous"> {
+function previousOf(existing: MemoryEntry | undefined, value: string, otherwise: MemoryEntry["previous"]) {
   if (existing !== undefined && existing.value !== value) {
     return { previous: { value: existing.value, updatedAt: existing.updatedAt } };
   }

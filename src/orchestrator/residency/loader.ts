@@ -204,12 +204,7 @@ export class Loader {
     }
   }
 
-  async #outOfMemory(
-    { located, signal }: LoadRequest,
-    made: LoadPlan,
-    error: OutOfMemory,
-    evicted: readonly string[],
-  ): Promise<OutOfMemory> {
+  async #outOfMemory({ located, signal }: LoadRequest, made: LoadPlan, error: OutOfMemory, evicted: readonly string[]) {
     const { inventory, estimates } = this.#parts;
     const boundBytes = made.estimate.predictedBytes * (1 - shortfallShare);
     const isWithin = ({ predictedBytes }: MemoryEstimate) => predictedBytes <= boundBytes;

@@ -126,23 +126,14 @@ export function createMoreSequences(parts: {
 
   return {
     /** Whether `grant` has a cache for one more request beside those that are answered. */
-    async hasRoomBeside(
-      located: LocatedModel,
-      contextTokens: number,
-      beside: number,
-      arePaused: boolean,
-    ): Promise<boolean> {
+    async hasRoomBeside(located: LocatedModel, contextTokens: number, beside: number, arePaused: boolean) {
       const sequences = cachesOf(located, slots.at(located).key);
       if (sequences > beside) return true;
       const counts = countsFor({ answered: beside + 1, wanted: beside + 1, isBesidePaused: arePaused });
       return (await room(located, contextTokens, counts, arePaused ? sequences : 0)) !== undefined;
     },
     /** Call before a request is sent; undefined: no change. Call `release` when the request has ended. */
-    async grant(
-      located: LocatedModel,
-      contextTokens: number,
-      crowd = single,
-    ): Promise<{ readonly sequences: number; readonly release: () => void } | undefined> {
+    async grant(located: LocatedModel, contextTokens: number, crowd = single) {
       const { engine, model } = located;
       const { key: slot } = slots.at(located);
       const { answered, isBesidePaused } = crowd;

@@ -153,11 +153,7 @@ function keepAliveStartMs(told: number | undefined, expiresAt: string | undefine
 }
 
 /** Whether this can be the same load, with no keep-alive set by another program since. */
-function isUnchanged(
-  { told, activeMs }: State["loads"][number],
-  expiresAt: string | undefined,
-  nowMs: number,
-): boolean {
+function isUnchanged({ told, activeMs }: State["loads"][number], expiresAt: string | undefined, nowMs: number) {
   const expiresAtMs = Date.parse(expiresAt ?? "");
   if (told === undefined || Number.isNaN(expiresAtMs)) return false;
   if (told < 0) return isForever(expiresAtMs, nowMs);

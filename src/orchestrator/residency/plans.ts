@@ -76,11 +76,7 @@ export class Plans {
    * another machine, unless the settings give its size. `loading` is the model whose load is planned: its own
    * reservation doesn't count. `maxAgeMs` of measurement and polls; by default that of the probe, and 0.
    */
-  async state(
-    engine: Engine,
-    loading?: Pick<ResidentModel, "name" | "sizeBytes">,
-    maxAgeMs?: number,
-  ): Promise<MemoryState | undefined> {
+  async state(engine: Engine, loading?: Pick<ResidentModel, "name" | "sizeBytes">, maxAgeMs?: number) {
     const { inventory, probe, observations, policies, leaving } = this.#parts;
     const memory = this.#parts.memory();
     const isHere = engine.memoryDomain === localDomain;
@@ -139,12 +135,7 @@ export class Plans {
   }
 
   /** A model that is loaded with at least `sufficientTokens` counts as loaded. */
-  async of(
-    located: LocatedModel,
-    contextTokens: number,
-    signal: AbortSignal,
-    sufficientTokens = contextTokens,
-  ): Promise<LoadPlan> {
+  async of(located: LocatedModel, contextTokens: number, signal: AbortSignal, sufficientTokens = contextTokens) {
     if (takesNoMemory(located)) return elsewherePlan(located, contextTokens);
     const { engine, model } = located;
     const [target, state, resident] = await Promise.all([

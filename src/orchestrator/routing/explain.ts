@@ -306,11 +306,7 @@ function explainAbsence(request: ChoiceRequest, candidates: readonly Candidate[]
 }
 
 /** The model to suggest instead of the named one: another quantization of it, then its family, then the largest. */
-function largestSuitable(
-  request: ChoiceRequest,
-  candidates: readonly Candidate[],
-  unsuitable: Candidate,
-): Candidate | undefined {
+function largestSuitable(request: ChoiceRequest, candidates: readonly Candidate[], unsuitable: Candidate) {
   const distances = { itself: 0, quantization: 0, family: 1, none: 2 } as const;
   const distance = (candidate: Candidate) => distances[standInFor(unsuitable, candidate)];
   const rejectionOf = rejecting(request);

@@ -126,11 +126,7 @@ export function aged({ tasks }: QualityState, days: number): QualityState {
 }
 
 /** Changes the models of one task. Models without answers are left out, and tasks without models. */
-function withModels(
-  state: QualityState,
-  task: string,
-  change: (cells: readonly Cell[]) => readonly Cell[],
-): QualityState {
+function withModels(state: QualityState, task: string, change: (cells: readonly Cell[]) => readonly Cell[]) {
   const key = nameOf(task);
   const before = state.tasks.find((each) => each.task === key)?.models ?? [];
   const models = change(before).filter(({ single, compared }) => single.answers + compared.answers > 0);

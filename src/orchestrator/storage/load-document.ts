@@ -117,12 +117,7 @@ async function readDocument<State extends object, Event, Result>(
   options: DocumentOptions<State, Event, Result>,
   database: Low<Stored>,
   name: string,
-): Promise<{
-  readonly state: State;
-  readonly sequence: number;
-  readonly damage?: string;
-  readonly lost: readonly unknown[];
-}> {
+) {
   const { rows } = options;
   const nothing = database.data;
   try {

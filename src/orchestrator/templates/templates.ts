@@ -273,11 +273,7 @@ function refuseDoubledBraces({ template, system = "" }: CreateTemplateRequest): 
 }
 
 /** The problem of a project's templates or pipelines that wait for approval. */
-function waitingPrompts(
-  project: CallerContext["project"],
-  kind: string,
-  folder: string | undefined,
-): string | undefined {
+function waitingPrompts(project: CallerContext["project"], kind: string, folder: string | undefined) {
   if (folder === undefined || project?.isTrusted === true) return undefined;
   return `the ${kind} in ${folder} are not used until the user approves the project`;
 }

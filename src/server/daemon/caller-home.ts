@@ -113,10 +113,7 @@ export function callerHome(
     };
   }
 
-  async function projectFolder(
-    opened: OpenOrchestrator,
-    clientRoots: () => Promise<readonly string[]>,
-  ): Promise<string | undefined> {
+  async function projectFolder(opened: OpenOrchestrator, clientRoots: () => Promise<readonly string[]>) {
     const before = last;
     if (before !== undefined && now() - before.seenAtMs < freshMs) {
       // Changed roots take effect at once; the list is the same object until the client reports a change.

@@ -143,10 +143,7 @@ export async function connectServer(options: {
 }
 
 /** Our own server's form as a question, as `formOf` (`server/call/ask-user.ts`) writes it. */
-function questionOf({
-  message,
-  requestedSchema,
-}: Extract<ElicitRequestParams, { requestedSchema: unknown }>): Question {
+function questionOf({ message, requestedSchema }: Extract<ElicitRequestParams, { requestedSchema: unknown }>) {
   const { properties, required = [] } = requestedSchema;
   const fields = Object.entries(properties).map(([name, property]) => {
     const {

@@ -50,10 +50,7 @@ function fixedSettings({ live }: OpenOrchestrator): Pick<DaemonStatus, "fixedSet
   };
 }
 
-async function loadedModels(
-  { orchestrator, settings }: OpenOrchestrator,
-  { log }: Pick<DaemonParts, "log">,
-): Promise<DaemonStatus["loaded"]> {
+async function loadedModels({ orchestrator, settings }: OpenOrchestrator, { log }: Pick<DaemonParts, "log">) {
   const signal = AbortSignal.timeout(engineWaitMs);
   const caller = { id: "daemon", client: "ollm", roots: [], settings: callerSettings(settings), signal };
   const asked = () => orchestrator.ramStatus(caller);

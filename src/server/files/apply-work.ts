@@ -101,10 +101,7 @@ function foldersAbove(name: string): readonly string[] {
 }
 
 /** Whether a file of the user is as it was copied, and reached without a link. */
-async function isAsBefore(
-  base: string,
-  { path: name, before }: z.output<typeof record>["files"][number],
-): Promise<boolean> {
+async function isAsBefore(base: string, { path: name, before }: z.output<typeof record>["files"][number]) {
   if (refusedName(name) !== undefined || isStarted(name)) return false;
   for (const above of foldersAbove(name)) {
     const facts = await lstat(path.join(base, above)).catch(() => undefined);
@@ -150,10 +147,7 @@ function asideOf(file: string, id: string): string {
 }
 
 /** Returns the files of the user that were changed to what they were. A file that someone has changed since stays. */
-async function rollBack(
-  folder: string,
-  { base, files, folders }: z.output<typeof journal>,
-): Promise<readonly string[]> {
+async function rollBack(folder: string, { base, files, folders }: z.output<typeof journal>) {
   const id = path.basename(folder);
   const left: string[] = [];
   for (const { path: name, before, after } of files.toReversed()) {

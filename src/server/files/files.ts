@@ -77,10 +77,7 @@ export function createFiles(access: FileAccess): ToolFiles {
   }
 
   /** The content of each file, one after the other, so that the total limit bounds the memory, too. */
-  async function readBinary<Made>(
-    names: readonly string[],
-    make: (name: string, content: Uint8Array) => Made,
-  ): Promise<readonly Made[]> {
+  async function readBinary<Made>(names: readonly string[], make: (name: string, content: Uint8Array) => Made) {
     const made: Made[] = [];
     for (const name of names) {
       if (splitGitName(name) !== undefined) {

@@ -84,11 +84,7 @@ async function matching(name: string, pattern: string, roots: AllowedRoots, most
 }
 
 /** The only file of this name in a folder below the roots; otherwise an error with near names. */
-async function below(
-  name: string,
-  { name: wanted, lines }: ReturnType<typeof spokenName>,
-  roots: AllowedRoots,
-): Promise<NamedFiles> {
+async function below(name: string, { name: wanted, lines }: ReturnType<typeof spokenName>, roots: AllowedRoots) {
   if (path.isAbsolute(wanted) || wanted.split(/[\\/]/).includes("..")) throw await missing(name, wanted, roots);
   const tail = `/${path.posix.normalize(wanted.replaceAll("\\", "/"))}`;
   const found = new Set<string>();

@@ -79,11 +79,7 @@ export async function refuseAtDoor(
   return refuse(await doors[door](), asked, { status, code, message, headers });
 }
 
-function refuse(
-  door: Door,
-  { request, response }: Pick<DoorRequest, "request" | "response">,
-  failure: DoorFailure,
-): void {
+function refuse(door: Door, { request, response }: Pick<DoorRequest, "request" | "response">, failure: DoorFailure) {
   const { status, headers } = failure;
   answerBody(request, response, { status, body: JSON.stringify(door.errorBody(failure)), headers });
 }
@@ -180,10 +176,7 @@ class Exchange {
     else answerJson(response, 200, answer === undefined ? "" : JSON.stringify(answer), headersOf(seen));
   }
 
-  #named(
-    { orchestrator, caller }: Pick<DoorCall, "orchestrator" | "caller">,
-    name: string,
-  ): ReturnType<DoorCall["named"]> {
+  #named({ orchestrator, caller }: Pick<DoorCall, "orchestrator" | "caller">, name: string) {
     const names = Object.entries(this.#world.settings().modelNames);
     const [, mapped = name] = names.findLast(([pattern]) => matchesName(pattern, name)) ?? [];
     return modelOf(mapped, () => orchestrator.profiles.list(caller).map(({ profile }) => profile.name));

@@ -246,10 +246,7 @@ function unauthorized(route: Route | undefined, accept = ""): string {
 /** Headers by which a proxy says that it passes on the call of another one. */
 const proxyHeaders = ["forwarded", "via", "x-forwarded-for", "x-real-ip"];
 
-function mayReadMetrics(
-  { remoteAddress = "", headers }: RequestHead,
-  { hasOpenMetrics = false }: AccessPolicy,
-): boolean {
+function mayReadMetrics({ remoteAddress = "", headers }: RequestHead, { hasOpenMetrics = false }: AccessPolicy) {
   return hasOpenMetrics && isLoopback(remoteAddress) && !proxyHeaders.some((name) => name in headers);
 }
 

@@ -103,12 +103,7 @@ async function identify(file: string, timeoutMs: number, signal: AbortSignal): P
   return `${found.size}:${found.mtimeNs}:${file}`;
 }
 
-async function readInChild(
-  file: string,
-  options: GgufInspectorOptions,
-  timeoutMs: number,
-  signal: AbortSignal,
-): Promise<GgufAnswer> {
+async function readInChild(file: string, options: GgufInspectorOptions, timeoutMs: number, signal: AbortSignal) {
   const environment = options.environment ?? process.env;
   const child = spawn(options.nodeExecutable, [`--max-old-space-size=${childHeapMegabytes}`, options.childEntry], {
     env: Object.fromEntries(passedOn.map((name) => [name, environment[name]])),

@@ -160,12 +160,7 @@ function readEntries(cursor: Cursor, keyCount: number, visitor: HeaderVisitor) {
 }
 
 /** `value` is undefined for a skipped value and for an array that is too long; `items` is the length of an array. */
-function readValue(
-  cursor: Cursor,
-  key: string,
-  textsLeft: number,
-  longestText: number | undefined,
-): { readonly value: unknown; readonly items: number | undefined; readonly texts: number } {
+function readValue(cursor: Cursor, key: string, textsLeft: number, longestText: number | undefined) {
   const type = cursor.u32();
   if (type !== arrayType) return { value: readScalar(cursor, type, key, longestText), items: undefined, texts: 0 };
   const itemType = cursor.u32();
@@ -202,12 +197,7 @@ function shown(value: unknown): string {
 }
 
 /** `dataBytes`: from the start of the data to the end of the last tensor, whose padding may be missing. */
-function readTensors(
-  cursor: Cursor,
-  count: number,
-  alignment: number,
-  visitor: HeaderVisitor,
-): { readonly dataBytes: number; readonly weightsBytes: number } {
+function readTensors(cursor: Cursor, count: number, alignment: number, visitor: HeaderVisitor) {
   const names = new Set<string>();
   let dataBytes = 0;
   let weightsBytes = 0;

@@ -344,10 +344,7 @@ export class Models {
   }
 
   /** For systems that don't report a process's memory. */
-  async #expectedSize(
-    { stored, request, session }: Entry,
-    vramBytes: number,
-  ): Promise<Pick<ResidentModel, "sizeBytes" | "mappedBytes">> {
+  async #expectedSize({ stored, request, session }: Entry, vramBytes: number) {
     const estimate = await this.#parts.estimate(stored, request);
     const moreBytes = (session.capacity().sequences - 1) * (estimate?.parts?.cacheBytes ?? 0);
     const sizeBytes =

@@ -143,11 +143,7 @@ export function ollamaLoadRules(stated?: Partial<OllamaServerOptions>): LoadRule
   };
 }
 
-function processOf({
-  weightsDigest,
-  attachedDigests = [],
-  parameters = {},
-}: ModelFacts): ReturnType<EngineResidency["processOf"]> {
+function processOf({ weightsDigest, attachedDigests = [], parameters = {} }: ModelFacts) {
   if (weightsDigest === undefined) return undefined;
   const options = runnerOptions.map((option) => parameters[option] ?? null);
   return { slot: `sha256:${weightsDigest}`, runner: JSON.stringify([weightsDigest, attachedDigests, options]) };
@@ -369,12 +365,7 @@ function createEmbedding(context: OllamaContext, residency: Pick<EngineResidency
   }
 
   /** Ollama reports no numbers here: the window is that of the loaded model, the length of the text is estimated. */
-  async function tooLong(
-    model: string,
-    inputs: readonly string[],
-    signal: AbortSignal,
-    cause: unknown,
-  ): Promise<Error> {
+  async function tooLong(model: string, inputs: readonly string[], signal: AbortSignal, cause: unknown) {
     const resident = await loadedInstanceOf(context, model, await residency.loaded(signal), signal);
     const longest = Math.max(...inputs.map((input) => input.length));
     const contextTokens = resident?.contextTokens ?? 0;

@@ -4,7 +4,7 @@ import { stat } from "node:fs/promises";
 import type { ProgressResponse } from "ollama/browser";
 import { InvalidRequest, LoadFailed, PullFailed, UnknownModel, throwIfCancelled } from "../../api/errors.ts";
 import { advice } from "../../api/next-step.ts";
-import type { InstalledModel, Progress } from "../../api/types.ts";
+import type { InstalledModel } from "../../api/types.ts";
 import { registryOf, sameModel } from "../../util/model-name.ts";
 import { isOnThisMachine } from "../../util/ollama-host.ts";
 import {
@@ -238,13 +238,7 @@ function addLine(layers: Layers, line: ProgressResponse): void {
 }
 
 /** Pulls one model; `isInsecure`: over plain HTTP. Ollama keeps the data of a cancelled pull until the server restarts. */
-async function pull(
-  context: OllamaContext,
-  model: string,
-  isInsecure: boolean,
-  report: Report,
-  signal: AbortSignal,
-): Promise<void> {
+async function pull(context: OllamaContext, model: string, isInsecure: boolean, report: Report, signal: AbortSignal) {
   const { timeouts, transport } = context;
   const stall = new AbortController();
   const either = AbortSignal.any([signal, stall.signal]);
@@ -297,12 +291,7 @@ function shortStatus(status: unknown): string {
   return String(status).slice(0, maxStatusCharacters);
 }
 
-function progressOf(
-  model: string,
-  line: ProgressResponse,
-  layers: Layers,
-  speed: ReturnType<typeof createSpeedMeter>,
-): Progress {
+function progressOf(model: string, line: ProgressResponse, layers: Layers, speed: ReturnType<typeof createSpeedMeter>) {
   const { completed, total } = sumOf(layers);
   if (total === 0) return { message: `${model}: ${line.status}` };
   const bytesPerSecond = speed(completed);

@@ -77,11 +77,7 @@ export function chatBody(request: GenerationRequest, { serverKind, isLlama, refu
  * Some own servers take no tool's name as the choice: that tool alone is given, and required. In a form all are given, so
  * that the beginning of the prompt stays the same.
  */
-function toolUse(
-  { tools = [], toolChoice, singleCall }: ToolUse,
-  isCloud: boolean,
-  hasForm: boolean,
-): Readonly<Record<string, unknown>> {
+function toolUse({ tools = [], toolChoice, singleCall }: ToolUse, isCloud: boolean, hasForm: boolean) {
   if (tools.length === 0) return {};
   const name = typeof toolChoice === "object" ? toolChoice.name : undefined;
   const onlyIt = name !== undefined && !isCloud && !hasForm;

@@ -245,11 +245,7 @@ const promptPhrases = [
 const isImpossible = (count: unknown): boolean => typeof count === "number" && statedTokens(count) === undefined;
 
 /** The numbers are fields (llama-server) or in the text (vLLM, OpenAI, Kimi). */
-function promptTooLong(
-  vendor: VendorError,
-  { model = "the model" }: Attempt,
-  options: OrchestratorErrorOptions,
-): PromptTooLong | undefined {
+function promptTooLong(vendor: VendorError, { model = "the model" }: Attempt, options: OrchestratorErrorOptions) {
   const { text, type, code } = vendor;
   const find = (phrases: readonly RegExp[]): number | undefined => {
     const digits = phrases.map((phrase) => phrase.exec(text)?.[1]).find((match) => match !== undefined);

@@ -322,10 +322,7 @@ export class OpenAiModels {
   }
 
   /** The configured models that the server lists; all of them where it has no list. */
-  #restricted(
-    listed: readonly ListedModel[] | undefined,
-    configured: readonly ConfiguredModel[],
-  ): readonly ListedModel[] {
+  #restricted(listed: readonly ListedModel[] | undefined, configured: readonly ConfiguredModel[]) {
     const byKey = new Map(listed?.map((row) => [keyOfName(row.id), row]));
     return configured.flatMap(({ name, contextTokens, capabilities }) => {
       const found = byKey.get(keyOfName(name));

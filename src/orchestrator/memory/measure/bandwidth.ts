@@ -74,10 +74,7 @@ export function createBandwidthProbe(options: BandwidthOptions): () => Promise<n
   };
 }
 
-async function measure(
-  { workerEntry, threads, limitMs = defaultLimitMs }: BandwidthOptions,
-  availableBytes: number,
-): Promise<number> {
+async function measure({ workerEntry, threads, limitMs = defaultLimitMs }: BandwidthOptions, availableBytes: number) {
   const share: BandwidthShare = { bytes: Math.max(leastBytes, Math.floor(totalBytes / threads)), measureMs };
   // The other half is for what programs take meanwhile: in a container the process would be killed.
   if (threads * (share.bytes + threadBytes) > availableBytes / 2) throw new Error("too little memory is available");

@@ -201,12 +201,7 @@ function shadowCacheAfter(cache: ShadowCache, use: ShadowCacheUse): ShadowCache 
 /** Credits are in seconds per MiB. */
 const bytesPerCredit = 1024 ** 2;
 
-function victims(
-  cache: ShadowCache,
-  resident: ReadonlyMap<string, Held>,
-  missingBytes: number,
-  use: ShadowCacheUse,
-): readonly string[] {
+function victims(cache: ShadowCache, resident: ReadonlyMap<string, Held>, missingBytes: number, use: ShadowCacheUse) {
   if (missingBytes <= 0) return [];
   const known = [...resident].flatMap(([key, { credit }]) => {
     const model = use.models.get(key);

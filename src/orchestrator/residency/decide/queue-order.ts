@@ -265,11 +265,7 @@ function overtakenBy(state: QueueState, option: Option): readonly WaitingRequest
  * Earlier requests whose load waits for this answer by rule 2, although it needs nothing that the answer uses. That
  * wait is bounded, so it doesn't forbid the answer, but their time of being overtaken starts.
  */
-function delayedByPatience(
-  state: QueueState,
-  { kind, position }: Option,
-  overtakes: readonly WaitingRequest[],
-): readonly WaitingRequest[] {
+function delayedByPatience(state: QueueState, { kind, position }: Option, overtakes: readonly WaitingRequest[]) {
   if (kind === "load") return [];
   return state.waiting.slice(0, position).filter((other) => {
     const wanted = state.models.get(other.model);
@@ -332,11 +328,7 @@ function isExhausted({ pausedSinceMs = Number.POSITIVE_INFINITY }: PausableAnswe
 }
 
 /** Whether `other` would wait longer for an embedded slot, a slot of its model, the loader or memory. */
-function hinders(
-  state: QueueState,
-  option: Pick<Option, "kind" | "request" | "model">,
-  other: WaitingRequest,
-): boolean {
+function hinders(state: QueueState, option: Pick<Option, "kind" | "request" | "model">, other: WaitingRequest) {
   if (other.id === option.request.id) return false;
   if (other.model === option.request.model) return true;
   const wanted = state.models.get(other.model);

@@ -297,11 +297,7 @@ function samplerOptions({ sampling }: GenerateRequest) {
 }
 
 /** For an answer that is JSON of a format, or begins with a call. */
-async function grammarFor(
-  llama: Llama,
-  format: GenerateRequest["format"],
-  calls: Calls | undefined,
-): Promise<Grammar | undefined> {
+async function grammarFor(llama: Llama, format: GenerateRequest["format"], calls: Calls | undefined) {
   if (format === undefined) return undefined;
   const grammar = new JsonGrammar(true);
   const value = grammar.valueOf(format);

@@ -289,11 +289,7 @@ class Sampler {
   }
 
   /** Computes `next` and guesses. Returns the token after `next`, and those after each guess that was right. */
-  async decode(
-    next: readonly Token[],
-    guesses: readonly Token[],
-    grammar: GrammarState | undefined,
-  ): Promise<{ readonly tokens: readonly Token[]; readonly ms: number }> {
+  async decode(next: readonly Token[], guesses: readonly Token[], grammar: GrammarState | undefined) {
     const startedAt = performance.now();
     const sequence = this.#sequence;
     const tokens: Token[] = [];

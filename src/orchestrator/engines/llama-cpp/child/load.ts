@@ -329,11 +329,7 @@ export async function estimate(
  * Memory of cards by the number of layers on them. A simulation of weights takes up to a second, so two are made, and what
  * stands between is the sizes of tensors. A context grows by equal layers.
  */
-async function vramByLayers(
-  insights: GgufInsights,
-  useMmap: boolean,
-  contextOf: (layers: number) => Promise<number>,
-): Promise<NonNullable<EstimateDone["byLayers"]>> {
+async function vramByLayers(insights: GgufInsights, useMmap: boolean, contextOf: (layers: number) => Promise<number>) {
   const all = insights.totalLayers;
   const weightsAt = async (gpuLayers: number) =>
     (await insights.estimateModelResourceRequirementsV2({ gpuLayers, useMmap })).gpuVram;
@@ -354,11 +350,7 @@ const readHeader = (library: NodeLlamaCpp, file: string): Promise<GgufFileInfo> 
   library.readGgufFileInfo(file, { logWarnings: false, sourceType: "filesystem" });
 
 /** Returns the memory of the vocabulary; undefined where the system doesn't report a process's memory. */
-async function vocabularyOf(
-  library: NodeLlamaCpp,
-  llama: Llama,
-  { file, useMmap }: EstimateRequest,
-): Promise<number | undefined> {
+async function vocabularyOf(library: NodeLlamaCpp, llama: Llama, { file, useMmap }: EstimateRequest) {
   const base = await readProcessMemory(process.pid);
   // A header without a vocabulary has no tables, and would crash node-llama-cpp.
   if (hasVocabulary(await readHeader(library, file)))

@@ -140,10 +140,7 @@ const isNvidia = (name: string): boolean => /nvidia|geforce|quadro|tesla/i.test(
 const runtime = /^(?:libcudart\.so\.1[23]|cudart64_1[23]\.dll)/i;
 
 /** Whether the system's loader finds CUDA's runtime: in its cache or in the folders that it searches. */
-async function hasCudaRuntime(
-  platform: string,
-  environment: Readonly<Record<string, string | undefined>>,
-): Promise<boolean> {
+async function hasCudaRuntime(platform: string, environment: Readonly<Record<string, string | undefined>>) {
   const isWindows = platform === "win32";
   const folders = (isWindows ? environment["PATH"] : environment["LD_LIBRARY_PATH"]) ?? "";
   for (const folder of folders.split(isWindows ? ";" : ":").filter((each) => path.isAbsolute(each))) {

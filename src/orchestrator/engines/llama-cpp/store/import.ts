@@ -69,11 +69,7 @@ export async function importModel(
 }
 
 /** `work` may bring a file to `temporary`, which is removed in the end. Throws the errors of a pull. */
-async function bring(
-  { own }: StoreContext,
-  signal: AbortSignal,
-  work: (temporary: string) => Promise<PulledModel>,
-): Promise<PulledModel> {
+async function bring({ own }: StoreContext, signal: AbortSignal, work: (temporary: string) => Promise<PulledModel>) {
   const fileName = `${IMPORT_PREFIX}${process.pid}-${randomBytes(4).toString("hex")}`;
   const temporary = path.join(own.layout.blobsFolder, fileName);
   try {

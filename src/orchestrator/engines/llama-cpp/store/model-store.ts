@@ -227,10 +227,7 @@ export function createModelStore(options: ModelStoreOptions) {
       return pullModel(context, parsed, report, signal);
     },
     /** Asks the registry once. Throws `UnknownModel`, `PullFailed`, `Cancelled`. */
-    async downloadOf(
-      name: string,
-      signal: AbortSignal,
-    ): Promise<{ readonly sizeBytes: number; readonly host: string }> {
+    async downloadOf(name: string, signal: AbortSignal) {
       const parsed = parseModelName(name);
       const { downloadOf } = await import("./pull.ts");
       return { sizeBytes: await downloadOf(context, parsed, signal), host: parsed.host };

@@ -155,11 +155,7 @@ const tokenSchema = z.object({ token: z.string().optional(), access_token: z.str
  * Fetches the token that a registry gives to anonymous users (Docker's token scheme): requests the realm of a
  * `WWW-Authenticate: Bearer` challenge without credentials. Throws `PullFailed` if it gives none.
  */
-async function fetchAnonymousToken(
-  challenge: string,
-  origin: string,
-  transfer: ReturnType<typeof openTransfer>,
-): Promise<string> {
+async function fetchAnonymousToken(challenge: string, origin: string, transfer: ReturnType<typeof openTransfer>) {
   const realm = tokenAddress(challenge, origin);
   if (realm === undefined) throw needsAccount(`its challenge is "${challenge.slice(0, 100)}"`);
   const response = await transfer.send(realm, {});
