@@ -109,7 +109,7 @@ const figures: Check = [
         assert.deepEqual(cells.slice(0, 2), [String(answered + failed), success]);
         assert.equal(cells[4], tokens < 1_000 ? String(tokens) : `${(tokens / 1_000).toFixed(1).replace(/\.0$/, "")}k`);
         assert.match(cells[5] ?? "", new RegExp(`^${failed} × `));
-        await page.getByRole("checkbox", { name: "task" }).check();
+        await page.getByRole("checkbox", { name: "task" }).click();
         await page.getByRole("table", { name: "Groups by model, task" }).waitFor();
         assert.match(await page.evaluate(() => location.hash), /by=model%2Ctask/);
         await page.reload();

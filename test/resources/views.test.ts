@@ -10,7 +10,7 @@ const appHost: MemoryClientOptions["extensions"] = {
   "io.modelcontextprotocol/ui": { mimeTypes: ["text/html;profile=mcp-app"] },
 };
 /** Below what hosts and their users notice, with room for more. */
-const limitBytes = 40_000;
+const limitBytes = 90_000;
 
 async function connected(options: MemoryClientOptions) {
   const { client, close } = await connectMemoryClient(createFakeOrchestrator(), options);

@@ -1,4 +1,4 @@
-import { Cancelled, InvalidRequest, PrivacyLocked, UnknownModel, UnloadUnconfirmed } from "../api/errors.ts";
+import { InvalidRequest, PrivacyLocked, UnknownModel, UnloadUnconfirmed } from "../api/errors.ts";
 import type { Emit } from "../api/events.ts";
 import type { PullRequest, PullResult, UnloadedModel } from "../api/facade.ts";
 import { advice } from "../api/next-step.ts";
@@ -145,7 +145,7 @@ export function createLibrary(parts: Parts) {
 
 function noteFailure(failures: Map<string, unknown>, { model, from }: PullRequest, error: unknown): never {
   // A file is not downloaded: its import has nothing to resume.
-  if (from === undefined && !(error instanceof Cancelled)) failures.set(model, error);
+  if (from === undefined) failures.set(model, error);
   throw error;
 }
 
