@@ -54,7 +54,10 @@ it.each(views)("%s is one small page that requests nothing", async (uri) => {
   const policy = /Content-Security-Policy" content="([^"]+)"/.exec(html)?.[1];
   expect(policy).toMatch(/^default-src 'none'; script-src 'sha256-[^' ]+'; style-src 'sha256-[^' ]+';/);
   expect(policy).toContain("connect-src 'none'");
-  expect(html).not.toMatch(/<(script|link|img|iframe)[^>]+(src|href)="(?!data:)/);
+  // The script of the library that reads Markdown has such texts; its policy loads nothing either.
+  const marks = html.replaceAll(/(<script[^>]*>)[^]*?(?=<\/script>)/g, "$1");
+  expect(marks).toContain("<script");
+  expect(marks).not.toMatch(/<(script|link|img|iframe)[^>]+(src|href)="(?!data:)/);
 });
 
 it.each<Era>(["legacy", "modern"])(
