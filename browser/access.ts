@@ -29,11 +29,16 @@ async function onEachPage(opened: Opened, work: (id: string) => Promise<void>): 
 
 /** Nothing is cut off to the right. */
 async function assertNarrow(page: Page, what: string): Promise<void> {
-  const { shown, needed } = await page.evaluate(() => ({
+  const { shown, needed, widest } = await page.evaluate(() => ({
     shown: document.documentElement.clientWidth,
     needed: document.documentElement.scrollWidth,
+    // What reaches furthest, of what is not scrolled or cut within something else.
+    widest: [...document.querySelectorAll("main *")]
+      .map((each) => ({ right: each.getBoundingClientRect().right, text: each.outerHTML.slice(0, 200) }))
+      .filter(({ right }) => Math.round(right) === document.documentElement.scrollWidth)
+      .map(({ text }) => text),
   }));
-  assert.ok(needed <= shown, `${what}: ${needed} px of ${shown}`);
+  assert.ok(needed <= shown, `${what}: ${needed} px of ${shown}: ${widest.join("\n")}`);
 }
 
 const themes = (["light", "dark"] as const).map((theme): Check => [

@@ -154,7 +154,7 @@ const pull: Check = [
         await name.fill("absent:latest");
         await start.click();
         await page.getByRole("alert").filter({ hasText: "absent" }).waitFor();
-        await page.getByRole("button", { name: "Dismiss", exact: true }).last().click();
+        await page.getByRole("button", { name: /^Dismiss: absent/ }).click();
       } finally {
         resume();
         registry.release();

@@ -58,7 +58,9 @@ function PullCard({ suggestion }: { readonly suggestion: string | undefined }) {
           ))}
         </ul>
       )}
-      <AlertList of={alerts.value.filter((alert) => alert.pull !== undefined)} label="Failed downloads" />
+      <div role="alert">
+        <AlertList of={alerts.value.filter((alert) => alert.pull !== undefined)} label="Failed downloads" />
+      </div>
     </Card>
   );
 }
