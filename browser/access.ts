@@ -41,27 +41,31 @@ async function assertNarrow(page: Page, what: string): Promise<void> {
   assert.ok(needed <= shown, `${what}: ${needed} px of ${shown}: ${widest.join("\n")}`);
 }
 
-const themes = (["light", "dark"] as const).map((theme): Check => [
-  `access: axe finds nothing serious on any page, ${theme}`,
-  (scene) =>
-    withDashboard(scene, (opened) => onEachPage(opened, (id) => assertAccessible(opened.page, `${id}, ${theme}`)), {
-      theme,
-    }),
-]);
+/** How pages are seen; nothing of any may be cut off to the right. */
+const looks = {
+  light: {},
+  dark: { theme: "dark" },
+  "forced colours": { forcedColours: true },
+  "360 px": { width: 360, height: 740 },
+  "600 px, as 1,200 at 200 %": { width: 600, height: 450 },
+  "2,560 px": { width: 2_560, height: 1_440 },
+  "right to left": { isRightToLeft: true },
+} as const;
 
-const phone: Check = [
-  "access: a phone of 360 px shows every page without a horizontal scroll",
+const seen = Object.entries(looks).map(([look, options]): Check => [
+  `access: axe finds nothing serious on any page, and all fits its width: ${look}`,
   (scene) =>
     withDashboard(
       scene,
-      (opened) =>
-        onEachPage(opened, async (id) => {
+      async (opened) => {
+        await onEachPage(opened, async (id) => {
           await assertNarrow(opened.page, id);
-          await assertAccessible(opened.page, `${id} on a phone`);
-        }),
-      { width: 360, height: 740 },
+          await assertAccessible(opened.page, `${id}, ${look}`);
+        });
+      },
+      options,
     ),
-];
+]);
 
 const firstSteps: Check = [
   "access: without models the overview and the models' page offer the one that fits, on a phone, too",
@@ -213,4 +217,4 @@ const hostile: Check = [
   },
 ];
 
-export const accessChecks: readonly Check[] = [keyboard, ...themes, phone, firstSteps, trapped, hostile];
+export const accessChecks: readonly Check[] = [keyboard, ...seen, firstSteps, trapped, hostile];

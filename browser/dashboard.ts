@@ -16,6 +16,9 @@ export interface Opened extends Watched {
 
 interface PageOptions {
   readonly theme?: "light" | "dark";
+  readonly forcedColours?: boolean;
+  /** Of languages that are written so; the page's own words stay English. */
+  readonly isRightToLeft?: boolean;
   readonly width?: number;
   readonly height?: number;
   /** Device pixels per pixel; default 1. */
@@ -31,10 +34,11 @@ export async function dashboardLink(world: World): Promise<string> {
 export async function openDashboard({ world, browser }: Scene, options: PageOptions = {}): Promise<Opened> {
   const url = await dashboardLink(world);
   const { origin } = new URL(url);
-  const { theme = "light", width = 1200, height = 900, scale = 1 } = options;
+  const { theme = "light", forcedColours = false, width = 1200, height = 900, scale = 1 } = options;
   const context = await browser.newContext({
     viewport: { width, height },
     colorScheme: theme,
+    forcedColors: forcedColours ? "active" : "none",
     deviceScaleFactor: scale,
     // Otherwise this machine's "en-US@posix", with which no chart is drawn.
     locale: "en-GB",
@@ -47,6 +51,7 @@ export async function openDashboard({ world, browser }: Scene, options: PageOpti
     await watched.page.locator(`nav a[href="#/${id}"][aria-current=page]`).first().waitFor({ state: "attached" });
     await settled(watched.page);
   };
+  if (options.isRightToLeft === true) await watched.page.evaluate(() => (document.documentElement.dir = "rtl"));
   await settled(watched.page);
   return { ...watched, context, origin, show };
 }
