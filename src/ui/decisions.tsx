@@ -1,4 +1,4 @@
-import { useSignal } from "@preact/signals";
+import { useComputed, useSignal } from "@preact/signals";
 import { counted, formatBytes, formatNeed, localTime } from "../orchestrator/util/format-bytes.ts";
 import type { ResourceData } from "../resources/index.ts";
 import { ranges, requestsQuery } from "./activity-filter.ts";
@@ -60,7 +60,8 @@ function Timeline({ decisions }: { readonly decisions: readonly Decision[] }) {
     ["requests"],
     range.id,
   );
-  const fromMs = now.value - range.ms;
+  const minute = useComputed(() => Math.ceil(now.value / 60_000)).value;
+  const fromMs = minute * 60_000 - range.ms;
   const answered = (answers.data.value?.groups ?? []).map(({ model = "", [by]: at = "", answered: count }) => {
     return { model, part: "Answers", at, ms, count };
   });

@@ -5,7 +5,7 @@ import { useEffect, useRef } from "preact/hooks";
 import { localTime } from "../orchestrator/util/format-bytes.ts";
 import { Button, Failure, Field } from "./components.tsx";
 import { type FieldProblem, formatAgo, lineRange, visibleName, visibleText } from "./format.ts";
-import { now } from "./state.ts";
+import { chartNow } from "./state.ts";
 
 /** A text alone is its own value. */
 type Choice = string | { readonly value: string; readonly text: string };
@@ -231,7 +231,7 @@ export function TextBlock(props: { readonly title?: string; readonly label?: str
 /** How long ago; the time itself in its title. */
 export function When({ iso }: { readonly iso: string }) {
   // Nothing is drawn again before its text changes.
-  const text = useComputed(() => formatAgo(iso, now.value));
+  const text = useComputed(() => formatAgo(iso, chartNow.value));
   return (
     <time dateTime={iso} title={localTime(iso)} class="figure">
       {text}
