@@ -186,7 +186,7 @@ function chooseFor(
     if (bytesToFree === 0) continue;
     rounds += 1;
     const rest = new Map(
-      evictable.filter((entry) => !chosen.includes(entry)).map((entry) => [keyOf(entry), entry] as const),
+      evictable.flatMap((entry) => (chosen.includes(entry) ? [] : [[keyOf(entry), entry] as const])),
     );
     const candidates = [...rest.values()].map((entry) => candidateOf(entry, limit.releasedBy(entry)));
     const keys = chooseEviction({ bytesToFree, smallModelBytes, candidates });

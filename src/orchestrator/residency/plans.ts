@@ -238,9 +238,9 @@ const createDomain = (id: string) => ({ memory: createMemoryDomain(id), inTurn: 
 export function victimsOf(target: LoadTarget, state: MemoryState, now = planLoad(target, state)): readonly string[] {
   const { evict } = now.fits ? now : planLoad(target, withoutReservations(allIdle(state)));
   const replaced = state.resident.filter((entry) => isOfTarget(entry, target));
-  return evict
-    .filter(({ name, engine }) => !replaced.some((entry) => entry.name === name && entry.engine === engine))
-    .map(({ name, engine }) => modelId(engine, name));
+  return evict.flatMap(({ name, engine }) =>
+    replaced.some((entry) => entry.name === name && entry.engine === engine) ? [] : modelId(engine, name),
+  );
 }
 
 /** The size configured for the engine's domain, else the one configured for all, else the measured one. */

@@ -58,8 +58,8 @@ export interface QueueWorld {
   readonly timers: Timers;
   /** `queue.maxWaiting`, called on each use. */
   readonly maxWaiting: () => number;
-  /** `queue.maxOvertakeMs`, called on each use. */
-  readonly maxOvertakeMs: () => number;
+  /** The longest time that an earlier request is passed over for later ones whose model is loaded. */
+  readonly maxOvertakeMs: number;
   /** Models of the embedded engine that answer at a time. */
   readonly embeddedSlots: number;
   maxParallel(located: LocatedModel): number;

@@ -215,7 +215,7 @@ export function queueState(view: QueueView): QueueState {
   }
   return {
     nowMs,
-    maxOvertakeMs: world.maxOvertakeMs(),
+    maxOvertakeMs: world.maxOvertakeMs,
     embeddedSlots: world.embeddedSlots,
     mayLoad: loading === undefined,
     waiting,

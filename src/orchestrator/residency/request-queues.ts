@@ -158,7 +158,7 @@ function worldOf(parts: RequestQueuesParts): QueueWorld {
   return {
     timers: parts.timers,
     maxWaiting: () => settings().queue.maxWaiting,
-    maxOvertakeMs: () => maxOvertakeMs,
+    maxOvertakeMs,
     embeddedSlots,
     maxParallel: (located) => maxParallelOf(settings().models, located),
     hasOwnThreads: ({ engine }) => engine.parallelAnswers !== undefined,
@@ -167,7 +167,7 @@ function worldOf(parts: RequestQueuesParts): QueueWorld {
       return loadSeconds === undefined ? located.model.sizeBytes / assumedBytesPerMs : loadSeconds * 1_000;
     },
     answerMs: (located) => observations.of(idOf(located)).answerMs ?? assumedAnswerMs,
-    answered: (id, durationMs) => observations.answered(id, durationMs),
+    answered: observations.answered,
     waits({ engine, model }, why) {
       noteDecision(emit, { kind: "wait", model: model.name, engine: engine.id, steps: [why] });
     },
@@ -189,7 +189,7 @@ function worldOf(parts: RequestQueuesParts): QueueWorld {
     },
     isLoading: (id) => slots.find(id)?.isLoading === true,
     isEvicting: (id) => slots.find(id)?.isEvicting === true,
-    hasRoomBeside: (...asked) => parts.sequences.hasRoomBeside(...asked),
+    hasRoomBeside: parts.sequences.hasRoomBeside,
     lossSeconds: (located) => parts.policies.losses(located.engine)(idOf(located)),
   };
 }

@@ -40,9 +40,7 @@ export function protocolCall(server: Server, context: ServerContext) {
     get client(): string {
       return claims?.clientInfo?.name ?? server.getClientVersion()?.name ?? "unknown";
     },
-    get clientVersion(): string | undefined {
-      return (claims?.clientInfo ?? server.getClientVersion())?.version;
-    },
+    clientVersion: (claims?.clientInfo ?? server.getClientVersion())?.version,
     /** Aborts with a `CallEnd` as its reason. */
     get signal(): AbortSignal {
       if (signal !== undefined) return signal;

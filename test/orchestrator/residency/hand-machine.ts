@@ -108,7 +108,7 @@ export function handMachine(
   const world: QueueWorld = {
     timers: clock,
     maxWaiting: () => options.maxWaiting ?? 64,
-    maxOvertakeMs: () => options.maxOvertakeMs ?? 30_000,
+    maxOvertakeMs: options.maxOvertakeMs ?? 30_000,
     embeddedSlots: 1,
     maxParallel: ({ model }) => modelOf(model.name).maxParallel ?? 1,
     hasOwnThreads: ({ model }) => modelOf(model.name).isEmbedded !== true,
