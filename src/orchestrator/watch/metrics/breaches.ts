@@ -109,7 +109,11 @@ export class Breaches {
       const atMs = Date.parse(startedAt) + totalMs;
       // The others were noted.
       if (atMs >= this.#startMs) continue;
-      const count = attempts.reduce((sum, each) => sum + each.count, 0);
+      // A request for which no model was found has none.
+      const count = Math.max(
+        1,
+        attempts.reduce((sum, each) => sum + each.count, 0),
+      );
       const times = { ...row, queueMs: row.queueMs / count, loadMs: row.loadMs / count };
       for (const { model, error, count: alike } of attempts) {
         for (let at = 0; at < alike; at += 1) this.#add("model", model, { ...times, model, error }, atMs);
