@@ -90,7 +90,7 @@ export function AlertList({ of, label }: { readonly of: readonly Alert[]; readon
 
 /** `since 14:03`, `14:03 to 15:10`: with the day, unless that is today. */
 function Times({ of: { since, until } }: { readonly of: Alert }) {
-  const today = localTime(new Date(now.value).toISOString()).slice(0, 11);
+  const today = localTime(new Date(chartNow.value).toISOString()).slice(0, 11);
   const [first, last] = [since, until ?? since].map((iso) => localTime(iso).replace(today, ""));
   return <span class="muted figure">{until === undefined ? `since ${first}` : `${first} to ${last}`}</span>;
 }
