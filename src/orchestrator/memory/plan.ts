@@ -26,7 +26,7 @@ import {
 import { counted, formatBytes } from "../util/format-bytes.ts";
 import { sizeRuleBytes } from "./predict.ts";
 import type { LoadPlan } from "../api/facade-status.ts";
-import { type EvictionCandidate, chooseEviction } from "./eviction.ts";
+import { chooseEviction } from "./eviction.ts";
 import { defined } from "../util/values.ts";
 
 /**
@@ -37,27 +37,38 @@ export function freeBytes(state: MemoryState): number {
   return Math.max(0, Math.min(freeRam(state) + freeVram(state), capFree(state) ?? Number.POSITIVE_INFINITY));
 }
 
-/** The models that a load replaces, and the others. */
-function sorted(target: LoadTarget, state: MemoryState) {
-  const isTarget = (entry: SlotView) => isOfTarget(entry, target);
-  const others = state.resident.filter((entry) => !isTarget(entry));
-  return { replaced: state.resident.filter(isTarget), others, evictable: others.filter(isEvictable) };
+/**
+ * The models that a load replaces, the others, and the first goal that can be reached, with its limits; if none can be, the
+ * last one, beside what is in the way.
+ */
+function reachable(target: LoadTarget, state: MemoryState) {
+  const replaced: SlotView[] = [];
+  const others: SlotView[] = [];
+  for (const entry of state.resident) (isOfTarget(entry, target) ? replaced : others).push(entry);
+  const evictable = others.filter(isEvictable);
+  let found: { readonly goal: Goal; readonly limits: readonly Limit[] } | undefined;
+  for (const goal of goalsOf(target, state, others)) {
+    found = { goal, limits: limitsOf(target, state, goal) };
+    const isReached = spare(tightest(found.limits, [...replaced, ...evictable])) >= 0;
+    if (isReached) return { ...found, isReached, replaced, others, evictable };
+  }
+  found ??= { goal: inMemory, limits: limitsOf(target, state, inMemory) };
+  return { ...found, isReached: false, replaced, others, evictable };
 }
 
-/** The limit with the least to spare. */
+/** The limit with the least to spare once `unloaded` are unloaded. */
 function tightest(limits: readonly Limit[], unloaded: readonly SlotView[] = []): Limit {
   return limits.map((limit) => relieved(limit, unloaded)).reduce((a, b) => (spare(b) < spare(a) ? b : a));
 }
 
 /** The limit once `unloaded` are unloaded. */
 function relieved(limit: Limit, unloaded: readonly SlotView[]): Limit {
-  return { ...limit, freeBytes: unloaded.reduce((free, entry) => free + limit.releasedBy(entry), limit.freeBytes) };
+  let free = limit.freeBytes;
+  for (const entry of unloaded) free += limit.releasedBy(entry);
+  return { ...limit, freeBytes: free };
 }
 
-function shortfall(limit: Limit): number {
-  return Math.max(0, -spare(limit));
-}
-
+/** Negative: so much is missing. */
 function spare(limit: Limit): number {
   return limit.freeBytes - limit.passesFrom;
 }
@@ -65,14 +76,10 @@ function spare(limit: Limit): number {
 /** What `planLoad` would find, without the choice of what to evict. Pure. */
 export function fitOf(target: LoadTarget, state: MemoryState): "now" | "after_eviction" | "no" {
   if (target.isLoaded) return "now";
-  const { replaced, others, evictable } = sorted(target, state);
-  for (const goal of goalsOf(target, state, others)) {
-    const limits = limitsOf(target, state, goal);
-    if (shortfall(tightest(limits, [...replaced, ...evictable])) > 0) continue;
-    const isFree = replaced.length === 0 && goal.unloaded.length === 0;
-    return isFree && shortfall(tightest(limits)) === 0 ? "now" : "after_eviction";
-  }
-  return "no";
+  const { goal, limits, isReached, replaced } = reachable(target, state);
+  if (!isReached) return "no";
+  const isFree = replaced.length === 0 && goal.unloaded.length === 0;
+  return isFree && spare(tightest(limits)) >= 0 ? "now" : "after_eviction";
 }
 
 /**
@@ -101,24 +108,11 @@ export function planLoad(target: LoadTarget, state: MemoryState): LoadPlan {
     return { ...base, fits: true, neededBytes: 0, freeBytes: freeBytes(state), evict: [], steps };
   }
 
-  const { replaced, others, evictable } = sorted(target, state);
-  const goals = goalsOf(target, state, others);
-  let reached: { readonly goal: Goal; readonly evicted: readonly SlotView[] } | undefined;
-  for (const goal of goals) {
-    const { unloaded } = goal;
-    const rest = evictable.filter((entry) => !unloaded.includes(entry));
-    const chosen = chooseFor(limitsOf(target, state, goal), [...replaced, ...unloaded], rest, state.smallModelBytes);
-    if (chosen === undefined) continue;
-    reached = { goal, evicted: [...unloaded, ...chosen] };
-    break;
-  }
-  // Without a possible goal, the limit beside what is in the way counts.
-  const goal = reached?.goal ?? goals.at(-1) ?? inMemory;
-  const limits = limitsOf(target, state, goal);
+  const { goal, limits, isReached, replaced, others, evictable } = reachable(target, state);
   const before = tightest(limits);
   const numbers = { neededBytes: before.neededBytes, freeBytes: Math.max(0, before.freeBytes) };
   const opening = [situation(before, state, others), requirement(target, state, before)];
-  if (reached === undefined) {
+  if (!isReached) {
     const most = tightest(limits, [...replaced, ...evictable]);
     const remaining = others.filter((entry) => !evictable.includes(entry));
     return {
@@ -131,7 +125,9 @@ export function planLoad(target: LoadTarget, state: MemoryState): LoadPlan {
     };
   }
 
-  const { evicted } = reached;
+  const inTheWay = [...replaced, ...goal.unloaded];
+  const rest = evictable.filter((entry) => !goal.unloaded.includes(entry));
+  const evicted = [...goal.unloaded, ...chooseFor(limits, inTheWay, rest, state.smallModelBytes)];
   const unloaded = [...replaced, ...evicted];
   const after = tightest(limits, unloaded);
   const placement = placementOf(target, state, goal, unloaded);
@@ -139,7 +135,7 @@ export function planLoad(target: LoadTarget, state: MemoryState): LoadPlan {
     ...base,
     ...numbers,
     fits: true,
-    evict: unloaded.map((entry) => ({ name: entry.name, engine: entry.engine, bytes: releasedBytes(entry) })),
+    evict: unloaded.map(toEvict),
     ...defined({ placement }),
     steps: [
       ...opening,
@@ -167,55 +163,44 @@ function placementText({ ramBytes, cards, layers }: NonNullable<LoadPlan["placem
 }
 
 /**
- * Which of `evictable` to unload so that every limit passes once `replaced` are unloaded; undefined if all of them are
- * not enough. The cheapest set if one memory is short (`memory.maxBytes` is another limit on the same bytes). If RAM
- * and cards are short, the cheapest set for the one that lacks most, then for the other, without superfluous models.
+ * Which of `evictable`, which together are enough, to unload so that every limit passes once `replaced` are unloaded: the
+ * cheapest set if one memory is short (`memory.maxBytes` is another limit on the same bytes). If RAM and cards are short,
+ * the cheapest set for the one that lacks most, then for the other, without superfluous models.
  */
 function chooseFor(
   limits: readonly Limit[],
   replaced: readonly SlotView[],
   evictable: readonly SlotView[],
   smallModelBytes: number,
-): readonly SlotView[] | undefined {
-  const missing = (limit: Limit, unloaded: readonly SlotView[]) =>
-    shortfall(relieved(limit, [...replaced, ...unloaded]));
+): readonly SlotView[] {
+  const left = (limit: Limit, unloaded: readonly SlotView[]) => spare(relieved(limit, [...replaced, ...unloaded]));
   let chosen: readonly SlotView[] = [];
   let rounds = 0;
-  for (const limit of limits.toSorted((a, b) => missing(b, []) - missing(a, []))) {
-    const bytesToFree = missing(limit, chosen);
-    if (bytesToFree === 0) continue;
+  for (const limit of limits.toSorted((a, b) => left(a, []) - left(b, []))) {
+    const bytesToFree = -left(limit, chosen);
+    if (bytesToFree <= 0) continue;
     rounds += 1;
-    const rest = new Map(
-      evictable.flatMap((entry) => (chosen.includes(entry) ? [] : [[keyOf(entry), entry] as const])),
-    );
-    const candidates = [...rest.values()].map((entry) => candidateOf(entry, limit.releasedBy(entry)));
-    const keys = chooseEviction({ bytesToFree, smallModelBytes, candidates });
-    if (keys === undefined) return undefined;
-    chosen = [...chosen, ...keys.flatMap((key) => rest.get(key) ?? [])];
+    const rest = evictable.filter((entry) => !chosen.includes(entry));
+    chosen = [...chosen, ...cheapestOf(rest, bytesToFree, limit.releasedBy, smallModelBytes)];
   }
   if (rounds < 2) return chosen;
   return chosen.reduce<readonly SlotView[]>((kept, entry) => {
     const without = kept.filter((other) => other !== entry);
-    return limits.every((limit) => missing(limit, without) === 0) ? without : kept;
+    return limits.every((limit) => left(limit, without) >= 0) ? without : kept;
   }, chosen);
 }
 
-/** The key of an `EvictionCandidate`. */
-function keyOf({ engine, name }: SlotView): string {
-  return JSON.stringify([engine, name]);
-}
-
-/** `released`: bytes that unloading it frees under the limit in question. */
-function candidateOf(entry: SlotView, released: number): EvictionCandidate {
-  return {
-    key: keyOf(entry),
-    releasedBytes: released,
-    ...defined({ reloadSeconds: entry.reloadSeconds }),
-    sizeBytes: entry.sizeBytes,
-    lastUsedMs: entry.lastUsedMs,
-    isForeign: entry.isForeign,
-    isAwaited: entry.isAwaited ?? false,
-  };
+/** The cheapest set of `evictable` that frees so much, in the order in which to unload; all of them if they don't suffice. */
+function cheapestOf(
+  evictable: readonly SlotView[],
+  bytesToFree: number,
+  releasedBy: Limit["releasedBy"],
+  smallModelBytes: number,
+): readonly SlotView[] {
+  const byKey = new Map(evictable.map((entry) => [JSON.stringify([entry.engine, entry.name]), entry]));
+  const candidates = [...byKey].map(([key, entry]) => ({ ...entry, key, releasedBytes: releasedBy(entry) }));
+  const keys = chooseEviction({ bytesToFree, smallModelBytes, candidates });
+  return keys?.flatMap((key) => byKey.get(key) ?? []) ?? evictable;
 }
 
 /** `available 18.0 GB, loaded qwen3:8b 5.7 GB` */
@@ -331,11 +316,9 @@ export function moreToEvict(
   state: MemoryState,
 ): LoadPlan["evict"] {
   const evictable = state.resident.filter((entry) => isEvictable(entry) && !isOfTarget(entry, target));
-  const keys = chooseEviction({
-    bytesToFree: bytes,
-    smallModelBytes: state.smallModelBytes,
-    candidates: evictable.map((entry) => candidateOf(entry, releasedBytes(entry))),
-  });
-  const victims = keys === undefined ? evictable : evictable.filter((entry) => keys.includes(keyOf(entry)));
-  return victims.map((entry) => ({ name: entry.name, engine: entry.engine, bytes: releasedBytes(entry) }));
+  return cheapestOf(evictable, bytes, releasedBytes, state.smallModelBytes).map(toEvict);
+}
+
+function toEvict(entry: SlotView): LoadPlan["evict"][number] {
+  return { name: entry.name, engine: entry.engine, bytes: releasedBytes(entry) };
 }
