@@ -21,7 +21,7 @@ import { type CommandIo, homeOf, whyNotChange, type Options } from "../terminal/
 import { offerFirstModel } from "../terminal/offer-pull.ts";
 import { whileWaiting } from "../terminal/progress-line.ts";
 import { withSession } from "../terminal/session.ts";
-import { orUndefined } from "../../orchestrator/util/values.ts";
+import { orUndefined, getOrInsert } from "../../orchestrator/util/values.ts";
 import { failureText, hanging } from "../terminal/terminal-text.ts";
 
 /**
@@ -315,9 +315,7 @@ function onceEach(check: SetupWorld["check"]): SetupWorld["check"] {
   const results = new Map<string, ReturnType<SetupWorld["check"]>>();
   return (launch) => {
     const key = JSON.stringify(launch);
-    const known = results.get(key) ?? check(launch);
-    results.set(key, known);
-    return known;
+    return getOrInsert(results, key, () => check(launch));
   };
 }
 

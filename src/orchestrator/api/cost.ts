@@ -53,6 +53,8 @@ export const moneyTally = z.object({
   paid: z.array(z.object({ currency: z.string(), nanos: z.number(), tokens: z.number() })),
 });
 export type MoneyTally = z.output<typeof moneyTally>;
+/** The counts of one to which nothing was added yet. */
+export const noMoney = { promptTokens: 0, completionTokens: 0, fileTokens: 0 } as const;
 
 export function addPaid(paid: MoneyTally["paid"], added: Readonly<MoneyTally["paid"][number]>): void {
   const same = paid.find(({ currency }) => currency === added.currency);

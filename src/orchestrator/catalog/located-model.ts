@@ -4,7 +4,7 @@ import type { InstalledModel } from "../api/types.ts";
 import type { Engine } from "../engines/engine.ts";
 import { isHostedName, keyOfName, sameModel } from "../util/model-name.ts";
 import { nearestNames } from "../util/nearest.ts";
-import { defined } from "../util/values.ts";
+import { defined, getOrInsert } from "../util/values.ts";
 
 /** Lets requests go to engines that are not local. */
 export const allowRemote: NextStep = { step: "changeSetting", setting: "privacy", to: "allow_remote" };
@@ -79,11 +79,7 @@ const indexes = new WeakMap<readonly Listed[], ReadonlyMap<string, Listed>>();
 
 /** `keyOfName` of a listed model. */
 export function keyOf(model: Listed): string {
-  const known = keys.get(model);
-  if (known !== undefined) return known;
-  const key = keyOfName(model.name);
-  keys.set(model, key);
-  return key;
+  return getOrInsert(keys, model, () => keyOfName(model.name));
 }
 
 /** `modelId` of a listed model. */

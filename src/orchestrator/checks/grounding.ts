@@ -1,7 +1,7 @@
 /** Whether the values of a JSON answer stand in the text that it was made from. Pure. */
 import type { JsonSchema } from "../api/types.ts";
 import { type Token, areCurrencies, isUnit, numeralsOf, tokensOf, unitOf } from "./notations.ts";
-import { isRecord } from "../util/values.ts";
+import { isRecord, getOrInsert } from "../util/values.ts";
 import { ValueLines, wantedOf } from "./value-lines.ts";
 import { codeFinder, plain, plainNumber, scannedForms, spelledOut } from "./values.ts";
 
@@ -245,7 +245,7 @@ class ValueIndex {
     for (const [index, { word, forms, sole, isFree }] of tokens.entries()) {
       starts.set(at, index);
       at += word.length;
-      if (isFree) for (const form of [...forms, ...sole]) pushed(this.#byForm, form, index);
+      if (isFree) for (const form of [...forms, ...sole]) getOrInsert(this.#byForm, form, () => []).push(index);
     }
     starts.set(at, tokens.length);
     this.#joined = tokens.map(({ word }) => word).join("");
@@ -353,7 +353,7 @@ class ValueIndex {
   #words(): Map<string, number[]> {
     if (this.#byWord !== undefined) return this.#byWord;
     const words = new Map<string, number[]>();
-    for (const [index, { word }] of this.#tokens.entries()) pushed(words, word, index);
+    for (const [index, { word }] of this.#tokens.entries()) getOrInsert(words, word, () => []).push(index);
     this.#byWord = words;
     return words;
   }
@@ -374,12 +374,6 @@ class ValueIndex {
 function meanings({ forms, sole }: Token): readonly string[] {
   if (forms.some((form) => form.startsWith("d"))) return forms;
   return [...forms, ...(forms[0]?.startsWith("a") === true ? sole.filter((form) => form.startsWith("d")) : sole)];
-}
-
-function pushed(map: Map<string, number[]>, key: string, index: number): void {
-  const known = map.get(key);
-  if (known === undefined) map.set(key, [index]);
-  else known.push(index);
 }
 
 /** Whether a number of a text means that of a value. */

@@ -1,7 +1,7 @@
 /** Which lines of the files have which words, numbers and dates, and how they are shown. Pure. */
 import { wordsOf } from "./quote-search.ts";
 import { datesOf, hasNumber, numbersOf } from "./values.ts";
-import { jsonIn } from "../util/values.ts";
+import { jsonIn, getOrInsert } from "../util/values.ts";
 import { months } from "./notation-words.ts";
 
 /** What is shown of all lines behind a statement. */
@@ -37,9 +37,7 @@ export class Lines {
     for (const key of wanted) this.#found.set(key, []);
     const known = new Map<string, readonly string[]>();
     const wantedOf = (word: string): readonly string[] => {
-      const keys = known.get(word) ?? keysOfWord(word).filter((key) => wanted.has(key));
-      known.set(word, keys);
-      return keys;
+      return getOrInsert(known, word, () => keysOfWord(word).filter((key) => wanted.has(key)));
     };
     for (const [file, text] of texts.entries()) {
       for (const { line, from, to } of piecesOf(text)) {

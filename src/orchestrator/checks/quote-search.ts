@@ -1,3 +1,4 @@
+import { getOrInsert } from "../util/values.ts";
 /** Finds quotes in files: one pass over the files for all quotes together, linear also for hostile texts and quotes. */
 
 /** Lines of a file that a quote covers, from 1. */
@@ -203,8 +204,7 @@ class Search {
   pattern(words: readonly string[], isPiece: boolean): Pattern {
     let node = 0;
     for (const word of words) {
-      const id = this.#ids.get(word) ?? this.#ids.size;
-      this.#ids.set(word, id);
+      const id = getOrInsert(this.#ids, word, () => this.#ids.size);
       node = this.#children.get(node * maxWords + id) ?? this.#addChild(node, id);
     }
     this.#longest = Math.max(this.#longest, words.length);

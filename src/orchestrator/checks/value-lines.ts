@@ -2,6 +2,7 @@
 import { ordinals, months, units } from "./notation-words.ts";
 import { type Token, gap, isUnspaced, unitOf } from "./notations.ts";
 import { type codeFinder, plain } from "./values.ts";
+import { getOrInsert } from "../util/values.ts";
 
 /** What the lines of a value have. */
 interface Wanted {
@@ -257,25 +258,23 @@ export class ValueLines {
 
   #places(text: number, value: number) {
     const key = `${text} ${value}`;
-    const known = this.#known.get(key);
-    if (known !== undefined) return known;
-    const { near = [], anywhere = [], code } = this.#wanted[value] ?? {};
-    const hits = this.#hits[text] ?? new Map<number, number[]>();
-    const groups = near.map((words) => {
-      const own = [...new Set(words.map(hashOf))]
-        .map((each) => hits.get(each) ?? [])
-        .filter(({ length }) => length > 0);
-      return own.length === 1 ? (own[0] ?? []) : [...new Set(own.flat())].toSorted((a, b) => a - b);
+    return getOrInsert(this.#known, key, () => {
+      const { near = [], anywhere = [], code } = this.#wanted[value] ?? {};
+      const hits = this.#hits[text] ?? new Map<number, number[]>();
+      const groups = near.map((words) => {
+        const own = [...new Set(words.map(hashOf))]
+          .map((each) => hits.get(each) ?? [])
+          .filter(({ length }) => length > 0);
+        return own.length === 1 ? (own[0] ?? []) : [...new Set(own.flat())].toSorted((a, b) => a - b);
+      });
+      const reach = this.#wanted[value]?.reach ?? 0;
+      const rarest = groups.reduce((least, each) => (each.length < least.length ? each : least), groups[0] ?? []);
+      const places = rarest.filter((at) => groups.every((each) => each === rarest || isNear(each, at, reach)));
+      const coded = code?.(this.#texts[text] ?? "") ?? -1;
+      const ofCode = coded < 0 ? [] : [(this.#starts[text] ?? []).findLastIndex((start) => start <= coded)];
+      const beside = anywhere.flatMap((word) => (hits.get(hashOf(word)) ?? []).slice(0, mostBeside));
+      return { places: [...ofCode, ...places], beside };
     });
-    const reach = this.#wanted[value]?.reach ?? 0;
-    const rarest = groups.reduce((least, each) => (each.length < least.length ? each : least), groups[0] ?? []);
-    const places = rarest.filter((at) => groups.every((each) => each === rarest || isNear(each, at, reach)));
-    const coded = code?.(this.#texts[text] ?? "") ?? -1;
-    const ofCode = coded < 0 ? [] : [(this.#starts[text] ?? []).findLastIndex((start) => start <= coded)];
-    const beside = anywhere.flatMap((word) => (hits.get(hashOf(word)) ?? []).slice(0, mostBeside));
-    const found = { places: [...ofCode, ...places], beside };
-    this.#known.set(key, found);
-    return found;
   }
 
   /** Lines keep their numbers. */

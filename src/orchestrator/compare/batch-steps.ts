@@ -5,7 +5,7 @@ import { advice } from "../api/next-step.ts";
 import type { CallerContext } from "../api/types.ts";
 import { type GenerationWorld, planGeneration } from "../generation/runner.ts";
 import { oneLine } from "../util/control-characters.ts";
-import { defined, isRecord, jsonIn } from "../util/values.ts";
+import { defined, isRecord, jsonIn, getOrInsert } from "../util/values.ts";
 import { counted, shortened } from "../util/format-bytes.ts";
 import { isNo, marksIn, withSteps } from "../util/placeholders.ts";
 import { promptsOf, requestFor, sizeOf } from "./batch-run.ts";
@@ -127,19 +127,17 @@ export function fewestChanges(models: readonly string[], needs: readonly (readon
   const known = new Map<string, { readonly changes: number; readonly order: readonly number[] }>();
   const best = (done: number, last: string): { readonly changes: number; readonly order: readonly number[] } => {
     const key = `${done} ${last}`;
-    const before = known.get(key);
-    if (before !== undefined) return before;
-    let found: ReturnType<typeof best> | undefined;
-    for (const [at, model] of models.entries()) {
-      const isReady = (done & (1 << at)) === 0 && (needs[at] ?? []).every((each) => (done & (1 << each)) !== 0);
-      if (!isReady) continue;
-      const rest = best(done | (1 << at), model);
-      const changes = rest.changes + (model === last ? 0 : 1);
-      if (found === undefined || changes < found.changes) found = { changes, order: [at, ...rest.order] };
-    }
-    found ??= { changes: 0, order: [] };
-    known.set(key, found);
-    return found;
+    return getOrInsert(known, key, () => {
+      let found: ReturnType<typeof best> | undefined;
+      for (const [at, model] of models.entries()) {
+        const isReady = (done & (1 << at)) === 0 && (needs[at] ?? []).every((each) => (done & (1 << each)) !== 0);
+        if (!isReady) continue;
+        const rest = best(done | (1 << at), model);
+        const changes = rest.changes + (model === last ? 0 : 1);
+        if (found === undefined || changes < found.changes) found = { changes, order: [at, ...rest.order] };
+      }
+      return found ?? { changes: 0, order: [] };
+    });
   };
   return best(0, "").order;
 }
@@ -167,9 +165,7 @@ export function givenBy(ran: readonly { readonly step: KeptStep; readonly answer
     value(name, field = "text") {
       const key = `${name}.${field}`;
       const { step, answers } = of(name) ?? {};
-      const value = known.get(key) ?? (step === undefined ? "" : valueOf(step, answers ?? [], field));
-      known.set(key, value);
-      return value;
+      return getOrInsert(known, key, () => (step === undefined ? "" : valueOf(step, answers ?? [], field)));
     },
     list(name, field = "items") {
       const { step, answers = [] } = of(name) ?? {};

@@ -22,7 +22,7 @@ import {
 } from "./paths.ts";
 import { type Settings, settingsSchema } from "./schema.ts";
 import { shownValue } from "./shown.ts";
-import { defined, isRecord } from "../util/values.ts";
+import { defined, isRecord, getOrInsert } from "../util/values.ts";
 
 /** More problems than these are only counted. */
 const maxProblems = 10;
@@ -212,8 +212,7 @@ const schemaNodes = new WeakMap<z.ZodObject, SchemaNode>();
 
 /** The schema at a path; for a record's key or a list's item, the schema of all of them. Empty where there is none. */
 export function schemaNodeAt(schema: z.ZodObject, path: readonly string[]): SchemaNode {
-  const root = schemaNodes.get(schema) ?? (z.toJSONSchema(schema, { io: "input" }) as SchemaNode);
-  schemaNodes.set(schema, root);
+  const root = getOrInsert(schemaNodes, schema, () => z.toJSONSchema(schema, { io: "input" }) as SchemaNode);
   return path.reduce<SchemaNode>((node, key) => {
     const { properties = {}, additionalProperties, items } = node;
     if (Object.hasOwn(properties, key)) return properties[key] ?? {};

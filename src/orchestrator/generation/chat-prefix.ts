@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
 import { LRUCache } from "lru-cache";
 import type { Chat, ChatMessage } from "../api/chat.ts";
+import { getOrInsert } from "../util/values.ts";
 
 /** Lines of a system prompt that differ with each request and say nothing to a local model. */
 const perRequest = /^x-anthropic-billing-header:[^\n]*(?:\n|$)/gim;
@@ -59,12 +60,9 @@ const beginnings = new WeakMap<Chat, string>();
 
 /** The digest of everything up to the first message of the user, which no later turn changes. */
 function beginningOf(chat: Chat): string {
-  let beginning = beginnings.get(chat);
-  if (beginning === undefined) {
+  return getOrInsert(beginnings, chat, () => {
     const messages = steadyMessages({ ...chat, movesDates: true });
     const read = messages.slice(0, messages.findIndex(({ role }) => role === "user") + 1);
-    beginning = createHash("sha256").update(JSON.stringify(read)).digest("hex");
-    beginnings.set(chat, beginning);
-  }
-  return beginning;
+    return createHash("sha256").update(JSON.stringify(read)).digest("hex");
+  });
 }

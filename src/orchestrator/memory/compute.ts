@@ -1,5 +1,6 @@
 import type { CacheType, LoadShape } from "../api/types.ts";
 import type { ModelDimensions } from "./dimensions.ts";
+import { getOrInsert } from "../util/values.ts";
 
 /**
  * Correction of the compute formula for one build of an engine (host and version), learned from observed sizes. Builds
@@ -232,19 +233,17 @@ const knownSums = new WeakMap<ModelDimensions["layers"], LayerSums>();
 
 /** Added up once: each plan computes several estimates of all models. */
 function layerSums({ layers }: Pick<ModelDimensions, "layers">): LayerSums {
-  const known = knownSums.get(layers);
-  if (known !== undefined) return known;
-  const widthOf = (chosen: ModelDimensions["layers"]) =>
-    chosen.reduce((sum, { keyWidth, valueWidth }) => sum + keyWidth + valueWidth, 0);
-  const [full, sliding] = [layers.filter(({ isSliding }) => !isSliding), layers.filter(({ isSliding }) => isSliding)];
-  const sums = {
-    fullWidth: widthOf(full),
-    slidingWidth: widthOf(sliding),
-    hasFull: full.some(({ keyWidth }) => keyWidth > 0),
-    hasSliding: sliding.some(({ keyWidth }) => keyWidth > 0),
-    largestKeyWidth: Math.max(...layers.map(({ keyWidth }) => keyWidth)),
-    recurrent: layers.filter(({ isRecurrent }) => isRecurrent).length,
-  };
-  knownSums.set(layers, sums);
-  return sums;
+  return getOrInsert(knownSums, layers, () => {
+    const widthOf = (chosen: ModelDimensions["layers"]) =>
+      chosen.reduce((sum, { keyWidth, valueWidth }) => sum + keyWidth + valueWidth, 0);
+    const [full, sliding] = [layers.filter(({ isSliding }) => !isSliding), layers.filter(({ isSliding }) => isSliding)];
+    return {
+      fullWidth: widthOf(full),
+      slidingWidth: widthOf(sliding),
+      hasFull: full.some(({ keyWidth }) => keyWidth > 0),
+      hasSliding: sliding.some(({ keyWidth }) => keyWidth > 0),
+      largestKeyWidth: Math.max(...layers.map(({ keyWidth }) => keyWidth)),
+      recurrent: layers.filter(({ isRecurrent }) => isRecurrent).length,
+    };
+  });
 }

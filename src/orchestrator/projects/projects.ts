@@ -17,7 +17,7 @@ import { type FolderState, createFolderStates, createProjectWatches } from "./fo
 import { type WrittenFile, differsOnlyBy, ollmName, projectFileName } from "./ollm-folder.ts";
 import initLines from "./init.json" with { type: "json" };
 import { createTrustStore } from "./trust.ts";
-import { codeOf, defined } from "../util/values.ts";
+import { codeOf, defined, getOrInsert } from "../util/values.ts";
 import { isWithin } from "../util/file-name.ts";
 
 interface ProjectParts {
@@ -116,12 +116,11 @@ export class CallerProjects implements Projects {
   }
 
   async projectAt(callerId: string, folder: string | undefined, detects: boolean): ReturnType<Projects["projectAt"]> {
-    let choice = this.#callers.get(callerId);
-    if (choice === undefined) this.#callers.set(callerId, (choice = {}));
-    const current = choice.folder ?? folder;
+    if (!this.#callers.has(callerId)) this.#callers.set(callerId, {});
+    const { folder: chosen, profile } = this.#callers.get(callerId) ?? {};
+    const current = chosen ?? folder;
     if (current === undefined) return undefined;
     this.#watches.watch(current);
-    const { profile } = choice;
     return this.#view(await this.#states.of(current), detects, profile);
   }
 
@@ -177,13 +176,8 @@ export class CallerProjects implements Projects {
   async #view(state: FolderState, detects: boolean, used?: string): Promise<CallerProject> {
     const approved = state.needed !== undefined && (await this.#isApproved(state));
     const key = `${approved} ${detects} ${used ?? ""}`;
-    const views = this.#views.get(state) ?? new Map<string, CallerProject>();
-    this.#views.set(state, views);
-    const known = views.get(key);
-    if (known !== undefined) return known;
-    const project = callerProject(state, { isApproved: approved, detects, ...defined({ used }) });
-    views.set(key, project);
-    return project;
+    const views = getOrInsert(this.#views, state, () => new Map<string, CallerProject>());
+    return getOrInsert(views, key, () => callerProject(state, { isApproved: approved, detects, ...defined({ used }) }));
   }
 
   /** The present state of the folder. */

@@ -8,7 +8,7 @@ import { estimateTokens } from "../routing/tokens.ts";
 import { frameFile } from "../util/file-name.ts";
 import { counted, formatAmount } from "../util/format-bytes.ts";
 import { type Passage, type SplitSource, type TextPart, linesOf, splitTexts } from "./split-text.ts";
-import { defined } from "../util/values.ts";
+import { defined, getOrInsert } from "../util/values.ts";
 
 /** What is asked, apart from the text that it is asked about. */
 interface LongRequest {
@@ -203,9 +203,7 @@ function grouped(attempts: RouteExplanation["attempts"]): RouteExplanation["atte
   const counts = new Map<string, { readonly attempt: RouteExplanation["attempts"][number]; count: number }>();
   for (const attempt of attempts) {
     const key = JSON.stringify(attempt);
-    const found = counts.get(key);
-    if (found === undefined) counts.set(key, { attempt, count: 1 });
-    else found.count += 1;
+    getOrInsert(counts, key, () => ({ attempt, count: 0 })).count += 1;
   }
   return [...counts.values()].map(({ attempt, count }) =>
     count === 1 ? attempt : { ...attempt, outcome: `${attempt.outcome} (${counted(count, "request")})` },

@@ -1,4 +1,5 @@
 import { recordsOf } from "./rows-cells.ts";
+import { getOrInsert } from "../util/values.ts";
 
 /** A text to split: a file, or a passage of one. */
 export interface SplitSource {
@@ -103,9 +104,7 @@ function unitsOf(source: SplitSource, maxTokens: number, countTokens: (text: str
   const headerTokensAt = (at: number): number => {
     const { header } = atoms[at] ?? {};
     if (header === undefined) return 0;
-    const known = headers.get(header) ?? countTokens(header);
-    headers.set(header, known);
-    return known;
+    return getOrInsert(headers, header, () => countTokens(header));
   };
   const sums = [0];
   for (const { tokens } of atoms) sums.push((sums.at(-1) ?? 0) + tokens);

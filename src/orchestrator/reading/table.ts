@@ -1,4 +1,4 @@
-import { isRecord, jsonIn } from "../util/values.ts";
+import { isRecord, jsonIn, getOrInsert } from "../util/values.ts";
 import { type Column, type Value, columnOf, currencyOf } from "./column.ts";
 import { sheetOf } from "./rows-cells.ts";
 
@@ -115,8 +115,7 @@ function recordsOfObjects(objects: readonly object[], notes: readonly string[]) 
     for (const object of objects) {
       const record: unknown[] = [];
       for (const [key, value] of entriesOf(object, depth)) {
-        let at = keys.get(key);
-        if (at === undefined) keys.set(key, (at = keys.size));
+        const at = getOrInsert(keys, key, () => keys.size);
         record[at] = typeof value === "object" && value !== null ? JSON.stringify(value) : value;
       }
       records.push(record);

@@ -6,7 +6,7 @@ import { openDocument } from "../storage/document.ts";
 import { createTurns } from "../util/joined-work.ts";
 import { idOf, isExpired } from "./entry.ts";
 import type { MemoryId, MemorySearch } from "./search.ts";
-import { defined } from "../util/values.ts";
+import { defined, getOrInsert } from "../util/values.ts";
 
 export type MemoryStore = Awaited<ReturnType<typeof openMemoryStore>>;
 
@@ -119,9 +119,7 @@ export async function openMemoryStore(parts: {
     touch(used: readonly MemoryEntry[]) {
       for (const entry of used) {
         const id = idOf(entry.project, entry.key);
-        const known = touched.get(id);
-        if (known === undefined) touched.set(id, { entry, count: 1 });
-        else known.count += 1;
+        getOrInsert(touched, id, () => ({ entry, count: 0 })).count += 1;
       }
       if (touched.size >= maxTouched) void writeTouched();
     },

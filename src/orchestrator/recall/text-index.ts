@@ -3,6 +3,7 @@ import { editDistance } from "../util/nearest.ts";
 import MiniSearch, { type SearchOptions, type SearchResult } from "minisearch";
 import SearchableMap from "minisearch/SearchableMap";
 import commonLines from "./common-words.json" with { type: "json" };
+import { getOrInsert } from "../util/values.ts";
 
 /** The indexed fields of an entry. */
 type IndexedText = Pick<MemoryEntry, "key" | "value" | "tags"> & { readonly id: string };
@@ -66,8 +67,8 @@ export class TextIndex {
     for (const each of this.#seen) this.#counts.set(each, (this.#counts.get(each) ?? 0) + 1);
     const shape = shapeOf(entry.key);
     this.#entries.set(id, { words: this.#seen, shape });
-    const alike = this.#entriesByShape.get(digitsOf(shape)) ?? new SearchableMap<Set<string>>();
-    this.#entriesByShape.set(digitsOf(shape), alike.set(shape, (alike.get(shape) ?? new Set()).add(id)));
+    const alike = getOrInsert(this.#entriesByShape, digitsOf(shape), () => new SearchableMap<Set<string>>());
+    getOrInsert(alike, shape, () => new Set<string>()).add(id);
   }
 
   remove(id: string): void {

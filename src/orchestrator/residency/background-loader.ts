@@ -11,6 +11,7 @@ import { type Timers, within } from "../util/timers.ts";
 import { type Emit, noteDecision } from "../api/events.ts";
 import type { createLoadOperations } from "./request-queues.ts";
 import type { Plans } from "./plans.ts";
+import { getOrInsert } from "../util/values.ts";
 
 type LoadInBackground = ReturnType<typeof createLoadInBackground>;
 
@@ -154,9 +155,7 @@ export function createLostPins(parts: {
   const states = new WeakMap<Engine, EngineState>();
   const stateOf = (engine: Engine): EngineState => {
     const nothing = { seen: new Map(), missing: new Map(), restoredAtMs: new Map() };
-    const state = states.get(engine) ?? { wasUnresponsive: false, ...nothing };
-    states.set(engine, state);
-    return state;
+    return getOrInsert(states, engine, () => ({ wasUnresponsive: false, ...nothing }));
   };
 
   function report(engine: Engine, { name }: Pin, why: string): void {

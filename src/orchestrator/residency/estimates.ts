@@ -16,7 +16,7 @@ import {
   type WeightBytes,
 } from "../memory/predict.ts";
 import type { KeptLearning } from "./kept-learning.ts";
-import { defined } from "../util/values.ts";
+import { defined, getOrInsert } from "../util/values.ts";
 import { type ComputeCalibration, calibrate } from "../memory/compute.ts";
 import {
   createLearnedSizes,
@@ -102,8 +102,7 @@ class LoadEstimates {
   async #simulated(located: LocatedModel, contextTokens: number, signal: AbortSignal) {
     const { engine, model } = located;
     const key = simulationKey(located, contextTokens);
-    const simulations = this.#simulations.get(engine) ?? new Map<string, MemoryEstimate>();
-    this.#simulations.set(engine, simulations);
+    const simulations = getOrInsert(this.#simulations, engine, () => new Map<string, MemoryEstimate>());
     const remembered = simulations.get(key);
     if (remembered !== undefined) return remembered;
     const reserved = await engine.estimation?.estimate(model.name, { contextTokens }, signal);
@@ -151,8 +150,7 @@ class LoadEstimates {
 
   /** Cached: a list requests all models at once. */
   #cachedInputs(engine: Engine, facts: ModelFacts): FormulaInputs | undefined {
-    const its = this.#inputsByFacts.get(engine) ?? new WeakMap<ModelFacts, FormulaInputs | undefined>();
-    this.#inputsByFacts.set(engine, its);
+    const its = getOrInsert(this.#inputsByFacts, engine, () => new WeakMap<ModelFacts, FormulaInputs | undefined>());
     if (!its.has(facts)) its.set(facts, formulaInputs(engine, facts));
     return its.get(facts);
   }
@@ -257,9 +255,7 @@ function createLearning(now: () => number, kept?: KeptLearning) {
   const hostKey = createHostKeys();
   let restored: Promise<void> | undefined;
   const hostOf = (engine: Engine): HostState => {
-    const known = hosts.get(engine) ?? { inputs: new Map(), version: undefined };
-    hosts.set(engine, known);
-    return known;
+    return getOrInsert(hosts, engine, () => ({ inputs: new Map(), version: undefined }));
   };
   const keyOf = (engine: Engine, version: string, digest: string, contextTokens: number) => {
     const load = hostOf(engine).inputs.get(digest)?.loadFor(contextTokens) ?? engine.residency?.serverOptions;
@@ -331,17 +327,15 @@ function createLearning(now: () => number, kept?: KeptLearning) {
     calibration(engine: Engine, version: string): ComputeCalibration {
       const server = engine.residency?.serverOptions;
       const key = JSON.stringify([hostKey(engine), version, server]);
-      const known = calibrations.get(key);
-      if (known !== undefined) return known;
-      const made = calibrate(
-        sizes.readings(hostKey(engine), version).flatMap((reading) => {
-          // Observed with other server options.
-          if (reading.parallel !== server?.parallel || reading.cacheType !== server.cacheType) return [];
-          return observedCompute(engine, reading, reading.sizeBytes) ?? reading.compute ?? [];
-        }),
+      return getOrInsert(calibrations, key, () =>
+        calibrate(
+          sizes.readings(hostKey(engine), version).flatMap((reading) => {
+            // Observed with other server options.
+            if (reading.parallel !== server?.parallel || reading.cacheType !== server.cacheType) return [];
+            return observedCompute(engine, reading, reading.sizeBytes) ?? reading.compute ?? [];
+          }),
+        ),
       );
-      calibrations.set(key, made);
-      return made;
     },
     /** The size last reported for exactly this load. */
     learned(
@@ -379,8 +373,7 @@ function createHostKeys(): (engine: Engine) => string {
   return (engine) => {
     const key = engineKey(engine);
     if (key !== undefined) return key;
-    const number = numbers.get(engine) ?? (last += 1);
-    numbers.set(engine, number);
+    const number = getOrInsert(numbers, engine, () => (last += 1));
     return `${engine.id} #${number}`;
   };
 }

@@ -4,6 +4,7 @@ import { freeBytes } from "../memory/plan.ts";
 import type { MemoryState } from "../memory/state.ts";
 import { modelId } from "../catalog/located-model.ts";
 import { expectedLossSeconds, initialPolicy, policyAfter, policyWithout } from "./decide/eviction-policy.ts";
+import { getOrInsert } from "../util/values.ts";
 
 type Engine = Pick<WholeEngine, "id" | "memoryDomain">;
 type Model = Pick<ResidentModel, "name" | "sizeBytes">;
@@ -18,9 +19,7 @@ export function createEvictionPolicies(parts: {
   const domains = new Map<string, { policy: typeof initialPolicy; capacityBytes: number }>();
   const domainOf = (id: string) => {
     // Uses count before the first measurement, too (of models that an earlier process loaded); they evict nothing.
-    const domain = domains.get(id) ?? { policy: initialPolicy, capacityBytes: Number.POSITIVE_INFINITY };
-    domains.set(id, domain);
-    return domain;
+    return getOrInsert(domains, id, () => ({ policy: initialPolicy, capacityBytes: Number.POSITIVE_INFINITY }));
   };
   /** Undefined if it can't be evicted. */
   const useOf = (engine: Engine, { name, sizeBytes }: Model) => {

@@ -22,7 +22,7 @@ import { sameModel } from "../util/model-name.ts";
 import { createMutex } from "../util/joined-work.ts";
 import type { EvictionPolicies } from "./eviction-policies.ts";
 import type { Slots } from "./slots.ts";
-import { defined } from "../util/values.ts";
+import { defined, getOrInsert } from "../util/values.ts";
 
 /** Models below this size are evicted last among evictions of about the same cost. */
 const smallModelBytes = 5 * 1024 ** 3;
@@ -193,11 +193,7 @@ export class Plans {
   }
 
   #domain(id: string) {
-    const known = this.#domains.get(id);
-    if (known !== undefined) return known;
-    const created = createDomain(id);
-    this.#domains.set(id, created);
-    return created;
+    return getOrInsert(this.#domains, id, () => createDomain(id));
   }
 
   async #residentEntries(

@@ -1,6 +1,6 @@
 import type { DatabaseEntry } from "../api/facade-route.ts";
 import type { Capability, ModelFacts, ModelOverrides } from "../api/types.ts";
-import { defined } from "../util/values.ts";
+import { defined, getOrInsert } from "../util/values.ts";
 import byCapability from "./capabilities.json" with { type: "json" };
 import rows from "./rows.json" with { type: "json" };
 
@@ -151,10 +151,8 @@ function compile(entries: readonly DatabaseEntry[]): ReadonlyMap<string, readonl
         words.every((word, index) => other.words[index] === word) && isGeneration(other.words[words.length]),
     );
     const [first = ""] = words;
-    const group = byFirstWord.get(first) ?? [];
     const ofTag = new RegExp(`^${tag.replaceAll(".", String.raw`\.`).replaceAll("*", ".*")}$`, "s");
-    group.push({ entry, words, tagGlob: tag, ofTag, hasSuccessors });
-    byFirstWord.set(first, group);
+    getOrInsert(byFirstWord, first, () => []).push({ entry, words, tagGlob: tag, ofTag, hasSuccessors });
   }
   return byFirstWord;
 }

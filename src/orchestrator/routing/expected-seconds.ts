@@ -3,6 +3,7 @@ import type { ExpectedSeconds } from "../api/facade-route.ts";
 import type { Candidate, ChoiceRequest } from "./candidate.ts";
 import { isBaseName, isCodeName } from "./database.ts";
 import { assumedBytesPerSecond, observedBandwidth } from "./first-models.ts";
+import { getOrInsert } from "../util/values.ts";
 
 /** Length of an answer before it is known. */
 export const typicalAnswerTokens = 300;
@@ -65,9 +66,7 @@ function engineSpeeds(candidates: readonly Candidate[]) {
   for (const candidate of candidates) {
     const { engine, tokensPerSecond, promptTokensPerSecond } = candidate;
     if (tokensPerSecond === undefined && promptTokensPerSecond === undefined) continue;
-    const measured = byEngine.get(engine);
-    if (measured === undefined) byEngine.set(engine, [candidate]);
-    else measured.push(candidate);
+    getOrInsert(byEngine, engine, () => []).push(candidate);
   }
   return new Map(
     Array.from(byEngine, ([engine, measured]) => {

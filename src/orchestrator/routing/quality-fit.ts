@@ -1,4 +1,5 @@
 import type { QualityState } from "./quality-state.ts";
+import { getOrInsert } from "../util/values.ts";
 
 /** Expected score of a typical model before anything is known. */
 export const typicalScore = 0.6;
@@ -74,8 +75,7 @@ function fitted(state: QualityState): Fit {
   const places = state.tasks.map((each, task) =>
     each.models.map((cell): Place => {
       const { model, single, compared } = cell;
-      const evidence = models.get(model) ?? { single: 0, compared: 0, seen: [], level: 0 };
-      models.set(model, evidence);
+      const evidence = getOrInsert(models, model, () => ({ single: 0, compared: 0, seen: [], level: 0 }));
       evidence.single += single.answers;
       evidence.compared += compared.answers;
       isSingle ||= single.answers > 0;
@@ -164,16 +164,14 @@ export function varianceAt(fit: Fit, task: number | undefined, evidence: ModelEv
   const before = modelVariance + (task === undefined ? taskVariance : (fit.covariance[task]?.[task] ?? 0));
   if (evidence === undefined) return before;
   const { factor, variances } = (evidence.solved ??= solve(fit, evidence));
-  const known = variances.get(task);
-  if (known !== undefined) return known;
-  const shared = evidence.seen.map(({ task: other }) => between(fit, task, other));
-  forward(factor, shared);
-  const variance = Math.max(
-    0,
-    shared.reduce((left, value) => left - value * value, before),
-  );
-  variances.set(task, variance);
-  return variance;
+  return getOrInsert(variances, task, () => {
+    const shared = evidence.seen.map(({ task: other }) => between(fit, task, other));
+    forward(factor, shared);
+    return Math.max(
+      0,
+      shared.reduce((left, value) => left - value * value, before),
+    );
+  });
 }
 
 function between(fit: Fit, a: number | undefined, b: number): number {

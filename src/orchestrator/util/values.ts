@@ -96,6 +96,19 @@ export function orUndefined<Value>(read: () => Value): Value | undefined {
   }
 }
 
+/** The value of `key`, which `make` returns if there is none. */
+export function getOrInsert<Key, Value>(
+  map: { get(key: Key): Value | undefined; set(key: Key, value: Value): unknown },
+  key: Key,
+  make: () => Value,
+): Value {
+  const known = map.get(key);
+  if (known !== undefined) return known;
+  const made = make();
+  map.set(key, made);
+  return made;
+}
+
 /** The code of an error of the system: `ENOENT`; undefined for anything else. */
 export function codeOf(thrown: unknown): string | undefined {
   return thrown instanceof Error && "code" in thrown ? String(thrown.code) : undefined;

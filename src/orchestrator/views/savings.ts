@@ -1,7 +1,8 @@
-import { type MoneyTally, mergeMoney, nanosPerUnit, otherName } from "../api/cost.ts";
+import { type MoneyTally, mergeMoney, nanosPerUnit, noMoney, otherName } from "../api/cost.ts";
 import type { RequestRow } from "../api/events.ts";
 import type { MoneyReport } from "../api/facade-metrics.ts";
 import { type Settings, referencePrices } from "../config/schema.ts";
+import { getOrInsert } from "../util/values.ts";
 
 /** Its models answer the same prompt several times, which a cloud model would not have been asked to do. */
 const notSaved = "compare";
@@ -93,14 +94,11 @@ function merged(
   for (const count of counts) {
     const { day, task, client } = named(count);
     const key = JSON.stringify([day, task, client]);
-    const sum = sums.get(key) ?? { ...noMoney, day, task, client, paid: [] };
-    sums.set(key, sum);
+    const sum = getOrInsert(sums, key, () => ({ ...noMoney, day, task, client, paid: [] }));
     mergeMoney(sum, count);
   }
   return [...sums.values()];
 }
-
-const noMoney = { promptTokens: 0, completionTokens: 0, fileTokens: 0 } as const;
 
 type Row = MoneyReport["rows"][number];
 

@@ -26,7 +26,7 @@ import { cachedText, formatBytes } from "../util/format-bytes.ts";
 import { oneLine } from "../util/control-characters.ts";
 import { sameModel } from "../util/model-name.ts";
 import type { Inventory } from "../catalog/inventory.ts";
-import { defined, messageOf } from "../util/values.ts";
+import { defined, messageOf, getOrInsert } from "../util/values.ts";
 import type { Library } from "./library.ts";
 
 interface StatusSource {
@@ -362,8 +362,7 @@ function keepAlerts({ now, log, files }: Pick<OverviewSource, "now" | "log" | "f
             continue;
           }
           // One of an earlier process was there until now, as far as is known.
-          const lastMs = seenMs.get(alert.id) ?? nowMs;
-          seenMs.set(alert.id, lastMs);
+          const lastMs = getOrInsert(seenMs, alert.id, () => nowMs);
           if (nowMs - lastMs > goneMs) await keep({ ...alert, until: isoOf(lastMs) });
         }
         const ended = state.alerts.filter(({ until }) => until !== undefined && Date.parse(until) > nowMs - dayMs);

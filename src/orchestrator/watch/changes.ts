@@ -1,7 +1,7 @@
 import type { Event, EventOf, Events } from "../api/events.ts";
 import type { Change } from "../api/facade.ts";
 import type { Log } from "../api/log.ts";
-import { messageOf, stackOf } from "../util/values.ts";
+import { messageOf, stackOf, getOrInsert } from "../util/values.ts";
 import type { Timers } from "../util/timers.ts";
 
 /** The events that subscribers of resources and the page's stream hear of, and what they read again then. */
@@ -163,8 +163,7 @@ function createPolls({ events, timers, log, pollMemory, pollModels }: ChangesPar
 
   return {
     watch(what: "memory" | "models"): () => void {
-      const shared = watches.get(what) ?? { count: 0, stop: start[what]() };
-      watches.set(what, shared);
+      const shared = getOrInsert(watches, what, () => ({ count: 0, stop: start[what]() }));
       shared.count += 1;
       let isOver = false;
       return () => {

@@ -7,7 +7,7 @@ import type { Log } from "../api/log.ts";
 import { openDocument, openedOnce } from "../storage/document.ts";
 import type { DocumentFiles } from "../storage/document-files.ts";
 import { cleanName, oneLine } from "../util/control-characters.ts";
-import { defined, messageOf } from "../util/values.ts";
+import { defined, messageOf, getOrInsert } from "../util/values.ts";
 import { createMutex } from "../util/joined-work.ts";
 import type { Timers } from "../util/timers.ts";
 
@@ -133,9 +133,7 @@ function groupsOf(rows: readonly RequestRow[], by: NonNullable<Query["by"]>) {
   const found = new Map<string, RequestRow[]>();
   for (const row of rows) {
     const key = JSON.stringify(by.map((name) => nameIn(row, name)));
-    const group = found.get(key);
-    if (group === undefined) found.set(key, [row]);
-    else group.push(row);
+    getOrInsert(found, key, () => []).push(row);
   }
   return [...found.values()]
     .toSorted((one, other) => other.length - one.length)

@@ -13,6 +13,7 @@ import { wordedFor } from "../call/error-text.ts";
 import { createLiveFeed } from "./live-feed.ts";
 import { type AccessPolicy, digestOf } from "./policy.ts";
 import { type StreamLimits, answerError, answerJson, commonHeaders, watchReader } from "./respond.ts";
+import { getOrInsert } from "../../orchestrator/util/values.ts";
 
 interface DashboardOptions {
   readonly home: string;
@@ -97,8 +98,7 @@ export class Dashboard {
     response: ServerResponse,
     limits: StreamLimits,
   ): Promise<void> {
-    const reading = this.#files.get(path) ?? readServed(path);
-    this.#files.set(path, reading);
+    const reading = getOrInsert(this.#files, path, () => readServed(path));
     const {
       headers: own,
       plain,

@@ -20,6 +20,7 @@ import { icon, pageOf } from "./create-server.ts";
 import { isShell } from "../../orchestrator/api/types.ts";
 import { callerContext, defaultTools, noSuchTool, offeredTools } from "../call/offered-tools.ts";
 import { callTool, resultOf, taskOf } from "../call/pipeline.ts";
+import { getOrInsert } from "../../orchestrator/util/values.ts";
 
 /** `tools/list`: the tools offered to this caller. With unreadable settings: the default tools, whose calls report what is wrong. */
 export async function listTools(
@@ -46,9 +47,7 @@ function entryWithView(tool: ToolDefinition): Tool {
 const keptEntries = new Map<ToolDefinition, Tool>();
 
 function keptEntry(tool: ToolDefinition): Tool {
-  const entry = keptEntries.get(tool) ?? toolEntry(tool);
-  keptEntries.set(tool, entry);
-  return entry;
+  return getOrInsert(keptEntries, tool, () => toolEntry(tool));
 }
 
 /** Names of the offered tools, in their order. */

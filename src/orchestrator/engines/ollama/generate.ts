@@ -17,7 +17,7 @@ import {
 import { longCall } from "../transport.ts";
 import type { OllamaContext } from "./facts.ts";
 import { argumentsIn, callForm, createFormedCall, createToolCalls } from "../tool-calls.ts";
-import { defined } from "../../util/values.ts";
+import { defined, getOrInsert } from "../../util/values.ts";
 
 /** Options of Ollama that the package's types lack. */
 interface NoTruncation {
@@ -158,8 +158,7 @@ export async function generate(
       calls?.add({ id, function: call });
   };
   sink.phase("prefill");
-  const ours = context.streams.get(request.model) ?? { underWay: 0, begun: 0, spans: [] };
-  context.streams.set(request.model, ours);
+  const ours = getOrInsert(context.streams, request.model, () => ({ underWay: 0, begun: 0, spans: [] }));
   ours.underWay += 1;
   ours.begun += 1;
   const { underWay, begun } = ours;

@@ -1,3 +1,4 @@
+import { getOrInsert } from "../../util/values.ts";
 /** A request whose answer has not begun. */
 export interface WaitingRequest {
   readonly id: string;
@@ -208,8 +209,7 @@ function optionsOf(state: QueueState): readonly Option[] {
   const turns = new Map<number, Map<string, number>>();
   const options: Option[] = [];
   for (const [position, request] of state.waiting.entries()) {
-    const ofPriority = turns.get(request.priority) ?? new Map<string, number>();
-    turns.set(request.priority, ofPriority);
+    const ofPriority = getOrInsert(turns, request.priority, () => new Map<string, number>());
     const callerTurn = ofPriority.get(request.caller) ?? state.runningOf.get(request.caller) ?? 0;
     ofPriority.set(request.caller, callerTurn + 1);
     const pauses = request.priority >= 0 && openByPausing.has(request.model);

@@ -1,5 +1,5 @@
 import * as z from "zod";
-import { type MoneyTally, mergeMoney, moneyTally, otherName } from "../../api/cost.ts";
+import { type MoneyTally, mergeMoney, noMoney, moneyTally, otherName } from "../../api/cost.ts";
 import { type MemorySample, memorySample } from "../../api/events.ts";
 import type { Log } from "../../api/log.ts";
 import { openDocument } from "../../storage/document.ts";
@@ -18,7 +18,7 @@ import {
   histogramOf,
   histogramText,
 } from "./counts.ts";
-import { defined } from "../../util/values.ts";
+import { defined, getOrInsert } from "../../util/values.ts";
 
 /** As many hours and days as were used are kept: a clock that is wrong for a while deletes nothing. */
 const maxHours = 8 * 24;
@@ -117,9 +117,7 @@ export function addBatch(history: History, { hour, rows, money, evictions, remot
 }
 
 function periodOf(periods: Map<string, Period>, start: string): Period {
-  let period = periods.get(start);
-  if (period === undefined) periods.set(start, (period = new Map()));
-  return period;
+  return getOrInsert(periods, start, () => new Map());
 }
 
 function countsOf(period: Period, kind: NameKind, name: string): Counts {
@@ -149,11 +147,7 @@ function moneyOf({ money }: History, { day, task, client }: MoneyTally): MoneyTa
     if (each.day.startsWith(day.slice(0, dayLength))) ofDay.add(keyOf(each.task, each.client));
   const name = ofDay.size >= maxMoneyPerDay && !ofDay.has(keyOf(task, client)) ? otherName : client;
   const kept = keyOf(day, task, name);
-  const found = money.get(kept);
-  if (found !== undefined) return found;
-  const made: MoneyTally = { day, task, client: name, promptTokens: 0, completionTokens: 0, fileTokens: 0, paid: [] };
-  money.set(kept, made);
-  return made;
+  return getOrInsert(money, kept, () => ({ ...noMoney, day, task, client: name, paid: [] }));
 }
 
 /** The least that was available, the most that models had. */

@@ -1,5 +1,5 @@
 /** What this process counted and has in memory, and the figures of all that was counted. */
-import { type MoneyTally, mergeMoney, otherName } from "../../api/cost.ts";
+import { type MoneyTally, mergeMoney, noMoney, otherName } from "../../api/cost.ts";
 import type { Counters, Distribution, MetricsReport, NamedFigures } from "../../api/facade-metrics.ts";
 import type { MemorySample } from "../../api/events.ts";
 import type { DecisionKind } from "../../api/facade-status.ts";
@@ -18,6 +18,7 @@ import {
 } from "./counts.ts";
 import { keyOfName } from "../../util/model-name.ts";
 import { type History, addSample, keyOf, partsOf } from "./history.ts";
+import { getOrInsert } from "../../util/values.ts";
 
 const shownDays = 30;
 /** Names of a kind; those with the fewest requests are added up. */
@@ -39,15 +40,11 @@ export function reportOf(
   let since = new Date(nowMs).toISOString().slice(0, 10);
   const seriesFor = (kind: keyof MetricsReport["by"], name: string): Map<string, number> => {
     const key = keyOf(kind, name);
-    const known = series.get(key) ?? new Map<string, number>();
-    series.set(key, known);
-    return known;
+    return getOrInsert(series, key, () => new Map<string, number>());
   };
   const add = (kind: keyof MetricsReport["by"], name: string, counts: Counts): void => {
-    const byName = all.get(kind) ?? new Map<string, Counts>();
-    all.set(kind, byName);
-    const found = byName.get(name) ?? emptyCounts();
-    byName.set(name, found);
+    const byName = getOrInsert(all, kind, () => new Map<string, Counts>());
+    const found = getOrInsert(byName, name, () => emptyCounts());
     mergeCounts(found, counts);
   };
   for (const { hours, days } of histories) {
@@ -146,8 +143,7 @@ export function modelsOf(histories: readonly History[]) {
         const [kind, name = ""] = partsOf(parts);
         if (kind !== "model" || name === otherName) continue;
         const key = keyOfName(name);
-        const found = byName.get(key) ?? emptyCounts();
-        byName.set(key, found);
+        const found = getOrInsert(byName, key, () => emptyCounts());
         mergeCounts(found, counts);
       }
     }
@@ -183,8 +179,7 @@ export function countersOf(rows: readonly Row[]): Counters {
   const byModel = new Map<string, Row>();
   for (const { names: given, counts } of rows) {
     const key = keyOf(given.model, given.engine);
-    const row = byModel.get(key) ?? { names: given, counts: emptyCounts() };
-    byModel.set(key, row);
+    const row = getOrInsert(byModel, key, () => ({ names: given, counts: emptyCounts() }));
     mergeCounts(row.counts, counts);
   }
   return {
@@ -230,8 +225,7 @@ export class RowTable {
     const isFull = this.#rows.size >= maxRows;
     const kept = namesOf((kind) => (isFull ? otherName : this.#bounded(kind, given[kind])));
     const keptKey = keyOf(...names.map((kind) => kept[kind]));
-    let row = this.#rows.get(keptKey);
-    if (row === undefined) this.#rows.set(keptKey, (row = { names: kept, counts: emptyCounts() }));
+    const row = getOrInsert(this.#rows, keptKey, () => ({ names: kept, counts: emptyCounts() }));
     return row.counts;
   }
 
@@ -272,12 +266,7 @@ export class PendingBatch {
 
   moneyOf(day: string, task: string, client: string): MoneyTally {
     const key = keyOf(day, task, client);
-    let count = this.#money.get(key);
-    if (count === undefined) {
-      count = { day, task, client, promptTokens: 0, completionTokens: 0, fileTokens: 0, paid: [] };
-      this.#money.set(key, count);
-    }
-    return count;
+    return getOrInsert(this.#money, key, () => ({ ...noMoney, day, task, client, paid: [] }));
   }
 
   evicted(model: string, kind: string, times = 1): void {

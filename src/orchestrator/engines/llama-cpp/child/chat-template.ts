@@ -11,7 +11,7 @@ import type {
   Token,
 } from "./node-llama-cpp.ts";
 import type { ChildMessage } from "./protocol.ts";
-import { jsonIn } from "../../../util/values.ts";
+import { jsonIn, getOrInsert } from "../../../util/values.ts";
 
 /** Matches templates of models that think or use several channels. */
 const thinkingTemplate = /<\/?think|<\|channel|<seed:think|\[THINK\]|<thought|enable_thinking|reasoning/i;
@@ -23,12 +23,10 @@ export function createChatTemplates(
 ): (think: ThinkLevel | undefined) => ChatWrapper {
   const wrappers = new Map<ThinkLevel | undefined, ChatWrapper>();
   return (think) => {
-    const known = wrappers.get(think);
-    if (known !== undefined) return known;
-    const wrapper = resolveWrapper(library, model, think);
-    const made = needsFirstToken(model, wrapper) ? withFirstToken(library, wrapper) : wrapper;
-    wrappers.set(think, made);
-    return made;
+    return getOrInsert(wrappers, think, () => {
+      const wrapper = resolveWrapper(library, model, think);
+      return needsFirstToken(model, wrapper) ? withFirstToken(library, wrapper) : wrapper;
+    });
   };
 }
 

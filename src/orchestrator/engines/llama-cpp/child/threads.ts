@@ -3,7 +3,7 @@ import { cpus } from "node:os";
 import { basename, dirname, join } from "node:path";
 import * as z from "zod";
 import { replaceFile, readRegularText } from "../../../storage/replace-file.ts";
-import { parseJson } from "../../../util/values.ts";
+import { parseJson, getOrInsert } from "../../../util/values.ts";
 import type { ContextSequence, Llama, Token } from "./node-llama-cpp.ts";
 
 /** How much of a digest stands in a folder's name. */
@@ -220,8 +220,7 @@ export function createDecodeThreads(
     /** Before each step that computes a token of each of the `running` answers. */
     beforeToken(running: number, isHeld: boolean) {
       const key = Math.min(mostAnswers, 2 ** Math.floor(Math.log2(running)));
-      const contest = contests.get(key) ?? create();
-      contests.set(key, contest);
+      const contest = getOrInsert(contests, key, () => create());
       const startsAt = now();
       if (startedAt !== undefined && contest === last) {
         contest.tokens += running;
