@@ -12,12 +12,14 @@ import type { Emit } from "../api/events.ts";
 import type { Log } from "../api/log.ts";
 import { advice } from "../api/next-step.ts";
 import type { CallerContext } from "../api/types.ts";
+import { LRUCache } from "lru-cache";
 import { createMutex } from "../util/joined-work.ts";
 import { profileNames } from "../config/profiles.ts";
 import { didYouMean } from "../util/nearest.ts";
 import { openVariable } from "../util/open-variable.ts";
 import { yamlOf } from "../util/parse-yaml.ts";
 import { systemTimers } from "../util/timers.ts";
+import { getOrInsert } from "../util/values.ts";
 import { type FolderWatch, watchFolder } from "../util/watch-folder.ts";
 
 import {
@@ -31,13 +33,21 @@ import { type TemplateFile, builtInTemplates, parsePipeline, parseTemplate, pipe
 import builtInPipelines from "./built-in-pipelines.json" with { type: "json" };
 import { doubledHole, filesValue, fill, piecesOf, valuesOf } from "./render.ts";
 
-/** The templates of this many most recently used projects are watched. */
-const maxProjects = 16;
+/** So many folders, the most recently used, are watched: two of the user, which are read before any project's, and of projects. */
+const maxFolders = 18;
+
+interface OpenFolder {
+  readonly files: TemplateFolder;
+  readonly watch: FolderWatch;
+}
 
 /** Templates of the user, the project and ollm. Reads folders on use, and again when they change. */
 export class CallerTemplates implements Templates {
   readonly #parts: ConstructorParameters<typeof CallerTemplates>[0];
-  readonly #folders = new Map<string, { readonly files: TemplateFolder; readonly watch: FolderWatch }>();
+  readonly #folders = new LRUCache<string, OpenFolder>({
+    max: maxFolders,
+    dispose: ({ watch }) => watch.close(),
+  });
   readonly #write = createMutex();
   #builtIn: readonly Template[] | undefined;
   #isClosed = false;
@@ -169,7 +179,7 @@ export class CallerTemplates implements Templates {
 
   close(): void {
     this.#isClosed = true;
-    for (const { watch } of this.#folders.values()) watch.close();
+    this.#folders.clear();
   }
 
   async #save(caller: CallerContext, request: CreateTemplateRequest): Promise<SavedTemplate> {
@@ -223,26 +233,17 @@ export class CallerTemplates implements Templates {
     if (!this.#isClosed) this.#parts.emit({ kind: "templates changed" });
   }
 
-  #open(path: string, inside: string | undefined, parse: typeof parseTemplate) {
-    const known = this.#folders.get(path);
-    const files = known?.files ?? createTemplateFolder(path, inside, parse);
-    const watch =
-      known?.watch ??
-      watchFolder({
+  #open(path: string, inside: string | undefined, parse: typeof parseTemplate): OpenFolder {
+    return getOrInsert<string, OpenFolder>(this.#folders, path, () => {
+      const files = createTemplateFolder(path, inside, parse);
+      const watch = watchFolder({
         folder: path,
         log: this.#parts.log,
         timers: systemTimers,
         onChange: () => void files.read().then(({ isChanged }) => isChanged && this.#changed()),
       });
-    // Keeps the most recently used one last.
-    this.#folders.delete(path);
-    this.#folders.set(path, { files, watch });
-    const [oldest] = [...this.#folders.keys()].filter((each) => dirname(each) !== dirname(this.#parts.folder));
-    if (oldest !== undefined && this.#folders.size > maxProjects + 2) {
-      this.#folders.get(oldest)?.watch.close();
-      this.#folders.delete(oldest);
-    }
-    return { files, watch };
+      return { files, watch };
+    });
   }
 
   async #read(path: string, inside?: string, parse = parseTemplate) {
