@@ -15,7 +15,7 @@ const runs = 20;
  * Times of a bare Node program's. The front keeps no compiled code, and checks the home before it connects (decision
  * 0026). A standalone server loads the SDK as it is published; comparable servers need 4.9 to 8.0.
  */
-const bars = { front: 1.4, standalone: 4.3, frontMemory: 1.1 } as const;
+const bars = { front: 1.4, standalone: 4.3, frontMemory: 1.1, hookMs: 50 } as const;
 /** A start that takes longer than this hangs. */
 const startLimitMs = 10_000;
 
@@ -36,7 +36,7 @@ interface Start {
 
 export const startup: Bench = {
   name: "startup",
-  summary: `spawn to the answer to initialize, beside a bare Node program: front at most ${bars.front} ×, standalone ${bars.standalone} ×`,
+  summary: `spawn to the answer to initialize, beside a bare Node program: front at most ${bars.front} ×, standalone ${bars.standalone} ×; a run of the hook, at most ${bars.hookMs} ms`,
   run: () =>
     withCleanEnvironment(async (environment) => {
       // Standalone is refused where a daemon lives.
@@ -56,6 +56,8 @@ export const startup: Bench = {
         { program: "ollm --standalone", args: [command, "--standalone"], environment: apart },
       ] as const;
       const starts: readonly Start[][] = programs.map(() => []);
+      const [hooks, empties]: [number[], number[]] = [[], []];
+      const read = await largeRead(folder);
       await withEcho(socket, () =>
         withDaemon(environment, async () => {
           // One of each in turn, so that a busy moment of the machine touches all; the first round warms the file cache.
@@ -64,6 +66,13 @@ export const startup: Bench = {
               const start = await timeFirstAnswer(program.args, program.environment);
               if (run > 0) starts[index]?.push(start);
             }
+            const [hook, empty] = [
+              await timeRun([command, "hook", folder], environment, read),
+              await timeRun(["-e", "0"], environment, ""),
+            ];
+            if (!hook.said.includes("tokens")) throw new Error(`the hook said nothing of a large file: ${hook.said}`);
+            if (run > 0) hooks.push(hook.ms);
+            if (run > 0) empties.push(empty.ms);
           }
         }),
       );
@@ -74,14 +83,35 @@ export const startup: Bench = {
       const passed =
         (front?.ratio ?? Number.POSITIVE_INFINITY) <= bars.front &&
         (standalone?.ratio ?? Number.POSITIVE_INFINITY) <= bars.standalone &&
-        (typeof memory !== "number" || memory <= bars.frontMemory);
+        (typeof memory !== "number" || memory <= bars.frontMemory) &&
+        median(hooks) <= bars.hookMs;
+      const [hookMs, emptyMs] = [rounded(median(hooks)), rounded(median(empties))];
       return {
         rows,
-        verdict: `front ${front?.ratio} (bar ${bars.front}; ${beside} beside --eval), standalone ${standalone?.ratio} (bar ${bars.standalone}), front's resident set ${memory} (bar ${bars.frontMemory}); medians of ${runs}`,
+        verdict: `front ${front?.ratio} (bar ${bars.front}; ${beside} beside --eval), standalone ${standalone?.ratio} (bar ${bars.standalone}), front's resident set ${memory} (bar ${bars.frontMemory}); hook ${hookMs} ms to its end (bar ${bars.hookMs}), ${rounded(hookMs / emptyMs, 2)} × the ${emptyMs} ms of node -e 0; medians of ${runs}`,
         passed,
       };
     }),
 };
+
+/** What an assistant tells its hook before it reads a large file; the folder is a home with a model, too. */
+async function largeRead(folder: string): Promise<string> {
+  await writeFile(join(folder, "summary.json"), '{"models":[{"name":"smollm2:135m"}]}');
+  await writeFile(join(folder, "large.log"), "The ferry left at noon.\n".repeat(4_000));
+  return JSON.stringify({ cwd: folder, tool_input: { file_path: "large.log" } });
+}
+
+/** Spawn to exit, for which an assistant waits. Throws if it exits with another code than 0. */
+async function timeRun(args: readonly string[], environment: Record<string, string>, input: string) {
+  const started = performance.now();
+  const child = spawn(process.execPath, args, { env: environment, stdio: ["pipe", "pipe", "inherit"] });
+  let said = "";
+  child.stdout.on("data", (chunk: Buffer) => (said += chunk.toString()));
+  child.stdin.on("error", () => undefined).end(input);
+  const [code] = (await once(child, "close")) as [number | null];
+  if (code !== 0) throw new Error(`${args.join(" ")} ended with ${code}`);
+  return { ms: performance.now() - started, said };
+}
 
 /** What the two-line front connects to: every line comes back. */
 async function withEcho<Result>(socket: string, run: () => Promise<Result>): Promise<Result> {

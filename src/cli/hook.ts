@@ -1,6 +1,7 @@
 import { spawnSync } from "node:child_process";
 import { closeSync, existsSync, openSync, readSync, statSync } from "node:fs";
 import { isAbsolute, parse, relative, resolve } from "node:path";
+import { installedModels } from "../orchestrator/storage/summary-file.ts";
 import { fieldsIn, isRecord } from "../orchestrator/util/values.ts";
 
 /** About 8,000 tokens. The line costs about 80. */
@@ -9,33 +10,45 @@ const bytesPerToken = 4;
 const mostGitBytes = 4_000_000;
 
 /**
- * What an assistant is told before it reads a large text whole; undefined for all else, and if anything is not as expected.
- * `given` is what its `PreToolUse` hook gets as JSON. Reads sizes, and lets git count a diff for at most `gitMs`; never throws.
+ * What an assistant's `PreToolUse` hook answers, beside the name of its event: a line before it reads a large text whole, if
+ * there was a model when the daemon of `home` last listed them, and a refusal of our agents where their model isn't;
+ * undefined for all else, and if anything is not as expected. `given` is what the hook gets as JSON. Reads sizes, and lets
+ * git count a diff for at most `gitMs`; never throws.
  */
-export function hintBeforeReading(given: string, gitMs = 150): string | undefined {
+export function hookAnswer(given: string, home: string, environment: NodeJS.ProcessEnv, gitMs = 150) {
   const { cwd, tool_input: input } = fieldsIn(given);
   if (typeof cwd !== "string" || !isRecord(input)) return undefined;
+  const agent = String(input["subagent_type"]);
+  if (agent.startsWith("ollm-")) return agentAnswer(agent, environment["ANTHROPIC_BASE_URL"]);
+  if (installedModels(home)?.every(({ isAway }) => isAway === true) ?? true) return undefined;
   try {
     const found = fileNamed(cwd, input) ?? diffNamed(cwd, String(input["command"]), gitMs);
     if (found === undefined || found.bytes < leastBytes) return undefined;
-    const tokens = Math.round(found.bytes / bytesPerToken / 1_000) * 1_000;
-    return (
-      `${found.what} is about ${tokens.toLocaleString("en")} tokens. If a summary, an extract or one fact of it is enough, ` +
+    // toLocaleString("en") takes longer than all else here.
+    const tokens = `${Math.round(found.bytes / bytesPerToken / 1_000)}000`.replaceAll(/\B(?=(...)+$)/g, ",");
+    const additionalContext =
+      `${found.what} is about ${tokens} tokens. If a summary, an extract or one fact of it is enough, ` +
       `ollm's route_and_generate with files [${JSON.stringify(found.source)}] has a local model read it: for you that ` +
-      "costs about 40 tokens, your prompt and the answer. OLLM_HOOK=off ends these lines."
-    );
+      "costs about 40 tokens, your prompt and the answer. OLLM_HOOK=off ends these lines.";
+    return { additionalContext };
   } catch {
     return undefined;
   }
 }
 
+/** Anthropic's service has no model `ollm/...`: a task would leave this machine, and fail. */
+function agentAnswer(agent: string, address = "") {
+  if (!/^$|^https:\/\/([\w.-]+\.)?anthropic\.com(:|\/|$)/.test(address)) return undefined;
+  const permissionDecisionReason = `${agent} runs on a local model, which Anthropic doesn't have: nothing was sent. Use route_and_generate (ollm's docs/agents.md).`;
+  return { permissionDecision: "deny", permissionDecisionReason };
+}
+
 /** A text file below the working directory that is to be read whole, by a tool for files or by `cat`. */
 function fileNamed(cwd: string, input: Readonly<Record<string, unknown>>) {
-  const { file_path, command } = input;
+  const { file_path, command, limit, offset, pages } = input;
   const printed = /^\s*cat\s+("[^"$`\\]+"|'[^']+'|[^\s"'$`\\|&;<>*?()]+)\s*$/.exec(String(command))?.[1];
   const name = printed?.replace(/^(["'])(.*)\1$/, "$2") ?? file_path;
-  if (typeof name !== "string" || ["limit", "offset", "pages"].some((part) => input[part] !== undefined))
-    return undefined;
+  if (typeof name !== "string" || (limit ?? offset ?? pages) !== undefined) return undefined;
   const file = resolve(cwd, name);
   const facts = statSync(file, { throwIfNoEntry: false });
   if (facts?.isFile() !== true || facts.size < leastBytes || isBinary(file)) return undefined;

@@ -5,7 +5,7 @@ import { openClientStreams } from "../ipc/protocol.ts";
 import { build } from "../ipc/version.ts";
 import { resolveHome, startFolder } from "../orchestrator/config/home.ts";
 import { isServerCall, runFront } from "./front/front.ts";
-import { hintBeforeReading } from "./hook.ts";
+import { hookAnswer } from "./hook.ts";
 
 /**
  * The entry of `dist/cli.mjs`, which starts with every client. It contains the front, which is all that a stdio server
@@ -58,10 +58,12 @@ if (isServerCall(words, () => isatty(0))) {
     exit: (code) => process.exit(code),
   });
 } else if (words[0] === "hook") {
-  // Internal: started by assistants before they read (`ollm setup --plugin`).
-  const additionalContext = process.env["OLLM_HOOK"] === "off" ? undefined : hintBeforeReading(readFileSync(0, "utf8"));
-  if (additionalContext !== undefined)
-    process.stdout.write(JSON.stringify({ hookSpecificOutput: { hookEventName: "PreToolUse", additionalContext } }));
+  // Internal: started by assistants before they use a tool (`ollm setup --plugin`), with a home that is not the usual one.
+  const home = words[1] ?? resolveHome(process.env, homedir());
+  const answer =
+    process.env["OLLM_HOOK"] === "off" ? undefined : hookAnswer(readFileSync(0, "utf8"), home, process.env);
+  if (answer !== undefined)
+    process.stdout.write(JSON.stringify({ hookSpecificOutput: { hookEventName: "PreToolUse", ...answer } }));
 } else if (words.includes("--standalone")) {
   await startStandalone(words);
 } else {

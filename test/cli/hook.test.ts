@@ -2,8 +2,8 @@ import { execFileSync } from "node:child_process";
 import { mkdir, mkdtemp, realpath, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterAll, beforeAll, expect, test } from "vitest";
-import { hintBeforeReading } from "../../src/cli/hook.ts";
+import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
+import { hookAnswer } from "../../src/cli/hook.ts";
 
 let folder: string;
 const large = "The ferry left at noon.\n".repeat(4_000);
@@ -22,9 +22,14 @@ beforeAll(async () => {
     await writeFile(join(folder, name), content);
 });
 afterAll(() => rm(folder, { recursive: true, force: true }));
+beforeEach(() => writeFile(join(folder, "summary.json"), '{"models":[{"name":"smollm2:135m"}]}'));
 
-const hint = (input: object) =>
-  hintBeforeReading(JSON.stringify({ cwd: join(folder, "work"), tool_input: input }), 30_000);
+const answer = (input: object, environment = {}) =>
+  hookAnswer(JSON.stringify({ cwd: join(folder, "work"), tool_input: input }), folder, environment, 30_000);
+const hint = (input: object) => {
+  const given = answer(input);
+  return given && "additionalContext" in given ? given.additionalContext : given;
+};
 const ofCommand = (command: string) => hint({ command });
 
 test("a large file is announced with what reading it and handing it over cost", () => {
@@ -54,6 +59,36 @@ test.each([
 });
 
 test.each([
+  ["none is installed", '{"models":[]}'],
+  ["its engine did not respond", '{"models":[{"name":"smollm2:135m","isAway":true}]}'],
+  ["the daemon could not tell", "{}"],
+  ["no daemon has listed models in this home", undefined],
+])("nothing is said without a model: %s", async (_why, summary) => {
+  const file = join(folder, "summary.json");
+  await (summary === undefined ? rm(file) : writeFile(file, summary));
+  expect(hint({ file_path: "large.log" })).toBeUndefined();
+});
+
+test.each([undefined, "https://api.anthropic.com", "https://api.anthropic.com:443/x"])(
+  "an agent on a local model is refused where the service would get its task: ANTHROPIC_BASE_URL %s",
+  (address) => {
+    const given = answer({ subagent_type: "ollm-fast", prompt: "Say hi." }, { ANTHROPIC_BASE_URL: address });
+    expect(given).toMatchObject({ permissionDecision: "deny" });
+    expect(JSON.stringify(given)).toContain("nothing was sent");
+  },
+);
+
+test.each([
+  ["ollm-fast", "http://127.0.0.1:7411"],
+  ["ollm-fast", "https://gateway.example.com/anthropic.com/"],
+  ["ollm-fast", "https://notanthropic.com"],
+  ["general-purpose", undefined],
+  ["my-ollm-fast", undefined],
+])("agent %s at %s is left alone", (subagent_type, address) => {
+  expect(answer({ subagent_type }, { ANTHROPIC_BASE_URL: address })).toBeUndefined();
+});
+
+test.each([
   "",
   "no JSON",
   "{}",
@@ -61,7 +96,7 @@ test.each([
   '{"cwd":1,"tool_input":{}}',
   '{"cwd":"/none","tool_input":{"command":"git diff"}}',
 ])("%j is passed over", (given) => {
-  expect(hintBeforeReading(given)).toBeUndefined();
+  expect(hookAnswer(given, folder, {})).toBeUndefined();
 });
 
 test("a large diff is counted by git, and named as files takes it", async () => {

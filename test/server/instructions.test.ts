@@ -3,7 +3,8 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { countTokens } from "gpt-tokenizer/encoding/o200k_base";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { installedModels, instructionsFor } from "../../src/server/mcp/instructions.ts";
+import { installedModels } from "../../src/orchestrator/storage/summary-file.ts";
+import { instructionsFor } from "../../src/server/mcp/instructions.ts";
 import { initialize, serverEnvironment, startRaw } from "../support/stdio-client.ts";
 
 /** Names whose tokens are as short as a tokenizer makes them. */

@@ -285,7 +285,7 @@ function pluginFile(form: PluginForm): object {
     "ollm guide 00000000: ollm setup --undo removes it. Before a large file or diff is read, it says in one line what a local model would save; OLLM_HOOK=off turns that off.";
   if (form === "plugin") return { name: "ollm", description };
   const run = { type: "command", command: form.slice("hook ".length), timeout: 5 };
-  return { description, hooks: { PreToolUse: [{ matcher: "Read|Bash", hooks: [run] }] } };
+  return { description, hooks: { PreToolUse: [{ matcher: "Read|Bash|Agent|Task", hooks: [run] }] } };
 }
 
 function partsOf(form: Exclude<GuideForm, PluginForm>) {

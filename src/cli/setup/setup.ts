@@ -115,8 +115,9 @@ export async function setup(options: SetupOptions, io: CommandIo, world: SetupWo
   const note = isTemporary ? temporaryNote(again, risk ?? "a folder", io) : "";
   const addGuide = (to: readonly ClientTarget[], mayAsk: boolean): Promise<number> => {
     const asked = { isWanted: options.guide, mayAsk: mayAsk || isPlugin, isUpdateAccepted: options.yes === true };
-    const quoted = [program.node, program.script].map((word) => `"${word.replaceAll(/[$`"]/g, "\\$&")}"`);
-    const hook = `${quoted.join(" ")} hook`;
+    const quoted = (word: string): string => `"${word.replaceAll(/[$`"]/g, "\\$&")}"`;
+    const ofHome = program.home === undefined ? "" : ` ${quoted(program.home)}`;
+    const hook = `${quoted(program.node)} ${quoted(program.script)} hook${ofHome}`;
     return setupGuide({ ...asked, hook, isPlugin, isOnlyPrinted: options.print === true, again }, to, io, world.now);
   };
   if (found.length === 0) {

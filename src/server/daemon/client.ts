@@ -7,7 +7,6 @@ import { StdioTransport } from "../mcp/stdio-transport.ts";
 import { type TextNote, detailsKey, streamKey, textNoteOf } from "../call/progress.ts";
 import { defined } from "../../orchestrator/util/values.ts";
 
-export { installedModels } from "../mcp/instructions.ts";
 export type { TextNote } from "../call/progress.ts";
 export type { StoredProject } from "../../orchestrator/projects/trust.ts";
 

@@ -1,7 +1,4 @@
-import { readFileSync, statSync } from "node:fs";
-import path from "node:path";
-import { parseSummary, summaryFile, type SummaryModel } from "../../orchestrator/storage/summary-file.ts";
-import { orUndefined } from "../../orchestrator/util/values.ts";
+import type { SummaryModel } from "../../orchestrator/storage/summary-file.ts";
 
 /** Most clients show this to the assistant at the start of a session. With the models at most 150 tokens (o200k). */
 const guide =
@@ -20,7 +17,6 @@ const maxNameTokens = 37;
  * out: an assistant takes instructions for the words of the server itself.
  */
 const plainName = /^(?!.*\/\/)(?!.*[A-Za-z]+(?:[-_.]+[A-Za-z]+){5})[A-Za-z0-9][\w.:/-]*$/;
-const maxSummaryBytes = 16_384;
 
 /** The instructions with the installed models, most useful first; undefined where they aren't known. */
 export function instructionsFor(models: readonly SummaryModel[] | undefined): string {
@@ -45,16 +41,4 @@ export function instructionsFor(models: readonly SummaryModel[] | undefined): st
 function tokensAtMost(name: string): number {
   const pieces = name.match(/[A-Z]?[a-z]+|[A-Z]|\d{1,3}|./g) ?? [];
   return pieces.reduce((sum, piece) => sum + (/^[A-Za-z]/.test(piece) ? Math.ceil(piece.length / 2) : 1), 0);
-}
-
-/**
- * The models that were installed when the daemon of `home` last listed them, by the summary that it keeps; undefined if there is none, or none that can be used. Synchronous, as
- * one small file: it is read while a client waits for `initialize`.
- */
-export function installedModels(home: string): readonly SummaryModel[] | undefined {
-  const file = path.join(home, summaryFile);
-  return orUndefined(() => {
-    const facts = statSync(file);
-    return facts.isFile() && facts.size <= maxSummaryBytes ? parseSummary(readFileSync(file, "utf8")) : undefined;
-  });
 }
