@@ -167,7 +167,7 @@ function moneyData({ reference, today, month, total, rows, ...report }: MoneyRep
   };
 }
 
-const filters = ["model", "client", "task", "outcome", "from", "to", "limit", "before", "by"] as const;
+const filters = ["model", "client", "task", "trace", "outcome", "from", "to", "limit", "before", "by"] as const;
 const defaultLimit = 100;
 const maxLimit = 1_000;
 
@@ -179,7 +179,7 @@ const requests = defineResource({
     "texts. Filters: outcome is answered, doubtful, cancelled, failed or failed:CLASS; from and to are ISO 8601; before is that " +
     "of the page before, for older ones; limit is 100 unless given, at most 1000. by, such as model,client, adds the 1,000 " +
     "largest groups of all that match: by model, engine, profile, client, task, day, hour, minute.",
-  uri: "ollm://requests{?model,client,task,outcome,from,to,limit,before,by}",
+  uri: "ollm://requests{?model,client,task,trace,outcome,from,to,limit,before,by}",
   isTouchedBy: ({ kind }) => kind === "requests",
   async read(variables, { orchestrator, caller }) {
     const query = queryOf(variables);
@@ -197,7 +197,7 @@ const requests = defineResource({
 function queryOf(variables: Readonly<Record<string, string>>) {
   const unknown = Object.keys(variables).find((name) => !(filters as readonly string[]).includes(name));
   if (unknown !== undefined) throw wrongFilter(`there is no filter ${JSON.stringify(unknown)}`);
-  const { model, client, task, outcome, before } = variables;
+  const { model, client, task, trace, outcome, before } = variables;
   const limit = Number(variables["limit"] ?? defaultLimit);
   if (!Number.isInteger(limit) || limit < 1 || limit > maxLimit)
     throw wrongFilter(`limit must be from 1 to ${maxLimit}`);
@@ -209,7 +209,7 @@ function queryOf(variables: Readonly<Record<string, string>>) {
   const [from, to] = [timeIn(variables, "from"), timeIn(variables, "to")];
   return {
     limit,
-    ...defined({ model, client, task, outcome, before, from, to, by }),
+    ...defined({ model, client, task, trace, outcome, before, from, to, by }),
   };
 }
 

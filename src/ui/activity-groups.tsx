@@ -7,7 +7,7 @@ import { CheckField } from "./fields.tsx";
 import { formatCount, formatRate, formatTokens, given, visibleName } from "./format.ts";
 import { addressOf, route } from "./state.ts";
 
-type Page = ResourceData["ollm://requests{?model,client,task,outcome,from,to,limit,before,by}"];
+type Page = ResourceData["ollm://requests{?model,client,task,trace,outcome,from,to,limit,before,by}"];
 type Group = ReturnType<typeof flat>;
 
 /** Rows of the table; the CSV has all that the daemon sent. */

@@ -26,7 +26,8 @@ import { addressOf, chartNow, client, route, samples } from "./state.ts";
 
 type Metrics = ResourceData["ollm://metrics"];
 type Day = Metrics["by"]["day"][number];
-type Request = ResourceData["ollm://requests{?model,client,task,outcome,from,to,limit,before,by}"]["requests"][number];
+type Request =
+  ResourceData["ollm://requests{?model,client,task,trace,outcome,from,to,limit,before,by}"]["requests"][number];
 
 /** Each request; below that what happened in the last hour by the second, and before it by hour and day. */
 export function Activity() {
@@ -56,7 +57,7 @@ function Requests({ by }: { readonly by: Metrics["by"] | undefined }) {
   const found = useData(
     () =>
       client.readResource(
-        "ollm://requests{?model,client,task,outcome,from,to,limit,before,by}",
+        "ollm://requests{?model,client,task,trace,outcome,from,to,limit,before,by}",
         requestsQuery(route.value.query, Date.now()),
       ),
     ["requests"],

@@ -52,7 +52,7 @@ function Timeline({ decisions }: { readonly decisions: readonly Decision[] }) {
   const [by, ms] = cells[range.id || "day"];
   const answers = useData(
     () =>
-      client.readResource("ollm://requests{?model,client,task,outcome,from,to,limit,before,by}", {
+      client.readResource("ollm://requests{?model,client,task,trace,outcome,from,to,limit,before,by}", {
         ...requestsQuery(`range=${range.id}`, Date.now()),
         by: `model,${by}`,
         limit: "1",

@@ -53,7 +53,7 @@ describe("resources", () => {
           "mimeType": "application/json",
           "name": "requests",
           "title": "Requests",
-          "uriTemplate": "ollm://requests{?model,client,task,outcome,from,to,limit,before,by}",
+          "uriTemplate": "ollm://requests{?model,client,task,trace,outcome,from,to,limit,before,by}",
         },
         {
           "description": "Background job: state, progress, the text so far, and the result when it has ended.",

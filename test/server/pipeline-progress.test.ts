@@ -33,6 +33,7 @@ describe("a client that listens to progress", () => {
         signal,
         requestSignal: signal,
         isModern: true,
+        trace: undefined,
         takesTasks: false,
         showsViews: false,
         wantsErrorData: false,

@@ -107,7 +107,9 @@ test("a resource is read by its URI, with its variable percent-encoded", async (
   const { client, sent } = connect(json({ contents: [{ text: '{"name":"a/b"}' }] }));
   expect(await client.readResource("ollm://models/{name}", { name: "hf.co/a:b" })).toEqual({ name: "a/b" });
   expect(sent[0]?.headers.get("mcp-name")).toBe("ollm://models/hf.co%2Fa%3Ab");
-  await client.readResource("ollm://requests{?model,client,task,outcome,from,to,limit,before,by}", { client: "a & b" });
+  await client.readResource("ollm://requests{?model,client,task,trace,outcome,from,to,limit,before,by}", {
+    client: "a & b",
+  });
   expect(sent[1]?.headers.get("mcp-name")).toBe("ollm://requests?client=a+%26+b");
 });
 

@@ -49,7 +49,7 @@ type Named = Pick<Figures, "requests" | "answered" | "failed" | "total_ms" | "fi
 type Money = Metrics["money"];
 type View = Pick<CommandIo, "columns" | "hasColour" | "environment" | "platform">;
 
-const requestsUri = "ollm://requests{?model,client,task,outcome,from,to,limit,before,by}";
+const requestsUri = "ollm://requests{?model,client,task,trace,outcome,from,to,limit,before,by}";
 type Requests = ResourceData[typeof requestsUri];
 type RequestRow = Requests["requests"][number];
 type Flags = Options<{ switch: "money" | "csv" | "json" }> & {
@@ -295,7 +295,7 @@ function outcomeStyle(outcome: string): "red" | "yellow" | undefined {
 const requestColumns = [
   ...(["id", "started_at", "client", "task", "profile", "model", "engine", "via", "outcome", "reason"] as const),
   ...(["queue_ms", "load_ms", "first_token_ms", "total_ms", "prompt_tokens", "cached_prompt_tokens"] as const),
-  ...(["completion_tokens", "tokens_per_second"] as const),
+  ...(["completion_tokens", "tokens_per_second", "trace"] as const),
 ];
 
 /** The requests as CSV. Amounts of several currencies are joined by ` + `. */

@@ -49,6 +49,7 @@ export function noteDecision(emit: Emit, decision: Omit<Decision, "at">): void {
 export interface EndedRequest {
   readonly client: string;
   readonly clientVersion?: string;
+  readonly trace?: string | undefined;
   /** `compare`: an answer, or a judgement, of a comparison. */
   readonly task: string;
   readonly profile: string;
@@ -102,6 +103,8 @@ export const requestRow = z.object({
   startedAt: z.string(),
   client: z.string(),
   clientVersion: z.string().exactOptional(),
+  /** The id of the trace that the call belongs to. */
+  trace: z.string().exactOptional(),
   task: z.string(),
   profile: z.string(),
   /** That answered, or was asked last; empty: none was chosen. */

@@ -180,6 +180,7 @@ export interface KeptRequests {
     readonly model?: string;
     readonly client?: string;
     readonly task?: string;
+    readonly trace?: string;
     /** `failed`: of any class. */
     readonly outcome?: string;
     /** When it started, ISO 8601 in UTC with milliseconds: from this time, until before that one. */

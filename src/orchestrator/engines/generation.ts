@@ -1,6 +1,6 @@
 import type { ChatMessage, SamplingOptions, ToolCall, ToolUse } from "../api/chat.ts";
 import { isRecord } from "../util/values.ts";
-import type { FinishReason, JsonSchema, ThinkLevel } from "../api/types.ts";
+import type { CallerContext, FinishReason, JsonSchema, ThinkLevel } from "../api/types.ts";
 
 /** One chat request to an engine, with all defaults applied. */
 export interface GenerationRequest extends ToolUse {
@@ -28,6 +28,8 @@ export interface GenerationRequest extends ToolUse {
   readonly cachePrompt?: boolean;
   /** Aborted: no call waits for the answer any more, so it gives way to others. For engines that pause answers. */
   readonly background?: AbortSignal;
+  /** That the call belongs to; servers get it as headers. */
+  readonly trace?: CallerContext["trace"];
 }
 
 export interface GenerationSink {

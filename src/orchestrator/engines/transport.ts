@@ -1,6 +1,8 @@
+import { randomBytes } from "node:crypto";
 import { Readable } from "node:stream";
 import type { Dispatcher } from "undici";
 import { Cancelled, throwIfCancelled } from "../api/errors.ts";
+import type { CallerContext } from "../api/types.ts";
 import type { ConnectionUsage } from "../api/facade-status.ts";
 import { formatBytes } from "../util/format-bytes.ts";
 import type { AddressGuard } from "./address-guard.ts";
@@ -15,6 +17,7 @@ export interface Exchange extends Attempt {
   readonly bound: { readonly kind: "total" | "stall"; readonly ms: number; readonly firstMs?: number };
   /** Maximum size of the reply; a longer one is aborted and fails. Default 4 MB. */
   readonly maxReplyBytes?: number;
+  readonly trace?: CallerContext["trace"];
 }
 
 /** A call that may take minutes and be silent for `ms`, on a connection of its own. */
@@ -112,7 +115,11 @@ export class Transport<Errors extends TransportErrors> {
           {
             path,
             method: "POST",
-            headers: { "content-type": "application/json", ...headers },
+            headers: {
+              "content-type": "application/json",
+              ...headers,
+              ...(exchange.trace && traceHeaders(exchange.trace)),
+            },
             body: JSON.stringify(body),
             headersTimeout: onStart === undefined ? (bound.firstMs ?? bound.ms) : 0,
             bodyTimeout: onStart === undefined ? bound.ms : 0,
@@ -192,6 +199,12 @@ export class Transport<Errors extends TransportErrors> {
   close(): Promise<void> {
     return this.#pools.close();
   }
+}
+
+/** A request is a span of its own, so its id is a new one. */
+function traceHeaders({ id, flags, state }: NonNullable<Exchange["trace"]>): Readonly<Record<string, string>> {
+  const traceparent = `00-${id}-${randomBytes(8).toString("hex")}-${flags}`;
+  return { traceparent, ...(state !== undefined && { tracestate: state }) };
 }
 
 /** The reason of every abort; the exchange translates rejections with it. */

@@ -291,6 +291,7 @@ async function send(
     ...(more === undefined ? {} : { sequences: more.sequences }),
     ...(request.chat && { ...toolUseOf(request.chat), ...(budget.isUnlimited && { isUnlimited: true }) }),
     ...(engine.pausesAnswers === true && { background: context.background }),
+    trace: caller.trace,
   };
   let images = 0;
   for (const message of messages) images += message.images?.length ?? 0;

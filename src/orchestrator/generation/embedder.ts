@@ -174,7 +174,7 @@ export async function embedTexts(
       attempts,
       fileTokens: 0,
       ...(error !== undefined && { error: faultOf(error) }),
-      ...defined({ given }),
+      ...defined({ given, trace: caller.trace?.id }),
     });
   try {
     const { chain } = await chooseRoute(world, request, caller.signal);

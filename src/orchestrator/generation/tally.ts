@@ -14,13 +14,8 @@ type Charge = NonNullable<EndedAttempt["charge"]>;
 
 /** Collects what is asked of engines for one request, and says it once when the request ends. */
 export function requestTally(
-  {
-    emit,
-    steady,
-    isCompared = false,
-    isBackground = false,
-  }: Pick<GenerationWorld, "emit" | "steady" | "isCompared" | "isBackground">,
-  { client, clientVersion }: CallerContext,
+  { emit, steady, isCompared, isBackground }: Pick<GenerationWorld, "emit" | "steady" | "isCompared" | "isBackground">,
+  { client, clientVersion, trace }: CallerContext,
   { files = [], task, chat }: GenerateRequest,
 ) {
   const startedAtMs = steady();
@@ -43,6 +38,7 @@ export function requestTally(
     emit({
       kind: "request ended",
       client,
+      trace: trace?.id,
       task: isCompared ? "compare" : (decided?.task ?? task ?? "general"),
       // Without a decision a caller may have named anything.
       profile: decided?.profile.name ?? "",

@@ -201,7 +201,7 @@ function sumOf(costs: NonNullable<RequestRow["cost"]>): NonNullable<RequestRow["
 /** `failed` stands for each class of failure. */
 function isMatch(row: RequestRow, { from, to, outcome, ...names }: Query): boolean {
   return (
-    (["model", "client", "task"] as const).every((name) => names[name] === undefined || names[name] === row[name]) &&
+    (["model", "client", "task", "trace"] as const).every((name) => (names[name] ?? row[name]) === row[name]) &&
     (outcome === undefined || outcome === row.outcome || row.outcome.startsWith(`${outcome}:`)) &&
     (from === undefined || row.startedAt >= from) &&
     (to === undefined || row.startedAt < to)
@@ -244,6 +244,7 @@ function rowOf(
       clientVersion: request.clientVersion && cleanName(request.clientVersion),
       reason: given && oneLine(given.reason).slice(0, maxReasonCharacters),
       via,
+      trace: request.trace,
       firstTokenMs: firstTokenMs && Math.round(firstTokenMs),
       tokensPerSecond: tokensPerSecond && Math.round(tokensPerSecond * 10) / 10,
       cost: cost.length === 0 ? undefined : cost,

@@ -10,7 +10,7 @@ import {
 } from "@modelcontextprotocol/server";
 import { errorKey } from "../../next-steps/render.ts";
 import * as errors from "../../orchestrator/api/errors.ts";
-import type { CallEnd } from "../../orchestrator/api/types.ts";
+import type { CallEnd, CallerContext } from "../../orchestrator/api/types.ts";
 import type { CallRecord } from "./caller.ts";
 import { type ProgressNote, detailsKey, streamKey } from "./progress.ts";
 
@@ -54,6 +54,7 @@ export function protocolCall(server: Server, context: ServerContext) {
     requestSignal: mcpReq.signal,
     /** The request is of revision 2026-07-28 or later. */
     isModern: claims !== undefined,
+    trace: mcpReq._meta?.["traceparent"] === undefined ? undefined : traceOf(mcpReq._meta),
     /** The client accepts a protocol task as the answer; never in the legacy era. */
     takesTasks: claims?.capabilities?.extensions?.[tasksExtension] !== undefined,
     /** The caller wants errors as data (`next-steps/render.ts`). */
@@ -107,6 +108,21 @@ export function protocolCall(server: Server, context: ServerContext) {
 /** One request, with everything that the pipeline needs of the protocol. */
 export type Call = Readonly<ReturnType<typeof protocolCall>>;
 
+const traceparent = /^(?!ff|00.{54})[\da-f]{2}-(?!0{32})([\da-f]{32})-(?!0{16})[\da-f]{16}-([\da-f]{2})(?:-.*)?$/;
+const tracestate = /^[\t\x20-\x7e]{1,512}$/;
+
+/**
+ * The trace that `_meta` or the headers of a request name, by W3C Trace Context; undefined without a valid one. Of the flags,
+ * those of version 00 are kept.
+ */
+export function traceOf(given: Readonly<Record<string, unknown>>): CallerContext["trace"] {
+  const { traceparent: parent, tracestate: state } = given;
+  const [, id, flags = ""] = (typeof parent === "string" && traceparent.exec(parent)) || [];
+  if (id === undefined) return undefined;
+  const kept = `0${Number.parseInt(flags, 16) & 3}`;
+  return { id, flags: kept, ...(typeof state === "string" && tracestate.test(state) && { state }) };
+}
+
 /** Why a request's signal was aborted. */
 export function callEnd({ reason }: AbortSignal): CallEnd {
   const isDisconnect =
@@ -133,17 +149,6 @@ function canShowForms(capabilities: ClientCapabilities | undefined): boolean {
 
 /** How a call ended, for the log of calls. */
 export type CallOutcome = Pick<CallRecord, "outcome" | "error" | "model" | "answer">;
-
-/** A successful outcome with the model that the answer names (`model`, or `name` for tools about models) and its text. */
-export function successOf(data: Readonly<Record<string, unknown>>): CallOutcome {
-  const model = data["model"] ?? data["name"];
-  const { text: answer } = data;
-  return {
-    outcome: "ok",
-    ...(typeof model === "string" && { model }),
-    ...(typeof answer === "string" && { answer }),
-  };
-}
 
 /** A failed outcome with the error's class name as in the sources, since the bundle shortens class names. */
 export function failureOf(error: unknown): CallOutcome {

@@ -47,6 +47,8 @@ export interface CallRecord {
   readonly outcome: "ok" | "error" | "cancelled" | "asked" | "job";
   /** Class of the error. */
   readonly error?: string;
+  /** Id of the trace that the call belongs to. */
+  readonly trace?: string;
   /** Prompt and answer; only under `log.prompts`. */
   readonly prompt?: string;
   readonly answer?: string;

@@ -33,7 +33,7 @@ export function offeredTools(home: Pick<View, "callerSettings" | "project">): Re
 
 /** The caller of one request, as the orchestrator sees it. */
 export function callerContext(
-  { client, clientVersion, signal }: Pick<CallerContext, "client" | "clientVersion" | "signal">,
+  { client, clientVersion, trace, signal }: Pick<CallerContext, "client" | "clientVersion" | "trace" | "signal">,
   parts: Caller,
   home: View,
 ): CallerContext {
@@ -46,6 +46,7 @@ export function callerContext(
     settings,
     signal,
     ...(clientVersion !== undefined && { clientVersion }),
+    trace,
     ...(project && { project }),
     ...(home.configured && { configured: home.configured }),
     ...(warnings.length > 0 && { warnings }),

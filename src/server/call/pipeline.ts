@@ -17,7 +17,7 @@ import {
   question,
   withAnswers,
 } from "./ask-user.ts";
-import { type Call, type CallOutcome, failureOf, successOf, callEnd } from "./call.ts";
+import { type Call, type CallOutcome, failureOf, callEnd } from "./call.ts";
 import { errorText, protocolData, textFor, withErrors, wordedFor } from "./error-text.ts";
 import { callerContext, checkOffered } from "./offered-tools.ts";
 import { createProgressReporter, progressText, detailsKey } from "./progress.ts";
@@ -78,6 +78,7 @@ export async function callTool(
       tool: tool.name,
       durationMs,
       ...outcome,
+      ...(facts.trace && { trace: facts.trace.id }),
       ...(isNoted && typeof prompt === "string" && { prompt: hideKeys(prompt) }),
       ...(isNoted && answer !== undefined && { answer: hideKeys(answer) }),
     });
@@ -110,7 +111,7 @@ async function runTool(
   let files: ToolFiles | undefined;
   const context: Context = {
     orchestrator: home.orchestrator,
-    caller: callerContext({ client, clientVersion: facts.clientVersion, signal }, parts, home),
+    caller: callerContext({ client, clientVersion: facts.clientVersion, trace: facts.trace, signal }, parts, home),
     ...defined({ patienceMs: afterMs }),
     ...(facts.isChat && facts.askNow && facts.canAsk && { agrees: (message: string) => agreesNow(facts, message) }),
     get files() {
@@ -143,6 +144,17 @@ async function runTool(
   } finally {
     run.end();
   }
+}
+
+/** A successful outcome with the model that the answer names (`model`, or `name` for tools about models) and its text. */
+function successOf(data: Readonly<Record<string, unknown>>): CallOutcome {
+  const model = data["model"] ?? data["name"];
+  const { text: answer } = data;
+  return {
+    outcome: "ok",
+    ...(typeof model === "string" && { model }),
+    ...(typeof answer === "string" && { answer }),
+  };
 }
 
 /** Runs the tool. One that needs input runs again with the user's answers, or returns its question. */

@@ -27,13 +27,14 @@ const maxTextLength = 2_000;
 const maxNameLength = 64;
 
 /**
- * One line of the log of calls: time, client, tool, model, milliseconds, outcome, class of the error. Prompt and
+ * One line of the log of calls: time, client, tool, model, milliseconds, outcome, class of the error, trace. Prompt and
  * answer only when the record has them, quoted and truncated.
  */
 export function callLine(record: CallRecord, at: Date): string {
-  const { client, tool, model, durationMs, outcome, error, prompt, answer } = record;
+  const { client, tool, model, durationMs, outcome, error, trace, prompt, answer } = record;
   const fields = [at.toISOString(), word(client), word(tool), word(model), `${Math.round(durationMs)}ms`, outcome];
   if (error !== undefined) fields.push(word(error));
+  if (trace !== undefined) fields.push(`trace=${trace}`);
   if (prompt !== undefined) fields.push(`prompt=${quoted(prompt)}`);
   if (answer !== undefined) fields.push(`answer=${quoted(answer)}`);
   return fields.join(" ");

@@ -10,7 +10,7 @@ import { isOnThisMachine } from "../../orchestrator/util/ollama-host.ts";
 import { defined, stackOf } from "../../orchestrator/util/values.ts";
 import { matchesName } from "../../orchestrator/routing/model-overrides.ts";
 import type { Timers } from "../../orchestrator/util/timers.ts";
-import { failureOf } from "../call/call.ts";
+import { failureOf, traceOf } from "../call/call.ts";
 import type { Caller } from "../call/caller.ts";
 import {
   type Door,
@@ -113,14 +113,15 @@ class Exchange {
     let caller: CallerContext | undefined;
     try {
       const { orchestrator, callerSettings: settings, configured } = await parts.open();
-      const client = clientOf(this.#asked.request.headers["user-agent"]);
+      const { headers } = this.#asked.request;
+      const client = clientOf(headers["user-agent"]);
       caller = {
         id: `${parts.id}:${client}`,
         client,
         roots: [],
         settings,
         signal: this.#abort.signal,
-        ...defined({ configured }),
+        ...defined({ configured, trace: headers["traceparent"] === undefined ? undefined : traceOf(headers) }),
       };
       const { upstreams, modelNames } = this.#world.settings();
       const upstream = this.#asked.door === "ollama" ? undefined : upstreams[this.#asked.door];
@@ -149,7 +150,7 @@ class Exchange {
         client: caller?.client ?? "unknown",
         tool: `${door}${path.slice(0, 60)}`,
         durationMs: this.#world.timers.now() - this.#startedAtMs,
-        ...defined({ model: this.#model }),
+        ...defined({ model: this.#model, trace: caller?.trace?.id }),
         ...ended,
       });
     }

@@ -281,9 +281,9 @@ describe("ollm stats --requests", () => {
 
   it("prints CSV whose names are no formulas", async () => {
     expect(requestsCsv(await readRequests())).toMatchInlineSnapshot(`
-      "id,started_at,client,task,profile,model,engine,via,outcome,reason,queue_ms,load_ms,first_token_ms,total_ms,prompt_tokens,cached_prompt_tokens,completion_tokens,tokens_per_second,cost,cost_currency,saved,saved_currency
-      r-2,2026-11-23T11:59:00.000Z,claude-code,code,code,smollm2:135m,ollama,door,answered,"loaded, fits code profile",5,0,120,1500,1200,200,40,41.5,0.0021,USD,,
-      r-1,2026-11-23T11:00:00.000Z,'=cmd|' /C calc'!A0,general,,,,,failed:unknown_model,,0,0,,2,0,0,0,,,,,
+      "id,started_at,client,task,profile,model,engine,via,outcome,reason,queue_ms,load_ms,first_token_ms,total_ms,prompt_tokens,cached_prompt_tokens,completion_tokens,tokens_per_second,trace,cost,cost_currency,saved,saved_currency
+      r-2,2026-11-23T11:59:00.000Z,claude-code,code,code,smollm2:135m,ollama,door,answered,"loaded, fits code profile",5,0,120,1500,1200,200,40,41.5,,0.0021,USD,,
+      r-1,2026-11-23T11:00:00.000Z,'=cmd|' /C calc'!A0,general,,,,,failed:unknown_model,,0,0,,2,0,0,0,,,,,,
       "
     `);
   });

@@ -17,6 +17,12 @@ describe("callLine", () => {
     );
   });
 
+  it("has the id of the call's trace", () => {
+    expect(callLine({ ...record, trace: "4bf92f3577b34da6a3ce929d0e0e4736" }, at)).toMatch(
+      / 812ms ok trace=4bf92f3577b34da6a3ce929d0e0e4736$/,
+    );
+  });
+
   it("keeps a client from writing lines of its own", () => {
     const line = callLine({ ...record, client: "evil\n2026-11-21T11:00:00.000Z claude-code x\u0007" }, at);
     expect(line.split("\n")).toHaveLength(1);

@@ -107,7 +107,8 @@ export async function generate(
   if (isCloudName(request.model)) await context.models.describe(request.model, signal);
   const maxReplyBytes = maxFrameBytes + Math.min(request.maxTokens, maxTokens) * maxTokenBytes;
   const asked = longCall(what, context.timeouts.stallMs, request.model, GenerationFailed, maxReplyBytes);
-  const exchange = { ...asked, bound: { ...asked.bound, firstMs: asked.bound.ms + readingMs(request) } };
+  const bound = { ...asked.bound, firstMs: asked.bound.ms + readingMs(request) };
+  const exchange = { ...asked, bound, trace: request.trace };
   const startedAt = context.now();
   let text = "";
   let thinking = "";

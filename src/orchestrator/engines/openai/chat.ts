@@ -42,6 +42,7 @@ export function createChat(server: OpenAiServer, models: OpenAiModels, options: 
     const call = longCall(`answering with ${model}`, limits.totalMs, model, GenerationFailed, maxReplyBytes);
     const exchange: Exchange = {
       ...call,
+      trace: request.trace,
       get isPartial() {
         return answer.hasText;
       },
