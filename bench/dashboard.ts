@@ -217,17 +217,18 @@ async function costOfRooms(seconds: number): Promise<BenchResult> {
       rows.toSorted((one, other) => of(other) - of(one))[0] as RoomCost;
     const [task, daemon, idle] = [
       worst((row) => row.longest_task_ms),
-      worst((row) => row.daemon_ms),
+      worst((row) => row.paint_ms),
       worst((row) => row.idle_ms_per_s),
     ];
     return {
       rows: rows.map((row) => ({ ...row })),
       verdict:
         `${manyModels} models, ${manyRequests} requests: longest task ${task.longest_task_ms} ms (${task.room}; bar ${bars.taskMs}); ` +
-        `daemon ${daemon.daemon_ms} ms (${daemon.room}; bar ${bars.daemonMs}); ` +
+        `daemon ${daemon.paint_ms} ms until the content is there (${daemon.room}; bar ${bars.daemonMs}), ` +
+        `${Math.max(...rows.map((row) => row.daemon_ms))} ms until three seconds after; ` +
         `idle ${idle.idle_ms_per_s} ms a second (${idle.room}; bar ${bars.idleMs})`,
       passed:
-        task.longest_task_ms <= bars.taskMs && daemon.daemon_ms <= bars.daemonMs && idle.idle_ms_per_s <= bars.idleMs,
+        task.longest_task_ms <= bars.taskMs && daemon.paint_ms <= bars.daemonMs && idle.idle_ms_per_s <= bars.idleMs,
     };
   } finally {
     await browser.close();

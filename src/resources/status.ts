@@ -122,11 +122,10 @@ const metrics = defineResource({
   uri: "ollm://metrics",
   isTouchedBy: ({ kind }) => kind === "metrics",
   async read(_variables, { orchestrator, caller, worded }) {
-    const [report, money, advised, unused] = await Promise.all([
+    const [report, money, advised] = await Promise.all([
       orchestrator.metrics.report(caller),
       orchestrator.metrics.money(caller),
       orchestrator.metrics.advice(caller),
-      orchestrator.metrics.unused(caller),
     ]);
     return {
       since: report.since,
@@ -143,9 +142,11 @@ const metrics = defineResource({
       evictions: report.evictions,
       memory: spread(report.memory, maxSamples).map(snaked),
       money: moneyData(money),
-      advice: await Promise.all(advised.map(async ({ next, ...found }) => ({ ...found, next: await worded(next) }))),
+      advice: await Promise.all(
+        advised.found.map(async ({ next, ...found }) => ({ ...found, next: await worded(next) })),
+      ),
       // Not in use in any way, for a day or longer.
-      unused: unused.map(snaked),
+      unused: advised.unused.map(snaked),
     };
   },
 });

@@ -160,7 +160,7 @@ describe("suggestions", () => {
     const lacking = async () => {
       // The lists are as old as that at most.
       nowMs += 61_000;
-      const found = await orchestrator.metrics.advice(caller());
+      const { found } = await orchestrator.metrics.advice(caller());
       return found.filter(({ kind }) => kind === "lacking").map(({ subject }) => subject);
     };
     for (let count = 0; count < 19; count += 1) await generate({ prompt: "Sort a list.", task: "code" });

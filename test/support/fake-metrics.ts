@@ -138,16 +138,18 @@ export function createFakeMetrics(name = "smollm2:135m", counted = counts): Metr
     }),
     money: async () => moneyReport(counted, prices, Date.parse("2026-11-23T12:00:00Z")),
     breaches: async () => [],
-    unused: async () => [{ name, engine: "ollama", sizeBytes: 1e9, unusedDays: 40 }],
-    advice: async () => [
-      {
-        kind: "unused",
-        subject: name,
-        text: `${name} was not used for 40 days`,
-        next: { step: "tidyModels" },
-        bytes: 1e9,
-      },
-    ],
+    advice: async () => ({
+      unused: [{ name, engine: "ollama", sizeBytes: 1e9, unusedDays: 40 }],
+      found: [
+        {
+          kind: "unused",
+          subject: name,
+          text: `${name} was not used for 40 days`,
+          next: { step: "tidyModels" },
+          bytes: 1e9,
+        },
+      ],
+    }),
     requests: async (_caller, { limit }) => ({ rows: requestsOf(name).slice(0, limit), total: 2, before: "r-1" }),
   };
 }

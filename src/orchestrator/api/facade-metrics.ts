@@ -223,11 +223,12 @@ export interface Metrics {
   counters(): Counters;
   report(caller: CallerContext): Promise<MetricsReport>;
   money(caller: CallerContext): Promise<MoneyReport>;
-  /** Breached thresholds; also first in `advice`. */
+  /** Breached thresholds; also first of what `advice` found. */
   breaches(): Promise<readonly Advice[]>;
-  /** The largest first. */
-  unused(caller: CallerContext): Promise<readonly UnusedModel[]>;
-  advice(caller: CallerContext): Promise<readonly Advice[]>;
+  /** With the models that are not in use, the largest first. */
+  advice(
+    caller: CallerContext,
+  ): Promise<{ readonly found: readonly Advice[]; readonly unused: readonly UnusedModel[] }>;
   requests(caller: CallerContext, query: Parameters<KeptRequests["list"]>[0]): ReturnType<KeptRequests["list"]>;
 }
 

@@ -138,6 +138,8 @@ class LoadEstimates {
 
   /** Undefined until there is a simulation. */
   #fromOtherSimulation(where: ModelReference, contextTokens: number, facts: ModelFacts): MemoryEstimate | undefined {
+    // No key is made where nothing is kept: a route asks for each model.
+    if (this.#otherSimulations.size === 0) return undefined;
     const { engine } = where;
     const bytes = this.#otherSimulations.get(simulationKey(where, contextTokens));
     const load = engine.residency?.loadShape(facts, contextTokens);

@@ -54,15 +54,18 @@ export function createMetrics(parts: MetricsParts): Metrics {
     report: () => store.report(),
     money: async () => moneyReport(await store.moneyCounts(), referenceOf(settings()), now()),
     breaches: () => store.breaches(),
-    unused: async (caller) => unusedModels(await adviceFacts(parts, caller)),
-    advice: async (caller) => [
-      ...(await store.breaches()),
-      ...adviceOf(await adviceFacts(parts, caller)),
-      // What is being pulled may be for code.
-      ...(parts.library.pulling().length > 0
-        ? []
-        : await parts.suggestions.advice((await store.report()).by.task, caller.signal)),
-    ],
+    async advice(caller) {
+      const facts = await adviceFacts(parts, caller);
+      const found = [
+        ...(await store.breaches()),
+        ...adviceOf(facts),
+        // What is being pulled may be for code.
+        ...(parts.library.pulling().length > 0
+          ? []
+          : await parts.suggestions.advice((await store.report()).by.task, caller.signal)),
+      ];
+      return { found, unused: unusedModels(facts) };
+    },
     async requests(_caller, query) {
       const reference = referenceOf(settings());
       const { rows, ...page } = await parts.requests.list(query);

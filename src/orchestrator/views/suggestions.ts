@@ -96,6 +96,7 @@ export function createSuggestions(source: {
     vision: async (): Promise<SuggestedModel | undefined> => suggestVisionModel(await machine()),
     /** About a model for what these requests need. May ask engines about their models, and loads none. */
     async advice(tasks: Parameters<typeof codeAdvice>[0]["tasks"], signal: AbortSignal) {
+      if (codeShare(tasks) === undefined) return [];
       const lists = await inventory.lists(maxListAgeMs);
       const models = (await inventory.uniqueModels(lists)).map(async (located) => {
         const { name, sizeBytes, stated } = located.model;
@@ -219,11 +220,9 @@ export function codeAdvice(
   machine: SuggestionMachine,
 ): readonly Advice[] {
   const { tasks, models, areAllKnown } = known;
-  const requestsOf = (some: typeof tasks) => some.flatMap(({ history }) => history).reduce((a, b) => a + b, 0);
-  const ofCode = requestsOf(tasks.filter(({ name }) => profileForTask(name as Task, "general") === "code"));
-  const all = requestsOf(tasks);
+  const share = codeShare(tasks);
   const best = bestOf(usable(({ name }) => isCodeName(name), machine).filter(isFitting));
-  if (best === undefined || !areAllKnown || all < leastRequests || ofCode < leastShare * all) return [];
+  if (best === undefined || !areAllKnown || share === undefined) return [];
   const { name, parameters, ...size } = best.model;
   const row = { ...describeFromDatabase(name), ...size, parameterCount: parameters * 1e9, model: name, isKnown: true };
   const mayBeGood = (model: (typeof models)[number]) =>
@@ -233,10 +232,18 @@ export function codeAdvice(
     {
       kind: "lacking",
       subject: name,
-      text: `${Math.round((100 * ofCode) / all)} % of ${counted(all, "request")} of the last 30 days were about code, and no installed model was made for it; ${name} was, and fits: ${reasonOf(best)}`,
+      text: `${Math.round(100 * share.ofCode)} % of ${counted(share.all, "request")} of the last 30 days were about code, and no installed model was made for it; ${name} was, and fits: ${reasonOf(best)}`,
       next: { step: "pullModel", model: name },
     },
   ];
+}
+
+/** Of all requests, the share about code; undefined if few are, or few are counted. */
+function codeShare(tasks: Parameters<typeof codeAdvice>[0]["tasks"]) {
+  const requestsOf = (some: typeof tasks) => some.flatMap(({ history }) => history).reduce((a, b) => a + b, 0);
+  const all = requestsOf(tasks);
+  const ofCode = requestsOf(tasks.filter(({ name }) => profileForTask(name as Task, "general") === "code")) / all;
+  return all < leastRequests || ofCode < leastShare ? undefined : { ofCode, all };
 }
 
 /** Those that an engine here runs, the strongest first. */

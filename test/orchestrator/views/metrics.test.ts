@@ -16,26 +16,24 @@ function machine(names: readonly string[], settings: object = {}) {
   };
 }
 
-const names = (unused: readonly { readonly name: string }[]) => unused.map(({ name }) => name).toSorted();
-
 describe("unused models", () => {
   it("are known across restarts, by the last use of each", async () => {
     const at = machine(["a:1b", "b:1b", "c:1b"]);
     const first = at(0);
     await first.generate({ prompt: "Hi", model: "a:1b" });
-    expect(await first.orchestrator.metrics.unused(first.caller())).toEqual([]);
+    expect((await first.orchestrator.metrics.advice(first.caller())).unused).toEqual([]);
     await first.orchestrator.close();
     const second = at(20);
     await second.generate({ prompt: "Hi", model: "b:1b" });
     await second.orchestrator.close();
     const third = at(35);
-    const unused = await third.orchestrator.metrics.unused(third.caller());
+    const { found, unused } = await third.orchestrator.metrics.advice(third.caller());
     expect(unused.map(({ name, unusedDays }) => [name, unusedDays])).toEqual([
       ["a:1b", 35],
       ["b:1b", 15],
       ["c:1b", 35],
     ]);
-    expect((await third.orchestrator.metrics.advice(third.caller())).map(({ text }) => text)).toEqual([
+    expect(found.map(({ text }) => text)).toEqual([
       "2 models were not used for 30 days and take 2.0 GB on disk: a:1b, c:1b",
     ]);
     await third.orchestrator.close();
@@ -61,8 +59,10 @@ describe("unused models", () => {
     const { orchestrator, caller, generate } = at(100);
     await generate({ prompt: "Hi", model: "loaded:1b" });
     const project = { folder: "/p", evidence: [], isTrusted: true, settings: { model: "project:1b" }, notes: [] };
-    expect(names(await orchestrator.metrics.unused(caller({ project })))).toEqual(["left:1b"]);
-    expect(names(await orchestrator.metrics.unused(caller()))).toEqual(["left:1b", "project:1b"]);
+    const unused = async (change?: Parameters<typeof caller>[0]) =>
+      (await orchestrator.metrics.advice(caller(change))).unused.map(({ name }) => name).toSorted();
+    expect(await unused({ project })).toEqual(["left:1b"]);
+    expect(await unused()).toEqual(["left:1b", "project:1b"]);
     await orchestrator.close();
   });
 });
