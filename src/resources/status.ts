@@ -161,7 +161,7 @@ function moneyData({ reference, today, month, total, rows, ...report }: MoneyRep
   return {
     ...report,
     reference: snaked(reference),
-    today: { ...snaked(today), rows: today.rows.map(snaked) },
+    today: snaked(today),
     month: snaked(month),
     total: snaked(total),
     rows: rows.map(snaked),

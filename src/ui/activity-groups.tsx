@@ -122,7 +122,8 @@ function Speeds({ rows, by }: { readonly rows: readonly Group[]; readonly by: (t
   if (time === undefined) return null;
   const others = by.filter((name) => name !== "hour" && name !== "day");
   const titleOf = (row: Group): string => others.map((name) => row[name]).join(", ") || "All answers";
-  const secondOf = (row: Group): number => Date.parse(row[time] ?? "") / 1_000;
+  // A day without a time would be one of UTC.
+  const secondOf = (row: Group): number => Date.parse((row[time] ?? "").replace(/^[\d-]+$/, "$&T00:00")) / 1_000;
   const seconds = [...new Set(timed.map(secondOf))].toSorted((one, other) => one - other);
   // A moment alone is no course.
   if (seconds.length < 2) return null;

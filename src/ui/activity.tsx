@@ -1,6 +1,6 @@
 import { useComputed, useSignal } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
-import { formatAmount, formatBytes, formatDuration, localTime } from "../orchestrator/util/format-bytes.ts";
+import { formatAmount, formatBytes, formatDuration, localDay, localTime } from "../orchestrator/util/format-bytes.ts";
 import type { ResourceData } from "../resources/index.ts";
 import { choicesOf, outcomeText, ranges, requestsQuery, withFilter } from "./activity-filter.ts";
 import { Groups } from "./activity-groups.tsx";
@@ -266,7 +266,7 @@ function clock(seconds: number): string {
 }
 
 function dayText(seconds: number): string {
-  return new Date(seconds * 1_000).toISOString().slice(0, 10);
+  return localDay(seconds * 1_000);
 }
 
 /** What the figures suggest: models that are not used, limits that are too high or too low. */
@@ -294,8 +294,7 @@ function Advice({ advice }: Pick<Metrics, "advice">) {
 function Days({ metrics }: { readonly metrics: Metrics }) {
   const days = metrics.by.day.toSorted((one, other) => (one.name < other.name ? -1 : 1));
   if (days.length === 0) return null;
-  // Days are those of UTC, as they are counted; their noon is the same day nearly everywhere.
-  const seconds = days.map(({ name }) => Date.parse(`${name}T12:00:00Z`) / 1_000);
+  const seconds = days.map(({ name }) => Date.parse(`${name}T00:00`) / 1_000);
   const hours = hoursOf(days);
   return (
     <div class="columns">
@@ -308,7 +307,7 @@ function Days({ metrics }: { readonly metrics: Metrics }) {
         formatTime={clock}
       />
       <Chart
-        title="Tokens by day (UTC)"
+        title="Tokens by day"
         kind="bars"
         seconds={seconds}
         lines={[
@@ -325,8 +324,9 @@ function Days({ metrics }: { readonly metrics: Metrics }) {
 /** The hours of the last two days until now, with their requests. */
 function hoursOf(days: readonly Day[]) {
   const hours = days.slice(-2).flatMap(({ name, history }) => {
-    const first = Date.parse(`${name}T00:00:00Z`) / 1_000;
-    return history.map((requests, hour) => ({ second: first + hour * 3_600, requests }));
+    // They are counted by hours of UTC.
+    const first = Math.ceil(Date.parse(`${name}T00:00`) / 3_600_000);
+    return history.map((requests, hour) => ({ second: (first + hour) * 3_600, requests }));
   });
   return hours.filter(({ second }) => second * 1_000 <= Date.now());
 }

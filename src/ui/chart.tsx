@@ -222,10 +222,9 @@ function optionsOf(
           incrs: dayIncrs,
           // Below its bar, which is not at midnight.
           splits: ({ data: [shown] }, _axis, low, high, step) =>
-            [...shown].filter((at) => at >= low && at <= high && ((shown.at(-1) ?? 0) - at) % step === 0),
+            [...shown].filter((at) => at >= low && at <= high && daysTo(shown.at(-1) ?? 0, at) % daysTo(step) === 0),
         }),
-        values: (_plot, moments, _axis, _space, step) =>
-          moments.map((at) => tickText(at, step, isByDay ? "UTC" : undefined)),
+        values: (_plot, moments, _axis, _space, step) => moments.map((at) => tickText(at, step)),
       },
       { ...axis, size: 72, incrs: steps, values: (_plot, values) => values.map((value) => format(value)) },
     ],
@@ -256,10 +255,13 @@ function roomFor(seconds: ArrayLike<number>, low: number, high: number): [low: n
   return [low - half, (seconds.length === 1 ? low : high) + half];
 }
 
-/** At an axis whose marks are `step` seconds apart; local time without `timeZone`. */
-function tickText(seconds: number, step: number, timeZone: "UTC" | undefined): string {
+/** A day may have an hour more or less. */
+const daysTo = (seconds: number, from = 0): number => Math.round((seconds - from) / 86_400);
+
+/** At an axis whose marks are `step` seconds apart. */
+function tickText(seconds: number, step: number): string {
   const at = new Date(seconds * 1_000);
-  if (step >= 86_400) return at.toLocaleDateString("en-GB", { day: "numeric", month: "short", timeZone });
+  if (step >= 86_400) return at.toLocaleDateString("en-GB", { day: "numeric", month: "short" });
   return at.toLocaleTimeString("sv", { timeStyle: step >= 60 ? "short" : "medium" });
 }
 

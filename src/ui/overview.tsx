@@ -293,10 +293,10 @@ function Account() {
   return (
     <Show of={metrics}>
       {({ money }) => {
-        const { currency, formula, today, month, total } = money;
+        const { currency, formula, today, month, total, rows } = money;
         const sums = [
           { title: todayText(today.from), ...today },
-          { title: "This month (UTC)", ...month },
+          { title: "This month", ...month },
           { title: "Total", ...total },
         ];
         return (
@@ -322,7 +322,7 @@ function Account() {
             </p>
             <Table
               label={`Rows: ${todayText(today.from)}`}
-              rows={today.rows}
+              rows={rows.filter(({ day }) => day === today.day)}
               keyOf={({ task, client: by, kind, price_per_million: price }) => [task, by, kind, price].join(" ")}
               columns={columnsOf(currency)}
             />
@@ -336,9 +336,7 @@ function Account() {
   );
 }
 
-function columnsOf(
-  currency: string,
-): readonly Column<ResourceData["ollm://metrics"]["money"]["today"]["rows"][number]>[] {
+function columnsOf(currency: string): readonly Column<ResourceData["ollm://metrics"]["money"]["rows"][number]>[] {
   return [
     { title: "Task", show: ({ task }) => <Name text={task} /> },
     { title: "Client", show: ({ client: by }) => <Name text={by} /> },

@@ -28,7 +28,7 @@ it("has figures by name, memory, advice, and money with its rows", async () => {
   expect({ ...money, rows: money.rows.slice(-1) }).toMatchInlineSnapshot(`
     {
       "currency": "USD",
-      "formula": "saved = (local prompt tokens × 2 USD + local answer tokens × 10 USD) ÷ 1,000,000 - what paid engines charged in USD; comparisons save nothing. List prices of some-model on 2026-11-01; another price applies to all days. Months, and the days of rows, are UTC; today is by this machine's time zone.",
+      "formula": "saved = (local prompt tokens × 2 USD + local answer tokens × 10 USD) ÷ 1,000,000 - what paid engines charged in USD; comparisons save nothing. List prices of some-model on 2026-11-01; another price applies to all days. Days and months are those of this machine's time zone.",
       "month": {
         "local_tokens": 124000,
         "never_sent_tokens": 90000,
@@ -61,6 +61,7 @@ it("has figures by name, memory, advice, and money with its rows", async () => {
         },
       ],
       "today": {
+        "day": "2026-11-23",
         "from": "2026-11-23T00:00:00.000Z",
         "local_tokens": 21000,
         "never_sent_tokens": 0,
@@ -68,41 +69,6 @@ it("has figures by name, memory, advice, and money with its rows", async () => {
           {
             "amount": 0.5,
             "currency": "CNY",
-          },
-        ],
-        "rows": [
-          {
-            "amount": 0.04,
-            "client": "=cmd|' /C calc'!A0",
-            "kind": "prompt",
-            "price_per_million": 2,
-            "task": "code",
-            "tokens": 20000,
-          },
-          {
-            "amount": 0.01,
-            "client": "=cmd|' /C calc'!A0",
-            "kind": "answer",
-            "price_per_million": 10,
-            "task": "code",
-            "tokens": 1000,
-          },
-          {
-            "amount": -0.012345678,
-            "client": "=cmd|' /C calc'!A0",
-            "kind": "cloud",
-            "price_per_million": 6.172839,
-            "task": "code",
-            "tokens": 2000,
-          },
-          {
-            "amount": -0.5,
-            "client": "=cmd|' /C calc'!A0",
-            "currency": "CNY",
-            "kind": "cloud",
-            "price_per_million": 555.555556,
-            "task": "code",
-            "tokens": 900,
           },
         ],
         "saved": 0.05,

@@ -71,7 +71,7 @@ function stats({ requests, by, money, csv, json }: Flags, io: CommandIo): Promis
     const { money: _money, ...figures } = metrics;
     const nowMs = Date.now();
     if (csv === true) io.content(moneyCsv(metrics.money));
-    else if (money === true) show(moneyBill(metrics.money), { json }, io, () => renderMoney(metrics.money, io, nowMs));
+    else if (money === true) show(moneyBill(metrics.money), { json }, io, () => renderMoney(metrics.money, io));
     else if (by === undefined) show(figures, { json }, io, () => renderStats(metrics, io, nowMs));
     else {
       const { since } = metrics;
@@ -100,7 +100,7 @@ export function renderStats(metrics: Metrics, io: View, nowMs: number): string {
   const read = `${formatCount(total.prompt_tokens)} read${cachedOf(total)}`;
   const perSecond = speed(total) === "" ? "" : `, ${speed(total)} per second`;
   const facts: readonly Fact[] = [
-    ["requests", `${formatCount(total.requests)} since ${since.slice(0, 10)}: ${others.join(", ")}`],
+    ["requests", `${formatCount(total.requests)} since ${localTime(since).slice(0, 10)}: ${others.join(", ")}`],
     ["success", success(total), total.failed > 0 ? "yellow" : "green"],
     ...Object.entries(total.errors).map(([kind, count]): Fact => [
       "",
@@ -154,7 +154,7 @@ function renderBy(rows: readonly Named[], by: string, io: View, nowMs: number): 
     pick(row).count === 0 ? "" : formatDuration(pick(row)[which]);
   const columns: readonly Column<Named>[] = [
     {
-      title: by === "day" ? "DAY (UTC)" : by.toUpperCase(),
+      title: by.toUpperCase(),
       text: ({ name, version = "" }) => `${name} ${version}`.trimEnd(),
     },
     { title: "REQUESTS", text: ({ requests }) => formatCount(requests), isNumber: true },
@@ -173,7 +173,7 @@ function renderBy(rows: readonly Named[], by: string, io: View, nowMs: number): 
 }
 
 /** Sums with the formula below them, in all, by task and by client. */
-export function renderMoney(money: Money, io: View, nowMs: number): string {
+export function renderMoney(money: Money, io: View): string {
   const { currency, formula, rows, today, month, total } = money;
   if (rows.length === 0) return nothingYet("No tokens of local models are counted yet.", io);
   const value = (sum: Money["total"]): string =>
@@ -196,24 +196,23 @@ export function renderMoney(money: Money, io: View, nowMs: number): string {
     ["total", value(total), "green"],
     ["files", neverSent === 0 ? undefined : `${unsent} read here this month, never sent; not part of these sums`],
   ];
-  const utcMonth = new Date(nowMs).toISOString().slice(0, 7);
-  const tables = (["task", "client"] as const).map((key) => moneyTable(key, money, utcMonth, io));
+  const tables = (["task", "client"] as const).map((key) => moneyTable(key, money, io));
   const open = "All rows: ollm stats --money --csv (or --json)";
   return `${renderFacts(facts, io)}\n${tables.join("\n")}\n${hanging("", formula, io)}\n${styled(hanging("", open, io), "dim", io)}\n`;
 }
 
-function moneyTable(key: "task" | "client", { rows, today, currency }: Money, month: string, io: View): string {
+function moneyTable(key: "task" | "client", { rows, today, currency }: Money, io: View): string {
   const names = [...new Set(rows.map((row) => row[key]))];
   const lines = names.map((name) => {
-    const isOwn = (row: (typeof today.rows)[number]) => row[key] === name && row.currency === undefined;
+    const isOwn = (row: Money["rows"][number]) => row[key] === name && row.currency === undefined;
     const own = rows.filter(isOwn);
-    const shown = (some: typeof today.rows): string => formatAmount(sumOf(some), currency);
+    const shown = (some: Money["rows"]): string => formatAmount(sumOf(some), currency);
     const local = own.filter(({ kind }) => kind !== "cloud");
     return {
       name,
       tokens: local.reduce((total, row) => total + row.tokens, 0),
-      today: shown(today.rows.filter(isOwn)),
-      month: shown(own.filter((row) => row.day.startsWith(month))),
+      today: shown(own.filter((row) => row.day === today.day)),
+      month: shown(own.filter((row) => row.day.startsWith(today.day.slice(0, "2026-11".length)))),
       total: shown(own),
       order: sumOf(own),
     };
@@ -233,7 +232,7 @@ function moneyTable(key: "task" | "client", { rows, today, currency }: Money, mo
 }
 
 /** In whole billionths, as the amounts are: sums of fractions drift. */
-function sumOf(rows: Money["today"]["rows"]): number {
+function sumOf(rows: Money["rows"]): number {
   return rows.reduce((sum, { amount }) => sum + Math.round(amount * 1e9), 0) / 1e9;
 }
 
@@ -246,9 +245,14 @@ function moneyBill({ total, currency, formula, rows }: Money) {
 export function moneyCsv({ rows, currency }: Money): string {
   const lines = rows.map(({ day, task, client, kind, tokens, ...row }) => {
     const money = [decimal(row.price_per_million), decimal(row.amount), row.currency ?? currency];
-    return [...[day, task, client, kind].map(oneLine), tokens, ...money];
+    // A row may be of a month.
+    const from = new Date(`${`${day}-01`.slice(0, "2026-11-23".length)}T00:00`).toISOString();
+    return [...[day, from, task, client, kind].map(oneLine), tokens, ...money];
   });
-  return csvOf([["day", "task", "client", "kind", "tokens", "price_per_million", "amount", "currency"], ...lines]);
+  return csvOf([
+    ["day", "from", "task", "client", "kind", "tokens", "price_per_million", "amount", "currency"],
+    ...lines,
+  ]);
 }
 
 /** One line for each request, and how to see those before them; or one for each group. */

@@ -52,19 +52,19 @@ export interface Figures {
 }
 
 const metricDimensions = ["model", "engine", "profile", "client", "task", "day"] as const;
-/** A time is that of the start, in UTC: `2026-11-23`, `2026-11-23T05:00Z`, `2026-11-23T05:30Z`. */
+/** A time is that of the start: `2026-11-23` of this machine's time zone, `2026-11-23T05:00Z`, `2026-11-23T05:30Z`. */
 export const groupDimensions = [...metricDimensions, "hour", "minute"] as const;
 type GroupDimension = (typeof groupDimensions)[number];
 
-/** Sums of the requests that share a name, such as a model, or a day (`2026-11-23`). */
+/** Sums of the requests that share a name, such as a model, or a day (`2026-11-23`, in the time zone of this machine). */
 export interface NamedFigures extends Figures {
   readonly name: string;
-  /** Requests per UTC day, at most 30, oldest first, for a sparkline; of a day: per hour (24), while hours are kept. */
+  /** Requests per day, at most 30, oldest first, for a sparkline; of a day: of each UTC hour that begins in it, while they are kept. */
   readonly history: readonly number[];
 }
 
 export interface MetricsReport {
-  /** ISO 8601: the oldest UTC day that is counted. */
+  /** ISO 8601: the beginning of the oldest day that is counted. */
   readonly since: string;
   readonly total: Figures;
   readonly by: Readonly<Record<(typeof metricDimensions)[number], readonly NamedFigures[]>>;
@@ -80,7 +80,7 @@ export interface MetricsReport {
 
 /** One line of the bill: amount = tokens × price ÷ 1,000,000, rounded to a billionth. */
 interface MoneyRow {
-  /** UTC, `2026-11-23`; `2026-09`: days of a month that were joined. */
+  /** `2026-11-23`; `2026-09`: days of a month that were joined. */
   readonly day: string;
   readonly task: string;
   readonly client: string;
@@ -117,9 +117,9 @@ export interface MoneyReport {
     /** The day on which the prices were read: `2026-11-01`; absent for prices from the settings. */
     readonly asOf?: string;
   };
-  /** `from`: ISO 8601, midnight in this machine's time zone; `rows`: its own. */
-  readonly today: MoneySum & { readonly from: string; readonly rows: readonly Omit<MoneyRow, "day">[] };
-  /** UTC. */
+  /** `day`: that of its rows; `from`: ISO 8601, when it began. */
+  readonly today: MoneySum & { readonly day: string; readonly from: string };
+  /** In the time zone of this machine. */
   readonly month: MoneySum;
   readonly total: MoneySum;
   /** All days, oldest first; month and total are their sums. */

@@ -83,7 +83,7 @@ export interface Advice {
   readonly bytes?: number;
 }
 
-/** What local models saved in the current month (UTC), less what paid engines charged. */
+/** What local models saved in the current month, less what paid engines charged. */
 export interface Savings {
   readonly amount: number;
   readonly currency: string;

@@ -45,6 +45,11 @@ export function localTime(iso: string): string {
   return Number.isNaN(at.getTime()) ? iso : at.toLocaleString("sv", { dateStyle: "short", timeStyle: "short" });
 }
 
+/** `2026-11-22`: the day in the time zone of this machine. `ms`: since the epoch. */
+export function localDay(ms: number): string {
+  return new Date(ms - new Date(ms).getTimezoneOffset() * 60_000).toISOString().slice(0, "2026-11-22".length);
+}
+
 /** `1 model`, `2 models`; `1 entry`, `2 entries` with the plural given. */
 export function counted(count: number, singular: string, plural = `${singular}s`): string {
   return `${count} ${count === 1 ? singular : plural}`;

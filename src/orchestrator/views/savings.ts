@@ -2,6 +2,7 @@ import { type MoneyTally, mergeMoney, nanosPerUnit, noMoney, otherName } from ".
 import type { RequestRow } from "../api/events.ts";
 import type { MoneyReport } from "../api/facade-metrics.ts";
 import { type Settings, referencePrices } from "../config/schema.ts";
+import { localDay } from "../util/format-bytes.ts";
 import { getOrInsert } from "../util/values.ts";
 
 /** Its models answer the same prompt several times, which a cloud model would not have been asked to do. */
@@ -31,38 +32,31 @@ export function referenceOf({ savings }: Pick<Settings, "savings">): Reference {
 /**
  * What local models saved: their tokens at the reference price, less what paid engines charged. The price applies to all
  * days, so another one changes the past, too. Each row is rounded to a billionth of the currency's unit and the sums are
- * those of the rounded rows, so that adding up the rows gives exactly the same; today, which began at `midnightMs`, has rows of
- * its own. There are at most `maxRows` rows: beyond,
- * old days are joined before they are priced.
+ * those of the rounded rows, so that adding up the rows gives exactly the same. There are at most `maxRows` rows: beyond, old
+ * days are joined before they are priced.
  */
-export function moneyReport(
-  counts: readonly MoneyTally[],
-  reference: Reference,
-  nowMs: number,
-  midnightMs: number = new Date(nowMs).setHours(0, 0, 0, 0),
-): MoneyReport {
+export function moneyReport(counts: readonly MoneyTally[], reference: Reference, nowMs: number): MoneyReport {
   const { currency, ...shown } = reference;
-  const date = new Date(nowMs).toISOString().slice(0, 10);
+  const today = localDay(nowMs);
   const billOf = (some: readonly MoneyTally[]) => some.map((count) => ({ count, lines: linesOf(count, reference) }));
   const sumIn = (entries: ReturnType<typeof billOf>): MoneyReport["total"] =>
     sumOf(
       entries.flatMap(({ lines }) => lines),
       entries.reduce((sum, { count }) => sum + count.fileTokens, 0),
     );
-  const days = merged(counts, ({ day, ...names }) => ({ ...names, day: day.slice(0, date.length) }));
-  const bill = billOf(joined(days, date));
-  const since = counts.filter(({ day }) => Date.parse(day.length > date.length ? `${day}Z` : day) >= midnightMs);
-  const today = billOf(merged(since, (names) => ({ ...names, day: "" })));
+  // What isn't stored yet is counted apart.
+  const days = merged(counts, (names) => names);
+  const bill = billOf(joined(days, today));
   return {
     currency,
     formula: formulaOf(reference),
     reference: shown,
     today: {
-      ...sumIn(today),
-      from: new Date(midnightMs).toISOString(),
-      rows: today.flatMap(({ lines }) => lines).map(({ nanos: _nanos, day: _day, ...row }) => row),
+      ...sumIn(bill.filter(({ count }) => count.day === today)),
+      day: today,
+      from: new Date(new Date(nowMs).setHours(0, 0, 0, 0)).toISOString(),
     },
-    month: sumIn(bill.filter(({ count }) => count.day.startsWith(date.slice(0, 7)))),
+    month: sumIn(bill.filter(({ count }) => count.day.startsWith(today.slice(0, 7)))),
     total: sumIn(bill),
     rows: bill
       .flatMap(({ lines }) => lines)
@@ -170,7 +164,7 @@ function formulaOf({ model, promptPerMillion, answerPerMillion, currency, asOf }
   return (
     `saved = (local prompt tokens × ${promptPerMillion} ${currency} + local answer tokens × ${answerPerMillion} ${currency}) ` +
     `÷ 1,000,000 - what paid engines charged in ${currency}; comparisons save nothing. ${origin}; another price applies to all days. ` +
-    "Months, and the days of rows, are UTC; today is by this machine's time zone."
+    "Days and months are those of this machine's time zone."
   );
 }
 

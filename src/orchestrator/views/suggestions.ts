@@ -238,7 +238,7 @@ export function codeAdvice(
   ];
 }
 
-/** Of all requests, the share about code; undefined if few are, or few are counted. */
+/** The share of requests that is about code; undefined if few are, or few are counted. */
 function codeShare(tasks: Parameters<typeof codeAdvice>[0]["tasks"]) {
   const requestsOf = (some: typeof tasks) => some.flatMap(({ history }) => history).reduce((a, b) => a + b, 0);
   const all = requestsOf(tasks);

@@ -8,6 +8,7 @@ import { openDocument, openedOnce } from "../storage/document.ts";
 import type { DocumentFiles } from "../storage/document-files.ts";
 import { cleanName, oneLine } from "../util/control-characters.ts";
 import { defined, messageOf, getOrInsert } from "../util/values.ts";
+import { localDay } from "../util/format-bytes.ts";
 import { createMutex } from "../util/joined-work.ts";
 import type { Timers } from "../util/timers.ts";
 
@@ -144,7 +145,7 @@ function groupsOf(rows: readonly RequestRow[], by: NonNullable<Query["by"]>) {
 }
 
 function nameIn(row: RequestRow, name: NonNullable<Query["by"]>[number]): string {
-  if (name === "day") return row.startedAt.slice(0, 10);
+  if (name === "day") return localDay(Date.parse(row.startedAt));
   if (name === "hour") return `${row.startedAt.slice(0, 13)}:00Z`;
   return name === "minute" ? `${row.startedAt.slice(0, 16)}Z` : row[name];
 }

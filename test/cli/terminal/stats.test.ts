@@ -94,7 +94,7 @@ describe("ollm stats", () => {
 
 describe("ollm stats --money", () => {
   it("shows sums by day, month, task and client, with the formula", async () => {
-    expect(renderMoney((await read()).money, wide, nowMs)).toMatchInlineSnapshot(`
+    expect(renderMoney((await read()).money, wide)).toMatchInlineSnapshot(`
       "today  0.038 USD; 21.0 k local tokens; 0.05 USD less 0.012 USD paid; 0.5 CNY
              paid is not subtracted: another currency
       month  0.27 USD; 124.0 k local tokens; 0.28 USD less 0.012 USD paid; 0.5 CNY
@@ -113,15 +113,15 @@ describe("ollm stats --money", () => {
 
       saved = (local prompt tokens × 2 USD + local answer tokens × 10 USD) ÷ 1,000,000
       - what paid engines charged in USD; comparisons save nothing. List prices of
-      some-model on 2026-11-01; another price applies to all days. Months, and the
-      days of rows, are UTC; today is by this machine's time zone.
+      some-model on 2026-11-01; another price applies to all days. Days and months are
+      those of this machine's time zone.
       All rows: ollm stats --money --csv (or --json)
       "
     `);
   });
 
   it("fits a narrow terminal", async () => {
-    const text = renderMoney((await read()).money, narrow, nowMs);
+    const text = renderMoney((await read()).money, narrow);
     expect(text).toMatchInlineSnapshot(`
       "today  0.038 USD; 21.0 k local tokens; 0.05 USD
              less 0.012 USD paid; 0.5 CNY paid is not
@@ -147,9 +147,8 @@ describe("ollm stats --money", () => {
       answer tokens × 10 USD) ÷ 1,000,000 - what paid
       engines charged in USD; comparisons save nothing.
       List prices of some-model on 2026-11-01; another
-      price applies to all days. Months, and the days of
-      rows, are UTC; today is by this machine's time
-      zone.
+      price applies to all days. Days and months are
+      those of this machine's time zone.
       All rows: ollm stats --money --csv (or --json)
       "
     `);
@@ -157,7 +156,7 @@ describe("ollm stats --money", () => {
   });
 
   it("says what to do while nothing is saved", async () => {
-    expect(renderMoney((await read([])).money, wide, nowMs)).toBe(
+    expect(renderMoney((await read([])).money, wide)).toBe(
       'No tokens of local models are counted yet. To begin, ask a local model:\n  ollm run "Hello"\n',
     );
   });
@@ -165,13 +164,13 @@ describe("ollm stats --money", () => {
   it("prints rows as CSV, in which no name is a formula", async () => {
     const { money } = await read();
     expect(moneyCsv(money)).toMatchInlineSnapshot(`
-      "day,task,client,kind,tokens,price_per_million,amount,currency
-      2026-11-01,summarization,claude-code,prompt,100000,2,0.2,USD
-      2026-11-01,summarization,claude-code,answer,3000,10,0.03,USD
-      2026-11-23,code,'=cmd|' /C calc'!A0,prompt,20000,2,0.04,USD
-      2026-11-23,code,'=cmd|' /C calc'!A0,answer,1000,10,0.01,USD
-      2026-11-23,code,'=cmd|' /C calc'!A0,cloud,2000,6.172839,-0.012345678,USD
-      2026-11-23,code,'=cmd|' /C calc'!A0,cloud,900,555.555556,-0.5,CNY
+      "day,from,task,client,kind,tokens,price_per_million,amount,currency
+      2026-11-01,2026-11-01T00:00:00.000Z,summarization,claude-code,prompt,100000,2,0.2,USD
+      2026-11-01,2026-11-01T00:00:00.000Z,summarization,claude-code,answer,3000,10,0.03,USD
+      2026-11-23,2026-11-23T00:00:00.000Z,code,'=cmd|' /C calc'!A0,prompt,20000,2,0.04,USD
+      2026-11-23,2026-11-23T00:00:00.000Z,code,'=cmd|' /C calc'!A0,answer,1000,10,0.01,USD
+      2026-11-23,2026-11-23T00:00:00.000Z,code,'=cmd|' /C calc'!A0,cloud,2000,6.172839,-0.012345678,USD
+      2026-11-23,2026-11-23T00:00:00.000Z,code,'=cmd|' /C calc'!A0,cloud,900,555.555556,-0.5,CNY
       "
     `);
   });

@@ -1,6 +1,6 @@
 import type { MoneyTally } from "../../../src/orchestrator/api/cost.ts";
 import type { EndedRequest } from "../../../src/orchestrator/api/events.ts";
-import { describe, expect, test } from "vitest";
+import { afterEach, describe, expect, test, vi } from "vitest";
 import { GenerationFailed, faultOf } from "../../../src/orchestrator/api/errors.ts";
 import { parseSettings } from "../../../src/orchestrator/config/problems.ts";
 import { countMoney } from "../../../src/orchestrator/watch/metrics/counts.ts";
@@ -26,7 +26,7 @@ const count = (day: string, given: Partial<MoneyTally> = {}): MoneyTally => ({
   ...given,
 });
 
-const midnight = Date.parse("2026-11-23");
+afterEach(() => void vi.unstubAllEnvs());
 
 const settings = (savings: object) => parseSettings({ savings }, new Map(), "config.yaml");
 
@@ -53,7 +53,7 @@ describe("savings", () => {
 
   test("are negative when paid engines charged more", () => {
     const paid = count("2026-11-23", { paid: [{ currency: "USD", tokens: 10, nanos: 5 }] });
-    expect(moneyReport([paid], reference, now, midnight).today).toMatchObject({ total: -5e-9, saved: 0, spent: 5e-9 });
+    expect(moneyReport([paid], reference, now).today).toMatchObject({ total: -5e-9, saved: 0, spent: 5e-9 });
   });
 
   test("join the oldest days beyond 4,000 rows, and lose nothing", () => {
@@ -95,32 +95,29 @@ describe("savings", () => {
     }
   });
 
-  test("are summed by UTC month, and today from midnight wherever this machine is", () => {
-    const times = ["2026-10-31", "2026-11-01", "2026-11-22T18:15", "2026-11-22T18:30", "2026-11-23T00:15"];
-    const counts = times.map((day) => count(day, { promptTokens: 500_000 }));
-    const at = (began: string) => moneyReport(counts, reference, now, Date.parse(began));
-    const { today, month, total, rows } = at("2026-11-23T00:00Z");
-    expect([today, month, total].map((sum) => sum.total)).toEqual([1, 4, 5]);
-    // In India.
-    const india = at("2026-11-22T18:30Z").today;
-    expect(india).toMatchObject({ total: 2, from: "2026-11-22T18:30:00.000Z" });
-    const { day: _day, ...own } = named;
-    expect(india.rows).toEqual([{ ...own, kind: "prompt", tokens: 1_000_000, pricePerMillion: 2, amount: 2 }]);
-    // The rows that are exported stay those of UTC days.
+  test.each([
+    ["UTC", "2026-11-23T00:00:00.000Z", [1, 4, 5]],
+    ["Asia/Kolkata", "2026-11-22T18:30:00.000Z", [1, 4, 5]],
+    ["America/New_York", "2026-11-22T05:00:00.000Z", [2, 4, 5]],
+  ])("are summed by the days and months of this machine: %s", (zone, from, sums) => {
+    vi.stubEnv("TZ", zone);
+    const days = ["2026-10-31", "2026-11-01", "2026-11-22", "2026-11-22", "2026-11-23"];
+    const counts = days.map((day) => count(day, { promptTokens: 500_000 }));
+    const { today, month, total, rows } = moneyReport(counts, reference, now);
+    expect([today, month, total].map((sum) => sum.total)).toEqual(sums);
+    expect(today.from).toBe(from);
     expect(rows.map(({ day, amount }) => [day, amount])).toEqual([
       ["2026-10-31", 1],
       ["2026-11-01", 1],
       ["2026-11-22", 2],
       ["2026-11-23", 1],
     ]);
-    // Of an older file, a day that began before midnight is none of it.
-    expect(moneyReport([count("2026-11-23")], reference, now, Date.parse("2026-11-23T05:00Z")).today.total).toBe(0);
   });
 
   test("count tokens that were never sent apart: they add nothing to any amount", () => {
-    const without = moneyReport([count("2026-11-23", { promptTokens: 10 })], reference, now, midnight);
+    const without = moneyReport([count("2026-11-23", { promptTokens: 10 })], reference, now);
     const read = count("2026-11-23", { promptTokens: 10, fileTokens: 7 });
-    const { today, rows } = moneyReport([read], reference, now, midnight);
+    const { today, rows } = moneyReport([read], reference, now);
     expect(today).toEqual({ ...without.today, neverSentTokens: 7 });
     expect(rows).toEqual(without.rows);
   });
@@ -171,16 +168,16 @@ describe("savings", () => {
   });
 
   test("come with their formula: prices, their model and date, and that another price changes the past", () => {
-    const { formula, rows, today } = moneyReport([], reference, now, midnight);
+    const { formula, rows, today } = moneyReport([], reference, now);
     expect({ formula, rows, today }).toMatchInlineSnapshot(`
       {
-        "formula": "saved = (local prompt tokens × 2 USD + local answer tokens × 10 USD) ÷ 1,000,000 - what paid engines charged in USD; comparisons save nothing. List prices of some-model on 2026-11-01; another price applies to all days. Months, and the days of rows, are UTC; today is by this machine's time zone.",
+        "formula": "saved = (local prompt tokens × 2 USD + local answer tokens × 10 USD) ÷ 1,000,000 - what paid engines charged in USD; comparisons save nothing. List prices of some-model on 2026-11-01; another price applies to all days. Days and months are those of this machine's time zone.",
         "rows": [],
         "today": {
+          "day": "2026-11-23",
           "from": "2026-11-23T00:00:00.000Z",
           "localTokens": 0,
           "neverSentTokens": 0,
-          "rows": [],
           "saved": 0,
           "spent": 0,
           "total": 0,
@@ -196,8 +193,8 @@ describe("what money is computed from", () => {
   const counted = (request: Partial<EndedRequest>): readonly MoneyTally[] => {
     const tallies: MoneyTally[] = [];
     const ended = { client: "c", task: "code", profile: "p", totalMs: 1, fallbacks: 0, attempts: [], fileTokens: 0 };
-    countMoney({ ...ended, ...request }, now, (day, task, client) => {
-      tallies.push({ day, task, client, promptTokens: 0, completionTokens: 0, fileTokens: 0, paid: [] });
+    countMoney({ ...ended, ...request }, (task, client) => {
+      tallies.push({ day: "2026-11-23", task, client, promptTokens: 0, completionTokens: 0, fileTokens: 0, paid: [] });
       return tallies.at(-1) as MoneyTally;
     });
     return tallies;

@@ -114,14 +114,10 @@ function countError({ errors }: Counts, { code }: NonNullable<EndedAttempt["erro
   errors[code] = (errors[code] ?? 0) + 1;
 }
 
-/** At each of which a day begins in some time zone. */
-const quarterMs = 15 * 60_000;
-
-/** Adds what money is computed from. `countFor` finds or makes the count of this quarter of an hour, task and client. */
+/** Adds what money is computed from. `countFor` finds or makes the count of this task and client. */
 export function countMoney(
   { client, task, attempts, fileTokens, error }: EndedRequest,
-  nowMs: number,
-  countFor: (quarter: string, task: string, client: string) => MoneyTally,
+  countFor: (task: string, client: string) => MoneyTally,
 ): void {
   // A request that failed saved nothing, whatever its models read and wrote.
   const isAnswered = error === undefined;
@@ -132,7 +128,7 @@ export function countMoney(
       (isAnswered && promptTokens !== undefined && (failure === undefined || decodeMs !== undefined)),
   );
   if (fileTokens === 0 && counted.length === 0) return;
-  const count = countFor(new Date(nowMs - (nowMs % quarterMs)).toISOString().slice(0, 16), task, client);
+  const count = countFor(task, client);
   count.fileTokens += fileTokens;
   for (const { isLocal, charge, promptTokens = 0, completionTokens = 0 } of counted) {
     if (isLocal && isAnswered) {

@@ -30,9 +30,6 @@ const maxDayRows = 20_000;
 const maxNames = 40;
 const maxMoneyPerDay = 100;
 const maxMoney = 20_000;
-/** Rows of quarters of an hour, which are kept for two days: today begins at any of them. */
-const maxQuarters = 4_000;
-const dayLength = "2026-11-23".length;
 const maxEvictions = 200;
 /** Counts by kind and name (`keyOf`): each request is in one row of each kind. */
 type Period = Map<string, Counts>;
@@ -41,9 +38,9 @@ type Period = Map<string, Counts>;
 export interface History {
   /** By UTC hour (`2026-11-23T05`), without times. */
   readonly hours: Map<string, Period>;
-  /** By UTC day (`2026-11-23`), all of it. */
+  /** By day in the time zone of this machine (`2026-11-23`), all of it. */
   readonly days: Map<string, Period>;
-  /** By day or quarter of an hour, task and client. */
+  /** By day, task and client. */
   readonly money: Map<string, MoneyTally>;
   /** By model and kind of decision. */
   readonly evictions: Map<string, number>;
@@ -67,10 +64,12 @@ export function emptyHistory(): History {
   };
 }
 
-/** What was counted since the last write, within one hour. */
+/** What was counted since the last write, within one hour of one day. */
 interface Batch {
-  /** `2026-11-23T05` */
+  /** `2026-11-23T05`, UTC. */
   readonly hour: string;
+  /** `2026-11-23`, in the time zone of this machine when it was counted. */
+  readonly day: string;
   readonly rows: readonly Row[];
   readonly money: readonly MoneyTally[];
   readonly evictions: ReadonlyMap<string, number>;
@@ -89,8 +88,7 @@ export function partsOf(key: string): readonly string[] {
 }
 
 /** Adds a batch, each row to the names that it has. */
-export function addBatch(history: History, { hour, rows, money, evictions, remote, memory }: Batch): void {
-  const day = hour.slice(0, 10);
+export function addBatch(history: History, { hour, day, rows, money, evictions, remote, memory }: Batch): void {
   const [ofHour, ofDay] = [periodOf(history.hours, hour), periodOf(history.days, day)];
   for (const { names: given, counts } of rows) {
     for (const kind of names) {
@@ -143,8 +141,7 @@ function moneyOf({ money }: History, { day, task, client }: MoneyTally): MoneyTa
   const known = money.get(key);
   if (known !== undefined) return known;
   const ofDay = new Set<string>();
-  for (const each of money.values())
-    if (each.day.startsWith(day.slice(0, dayLength))) ofDay.add(keyOf(each.task, each.client));
+  for (const each of money.values()) if (each.day === day) ofDay.add(keyOf(each.task, each.client));
   const name = ofDay.size >= maxMoneyPerDay && !ofDay.has(keyOf(task, client)) ? otherName : client;
   const kept = keyOf(day, task, name);
   return getOrInsert(money, kept, () => ({ ...noMoney, day, task, client: name, paid: [] }));
@@ -169,29 +166,14 @@ export function dropOldest(history: History): void {
   const { hours, days, money, memory } = history;
   while (hours.size > maxHours || rowsOf(hours) > maxHourRows) hours.delete(oldest(hours));
   while (days.size > maxDays || rowsOf(days) > maxDayRows) days.delete(oldest(days));
-  joinQuarters(history);
-  const moneyDays = new Set([...money.values()].map(({ day }) => day.slice(0, dayLength)));
+  const moneyDays = new Set([...money.values()].map(({ day }) => day));
   while (moneyDays.size > maxDays || money.size > maxMoney) {
     const day = oldest(moneyDays);
-    for (const [key, each] of money) if (each.day.startsWith(day)) money.delete(key);
+    for (const [key, each] of money) if (each.day === day) money.delete(key);
     moneyDays.delete(day);
   }
   while (memory.hours.size > maxHours) memory.hours.delete(oldest(memory.hours));
   while (memory.days.size > maxDays) memory.days.delete(oldest(memory.days));
-}
-
-/** Adds old quarters of an hour to their days. */
-function joinQuarters(history: History): void {
-  const quarters = [...history.money]
-    .filter(([, { day }]) => day.length > dayLength)
-    .toSorted(([, one], [, other]) => (one.day < other.day ? -1 : 1));
-  const lastMs = Date.parse(quarters.at(-1)?.[1].day.slice(0, dayLength) ?? "");
-  for (const [at, [key, quarter]] of quarters.entries()) {
-    const day = quarter.day.slice(0, dayLength);
-    if (lastMs - Date.parse(day) <= 86_400_000 && at >= quarters.length - maxQuarters) continue;
-    history.money.delete(key);
-    mergeMoney(moneyOf(history, { ...quarter, day }), quarter);
-  }
 }
 
 function oldest(starts: { keys(): Iterable<string> }): string {
@@ -286,7 +268,7 @@ function historyOf(given: z.output<typeof storedHistory>): History {
       periodOf(periods, start).set(keyOf(names[kind] ?? "", name), restored(counts));
     }
   }
-  for (const each of given.money) history.money.set(keyOf(each.day, each.task, each.client), each);
+  for (const each of given.money) mergeMoney(moneyOf(history, each), each);
   for (const [key, unloads] of given.evictions) history.evictions.set(key, unloads);
   for (const [engine, sent] of given.remote) history.remote.set(engine, sent);
   for (const [start, each] of given.memoryHours) history.memory.hours.set(start, each);
@@ -296,6 +278,8 @@ function historyOf(given: z.output<typeof storedHistory>): History {
 
 const event = z.object({
   hour: z.string(),
+  /** Older ones have none: that of the hour. */
+  day: z.string().exactOptional(),
   rows: z.array(z.tuple([z.array(z.string()).length(names.length), counted])),
   money: z.array(moneyTally),
   evictions: evictions,
@@ -304,9 +288,10 @@ const event = z.object({
 });
 type HistoryEvent = z.output<typeof event>;
 
-export function eventOf({ hour, rows, money, evictions: evicted, remote, memory }: Batch): HistoryEvent {
+export function eventOf({ hour, day, rows, money, evictions: evicted, remote, memory }: Batch): HistoryEvent {
   return {
     hour,
+    day,
     rows: rows.map(({ names: given, counts }) => [names.map((kind) => given[kind]), stored(counts)]),
     money: [...money],
     evictions: [...evicted],
@@ -315,9 +300,18 @@ export function eventOf({ hour, rows, money, evictions: evicted, remote, memory 
   };
 }
 
-function batchOf({ hour, rows, money, evictions: evicted, remote, memory }: HistoryEvent): Batch {
+function batchOf({
+  hour,
+  day = hour.slice(0, 10),
+  rows,
+  money,
+  evictions: evicted,
+  remote,
+  memory,
+}: HistoryEvent): Batch {
   return {
     hour,
+    day,
     rows: rows.map(([given, counts]) => {
       return { names: namesOf((kind) => given[names.indexOf(kind)] ?? ""), counts: restored(counts) };
     }),

@@ -16,6 +16,7 @@ import {
   sums,
   cumulative,
 } from "./counts.ts";
+import { localDay } from "../../util/format-bytes.ts";
 import { keyOfName } from "../../util/model-name.ts";
 import { type History, addSample, keyOf, partsOf } from "./history.ts";
 import { getOrInsert } from "../../util/values.ts";
@@ -37,7 +38,7 @@ export function reportOf(
   const all = new Map<keyof MetricsReport["by"], Map<string, Counts>>();
   /** Requests by day, by kind and name; of the day itself by hour. */
   const series = new Map<string, Map<string, number>>();
-  let since = new Date(nowMs).toISOString().slice(0, 10);
+  let since = localDay(nowMs);
   const seriesFor = (kind: keyof MetricsReport["by"], name: string): Map<string, number> => {
     const key = keyOf(kind, name);
     return getOrInsert(series, key, () => new Map<string, number>());
@@ -63,7 +64,7 @@ export function reportOf(
     }
     for (const [hour, period] of hours) {
       for (const [key, { requests }] of period) {
-        if (partsOf(key)[0] === complete) addTo(seriesFor("day", hour.slice(0, 10)), hour, requests);
+        if (partsOf(key)[0] === complete) addTo(seriesFor("day", dayOf(hour)), hour, requests);
       }
     }
   }
@@ -73,7 +74,7 @@ export function reportOf(
     if (kind !== "day") return days.map((day) => requests.get(day) ?? 0);
     // The hours of an old day are not kept.
     if (requests.size === 0) return [];
-    return Array.from({ length: 24 }, (_, hour) => requests.get(`${name}T${String(hour).padStart(2, "0")}`) ?? 0);
+    return hoursOf(name).map((hour) => requests.get(hour) ?? 0);
   };
   const named = (kind: keyof MetricsReport["by"]): readonly NamedFigures[] =>
     Array.from(all.get(kind) ?? [], ([name, counts]) => ({
@@ -83,7 +84,7 @@ export function reportOf(
     }));
   for (const kind of names) bound(all.get(kind), kind, series);
   return {
-    since: new Date(since).toISOString(),
+    since: new Date(startOf(since)).toISOString(),
     total: figuresOf(total),
     by: {
       ...(Object.fromEntries(
@@ -123,12 +124,29 @@ function addTo(series: Map<string, number>, start: string, requests: number): vo
   series.set(start, (series.get(start) ?? 0) + requests);
 }
 
-/** UTC days up to today, from the first that is counted on. */
+/** Days up to today, from the first that is counted on. */
 function lastDays(nowMs: number, since: string): readonly string[] {
-  const days = Array.from({ length: shownDays }, (_, back) =>
-    new Date(nowMs - (shownDays - 1 - back) * 86_400_000).toISOString().slice(0, 10),
-  );
-  return days.filter((day) => day >= since.slice(0, 10));
+  const today = localDay(nowMs);
+  const days = Array.from({ length: shownDays }, (_, at) => localDay(startOf(today, at + 1 - shownDays)));
+  return days.filter((day) => day >= since);
+}
+
+/** When a day begins in the time zone of this machine, or one that is `later` by days. Milliseconds since the epoch. */
+function startOf(day: string, later = 0): number {
+  const start = new Date(`${day}T00:00`);
+  return start.setDate(start.getDate() + later);
+}
+
+/** The day in which an hour (`2026-11-23T05`, UTC) begins. */
+const dayOf = (hour: string): string => localDay(Date.parse(`${hour}:00Z`));
+
+const hourMs = 3_600_000;
+
+/** The hours that begin within a day: 23 to 25. */
+function hoursOf(day: string): readonly string[] {
+  const first = Math.ceil(startOf(day) / hourMs);
+  const end = Math.ceil(startOf(day, 1) / hourMs);
+  return Array.from({ length: end - first }, (_, at) => new Date((first + at) * hourMs).toISOString().slice(0, 13));
 }
 
 /** The counts of each model, by `keyOfName`, and since when (ms since the epoch) there are any; without the names that were added up. */
@@ -148,7 +166,7 @@ export function modelsOf(histories: readonly History[]) {
       }
     }
   }
-  return { byName, ...(since !== undefined && { sinceMs: Date.parse(since) }) };
+  return { byName, ...(since !== undefined && { sinceMs: startOf(since) }) };
 }
 
 function evictionsOf(histories: readonly History[]): MetricsReport["evictions"] {
@@ -168,8 +186,8 @@ function memoryOf(histories: readonly History[], samples: readonly MemorySample[
     histories.flatMap(({ memory }) => [...memory[kind]]).toSorted(([a], [b]) => (a < b ? -1 : 1));
   const hours = sorted("hours");
   const firstMinute = samples[0]?.at.slice(0, 13) ?? "9";
-  const firstHour = hours[0]?.[0].slice(0, 10) ?? firstMinute.slice(0, 10);
-  return [...sorted("days").filter(([day]) => day < firstHour), ...hours.filter(([hour]) => hour < firstMinute)]
+  const firstDay = hours[0] === undefined ? (samples[0]?.at ?? "9") : dayOf(hours[0][0]);
+  return [...sorted("days").filter(([day]) => day < firstDay), ...hours.filter(([hour]) => hour < firstMinute)]
     .map(([, sample]) => sample)
     .concat(samples);
 }
@@ -241,10 +259,10 @@ export class RowTable {
   }
 }
 
-/** What was counted in one hour and isn't written yet. */
+/** What was counted in one hour of one day and isn't written yet. */
 export class PendingBatch {
-  /** `2026-11-23T05` */
   readonly hour: string;
+  readonly day: string;
   readonly table = new RowTable();
   readonly #money = new Map<string, MoneyTally>();
   readonly evictions = new Map<string, number>();
@@ -253,7 +271,12 @@ export class PendingBatch {
 
   constructor(nowMs: number) {
     this.hour = new Date(nowMs).toISOString().slice(0, 13);
+    this.day = localDay(nowMs);
     this.sent("", 0, nowMs / 1_000);
+  }
+
+  get key(): string {
+    return keyOf(this.hour, this.day);
   }
 
   get rows(): readonly Row[] {

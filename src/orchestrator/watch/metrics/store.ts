@@ -43,8 +43,8 @@ interface MetricsParts extends Omit<ConstructorParameters<typeof Breaches>[0], "
  * |-------------------------------------|---------------------------------------------|-----------------------------|
  * | tokens and charges (money)          | `metrics.json`, by time, task and client    | within a second             |
  * | prompts that left this machine      | `metrics.json`, by engine, with the last    | at once                     |
- * | figures by name, evictions          | `metrics.json`, by UTC hour, then day       | with money, else in a minute |
- * | extremes of the memory              | `metrics.json`, by UTC hour and day         | with others, at the end     |
+ * | figures by name, evictions          | `metrics.json`, by UTC hour, and by day     | with money, else in a minute |
+ * | extremes of the memory              | `metrics.json`, the same                    | with others, at the end     |
  * | samples, since start                | memory                                      |                             |
  */
 class MetricsStore {
@@ -52,7 +52,7 @@ class MetricsStore {
   readonly #breaches: Breaches;
   readonly #document: ReturnType<typeof openedOnce<Awaited<ReturnType<typeof openHistory>>>>;
   #noted: EndedRequest[] = [];
-  /** By hour, what isn't written yet. */
+  /** By hour and day, what isn't written yet. */
   readonly #pending = new Map<string, PendingBatch>();
   /** Something of `#writing` isn't in the document yet, nor in `#pending`. */
   #isWriting = false;
@@ -185,7 +185,7 @@ class MetricsStore {
     const table = new RowTable();
     for (const request of requests) {
       countRequest(request, nowMs, (names) => table.of(names));
-      countMoney(request, nowMs, (day, task, client) => batch.moneyOf(day, task, client));
+      countMoney(request, (task, client) => batch.moneyOf(batch.day, task, client));
     }
     batch.table.add(table.rows);
     this.#sinceStart.add(table.rows);
@@ -197,17 +197,17 @@ class MetricsStore {
   /** What is counted in this hour. */
   #batch(): PendingBatch {
     const fresh = new PendingBatch(this.#parts.now());
-    let batch = this.#pending.get(fresh.hour);
+    let batch = this.#pending.get(fresh.key);
     if (batch === undefined) {
       const [oldest] = this.#pending.keys();
       // What an idle hour had is written after it.
       if (oldest !== undefined) this.#writeSoon();
       // Its hour is lost, not its counts.
       const late = this.#pending.size < maxWaitingHours ? undefined : this.#pending.get(oldest ?? "");
-      if (late !== undefined) this.#pending.delete(late.hour);
+      if (late !== undefined) this.#pending.delete(late.key);
       batch = fresh;
       if (late !== undefined) batch.add(late);
-      this.#pending.set(batch.hour, batch);
+      this.#pending.set(batch.key, batch);
     }
     return batch;
   }
@@ -246,8 +246,8 @@ class MetricsStore {
       this.#problem = messageOf(error);
       log.warn(`metrics: ${this.#problem}`);
       for (const batch of batches.slice(written)) {
-        const later = this.#pending.get(batch.hour);
-        if (later === undefined) this.#pending.set(batch.hour, batch);
+        const later = this.#pending.get(batch.key);
+        if (later === undefined) this.#pending.set(batch.key, batch);
         else later.add(batch);
       }
       this.#writeSoon();

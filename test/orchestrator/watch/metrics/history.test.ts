@@ -1,7 +1,8 @@
 import fc from "fast-check";
+import type { MoneyTally } from "../../../../src/orchestrator/api/cost.ts";
 import { faultOf } from "../../../../src/orchestrator/api/errors.ts";
 import type { EndedRequest } from "../../../../src/orchestrator/api/events.ts";
-import { describe, expect, test } from "vitest";
+import { afterEach, describe, expect, test, vi } from "vitest";
 import { countMoney, countRequest } from "../../../../src/orchestrator/watch/metrics/counts.ts";
 import {
   type History,
@@ -15,6 +16,8 @@ import { PendingBatch, reportOf } from "../../../../src/orchestrator/watch/metri
 import { createMemoryDocumentFiles } from "../../../support/memory-document-files.ts";
 
 type Batch = Parameters<typeof addBatch>[1];
+
+afterEach(() => void vi.unstubAllEnvs());
 
 const hourMs = 3_600_000;
 const start = Date.parse("2026-01-01T00:00:00Z");
@@ -41,7 +44,7 @@ function batchOf(nowMs: number, requests: readonly EndedRequest[]): PendingBatch
   const batch = new PendingBatch(nowMs);
   for (const each of requests) {
     countRequest(each, nowMs, (names) => batch.table.of(names));
-    countMoney(each, nowMs, (day, task, client) => batch.moneyOf(day, task, client));
+    countMoney(each, (task, client) => batch.moneyOf(batch.day, task, client));
   }
   return batch;
 }
@@ -50,11 +53,14 @@ function batchOf(nowMs: number, requests: readonly EndedRequest[]): PendingBatch
 function byDay({ money }: History): ReadonlyMap<string, number> {
   const tokens = new Map<string, number>();
   for (const { day, client, promptTokens } of money.values()) {
-    const key = `${day.slice(0, 10)} ${client}`;
+    const key = `${day} ${client}`;
     tokens.set(key, (tokens.get(key) ?? 0) + promptTokens);
   }
   return tokens;
 }
+
+const totalsByDay = (history: History, nowMs: number) =>
+  reportOf([history], nowMs, []).by.day.map(({ name, requests }) => [name, requests]);
 
 const totalOf = (history: History, nowMs = start) => reportOf([history], nowMs, []).total;
 
@@ -105,23 +111,55 @@ describe("hours and days", () => {
     expect(totalOf(history).requests).toBe(400);
   });
 
-  test("have money by quarters of an hour for the last two days, which a restart keeps, and 4,000 at most", () => {
+  test("are those of this machine's time zone, also where a day begins within an hour, and stay when it changes", () => {
+    vi.stubEnv("TZ", "Asia/Kolkata");
     const history = emptyHistory();
-    const days = () => [...new Set([...history.money.values()].map(({ day }) => day))].toSorted();
-    for (const hour of [0, 20, 25, 25.3, 47, 48]) {
-      addBatch(history, batchOf(start + hour * hourMs, [request("a")]));
+    // 23:45 and 00:15 there are of one hour of UTC.
+    for (const time of ["18:15", "18:45"])
+      addBatch(history, batchOf(Date.parse(`2026-01-01T${time}:00Z`), [request("a")]));
+    const report = () => totalsByDay(history, Date.parse("2026-01-01T19:00:00Z"));
+    expect(report()).toEqual([
+      ["2026-01-01", 1],
+      ["2026-01-02", 1],
+    ]);
+    expect([...byDay(history).keys()]).toEqual(["2026-01-01 claude-code", "2026-01-02 claude-code"]);
+    vi.stubEnv("TZ", "America/New_York");
+    expect(report()).toHaveLength(2);
+  });
+
+  test("have 23 to 25 hours, each once", () => {
+    vi.stubEnv("TZ", "Europe/Berlin");
+    for (const [day, hours] of [
+      ["2026-03-29", 23],
+      ["2026-10-25", 25],
+      ["2026-01-01", 24],
+    ] as const) {
+      const history = emptyHistory();
+      const first = new Date(`${day}T00:00`).getTime();
+      for (let hour = -1; hour <= hours; hour += 1) addBatch(history, batchOf(first + hour * hourMs, [request("a")]));
+      const { by } = reportOf([history], first + 30 * hourMs, []);
+      expect(by.day.find(({ name }) => name === day)).toMatchObject({
+        requests: hours,
+        history: Array.from({ length: hours }, () => 1),
+      });
     }
-    dropOldest(history);
-    const recent = ["2026-01-02T01:00", "2026-01-02T01:15", "2026-01-02T23:00", "2026-01-03T00:00"];
-    expect(days()).toEqual(["2026-01-01", ...recent]);
-    for (let quarter = 0; quarter < 80; quarter += 1) {
-      const busy = Array.from({ length: 60 }, (_none, at) => request("a", { client: `client-${at}` }));
-      addBatch(history, batchOf(start + (48 + quarter / 4) * hourMs, busy));
+  });
+
+  test("of an older file, with money by quarters of an hour in UTC, are read as days", async () => {
+    const texts = new Map<string, string>();
+    const document = await openHistory(silent, createMemoryDocumentFiles(texts));
+    const [money] = batchOf(start, [request("a")]).money;
+    const old = { hour: "2026-01-01T05", rows: [], evictions: [], remote: [] };
+    for (const day of ["2026-01-01T05:15", "2026-01-01T05:30", "2026-01-02"]) {
+      await document.append({ ...old, money: [{ ...money, day } as MoneyTally] });
     }
-    const before = byDay(history);
-    dropOldest(history);
-    expect([...history.money.values()].filter(({ day }) => day.length > 10)).toHaveLength(4_000);
-    expect(byDay(history)).toEqual(before);
+    await document.close();
+    const again = await openHistory(silent, createMemoryDocumentFiles(texts));
+    const tokens = money?.promptTokens ?? 0;
+    expect([...byDay(again.state)]).toEqual([
+      ["2026-01-01 claude-code", 2 * tokens],
+      ["2026-01-02 claude-code", tokens],
+    ]);
   });
 
   test("survive a clock that was years ahead for an hour", () => {
@@ -185,7 +223,7 @@ describe("bounds", () => {
       const { rows, money, evictions, remote } = days[hour % 5] as PendingBatch;
       const at = new Date(start + hour * hourMs).toISOString();
       const own = money.map((each) => ({ ...each, day: at.slice(0, 10) }));
-      addBatch(document.state, { hour: at.slice(0, 13), rows, money: own, evictions, remote });
+      addBatch(document.state, { hour: at.slice(0, 13), day: at.slice(0, 10), rows, money: own, evictions, remote });
     }
     await document.append(eventOf(batchOf(start + 365 * 24 * hourMs, [request("a")])));
     await document.close();
@@ -218,6 +256,6 @@ test("what is stored is what was counted, from the document and from the journal
       memory: [memory],
     });
     // The request that failed saved nothing.
-    expect([...state.money.values()]).toMatchObject([{ day: "2026-01-01T00:00", promptTokens: 1000 }]);
+    expect([...state.money.values()]).toMatchObject([{ day: "2026-01-01", promptTokens: 1000 }]);
   }
 });
