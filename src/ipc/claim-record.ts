@@ -1,6 +1,6 @@
-import { type Dirent, readdirSync } from "node:fs";
+import { readdirSync } from "node:fs";
 import { join } from "node:path";
-import { parseJson } from "../orchestrator/util/values.ts";
+import { parseJson, orUndefined } from "../orchestrator/util/values.ts";
 import { readOwnFile, runFolder } from "./run-folder.ts";
 
 /** The content of a claim file: the process that wrote it. */
@@ -43,12 +43,7 @@ const farGeneration = 1_000_000_000;
  * reached by counting, so new claims ignore it, and renaming it can't collide with one.
  */
 export function claimFiles(home: string) {
-  let entries: Dirent[];
-  try {
-    entries = readdirSync(runFolder(home), { withFileTypes: true });
-  } catch {
-    return [];
-  }
+  const entries = orUndefined(() => readdirSync(runFolder(home), { withFileTypes: true })) ?? [];
   return entries
     .flatMap((entry) => {
       const digits = /^daemon\.(\d+)\.json$/.exec(entry.name)?.[1];
@@ -81,12 +76,8 @@ export function newestClaim(home: string): ClaimRecord | undefined {
 
 /** The claim of one generation; undefined when its file is gone or holds something else. */
 export function readClaim(home: string, generation: number): ClaimRecord | undefined {
-  try {
-    const value: unknown = parseJson(readOwnFile(claimFile(home, generation)));
-    return isClaim(value) && value.generation === generation ? value : undefined;
-  } catch {
-    return undefined;
-  }
+  const value = orUndefined(() => parseJson(readOwnFile(claimFile(home, generation))));
+  return isClaim(value) && value.generation === generation ? value : undefined;
 }
 
 function isClaim(value: unknown): value is ClaimRecord {

@@ -3,6 +3,7 @@ import { Socket } from "node:net";
 import type { Readable, Writable } from "node:stream";
 import type { ClaimRecord } from "./claim-record.ts";
 import type { NextStep } from "../orchestrator/api/next-step.ts";
+import { orUndefined } from "../orchestrator/util/values.ts";
 
 /**
  * The handshake on the daemon's socket, before MCP: one JSON object a line, in both directions.
@@ -129,10 +130,6 @@ export function openClientStreams(): { readonly input: Readable; readonly output
 }
 
 function isPipe(descriptor: number): boolean {
-  try {
-    const facts = fstatSync(descriptor);
-    return facts.isFIFO() || facts.isSocket();
-  } catch {
-    return false;
-  }
+  const facts = orUndefined(() => fstatSync(descriptor));
+  return facts?.isFIFO() === true || facts?.isSocket() === true;
 }

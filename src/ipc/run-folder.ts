@@ -18,7 +18,7 @@ import { join } from "node:path";
 import { sha256 } from "@noble/hashes/sha2.js";
 import { DaemonUnavailable } from "../orchestrator/api/errors.ts";
 import { advice } from "../orchestrator/api/next-step.ts";
-import { codeOf } from "../orchestrator/util/values.ts";
+import { codeOf, orUndefined } from "../orchestrator/util/values.ts";
 
 /** Node silently cuts longer ones: 107 bytes on Linux, 103 on macOS. */
 const maxSocketPathBytes = 100;
@@ -133,11 +133,7 @@ export function ensureRunFolder(home: string): string {
 
 /** The home with links resolved, so that two paths of one folder mean one daemon; unchanged while it doesn't exist. */
 export function realHome(home: string): string {
-  try {
-    return realpathSync(home);
-  } catch {
-    return home;
-  }
+  return orUndefined(() => realpathSync(home)) ?? home;
 }
 
 /**

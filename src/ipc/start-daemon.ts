@@ -27,7 +27,7 @@ import {
 } from "./run-folder.ts";
 import { DaemonUnreachable, introductionMs, probeClaim } from "./handshake.ts";
 import { requireTrustedHome } from "./trusted-home.ts";
-import { codeOf, defined } from "../orchestrator/util/values.ts";
+import { codeOf, defined, orUndefined } from "../orchestrator/util/values.ts";
 
 export interface StartOptions {
   readonly home: string;
@@ -128,13 +128,10 @@ function turnFile(home: string): string {
  * after the wait.
  */
 function isTurnLeftBehind(home: string): boolean {
-  try {
-    const [, pid] = /^(\d+)\n$/.exec(readOwnFile(turnFile(home))) ?? [];
-    return pid !== undefined && !isProcessAlive(Number(pid));
-  } catch {
-    // Removed meanwhile, or not written by us.
-    return false;
-  }
+  // Without a text it was removed meanwhile, or is not written by us.
+  const text = orUndefined(() => readOwnFile(turnFile(home)));
+  const [, pid] = /^(\d+)\n$/.exec(text ?? "") ?? [];
+  return pid !== undefined && !isProcessAlive(Number(pid));
 }
 
 /** The daemon of a home, if one answers. Throws for one that is silent: another can't take the home from it. */

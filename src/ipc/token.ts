@@ -2,7 +2,7 @@ import { chmodSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs"
 import { InvalidConfig } from "../orchestrator/api/errors.ts";
 import { advice } from "../orchestrator/api/next-step.ts";
 import { createExclusively, randomHex, readOwnFile, ensureRunFolder, httpTokenFile, tokenFile } from "./run-folder.ts";
-import { codeOf, defined } from "../orchestrator/util/values.ts";
+import { codeOf, defined, orUndefined } from "../orchestrator/util/values.ts";
 
 /** The home's token; undefined when there is none, when it can't be read, or when the file contains no valid token. */
 export function readToken(home: string): string | undefined {
@@ -10,12 +10,8 @@ export function readToken(home: string): string | undefined {
 }
 
 function tokenIn(file: string, valid: RegExp): string | undefined {
-  try {
-    const text = readOwnFile(file).trim();
-    return valid.test(text) ? text : undefined;
-  } catch {
-    return undefined;
-  }
+  const text = orUndefined(() => readOwnFile(file).trim());
+  return text !== undefined && valid.test(text) ? text : undefined;
 }
 
 /** The home's token, created when there is none. Throws the system's error when it can't be read or created. */

@@ -2,6 +2,7 @@ import { chmodSync, lstatSync, readdirSync, readFileSync, readlinkSync } from "n
 import { join, resolve } from "node:path";
 import { InvalidConfig } from "../orchestrator/api/errors.ts";
 import { advice, type NextStep } from "../orchestrator/api/next-step.ts";
+import { orUndefined } from "../orchestrator/util/values.ts";
 
 /** The facts that decide about a file or folder. */
 interface PathFacts {
@@ -240,29 +241,14 @@ function realSystem() {
     unmappedRootUid: unmappedRoot(),
     /** Without following a link; undefined where nothing exists or is visible. */
     look(path: string): PathFacts | undefined {
-      try {
-        const stats = lstatSync(path);
-        const kind = stats.isDirectory() ? "folder" : stats.isSymbolicLink() ? "link" : "other";
-        return { uid: stats.uid, gid: stats.gid, mode: stats.mode & 0o7777, kind };
-      } catch {
-        return undefined;
-      }
+      const stats = orUndefined(() => lstatSync(path));
+      if (stats === undefined) return undefined;
+      const kind = stats.isDirectory() ? "folder" : stats.isSymbolicLink() ? "link" : "other";
+      return { uid: stats.uid, gid: stats.gid, mode: stats.mode & 0o7777, kind };
     },
     /** Undefined where it can't be read. */
-    readLink(path: string): string | undefined {
-      try {
-        return readlinkSync(path);
-      } catch {
-        return undefined;
-      }
-    },
-    list(folder: string): readonly string[] {
-      try {
-        return readdirSync(folder);
-      } catch {
-        return [];
-      }
-    },
+    readLink: (path: string): string | undefined => orUndefined(() => readlinkSync(path)),
+    list: (folder: string): readonly string[] => orUndefined(() => readdirSync(folder)) ?? [],
     /** Makes the folder accessible for its owner only. Throws where modes can't be changed. */
     close: (folder: string): void => chmodSync(folder, 0o700),
   };
@@ -270,11 +256,9 @@ function realSystem() {
 
 /** Outside a user namespace the kernel's overflow id is an ordinary user; inside it means every user outside. */
 function unmappedRoot(): number | undefined {
-  try {
+  return orUndefined(() => {
     if (lstatSync("/").uid === 0) return undefined;
     const isWholeMap = /^\s*0\s+0\s+4294967295\s*$/.test(readFileSync("/proc/self/uid_map", "utf8"));
     return isWholeMap ? undefined : Number(readFileSync("/proc/sys/kernel/overflowuid", "utf8"));
-  } catch {
-    return undefined;
-  }
+  });
 }

@@ -2,7 +2,7 @@ import type { ClaimRecord } from "../../ipc/claim-record.ts";
 import type { DaemonStatus } from "../../ipc/protocol.ts";
 import { commandSteps } from "../../next-steps/commands.ts";
 import { renderSteps } from "../../next-steps/render.ts";
-import { OrchestratorError } from "../../orchestrator/api/errors.ts";
+import { OrchestratorError, undefinedIf } from "../../orchestrator/api/errors.ts";
 import { type NextSteps, advice, stepsOf } from "../../orchestrator/api/next-step.ts";
 import { type LoadedSettings, loadSettings } from "../../orchestrator/config/load.ts";
 import { type Settings, settingsSchema } from "../../orchestrator/config/schema.ts";
@@ -131,10 +131,7 @@ export async function usableSettings(
   home: string | undefined,
   io: Pick<CommandIo, "environment">,
 ): Promise<Pick<LoadedSettings, "settings" | "sources">> {
-  try {
-    if (home !== undefined) return await loadSettings({ home, environment: io.environment, flags: {} });
-  } catch (error) {
-    if (!(error instanceof OrchestratorError)) throw error;
-  }
-  return { settings: settingsSchema.parse({}), sources: new Map() };
+  const loading = home === undefined ? undefined : loadSettings({ home, environment: io.environment, flags: {} });
+  const loaded = await loading?.catch(undefinedIf(OrchestratorError));
+  return loaded ?? { settings: settingsSchema.parse({}), sources: new Map() };
 }

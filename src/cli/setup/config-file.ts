@@ -8,7 +8,7 @@ import { replaceFile } from "../../orchestrator/storage/replace-file.ts";
 import { formatBytes } from "../../orchestrator/util/format-bytes.ts";
 import type { CommandIo } from "../terminal/io.ts";
 import { type Style, styled } from "../terminal/terminal-text.ts";
-import { codeOf, isMissing, messageOf } from "../../orchestrator/util/values.ts";
+import { codeOf, isMissing, messageOf, undefinedIfMissing } from "../../orchestrator/util/values.ts";
 
 /** The content of a client's file when it was read. */
 export interface ConfigFile {
@@ -102,10 +102,7 @@ const backupMark = ".ollm-backup-";
 export async function backupsOf(file: ConfigFile): Promise<readonly string[]> {
   const folder = path.dirname(file.real);
   const prefix = path.basename(file.real) + backupMark;
-  const names = await readdir(folder).catch((error: unknown) => {
-    if (isMissing(error)) return [];
-    throw error;
-  });
+  const names = (await readdir(folder).catch(undefinedIfMissing)) ?? [];
   return names
     .filter((name) => name.startsWith(prefix))
     .toSorted()

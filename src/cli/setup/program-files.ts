@@ -8,7 +8,7 @@ import { readRegularText } from "../../orchestrator/storage/replace-file.ts";
 import { isInside, isTooBroad } from "../../orchestrator/util/file-name.ts";
 import { canExecute, findNode, oldestNode } from "../../orchestrator/util/programs.ts";
 import type { CommandIo } from "../terminal/io.ts";
-import { codeOf, messageOf, orUndefined } from "../../orchestrator/util/values.ts";
+import { codeOf, messageOf, orUndefined, undefinedIfMissing } from "../../orchestrator/util/values.ts";
 
 /** `OLLM_HOME/app`: copies of the program that clients start. */
 export function programFolder(home: string): string {
@@ -138,10 +138,7 @@ export async function tidyCopies(home: string, kept: ReadonlySet<string>, now: n
 }
 
 async function listFolder(folder: string): Promise<readonly string[]> {
-  return readdir(folder).catch((error: NodeJS.ErrnoException) => {
-    if (error.code === "ENOENT") return [];
-    throw error;
-  });
+  return (await readdir(folder).catch(undefinedIfMissing)) ?? [];
 }
 
 /** The files and folders that ollm creates in a home. Nothing else in it is ever deleted. */

@@ -1,12 +1,9 @@
 import { join, normalize, parse, resolve } from "node:path";
+import { orUndefined } from "../util/values.ts";
 
 /** The working directory; `userHome` when it was deleted, which makes `process.cwd()` throw. */
 export function startFolder(userHome: string): string {
-  try {
-    return process.cwd();
-  } catch {
-    return userHome;
-  }
+  return orUndefined(() => process.cwd()) ?? userHome;
 }
 
 /**

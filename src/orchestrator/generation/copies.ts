@@ -138,11 +138,7 @@ function openReplicas({ inventory, observations }: CandidateSource, routed: Loca
 
 /** Undefined where it isn't reported, which is no failure of the replica. */
 async function loadOf(engine: Engine, signal: AbortSignal): Promise<EngineLoad | undefined> {
-  try {
-    return await engine.currentLoad?.(signal);
-  } catch {
-    return undefined;
-  }
+  return engine.currentLoad?.(signal).catch(() => undefined);
 }
 
 function hasOthers({ inventory }: CandidateSource, { engine }: LocatedModel): boolean {

@@ -5,7 +5,7 @@ import type { Log } from "../api/log.ts";
 import type { Job } from "../api/facade.ts";
 import type { Operation, Progress } from "../api/types.ts";
 import { counted } from "../util/format-bytes.ts";
-import { codeOf, defined, jsonIn, messageOf } from "../util/values.ts";
+import { defined, jsonIn, messageOf, undefinedIfMissing } from "../util/values.ts";
 import type { DocumentFiles } from "../storage/document-files.ts";
 import { readRegularText } from "../storage/replace-file.ts";
 
@@ -140,11 +140,7 @@ const leftover = /^\.[a-z]+-[0-9a-z]+\.json\.tmp$/;
 /** One JSON file per job in `folder`, which is also the folder of `disk`. */
 export function createJobFiles(folder: string, disk: DocumentFiles) {
   const fileOf = (id: string): string => path.join(folder, `${id}.json`);
-  const names = (): Promise<readonly string[]> =>
-    readdir(folder).catch((error: unknown) => {
-      if (codeOf(error) === "ENOENT") return [];
-      throw error;
-    });
+  const names = async () => (await readdir(folder).catch(undefinedIfMissing)) ?? [];
   return {
     /** Ids of the stored jobs. */
     list: async (): Promise<readonly string[]> => (await names()).flatMap((name) => fileName.exec(name)?.[1] ?? []),

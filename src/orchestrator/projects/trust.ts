@@ -1,5 +1,5 @@
 import * as z from "zod";
-import { StoreFailed } from "../api/errors.ts";
+import { StoreFailed, undefinedIf } from "../api/errors.ts";
 import type { HideableTool } from "../api/facade-templates.ts";
 import type { Log } from "../api/log.ts";
 import { type DocumentFiles, readOnlyFiles } from "../storage/document-files.ts";
@@ -82,14 +82,9 @@ export async function readStoredProject(
 
 async function approvedIn(files: DocumentFiles, folder: string, digest: string): Promise<boolean> {
   const quiet = { debug: nothing, info: nothing, warn: nothing };
-  try {
-    // Repairs are the daemon's, which may be writing at this moment.
-    const readable = readOnlyFiles(files, "only the daemon writes");
-    return await createTrustStore({ log: quiet, files: readable }).isApproved(folder, digest);
-  } catch (error) {
-    if (error instanceof StoreFailed) return false;
-    throw error;
-  }
+  // Repairs are the daemon's, which may be writing at this moment.
+  const store = createTrustStore({ log: quiet, files: readOnlyFiles(files, "only the daemon writes") });
+  return (await store.isApproved(folder, digest).catch(undefinedIf(StoreFailed))) ?? false;
 }
 
 function nothing(): void {

@@ -2,7 +2,7 @@ import { randomBytes } from "node:crypto";
 import { constants, copyFile, mkdir, realpath, rm, stat, type FileHandle } from "node:fs/promises";
 import path from "node:path";
 import { openRegularToAppend, readRegularText, renameOver, syncFolder, writeAside } from "./replace-file.ts";
-import { isMissing } from "../util/values.ts";
+import { undefinedIfMissing } from "../util/values.ts";
 
 /** The disk of a document; tests use fakes that fail, or count syncs. Names are plain (`memory.json`). */
 export type DocumentFiles = ReturnType<typeof createDocumentFiles>;
@@ -54,14 +54,7 @@ export function createDocumentFiles(folder: string, platform: NodeJS.Platform = 
 
   return {
     /** Undefined when there is no file. */
-    async read(name: string): Promise<string | undefined> {
-      try {
-        return await readRegularText(pathOf(name));
-      } catch (error) {
-        if (isMissing(error)) return undefined;
-        throw error;
-      }
-    },
+    read: (name: string): Promise<string | undefined> => readRegularText(pathOf(name)).catch(undefinedIfMissing),
     /** Replaces the file atomically; it is on disk when the promise resolves. */
     async replace(name: string, text: string): Promise<void> {
       await release(name);

@@ -24,10 +24,6 @@ export async function workTreeAbove(folder: string, userHome: string): Promise<s
 
 /** The resolved path of a folder; undefined when it is not a folder or not accessible. */
 export async function realFolder(folder: string): Promise<string | undefined> {
-  try {
-    const real = await realpath(folder);
-    return (await stat(real)).isDirectory() ? real : undefined;
-  } catch {
-    return undefined;
-  }
+  const facts = await stat(folder).catch(() => undefined);
+  return facts?.isDirectory() === true ? realpath(folder).catch(() => undefined) : undefined;
 }

@@ -119,6 +119,11 @@ export function isMissing(thrown: unknown): boolean {
   return ["ENOENT", "ENOTDIR"].includes(codeOf(thrown) ?? "");
 }
 
+/** For `catch`: a file that was not found has no value; any other error is thrown on. */
+export function undefinedIfMissing(error: unknown): undefined {
+  if (!isMissing(error)) throw error;
+}
+
 /** The properties that may be left out of `Given`, and so the ones whose value may be undefined in it. */
 type Optional<Given> = { [Key in keyof Given]: undefined extends Given[Key] ? Key : never }[keyof Given];
 

@@ -5,7 +5,7 @@ import { callLogFile } from "../../ipc/run-folder.ts";
 import type { Log } from "../../orchestrator/api/log.ts";
 import type { CallRecord } from "../call/caller.ts";
 import { shortened } from "../../orchestrator/util/format-bytes.ts";
-import { codeOf } from "../../orchestrator/util/values.ts";
+import { undefinedIfMissing } from "../../orchestrator/util/values.ts";
 
 /** `OLLM_HOME/logs/calls.log`, one line per call. Lines have prompts and answers when the record has them; the pipeline decides by the setting. */
 export function createCallLog(home: string, log: Log) {
@@ -120,7 +120,7 @@ export async function rotateByCopy(file: string, limits = logLimits): Promise<vo
 async function shift(file: string, keep: number): Promise<void> {
   await rm(numbered(file, keep), { force: true });
   for (let number = keep - 1; number >= 1; number -= 1) {
-    await rename(numbered(file, number), numbered(file, number + 1)).catch(ignoreMissing);
+    await rename(numbered(file, number), numbered(file, number + 1)).catch(undefinedIfMissing);
   }
 }
 
@@ -131,14 +131,5 @@ function numbered(file: string, number: number): string {
 }
 
 async function sizeOf(file: string): Promise<number> {
-  try {
-    return (await stat(file)).size;
-  } catch (error) {
-    ignoreMissing(error);
-    return 0;
-  }
-}
-
-function ignoreMissing(error: unknown): void {
-  if (codeOf(error) !== "ENOENT") throw error;
+  return (await stat(file).catch(undefinedIfMissing))?.size ?? 0;
 }

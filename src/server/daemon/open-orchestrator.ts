@@ -165,11 +165,7 @@ function createRamBandwidth(parts: {
 
 /** A string that changes whenever the file changes or is replaced. Never throws. */
 async function fileStamp(file: string): Promise<string> {
-  try {
-    const { mtimeMs, ctimeMs, size, ino } = await stat(file);
-    return `${mtimeMs} ${ctimeMs} ${size} ${ino}`;
-  } catch {
-    // Missing is a state, too; an unreadable file is reported where it is read.
-    return "none";
-  }
+  const facts = await stat(file).catch(() => undefined);
+  // Missing is a state, too; an unreadable file is reported where it is read.
+  return facts === undefined ? "none" : `${facts.mtimeMs} ${facts.ctimeMs} ${facts.size} ${facts.ino}`;
 }

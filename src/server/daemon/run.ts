@@ -15,7 +15,7 @@ import { Daemon, watchBusiness } from "./daemon.ts";
 import type { OpenOrchestratorOptions } from "./open-orchestrator.ts";
 import { createLazyOrchestrator } from "./lazy-orchestrator.ts";
 import type { DaemonParts } from "./caller-home.ts";
-import { codeOf, messageOf } from "../../orchestrator/util/values.ts";
+import { messageOf, isMissing } from "../../orchestrator/util/values.ts";
 import { Console } from "node:console";
 
 interface RunOptions
@@ -231,8 +231,7 @@ async function linkSettings(wanted: string, temporary: string, log: Log): Promis
     await access(from, constants.R_OK);
     await symlink(from, to).catch(() => copyFile(from, to));
   } catch (error) {
-    const code = codeOf(error);
-    if (code !== "ENOENT" && code !== "ENOTDIR") log.warn(`${from} is not used: ${String(error)}`);
+    if (!isMissing(error)) log.warn(`${from} is not used: ${String(error)}`);
   }
 }
 

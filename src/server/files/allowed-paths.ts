@@ -7,7 +7,7 @@ import type { NextStep } from "../../orchestrator/api/next-step.ts";
 import { expandHome } from "../../orchestrator/config/home.ts";
 import { realFolder } from "../../orchestrator/storage/work-tree.ts";
 import { isInside, isTooBroad } from "../../orchestrator/util/file-name.ts";
-import { codeOf, defined, orUndefined } from "../../orchestrator/util/values.ts";
+import { codeOf, defined, orUndefined, isMissing } from "../../orchestrator/util/values.ts";
 import type { PlatformPath } from "node:path";
 
 /** The absolute paths that a name may stand for, in the order in which they are tried: the working directory, then each root. */
@@ -122,8 +122,7 @@ export async function resolved(file: string): Promise<string | undefined> {
   try {
     return await realpath(file);
   } catch (error) {
-    const code = codeOf(error);
-    if (code === "ENOENT" || code === "ENOTDIR") return undefined;
+    if (isMissing(error)) return undefined;
     throw cannotRead(file, error);
   }
 }

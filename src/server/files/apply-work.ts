@@ -8,7 +8,7 @@ import type { Log } from "../../orchestrator/api/log.ts";
 import { advice } from "../../orchestrator/api/next-step.ts";
 import { syncFolder, writeAside, writeNew } from "../../orchestrator/storage/replace-file.ts";
 import { invisible } from "../../orchestrator/util/control-characters.ts";
-import { codeOf, jsonIn, messageOf } from "../../orchestrator/util/values.ts";
+import { codeOf, jsonIn, messageOf, undefinedIfMissing } from "../../orchestrator/util/values.ts";
 import { type AllowedRoots, isAllowed, outsideRoots, unusableName } from "./allowed-paths.ts";
 
 const { platform } = process;
@@ -109,10 +109,7 @@ async function isAsBefore(base: string, { path: name, before }: z.output<typeof 
     if (!facts.isDirectory()) return false;
   }
   const file = path.join(base, name);
-  const facts = await lstat(file).catch((error: unknown) => {
-    if (codeOf(error) === "ENOENT") return undefined;
-    throw error;
-  });
+  const facts = await lstat(file).catch(undefinedIfMissing);
   if (facts === undefined) return before === null;
   return before !== null && facts.isFile() && hashOf(await readFile(file)) === before;
 }

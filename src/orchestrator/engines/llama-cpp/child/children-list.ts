@@ -6,7 +6,7 @@ import type { Log } from "../../../api/log.ts";
 import { processStartTime } from "../../../storage/process-alive.ts";
 import { replaceFile, readRegularText } from "../../../storage/replace-file.ts";
 import { createMutex } from "../../../util/joined-work.ts";
-import { codeOf, jsonIn } from "../../../util/values.ts";
+import { jsonIn, undefinedIfMissing } from "../../../util/values.ts";
 
 const identity = z.object({ pid: z.number().int().positive(), startTime: z.string().min(1) });
 const fileSchema = z.object({ schemaVersion: z.literal(1), children: z.array(identity.extend({ daemon: identity })) });
@@ -28,10 +28,7 @@ export function createChildrenList(folder: string, log: Log) {
   const inTurn = createMutex();
 
   async function read(): Promise<readonly ListedChild[]> {
-    const text = await readRegularText(file).catch((error: unknown) => {
-      if (codeOf(error) === "ENOENT") return undefined;
-      throw error;
-    });
+    const text = await readRegularText(file).catch(undefinedIfMissing);
     if (text === undefined) return [];
     const parsed = fileSchema.safeParse(jsonIn(text));
     if (parsed.success) return parsed.data.children;

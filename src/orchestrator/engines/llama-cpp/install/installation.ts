@@ -6,7 +6,7 @@ import { advice } from "../../../api/next-step.ts";
 import type { Progress } from "../../../api/types.ts";
 import { type Claim, claimFile, freeDiskBytes, renameOver } from "../../../storage/replace-file.ts";
 import { formatBytes } from "../../../util/format-bytes.ts";
-import { codeOf, defined } from "../../../util/values.ts";
+import { defined, undefinedIfMissing } from "../../../util/values.ts";
 import { JoinedWorks } from "../../../util/joined-work.ts";
 import type { Report } from "../../engine.ts";
 import { type Patience, checkNetwork, installPackages, runTrial } from "./install-packages.ts";
@@ -173,9 +173,7 @@ async function installIntoPlace(
   });
   await markInstalled(tree, entry, binaryPackages[requireSupported(platform)] ?? []);
   // An incomplete engine is in the way.
-  await renameOver(folder, `${staging}-replaced`, process.platform, scannedDelaysMs).catch((error: unknown) => {
-    if (codeOf(error) !== "ENOENT") throw error;
-  });
+  await renameOver(folder, `${staging}-replaced`, process.platform, scannedDelaysMs).catch(undefinedIfMissing);
   await renameOver(tree, folder, process.platform, scannedDelaysMs);
   const seconds = ((now() - startedAtMs) / 1000).toFixed(1);
   log.info(`engine: installed ${packages.length} packages, ${formatBytes(installedBytes)}, ${seconds} s`);

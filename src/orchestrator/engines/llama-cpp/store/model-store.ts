@@ -8,7 +8,7 @@ import {
   parseModelName,
   tryParseModelName,
 } from "../../../util/model-name.ts";
-import { codeOf, messageOf, orUndefined } from "../../../util/values.ts";
+import { codeOf, messageOf, orUndefined, undefinedIfMissing } from "../../../util/values.ts";
 import {
   type StoreLayout,
   blobState,
@@ -108,12 +108,7 @@ export async function pruneAbandoned(store: StoreReader, nowMs: number, log: Log
 }
 
 async function readBlobNames(layout: StoreLayout): Promise<readonly string[]> {
-  try {
-    return await readdir(layout.blobsFolder);
-  } catch (error) {
-    if (codeOf(error) === "ENOENT") return [];
-    throw error;
-  }
+  return (await readdir(layout.blobsFolder).catch(undefinedIfMissing)) ?? [];
 }
 
 /** A file in use can't be deleted on Windows: it stays, unreferenced, and is pruned a week later. */

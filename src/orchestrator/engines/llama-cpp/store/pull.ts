@@ -8,7 +8,7 @@ import { type DownloadEvent, createSpeedMeter, WrongContent, download } from "..
 import type { PulledModel, Report } from "../../engine.ts";
 import { TransientFault, type ByteStream } from "../../http.ts";
 import { commitManifest, type StoreContext } from "./model-store.ts";
-import { codeOf, defined, messageOf } from "../../../util/values.ts";
+import { codeOf, defined, messageOf, undefinedIfMissing } from "../../../util/values.ts";
 import { checkBlob, makePrivateFolder, type StoreLayout } from "./layout.ts";
 import { type Layer, blobsOf, cloudSteps, parseManifest, unsupportedKind } from "./manifest.ts";
 import { openRegistry } from "./registry-client.ts";
@@ -311,12 +311,7 @@ async function partialBytes(layout: StoreLayout, hex: string): Promise<number> {
 
 /** Undefined if there is no such file. */
 async function sizeOf(file: string): Promise<number | undefined> {
-  try {
-    return (await stat(file)).size;
-  } catch (error) {
-    if (codeOf(error) === "ENOENT") return undefined;
-    throw error;
-  }
+  return (await stat(file).catch(undefinedIfMissing))?.size;
 }
 
 /**

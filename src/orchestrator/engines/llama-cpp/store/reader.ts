@@ -4,7 +4,7 @@ import path from "node:path";
 import type { Log } from "../../../api/log.ts";
 import type { InstalledModel } from "../../../api/types.ts";
 import { type ModelName, formatModelName, modelKey, nameFromSegments } from "../../../util/model-name.ts";
-import { codeOf, defined, isMissing, messageOf } from "../../../util/values.ts";
+import { codeOf, defined, messageOf, undefinedIfMissing } from "../../../util/values.ts";
 import { type StoreLayout, readSmallFile } from "./layout.ts";
 import {
   MAX_MANIFEST_BYTES,
@@ -181,14 +181,8 @@ async function walk(layout: StoreLayout, readFolder: ReadFolder): Promise<readon
   });
 }
 
-const readFolderStrictly: ReadFolder = async (folder) => {
-  try {
-    return await readdir(folder, { withFileTypes: true });
-  } catch (error) {
-    if (isMissing(error)) return [];
-    throw error;
-  }
-};
+const readFolderStrictly: ReadFolder = async (folder) =>
+  (await readdir(folder, { withFileTypes: true }).catch(undefinedIfMissing)) ?? [];
 
 /** A description of the first missing or incomplete blob of a manifest. */
 async function missingBlob(layout: StoreLayout, manifest: Manifest): Promise<string | undefined> {
