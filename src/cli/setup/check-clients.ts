@@ -1,14 +1,14 @@
 import { spawn } from "node:child_process";
-import { existsSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import path from "node:path";
 import { createInterface } from "node:readline";
 import { advice } from "../../orchestrator/api/next-step.ts";
-import { isRecord, jsonIn } from "../../orchestrator/util/values.ts";
+import { isRecord, jsonIn, orUndefined } from "../../orchestrator/util/values.ts";
 import { type Check, type Checker, fail, ok, stepsFor, warn } from "./check.ts";
 import { readConfigFile } from "./config-file.ts";
 import { type ClientTarget, findTargets, gatherFacts } from "./clients.ts";
 import { readEntry } from "./document.ts";
-import { type GuideTarget, guidePlaces, planAddGuide } from "./guide-plan.ts";
+import { type GuideTarget, guidePlaces, guideState, partOf, planAddGuide } from "./guide-plan.ts";
 import { entryLocation, orProblem } from "./plan.ts";
 import { type Launch, entryName, readLaunch } from "./launch.ts";
 import type { CommandIo } from "../terminal/io.ts";
@@ -26,12 +26,34 @@ export const checkClients: Checker = async ({ io }) => {
     ];
   }
   const { files } = await guidePlaces(targets);
-  const [entries, guides] = await Promise.all([
-    Promise.all(targets.map(checkTarget)),
-    Promise.all(files.map(checkGuide)),
-  ]);
-  return [...entries, ...guides.flat()];
+  const checks = [...targets.map(checkTarget), ...files.map(checkGuide), ...targets.map(checkHook)];
+  return (await Promise.all<Check | readonly Check[]>(checks)).flat();
 };
+
+/** Whether the hook of an assistant that can have one is there, is not switched off, and can be started. */
+async function checkHook(target: ClientTarget): Promise<readonly Check[]> {
+  const { name, id: client } = target.client;
+  const { files } = await guidePlaces([target], "", true);
+  const [hook, ...others] = files.filter(({ form }) => partOf(form) === "plugin");
+  if (hook === undefined) return [];
+  const textOf = (file: string): string => orUndefined(() => readFileSync(file, "utf8")) ?? "";
+  const text = textOf(hook.file);
+  // Claude Code's folder of skills lies beside its settings; Codex keeps whether its user trusts a hook to itself.
+  const settings = textOf(path.join(path.dirname(hook.file), "../../../settings.json"));
+  const isOff = client === "claude-code" && /"(disableAllHooks": *true|ollm@skills-dir": *false)/.test(settings);
+  const hasOurs = !["absent", "foreign"].includes(guideState(text, hook.form));
+  const off = isOff ? "off in the settings of Claude Code" : "off; ollm setup --plugin offers it";
+  if (isOff || !hasOurs) return [ok(`${name} hook`, off)];
+  const command = String(jsonIn(`"${/"command": "(.*)"/.exec(text)?.[1] ?? ""}"`));
+  const words = [...command.matchAll(/"((?:[^"\\]|\\.)+)"/g)].map(([, word = ""]) =>
+    word.replaceAll(/\\([$`"])/g, "$1"),
+  );
+  const lost = others.find(({ file }) => !existsSync(file));
+  const older = guideState(text, `hook ${command}`) === "older" ? "out of date" : undefined;
+  const problem = lost ? `${lost.file} does not exist` : (launchProblem(readLaunch({ command: words })) ?? older);
+  if (problem === undefined) return [ok(`${name} hook`, hook.file)];
+  return [warn(`${name} hook`, `${hook.file}: ${problem}`, { step: "setUpClient", client })];
+}
 
 /** Warns about a guide that an earlier version wrote. Edited guides and missing ones are the user's choice. */
 async function checkGuide(target: GuideTarget): Promise<readonly Check[]> {

@@ -282,7 +282,7 @@ function withMark(form: GuideForm): string {
 
 function pluginFile(form: PluginForm): object {
   const description =
-    "ollm guide 00000000: ollm setup --undo removes it. Before a large file or diff is read, it says in one line what a local model would save; OLLM_HOOK=off turns that off.";
+    "ollm guide 00000000: ollm setup --undo removes it. Before a large file or diff is read, it says in one line what a local model would save, and refuses agents of ollm in sessions without their models; OLLM_HOOK=off turns that off.";
   if (form === "plugin") return { name: "ollm", description };
   const run = { type: "command", command: form.slice("hook ".length), timeout: 5 };
   return { description, hooks: { PreToolUse: [{ matcher: "Read|Bash|Agent|Task", hooks: [run] }] } };
