@@ -19,10 +19,11 @@ import {
   Table,
   type Tone,
 } from "./components.tsx";
+import { question } from "./chat.tsx";
 import { useData } from "./data.ts";
-import { FilterSelect, Values, When } from "./fields.tsx";
+import { FilterSelect, TextBlock, Values, When } from "./fields.tsx";
 import { formatCount, formatRate, formatTokens, given, visibleName } from "./format.ts";
-import { addressOf, chartNow, client, route, samples } from "./state.ts";
+import { addressOf, chartNow, client, route, samples, textsOf } from "./state.ts";
 
 type Metrics = ResourceData["ollm://metrics"];
 type Day = Metrics["by"]["day"][number];
@@ -184,13 +185,44 @@ function OneRequest({ of, onClose }: { readonly of: Request; readonly onClose: (
           ["Id", of.id],
         ]}
       />
+      <Texts of={of} />
+    </Dialog>
+  );
+}
+
+/** The log cuts longer ones, and ends them with a sign. */
+const mostLogged = 2_000;
+
+/** What was asked and answered, if the log has it, and the way to ask it again. */
+function Texts({ of }: { readonly of: Request }) {
+  const { trace, model, via } = of;
+  const read = async (): ReturnType<typeof textsOf> => (trace === undefined ? {} : textsOf(trace));
+  const { prompt, answer }: Awaited<ReturnType<typeof read>> = useData(read, [], of.id).data.value ?? {};
+  const isWhole = prompt !== undefined && prompt.length <= mostLogged;
+  return (
+    <>
+      {prompt !== undefined && <TextBlock title="Prompt" text={prompt} />}
+      {answer !== undefined && <TextBlock title="Answer" text={answer} />}
       <p>
-        Requests are kept without their texts, so this one can't be asked again from here.{" "}
-        <a href={addressOf("compare", of.model === "" ? "" : withFilter("", "model", of.model))}>
-          {of.via === "comparison" ? "Find the comparison in the Playground" : "Ask its model in the Playground"}
+        {isWhole
+          ? "Its files and its instructions are not in the log. "
+          : prompt === undefined
+            ? "Requests are kept without their texts, unless log.prompts writes them to the log. "
+            : `The log has the first ${formatCount(mostLogged)} characters of the prompt. `}
+        <a
+          href={addressOf("compare", model === "" ? "" : withFilter("", "model", model))}
+          onClick={() => {
+            if (isWhole) question.value = { ...question.value, text: prompt };
+          }}
+        >
+          {isWhole
+            ? "Ask again, or compare models, in the Playground"
+            : via === "comparison"
+              ? "Find the comparison in the Playground"
+              : "Ask its model in the Playground"}
         </a>
       </p>
-    </Dialog>
+    </>
   );
 }
 

@@ -38,6 +38,14 @@ const way = { fetch: fetchNow, entry, doubt: () => entrance.doubt(), onRefused: 
 /** Calls of tools, reads of resources. */
 export const client = createMcpClient(way);
 
+/** Prompt and answer of a request, as far as the daemon's log has them. */
+export async function textsOf(trace: string): Promise<{ readonly prompt?: string; readonly answer?: string }> {
+  const entered = await entry();
+  const headers = { authorization: `Bearer ${entered.kind === "bearer" ? entered.bearer : ""}` };
+  const response = await fetchNow(`/dashboard/texts?trace=${trace}`, { headers });
+  return response.ok ? ((await response.json()) as object) : {};
+}
+
 function endSession(reason: string = endedText): void {
   stream?.stop();
   stream = undefined;

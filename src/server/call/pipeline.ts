@@ -1,3 +1,4 @@
+import { randomBytes } from "node:crypto";
 import { isShell, type Operation } from "../../orchestrator/api/types.ts";
 import { type CallToolResult, type InputRequiredResult, ProtocolError } from "@modelcontextprotocol/server";
 import type { Job } from "../../orchestrator/api/facade.ts";
@@ -44,12 +45,15 @@ export async function callTool(
   const progress = notifyProgress && createProgressReporter(notifyProgress, tool.title, timers);
   let ended: CallOutcome = { outcome: "ok" };
   let prompt: unknown;
+  let { trace } = facts;
   let opened: View | undefined;
   try {
     const input = validateInput(tool, given);
     prompt = input["prompt"];
     opened = await homeOf(parts, facts);
     checkOffered(tool.name, client, opened);
+    // The request's row is found by it, which has no texts.
+    if (parts.notesPrompts?.() === true) trace ??= { id: randomBytes(16).toString("hex"), flags: "00" };
     if (opened.project?.waitingDigest !== undefined && mayAskAboutProject(tool, facts, parts)) {
       const asking = await askAboutProject(facts, parts, opened);
       if ("asks" in asking) {
@@ -58,7 +62,10 @@ export async function callTool(
       }
       opened = asking.home;
     }
-    const { result, outcome } = await runTool({ tool, given, facts, parts, home: opened, progress, timers }, input);
+    const { result, outcome } = await runTool(
+      { tool, given, facts, parts, home: opened, progress, timers, trace },
+      input,
+    );
     ended = outcome;
     return result;
   } catch (error) {
@@ -78,7 +85,7 @@ export async function callTool(
       tool: tool.name,
       durationMs,
       ...outcome,
-      ...(facts.trace && { trace: facts.trace.id }),
+      ...(trace && { trace: trace.id }),
       ...(isNoted && typeof prompt === "string" && { prompt: hideKeys(prompt) }),
       ...(isNoted && answer !== undefined && { answer: hideKeys(answer) }),
     });
@@ -93,6 +100,7 @@ interface ToolCall {
   readonly home: View;
   readonly progress: ReturnType<typeof createProgressReporter> | undefined;
   readonly timers: Timers;
+  readonly trace: Call["trace"];
 }
 
 /** A context whose `answers` are those of the user to a question that only the user may answer. */
@@ -103,7 +111,7 @@ async function runTool(
   call: ToolCall,
   input: Record<string, unknown>,
 ): Promise<{ readonly result: CallResult; readonly outcome: CallOutcome }> {
-  const { tool, given, facts, parts, home, progress, timers } = call;
+  const { tool, given, facts, parts, home, progress, timers, trace } = call;
   const { client } = facts;
   const afterMs = patienceMs(client, progress !== undefined, home.callerSettings.jobs.patience);
   const run = detachableRun(facts.requestSignal, afterMs, timers);
@@ -111,7 +119,7 @@ async function runTool(
   let files: ToolFiles | undefined;
   const context: Context = {
     orchestrator: home.orchestrator,
-    caller: callerContext({ client, clientVersion: facts.clientVersion, trace: facts.trace, signal }, parts, home),
+    caller: callerContext({ client, clientVersion: facts.clientVersion, trace, signal }, parts, home),
     ...defined({ patienceMs: afterMs }),
     ...(facts.isChat && facts.askNow && facts.canAsk && { agrees: (message: string) => agreesNow(facts, message) }),
     get files() {

@@ -1,11 +1,11 @@
-import { appendFile, copyFile, mkdir, rename, rm, stat, truncate } from "node:fs/promises";
+import { appendFile, copyFile, mkdir, readFile, rename, rm, stat, truncate } from "node:fs/promises";
 import path from "node:path";
 import { setTimeout as gathering } from "node:timers/promises";
 import { callLogFile } from "../../ipc/run-folder.ts";
 import type { Log } from "../../orchestrator/api/log.ts";
 import type { CallRecord } from "../call/caller.ts";
 import { shortened } from "../../orchestrator/util/format-bytes.ts";
-import { undefinedIfMissing } from "../../orchestrator/util/values.ts";
+import { defined, undefinedIfMissing } from "../../orchestrator/util/values.ts";
 
 /** `OLLM_HOME/logs/calls.log`, one line per call. Lines have prompts and answers when the record has them; the pipeline decides by the setting. */
 export function createCallLog(home: string, log: Log) {
@@ -19,6 +19,21 @@ export function createCallLog(home: string, log: Log) {
     },
     /** Resolves when all lines are written, or have failed. */
     idle: lines.idle,
+    /** What the newest call of a trace (its id) asked and was answered, as far as its line has it. */
+    async textsOf(trace: string): Promise<Pick<CallRecord, "prompt" | "answer">> {
+      await lines.idle();
+      // Only the fields before it are sure to be words: a text may look like any field.
+      const quote = String.raw`("(?:[^"\\]|\\.)*")`;
+      const line = new RegExp(`^(?:\\S+ ){6,7}trace=${trace}(?: prompt=${quote})?(?: answer=${quote})?$`, "gm");
+      for (let number = 0; number <= logLimits.keep; number += 1) {
+        const text = await readFile(number === 0 ? file : numbered(file, number), "utf8").catch(() => "");
+        if (!text.includes(trace)) continue;
+        const [, prompt, answer] = [...text.matchAll(line)].at(-1) ?? [];
+        const given = (json: string | undefined) => json && (JSON.parse(json) as string);
+        if ((prompt ?? answer) !== undefined) return defined({ prompt: given(prompt), answer: given(answer) });
+      }
+      return {};
+    },
   };
 }
 

@@ -216,6 +216,7 @@ export function callerParts(
       hasAnswered = claim !== undefined;
     },
     noteCall: (record) => parts.calls.note(record),
+    textsOf: (trace) => parts.calls.textsOf(trace),
     notesPrompts: () => parts.orchestrator.current()?.settings.log.prompts === true,
   };
 }

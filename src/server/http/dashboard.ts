@@ -185,6 +185,20 @@ export class Dashboard {
     response.writeHead(204, commonHeaders).end();
   }
 
+  /** Prompt and answer of a request, if `log.prompts` kept them. No program with the token reads what others asked. */
+  async answerTexts(
+    request: IncomingMessage,
+    response: ServerResponse,
+    session: string | undefined,
+    trace: string | null,
+  ): Promise<void> {
+    if (session === undefined || !/^[\da-f]{32}$/.test(trace ?? "")) {
+      const message = "texts are for a page that ollm dashboard opened: send the id of a trace and its session";
+      return answerError(request, response, { status: 403, message });
+    }
+    answerJson(response, 200, JSON.stringify((await this.#options.parts.textsOf?.(trace ?? "")) ?? {}));
+  }
+
   openStream(response: ServerResponse, limits: StreamLimits): void {
     this.#feed.open(response, limits);
   }

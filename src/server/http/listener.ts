@@ -285,6 +285,7 @@ function createRoutes(options: HttpListenerOptions) {
       if (route === "sse") return sse.open(request, response);
       if (route === "dashboard") return dashboard.answerPage(path, request, response, limits);
       if (route === "events") return dashboard.openStream(response, limits);
+      if (route === "texts") return dashboard.answerTexts(request, response, session, query.get("trace"));
       if (route === "session" && request.method === "DELETE") return dashboard.signOut(request, response, session);
       let body: unknown;
       if (request.method === "POST") {

@@ -47,7 +47,17 @@ interface Refusal {
   readonly door?: DoorName | undefined;
 }
 
-type RouteName = "door" | "metrics" | "mcp" | "sse" | "messages" | "health" | "dashboard" | "session" | "events";
+type RouteName =
+  | "door"
+  | "metrics"
+  | "mcp"
+  | "sse"
+  | "messages"
+  | "health"
+  | "dashboard"
+  | "session"
+  | "events"
+  | "texts";
 
 interface Route {
   readonly route: RouteName;
@@ -86,6 +96,7 @@ const routes: ReadonlyMap<string, Route> = new Map<string, Route>([
   ["/dashboard/app.webmanifest", { route: "dashboard", methods: ["GET"], access: "open" }],
   ["/dashboard/session", { route: "session", methods: ["POST", "DELETE"], access: "knock" }],
   ["/dashboard/events", { route: "events", methods: ["GET"], access: "session" }],
+  ["/dashboard/texts", { route: "texts", methods: ["GET"], access: "session" }],
 ]);
 
 /** Where the token stands if the program's own credentials are for another service (`http.upstreams`). */

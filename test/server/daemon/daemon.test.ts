@@ -350,7 +350,8 @@ describe("a daemon", () => {
     const client = await front([], { OLLM_LOG_PROMPTS: "true" });
     await client.callTool("route_and_generate", generate);
     await fixture.until("a line", async () => (await fixture.callLog()).includes("\n"));
-    expect(await fixture.callLog()).toContain(' prompt="What colour is the sky?" answer="The sky is blue."\n');
+    const [, trace] = / trace=(\w{32}) prompt="W.*\?" answer="T.*\."\n$/.exec(await fixture.callLog()) ?? [];
+    expect(JSON.stringify(await client.readResource("ollm://requests"))).toContain(`\\"trace\\":\\"${trace}\\"`);
   });
 });
 

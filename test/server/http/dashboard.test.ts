@@ -128,7 +128,27 @@ describe("the dashboard's routes", () => {
     expect([dashboard.pages, shown.looks]).toEqual([0, 0]);
   });
 
-  it("take the session for events and MCP, and for nothing else", async () => {
+  it("read what was asked and answered for a session alone, not for a program with the token", async () => {
+    const listener = await start();
+    const { bearer } = await signIn(listener.dashboard.link(listener.listener.url));
+    const trace = "4bf92f3577b34da6a3ce929d0e0e4736";
+    const ask = async (token: string, id: string) => {
+      const headers = { authorization: `Bearer ${token}` };
+      const { status, text } = await listener.ask(`/dashboard/texts?trace=${id}`, { headers });
+      return [status, text];
+    };
+    expect(await ask(bearer, trace)).toEqual([200, `{"prompt":"${trace}"}`]);
+    for (const [token, id] of [
+      [listener.token, trace],
+      [bearer, ""],
+      [bearer, ".*"],
+    ] as const) {
+      expect((await ask(token, id))[0]).toBe(403);
+    }
+    expect((await ask("wrong", trace))[0]).toBe(401);
+  });
+
+  it("take the session for events, texts and MCP, and for nothing else", async () => {
     const listener = await start();
     const { bearer } = await signIn(listener.dashboard.link(listener.listener.url));
     const headers = { authorization: `Bearer ${bearer}` };

@@ -102,6 +102,7 @@ export async function startListener({
     id,
     mayOfferRoots: false,
     homeDirectory: "/nonexistent-home",
+    textsOf: async (trace) => ({ prompt: trace }),
     open: async () => ({
       orchestrator,
       callerSettings: plainSettings,
