@@ -162,8 +162,9 @@ describe("the record of a call", () => {
     const orchestrator = createFakeOrchestrator({ generate: async () => operation });
     const connection = await connectMemoryClient(orchestrator, { notesPrompts });
     await connection.call("route_and_generate", { prompt: "a secret" });
-    const { client: _client, durationMs: _durationMs, ...noted } = connection.noted[0] ?? {};
+    const { client: _client, durationMs: _durationMs, trace, ...noted } = connection.noted[0] ?? {};
     expect(noted).toEqual({ tool: "route_and_generate", outcome: "ok", model: "smollm2:135m", ...text });
+    expect(trace).toEqual(notesPrompts ? expect.stringMatching(/^[\da-f]{32}$/) : undefined);
     await connection.close();
   });
 

@@ -5,7 +5,7 @@ import type { InstalledModel, ModelOverrides } from "../api/types.ts";
 import type { Engine, ResidentModel } from "../engines/engine.ts";
 import { type createExpectedEngines, type createRemoteLock, lockedMessage } from "./engine-set.ts";
 import type { Awaitable, EngineModels } from "./located-model.ts";
-import { defined, messageOf, getOrInsert } from "../util/values.ts";
+import { defined, messageOf } from "../util/values.ts";
 import { within } from "../util/timers.ts";
 
 /** Cached data older than this is refreshed in the background. */
@@ -262,30 +262,33 @@ export class EnginePolls {
   }
 
   #list(engine: Engine): Poll<InstalledModel> {
-    return getOrInsert(this.#lists, engine, () => {
-      const { expected, overrides, signal } = this.#world;
-      const fetch = async () => {
-        try {
-          const models = (await engine.list(signal)).map((model) => withStated(model, overrides(model.name)));
-          expected.noteResponse(engine);
-          return models;
-        } finally {
-          this.#world.events.emit({ kind: "models listed" });
-        }
-      };
-      return new Poll({ ...this.#world, engine, fetch, differences: listChange });
-    });
+    const known = this.#lists.get(engine);
+    if (known !== undefined) return known;
+    const { expected, overrides, signal } = this.#world;
+    const fetch = async () => {
+      try {
+        const models = (await engine.list(signal)).map((model) => withStated(model, overrides(model.name)));
+        expected.noteResponse(engine);
+        return models;
+      } finally {
+        this.#world.events.emit({ kind: "models listed" });
+      }
+    };
+    const poll = new Poll({ ...this.#world, engine, fetch, differences: listChange });
+    this.#lists.set(engine, poll);
+    return poll;
   }
 
   #resident(engine: Engine): Poll<ResidentModel> | undefined {
     const { residency } = engine;
-    if (residency === undefined) return undefined;
-    return getOrInsert(this.#residents, engine, () => {
-      const { completed, observed, signal } = this.#world;
-      const fetch = async () => completed(engine, await residency.loaded(signal));
-      const arrived = (value: readonly ResidentModel[], isOther: boolean) => observed(engine, value, isOther);
-      return new Poll({ ...this.#world, engine, fetch, differences: residencyChanges, arrived });
-    });
+    const known = this.#residents.get(engine);
+    if (known !== undefined || residency === undefined) return known;
+    const { completed, observed, signal } = this.#world;
+    const fetch = async () => completed(engine, await residency.loaded(signal));
+    const arrived = (value: readonly ResidentModel[], isOther: boolean) => observed(engine, value, isOther);
+    const poll = new Poll({ ...this.#world, engine, fetch, differences: residencyChanges, arrived });
+    this.#residents.set(engine, poll);
+    return poll;
   }
 
   #responding(engine: Engine, { value: models }: Poll<InstalledModel>): EngineModels {

@@ -9,7 +9,7 @@ import {
   tasks,
 } from "../api/types.ts";
 import { didYouMean } from "../util/nearest.ts";
-import { defined, getOrInsert } from "../util/values.ts";
+import { defined } from "../util/values.ts";
 import rows from "./profiles.json" with { type: "json" };
 
 function named<Name extends string>(profiles: Readonly<Record<Name, object>>) {
@@ -44,7 +44,8 @@ const merged = new WeakMap<Custom, Map<string, Profile | undefined>>();
  * name, including `constructor`.
  */
 export function findProfile(name: string, custom: Custom = none): Profile | undefined {
-  const known = getOrInsert(merged, custom, () => new Map());
+  let known = merged.get(custom);
+  if (known === undefined) merged.set(custom, (known = new Map()));
   if (!known.has(name)) {
     const layers = layersOf(name, custom);
     if (layers === undefined) return undefined;

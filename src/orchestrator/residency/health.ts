@@ -6,7 +6,6 @@ import type { Inventory } from "../catalog/inventory.ts";
 import { sameModel } from "../util/model-name.ts";
 import type { Timers } from "../util/timers.ts";
 import type { Slots } from "./slots.ts";
-import { getOrInsert } from "../util/values.ts";
 
 /** Receives the progress of one request. */
 export type RequestMonitor = ReturnType<Health["begin"]>;
@@ -117,7 +116,8 @@ export class Health {
     const begunMs = timers.now();
     const { key } = slots.of(engine, model);
     const ofEngine = this.#watchOf(engine);
-    const ofModel = getOrInsert(this.#models, key, () => this.#createModelWatch(engine, model));
+    const ofModel = this.#models.get(key) ?? this.#createModelWatch(engine, model);
+    this.#models.set(key, ofModel);
     for (const watch of [ofEngine, ofModel]) watch.begin(patienceMs + promptTokens * patienceMsPerToken);
     const revive = () => {
       ofModel.stuck = undefined;
@@ -193,19 +193,20 @@ export class Health {
   }
 
   #watchOf(engine: Engine): EngineWatch {
-    return getOrInsert(this.#engines, engine, () => {
-      const { timers } = this.#parts;
-      const watch: EngineWatch = new EngineWatch(timers, (seconds) => {
-        const orBusy = engine.isPrivate === true ? "" : ", or busy with another program";
-        const why = `${engine.id} responds, but has produced no token for ${seconds} s: it is stuck${orBusy}`;
-        void this.#suspect(engine, why).then(() => {
-          // The next probe is due after another timeout.
-          watch.lastSignMs = timers.now();
-          if (!this.#isClosed) watch.watch();
-        });
+    const known = this.#engines.get(engine);
+    if (known !== undefined) return known;
+    const { timers } = this.#parts;
+    const watch: EngineWatch = new EngineWatch(timers, (seconds) => {
+      const orBusy = engine.isPrivate === true ? "" : ", or busy with another program";
+      const why = `${engine.id} responds, but has produced no token for ${seconds} s: it is stuck${orBusy}`;
+      void this.#suspect(engine, why).then(() => {
+        // The next probe is due after another timeout.
+        watch.lastSignMs = timers.now();
+        if (!this.#isClosed) watch.watch();
       });
-      return watch;
     });
+    this.#engines.set(engine, watch);
+    return watch;
   }
 
   #alive(engine: Engine): void {

@@ -5,7 +5,6 @@ import type { SlotView } from "../memory/state.ts";
 import type { Observations } from "./observations.ts";
 import { type LocatedModel, modelId } from "../catalog/located-model.ts";
 import { ModelSlot, type OwnedLoad, type SlotName, type SlotWorld } from "./slot.ts";
-import { getOrInsert } from "../util/values.ts";
 
 /** The slots of one engine. A replaced engine keeps its own. */
 interface EngineSlots {
@@ -166,12 +165,18 @@ export class Slots extends EventEmitter<{ changed: []; status: []; owner: [] }> 
   }
 
   #of(engine: Engine): EngineSlots {
-    return getOrInsert(this.#engines, engine, () => ({ byName: new Map(), bySpelling: new Map(), byKey: new Map() }));
+    const known = this.#engines.get(engine);
+    if (known !== undefined) return known;
+    const created = { byName: new Map(), bySpelling: new Map(), byKey: new Map() };
+    this.#engines.set(engine, created);
+    return created;
   }
 
   #named(engine: Engine, name: string): SlotName {
     const { bySpelling } = this.#of(engine);
-    return getOrInsert(bySpelling, name, () => this.#identified(engine, name));
+    let named = bySpelling.get(name);
+    if (named === undefined) bySpelling.set(name, (named = this.#identified(engine, name)));
+    return named;
   }
 
   #identified(engine: Engine, name: string): SlotName {

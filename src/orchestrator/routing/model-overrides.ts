@@ -3,7 +3,7 @@ import type { SamplingOptions } from "../api/chat.ts";
 import type { GenerateRequest } from "../api/facade.ts";
 import { samplingNames } from "../api/sampling.ts";
 import type { CallerSettings, ModelFacts, ModelOverrides, Profile } from "../api/types.ts";
-import { defined, getOrInsert } from "../util/values.ts";
+import { defined } from "../util/values.ts";
 import { keyOfName } from "../util/model-name.ts";
 
 interface Name {
@@ -36,7 +36,7 @@ export function overridesOf(
   models: Readonly<Record<string, { readonly [Option in keyof ModelOverrides]?: unknown }>>,
   name: string,
 ): ModelOverrides {
-  const rules = rulesOf(models);
+  const rules = compiled.get(models) ?? compile(models);
   if (rules.length === 0) return {};
   const named = nameOf(name);
   let found: ModelOverrides = {};
@@ -48,20 +48,20 @@ export function overridesOf(
   return found;
 }
 
-function rulesOf(models: Parameters<typeof overridesOf>[0]): readonly Rule[] {
-  return getOrInsert(compiled, models, () =>
-    Object.entries(models).map(([pattern, overrides]) => ({
-      pattern,
-      matches: matcherOf(pattern),
-      overrides: overrides as ModelOverrides,
-    })),
-  );
+function compile(models: Parameters<typeof overridesOf>[0]): readonly Rule[] {
+  const rules = Object.entries(models).map(([pattern, overrides]) => ({
+    pattern,
+    matches: matcherOf(pattern),
+    overrides: overrides as ModelOverrides,
+  }));
+  compiled.set(models, rules);
+  return rules;
 }
 
 /** The pattern from which `overridesOf` takes an option. */
 export function patternOf(models: Parameters<typeof overridesOf>[0], name: string, option: string): string | undefined {
   const named = nameOf(name);
-  return rulesOf(models).findLast(
+  return (compiled.get(models) ?? compile(models)).findLast(
     ({ matches, overrides }) => matches(named) && (option in overrides || option in (overrides.options ?? {})),
   )?.pattern;
 }
@@ -195,17 +195,19 @@ const defaultsOf = new WeakMap<ModelFacts, OwnDefaults>();
 /** Empty while its facts are not known. */
 export function defaultsIn(facts: ModelFacts | undefined): OwnDefaults {
   if (facts === undefined) return {};
-  return getOrInsert(defaultsOf, facts, () => {
-    const { system, parameters = {} } = facts;
-    const temperature = numberOf(parameters["temperature"]);
-    // For Ollama 0 and less mean no limit, or the window: our defaults apply instead.
-    const maxTokens = positiveOf(parameters["num_predict"]);
-    const contextTokens = positiveOf(parameters["num_ctx"]);
-    return {
-      ...(system === undefined || system === "" ? {} : { system }),
-      ...defined({ temperature, maxTokens, contextTokens }),
-    };
-  });
+  const known = defaultsOf.get(facts);
+  if (known !== undefined) return known;
+  const { system, parameters = {} } = facts;
+  const temperature = numberOf(parameters["temperature"]);
+  // For Ollama 0 and less mean no limit, or the window: our defaults apply instead.
+  const maxTokens = positiveOf(parameters["num_predict"]);
+  const contextTokens = positiveOf(parameters["num_ctx"]);
+  const own = {
+    ...(system === undefined || system === "" ? {} : { system }),
+    ...defined({ temperature, maxTokens, contextTokens }),
+  };
+  defaultsOf.set(facts, own);
+  return own;
 }
 
 function numberOf(value: unknown): number | undefined {

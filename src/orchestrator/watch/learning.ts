@@ -25,7 +25,7 @@ import type { DocumentFiles } from "../storage/document-files.ts";
 import { canonicalName } from "../util/model-name.ts";
 import { didYouMean } from "../util/nearest.ts";
 import type { Timers } from "../util/timers.ts";
-import { defined, messageOf, getOrInsert } from "../util/values.ts";
+import { defined, messageOf } from "../util/values.ts";
 
 /** Outcomes within this time are written together: they must not cost a request a disk sync. */
 const writeDelayMs = 10_000;
@@ -236,7 +236,9 @@ class Preferences {
     }
     const { views } = this.#known;
     const own = clients.some((each) => each.client === client) ? client : "";
-    return getOrInsert(views, own, () => aged(combined(feedbackFor(own, state), observed), days));
+    const view = views.get(own) ?? aged(combined(feedbackFor(own, state), observed), days);
+    views.set(own, view);
+    return view;
   }
 
   /** `answers` are kept for the process after this one. */

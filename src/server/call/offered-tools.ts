@@ -4,17 +4,17 @@ import { nearestNames } from "../../orchestrator/util/nearest.ts";
 import { tools } from "../../tools/index.ts";
 import type { View, Caller } from "./caller.ts";
 import type { ToolDefinition } from "../../tools/definition.ts";
-import { getOrInsert } from "../../orchestrator/util/values.ts";
 
 /** Per home, which is a new object after each change of settings or project. */
 const offers = new WeakMap<object, ReturnType<typeof toolsOnOffer>>();
 
 /** The tools offered under these settings, in this project. */
 export function offeredTools(home: Pick<View, "callerSettings" | "project">): ReturnType<typeof toolsOnOffer> {
-  return getOrInsert(offers, home, () => {
+  let offer = offers.get(home);
+  if (offer === undefined) {
     const { callerSettings, project } = home;
     const ofProject = project?.settings.tools;
-    return toolsOnOffer(tools, [
+    offer = toolsOnOffer(tools, [
       { ...callerSettings.tools, where: " (ollm config show tools)" },
       ...(ofProject === undefined
         ? []
@@ -28,7 +28,9 @@ export function offeredTools(home: Pick<View, "callerSettings" | "project">): Re
             },
           ]),
     ]);
-  });
+    offers.set(home, offer);
+  }
+  return offer;
 }
 
 /** The caller of one request, as the orchestrator sees it. */

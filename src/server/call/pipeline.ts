@@ -45,6 +45,7 @@ export async function callTool(
   const progress = notifyProgress && createProgressReporter(notifyProgress, tool.title, timers);
   let ended: CallOutcome = { outcome: "ok" };
   let prompt: unknown;
+  let isNoted = false;
   let { trace } = facts;
   let opened: View | undefined;
   try {
@@ -52,8 +53,9 @@ export async function callTool(
     prompt = input["prompt"];
     opened = await homeOf(parts, facts);
     checkOffered(tool.name, client, opened);
+    isNoted = parts.notesPrompts?.() === true;
     // The request's row is found by it, which has no texts.
-    if (parts.notesPrompts?.() === true) trace ??= { id: randomBytes(16).toString("hex"), flags: "00" };
+    if (isNoted) trace ??= { id: randomBytes(16).toString("hex"), flags: "00" };
     if (opened.project?.waitingDigest !== undefined && mayAskAboutProject(tool, facts, parts)) {
       const asking = await askAboutProject(facts, parts, opened);
       if ("asks" in asking) {
@@ -78,7 +80,6 @@ export async function callTool(
   } finally {
     progress?.stop();
     const durationMs = timers.now() - startedAtMs;
-    const isNoted = parts.notesPrompts?.() === true;
     const { answer, ...outcome } = ended;
     parts.noteCall?.({
       client,
