@@ -322,11 +322,9 @@ function lockedModels(engine: Engine): EngineModels {
 
 /** The changes between two lists of an engine's models: none, other weights under the same names, or other names. */
 function listChange(before: readonly InstalledModel[], after: readonly InstalledModel[]): readonly Event[] {
-  const names = (models: readonly InstalledModel[]) => signature(models.map(({ name }) => name));
-  const contents = (models: readonly InstalledModel[]) =>
-    signature(models.map(({ name, digest, sizeBytes, modifiedAt }) => [name, digest, sizeBytes, modifiedAt]));
-  if (contents(before) === contents(after)) return [];
-  return [{ kind: "listed models changed", isListChanged: names(before) !== names(after) }];
+  if (!differ(before, after, ({ name, digest, sizeBytes, modifiedAt }) => [name, digest, sizeBytes, modifiedAt]))
+    return [];
+  return [{ kind: "listed models changed", isListChanged: differ(before, after, ({ name }) => name) }];
 }
 
 /** Smaller differences are not reported: the memory of a process changes with every answer. */
@@ -337,19 +335,14 @@ const notableBytes = 16 * 1024 ** 2;
  * memory only.
  */
 export function residencyChanges(before: readonly ResidentModel[], after: readonly ResidentModel[]): readonly Event[] {
-  const loads = (models: readonly ResidentModel[]) =>
-    signature(models.map(({ name, contextTokens }) => [name, contextTokens]));
-  const sizes = (models: readonly ResidentModel[]) =>
-    signature(models.map(({ name, sizeBytes }) => [name, Math.round(sizeBytes / notableBytes)]));
-  if (loads(before) !== loads(after))
+  if (differ(before, after, ({ name, contextTokens }) => [name, contextTokens]))
     return [{ kind: "memory changed" }, { kind: "listed models changed", isListChanged: false }];
-  return sizes(before) === sizes(after) ? [] : [{ kind: "memory changed" }];
+  const isOther = differ(before, after, ({ name, sizeBytes }) => [name, Math.round(sizeBytes / notableBytes)]);
+  return isOther ? [{ kind: "memory changed" }] : [];
 }
 
-/** Independent of the order of the members. */
-function signature(members: readonly unknown[]): string {
-  return members
-    .map((member) => JSON.stringify(member))
-    .toSorted()
-    .join("\n");
+/** Whether two lists differ in this of their models, in whatever order these are. */
+function differ<Model>(before: readonly Model[], after: readonly Model[], of: (model: Model) => unknown): boolean {
+  const [one, other] = [before, after].map((models) => models.map((model) => JSON.stringify(of(model))).toSorted());
+  return JSON.stringify(one) !== JSON.stringify(other);
 }

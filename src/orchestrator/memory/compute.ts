@@ -96,7 +96,9 @@ export function computeBytes(model: ModelDimensions, load: LoadShape, outputs: R
   const batch = roundedTo(batchOf(load), load.parallel);
   const outputRows = outputs === "batch" ? batch : Math.min(batch, load.parallel);
   const logits = model.isEncoder ? 0 : (model.vocabulary * outputRows) / batch;
-  const block = Math.max(blockNumbers(model), latentNumbers(model), recurrentNumbers(model, batch, load.parallel));
+  const { latent, heads, keyLength, valueLength } = model;
+  const expanded = latent && 2 * heads * (keyLength + valueLength) + heads * latent.keyLength + 4 * model.width;
+  const block = Math.max(blockNumbers(model), expanded ?? 0, recurrentNumbers(model, batch, load.parallel));
   const masks = maskNumbers(model, load);
   const phases = [
     logits + 3 * model.width,
@@ -138,11 +140,6 @@ function blockNumbers({ feedForward, isGated, experts, width }: ModelDimensions)
   const results = experts.used * width;
   const mixed = 3 * inner + 4 * width + (results > 2 * inner ? results + width : 0);
   return experts.hasDenseLayers ? Math.max(dense, mixed) : mixed;
-}
-
-function latentNumbers({ latent, heads, keyLength, valueLength, width }: ModelDimensions): number {
-  if (latent === undefined) return 0;
-  return 2 * heads * (keyLength + valueLength) + heads * latent.keyLength + 4 * width;
 }
 
 function recurrentNumbers(model: ModelDimensions, batch: number, parallel: number): number {

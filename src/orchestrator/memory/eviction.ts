@@ -62,7 +62,9 @@ export function chooseEviction({
 }
 
 function releasedBy(candidates: readonly EvictionCandidate[]): number {
-  return candidates.reduce((sum, candidate) => sum + candidate.releasedBytes, 0);
+  let sum = 0;
+  for (const { releasedBytes } of candidates) sum += releasedBytes;
+  return sum;
 }
 
 /** Reload seconds if known or derived, else bytes; see `chooseEviction`. */
@@ -89,7 +91,7 @@ function byPrice(items: readonly Item[], smallModelBytes: number): readonly Item
   return items.toSorted(
     (a, b) =>
       Number(a.candidate.isForeign) - Number(b.candidate.isForeign) ||
-      awaitedOf(a.candidate) - awaitedOf(b.candidate) ||
+      Number(a.candidate.isAwaited ?? 0) - Number(b.candidate.isAwaited ?? 0) ||
       price(a) - price(b) ||
       a.candidate.releasedBytes - b.candidate.releasedBytes ||
       smallOf(a.candidate, smallModelBytes) - smallOf(b.candidate, smallModelBytes) ||
@@ -99,10 +101,6 @@ function byPrice(items: readonly Item[], smallModelBytes: number): readonly Item
 
 function smallOf(candidate: EvictionCandidate, smallModelBytes: number): number {
   return Number(candidate.sizeBytes < smallModelBytes);
-}
-
-function awaitedOf(candidate: EvictionCandidate): number {
-  return Number(candidate.isAwaited ?? false);
 }
 
 function byAge(a: EvictionCandidate, b: EvictionCandidate): number {
@@ -132,7 +130,7 @@ function cheapestSet(items: readonly Item[], bytesToFree: number, smallModelByte
     taken.push(candidate);
     visit(index + 1, missingBytes - candidate.releasedBytes, {
       foreign: cost.foreign + Number(candidate.isForeign),
-      awaited: cost.awaited + awaitedOf(candidate),
+      awaited: cost.awaited + Number(candidate.isAwaited ?? 0),
       loss: cost.loss + loss,
       small: cost.small + smallOf(candidate, smallModelBytes),
     });

@@ -148,7 +148,7 @@ function schedulerLimit(target: LoadTarget, state: MemoryState): readonly Limit[
     const freeBytes = Math.min(...hiding.map(({ freeAfterLoadBytes = 0 }) => freeAfterLoadBytes));
     return [{ ...limit, freeBytes, releasedBy: () => 0 }];
   }
-  const freeBytes = sum((state.gpus ?? []).map((gpu) => freeOnCard(gpu, state, 0)));
+  const freeBytes = sumOf(state.gpus, (gpu) => freeOnCard(gpu, state, 0));
   return [{ ...limit, freeBytes, releasedBy: vramOf }];
 }
 
@@ -208,14 +208,14 @@ export function freeRam(state: MemoryState): number {
 
 /** Bytes that count as available but aren't: files mapped by loaded models. 0 if nothing is measured. */
 export function mappedBytes(state: MemoryState): number {
-  return state.isOverridden ? 0 : sum(state.resident.map((entry) => entry.mappedBytes));
+  return state.isOverridden ? 0 : sumOf(state.resident, (entry) => entry.mappedBytes);
 }
 
 /** What `memory.maxBytes` leaves; undefined if it isn't set. May be negative. */
 export function capFree(state: MemoryState): number | undefined {
   if (state.maxBytes === undefined) return undefined;
-  const reserved = state.reservedBytes + sum((state.gpus ?? []).map((gpu) => gpu.reservedBytes));
-  return state.maxBytes - sum(state.resident.map((entry) => entry.sizeBytes)) - reserved;
+  const reserved = state.reservedBytes + sumOf(state.gpus, (gpu) => gpu.reservedBytes);
+  return state.maxBytes - sumOf(state.resident, (entry) => entry.sizeBytes) - reserved;
 }
 
 /** Share of the memory beyond the buffer that an optional use may take. */
@@ -236,12 +236,12 @@ export function isFreeFor(bytes: number, state: MemoryState): boolean {
 
 /** Free memory of all cards, without the part of each that is not for a model. */
 export function freeVram(state: MemoryState): number {
-  return hasCards(state) ? sum((state.gpus ?? []).map((gpu) => freeOnCard(gpu, state))) : 0;
+  return hasCards(state) ? sumOf(state.gpus, (gpu) => freeOnCard(gpu, state)) : 0;
 }
 
 /** Free memory of a card. If the driver doesn't report it, the card is assumed to hold everything that is on cards. */
 function freeOnCard(gpu: GpuState, state: MemoryState, setAsideBytes = setAsideOnCardBytes): number {
-  const free = gpu.freeBytes ?? gpu.totalBytes - sum(state.resident.map(vramOf));
+  const free = gpu.freeBytes ?? gpu.totalBytes - sumOf(state.resident, vramOf);
   return Math.max(0, free - gpu.reservedBytes - setAsideBytes);
 }
 
@@ -262,8 +262,10 @@ function vramOf(entry: SlotView): number {
   return Math.min(entry.vramBytes ?? 0, entry.sizeBytes);
 }
 
-function sum(values: readonly number[]): number {
-  return values.reduce((total, value) => total + value, 0);
+function sumOf<Item>(items: readonly Item[] = [], of: (item: Item) => number): number {
+  let sum = 0;
+  for (const item of items) sum += of(item);
+  return sum;
 }
 
 /**
@@ -280,12 +282,12 @@ export function placementOf(
   if (goal.place === "memory") return undefined;
   const own = loadBytes(target.estimate);
   if (target.estimate.byLayers !== undefined) {
-    const { layers, bytes } = layersWithin(target.estimate, freeVram(state) + sum(unloaded.map(vramOf)));
+    const { layers, bytes } = layersWithin(target.estimate, freeVram(state) + sumOf(unloaded, vramOf));
     return { ramBytes: own - bytes, vramBytes: bytes, cards: spread(bytes, cardsAfter(state, unloaded)), layers };
   }
   const share = target.estimate.vramShare ?? 1;
   const wanted = goal.place === "cards" ? own : Math.floor(own * share);
-  const vramBytes = Math.max(0, Math.min(wanted, freeVram(state) + sum(unloaded.map(vramOf))));
+  const vramBytes = Math.max(0, Math.min(wanted, freeVram(state) + sumOf(unloaded, vramOf)));
   return { ramBytes: own - vramBytes, vramBytes, cards: spread(vramBytes, cardsAfter(state, unloaded)) };
 }
 
@@ -295,7 +297,7 @@ interface Card {
 }
 
 function cardsAfter(state: MemoryState, unloaded: readonly SlotView[]): readonly Card[] {
-  let released = sum(unloaded.map(vramOf));
+  let released = sumOf(unloaded, vramOf);
   const gpus = (state.gpus ?? []).map((gpu) => ({ gpu, freeBytes: freeOnCard(gpu, state) }));
   return gpus
     .toSorted((a, b) => b.gpu.totalBytes - b.freeBytes - (a.gpu.totalBytes - a.freeBytes))

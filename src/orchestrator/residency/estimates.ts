@@ -256,9 +256,8 @@ function createLearning(now: () => number, kept?: KeptLearning) {
   let calibrations = new Map<string, ComputeCalibration>();
   const hostKey = createHostKeys();
   let restored: Promise<void> | undefined;
-  const hostOf = (engine: Engine): HostState => {
-    return getOrInsert(hosts, engine, () => ({ inputs: new Map(), version: undefined }));
-  };
+  const hostOf = (engine: Engine): HostState =>
+    getOrInsert(hosts, engine, () => ({ inputs: new Map(), version: undefined }));
   const keyOf = (engine: Engine, version: string, digest: string, contextTokens: number) => {
     const load = hostOf(engine).inputs.get(digest)?.loadFor(contextTokens) ?? engine.residency?.serverOptions;
     if (load === undefined) return undefined;

@@ -162,16 +162,9 @@ export class Waiter implements WaitingRequest {
 export class Waiters {
   /** By `Waiter.id`, in the order of arrival. */
   readonly #byId = new Map<string, Waiter>();
-  #all: readonly Waiter[] = [];
+  /** In that order, too; another list after each change. */
+  all: readonly Waiter[] = [];
   #arrivals = 0;
-
-  get size(): number {
-    return this.#byId.size;
-  }
-
-  get all(): readonly Waiter[] {
-    return this.#all;
-  }
 
   get(id: string): Waiter | undefined {
     return this.#byId.get(id);
@@ -195,11 +188,11 @@ export class Waiters {
     this.#arrivals += 1;
     waiter.id = String(this.#arrivals);
     this.#byId.set(waiter.id, waiter);
-    this.#all = [...this.#all, waiter];
+    this.all = [...this.all, waiter];
   }
 
   remove(waiter: Waiter): void {
-    if (this.#byId.delete(waiter.id)) this.#all = [...this.#byId.values()];
+    if (this.#byId.delete(waiter.id)) this.all = [...this.#byId.values()];
     waiter.unwatch();
   }
 }

@@ -83,7 +83,7 @@ export class RequestQueue {
   /** A permit if the model has a free slot and nothing is under way: then there is nothing to decide. */
   grantFree(request: QueueRequest): Permit | undefined {
     const { id, located, neededTokens, signal } = request;
-    if (this.#waiters.size > 0 || this.#loading !== undefined || this.#running.hasShared || signal.aborted)
+    if (this.#waiters.all.length > 0 || this.#loading !== undefined || this.#running.hasShared || signal.aborted)
       return undefined;
     if (!this.#running.hasFreeSlot(request, this.#world.usesOf(id))) return undefined;
     const held = this.#world.use(located, neededTokens);
@@ -113,7 +113,7 @@ export class RequestQueue {
   wake(): void {
     this.#models.events += 1;
     if (this.#isRunning) this.#isDirty = true;
-    else if (!this.#isWoken && this.#waiters.size > 0) {
+    else if (!this.#isWoken && this.#waiters.all.length > 0) {
       this.#isWoken = true; // Once for all events of this turn.
       queueMicrotask(() => {
         this.#isWoken = false;
@@ -123,7 +123,7 @@ export class RequestQueue {
   }
 
   snapshot(): readonly QueuedRequests[] {
-    return queuedRequests(this.#view(), this.#waiters.size === 0 ? undefined : this.#state());
+    return queuedRequests(this.#view(), this.#waiters.all.length === 0 ? undefined : this.#state());
   }
 
   #arrive(request: QueueRequest, reject: (error: unknown) => void): Waiter {
@@ -153,7 +153,7 @@ export class RequestQueue {
     this.#waiters.remove(waiter);
     this.#held.get(waiter)?.release();
     this.#held.delete(waiter);
-    if (this.#waiters.size > 0) return;
+    if (this.#waiters.all.length > 0) return;
     this.#cancelTimer?.();
     this.#cancelReport?.();
     this.#cancelReport = undefined;
@@ -167,7 +167,7 @@ export class RequestQueue {
   #ask(): void {
     this.#cancelTimer?.();
     this.#cancelTimer = undefined;
-    if (this.#waiters.size === 0) return;
+    if (this.#waiters.all.length === 0) return;
     this.#isDirty = true;
     if (!this.#isRunning) void this.#run();
   }
@@ -208,7 +208,7 @@ export class RequestQueue {
 
   /** Decides until there is nothing to do, or the state has changed. */
   async #decide(): Promise<void> {
-    while (!this.#isDirty && this.#waiters.size > 0) {
+    while (!this.#isDirty && this.#waiters.all.length > 0) {
       const state = this.#state();
       if (this.#settleSome(state)) continue;
       const decision = nextToServe(state);
@@ -242,16 +242,16 @@ export class RequestQueue {
 
   /** Answers the requests that need no decision. Returns whether there were any. */
   #settleSome(state: QueueState): boolean {
-    const before = this.#waiters.size;
+    const before = this.#waiters.all.length;
     for (const waiter of this.#waiters.all) {
       if (waiter.grant === undefined && isThere(state, waiter)) this.#renew(waiter);
     }
-    if (this.#waiters.size < before) return true;
+    if (this.#waiters.all.length < before) return true;
     for (const waiter of this.#waiters.all) {
       if (waiter.isChecked) continue;
       this.#refuseIfHopeless(state, waiter);
       // The others wait less without it.
-      if (this.#waiters.size < before) return true;
+      if (this.#waiters.all.length < before) return true;
     }
     return false;
   }

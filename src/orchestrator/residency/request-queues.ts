@@ -171,8 +171,8 @@ function worldOf(parts: RequestQueuesParts): QueueWorld {
     waits({ engine, model }, why) {
       noteDecision(emit, { kind: "wait", model: model.name, engine: engine.id, steps: [why] });
     },
-    resident: (located) => plans.resident(located),
-    use: (located, neededTokens) => loader.use(located, neededTokens),
+    resident: plans.resident.bind(plans),
+    use: loader.use.bind(loader),
     hold(located, { plan: { contextTokens, estimate } }) {
       const { name } = located.model;
       const slot = slots.at(located);
@@ -181,7 +181,7 @@ function worldOf(parts: RequestQueuesParts): QueueWorld {
       const { release } = slot.take(name);
       return { resident: { name, sizeBytes: estimate.predictedBytes, vramBytes: 0, contextTokens }, release };
     },
-    load: (...asked) => loader.load(...asked),
+    load: loader.load.bind(loader),
     ahead: (located, contextTokens) => plans.ahead(located, contextTokens, parts.signal),
     usesOf(id) {
       const slot = slots.find(id);

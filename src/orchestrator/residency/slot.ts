@@ -136,7 +136,8 @@ export class ModelSlot {
   }
 
   get isAwaited(): boolean {
-    return [...this.names.values()].some(({ awaited }) => awaited > 0);
+    for (const { awaited } of this.names.values()) if (awaited > 0) return true;
+    return false;
   }
 
   /** Whether it is used by this name; leases by other names don't count. */

@@ -1,5 +1,3 @@
-import { defined } from "../../util/values.ts";
-
 /** Reads a small text file; undefined if it doesn't exist or can't be read. */
 type ReadText = (file: string) => string | undefined;
 
@@ -13,21 +11,27 @@ export function readCgroupLimits(read: ReadText) {
   const own = read("/proc/self/cgroup");
   const mounts = read("/proc/self/mountinfo");
   if (own === undefined || mounts === undefined) return {};
-  const unified = hierarchyOf("", own, mounts);
-  const memory = [
-    ...unified.map((folder) => memoryOf(folder, "v2", read)),
-    ...hierarchyOf("memory", own, mounts).map((folder) => memoryOf(folder, "v1", read)),
-  ];
-  const quotas = [
-    ...unified.map((folder) => quotaV2(folder, read)),
-    ...hierarchyOf("cpu", own, mounts).map((folder) => quotaV1(folder, read)),
-  ];
-  const limits = memory.filter((group) => group !== undefined);
-  return defined({
-    memoryLimitBytes: least(limits.map((group) => group.limitBytes)),
-    memoryRoomBytes: least(limits.map((group) => Math.max(0, group.limitBytes - group.usedBytes))),
-    cpuQuota: least(quotas.filter((quota) => quota !== undefined)),
-  });
+  const limits: { memoryLimitBytes?: number; memoryRoomBytes?: number; cpuQuota?: number } = {};
+  const lower = (name: keyof typeof limits, value: number | undefined): void => {
+    if (value !== undefined) limits[name] = Math.min(value, limits[name] ?? value);
+  };
+  const lowerMemory = (folder: string, version: keyof typeof memoryFiles): void => {
+    const group = memoryOf(folder, version, read);
+    lower("memoryLimitBytes", group?.limitBytes);
+    lower("memoryRoomBytes", group?.roomBytes);
+  };
+  for (const folder of hierarchyOf("", own, mounts)) {
+    lowerMemory(folder, "v2");
+    // `200000 100000` is two cores; `max 100000` is no limit.
+    const [quota, period] = (read(`${folder}/cpu.max`) ?? "").trim().split(/\s+/);
+    lower("cpuQuota", quotient(numberIn(quota), numberIn(period)));
+  }
+  for (const folder of hierarchyOf("memory", own, mounts)) lowerMemory(folder, "v1");
+  for (const folder of hierarchyOf("cpu", own, mounts)) {
+    const [quota, period] = [read(`${folder}/cpu.cfs_quota_us`), read(`${folder}/cpu.cfs_period_us`)];
+    lower("cpuQuota", quotient(numberIn(quota), numberIn(period)));
+  }
+  return limits;
 }
 
 /** `controller` is empty for the unified hierarchy (version 2). */
@@ -83,25 +87,11 @@ function memoryOf(folder: string, version: keyof typeof memoryFiles, read: ReadT
   // "No limit" of version 1 is the largest multiple of the page size below 2^63.
   if (limitBytes > 2 ** 60) return undefined;
   const used = numberIn(read(`${folder}/${usage}`)) ?? 0;
-  return { limitBytes, usedBytes: used - fileCache(read(`${folder}/memory.stat`), prefix) };
-}
-
-/**
- * Active and inactive pages, as in MemAvailable: weights that were read twice are active, although nothing may use them
- * any more (30 GB were observed after two models of the same weights were loaded onto a graphics card).
- */
-function fileCache(stat: string | undefined, prefix: "" | "total_"): number {
-  return statOf(stat, `${prefix}inactive_file`) + statOf(stat, `${prefix}active_file`);
-}
-
-/** `200000 100000` is two cores; `max 100000` is no limit. */
-function quotaV2(folder: string, read: ReadText): number | undefined {
-  const [quota, period] = (read(`${folder}/cpu.max`) ?? "").trim().split(/\s+/);
-  return quotient(numberIn(quota), numberIn(period));
-}
-
-function quotaV1(folder: string, read: ReadText): number | undefined {
-  return quotient(numberIn(read(`${folder}/cpu.cfs_quota_us`)), numberIn(read(`${folder}/cpu.cfs_period_us`)));
+  const stat = read(`${folder}/memory.stat`);
+  // Active and inactive pages, as in MemAvailable: weights that were read twice are active, although nothing may use them
+  // any more (30 GB were observed after two models of the same weights were loaded onto a graphics card).
+  const cached = statOf(stat, `${prefix}inactive_file`) + statOf(stat, `${prefix}active_file`);
+  return { limitBytes, roomBytes: Math.max(0, limitBytes - used + cached) };
 }
 
 function quotient(quota: number | undefined, period: number | undefined): number | undefined {
@@ -117,8 +107,4 @@ function numberIn(text: string | undefined): number | undefined {
 function statOf(text: string | undefined, name: string): number {
   const match = new RegExp(`^${name} (\\d+)$`, "m").exec(text ?? "");
   return match === null ? 0 : Number(match[1]);
-}
-
-function least(values: readonly number[]): number | undefined {
-  return values.length === 0 ? undefined : Math.min(...values);
 }

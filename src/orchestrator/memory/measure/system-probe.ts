@@ -4,7 +4,7 @@ import os from "node:os";
 import { type Log, createLog } from "../../api/log.ts";
 import { readCgroupLimits } from "./cgroup.ts";
 import type { RamStatus } from "../../api/facade-status.ts";
-import { messageOf, orUndefined } from "../../util/values.ts";
+import { messageOf } from "../../util/values.ts";
 import { systemTimers, within } from "../../util/timers.ts";
 import { execFile, type ExecFileException } from "node:child_process";
 import path from "node:path";
@@ -153,8 +153,14 @@ export function createSystemProbe(options: SystemProbeOptions = {}): MemoryProbe
   };
 }
 
-/** Undefined for a file that is missing or not readable: other sources are used. */
-const readText: ReadText = (file) => orUndefined(() => readFileSync(file, "utf8"));
+const readText: ReadText = (file) => {
+  try {
+    return readFileSync(file, "utf8");
+  } catch {
+    // Missing or not readable: other sources are used.
+    return undefined;
+  }
+};
 
 /**
  * Number of physical cores that this process may use, at least 1. Decoding is bound by memory bandwidth and its threads
