@@ -150,24 +150,15 @@ function next({ command, operands, valueOf, hasOptions }: Place, word: string): 
 function valuesOf(given: Argument | Option, program: Command, operands: readonly string[]): Completion["wanted"] {
   if (given.argChoices !== undefined) return given.argChoices.map((word) => ({ word }));
   const name = "flags" in given ? /[<[]([\w-]+)/.exec(given.flags)?.[1] : given.name();
-  switch (name) {
-    case "model":
-    case "models":
-      return "models";
-    case "profile":
-      return "profiles";
-    case "setting":
-      return "settings";
-    case "file":
-    case "folder":
-    case "path":
-      return "files";
-    case "command":
-      return commandsOf(operands.reduce((parent, word) => commandNamed(parent, word) ?? parent, program));
-    default:
-      return [];
-  }
+  if (name !== "command") return wantedBy[name ?? ""] ?? [];
+  return commandsOf(operands.reduce((parent, word) => commandNamed(parent, word) ?? parent, program));
 }
+
+/** What completes the argument of this name. */
+const wantedBy: Readonly<Record<string, Completion["wanted"]>> = {
+  ...{ model: "models", models: "models", profile: "profiles", setting: "settings" },
+  ...{ file: "files", folder: "files", path: "files" },
+};
 
 function commandsOf(command: Command): readonly Candidate[] {
   const visible = command.createHelp().visibleCommands(command);

@@ -2,7 +2,7 @@ import { PrivacyLocked, UnknownModel } from "../api/errors.ts";
 import type { NextStep } from "../api/next-step.ts";
 import type { InstalledModel } from "../api/types.ts";
 import type { Engine } from "../engines/engine.ts";
-import { isHostedName, keyOfName, sameModel } from "../util/model-name.ts";
+import { keyOfName, sameModel } from "../util/model-name.ts";
 import { nearestNames } from "../util/nearest.ts";
 import { defined, getOrInsert } from "../util/values.ts";
 
@@ -100,6 +100,10 @@ export function byKey<Model extends Listed>(models: readonly Model[]): ReadonlyM
   return index;
 }
 
+/** Names of models that only their maker's cloud runs. `gpt-oss` and `gpt4all` have weights to pull. */
+const hostedName =
+  /^(?:(?:openai|anthropic|google)\/)?(?:gpt-[3-9]|chatgpt-|claude-|gemini-|o[134](?:$|-(?:mini|pro|preview)))/i;
+
 /**
  * The error for a name that no engine lists: engines that did not respond, and as next step the nearest names.
  * `download` describes a pull of it; it is no next step of a request that `manages` models, since what is not there can't
@@ -118,7 +122,7 @@ export function unknownModel(
     .filter(({ message }) => message !== undefined)
     .map(({ engine, message = "" }) => (message.startsWith(engine.id) ? message : `${engine.id}: ${message}`));
   const where = engineId === undefined ? "" : ` on ${engineId}`;
-  const isHosted = isHostedName(name);
+  const isHosted = hostedName.test(name.trim());
   // Engines that must not be contacted may have it.
   const isNowhere = isHosted && !searched.some((each) => each.isLocked);
   const what = isNowhere ? `${name} is a cloud model, and no configured server lists it` : `no model ${name}${where}`;

@@ -48,8 +48,3 @@ export async function obeyed(mustWaitMs: number, model: string, context: Operati
   await delay(mustWaitMs, undefined, { signal: context.signal }).catch(() => undefined);
   throwIfCancelled(context.signal, `waiting for ${model}`);
 }
-
-/** What the check found of an answer: the best of those that failed has most. */
-export function foundBy({ statements, votes }: CheckResult): number {
-  return votes?.equal ?? statements.filter(({ status }) => /^(?:quoted|value_found|supported)$/.test(status)).length;
-}

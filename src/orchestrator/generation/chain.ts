@@ -11,7 +11,7 @@ import { type Ask, type GenerationWorld, attempt, planAttempt } from "./attempt.
 import { withNextSteps } from "./budget.ts";
 import { unseen } from "./bounded-answer.ts";
 import { type LocatedCandidate, listCandidates } from "./candidates.ts";
-import { failureOf, foundBy, obeyed } from "./chain-failures.ts";
+import { failureOf, obeyed } from "./chain-failures.ts";
 import type { Thread } from "./conversations.ts";
 import { untriedReplicas } from "./copies.ts";
 import type { Answered, Asking, Judge, Quoted, Spent, ModelTurn } from "./ports.ts";
@@ -53,18 +53,8 @@ export interface ChainAnswer {
   readonly spent?: Spent | undefined;
 }
 
-/** Asks the models of the request's route, one after the other, until one answers. Throws the error of the last, or of all. */
-export async function answerFromChain(asked: Run): Promise<ChainAnswer> {
-  return (await chainFor(asked)).answer();
-}
-
-/** The same, stopped before its first effect. */
-export async function planFromChain(asked: Run): ReturnType<ModelChain["plan"]> {
-  return (await chainFor(asked)).plan();
-}
-
 /** Throws `InvalidRequest` for a format that can't be used, and a check that can't be made. */
-async function chainFor(asked: Run): Promise<ModelChain> {
+export async function chainFor(asked: Run): Promise<ModelChain> {
   const { world, context, thread, request, quoted } = asked;
   asked.tally.decided = request.decided;
   const { format, check = "none", grounded = false } = request;
@@ -88,7 +78,7 @@ function askingOf({ thread, ...asked }: Run): Asking {
   const others: Asking["others"] = {
     list: async () => (await listCandidates(world, false, signal)).map(({ candidate }) => candidate),
     ask: (request, isInConversation) =>
-      tally.beside(() => answerFromChain({ ...run, request, ...(isInConversation && { thread }) })),
+      tally.beside(async () => (await chainFor({ ...run, request, ...(isInConversation && { thread }) })).answer()),
   };
   return { caller: caller.id, signal, others };
 }
@@ -392,3 +382,8 @@ class ModelChain {
 const withoutTools = ({ tools: _tools, ...request }: Resolved): Resolved => request;
 
 const whereIs = ({ located: { engine, model } }: LocatedCandidate) => ({ model: model.name, engine: engine.id });
+
+/** What the check found of an answer: the best of those that failed has most. */
+function foundBy({ statements, votes }: CheckResult): number {
+  return votes?.equal ?? statements.filter(({ status }) => /^(?:quoted|value_found|supported)$/.test(status)).length;
+}

@@ -5,7 +5,7 @@ import type { GenerateRequest, GenerateResult, RoutePlan } from "../api/facade.t
 import type { CallerContext } from "../api/types.ts";
 import type { OperationContext } from "../jobs/operations.ts";
 import type { GenerationWorld } from "./attempt.ts";
-import { type ChainAnswer, type Run, answerFromChain, planFromChain } from "./chain.ts";
+import { type ChainAnswer, type Run, chainFor } from "./chain.ts";
 import { type Thread, maxConversationTokens } from "./conversations.ts";
 import { longText } from "./budget.ts";
 import type { ReadAnswer, Reader } from "./ports.ts";
@@ -104,16 +104,18 @@ export async function planGeneration(
     tally: requestTally(world, caller, request),
   };
   const planned = await queried(asked);
-  const { route, entry, reason, options, plan, promptTokens, notes, parts } = await planFromChain(planned).then(
-    ({ fitted, ...rest }) => ({
-      ...rest,
-      ...fitted,
-      promptTokens: fitted.prompt.promptTokens,
-      notes: [...fitted.notes, ...fitted.budget.notes],
-      parts: undefined,
-    }),
-    (error: unknown) => planParts(asked, error),
-  );
+  const { route, entry, reason, options, plan, promptTokens, notes, parts } = await chainFor(planned)
+    .then((chain) => chain.plan())
+    .then(
+      ({ fitted, ...rest }) => ({
+        ...rest,
+        ...fitted,
+        promptTokens: fitted.prompt.promptTokens,
+        notes: [...fitted.notes, ...fitted.budget.notes],
+        parts: undefined,
+      }),
+      (error: unknown) => planParts(asked, error),
+    );
   return {
     model: entry.located.model.name,
     engine: entry.located.engine.id,
@@ -216,7 +218,7 @@ function isAboutSize(error: unknown): error is OrchestratorError {
 async function answerRequest(asked: Run): Promise<GenerateResult> {
   const { world, caller, thread } = asked;
   const startedAtMs = world.steady();
-  const answer = await answerFromChain(asked);
+  const answer = await (await chainFor(asked)).answer();
   const notes = [...answer.charged, ...callerNotes(caller, thread)];
   return resultOf(asked.request, answer, notes, world.steady() - startedAtMs);
 }

@@ -118,13 +118,6 @@ export function isCloudName(name: string): boolean {
   return /[:-]cloud$/i.test(name.trim());
 }
 
-/** Names of models that only their maker's cloud runs. `gpt-oss` and `gpt4all` have weights to pull. */
-export function isHostedName(name: string): boolean {
-  return /^(?:(?:openai|anthropic|google)\/)?(?:gpt-[3-9]|chatgpt-|claude-|gemini-|o[134](?:$|-(?:mini|pro|preview)))/i.test(
-    name.trim(),
-  );
-}
-
 /** The names that `text`, which has no tag, means with some tag; empty if it has one. */
 export function taggedNames(text: string, names: readonly string[]): readonly string[] {
   const wanted = text.slice(text.lastIndexOf("/") + 1).includes(":") ? undefined : tryParseModelName(text);

@@ -232,40 +232,31 @@ function failsBecause(requests: readonly WatchedRequest[]): Cause {
   const error = mostOften(failed.flatMap((request) => request.error ?? []));
   const same = failed.filter((request) => request.error === error);
   const model = mostOften(same.map((request) => request.model)) ?? "";
-  const { text, next } = failureCause(error, model);
-  return { text: `${text} (${same.length} of ${counted(failed.length, "failure")})`, next };
+  const { text, next } = failureCauses[error ?? ""] ?? {
+    text: `most failures are ${(error ?? "unknown").replaceAll("_", " ")}`,
+    next: checkInstallation,
+  };
+  const what = text.replace("MODEL", () => (model === "" ? "the model" : oneLine(model)));
+  return { text: `${what} (${same.length} of ${counted(failed.length, "failure")})`, next };
 }
 
-function failureCause(error: string | undefined, model: string): Cause {
-  const name = model === "" ? "the model" : oneLine(model);
-  switch (error) {
-    case "engine_unreachable":
-      return { text: `the engine of ${name} does not respond`, next: { step: "checkInstallation" } };
-    case "connection_lost":
-      return {
-        text: `the engine of ${name} ends its connections before its answers are complete`,
-        next: { step: "checkInstallation" },
-      };
-    case "engine_not_installed":
-      return { text: "the engine is not installed", next: { step: "checkInstallation" } };
-    case "load_failed":
-      return { text: `${name} can't be loaded`, next: { step: "listDecisions" } };
-    case "out_of_memory":
-    case "model_does_not_fit":
-      return { text: `memory is too short for ${name}`, next: { step: "chooseModel", that: "that is smaller" } };
-    case "queue_full":
-      return { text: "the queue is full: too many requests at once", next: fewerAtOnce };
-    case "check_failed":
-      return { text: `answers of ${name} fail their check`, next: { step: "chooseModel", that: "that is larger" } };
-    case "generation_failed":
-      return { text: `the engine of ${name} fails while it answers`, next: { step: "chooseModel" } };
-    default:
-      return {
-        text: `most failures are ${(error ?? "unknown").replaceAll("_", " ")}`,
-        next: { step: "checkInstallation" },
-      };
-  }
-}
+const checkInstallation = { step: "checkInstallation" } as const;
+
+/** By the code of an error; MODEL stands for its name. */
+const failureCauses: Readonly<Record<string, Cause>> = {
+  engine_unreachable: { text: "the engine of MODEL does not respond", next: checkInstallation },
+  connection_lost: {
+    text: "the engine of MODEL ends its connections before its answers are complete",
+    next: checkInstallation,
+  },
+  engine_not_installed: { text: "the engine is not installed", next: checkInstallation },
+  load_failed: { text: "MODEL can't be loaded", next: { step: "listDecisions" } },
+  out_of_memory: { text: "memory is too short for MODEL", next: { step: "chooseModel", that: "that is smaller" } },
+  model_does_not_fit: { text: "memory is too short for MODEL", next: { step: "chooseModel", that: "that is smaller" } },
+  queue_full: { text: "the queue is full: too many requests at once", next: fewerAtOnce },
+  check_failed: { text: "answers of MODEL fail their check", next: { step: "chooseModel", that: "that is larger" } },
+  generation_failed: { text: "the engine of MODEL fails while it answers", next: { step: "chooseModel" } },
+};
 
 function sum(requests: readonly WatchedRequest[], of: (request: WatchedRequest) => number): number {
   return requests.reduce((total, request) => total + of(request), 0);
