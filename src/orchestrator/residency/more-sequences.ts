@@ -7,6 +7,7 @@ import { type Emit, noteDecision } from "../api/events.ts";
 import type { Plans } from "./plans.ts";
 import type { Permit, QueueRequest, QueueWorld, Running, Waiters } from "./queue-requests.ts";
 import type { Slots } from "./slots.ts";
+import { once } from "../util/values.ts";
 
 /**
  * More caches of a model. A load allocates one; each more costs the same again, so there are more only after the cache of a
@@ -61,15 +62,12 @@ function createPending() {
       const shared = bySlot.get(slot);
       if (shared === undefined) return { sequences, release: () => undefined };
       shared.waiting += 1;
-      let isReleased = false;
-      const release = () => {
-        if (isReleased) return;
-        isReleased = true;
+      const release = once(() => {
         shared.waiting -= 1;
         if (shared.waiting > 0) return;
         shared.end();
         if (bySlot.get(slot) === shared) bySlot.delete(slot);
-      };
+      });
       return { sequences, release };
     },
   };

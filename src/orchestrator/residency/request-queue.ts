@@ -31,6 +31,7 @@ import {
   reportWaits,
   type RoomTaker,
 } from "./queue-view.ts";
+import { once } from "../util/values.ts";
 
 interface Loading extends RoomTaker {
   readonly controller: AbortController;
@@ -378,19 +379,16 @@ export class RequestQueue {
     const startedMs = this.#world.timers.now();
     const crowd = request.located.engine.pausesAnswers && crowdOf(request, this.#running, this.#waiters, this.#world);
     const end = this.#running.begin(request, () => this.wake());
-    let isReleased = false;
     return {
       waitedMs: Math.max(0, startedMs - arrivedMs - loadMs),
       ...use,
       loadMs,
       crowd,
-      release: () => {
-        if (isReleased) return;
-        isReleased = true;
+      release: once(() => {
         this.#world.answered(request.id, this.#world.timers.now() - startedMs - end());
         use.release();
         this.wake();
-      },
+      }),
     };
   }
 }

@@ -5,6 +5,7 @@ import { localDomain } from "../memory/state.ts";
 import { modelId } from "../catalog/located-model.ts";
 import { sameModel } from "../util/model-name.ts";
 import { judgeExpiry } from "./maintenance-plan.ts";
+import { once } from "../util/values.ts";
 
 type SlotState = "absent" | "loading" | "ready" | "evicting" | "stuck";
 
@@ -165,16 +166,12 @@ export class ModelSlot {
     this.found();
     own.leases += 1;
     this.#world.touched();
-    let isReleased = false;
-    return {
-      release: () => {
-        if (isReleased) return;
-        isReleased = true;
-        own.leases -= 1;
-        if (isUse) this.#world.used(own.id);
-        this.#world.emit("changed");
-      },
-    };
+    const release = once(() => {
+      own.leases -= 1;
+      if (isUse) this.#world.used(own.id);
+      this.#world.emit("changed");
+    });
+    return { release };
   }
 
   /** A request waits for it by this name until the returned function is called. */

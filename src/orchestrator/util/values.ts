@@ -109,6 +109,17 @@ export function getOrInsert<Key, Value>(
   return made;
 }
 
+/** A function that calls `make` the first time only, and returns its value each time. */
+export function once<Value>(make: () => Value): () => Value {
+  let made: { value?: Value } | undefined;
+  return () => {
+    // Kept before it is called: a `make` that throws isn't called again either.
+    if (made !== undefined) return made.value as Value;
+    made = {};
+    return (made.value = make());
+  };
+}
+
 /** The code of an error of the system: `ENOENT`; undefined for anything else. */
 export function codeOf(thrown: unknown): string | undefined {
   return thrown instanceof Error && "code" in thrown ? String(thrown.code) : undefined;

@@ -1,7 +1,7 @@
 import type { Event, EventOf, Events } from "../api/events.ts";
 import type { Change } from "../api/facade.ts";
 import type { Log } from "../api/log.ts";
-import { messageOf, stackOf, getOrInsert } from "../util/values.ts";
+import { messageOf, stackOf, getOrInsert, once } from "../util/values.ts";
 import type { Timers } from "../util/timers.ts";
 
 /** The events that subscribers of resources and the page's stream hear of, and what they read again then. */
@@ -165,15 +165,12 @@ function createPolls({ events, timers, log, pollMemory, pollModels }: ChangesPar
     watch(what: "memory" | "models"): () => void {
       const shared = getOrInsert(watches, what, () => ({ count: 0, stop: start[what]() }));
       shared.count += 1;
-      let isOver = false;
-      return () => {
-        if (isOver) return;
-        isOver = true;
+      return once(() => {
         shared.count -= 1;
         if (shared.count > 0 || watches.get(what) !== shared) return;
         watches.delete(what);
         shared.stop();
-      };
+      });
     },
     close(): void {
       for (const { stop } of watches.values()) stop();

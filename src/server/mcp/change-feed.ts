@@ -8,7 +8,7 @@ import {
 import type { ServerResponse } from "node:http";
 import type { Change, Orchestrator } from "../../orchestrator/api/facade.ts";
 import type { Log } from "../../orchestrator/api/log.ts";
-import { isRecord, messageOf } from "../../orchestrator/util/values.ts";
+import { isRecord, messageOf, once } from "../../orchestrator/util/values.ts";
 import type { Caller } from "../call/caller.ts";
 
 type Source = Pick<Orchestrator, "onChange" | "watch">;
@@ -77,17 +77,14 @@ export function createChangeFeed(open: () => Promise<Source>, log: Log) {
     watch(uris: readonly string[]) {
       for (const uri of uris) counts.set(uri, (counts.get(uri) ?? 0) + 1);
       if (!isClosed) settle();
-      let isOver = false;
-      return () => {
-        if (isOver) return;
-        isOver = true;
+      return once(() => {
         for (const uri of uris) {
           const left = (counts.get(uri) ?? 0) - 1;
           if (left > 0) counts.set(uri, left);
           else counts.delete(uri);
         }
         adjust();
-      };
+      });
     },
     /** Calls `listener` with every event until the returned function is called, as the SDK's `ServerEventBus` does. */
     subscribe(listener: (event: ChangeEvent) => void) {

@@ -14,7 +14,7 @@ import {
 } from "@modelcontextprotocol/server";
 import { serveStdio } from "@modelcontextprotocol/server/stdio";
 import type { Farewell } from "../../ipc/protocol.ts";
-import { orUndefined } from "../../orchestrator/util/values.ts";
+import { orUndefined, once } from "../../orchestrator/util/values.ts";
 import { instructionsFor } from "./instructions.ts";
 import { type Caller, createKnownRoots } from "../call/caller.ts";
 import { StdioTransport } from "./stdio-transport.ts";
@@ -70,6 +70,7 @@ export function createServer(givenParts: Caller, listenStreams?: ReturnType<type
     },
   };
   const factsOf = (context: ServerContext): Call => protocolCall(server, context);
+  // A repeated `import()` is resolved again, at a cost for every call.
   const calls = once(() => import("./handle-tools.ts"));
   const toolWatch = createToolWatch<Call>(
     async (facts) => (await calls()).offeredNames(parts, facts),
@@ -172,12 +173,6 @@ async function answered<Answer>(parts: Caller, answer: Promise<Answer>): Promise
 function notify(server: Server, event: Exclude<ChangeEvent, { kind: "tools_list_changed" }>): Promise<void> {
   if (event.kind === "resource_updated") return server.sendResourceUpdated({ uri: event.uri });
   return event.kind === "resources_list_changed" ? server.sendResourceListChanged() : server.sendPromptListChanged();
-}
-
-/** Calls `make` once and keeps its value: a repeated `import()` is resolved again, at a cost for every call. */
-function once<Value>(make: () => Value): () => Value {
-  let made: { readonly value: Value } | undefined;
-  return () => (made ??= { value: make() }).value;
 }
 
 /** The server's icon: a chip. */

@@ -17,6 +17,7 @@ import { ChildFailure } from "./child/failure.ts";
 import { causeOf, type createCards, toLoadError } from "./failures.ts";
 import type { StoredModel } from "./store/reader.ts";
 import { within } from "../../util/timers.ts";
+import { once } from "../../util/values.ts";
 
 /** A model to load, with its header. */
 export interface Loadable {
@@ -268,16 +269,13 @@ export class Models {
     if (options.keepAliveSeconds !== undefined) entry.keepAliveSeconds = options.keepAliveSeconds;
     clearTimeout(entry.timer);
     delete entry.expiresAtMs;
-    let isReleased = false;
     return {
       resident: entry,
       loadMs,
-      release: () => {
-        if (isReleased) return;
-        isReleased = true;
+      release: once(() => {
         entry.users -= 1;
         if (entry.users === 0) this.#expireLater(entry);
-      },
+      }),
     };
   }
 
