@@ -28,7 +28,7 @@ it("has figures by name, memory, advice, and money with its rows", async () => {
   expect({ ...money, rows: money.rows.slice(-1) }).toMatchInlineSnapshot(`
     {
       "currency": "USD",
-      "formula": "saved = (local prompt tokens × 2 USD + local answer tokens × 10 USD) ÷ 1,000,000 - what paid engines charged in USD; comparisons save nothing. List prices of some-model on 2026-11-01; another price applies to all days. Days and months are those of this machine's time zone.",
+      "formula": "saved = (local prompt tokens × 2 USD + local answer tokens × 10 USD - tokens of answers that assistants read × 2 USD) ÷ 1,000,000 - what paid engines charged in USD; comparisons save nothing. List prices of some-model on 2026-11-01; another price applies to all days. Days and months are those of this machine's time zone.",
       "month": {
         "local_tokens": 124000,
         "never_sent_tokens": 90000,
@@ -38,6 +38,7 @@ it("has figures by name, memory, advice, and money with its rows", async () => {
             "currency": "CNY",
           },
         ],
+        "read_tokens": 0,
         "saved": 0.28,
         "spent": 0.012345678,
         "total": 0.267654322,
@@ -71,6 +72,7 @@ it("has figures by name, memory, advice, and money with its rows", async () => {
             "currency": "CNY",
           },
         ],
+        "read_tokens": 0,
         "saved": 0.05,
         "spent": 0.012345678,
         "total": 0.037654322,
@@ -84,6 +86,7 @@ it("has figures by name, memory, advice, and money with its rows", async () => {
             "currency": "CNY",
           },
         ],
+        "read_tokens": 0,
         "saved": 0.28,
         "spent": 0.012345678,
         "total": 0.267654322,

@@ -38,7 +38,7 @@ it("what was counted survives a daemon that is killed", async () => {
   const before = await metricsOf(client);
   expect(before.total).toMatchObject({ requests: 3, answered: 3, failed: 0 });
   expect(before.by["model"]?.map(({ name }) => name)).toEqual(["smollm2:135m"]);
-  expect(before.money.rows).toMatchObject([{ kind: "prompt" }, { kind: "answer" }]);
+  expect(before.money.rows).toMatchObject([{ kind: "prompt" }, { kind: "answer" }, { kind: "read" }]);
   // Of the third request: it may be written by itself.
   const stored = async (): Promise<number> => {
     const journal = await readFile(join(home.home, "metrics.journal"), "utf8").catch(() => "");

@@ -109,6 +109,7 @@ export function createFakeMetrics(name = "smollm2:135m", counted = counts): Metr
   const named = [someNamed(name)];
   return {
     notePassedOn: () => undefined,
+    noteRead: () => undefined,
     counters: () => ({ requests: [], durations: [] }),
     report: async () => ({
       since: "2026-11-01T00:00:00.000Z",

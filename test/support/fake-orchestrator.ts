@@ -384,7 +384,7 @@ export function createFakeOrchestrator(replace: Partial<Orchestrator> = {}): Orc
     batches: unused("batches"),
     workers: unused("workers"),
     comparisons: unused("comparisons", { list: async () => [], learned: async () => [], evals: async () => [] }),
-    metrics: unused("metrics", { breaches: async () => [] }),
+    metrics: unused("metrics", { breaches: async () => [], noteRead: () => undefined }),
     live: unused("live"),
     settings: unused("settings"),
     resume: async () => undefined,

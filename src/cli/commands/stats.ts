@@ -187,13 +187,14 @@ export function renderMoney(money: Money, io: View): string {
         (other) => `${formatAmount(other.amount, other.currency)} paid is not subtracted: another currency`,
       ),
     ].join("; ");
-  const { never_sent_tokens: neverSent } = month;
+  const { never_sent_tokens: neverSent, read_tokens: read } = month;
   const unsent = `${formatCount(neverSent)} tokens`;
   const facts: readonly Fact[] = [
     // The day of a daemon in another time zone began at another hour.
     [localTime(today.from).replace(/^.* /, "since ").replace("since 00:00", "today"), value(today), "green"],
     ["month", value(month), "green"],
     ["total", value(total), "green"],
+    ["answers", read === 0 ? undefined : `${formatCount(read)} tokens read by assistants this month; subtracted`],
     ["files", neverSent === 0 ? undefined : `${unsent} read here this month, never sent; not part of these sums`],
   ];
   const tables = (["task", "client"] as const).map((key) => moneyTable(key, money, io));
@@ -207,7 +208,7 @@ function moneyTable(key: "task" | "client", { rows, today, currency }: Money, io
     const isOwn = (row: Money["rows"][number]) => row[key] === name && row.currency === undefined;
     const own = rows.filter(isOwn);
     const shown = (some: Money["rows"]): string => formatAmount(sumOf(some), currency);
-    const local = own.filter(({ kind }) => kind !== "cloud");
+    const local = own.filter(({ kind }) => kind === "prompt" || kind === "answer");
     return {
       name,
       tokens: local.reduce((total, row) => total + row.tokens, 0),

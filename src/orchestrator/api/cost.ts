@@ -47,6 +47,8 @@ export const moneyTally = z.object({
   /** Tokens of local models, for requests that were answered. */
   promptTokens: z.number(),
   completionTokens: z.number(),
+  /** Tokens of answers that an assistant read. */
+  readTokens: z.number().exactOptional(),
   /** Tokens of files that were read here. */
   fileTokens: z.number(),
   /** What paid engines charged, in billionths of the currency. */
@@ -69,6 +71,7 @@ export function mergeMoney(into: MoneyTally, from: MoneyTally): void {
   into.promptTokens += from.promptTokens;
   into.completionTokens += from.completionTokens;
   into.fileTokens += from.fileTokens;
+  into.readTokens = (into.readTokens ?? 0) + (from.readTokens ?? 0);
   for (const each of from.paid) addPaid(into.paid, each);
 }
 

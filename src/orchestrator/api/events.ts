@@ -10,6 +10,8 @@ import type { PromptTokens, Task } from "./types.ts";
  */
 export type Event =
   | ({ readonly kind: "request ended" } & EndedRequest)
+  /** An assistant gets the answer of a model, whose tokens are counted later: it doesn't wait for that. */
+  | { readonly kind: "answer read"; readonly client: string; readonly task: string; readTokens(): number }
   /** The list of those that ended: a moment after one did. */
   | { readonly kind: "requests changed" }
   /** One began or ended. */
@@ -174,6 +176,7 @@ const cheapestFirst = [
   "templates changed",
   "settings changed",
   "decision taken",
+  "answer read",
   "remote request sent",
   "request ended",
 ] as const satisfies readonly Kind[];

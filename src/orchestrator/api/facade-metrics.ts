@@ -84,8 +84,11 @@ interface MoneyRow {
   readonly day: string;
   readonly task: string;
   readonly client: string;
-  /** `prompt` and `answer`: tokens of local models at the reference price; `cloud`: what a paid engine charged, negative. */
-  readonly kind: "prompt" | "answer" | "cloud";
+  /**
+   * `prompt` and `answer`: tokens of local models at the reference price. Negative: `read`, tokens of answers that an
+   * assistant read, at the price of prompts; `cloud`, what a paid engine charged.
+   */
+  readonly kind: "prompt" | "answer" | "read" | "cloud";
   readonly tokens: number;
   /** The average for `cloud`: prompts, cached prompts and answers have a price each. */
   readonly pricePerMillion: number;
@@ -97,9 +100,12 @@ interface MoneyRow {
 interface MoneySum {
   /** Saved less spent. */
   readonly total: number;
+  /** Less what assistants read. */
   readonly saved: number;
   readonly spent: number;
   readonly localTokens: number;
+  /** Tokens of answers that assistants read. */
+  readonly readTokens: number;
   /** Tokens of files that were read here, which no assistant sent or paid; never part of the sums. */
   readonly neverSentTokens: number;
   /** Charged in other currencies, which are not added to `spent`. */
@@ -219,6 +225,8 @@ interface GroupFigures extends Pick<Figures, "requests" | "answered" | "failed" 
 export interface Metrics {
   /** A program's request passed through to another machine: prompts that left are counted. */
   notePassedOn(host: string): void;
+  /** An assistant read the answer of a model, in this form; its tokens are estimated. */
+  noteRead(caller: CallerContext, task: string, text: string): void;
   /** For a monitor that reads them again and again. */
   counters(): Counters;
   report(caller: CallerContext): Promise<MetricsReport>;

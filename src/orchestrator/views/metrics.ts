@@ -13,6 +13,7 @@ import type { LoadedModels } from "../residency/loaded.ts";
 import type { Pins } from "../residency/keep-alive.ts";
 import type { Slots } from "../residency/slots.ts";
 import { defaultsIn, forModel, matchesName } from "../routing/model-overrides.ts";
+import { estimateTokens } from "../routing/tokens.ts";
 import { sameModel } from "../util/model-name.ts";
 import type { CountedFigures, KeptRequests, ModelCounts, Metrics, UnusedModel } from "../api/facade-metrics.ts";
 import { defined } from "../util/values.ts";
@@ -50,6 +51,8 @@ export function createMetrics(parts: MetricsParts): Metrics {
   const { store, now, settings } = parts;
   return {
     notePassedOn: (host) => parts.emit({ kind: "remote request sent", engine: host }),
+    noteRead: ({ client }, task, text) =>
+      parts.emit({ kind: "answer read", client, task, readTokens: () => estimateTokens(text) }),
     counters: () => store.counters(),
     report: () => store.report(),
     money: async () => moneyReport(await store.moneyCounts(), referenceOf(settings()), now()),

@@ -30,7 +30,8 @@ export function referenceOf({ savings }: Pick<Settings, "savings">): Reference {
 }
 
 /**
- * What local models saved: their tokens at the reference price, less what paid engines charged. The price applies to all
+ * What local models saved: their tokens at the reference price, less what assistants read of answers and what paid
+ * engines charged. The price applies to all
  * days, so another one changes the past, too. Each row is rounded to a billionth of the currency's unit and the sums are
  * those of the rounded rows, so that adding up the rows gives exactly the same. There are at most `maxRows` rows: beyond, old
  * days are joined before they are priced.
@@ -71,7 +72,7 @@ function joined(counts: readonly MoneyTally[], today: string): readonly MoneyTal
   const clients: readonly Partial<MoneyTally>[] = [{}, { client: otherName }];
   let kept = counts;
   for (const [name, month] of clients.flatMap((each) => months.map((start) => [each, start] as const))) {
-    if (kept.reduce((rows, { paid }) => rows + 2 + paid.length, 0) <= maxRows) break;
+    if (kept.reduce((rows, { paid, readTokens: read }) => rows + (read ? 3 : 2) + paid.length, 0) <= maxRows) break;
     const isJoined = ({ day }: MoneyTally): boolean => day !== today && day.startsWith(month);
     const sums = merged(kept.filter(isJoined), (names) => ({ ...names, ...name, day: month }));
     kept = [...sums, ...kept.filter((count) => !isJoined(count))];
@@ -101,12 +102,12 @@ interface Line extends Row {
 }
 
 function linesOf(
-  { day, task, client, promptTokens, completionTokens, paid }: MoneyTally,
+  { day, task, client, promptTokens, completionTokens, readTokens = 0, paid }: MoneyTally,
   reference: Reference,
 ): Line[] {
   const names = { day, task, client };
-  const local = (kind: "prompt" | "answer", tokens: number, pricePerMillion: number): Line[] => {
-    const nanos = nanosOf(tokens, pricePerMillion);
+  const local = (kind: "prompt" | "answer" | "read", tokens: number, pricePerMillion: number): Line[] => {
+    const nanos = nanosOf(tokens, pricePerMillion) * (kind === "read" ? -1n : 1n);
     const line = { ...names, kind, tokens, pricePerMillion, amount: amountOf(nanos), nanos };
     return tokens === 0 || task === notSaved ? [] : [line];
   };
@@ -118,6 +119,7 @@ function linesOf(
   return [
     ...local("prompt", promptTokens, reference.promptPerMillion),
     ...local("answer", completionTokens, reference.answerPerMillion),
+    ...local("read", readTokens, reference.promptPerMillion),
     ...Array.from(charged, ([currency, { nanos, tokens }]): Line => {
       // Prompts, cached prompts and answers have a price each.
       const pricePerMillion = tokens === 0 ? 0 : Math.round((nanos / tokens) * 1_000) / 1_000_000;
@@ -141,6 +143,7 @@ function sumOf(lines: readonly Line[], neverSentTokens: number): MoneyReport["to
   const total = (of: readonly Line[]) => of.reduce((sum, { nanos }) => sum + nanos, 0n);
   const local = lines.filter(({ kind }) => kind !== "cloud");
   const paid = lines.filter(({ kind }) => kind === "cloud");
+  const readTokens = local.reduce((sum, { kind, tokens }) => sum + (kind === "read" ? tokens : 0), 0);
   const saved = total(local);
   const spent = -total(paid.filter(({ currency }) => currency === undefined));
   const others = new Set(paid.flatMap(({ currency }) => currency ?? []));
@@ -148,7 +151,8 @@ function sumOf(lines: readonly Line[], neverSentTokens: number): MoneyReport["to
     total: amountOf(saved - spent),
     saved: amountOf(saved),
     spent: amountOf(spent),
-    localTokens: local.reduce((sum, { tokens }) => sum + tokens, 0),
+    localTokens: local.reduce((sum, { tokens }) => sum + tokens, 0) - readTokens,
+    readTokens,
     neverSentTokens,
     ...(others.size > 0 && {
       otherSpent: [...others].map((currency) => ({
@@ -162,8 +166,8 @@ function sumOf(lines: readonly Line[], neverSentTokens: number): MoneyReport["to
 function formulaOf({ model, promptPerMillion, answerPerMillion, currency, asOf }: Reference): string {
   const origin = asOf === undefined ? "Your own prices" : `List prices of ${model} on ${asOf}`;
   return (
-    `saved = (local prompt tokens × ${promptPerMillion} ${currency} + local answer tokens × ${answerPerMillion} ${currency}) ` +
-    `÷ 1,000,000 - what paid engines charged in ${currency}; comparisons save nothing. ${origin}; another price applies to all days. ` +
+    `saved = (local prompt tokens × ${promptPerMillion} ${currency} + local answer tokens × ${answerPerMillion} ${currency} ` +
+    `- tokens of answers that assistants read × ${promptPerMillion} ${currency}) ÷ 1,000,000 - what paid engines charged in ${currency}; comparisons save nothing. ${origin}; another price applies to all days. ` +
     "Days and months are those of this machine's time zone."
   );
 }

@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import { isShell, type Operation } from "../../orchestrator/api/types.ts";
+import { type CallerContext, isShell, type Operation } from "../../orchestrator/api/types.ts";
 import { type CallToolResult, type InputRequiredResult, ProtocolError } from "@modelcontextprotocol/server";
 import type { Job } from "../../orchestrator/api/facade.ts";
 import { hideKeys } from "../../orchestrator/util/control-characters.ts";
@@ -149,10 +149,30 @@ async function runTool(
       return { result: question(ended.answer.needsInput), outcome: { outcome: "asked" } };
     const { data: own } = ended.answer;
     const data = parts.mayOfferRoots ? own : (withErrors(own, textFor(parts, home, given)) as Data);
-    return { result: resultOf(tool, data, facts), outcome: successOf(data) };
+    const result = resultOf(tool, data, facts);
+    noteRead(call, context.caller, data, result);
+    return { result, outcome: successOf(data) };
   } finally {
     run.end();
   }
+}
+
+/** Claude Code and Codex, and those of `takesBoth`: their model reads the structured form (docs/assistants.md). */
+const readsStructured = /^(?:claude-code|codex-mcp-client|copilot-cli|@cline\/core|qwen-cli-mcp-client)/;
+
+/** Counts what an assistant reads of a model's answer, also of one that a job had. */
+function noteRead(
+  { tool, home }: ToolCall,
+  caller: CallerContext,
+  data: Data,
+  { structuredContent, content }: CallToolResult,
+): void {
+  const { result: own = data } = data as { readonly result?: Data };
+  if (isShell(caller.client) || (tool.delegates !== true && own === data)) return;
+  const texts = content.map((part) => (part.type === "text" ? part.text : ""));
+  const read = readsStructured.test(caller.client) ? JSON.stringify(structuredContent) : texts.join("\n");
+  const { task } = own;
+  home.orchestrator.metrics.noteRead(caller, typeof task === "string" ? task : "general", read);
 }
 
 /** A successful outcome with the model that the answer names (`model`, or `name` for tools about models) and its text. */

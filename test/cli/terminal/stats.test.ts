@@ -111,10 +111,11 @@ describe("ollm stats --money", () => {
       claude-code              103.0 k      0 USD   0.23 USD   0.23 USD
       =cmd|' /C calc'!A0        21.0 k  0.038 USD  0.038 USD  0.038 USD
 
-      saved = (local prompt tokens × 2 USD + local answer tokens × 10 USD) ÷ 1,000,000
-      - what paid engines charged in USD; comparisons save nothing. List prices of
-      some-model on 2026-11-01; another price applies to all days. Days and months are
-      those of this machine's time zone.
+      saved = (local prompt tokens × 2 USD + local answer tokens × 10 USD - tokens of
+      answers that assistants read × 2 USD) ÷ 1,000,000 - what paid engines charged in
+      USD; comparisons save nothing. List prices of some-model on 2026-11-01; another
+      price applies to all days. Days and months are those of this machine's time
+      zone.
       All rows: ollm stats --money --csv (or --json)
       "
     `);
@@ -144,7 +145,8 @@ describe("ollm stats --money", () => {
       =cmd|' /C calc'!A0  0.038 USD  0.038 USD
 
       saved = (local prompt tokens × 2 USD + local
-      answer tokens × 10 USD) ÷ 1,000,000 - what paid
+      answer tokens × 10 USD - tokens of answers that
+      assistants read × 2 USD) ÷ 1,000,000 - what paid
       engines charged in USD; comparisons save nothing.
       List prices of some-model on 2026-11-01; another
       price applies to all days. Days and months are

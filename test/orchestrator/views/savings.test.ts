@@ -31,22 +31,25 @@ afterEach(() => void vi.unstubAllEnvs());
 const settings = (savings: object) => parseSettings({ savings }, new Map(), "config.yaml");
 
 describe("savings", () => {
-  test("are the local tokens at the reference price, less what paid engines charged", () => {
+  test("are the local tokens at the reference price, less what assistants read and paid engines charged", () => {
     const { total, rows } = moneyReport(
       [
         count("2026-11-22", {
           promptTokens: 1_000_000,
           completionTokens: 100_000,
+          readTokens: 125_000,
           paid: [{ currency: "USD", tokens: 3_000, nanos: 250_000_000 }],
         }),
       ],
       reference,
       now,
     );
-    expect(total).toEqual({ total: 2.75, saved: 3, spent: 0.25, localTokens: 1_100_000, neverSentTokens: 0 });
+    const tokens = { localTokens: 1_100_000, readTokens: 125_000, neverSentTokens: 0 };
+    expect(total).toEqual({ total: 2.5, saved: 2.75, spent: 0.25, ...tokens });
     expect(rows).toEqual([
       { ...named, kind: "prompt", tokens: 1_000_000, pricePerMillion: 2, amount: 2 },
       { ...named, kind: "answer", tokens: 100_000, pricePerMillion: 10, amount: 1 },
+      { ...named, kind: "read", tokens: 125_000, pricePerMillion: 2, amount: -0.25 },
       { ...named, kind: "cloud", tokens: 3_000, pricePerMillion: 83.333333, amount: -0.25 },
     ]);
   });
@@ -171,13 +174,14 @@ describe("savings", () => {
     const { formula, rows, today } = moneyReport([], reference, now);
     expect({ formula, rows, today }).toMatchInlineSnapshot(`
       {
-        "formula": "saved = (local prompt tokens × 2 USD + local answer tokens × 10 USD) ÷ 1,000,000 - what paid engines charged in USD; comparisons save nothing. List prices of some-model on 2026-11-01; another price applies to all days. Days and months are those of this machine's time zone.",
+        "formula": "saved = (local prompt tokens × 2 USD + local answer tokens × 10 USD - tokens of answers that assistants read × 2 USD) ÷ 1,000,000 - what paid engines charged in USD; comparisons save nothing. List prices of some-model on 2026-11-01; another price applies to all days. Days and months are those of this machine's time zone.",
         "rows": [],
         "today": {
           "day": "2026-11-23",
           "from": "2026-11-23T00:00:00.000Z",
           "localTokens": 0,
           "neverSentTokens": 0,
+          "readTokens": 0,
           "saved": 0,
           "spent": 0,
           "total": 0,

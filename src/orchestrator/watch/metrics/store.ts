@@ -41,7 +41,7 @@ interface MetricsParts extends Omit<ConstructorParameters<typeof Breaches>[0], "
  *
  * | what                                | where                                       | when                        |
  * |-------------------------------------|---------------------------------------------|-----------------------------|
- * | tokens and charges (money)          | `metrics.json`, by time, task and client    | within a second             |
+ * | tokens, charges, answers read (money) | `metrics.json`, by time, task and client    | within a second             |
  * | prompts that left this machine      | `metrics.json`, by engine, with the last    | at once                     |
  * | figures by name, evictions          | `metrics.json`, by UTC hour, and by day     | with money, else in a minute |
  * | extremes of the memory              | `metrics.json`, the same                    | with others, at the end     |
@@ -51,7 +51,7 @@ class MetricsStore {
   readonly #parts: MetricsParts;
   readonly #breaches: Breaches;
   readonly #document: ReturnType<typeof openedOnce<Awaited<ReturnType<typeof openHistory>>>>;
-  #noted: EndedRequest[] = [];
+  #noted: EventOf<"request ended" | "answer read">[] = [];
   /** By hour and day, what isn't written yet. */
   readonly #pending = new Map<string, PendingBatch>();
   /** Something of `#writing` isn't in the document yet, nor in `#pending`. */
@@ -71,15 +71,15 @@ class MetricsStore {
     this.#parts = parts;
     this.#breaches = new Breaches({ ...parts, emit: parts.events.emit });
     this.#document = openedOnce(() => openHistory(parts.log, parts.files));
-    parts.events.on(["request ended"], this.#note);
+    parts.events.on(["request ended", "answer read"], this.#note);
     parts.events.on(["decision taken"], ({ decision }) => this.#countUnloads(decision));
     parts.events.on(["memory sampled"], (sampled) => this.#noteMemory(sampled));
     parts.events.on(["remote request sent"], ({ engine }) => this.#noteRemote(engine));
   }
 
-  readonly #note = (request: EndedRequest): void => {
+  readonly #note = (event: EventOf<"request ended" | "answer read">): void => {
     if (this.#isClosed) return;
-    this.#noted.push(request);
+    this.#noted.push(event);
     this.#cancelCount ??= this.#parts.timers.after(momentMs, () => this.#count());
   };
 
@@ -170,7 +170,7 @@ class MetricsStore {
     this.#breaches.close();
   }
 
-  /** Counts the requests that ended. */
+  /** Counts the requests that ended, and the answers that were read. */
   #count(): void {
     this.#parts.events.flush();
     this.#cancelCount?.();
@@ -180,12 +180,17 @@ class MetricsStore {
     this.#noted = [];
     const nowMs = this.#parts.now();
     const batch = this.#batch();
-    const requests = noted.map(cleaned);
+    const requests = noted.flatMap((each) => (each.kind === "request ended" ? cleaned(each) : []));
     this.#breaches.note(requests);
     const table = new RowTable();
     for (const request of requests) {
       countRequest(request, nowMs, (names) => table.of(names));
       countMoney(request, (task, client) => batch.moneyOf(batch.day, task, client));
+    }
+    for (const each of noted) {
+      if (each.kind === "request ended") continue;
+      const tally = batch.moneyOf(batch.day, cleanName(each.task), cleanName(each.client));
+      tally.readTokens = (tally.readTokens ?? 0) + each.readTokens();
     }
     batch.table.add(table.rows);
     this.#sinceStart.add(table.rows);

@@ -19,23 +19,25 @@ test("docs/metrics.md has the prices of the table, and no others", () => {
 });
 
 test("docs/metrics.md: the worked example is what the code computes", () => {
-  const [read, written] = [...page.matchAll(/ ([\d,]+)(?: tokens)? and wrote ([\d,]+);/g)]
+  const [read, written] = [...page.matchAll(/ ([\d,]+)(?: tokens)? and wrote ([\d,]+)[,;]/g)]
     .flat()
     .slice(1)
     .map((text) => Number(text.replaceAll(",", "")));
   const [, charged = ""] = /one request for ([\d.]+) USD/.exec(page) ?? [];
-  const [, saved = ""] = /saved = 2\.48 \+ 0\.56 - 0\.012345 =\s([\d.]+) USD/.exec(page) ?? [];
+  const [, saved = ""] = /saved = 2\.48 \+ 0\.56 - 0\.12 - 0\.012345 =\s([\d.]+) USD/.exec(page) ?? [];
+  const [, byAssistants = ""] = /assistants read ([\d,]+)\s/.exec(page) ?? [];
   const count = {
     day: "2026-11-23",
     task: "code",
     client: "client",
     promptTokens: read ?? 0,
     completionTokens: written ?? 0,
+    readTokens: Number(byAssistants.replaceAll(",", "")),
     fileTokens: 0,
     paid: [{ currency: "USD", tokens: 1, nanos: Number(charged) * 1e9 }],
   };
   const { month } = moneyReport([count], referenceOf(parseSettings({}, new Map(), "")), Date.parse("2026-11-24"));
-  expect(month).toMatchObject({ saved: 3.04, spent: 0.012345, total: Number(saved) });
+  expect(month).toMatchObject({ saved: 2.92, spent: 0.012345, total: Number(saved) });
 });
 
 test("docs/metrics.md names every metric of /metrics", () => {

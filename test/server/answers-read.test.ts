@@ -1,0 +1,71 @@
+import { countTokens } from "gpt-tokenizer/encoding/o200k_base";
+import { expect, it, onTestFinished } from "vitest";
+import { createFakeEngine, fakeModel, gigabyte } from "../support/fake-engine.ts";
+import { connectMemoryClient } from "../support/memory-client.ts";
+import { createTestOrchestrator } from "../support/orchestrator.ts";
+
+const text = `Three things changed in "src/queue.ts":
+- A request that waits longer than \`maxWaitMs\` is refused with \`QueueFull\`, and its caller is told when to try again.
+- The queue's position is reported once a second, no longer at each change.
+- Requests in the background give way at once: they are resumed with the text that they had ("paused").
+`.repeat(5);
+
+interface Row {
+  readonly task: string;
+  readonly client: string;
+  readonly kind: string;
+  readonly tokens: number;
+  readonly amount: number;
+}
+
+/** The rows of the ledger after two answers for a client of that name, and the tokens of the form that its model gets. */
+async function ledgerOf(clientName: string, isStructured: boolean) {
+  const engine = createFakeEngine("ollama", [fakeModel("small:1b", gigabyte)]);
+  engine.answer = async () => ({ text });
+  const { orchestrator } = createTestOrchestrator([engine]);
+  onTestFinished(() => orchestrator.close());
+  const connection = await connectMemoryClient(orchestrator, { clientName });
+  onTestFinished(() => connection.close());
+  let sent = 0;
+  for (const question of ["What changed?", "And what else?"]) {
+    const answer = await connection.call("route_and_generate", { prompt: question, task: "code" });
+    const texts = answer.content.map((part) => (part.type === "text" ? part.text : "")).join("\n");
+    sent += countTokens(isStructured ? JSON.stringify(answer.structuredContent) : texts);
+  }
+  // No answer of a model.
+  await connection.call("list_models");
+  const { contents } = await connection.client.readResource({ uri: "ollm://metrics" });
+  const { money } = JSON.parse((contents[0] as { text: string }).text) as {
+    money: { rows: Row[]; total: Readonly<Record<string, number>> };
+  };
+  return { ...money, sent };
+}
+
+it.each([
+  ["claude-code", true],
+  ["codex-mcp-client", true],
+  ["copilot-cli", true],
+  ["@cline/core", true],
+  ["qwen-cli-mcp-client-ollm", true],
+  ["opencode", false],
+  ["gemini-cli-mcp-client", false],
+])("what %s reads of answers is subtracted, in the form that its model gets", async (name, isStructured) => {
+  const { rows, total, sent } = await ledgerOf(name, isStructured);
+  const read = rows.find(({ kind }) => kind === "read");
+  expect(read).toMatchObject({ client: name, task: "code" });
+  // Estimated: by at most a tenth less, and a quarter more, than o200k has.
+  expect(read?.tokens).toBeGreaterThan(0.9 * sent);
+  expect(read?.tokens).toBeLessThan(1.25 * sent);
+  expect(total["read_tokens"]).toBe(read?.tokens);
+  const sum = rows.reduce((all, { amount }) => all + amount, 0);
+  expect(total["saved"]).toBeCloseTo(sum, 9);
+  const [given, written] = ["prompt", "answer"].map((kind) => rows.find((row) => row.kind === kind)?.amount ?? 0);
+  expect(read?.amount).toBeCloseTo(-(read?.tokens ?? 0) * 2e-6, 9);
+  expect(total["saved"]).toBeLessThan((given ?? 0) + (written ?? 0));
+});
+
+it("nothing is subtracted for the shell, whose user reads the answer", async () => {
+  const { rows, total } = await ledgerOf("ollm", false);
+  expect(rows.map(({ kind }) => kind)).toEqual(["prompt", "answer"]);
+  expect(total["read_tokens"]).toBe(0);
+});
