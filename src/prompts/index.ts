@@ -225,9 +225,12 @@ async function splitFiles(
   given: PromptArguments,
   { orchestrator, caller, readText }: PromptContext,
 ): Promise<{ readonly variables: PromptArguments; readonly files?: ReadFiles }> {
-  const { [filesArgument]: named, ...variables } = given;
-  if (named === undefined) return { variables };
   const template = await orchestrator.templates.get(caller, name);
+  const free = new Set(template.variables.flatMap((each) => (each.enum === undefined ? [each.name] : [])));
+  // opencode fetches prompts with $1, $2, ... as arguments, and later puts its user's words in their places.
+  const isGiven = ([key, value]: readonly [string, unknown]) => free.has(key) || !/^\$\d+$/.test(String(value));
+  const { [filesArgument]: named, ...variables } = Object.fromEntries(Object.entries(given).filter(isGiven));
+  if (named === undefined) return { variables };
   const open = openVariable(template.variables, variables);
   // When no variable takes files, rendering rejects the argument as unknown.
   if (open === undefined || hasOwnFiles(template)) return { variables: given };

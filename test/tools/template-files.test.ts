@@ -161,6 +161,19 @@ describe.each(eras)("files for a template (%s)", (era) => {
     ).rejects.toMatchObject({ code: -32602, message: expect.stringContaining("outside the allowed folders") });
   });
 
+  it("take the places that opencode names before its user has typed: $1 for a text, none for files and choices", async () => {
+    const { client } = await withFiles();
+    const { prompts } = await client.listPrompts();
+    const answers = await Promise.all(
+      prompts.flatMap(({ name, arguments: listed = [] }) => {
+        const places = Object.fromEntries(listed.map((each, at) => [each.name, `$${at + 1}`]));
+        return name === "memory" ? [] : [client.getPrompt({ name, arguments: places })];
+      }),
+    );
+    expect(answers.length).toBeGreaterThan(10);
+    for (const { messages } of answers) expect(JSON.stringify(messages)).toContain("$1");
+  });
+
   it("leave a template's own variable of that name alone", async () => {
     await put("own", "template: 'List {files} of {text}'");
     const { client } = await withFiles();
