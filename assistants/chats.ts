@@ -1,6 +1,6 @@
 import { setTimeout as delay } from "node:timers/promises";
 import type { Result, Turn } from "./models.ts";
-import { type Row, expectIn, generate, limitMs, once, quoted, slowly, underWay } from "./row.ts";
+import { type Row, expectIn, generate, limitMs, quoted, slowly, underWay } from "./row.ts";
 import type { Terminal } from "./terminal.ts";
 import { type Assistant, type World, end } from "./world.ts";
 
@@ -19,11 +19,12 @@ async function approve(terminal: Terminal, asks: Assistant["chat"]["asks"]): Pro
 async function inChat<Done>(
   world: World,
   row: string,
-  turn: Turn,
+  turn: Turn | undefined,
   work: (terminal: Terminal) => Promise<Done>,
+  typed = `Please do this: [[${row}]]`,
 ): Promise<Done> {
   const { chat } = world.assistant;
-  world.models.plays.set(row, once(turn));
+  world.models.plays.set(row, (results) => (results.length === 0 ? turn : undefined));
   const requests = (): number => world.models.asked.filter((each) => each.row === row).length;
   const before = requests();
   const terminal = world.chat();
@@ -33,7 +34,7 @@ async function inChat<Done>(
     await delay(2_000);
     for (let tries = 0; tries < 6 && requests() === before; tries += 1) {
       // What is typed while it starts may be lost, and a key right after a text is taken for a part of it.
-      if (!terminal.text.includes(`[[${row}]]`)) terminal.type(`Please do this: [[${row}]]`);
+      if (!terminal.text.includes(`[[${row}]]`)) terminal.type(typed);
       await delay(500);
       terminal.type("\r");
       for (let waits = 0; waits < 40 && requests() === before; waits += 1) await delay(100);
@@ -98,6 +99,24 @@ async function cancelled(world: World, row: string): Promise<number | undefined>
   });
 }
 
+/** Of the template that the row `slash` fills. */
+const [template, inTemplate] = ["explain-error", "You explain errors to developers."];
+
+/** What an assistant without such commands shows when a person types one. */
+async function withoutCommand(world: World): Promise<string> {
+  const terminal = world.chat();
+  try {
+    await terminal.shows(world.assistant.chat.ready, limitMs);
+    await delay(4_000);
+    terminal.type(`/${template.slice(0, -2)}`);
+    await delay(3_000);
+    if (terminal.text.includes(template)) throw new Error(`not tried: it lists ${template}\n${terminal.text}`);
+    return "it has none: prompts of a server are not in its list";
+  } finally {
+    end(terminal.pid);
+  }
+}
+
 /** In a terminal, as a person uses them. */
 export const chats: readonly Row[] = [
   {
@@ -135,6 +154,23 @@ export const chats: readonly Row[] = [
       tookMs.sort((one, other) => one - other);
       const [least = 0, median = 0, most = 0] = tookMs;
       return `${median <= idleWithinMs ? "✓" : "✗"} engine idle after ${median} ms (${least} to ${most})`;
+    },
+  },
+  {
+    id: "slash",
+    title: "a prompt as a slash command",
+    run(world) {
+      const command = world.assistant.chat.command?.(template, "[[slash]]");
+      if (command === undefined) return withoutCommand(world);
+      const work = async (terminal: Terminal): Promise<string> => {
+        const { items = [] } = world.models.asked.findLast(({ row }) => row === "slash") ?? {};
+        const filled = items.find(({ text }) => text.includes(inTemplate))?.text;
+        if (filled === undefined) throw new Error(`its model did not get the template\n${terminal.text}`);
+        const [place] = /<error>(\n|\\n)\[\[slash\]\]/.exec(filled) ?? [];
+        if (place === undefined) throw new Error(`the argument is not in its place: ${filled.slice(-600)}`);
+        return `✓ \`${command.replace("[[slash]]", "…")}\`${place.includes("\\n") ? ", as a JSON string" : ""}`;
+      };
+      return inChat(world, "slash", undefined, work, command);
     },
   },
   {

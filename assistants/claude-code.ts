@@ -34,6 +34,7 @@ export const claudeCode: Assistant = {
     words: () => ["--allowedTools", "mcp__ollm__*,ReadMcpResourceTool"],
     ready: /^\s*❯/m,
     cancel: ["\x1b"],
+    command: (prompt, argument) => `/mcp__ollm__${prompt} ${argument}`,
     form: { shown: /requests your input/, accept: [" ", down, enter], decline: [down, down, enter] },
   },
   tool: (name) => `mcp__ollm__${name}`,

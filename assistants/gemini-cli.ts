@@ -24,6 +24,7 @@ export const geminiCli: Assistant = {
     words: () => ["--model", "gemini-2.5-pro", "--yolo"],
     ready: /Type your message/,
     cancel: ["\x1b"],
+    command: (prompt, argument) => `/${prompt} --error="${argument}"`,
     stopped: /Request cancelled/,
   },
   tool: (name) => `mcp_ollm_${name}`,

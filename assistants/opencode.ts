@@ -34,7 +34,12 @@ export const opencode: Assistant = {
   settings,
   variables: () => ({ OPENCODE_DISABLE_MODELS_FETCH: "1", OPENCODE_DISABLE_AUTOUPDATE: "1" }),
   once: (prompt) => ["run", prompt],
-  chat: { words: () => [], ready: /Ask anything/, cancel: ["\x1b", "\x1b"] },
+  chat: {
+    words: () => [],
+    ready: /Ask anything/,
+    cancel: ["\x1b", "\x1b"],
+    command: (prompt, argument) => `/ollm:${prompt} ${argument}`,
+  },
   tool: (name) => `ollm_${name}`,
   resource: (uri) => ({ name: "read_mcp_resource", input: { server: "ollm", uri } }),
 };

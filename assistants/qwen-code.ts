@@ -38,6 +38,7 @@ export const qwenCode: Assistant = {
     words: ({ url }) => ["--auth-type", "openai", "--openai-base-url", `${url}/v1`, "--model", "scripted", "--yolo"],
     ready: /Type your message/,
     cancel: ["\x1b"],
+    command: (prompt, argument) => `/${prompt} --error="${argument}"`,
   },
   search: (name) => ({ name: "tool_search", input: { query: `select:${name}` } }),
   bridge: ({ name, input }) => ({ name: "tool_call", input: { name, arguments: input } }),

@@ -55,6 +55,8 @@ interface Chat {
   readonly stopped?: RegExp;
   /** The form on its screen, and the keys that answer it, one after the other. */
   readonly form?: { readonly shown: RegExp; readonly accept: readonly string[]; readonly decline: readonly string[] };
+  /** What a person types for a prompt of the server with its first argument, where there are such commands. */
+  command?(prompt: string, argument: string): string;
   /** It asks its user before some calls. */
   readonly asks?: { readonly shown: RegExp; readonly yes: string };
 }
