@@ -4,10 +4,8 @@ import type { Delegated } from "../orchestrator/api/facade-batches.ts";
 import type { Job } from "../orchestrator/api/facade.ts";
 import { InvalidRequest } from "../orchestrator/api/errors.ts";
 import { advice } from "../orchestrator/api/next-step.ts";
-import type { RequestRow } from "../orchestrator/api/events.ts";
 import { type MoneyReport, groupDimensions } from "../orchestrator/api/facade-metrics.ts";
 import type { Decision } from "../orchestrator/api/facade-status.ts";
-import type { Progress } from "../orchestrator/api/types.ts";
 
 const ramStatus = defineResource({
   name: "ram-status",
@@ -102,11 +100,12 @@ const results = defineResource({
 });
 
 function jobData<Shown extends Pick<Job, "kind" | "progress">>({ kind: _kind, progress, ...shown }: Shown) {
-  return { ...snaked(shown), progress: progress && progressData(progress) };
-}
-
-function progressData(progress: Progress) {
-  return snakedOnly(progress, ["message", "completedBytes", "totalBytes", "bytesPerSecond", "completionTokens"]);
+  return {
+    ...snaked(shown),
+    progress:
+      progress &&
+      snakedOnly(progress, ["message", "completedBytes", "totalBytes", "bytesPerSecond", "completionTokens"]),
+  };
 }
 
 const maxDays = 100;
@@ -186,7 +185,8 @@ const requests = defineResource({
     const query = queryOf(variables);
     const { rows, groups, ...page } = await orchestrator.metrics.requests(caller, query);
     return {
-      requests: rows.map(requestData),
+      // What is saved stands in its place.
+      requests: rows.map(({ localTokens: _localTokens, ...row }) => snaked(row)),
       ...page,
       ...(groups && { groups: groups.slice(0, maxLimit).map(snaked), group_total: groups.length }),
     };
@@ -225,11 +225,6 @@ function timeIn(variables: Readonly<Record<string, string>>, name: "from" | "to"
 
 function wrongFilter(problem: string): InvalidRequest {
   return new InvalidRequest(problem, { next: advice(`filter requests by ${filters.join(", ")}`) });
-}
-
-/** What is saved stands in its place. */
-function requestData({ localTokens: _localTokens, ...row }: RequestRow) {
-  return snaked(row);
 }
 
 /** What happens on this machine, and what happened. */

@@ -169,10 +169,6 @@ export class TypedChatInput {
     }
   }
 
-  #changed(): Promise<void> {
-    return new Promise((resolve) => (this.#wake = resolve));
-  }
-
   async #nextLine(prompt: string): Promise<string | undefined> {
     if (this.#streams.isTerminal && !this.#isClosed && this.#waiting.length === 0) {
       this.#lines.setPrompt(terminalText(prompt));
@@ -182,7 +178,7 @@ export class TypedChatInput {
     for (;;) {
       if (this.#isLeaving || this.#isDropped) return undefined;
       if (this.#waiting.length > 0 || this.#isClosed) return this.#waiting.shift();
-      await this.#changed();
+      await new Promise<void>((resolve) => (this.#wake = resolve));
     }
   }
 

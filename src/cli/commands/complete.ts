@@ -156,8 +156,13 @@ function valuesOf(given: Argument | Option, program: Command, operands: readonly
 
 /** What completes the argument of this name. */
 const wantedBy: Readonly<Record<string, Completion["wanted"]>> = {
-  ...{ model: "models", models: "models", profile: "profiles", setting: "settings" },
-  ...{ file: "files", folder: "files", path: "files" },
+  model: "models",
+  models: "models",
+  profile: "profiles",
+  setting: "settings",
+  file: "files",
+  folder: "files",
+  path: "files",
 };
 
 function commandsOf(command: Command): readonly Candidate[] {

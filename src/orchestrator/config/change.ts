@@ -115,8 +115,9 @@ async function lock(file: string): Promise<Claim> {
 async function edited(file: string, before: string, setting: FoundSetting, value: unknown) {
   const problem = await problemOf(file, before);
   // A text that isn't YAML can't be edited; invalid values can, when the edit corrects them.
-  if (problem !== undefined && (await treeOf(file, before)) === undefined) throw broken(file, problem);
-  if (value !== undefined) refuseMissingEntry(await parseConfigText(before, file, new Map()), setting.path);
+  const was = await parseConfigText(before, file, new Map()).catch(undefinedIf(OrchestratorError));
+  if (problem !== undefined && was === undefined) throw broken(file, problem);
+  if (value !== undefined && was !== undefined) refuseMissingEntry(was, setting.path);
   const text = await editText(before, { path: setting.path, value }, maxConfigBytes);
   const sources: Sources = new Map();
   const tree = await parseConfigText(text, file, sources);
@@ -170,11 +171,6 @@ export async function problemOf(file: string, text: string): Promise<Orchestrato
     if (error instanceof OrchestratorError) return error;
     throw error;
   }
-}
-
-/** Undefined for a text that isn't YAML. */
-async function treeOf(file: string, text: string): Promise<Tree | undefined> {
-  return parseConfigText(text, file, new Map()).catch(undefinedIf(OrchestratorError));
 }
 
 function broken(file: string, problem: OrchestratorError): InvalidConfig {

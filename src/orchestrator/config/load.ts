@@ -96,7 +96,7 @@ function isElsewhere(host: string): boolean {
 async function fileOf(file: string, read: SettingsFile | undefined): Promise<SettingsFile> {
   if (read !== undefined) return { tree: structuredClone(read.tree), sources: new Map(read.sources) };
   const sources: Sources = new Map();
-  return { tree: await readConfigFile(file, sources), sources };
+  return { tree: await parseConfigText(await readConfigText(file), file, sources), sources };
 }
 
 /** The settings of scope caller and request. Without `sources`, every setting counts as set. */
@@ -155,14 +155,9 @@ export async function writeConfigText(file: string, text: string): Promise<void>
 }
 
 /**
- * The settings of the file, an empty tree when there is no file. Adds each value's line to `sources`. Throws
- * `InvalidConfig`.
+ * The settings of a text, which may not be in `file` yet; a key without a value is not set. Adds each value's line to
+ * `sources`. Throws `InvalidConfig`.
  */
-async function readConfigFile(file: string, sources: Sources): Promise<Tree> {
-  return parseConfigText(await readConfigText(file), file, sources);
-}
-
-/** Like `readConfigFile`, for a text that may not be in `file` yet. A key without a value is not set. */
 export async function parseConfigText(text: string, file: string, sources: Sources): Promise<Tree> {
   const parsed = await parseYaml(text, maxConfigBytes);
   if ("problem" in parsed) {

@@ -1,7 +1,6 @@
 /** Failures on the way along the models of a route: the waits that they ask for, and the error of them all. */
 import { setTimeout as delay } from "node:timers/promises";
 import { Cancelled, CheckFailed, GenerationFailed, type OrchestratorError, throwIfCancelled } from "../api/errors.ts";
-import type { CheckResult } from "../api/facade-answers.ts";
 import type { RouteExplanation } from "../api/facade-route.ts";
 import type { OperationContext } from "../jobs/operations.ts";
 import { formatDuration, shortened } from "../util/format-bytes.ts";

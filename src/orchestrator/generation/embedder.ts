@@ -68,7 +68,8 @@ export function createEmbedder(parts: {
     const preferred = models.find((located) => nameOf(located) === options?.model);
     const loaded = await Promise.all(models.map(async (located) => memory.has(located, 60_000)));
     if (options?.isLoadedOnly !== true) {
-      return preferred ?? models.find((_model, index) => loaded[index]) ?? smallest(models);
+      const [smallest] = models.toSorted((a, b) => a.model.sizeBytes - b.model.sizeBytes);
+      return preferred ?? models.find((_model, index) => loaded[index]) ?? smallest;
     }
     const resident = models.filter((_model, index) => loaded[index]);
     // Vectors of another model can't be compared with the existing ones.
@@ -116,10 +117,6 @@ export function createEmbedder(parts: {
 
 function nameOf({ engine, model }: LocatedModel): string {
   return `${engine.id}/${model.name}@${model.digest ?? model.sizeBytes}`;
-}
-
-function smallest(models: readonly LocatedModel[]): LocatedModel | undefined {
-  return models.toSorted((a, b) => a.model.sizeBytes - b.model.sizeBytes)[0];
 }
 
 /** Prefixes that embedding models require according to their model cards; most require none. */

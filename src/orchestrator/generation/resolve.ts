@@ -53,7 +53,8 @@ export function resolve(
     settings,
     client: caller.client,
     ...(given.chat === undefined && systemOf(given, decided.profile, settings, thread)),
-    privacy: thread?.isLocalOnly === true ? "local_only" : narrowed(settings.privacy, given.privacy),
+    // A request can only narrow its caller's privacy.
+    privacy: thread?.isLocalOnly === true || given.privacy === "local_only" ? "local_only" : settings.privacy,
     memoryTokens: given.useMemory === false || given.chat !== undefined ? 0 : settings.recall.injectTokens,
   };
 }
@@ -126,9 +127,4 @@ function kindFor(project: CallerProject | undefined, files: NonNullable<Generate
 function ranking(profile: Profile): Profile {
   const changes: readonly string[] = ["system", "maxTokens", ...samplingNames];
   return Object.fromEntries(Object.entries(profile).filter(([name]) => !changes.includes(name))) as unknown as Profile;
-}
-
-/** The stricter of both: a request can only narrow its caller's privacy. */
-function narrowed(allowed: Privacy, asked: Privacy | undefined): Privacy {
-  return allowed === "local_only" || asked === "local_only" ? "local_only" : "allow_remote";
 }

@@ -102,7 +102,9 @@ export function limitsOf(target: LoadTarget, state: MemoryState, goal: Goal): re
   const inRam = {
     kind: "memory",
     freeBytes: freeRam(state),
-    releasedBy: (e: SlotView) => releasedRam(e, state),
+    // Everything if there are no cards, whatever the engine reports.
+    releasedBy: (entry: SlotView) =>
+      hasCards(state) ? Math.max(entry.sizeBytes - vramOf(entry), entry.mappedBytes) : releasedBytes(entry),
   } as const;
   const cap = capFree(state);
   const caps: readonly Limit[] =
@@ -251,11 +253,6 @@ function freeOnCard(gpu: GpuState, state: MemoryState, setAsideBytes = setAsideO
  */
 export function releasedBytes(entry: SlotView): number {
   return Math.max(entry.sizeBytes, entry.mappedBytes);
-}
-
-/** The part of `releasedBytes` in RAM: everything if there are no cards, whatever the engine reports. */
-function releasedRam(entry: SlotView, state: MemoryState): number {
-  return hasCards(state) ? Math.max(entry.sizeBytes - vramOf(entry), entry.mappedBytes) : releasedBytes(entry);
 }
 
 function vramOf(entry: SlotView): number {

@@ -182,7 +182,7 @@ class PartsRun {
         this.#doneTokens += part.tokens;
         if (result.finishReason === "length") this.#cutNotes += 1;
         this.#report(`${what} is read`);
-        return areEmpty(result.text) ? [] : [{ name: part.name, text: result.text, tokens: tokensIn(result) }];
+        return noNotes.test(result.text) ? [] : [{ name: part.name, text: result.text, tokens: tokensIn(result) }];
       } catch (error) {
         failure = failureIn(error, signal);
         const pieces = isTooLong(failure) ? splitAgain(this.#prepared, part) : [];
@@ -371,7 +371,5 @@ function tokensOf(notes: readonly PartNotes[]): number {
   return notes.reduce((sum, { tokens }) => sum + tokens, 0);
 }
 
-/** Whether notes say that their part has nothing to do with the task. */
-function areEmpty(notes: string): boolean {
-  return /^\W*(?:NOTHING|none|n\/a)?\W*$/i.test(notes);
-}
+/** Notes that say that their part has nothing to do with the task. */
+const noNotes = /^\W*(?:NOTHING|none|n\/a)?\W*$/i;

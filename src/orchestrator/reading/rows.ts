@@ -46,7 +46,8 @@ export async function answerFromRows(
   if ("problem" in thread) return { failure: thread.problem, totals };
   try {
     const { tables } = thread;
-    context.report({ message: `writing a query over ${counted(rowsOf(tables), "row")}` });
+    const rows = tables.reduce((sum, table) => sum + table.rows, 0);
+    context.report({ message: `writing a query over ${counted(rows, "row")}` });
     const written = await writtenQuery(ask, thread, totals);
     if ("problem" in written) return { failure: written.problem, totals };
     const { found, by } = written;
@@ -292,10 +293,6 @@ function correctionPrompt(prompt: string, sql: string, problem: string): string 
   return [prompt, `This query was tried: ${sql}`, `It is wrong: ${problem}.`, "Write only the corrected query."].join(
     "\n\n",
   );
-}
-
-function rowsOf(tables: readonly TableOutline[]): number {
-  return tables.reduce((sum, { rows }) => sum + rows, 0);
 }
 
 /** The result as it stands, if it is one row that has values, or none: a model would word nothing as a zero. */

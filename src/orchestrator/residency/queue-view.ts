@@ -255,7 +255,8 @@ function queuedModel(view: QueueView, { id, located }: QueueRequest, key: string
   if (key !== id) return { ...base, running: 0, state: "absent", evicts: evicts ?? [], replaces: id };
   if (loading?.id === id || world.isLoading(id) || world.isEvicting(id)) return { ...base, state: "loading" };
   // About to be evicted for the load in progress: serving it would delay that load.
-  if (isVictim(view, id)) return { ...base, state: "absent", evicts: loading === undefined ? [] : [loading.id] };
+  const isVictim = loading?.evicts.includes(id) === true && !world.isLoading(loading.id);
+  if (isVictim) return { ...base, state: "absent", evicts: [loading.id] };
   if (seen.get(id) !== undefined) return { ...base, state: "resident" };
   // Until there is a plan, any loaded model may have to be evicted.
   const others = () => [...seen].filter(([other, resident]) => other !== id && resident !== undefined);
@@ -279,10 +280,6 @@ function baseOf(view: QueueView, id: string, located: LocatedModel): Omit<Queued
     ...(isShared && { hasRoomBeside: models.roomBeside.has(id) }),
     ...defined({ lossSeconds }),
   };
-}
-
-function isVictim({ world, loading }: QueueView, id: string): boolean {
-  return loading !== undefined && !world.isLoading(loading.id) && loading.evicts.includes(id);
 }
 
 function usesOf({ world, running }: QueueView, id: string): number {

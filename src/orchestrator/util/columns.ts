@@ -44,7 +44,7 @@ function oneRow(columns: Parameters<typeof sideBySide>[0], width: number, maxLin
   const height = Math.max(...wrapped.map((lines) => lines.length));
   return Array.from({ length: height }, (_line, index) =>
     wrapped
-      .map((lines) => padTo(lines[index] ?? "", cells))
+      .map(({ [index]: line = "" }) => line + " ".repeat(Math.max(0, cells - cellsOf(line))))
       .join(separator)
       .trimEnd(),
   ).join("\n");
@@ -110,8 +110,4 @@ function split(text: string, cells: number): readonly [string, string] {
     used += width;
   }
   return [head, text.slice(head.length)];
-}
-
-function padTo(text: string, cells: number): string {
-  return text + " ".repeat(Math.max(0, cells - cellsOf(text)));
 }

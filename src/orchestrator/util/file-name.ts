@@ -94,7 +94,9 @@ export function filesNamedIn(prompt: string): readonly string[] {
 export function frameFile({ path, text }: { readonly path: string; readonly text: string }): string {
   const longest = Math.max(0, ...Array.from(text.matchAll(/`{3,}/g), ([run]) => run.length));
   const fence = "`".repeat(Math.max(3, longest + 1));
-  return `File ${nameOnOneLine(path)}:\n${fence}\n${text}${text.endsWith("\n") ? "" : "\n"}${fence}\n\n`;
+  // Without line breaks, which could forge a frame.
+  const name = path.replace(/[\p{Cc}\p{Zl}\p{Zp}]+/gu, " ").trim();
+  return `File ${name}:\n${fence}\n${text}${text.endsWith("\n") ? "" : "\n"}${fence}\n\n`;
 }
 
 /** Files and prompt as one text. */
@@ -106,11 +108,6 @@ export function questionOf({
   readonly prompt: string;
 }): string {
   return files === undefined ? prompt : files.map(frameFile).join("") + prompt;
-}
-
-/** The name without line breaks, which could forge a frame. */
-function nameOnOneLine(name: string): string {
-  return name.replace(/[\p{Cc}\p{Zl}\p{Zp}]+/gu, " ").trim();
 }
 
 /** Whether `file` is `folder` or inside it. Both must be absolute and resolved (`realpath`); the disk is not accessed. */

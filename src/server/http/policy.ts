@@ -307,7 +307,12 @@ export function accessLists(
   const bound = hostAndPort(address, port);
   const own = ["127.0.0.1", "localhost", "[::1]"].map((host) => `${host}:${port}`);
   const named = settings.allowedHosts.map((host) => host.toLowerCase());
-  const hosts = [...own, bound, ...named, ...named.filter((host) => !hasPort(host)).map((host) => `${host}:${port}`)];
+  const hosts = [
+    ...own,
+    bound,
+    ...named,
+    ...named.filter((host) => !withPort.test(host)).map((host) => `${host}:${port}`),
+  ];
   // Clients omit the default port.
   if (port === 80) hosts.push(...[...own, bound].map((host) => host.replace(/:80$/, "")));
   const ownOrigins = [`localhost:${port}`, bound].map(
@@ -321,9 +326,7 @@ export function accessLists(
   };
 }
 
-function hasPort(host: string): boolean {
-  return /^(\[[^\]]*\]|[^:]*):\d+$/.test(host);
-}
+const withPort = /^(\[[^\]]*\]|[^:]*):\d+$/;
 
 /** Whether only programs on this machine can reach an address. */
 export function isLoopback(address: string): boolean {

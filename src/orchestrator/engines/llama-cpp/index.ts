@@ -156,10 +156,6 @@ export function createLlamaCppEngine(options: LlamaCppOptions): Engine {
 
 type Prepare = (model: string, signal: AbortSignal) => Promise<Loadable & { readonly facts: ModelFacts }>;
 
-function startFailure(error: ChildFailure | ChildGone): string {
-  return error instanceof ChildGone ? `its process ended ${causeOf(error.end)}` : error.message;
-}
-
 /**
  * The child processes of this engine, listed on disk so that the next daemon ends those of a killed one. `changed`: a process
  * may answer more or fewer requests at the same time.
@@ -204,8 +200,8 @@ function createProcesses(options: LlamaCppOptions, cards: ReturnType<typeof crea
         return session;
       } catch (error) {
         await forget();
-        const isOfCards = usesCards && (error instanceof ChildFailure || error instanceof ChildGone);
-        throw isOfCards ? driverFailed(startFailure(error)) : error;
+        if (usesCards && error instanceof ChildFailure) throw driverFailed(error.message);
+        throw usesCards && error instanceof ChildGone ? driverFailed(`its process ended ${causeOf(error.end)}`) : error;
       }
     },
     /** Opens no process from now on. */

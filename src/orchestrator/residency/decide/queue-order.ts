@@ -315,16 +315,14 @@ function waitFor(state: QueueState): QueueDecision {
 
 /** The active answers of a model that a request may pause now. */
 function pausableNow({ nowMs, maxOvertakeMs }: QueueState, { pausable = [] }: QueuedModel): number {
-  return pausable.filter((answer) => hasRecovered(answer, nowMs) || !isExhausted(answer, nowMs, maxOvertakeMs)).length;
+  return pausable.filter(
+    (answer) => hasRecovered(answer, nowMs) || nowMs - (answer.pausedSinceMs ?? nowMs) < maxOvertakeMs,
+  ).length;
 }
 
 /** Whether it was not paused yet, or continued for long enough since. */
 export function hasRecovered({ pausedSinceMs, continuedMs }: PausableAnswer, nowMs: number): boolean {
   return pausedSinceMs === undefined || (continuedMs !== undefined && nowMs - continuedMs >= progressMs);
-}
-
-function isExhausted({ pausedSinceMs = Number.POSITIVE_INFINITY }: PausableAnswer, nowMs: number, limitMs: number) {
-  return nowMs - pausedSinceMs >= limitMs;
 }
 
 /** Whether `other` would wait longer for an embedded slot, a slot of its model, the loader or memory. */
