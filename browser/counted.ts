@@ -86,7 +86,7 @@ const figures: Check = [
         assert.equal(numberIn(await beside(page, "Failed, 1 h")), failedBefore + failed);
 
         await page.evaluate((name) => (location.hash = `#/activity?client=${name}`), client);
-        await page.getByText(`${answered + failed} of ${answered + failed}`).waitFor();
+        await page.locator(`table[aria-label="Requests"][aria-rowcount="${1 + answered + failed}"]`).waitFor();
         const rows = page.getByRole("table", { name: "Requests" }).getByRole("row");
         assert.equal(await rows.filter({ hasText: "failed" }).count(), failed);
         // Newest first, below the head and the failures.

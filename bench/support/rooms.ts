@@ -40,9 +40,9 @@ export interface RoomCost {
 /** By its address: what shows that its content is there. */
 const rooms: Readonly<Record<string, string>> = {
   overview: ".figures",
-  activity: "main tbody tr",
+  activity: "main tbody th",
   decisions: "main .card, main .empty",
-  models: "main tbody tr",
+  models: "main tbody th",
   compare: "main form, main .card",
   profiles: "main tbody tr",
   settings: "main .card",
@@ -107,7 +107,7 @@ export async function measureRooms(
     await pause(3_000);
     const daemonMs = (await ticks()) - before;
     const longest = Number(await page.evaluate("Math.max(0, ...longTasks)"));
-    const rows = Number(await page.evaluate("document.querySelectorAll('main tbody tr').length"));
+    const rows = Number(await page.evaluate("document.querySelectorAll('main tbody th').length"));
     const [from, tasks, bytes] = [performance.now(), await taskMs(), Number(await page.evaluate(sent))];
     await pause(seconds * 1_000);
     const elapsed = (performance.now() - from) / 1_000;

@@ -12,10 +12,9 @@ export const ranges = [
 /** By what requests can be grouped; else they are by model. */
 export const dimensions = ["model", "profile", "client", "task", "day", "hour"] as const;
 
-/** The query of an address with another value; empty: without it. Another filter begins with the newest again. */
+/** The query of an address with another value; empty: without it. */
 export function withFilter(query: string, name: string, value: string): string {
   const params = new URLSearchParams(query);
-  if (name !== "by") params.delete("before");
   if (value === "") params.delete(name);
   else params.set(name, value);
   return params.toString();
@@ -24,11 +23,17 @@ export function withFilter(query: string, name: string, value: string): string {
 /** The query of `ollm://requests` for that of an address, which may have been typed: what it doesn't know is left out. */
 export function requestsQuery(query: string, nowMs: number): Readonly<Record<string, string>> {
   const given = Object.fromEntries(new URLSearchParams(query));
-  const { model, client, task, outcome, before, range = "" } = given;
+  const { model, client, task, outcome, range = "" } = given;
   const by = dimensions.filter((name) => given["by"]?.split(",").includes(name)).join(",") || "model";
   const ms = ranges.find(({ id }) => id === range)?.ms ?? Infinity;
   const from = Number.isFinite(ms) ? new Date(nowMs - ms).toISOString() : undefined;
-  return defined({ model, client, task, outcome, before, from, by });
+  return defined({ model, client, task, outcome, from, by });
+}
+
+/** The newest rows, then those that are known to be older; without these, if others may be between them. */
+export function joined<Row extends { readonly id: string }>(newest: readonly Row[], known: readonly Row[]) {
+  const at = known.findIndex(({ id }) => id === newest.at(-1)?.id);
+  return at === -1 ? newest : [...newest, ...known.slice(at + 1)];
 }
 
 /** The choices of a filter: what was seen, and what the address names in any case. */

@@ -2,28 +2,15 @@ import { useComputed, useSignal } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
 import { formatAmount, formatBytes, formatDuration, localDay, localTime } from "../orchestrator/util/format-bytes.ts";
 import type { ResourceData } from "../resources/index.ts";
-import { choicesOf, outcomeText, ranges, requestsQuery, withFilter } from "./activity-filter.ts";
+import { choicesOf, joined, outcomeText, ranges, requestsQuery, withFilter } from "./activity-filter.ts";
 import { Groups } from "./activity-groups.tsx";
 import { Chart } from "./chart.tsx";
-import {
-  Badge,
-  Button,
-  Card,
-  Choice,
-  type Column,
-  Dialog,
-  Empty,
-  Name,
-  Prose,
-  Show,
-  Table,
-  type Tone,
-} from "./components.tsx";
+import { Badge, Button, Card, type Column, Dialog, Empty, Name, Prose, Show, Table, type Tone } from "./components.tsx";
 import { question } from "./chat.tsx";
 import { useData } from "./data.ts";
-import { FilterSelect, TextBlock, Values, When } from "./fields.tsx";
+import { Choice, FilterSelect, TextBlock, Values, When } from "./fields.tsx";
 import { formatCount, formatRate, formatTokens, given, visibleName } from "./format.ts";
-import { addressOf, chartNow, client, route, samples, textsOf } from "./state.ts";
+import { addressOf, client, now, route, samples, textsOf } from "./state.ts";
 
 type Metrics = ResourceData["ollm://metrics"];
 type Day = Metrics["by"]["day"][number];
@@ -51,16 +38,30 @@ export function Activity() {
 
 const tones: Readonly<Record<string, Tone>> = { answered: "good", doubtful: "warning", cancelled: "plain" };
 
-/** A page of them, newest first, as the address says. `by`: the names that there are. */
+/** How many older ones are read at a time. */
+const olderRows = 500;
+const requestsUri = "ollm://requests{?model,client,task,trace,outcome,from,to,limit,before,by}";
+
+/** Newest first, as the address says; older ones are read when the list is scrolled to them. `by`: the names that there are. */
 function Requests({ by }: { readonly by: Metrics["by"] | undefined }) {
   const opened = useSignal<Request | undefined>(undefined);
   const asked = route.value.query;
+  const list = useRef({ asked, rows: [] as readonly Request[], wanted: 0 });
+  if (list.current.asked !== asked) list.current = { asked, rows: [], wanted: 0 };
   const found = useData(
-    () =>
-      client.readResource(
-        "ollm://requests{?model,client,task,trace,outcome,from,to,limit,before,by}",
-        requestsQuery(route.value.query, Date.now()),
-      ),
+    async () => {
+      const own = list.current;
+      const query = requestsQuery(asked, Date.now());
+      const newest = await client.readResource(requestsUri, query);
+      let rows = joined(newest.requests, own.rows);
+      if (rows.length < Math.min(own.wanted, newest.total)) {
+        const after = { before: rows.at(-1)?.id ?? "", limit: String(olderRows) };
+        const older = await client.readResource(requestsUri, { ...query, ...after });
+        rows = [...rows, ...older.requests];
+      }
+      own.rows = rows;
+      return { ...newest, requests: rows };
+    },
     ["requests"],
     asked,
   );
@@ -75,7 +76,7 @@ function Requests({ by }: { readonly by: Metrics["by"] | undefined }) {
   ] as const;
   return (
     <>
-      <Card title="Requests, newest first">
+      <Card title="Requests, newest first" actions={<p class="muted">{given(found.data.value?.total, formatCount)}</p>}>
         <div class="toolbar">
           {filters.map(([name, all, names = []]) => (
             <FilterSelect
@@ -94,27 +95,25 @@ function Requests({ by }: { readonly by: Metrics["by"] | undefined }) {
           />
         </div>
         <Show of={found}>
-          {({ requests, total, before }) =>
+          {({ requests, total }) =>
             requests.length === 0 ? (
               <Empty title={asked === "" ? "No request has ended yet." : "No request matches."}>
                 <p>The last 10,000 requests are kept on this machine, without their texts.</p>
               </Empty>
             ) : (
-              <>
-                <div class="scroll">
-                  <Table
-                    label="Requests"
-                    columns={requestColumns((row) => (opened.value = row))}
-                    rows={requests}
-                    keyOf={({ id }) => id}
-                  />
-                </div>
-                <div class="toolbar">
-                  <p class="muted">{`${formatCount(requests.length)} of ${formatCount(total)}`}</p>
-                  {chosen.has("before") && <Button text="Newest" onRun={() => choose("before", "")} />}
-                  {before !== undefined && <Button text="Older" onRun={() => choose("before", before)} />}
-                </div>
-              </>
+              <div class="scroll">
+                <Table
+                  label="Requests"
+                  columns={requestColumns((row) => (opened.value = row))}
+                  rows={requests}
+                  keyOf={({ id }) => id}
+                  total={total}
+                  onEnd={() => {
+                    list.current.wanted = requests.length + 1;
+                    found.reload();
+                  }}
+                />
+              </div>
             )
           }
         </Show>
@@ -129,6 +128,7 @@ function requestColumns(open: (row: Request) => void): readonly Column<Request>[
   return [
     {
       title: "Started",
+      width: 110,
       show: (row) => (
         <Button kind="link" onRun={() => open(row)}>
           <When iso={row.started_at} />
@@ -138,12 +138,17 @@ function requestColumns(open: (row: Request) => void): readonly Column<Request>[
     },
     { title: "Client", show: (row) => <Name text={row.client} /> },
     { title: "Task", show: ({ task }) => <Name text={task} /> },
-    { title: "Model", show: ({ model }) => model !== "" && <Name text={model} /> },
-    { title: "Outcome", show: ({ outcome }) => <Outcome of={outcome} /> },
-    { title: "First token", isNumber: true, show: (row) => given(row.first_token_ms, formatDuration) },
-    { title: "Total", isNumber: true, show: ({ total_ms }) => formatDuration(total_ms) },
-    { title: "Tokens", isNumber: true, show: (row) => formatTokens(row.prompt_tokens + row.completion_tokens) },
-    { title: "Cost", isNumber: true, show: ({ cost = [] }) => amounts(cost) },
+    { title: "Model", width: "15%", show: ({ model }) => model !== "" && <Name text={model} /> },
+    { title: "Outcome", width: "19%", show: ({ outcome }) => <Outcome of={outcome} /> },
+    { title: "First token", isNumber: true, width: 80, show: (row) => given(row.first_token_ms, formatDuration) },
+    { title: "Total", isNumber: true, width: 75, show: ({ total_ms }) => formatDuration(total_ms) },
+    {
+      title: "Tokens",
+      isNumber: true,
+      width: 65,
+      show: (row) => formatTokens(row.prompt_tokens + row.completion_tokens),
+    },
+    { title: "Cost", isNumber: true, width: 70, show: ({ cost = [] }) => amounts(cost) },
   ];
 }
 
@@ -248,9 +253,7 @@ function LastHour() {
     if (host.current !== null) observer.observe(host.current);
     return () => observer.disconnect();
   }, []);
-  const columns = useComputed(() =>
-    samples.columns(isSeen.value ? chartNow.value : chartNow.peek(), range.value),
-  ).value;
+  const columns = useComputed(() => samples.columns(isSeen.value ? now.value : now.peek(), range.value)).value;
   const { seconds } = columns;
   return (
     <div ref={host} class="stack-wide">

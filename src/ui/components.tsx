@@ -1,15 +1,12 @@
 /** What all pages are made of. Everything that the daemon sends is text: no component takes HTML. */
-import type { ReadonlySignal } from "@preact/signals";
+import { useSignal } from "@preact/signals";
 import type { ComponentChildren } from "preact";
 import { useEffect, useId, useRef } from "preact/hooks";
-import { commandSteps } from "../next-steps/commands.ts";
-import { renderSteps } from "../next-steps/render.ts";
 import { type Loaded, useAction } from "./data.ts";
 import { visibleName, visibleText } from "./format.ts";
 import paths from "./icons.json" with { type: "json" };
-import { CallError, type NextSteps } from "./mcp.ts";
+import { errorText } from "./mcp.ts";
 import { ask, notify } from "./state.ts";
-import { messageOf } from "../orchestrator/util/values.ts";
 
 interface Children {
   readonly children?: ComponentChildren;
@@ -88,7 +85,7 @@ interface ButtonProps extends Children {
   readonly question?: Omit<Parameters<typeof ask>[0], "action" | "isDangerous"> & { readonly action?: string };
   /** Shown as a notice after success. */
   readonly done?: string;
-  readonly icon?: IconName;
+  readonly icon?: keyof typeof paths;
 }
 
 /** A button that does something; it keeps the focus while it works. */
@@ -146,27 +143,13 @@ export function Command({ text }: { readonly text: string }) {
   );
 }
 
-type IconName = keyof typeof paths;
-
 /** A line icon on a grid of 16, drawn for this page; always beside a text, so it is hidden from screen readers. */
-export function Icon({ name }: { readonly name: IconName }) {
+export function Icon({ name }: { readonly name: keyof typeof paths }) {
   return (
     <svg class="icon" viewBox="0 0 16 16" width="16" height="16" aria-hidden="true">
       <path d={paths[name]} />
     </svg>
   );
-}
-
-/** An error with what to do about it. */
-export function errorText(error: unknown): string {
-  const text = messageOf(error);
-  return withNext(text, error instanceof CallError ? error.next : []);
-}
-
-/** A sentence, and what to do next. */
-export function withNext(text: string, steps: NextSteps = []): string {
-  const next = renderSteps(steps, commandSteps);
-  return next === "" ? text : `${text}${/[.!?]$/.test(text) ? "" : "."} ${next}`;
 }
 
 /** An error in the place of what could not be shown. */
@@ -262,65 +245,19 @@ export function Dialog(
   );
 }
 
-/** A labelled field: `children` is a function of the attributes that its input needs. */
-export function Field(props: {
-  readonly label: string;
-  /** What is expected, under the field. */
-  readonly hint?: string | undefined;
-  /** What is wrong with the value. */
-  readonly problem?: string | undefined;
-  readonly children: (attributes: {
-    id: string;
-    "aria-describedby": string;
-    "aria-invalid": boolean;
-  }) => ComponentChildren;
-}) {
-  const { label, hint, problem, children } = props;
-  const id = useId();
-  return (
-    <div class="field">
-      <label for={id}>{label}</label>
-      {children({ id, "aria-describedby": `${id}-note`, "aria-invalid": problem !== undefined })}
-      <p id={`${id}-note`} class={problem === undefined ? "hint" : "problem"}>
-        {problem ?? hint}
-      </p>
-    </div>
-  );
-}
-
-/** Choices of which one holds, side by side; the browser's radio buttons have the arrow keys. */
-export function Choice<Id extends string | number>(props: {
-  readonly label: string;
-  readonly options: readonly { readonly id: Id; readonly title: string }[];
-  readonly chosen: Id;
-  readonly onChoose: (id: Id) => void;
-}) {
-  const { label, options, chosen, onChoose } = props;
-  return (
-    <fieldset class="segmented">
-      <legend class="unseen">{label}</legend>
-      {options.map(({ id, title }) => (
-        <label key={title}>
-          <input type="radio" name={label} checked={id === chosen} onChange={() => onChoose(id)} />
-          <span>{title}</span>
-        </label>
-      ))}
-    </fieldset>
-  );
-}
-
-/** A text that opens: its summary is always shown. */
+/** A text that opens: its summary is always shown, the rest is made when it is. */
 export function Details({ summary, children }: Children & { readonly summary: ComponentChildren }) {
+  const isOpen = useSignal(false);
   return (
-    <details>
+    <details onToggle={({ currentTarget }) => void (isOpen.value = currentTarget.open)}>
       <summary>{summary}</summary>
-      {children}
+      {isOpen.value && children}
     </details>
   );
 }
 
 /** Announces a text to screen readers when it changes; nothing is seen of it. */
-export function Announce({ text }: { readonly text: string | ReadonlySignal<string> }) {
+export function Announce({ text }: { readonly text: string }) {
   return (
     <p class="unseen" role="status">
       {text}
@@ -331,16 +268,20 @@ export function Announce({ text }: { readonly text: string | ReadonlySignal<stri
 export interface Column<Row> {
   readonly title: string;
   readonly show: (row: Row) => ComponentChildren;
-  /** Aligned to the right, with figures of equal width. */
+  /** Aligned to the end of the line, with figures of equal width. */
   readonly isNumber?: boolean;
+  /** Pixels, or a share: `20%`. With one, no column follows its content: what is seen of a long table would move them all. */
+  readonly width?: number | string;
 }
 
 /** Tables of more columns need more room than half a page has. */
 const maxNarrow = 4;
+/** Rows of a long table that come and go together: an even number, because cards stand side by side. */
+const blockRows = 20;
 
 /**
  * A table; where it has too little room each row becomes a card. The first column names the row. Without rows its children
- * stand in its place.
+ * stand in its place. Of a long one only the rows near those that are seen are in the page.
  */
 export function Table<Row>(
   props: Children & {
@@ -348,44 +289,111 @@ export function Table<Row>(
     readonly columns: readonly Column<Row>[];
     readonly rows: readonly Row[];
     readonly keyOf: (row: Row) => string;
+    /** How many there are, if `rows` are only the first; `onEnd` is called when the last of those is near. */
+    readonly total?: number;
+    readonly onEnd?: () => void;
   },
 ) {
-  const { label, columns, rows, keyOf, children } = props;
+  const { label, columns, rows, keyOf, total = rows.length, onEnd, children } = props;
+  // Pixels, until a row was seen.
+  const rowHeight = useRef(40);
   if (rows.length === 0 && children !== undefined) return <>{children}</>;
+  const isLong = rows.length > 2 * blockRows;
+  const blocks = Array.from({ length: isLong ? Math.ceil(rows.length / blockRows) : 1 }, (_none, at) => at * blockRows);
   // The roles are written out, because a table that is laid out as cards loses them.
+  const line = (row: Row, at: number) => (
+    <tr key={keyOf(row)} role="row" aria-rowindex={at + 2}>
+      {columns.map(({ title, show, isNumber }, column) => {
+        // Buttons have no title.
+        const content = title === "" ? <span class="row-actions">{show(row)}</span> : show(row);
+        const attributes = { class: isNumber === true ? "number" : undefined, "data-label": title };
+        return column === 0 ? (
+          <th key={title} role="rowheader" scope="row" {...attributes}>
+            {content}
+          </th>
+        ) : (
+          <td key={title} role="cell" {...attributes}>
+            {content}
+          </td>
+        );
+      })}
+    </tr>
+  );
   return (
     <div class={columns.length > maxNarrow ? "table wide" : "table"}>
-      <table role="table" aria-label={label}>
+      <table
+        role="table"
+        aria-label={label}
+        aria-rowcount={total + 1}
+        class={columns.some(({ width }) => width !== undefined) ? "fixed" : undefined}
+      >
         <thead role="rowgroup">
-          <tr role="row">
-            {columns.map(({ title, isNumber }) => (
-              <th key={title} role="columnheader" scope="col" class={isNumber === true ? "number" : undefined}>
-                {title === "" ? <span class="unseen">Actions</span> : title}
-              </th>
-            ))}
+          <tr role="row" aria-rowindex={1}>
+            {columns.map(({ title, isNumber, width }) => {
+              const attributes = { class: isNumber === true ? "number" : undefined, style: { width } };
+              return (
+                <th key={title} role="columnheader" scope="col" {...attributes}>
+                  {title === "" ? <span class="unseen">Actions</span> : title}
+                </th>
+              );
+            })}
           </tr>
         </thead>
-        <tbody role="rowgroup">
-          {rows.map((row) => (
-            <tr key={keyOf(row)} role="row">
-              {columns.map(({ title, show, isNumber }, at) => {
-                // Buttons have no title.
-                const content = title === "" ? <span class="row-actions">{show(row)}</span> : show(row);
-                const attributes = { class: isNumber === true ? "number" : undefined, "data-label": title };
-                return at === 0 ? (
-                  <th key={title} role="rowheader" scope="row" {...attributes}>
-                    {content}
-                  </th>
-                ) : (
-                  <td key={title} role="cell" {...attributes}>
-                    {content}
-                  </td>
-                );
-              })}
-            </tr>
-          ))}
-        </tbody>
+        {blocks.map((first) => {
+          const block = isLong ? rows.slice(first, first + blockRows) : rows;
+          return (
+            <Block
+              key={first}
+              count={block.length}
+              isAlone={!isLong}
+              isFirst={first === 0}
+              rowHeight={rowHeight}
+              onNear={first + block.length === rows.length && rows.length < total ? onEnd : undefined}
+            >
+              {() => block.map((row, at) => line(row, first + at))}
+            </Block>
+          );
+        })}
       </table>
     </div>
+  );
+}
+
+/** Rows of a table or, far from those that are seen, a space for them. One that has the focus stays. */
+function Block(props: {
+  readonly count: number;
+  readonly isAlone: boolean;
+  readonly isFirst: boolean;
+  /** Of the rows that were seen last. */
+  readonly rowHeight: { current: number };
+  readonly onNear: (() => void) | undefined;
+  readonly children: () => ComponentChildren;
+}) {
+  const { count, isAlone, isFirst, rowHeight, onNear, children } = props;
+  const host = useRef<HTMLTableSectionElement>(null);
+  const isNear = useSignal(isFirst);
+  const near = useRef(onNear);
+  near.current = onNear;
+  useEffect(() => {
+    const element = host.current;
+    if (element === null || isAlone) return void (isNear.value = true);
+    const observer = new IntersectionObserver(
+      (entries) => {
+        const isSeen = entries.at(-1)?.isIntersecting === true;
+        if (isNear.peek()) rowHeight.current = element.offsetHeight / element.rows.length;
+        isNear.value = isSeen || element.contains(document.activeElement);
+        if (isSeen) near.current?.();
+      },
+      // As much again above and below what is seen.
+      { root: element.closest(".scroll"), rootMargin: "100%" },
+    );
+    observer.observe(element);
+    return () => observer.disconnect();
+  }, [isAlone]);
+  const show = (): void => void (isNear.value = true);
+  return (
+    <tbody ref={host} role="rowgroup" tabIndex={isNear.value ? undefined : -1} onFocus={show}>
+      {isNear.value ? children() : <tr aria-hidden="true" style={{ height: count * rowHeight.current }} />}
+    </tbody>
   );
 }

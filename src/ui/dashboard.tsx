@@ -18,8 +18,8 @@ import {
 } from "./state.ts";
 import { useSignal, useSignalEffect } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
-import { Button, Card, Choice, Command, Dialog, Loading, Prose, withNext, Icon } from "./components.tsx";
-import { CheckField } from "./fields.tsx";
+import { Button, Card, Command, Dialog, Loading, Prose, Icon } from "./components.tsx";
+import { CheckField, Choice } from "./fields.tsx";
 import { formatSpan } from "./format.ts";
 import { Activity } from "./activity.tsx";
 import { Compare } from "./compare.tsx";
@@ -172,7 +172,19 @@ function Frame() {
       <header class="side">
         <p class="brand">ollm</p>
         <nav aria-label="Rooms">
-          <RoomLinks current={room} page={page} />
+          <ul>
+            {rooms.map(({ title, icon, pages: [{ id }], ...each }) => (
+              <li key={id}>
+                <a
+                  href={addressOf(id)}
+                  aria-current={id === page.id ? "page" : each.key === room.key ? "true" : undefined}
+                >
+                  <Icon name={icon} />
+                  {title}
+                </a>
+              </li>
+            ))}
+          </ul>
         </nav>
         <ConnectionState />
       </header>
@@ -190,9 +202,6 @@ function Frame() {
         )}
         <View key={page.id} />
       </main>
-      <nav class="bar" aria-label="Rooms, below">
-        <RoomLinks current={room} page={page} />
-      </nav>
       <Notices />
       {open.value === "help" && (
         <Dialog title="Keyboard shortcuts" onClose={close}>
@@ -202,24 +211,6 @@ function Frame() {
       {open.value === "palette" && <Palette pages={allPages} onClose={close} />}
       <QuestionDialog />
     </div>
-  );
-}
-
-function RoomLinks({ current, page }: { readonly current: Room; readonly page: Page }) {
-  return (
-    <ul>
-      {rooms.map((room) => {
-        const [{ id }] = room.pages;
-        return (
-          <li key={id}>
-            <a href={addressOf(id)} aria-current={id === page.id ? "page" : room === current ? "true" : undefined}>
-              <Icon name={room.icon} />
-              {room.title}
-            </a>
-          </li>
-        );
-      })}
-    </ul>
   );
 }
 
@@ -290,11 +281,11 @@ function ConnectionBanner() {
 function Notices() {
   return (
     <div class="notices" role="status">
-      {notices.value.map(({ id, kind, text, next, dismiss }) => (
+      {notices.value.map(({ id, kind, text, dismiss }) => (
         <div key={id} class={`notice ${kind}`}>
           <Icon name={kind === "done" ? "check" : "warning"} />
           <p>
-            <Prose text={withNext(text, next)} />
+            <Prose text={text} />
           </p>
           <Button kind="quiet" icon="close" label="Dismiss" onRun={dismiss} />
         </div>
@@ -309,7 +300,7 @@ function QuestionDialog() {
   return (
     <Dialog title={asked.title} onClose={() => asked.answer(false)}>
       <p>{asked.text}</p>
-      <div class="dialog-actions">
+      <div class="row-actions">
         <Button text="Cancel" onRun={() => asked.answer(false)} />
         <Button
           text={asked.action}
@@ -326,6 +317,7 @@ const otherKeys = [
   ["Filter the list", "/"],
   ["Next row of the list", "j"],
   ["Row before it", "k"],
+  ["First or last row", "Home or End"],
   ["Open the row", "Enter"],
   ["These shortcuts", "?"],
   ["Close a dialog", "Esc"],
@@ -372,7 +364,9 @@ function useShortcuts(onOpen: (dialog: "help" | "palette") => void): void {
       const room = isSecond ? rooms.find((candidate) => candidate.key === key) : undefined;
       if (room !== undefined) location.hash = addressOf(room.pages[0].id);
       else if (key === "g") chordAtMs = Date.now();
-      else if (key === "j" || key === "k") focusRow(key === "j" ? 1 : -1);
+      else if (key === "j" || key === "k") void focusRow(key === "j" ? 1 : -1);
+      else if ((key === "Home" || key === "End") && target instanceof Element && target.closest("main tbody") !== null)
+        void focusRow(key === "End" ? Number.POSITIVE_INFINITY : Number.NEGATIVE_INFINITY);
       else if (key === "?") onOpen("help");
       else if (key === "/") document.querySelector<HTMLElement>("[data-filter]")?.focus();
       else return;
@@ -383,11 +377,23 @@ function useShortcuts(onOpen: (dialog: "help" | "palette") => void): void {
   });
 }
 
-/** Moves the focus along the rows that can be opened. */
-function focusRow(by: 1 | -1): void {
-  const rows = [...document.querySelectorAll<HTMLElement>("main tbody th .button.link")];
-  const at = rows.findIndex((row) => row === document.activeElement);
-  rows[Math.max(0, at + by)]?.focus();
+/** Moves the focus along the rows that have a button; `Infinity`: to the last one of the list. */
+async function focusRow(by: number): Promise<void> {
+  const { activeElement: focused } = document;
+  const list = (Number.isFinite(by) ? undefined : focused?.closest("table")) ?? document;
+  const rows = [...list.querySelectorAll<HTMLElement>("main tbody tr:has(button), main tbody[tabindex]")];
+  const at = rows.findIndex((row) => row.contains(focused));
+  const next = rows[Math.max(0, Math.min(at + by, rows.length - 1))];
+  next?.focus();
+  // Rows that were too far away to be in the page: now they are.
+  if (next instanceof HTMLTableSectionElement) {
+    await new Promise((resolve) => setTimeout(resolve));
+    const isFirst = by === 1 || by === Number.NEGATIVE_INFINITY;
+    [...next.rows]
+      .at(isFirst ? 0 : -1)
+      ?.querySelector("button")
+      ?.focus();
+  } else next?.querySelector("button")?.focus();
 }
 
 render(<App />, document.body);

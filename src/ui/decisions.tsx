@@ -2,9 +2,9 @@ import { useComputed, useSignal } from "@preact/signals";
 import { counted, formatBytes, formatNeed, localTime } from "../orchestrator/util/format-bytes.ts";
 import type { ResourceData } from "../resources/index.ts";
 import { ranges, requestsQuery } from "./activity-filter.ts";
-import { Badge, Card, Choice, Details, Empty, Name, Show, type Tone, Table } from "./components.tsx";
+import { Badge, Card, Details, Empty, Name, Show, type Tone, Table } from "./components.tsx";
 import { useData } from "./data.ts";
-import { Filter, Values, FilterSelect, When, isMatch } from "./fields.tsx";
+import { Choice, Filter, Values, FilterSelect, When, isMatch } from "./fields.tsx";
 import { formatCount, given, visibleName } from "./format.ts";
 import { addressOf, client, now, route } from "./state.ts";
 
@@ -174,13 +174,14 @@ export function Decisions() {
                   rows={shown}
                   keyOf={(each) => `${each.at} ${each.kind} ${each.model} ${each.engine}`}
                   columns={[
-                    { title: "Model", show: ({ model }) => <Name text={model} /> },
+                    { title: "Model", width: "22%", show: ({ model }) => <Name text={model} /> },
                     {
                       title: "Decision",
+                      width: 110,
                       show: (each) => <Badge tone={kinds[each.kind][1]}>{kinds[each.kind][0]}</Badge>,
                     },
                     { title: "Why", show: (each) => <Why decision={each} /> },
-                    { title: "When", show: ({ at }) => <When iso={at} /> },
+                    { title: "When", width: 110, show: ({ at }) => <When iso={at} /> },
                   ]}
                 >
                   <p class="muted">No decision matches the filter.</p>

@@ -1,14 +1,14 @@
 /** Forms, and the small parts that several pages show. */
 import { type Signal, useComputed, useSignal } from "@preact/signals";
 import type { ComponentChildren } from "preact";
-import { useEffect, useRef } from "preact/hooks";
+import { useEffect, useId, useRef } from "preact/hooks";
 import { localTime } from "../orchestrator/util/format-bytes.ts";
-import { Button, Failure, Field } from "./components.tsx";
+import { Button, Failure } from "./components.tsx";
 import { type FieldProblem, formatAgo, lineRange, visibleName, visibleText } from "./format.ts";
-import { chartNow } from "./state.ts";
+import { now } from "./state.ts";
 
 /** A text alone is its own value. */
-type Choice = string | { readonly value: string; readonly text: string };
+type Option = string | { readonly value: string; readonly text: string };
 
 /** A field as a JSON schema says it, with what only a page knows. Numbers are typed as text: who sends them reads them. */
 export interface Property {
@@ -16,7 +16,7 @@ export interface Property {
   /** What is expected, under the field. */
   readonly description?: string | undefined;
   readonly type?: "string" | "number" | "boolean";
-  readonly choices?: readonly Choice[] | undefined;
+  readonly choices?: readonly Option[] | undefined;
   /** How many lines a longer text gets. */
   readonly lines?: number;
   readonly isCode?: boolean;
@@ -58,6 +58,7 @@ export function Fields<Values extends object>({ rows, values, onChange, problem 
   );
 }
 
+/** A labelled field, with what is expected, or wrong with its value, below it. */
 function Control(props: {
   readonly of: Property;
   readonly value: unknown;
@@ -68,43 +69,47 @@ function Control(props: {
   const { title, description, type = "string", choices, lines, isCode = false, isReadOnly = false } = of;
   const text = typeof value === "string" ? value : "";
   const area = useRef<HTMLTextAreaElement>(null);
+  const id = useId();
   useEffect(() => {
     if (problem?.line === undefined) return;
     area.current?.focus();
     area.current?.setSelectionRange(...lineRange(text, problem.line));
   }, [problem]);
   if (type === "boolean") return <CheckField label={title} isChecked={value === true} onCheck={onValue} />;
+  const attributes = { id, "aria-describedby": `${id}-note`, "aria-invalid": problem !== undefined };
   const typed = {
+    ...attributes,
     value: text,
     readOnly: isReadOnly,
     onInput: ({ currentTarget }: { currentTarget: HTMLInputElement | HTMLTextAreaElement }) =>
       onValue(currentTarget.value),
   };
   return (
-    <Field label={title} hint={description} problem={problem && visibleText(problem.message)}>
-      {(attributes) =>
-        choices !== undefined ? (
-          <select {...attributes} value={text} onChange={({ currentTarget }) => onValue(currentTarget.value)}>
-            <Options of={choices} />
-          </select>
-        ) : lines === undefined ? (
-          <input
-            {...attributes}
-            {...typed}
-            type="text"
-            inputMode={type === "number" ? "decimal" : "text"}
-            autocomplete="off"
-            spellcheck={false}
-          />
-        ) : (
-          <textarea {...attributes} {...typed} ref={area} rows={lines} spellcheck={!isCode} />
-        )
-      }
-    </Field>
+    <div class="field">
+      <label for={id}>{title}</label>
+      {choices !== undefined ? (
+        <select {...attributes} value={text} onChange={({ currentTarget }) => onValue(currentTarget.value)}>
+          <Options of={choices} />
+        </select>
+      ) : lines === undefined ? (
+        <input
+          {...typed}
+          type="text"
+          inputMode={type === "number" ? "decimal" : "text"}
+          autocomplete="off"
+          spellcheck={false}
+        />
+      ) : (
+        <textarea {...typed} ref={area} rows={lines} spellcheck={!isCode} />
+      )}
+      <p id={`${id}-note`} class={problem === undefined ? "hint" : "problem"}>
+        {problem === undefined ? description : visibleText(problem.message)}
+      </p>
+    </div>
   );
 }
 
-function Options({ of }: { readonly of: readonly Choice[] }) {
+function Options({ of }: { readonly of: readonly Option[] }) {
   return (
     <>
       {of.map((choice) => {
@@ -116,6 +121,27 @@ function Options({ of }: { readonly of: readonly Choice[] }) {
         );
       })}
     </>
+  );
+}
+
+/** Choices of which one holds, side by side; the browser's radio buttons have the arrow keys. */
+export function Choice<Id extends string | number>(props: {
+  readonly label: string;
+  readonly options: readonly { readonly id: Id; readonly title: string }[];
+  readonly chosen: Id;
+  readonly onChoose: (id: Id) => void;
+}) {
+  const { label, options, chosen, onChoose } = props;
+  return (
+    <fieldset class="segmented">
+      <legend class="unseen">{label}</legend>
+      {options.map(({ id, title }) => (
+        <label key={title}>
+          <input type="radio" name={label} checked={id === chosen} onChange={() => onChoose(id)} />
+          <span>{title}</span>
+        </label>
+      ))}
+    </fieldset>
   );
 }
 
@@ -166,7 +192,7 @@ export function Form<Values extends object>(props: {
       {failure.value !== undefined && <Failure error={failure.value} />}
       <Fields rows={rows} {...form} />
       {children?.({ ...form, failure: failure.value })}
-      <div class={isInline ? "toolbar" : "dialog-actions"}>{buttons}</div>
+      <div class={isInline ? "toolbar" : "row-actions"}>{buttons}</div>
     </form>
   );
 }
@@ -204,7 +230,7 @@ export function Filter({ label, query }: { readonly label: string; readonly quer
 export function FilterSelect(props: {
   readonly label: string;
   readonly value: string;
-  readonly choices: readonly Choice[];
+  readonly choices: readonly Option[];
   readonly onValue: (value: string) => void;
 }) {
   const { label, value, choices, onValue } = props;
@@ -231,7 +257,7 @@ export function TextBlock(props: { readonly title?: string; readonly label?: str
 /** How long ago; the time itself in its title. */
 export function When({ iso }: { readonly iso: string }) {
   // Nothing is drawn again before its text changes.
-  const text = useComputed(() => formatAgo(iso, chartNow.value));
+  const text = useComputed(() => formatAgo(iso, now.value));
   return (
     <time dateTime={iso} title={localTime(iso)} class="figure">
       {text}

@@ -150,7 +150,7 @@ function JobDetails({ job }: { readonly job: WholeJob }) {
       ))}
       {result !== undefined && <TextBlock label="Result" text={resultText(result)} />}
       {job.state === "running" && (
-        <div class="dialog-actions">
+        <div class="row-actions">
           <CancelButton job={job} />
         </div>
       )}

@@ -1,10 +1,11 @@
 /** The MCP client of a page: stateless requests of revision 2026-07-28, each with its own answer. */
 import { type EventSourceMessage, createParser } from "eventsource-parser";
-import { type ErrorData, errorDataIn, errorKey } from "../next-steps/render.ts";
+import { commandSteps } from "../next-steps/commands.ts";
+import { type ErrorData, errorDataIn, errorKey, renderSteps } from "../next-steps/render.ts";
 import type { ResourceData } from "../resources/index.ts";
 import type { ToolAnswers, ToolInputs, ToolName } from "../tools/index.ts";
 import { type Entry, foreignText } from "./session.ts";
-import { defined } from "../orchestrator/util/values.ts";
+import { defined, messageOf } from "../orchestrator/util/values.ts";
 
 const revision = "2026-07-28";
 /** Without elicitation, what has to be asked first is answered with an error: the page asks before the call. */
@@ -14,22 +15,27 @@ const identity = {
   "io.modelcontextprotocol/clientCapabilities": {},
 };
 
-export type NextSteps = ErrorData["next"];
-
 /**
  * A call that failed. `refused`: the session has ended; `offline`: no answer from the daemon; `aborted`: by the page;
  * `failed`: the daemon's own error, with its next steps.
  */
 export class CallError extends Error {
   readonly kind: "refused" | "offline" | "aborted" | "failed";
-  readonly next: NextSteps;
+  readonly next: ErrorData["next"];
 
-  constructor(kind: CallError["kind"], message: string, next: NextSteps = []) {
+  constructor(kind: CallError["kind"], message: string, next: ErrorData["next"] = []) {
     super(message);
     this.name = "CallError";
     this.kind = kind;
     this.next = next;
   }
+}
+
+/** An error with what to do about it. */
+export function errorText(error: unknown): string {
+  const text = messageOf(error);
+  const next = error instanceof CallError ? renderSteps(error.next, commandSteps) : "";
+  return next === "" ? text : `${text}${/[.!?]$/.test(text) ? "" : "."} ${next}`;
 }
 
 interface CallOptions {

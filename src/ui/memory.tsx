@@ -147,7 +147,7 @@ function EntryRow({ row, onEdit }: { readonly row: Row; readonly onEdit: () => v
         </div>
       </header>
       <p class="wrap">{visibleText(isCut ? `${value.slice(0, shownCharacters)}…` : value)}</p>
-      <p class="tags">
+      <p class="badges">
         <Badge>{category}</Badge>
         {scope === "project" && <Badge>project</Badge>}
         {pinned === true && <Badge tone="good">pinned</Badge>}

@@ -24,7 +24,7 @@ import { useData } from "./data.ts";
 import { formatCount, formatRate, formatSpan, visibleName, visibleText } from "./format.ts";
 import { MemoryCard } from "./memory-card.tsx";
 import { cancel, pull } from "./model-actions.ts";
-import { addressOf, alerts, chartNow, client, dismissAlert, live, now, samples } from "./state.ts";
+import { addressOf, alerts, client, dismissAlert, live, now, samples } from "./state.ts";
 import { defined } from "../orchestrator/util/values.ts";
 import type { ResourceData } from "../resources/index.ts";
 import type { ToolAnswers } from "../tools/index.ts";
@@ -90,7 +90,7 @@ export function AlertList({ of, label }: { readonly of: readonly Alert[]; readon
 
 /** `since 14:03`, `14:03 to 15:10`: with the day, unless that is today. */
 function Times({ of: { since, until } }: { readonly of: Alert }) {
-  const today = localTime(new Date(chartNow.value).toISOString()).slice(0, 11);
+  const today = localTime(new Date(now.value).toISOString()).slice(0, 11);
   const [first, last] = [since, until ?? since].map((iso) => localTime(iso).replace(today, ""));
   return <span class="muted figure">{until === undefined ? `since ${first}` : `${first} to ${last}`}</span>;
 }
@@ -232,7 +232,7 @@ const courseSeconds = 300;
 /** The figures of this machine, with their course where one is known. */
 function Glance({ state: { today, lastHour, queue, operations } }: { readonly state: LiveState }) {
   const isOpen = useSignal(false);
-  const { tokensPerSecond, waiting } = useComputed(() => samples.columns(chartNow.value, courseSeconds)).value;
+  const { tokensPerSecond, waiting } = useComputed(() => samples.columns(now.value, courseSeconds)).value;
   const sumOf = (counts: readonly number[]) => counts.reduce((sum, count) => sum + count, 0);
   const { firstTokenP95Ms: firstToken, failed, requests } = lastHour;
   const figures: readonly (readonly [string, ComponentChildren, (readonly (number | null)[])?])[] = [

@@ -3,21 +3,9 @@ import { localTime } from "../orchestrator/util/format-bytes.ts";
 import type { ResourceData } from "../resources/index.ts";
 import { tasks } from "../orchestrator/api/types.ts";
 import type { ToolAnswers } from "../tools/index.ts";
-import {
-  Badge,
-  Button,
-  Card,
-  Choice,
-  type Column,
-  Dialog,
-  Empty,
-  Name,
-  NameButton,
-  Show,
-  Table,
-} from "./components.tsx";
+import { Badge, Button, Card, type Column, Dialog, Empty, Name, NameButton, Show, Table } from "./components.tsx";
 import { useData } from "./data.ts";
-import { Filter, Values, TextBlock, isMatch } from "./fields.tsx";
+import { Choice, Filter, Values, TextBlock, isMatch } from "./fields.tsx";
 import { given, visibleName } from "./format.ts";
 import { client } from "./state.ts";
 import { defined, messageOf } from "../orchestrator/util/values.ts";

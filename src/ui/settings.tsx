@@ -1,10 +1,10 @@
 import { useSignal } from "@preact/signals";
 import { counted, formatBytes } from "../orchestrator/util/format-bytes.ts";
-import { Badge, Button, Card, Empty, Failure, Show, errorText } from "./components.tsx";
+import { Badge, Button, Card, Empty, Failure, Show } from "./components.tsx";
 import { useData } from "./data.ts";
 import { Filter, CheckField, Form, type Property, isMatch } from "./fields.tsx";
 import { visibleName, visibleText } from "./format.ts";
-import { CallError } from "./mcp.ts";
+import { CallError, errorText } from "./mcp.ts";
 import {
   type Setting,
   editText,

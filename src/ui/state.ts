@@ -5,23 +5,20 @@ import type { Alert, LiveHistory, LiveState } from "../orchestrator/api/facade-m
 import type { Change } from "../orchestrator/api/facade.ts";
 import { type Connection, createLiveStream } from "./live.ts";
 import { visibleText } from "./format.ts";
-import { CallError, createMcpClient, type NextSteps } from "./mcp.ts";
+import { CallError, createMcpClient, errorText } from "./mcp.ts";
 import { PageSession, type Session, linkIn } from "./session.ts";
 import { LastHour } from "../orchestrator/util/last-hour.ts";
-import { messageOf } from "../orchestrator/util/values.ts";
 
 export const session = signal<Session>({ state: "opening" });
 export const connection = signal<Connection>({ state: "connecting" });
 /** What happens on this machine now; undefined until the first event. Kept while reconnecting. */
 export const live = signal<LiveState | undefined>(undefined);
-/** The last hour, by the second; read it again when `chartNow` moves. */
+/** The last hour, by the second; read it again when `now` moves. */
 export const samples = new LastHour();
 /** Grows with each new connection: what was read before may be out of date. */
 export const connectionCount = signal(0);
-/** Milliseconds; moves once a second while the page is visible. */
+/** Milliseconds; moves each second while the page is visible and something runs, or each five seconds. */
 export const now = signal(Date.now());
-/** The present of charts: the same, but while nothing runs only their axis moves, and that by five seconds. */
-export const chartNow = signal(now.value);
 
 const fetchNow: typeof fetch = (...request) => fetch(...request);
 const entrance = new PageSession({
@@ -111,7 +108,6 @@ interface Notice {
   readonly id: number;
   readonly kind: "done" | "failed";
   readonly text: string;
-  readonly next?: NextSteps;
   readonly dismiss: () => void;
 }
 
@@ -131,8 +127,7 @@ export function notify(notice: Omit<Notice, "id" | "dismiss">): void {
 /** Shows an error with its next steps, unless the page itself ended the call. */
 export function notifyError(error: unknown): void {
   if (error instanceof CallError && (error.kind === "aborted" || error.kind === "refused")) return;
-  const text = messageOf(error);
-  notify({ kind: "failed", text, ...(error instanceof CallError && { next: error.next }) });
+  notify({ kind: "failed", text: errorText(error) });
 }
 
 // --------------------------------------------------------------------------------------------------- questions
@@ -211,6 +206,8 @@ function keep(name: string, value: string): void {
 let stream: ReturnType<typeof createLiveStream> | undefined;
 /** Browsers open six connections to a server, for all their tabs, and a stream takes one. */
 const tabs = new BroadcastChannel("ollm-dashboard");
+/** Between two moves of what changes with time alone, while nothing runs. */
+const idleMs = 5_000;
 /** A page that is left learns that it is hidden a moment after the next one is seen. */
 const leftMs = 1_000;
 
@@ -253,16 +250,15 @@ export async function start(): Promise<void> {
   const wish = signal(dark.matches);
   dark.addEventListener("change", () => (wish.value = dark.matches));
   effect(() => {
-    document.documentElement.dataset["theme"] = theme.value;
+    document.documentElement.style.colorScheme = theme.value === "system" ? "" : theme.value;
     isDark.value = theme.value === "system" ? wish.value : theme.value === "dark";
     keep("theme", theme.value);
   });
   for (const [name, isOn] of Object.entries(switches)) effect(() => keep(name, isOn.value ? "on" : "off"));
   setInterval(() => {
-    if (document.hidden) return;
-    now.value = Date.now();
-    const isIdle = live.value?.operations.length === 0;
-    if (!isIdle || now.value - chartNow.value >= 5_000) chartNow.value = now.value;
+    const isIdle = live.value?.operations.length === 0 && connection.value.state === "connected";
+    const nowMs = Date.now();
+    if (!document.hidden && (!isIdle || Math.abs(nowMs - now.value) >= idleMs)) now.value = nowMs;
   }, 1_000);
   addEventListener("online", reconnectNow);
   document.addEventListener("visibilitychange", () => {

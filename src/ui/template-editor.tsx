@@ -1,8 +1,8 @@
 import type { ToolAnswers } from "../tools/index.ts";
-import { Button, Details, Dialog, errorText } from "./components.tsx";
+import { Button, Details, Dialog } from "./components.tsx";
 import { Fields, Form, type Rows } from "./fields.tsx";
 import { type FieldProblem, visibleName, visibleText } from "./format.ts";
-import { CallError } from "./mcp.ts";
+import { CallError, errorText } from "./mcp.ts";
 import { ask, client, notify } from "./state.ts";
 import { type TemplateDraft, emptyVariable, inputOf, placeOf } from "./template-form.ts";
 import { messageOf } from "../orchestrator/util/values.ts";

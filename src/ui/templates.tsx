@@ -112,7 +112,7 @@ function OneTemplate(props: {
             {template.system !== undefined && <TextBlock title="System prompt" text={template.system} />}
             <TextBlock title="Text" label="Text of the template" text={template.template} />
             <Use template={template} />
-            <div class="dialog-actions">
+            <div class="row-actions">
               {template.source === "user" && <DeleteButton template={template} onDeleted={onClose} />}
               {template.source === "project" ? (
                 <p class="muted">Edit its file in the project.</p>

@@ -1,27 +1,19 @@
 import { expect, test } from "vitest";
-import { choicesOf, outcomeText, requestsQuery, withFilter } from "../../src/ui/activity-filter.ts";
+import { choicesOf, joined, outcomeText, requestsQuery, withFilter } from "../../src/ui/activity-filter.ts";
 
 const nowMs = Date.parse("2026-11-23T12:00:00Z");
 
-test("the address keeps each filter, and another one begins with the newest requests", () => {
+test("the address keeps each filter", () => {
   const one = withFilter("", "model", "hf.co/a b:q4&x=1");
   const two = withFilter(one, "outcome", "failed");
-  const older = withFilter(two, "before", "m4k-12");
-  expect(Object.fromEntries(new URLSearchParams(older))).toEqual({
-    model: "hf.co/a b:q4&x=1",
-    outcome: "failed",
-    before: "m4k-12",
-  });
-  expect(withFilter(older, "before", "")).toBe(two);
-  expect(withFilter(older, "outcome", "cancelled")).not.toContain("before");
+  expect(Object.fromEntries(new URLSearchParams(two))).toEqual({ model: "hf.co/a b:q4&x=1", outcome: "failed" });
   expect(withFilter(withFilter(two, "outcome", ""), "model", "")).toBe("");
 });
 
 test("what the address says is asked of the daemon, the range as a time", () => {
-  expect(requestsQuery("model=a%3A1b&client=b+c&range=day&before=m4k-12", nowMs)).toEqual({
+  expect(requestsQuery("model=a%3A1b&client=b+c&range=day", nowMs)).toEqual({
     model: "a:1b",
     client: "b c",
-    before: "m4k-12",
     from: "2026-11-22T12:00:00.000Z",
     by: "model",
   });
@@ -32,9 +24,17 @@ test("an address that was typed wrong shows all", () => {
   expect(requestsQuery("range=year&limit=99999&engine=x&by=engine&%zz", nowMs)).toEqual({ by: "model" });
 });
 
-test("requests are grouped by what the address says, and the page of the list stays", () => {
-  const grouped = withFilter("client=cursor&before=m4k-12", "by", "task,client");
-  expect(requestsQuery(grouped, nowMs)).toEqual({ client: "cursor", before: "m4k-12", by: "client,task" });
+test("requests are grouped by what the address says", () => {
+  const grouped = withFilter("client=cursor", "by", "task,client");
+  expect(requestsQuery(grouped, nowMs)).toEqual({ client: "cursor", by: "client,task" });
+});
+
+test("newer requests come before those that are known, which are dropped when others may be between them", () => {
+  const rows = (...ids: string[]) => ids.map((id) => ({ id }));
+  expect(joined(rows("f", "e", "d"), rows("e", "d", "c", "b", "a"))).toEqual(rows("f", "e", "d", "c", "b", "a"));
+  expect(joined(rows("c", "b", "a"), rows("c", "b", "a"))).toEqual(rows("c", "b", "a"));
+  expect(joined(rows("z", "y", "x"), rows("c", "b", "a"))).toEqual(rows("z", "y", "x"));
+  expect(joined(rows(), rows("a"))).toEqual([]);
 });
 
 test("a filter offers what was seen, and what the address names in any case", () => {
