@@ -32,6 +32,8 @@ export function problemOf(
 export interface Answer {
   readonly model: string;
   readonly text: string;
+  /** What a reasoning model wrote before its answer. */
+  readonly thinking?: string;
   /** What it does now: `waits`, `loading 43%`, `12 tokens`; absent when it is done. */
   readonly state?: string | undefined;
   /** Figures, or of a comparison the error. */

@@ -71,6 +71,7 @@ async function askEach(
     const thread = those.length === 1 && !threads.has(name) ? "" : name;
     const profile = name.startsWith(profilePrefix) ? name.slice(profilePrefix.length) : undefined;
     let shownAtMs = 0;
+    let thinking = "";
     try {
       const generated = await client.callTool(
         "route_and_generate",
@@ -83,10 +84,11 @@ async function askEach(
         {
           signal: ended,
           onProgress: ({ message }) => change(index, { state: message }),
-          onText(text) {
+          onText(text, thoughts) {
+            thinking = thoughts;
             if (Date.now() - shownAtMs < textIntervalMs) return;
             shownAtMs = Date.now();
-            change(index, { text });
+            change(index, { text, thinking });
           },
         },
       );
@@ -96,7 +98,7 @@ async function askEach(
       // As comparisons count it.
       const ownMs = total_ms - (timing?.queue_ms ?? 0) - (timing?.load_ms ?? 0);
       const result = { ...generated, ...timing, total_ms: ownMs };
-      change(index, { model: title, text, state: undefined, result, generated });
+      change(index, { model: title, text, thinking, state: undefined, result, generated });
     } catch (error) {
       // The daemon has forgotten it: the next question begins anew.
       if (messageOf(error).startsWith("there is no conversation")) threads.delete(thread);
@@ -306,11 +308,19 @@ function AnswerState({ answer, isWinner }: { readonly answer: Answer; readonly i
   return state === undefined ? null : <span class="muted figure">{visibleName(state)}</span>;
 }
 
-function AnswerText({ answer: { model, text, state, result, error } }: { readonly answer: Answer }) {
+function AnswerText({ answer }: { readonly answer: Answer }) {
+  const { model, text, thinking = "", state, result, error } = answer;
   const isStopped = error instanceof CallError && error.kind === "aborted";
   return (
     <>
       {result?.error !== undefined && <p class="wrap">{visibleText(result.error)}</p>}
+      {thinking !== "" && (
+        <Details summary="Thinking">
+          <p class="muted wrap" dir="auto">
+            {visibleText(thinking)}
+          </p>
+        </Details>
+      )}
       {text === "" && (error ?? result?.error) === undefined && (
         <p class="muted">{state === undefined ? "No text." : "…"}</p>
       )}

@@ -131,6 +131,7 @@ function Closed({ reason }: { readonly reason: string | undefined }) {
       {reason !== undefined && <p>{reason}</p>}
       <p>To open the dashboard, run this in a terminal. It prints a link that works once.</p>
       <Command text="ollm dashboard" />
+      <Notices />
     </main>
   );
 }

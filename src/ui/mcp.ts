@@ -41,8 +41,8 @@ export function errorText(error: unknown): string {
 interface CallOptions {
   readonly signal?: AbortSignal;
   readonly onProgress?: (progress: { readonly message: string }) => void;
-  /** Called with the answer's text so far, while it is written. */
-  readonly onText?: (text: string) => void;
+  /** Called with the answer's text and the model's thinking so far, while they are written. */
+  readonly onText?: (text: string, thinking: string) => void;
   /**
    * The user has agreed in the page, or is asked the tool's question by this: that is the answer. Without agreement the call
    * rejects as `aborted`.
@@ -172,16 +172,17 @@ export function createMcpClient({ fetch, entry, doubt, onRefused }: ClientParts)
 async function answerOf(response: Response, id: number, { onProgress, onText }: CallOptions): Promise<Data> {
   const isStream = response.headers.get("content-type")?.startsWith("text/event-stream") === true;
   if (!isStream || response.body === null) return resultIn((await response.json()) as Data);
-  let text = "";
+  let [text, thinking] = ["", ""];
   for await (const { data } of eventsOf(response.body)) {
     const received = JSON.parse(data) as Data;
     if (received["id"] === id) return resultIn(received);
     if (received["method"] !== "notifications/progress") continue;
     const { message, _meta = {} } = received["params"] as { readonly message: string; readonly _meta?: Data };
     onProgress?.({ message });
-    if (_meta["ollm/reset"] === true) text = "";
+    if (_meta["ollm/reset"] === true) [text, thinking] = ["", ""];
     text += (_meta["ollm/text"] as string | undefined) ?? "";
-    onText?.(text);
+    thinking += (_meta["ollm/thinking"] as string | undefined) ?? "";
+    onText?.(text, thinking);
   }
   throw new CallError("offline", "The connection broke before the answer. The daemon may be restarting: try again.");
 }

@@ -70,23 +70,24 @@ test("progress arrives before the answer of a stream", async () => {
   expect(sent[0]?.body.params).toMatchObject({ _meta: { progressToken: sent[0]?.body.id } });
 });
 
-test("the text so far arrives with its pieces, and begins anew with another model", async () => {
+test("the text and the thinking so far arrive with their pieces, and begin anew with another model", async () => {
   const note = (meta: object) =>
     `data: ${JSON.stringify({ method: "notifications/progress", params: { message: "answering", _meta: meta } })}\n\n`;
   const { client, sent } = connect(
     (id) =>
       new Response(
-        note({ "ollm/text": "Hel" }) +
-          note({}) +
-          note({ "ollm/reset": true, "ollm/text": "Good " }) +
+        note({ "ollm/thinking": "A greeting" }) +
+          note({ "ollm/text": "Hel" }) +
+          note({ "ollm/reset": true, "ollm/thinking": "So", "ollm/text": "Good " }) +
           note({ "ollm/text": "day" }) +
           `data: ${JSON.stringify({ jsonrpc: "2.0", id, result: { structuredContent: { text: "Good day" } } })}\n\n`,
         { headers: { "content-type": "text/event-stream" } },
       ),
   );
   const seen: string[] = [];
-  await client.callTool("route_and_generate", { prompt: "Hi" }, { onText: (text) => seen.push(text) });
-  expect(seen).toEqual(["Hel", "Hel", "Good ", "Good day"]);
+  const onText = (text: string, thinking: string): void => void seen.push(`${thinking}|${text}`);
+  await client.callTool("route_and_generate", { prompt: "Hi" }, { onText });
+  expect(seen).toEqual(["A greeting|", "A greeting|Hel", "So|Good ", "So|Good day"]);
   expect(sent[0]?.body.params).toMatchObject({ _meta: { "ollm/stream": true } });
 });
 
