@@ -66,7 +66,11 @@ export function useData<Data>(
       clearTimeout(timer);
       timer = setTimeout(() => void load(), pauseMs);
     };
-    reload.current = () => void load();
+    reload.current = () => {
+      // That it is tried again is seen, also if it fails the same way.
+      error.value = undefined;
+      void load();
+    };
     const endChanges = onChange(({ kind }) => {
       if (kinds.includes(kind)) soon();
     });
