@@ -63,11 +63,6 @@ export function claimGenerations(home: string): readonly number[] {
   return claimFiles(home).flatMap(({ generation, isReadable }) => (isReadable ? [generation] : []));
 }
 
-/** One above the highest number that isn't far. */
-export function nextGeneration(files: ReturnType<typeof claimFiles>): number {
-  return files.reduce((highest, { generation, isFar }) => (isFar ? highest : generation), 0) + 1;
-}
-
 /** The claim with the highest number, the only one that counts; undefined when it can't be read or parsed. */
 export function newestClaim(home: string): ClaimRecord | undefined {
   const generation = claimGenerations(home).at(-1);

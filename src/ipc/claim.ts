@@ -8,7 +8,6 @@ import {
   claimFile,
   claimFiles,
   claimGenerations,
-  nextGeneration,
   readClaim,
   recentDeaths,
   uptimeMs,
@@ -284,4 +283,9 @@ function setAside(home: string, name: string): void {
 
 function removeSocket(socket: string): void {
   if (process.platform !== "win32") rmSync(socket, { force: true });
+}
+
+/** One above the highest number that isn't far. */
+function nextGeneration(files: ReturnType<typeof claimFiles>): number {
+  return files.reduce((highest, { generation, isFar }) => (isFar ? highest : generation), 0) + 1;
 }

@@ -179,12 +179,8 @@ function unusable(home: string, problem: string): Check {
 }
 
 async function writeProblem(folder: string): Promise<string | undefined> {
-  try {
-    await access(folder, constants.R_OK | constants.W_OK | constants.X_OK);
-    return undefined;
-  } catch (error) {
-    return messageOf(error);
-  }
+  const wanted = constants.R_OK | constants.W_OK | constants.X_OK;
+  return access(folder, wanted).then(() => undefined, messageOf);
 }
 
 function mode(bits: number): string {

@@ -8,7 +8,7 @@ import type { CheckThreads } from "./check-threads.ts";
 import { type Commands, namedCommand, runCommand } from "./command.ts";
 import { marked, problemOf, promptForQuotes } from "./quotes.ts";
 import { sameModel } from "../util/model-name.ts";
-import { defined } from "../util/values.ts";
+import { defined, orUndefined } from "../util/values.ts";
 import { counted, shortened } from "../util/format-bytes.ts";
 
 /** Prepares a request for a check, and judges the answer. */
@@ -257,13 +257,8 @@ const leadingArticle = /^(?:the|der|die|das|le|la|les|el|los|las|il|lo|gli)\s(?=
  * and the notation of numbers, dates, times and units don't count. Signs and the marks inside names do: `foo_bar`, `v1.20`.
  */
 export function valueKey(text: string): string {
-  if (/^\s*[[{]/.test(text)) {
-    try {
-      return canonicalJson(text);
-    } catch {
-      // No JSON.
-    }
-  }
+  const json = /^\s*[[{]/.test(text) ? orUndefined(() => canonicalJson(text)) : undefined;
+  if (json !== undefined) return json;
   const bare = text
     .normalize("NFKC")
     .trim()

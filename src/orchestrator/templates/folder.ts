@@ -6,7 +6,7 @@ import { type NextStep, advice } from "../api/next-step.ts";
 import { openRegular, readUpTo, replaceFile, writeNew } from "../storage/replace-file.ts";
 import { type TemplateText, maxTemplateBytes, parseTemplate } from "./parse-file.ts";
 import { isInside, isPromptFile, isWithin } from "../util/file-name.ts";
-import { codeOf } from "../util/values.ts";
+import { codeOf, orUndefined } from "../util/values.ts";
 
 /** More files than these are not templates. */
 const maxFiles = 500;
@@ -125,7 +125,6 @@ function withoutDuplicates(entries: readonly FolderEntry[]): readonly FolderEntr
 
 async function readEntry(file: string, real: string, parse: typeof parseTemplate): Promise<KnownFile> {
   const handle = await openRegular(real);
-  let text: string;
   let bytes: Buffer | undefined;
   try {
     bytes = await readUpTo(handle, maxTemplateBytes);
@@ -133,11 +132,9 @@ async function readEntry(file: string, real: string, parse: typeof parseTemplate
     await handle.close();
   }
   if (bytes === undefined) return broken(file, tooLarge);
-  try {
-    text = new TextDecoder("utf-8", { fatal: true }).decode(bytes);
-  } catch {
-    return broken(file, "is not UTF-8: save it as UTF-8");
-  }
+  const decoder = new TextDecoder("utf-8", { fatal: true });
+  const text = orUndefined(() => decoder.decode(bytes));
+  if (text === undefined) return broken(file, "is not UTF-8: save it as UTF-8");
   const content = createHash("sha256").update(bytes).digest("hex");
   const read = await parse(text, basename(file, extname(file)));
   if ("template" in read) return { content, entry: { file, template: read.template, sha256: content } };

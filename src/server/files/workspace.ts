@@ -8,7 +8,7 @@ import type { Delegated, Verdict, Worker, Workspace } from "../../orchestrator/a
 import { advice } from "../../orchestrator/api/next-step.ts";
 import { withoutControls } from "../../orchestrator/util/control-characters.ts";
 import { counted, formatBytes, shortened } from "../../orchestrator/util/format-bytes.ts";
-import { codeOf } from "../../orchestrator/util/values.ts";
+import { codeOf, orUndefined } from "../../orchestrator/util/values.ts";
 import { isStarted, keepWork, refusedName } from "./apply-work.ts";
 import { type GitOptions, runGit } from "./git-run.ts";
 import { runSandboxed } from "./sandbox.ts";
@@ -214,12 +214,9 @@ class Copy implements Workspace {
     if (!this.#spelled.has(name.toLowerCase())) return undefined;
     await this.#checkPlace(name, true);
     const content = await readFile(this.#file("b", name));
-    try {
-      const text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(content);
-      if (!text.includes("\0")) return text;
-    } catch {
-      // The same as NUL.
-    }
+    const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+    const text = orUndefined(() => decoder.decode(content));
+    if (text?.includes("\0") === false) return text;
     throw new InvalidRequest(`${name} is no text in UTF-8`);
   }
 

@@ -1,5 +1,5 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
-import { isTooDeep, maxJsonDepth } from "../../orchestrator/util/values.ts";
+import { isTooDeep, maxJsonDepth, orUndefined } from "../../orchestrator/util/values.ts";
 import type { Timers } from "../../orchestrator/util/timers.ts";
 
 /** Parts of an error answer. */
@@ -227,11 +227,8 @@ export async function readBody(
   const whole = Buffer.concat(chunks);
   const text = whole.toString("utf8");
   if (isTooDeep(text)) return failed(400, `the body nests deeper than ${maxJsonDepth} levels`);
-  try {
-    return { kind: "json", value: JSON.parse(text), bytes: whole };
-  } catch {
-    return failed(400, "the body is not JSON", -32_700);
-  }
+  const value: unknown = orUndefined(() => JSON.parse(text));
+  return value === undefined ? failed(400, "the body is not JSON", -32_700) : { kind: "json", value, bytes: whole };
 }
 
 function failed(status: number, message: string, code = -32_600): ReadBody {

@@ -185,8 +185,5 @@ async function filesBelow(folder: string, path: string): Promise<readonly string
 }
 
 async function sizeOf(file: string): Promise<number | undefined> {
-  return stat(file).then(
-    (found) => found.size,
-    () => undefined,
-  );
+  return (await stat(file).catch(() => undefined))?.size;
 }
