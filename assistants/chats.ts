@@ -61,7 +61,7 @@ async function toldTo(world: World, row: string): Promise<Result> {
 function answerForm(world: World, row: string, model: string, isYes: boolean): Promise<string> {
   const { form } = world.assistant.chat;
   const turn = { name: world.assistant.tool("manage_model"), input: { action: "delete", model } };
-  return inChat(world, row, turn, async (terminal) => {
+  const work = async (terminal: Terminal): Promise<string> => {
     if (form === undefined) {
       const { text } = await toldTo(world, row);
       if (!world.ollama.models.has(model)) throw new Error("deleted without a question");
@@ -69,13 +69,15 @@ function answerForm(world: World, row: string, model: string, isYes: boolean): P
     }
     await terminal.shows(form.shown, limitMs);
     await delay(500);
+    if (isYes) await world.picture("form", terminal, row);
     for (const key of isYes ? form.accept : form.decline) await terminal.press(key);
     const { text } = await toldTo(world, row);
     const isThere = world.ollama.models.has(model);
     if (isThere === isYes) throw new Error(`the model is ${isThere ? "still there" : "gone"}: ${text}`);
     expectIn(text, isYes ? "freed" : "the user declined", "its model is told otherwise");
     return isYes ? "✓ deleted" : "✓ kept; told that the user declined";
-  });
+  };
+  return inChat(world, row, turn, work, `Delete ${model}, please. [[${row}]]`);
 }
 
 /** Milliseconds from the key to the end of the engine's work; undefined when only the assistant stopped. */
@@ -124,18 +126,21 @@ export const chats: readonly Row[] = [
     title: "progress lines",
     run(world) {
       slowly(world);
-      return inChat(world, "progress", generate(world, { prompt: "Count." }), async (terminal) => {
+      const work = async (terminal: Terminal): Promise<string> => {
         await underWay(world);
         const pattern = /(?<=^|\s)(loading \S+:135m|[\w.-]+:135m: \d+ tokens?).*/m;
         const endAt = performance.now() + limitMs;
         // Afterwards, the answer to a call that became a job says the same, in brackets.
         while (world.models.results("progress").length === 0 && performance.now() < endAt) {
           const line = pattern.exec(terminal.text)?.[0];
+          if (line !== undefined) await world.picture("progress", terminal, "[[progress]]");
           if (line !== undefined) return `✓ "${quoted(line.replaceAll(/[│┃]/g, "")).trim()}"`;
           await delay(20);
         }
         return "none are shown";
-      });
+      };
+      const turn = generate(world, { prompt: "Count." });
+      return inChat(world, "progress", turn, work, "Have a local model count. [[progress]]");
     },
   },
   { id: "accept", title: "a form accepted", run: (world) => answerForm(world, "accept", "spare:1b", true) },

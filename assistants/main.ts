@@ -1,8 +1,9 @@
 /**
- * `npm run assistants [-- NAME... --rows ID,ID --cache FOLDER --write]`: installs assistants as they are published into the
+ * `npm run assistants [-- NAME... --rows ID,ID --cache FOLDER --write --pictures --weights FILE.gguf]`: installs assistants as they are published into the
  * cache, sets each up with the built `ollm setup`, drives it with a scripted model and with a fake Ollama behind ollm, and
- * prints a table of what worked; `--write` puts it into docs/assistants.md. All traffic stays on 127.0.0.1. Exits with 1
- * when a row fails.
+ * prints a table of what worked; `--write` puts it into docs/assistants.md, `--pictures` what a terminal shows of progress and
+ * of a form into docs/images. With `--weights`, the embedded engine with these weights is behind ollm instead, for one question
+ * about a file. All traffic stays on 127.0.0.1. Exits with 1 when a row fails.
  */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
@@ -13,6 +14,7 @@ import { join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { installTools, say } from "../conformance/judges.ts";
+import { installedEngine } from "../test/support/engine.ts";
 
 const here = fileURLToPath(new URL(".", import.meta.url));
 /** Set in the second process, which has no network but loopback. */
@@ -29,6 +31,8 @@ async function main(): Promise<number> {
       cache: { type: "string", default: join(tmpdir(), "ollm-assistants-cache") },
       rows: { type: "string" },
       write: { type: "boolean", default: false },
+      pictures: { type: "boolean", default: false },
+      weights: { type: "string" },
     },
   });
   const cache = resolve(values.cache);
@@ -44,6 +48,7 @@ async function main(): Promise<number> {
   if (unknown.length > 0) throw new Error(`no assistant ${unknown.join(", ")}; there are ${names.join(", ")}`);
   const chosen = names.filter((name) => positionals.length === 0 || positionals.includes(name));
   if (process.env[alone] === undefined) {
+    if (values.weights !== undefined) await installedEngine();
     for (const name of chosen) await install(join(cache, name), assistants[name].npm);
     // In a network of its own, where only loopback leads anywhere, as far as the system allows that.
     const words = [...process.execArgv, ...process.argv.slice(1)];
@@ -54,7 +59,8 @@ async function main(): Promise<number> {
   }
   if (process.env[alone] === "proxy")
     say("no network of its own here: only the proxy that the environment names is refused");
-  const isGood = await runAll(chosen, cache, { rows: values.rows?.split(","), isWritten: values.write });
+  const { pictures: isPictured, write: isWritten, weights } = values;
+  const isGood = await runAll(chosen, cache, { rows: values.rows?.split(","), isWritten, isPictured, weights });
   return isGood ? 0 : 1;
 }
 

@@ -337,6 +337,25 @@ export const runs: readonly Row[] = [
   },
 ];
 
+/** What a real model makes of a file, behind a real assistant. */
+export const asksWeights = (file: string): Row => ({
+  id: "weights",
+  title: "a file, answered by real weights in the embedded engine",
+  async run(world) {
+    const model = "real:weights";
+    const imported = await world.ollm("import", file, model);
+    if (imported.code !== 0) throw new Error(`the weights can't be imported: ${imported.output.slice(-300)}`);
+    const startedAt = performance.now();
+    const input = { prompt: "Where does the heron nest? Answer in one short sentence.", files: ["notes.txt"], model };
+    const { text, isError } = await call(world, "weights", "route_and_generate", input);
+    if (isError) throw new Error(text);
+    const seconds = ((performance.now() - startedAt) / 1_000).toFixed(1);
+    const { output } = await world.ollm("logs");
+    const line = output.split("\n").findLast((each) => each.includes("route_and_generate")) ?? "";
+    return `✓ ${seconds} s with the start of the assistant and the load; its model is told ${text}; \`ollm logs\` has "${line.trim()}"`;
+  },
+});
+
 export const undo: Row = {
   id: "undo",
   title: "`ollm setup --undo` after use",

@@ -13,7 +13,7 @@ import { geminiCli } from "./gemini-cli.ts";
 import { chats } from "./chats.ts";
 import { opencode } from "./opencode.ts";
 import { qwenCode } from "./qwen-code.ts";
-import { runs, setUp, undo } from "./runs.ts";
+import { asksWeights, runs, setUp, undo } from "./runs.ts";
 import { type Assistant, World } from "./world.ts";
 
 export const assistants = {
@@ -33,21 +33,30 @@ type Name = keyof typeof assistants;
 /** What one assistant did, by row. */
 type Column = ReadonlyMap<string, string>;
 
+interface Wish {
+  /** Their ids; all rows if undefined. */
+  readonly rows: readonly string[] | undefined;
+  readonly isWritten: boolean;
+  readonly isPictured: boolean;
+  /** A file for the embedded engine, for the one row that asks it. */
+  readonly weights: string | undefined;
+}
+
 /** Runs the rows of each assistant and prints them. Returns whether none failed. */
-export async function runAll(
-  names: readonly Name[],
-  cache: string,
-  { rows: chosen, isWritten }: { readonly rows: readonly string[] | undefined; readonly isWritten: boolean },
-): Promise<boolean> {
+export async function runAll(names: readonly Name[], cache: string, wish: Wish): Promise<boolean> {
   const columns = new Map<Name, Column>();
   for (const name of names) {
-    columns.set(name, await runOne(assistants[name], join(cache, name), chosen));
-    if (isWritten) await writePage(columns);
+    columns.set(name, await runOne(assistants[name], join(cache, name), wish));
+    if (wish.isWritten && wish.weights === undefined) await writePage(columns);
   }
   return [...columns.values()].every((column) => ![...column.values()].some((text) => text.startsWith("✗")));
 }
 
-async function runOne(assistant: Assistant, folder: string, chosen: readonly string[] | undefined): Promise<Column> {
+async function runOne(
+  assistant: Assistant,
+  folder: string,
+  { rows: chosen, isPictured, weights }: Wish,
+): Promise<Column> {
   const platform = `${process.platform}-${process.arch}`;
   const candidates = assistant.files(platform).map((each) => join(folder, "node_modules", each));
   const file = candidates.find((each) => existsSync(each));
@@ -57,13 +66,13 @@ async function runOne(assistant: Assistant, folder: string, chosen: readonly str
     say(`did not run: none of ${candidates.join(", ")} is there`);
     return column;
   }
-  const world = await World.open(assistant, file);
+  const world = await World.open(assistant, file, { isPictured, weights });
   const stop = (): void => void world.close().finally(() => process.exit(1));
   for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, stop);
   try {
-    for (const row of rows) {
+    for (const row of weights === undefined ? rows : [setUp, asksWeights(weights)]) {
       // The first two are what the others stand on.
-      if (chosen !== undefined && ![...chosen, "setup", "quick"].includes(row.id)) continue;
+      if (chosen !== undefined && ![...chosen, "setup", "quick", "weights"].includes(row.id)) continue;
       world.ollama.reset();
       const text = await row.run(world).catch((error: unknown) => {
         return `✗ ${error instanceof Error ? error.message : String(error)}`;
@@ -132,4 +141,22 @@ everything between them is real. ✓: seen in that run; otherwise what happens i
 Instructions and guide are counted in tokens (o200k), with the place in the request to the assistant's model. Times are from the
 key press to the end of the engine's work: the median of three, and the least and the most. Jobs begin after 3 s here
 (\`jobs.patience\`; by default 45). Tools that are deferred are loaded by a search of the assistant's model. The assistant's
-own limits for a result are found in steps: 8, 23, 47, 101 and 199 thousand characters.`;
+own limits for a result are found in steps: 8, 23, 47, 101 and 199 thousand characters.
+
+Progress and a form in Claude Code (\`npm run assistants -- claude-code --rows progress,accept --pictures\`; the script finds its
+row by the word in brackets):
+
+<picture>
+  <source media="(prefers-color-scheme: dark)" srcset="images/assistant-progress-dark.svg">
+  <img src="images/assistant-progress-light.svg" alt="Claude Code calls ollm; below the call: smollm2:135m: 4 tokens">
+</picture>
+
+<picture>
+  <source media="(prefers-color-scheme: dark)" srcset="images/assistant-form-dark.svg">
+  <img src="images/assistant-form-light.svg" alt="Claude Code shows ollm's question: Delete spare:1b from disk? Accept, Decline">
+</picture>
+
+\`npm run assistants -- claude-code codex --weights FILE.gguf\` puts the embedded engine with these weights behind ollm, for one
+question about a file, and prints the answer as the assistant's model gets it. On 2026-11-26 SmolLM2-135M answered Claude Code
+"The heron nests at lock seventeen." and Codex "The heron nests at a specific location: lock seventeen.", 31 and 25 s after the
+start of the assistant, on two busy cores (load 15 to 18).`;

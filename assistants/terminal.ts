@@ -12,6 +12,7 @@ export class Terminal {
   readonly #program: ReturnType<typeof spawn>;
   readonly #screen = new xterm.Terminal({ cols: columns, rows, scrollback: 5_000, allowProposedApi: true });
   readonly pid: number;
+  readonly columns = columns;
   hasEnded = false;
 
   constructor(
@@ -25,6 +26,11 @@ export class Terminal {
     // Programs ask a terminal for its colours and its cursor before they draw.
     this.#screen.onData((data) => this.type(data));
     this.#program.onExit(() => (this.hasEnded = true));
+  }
+
+  /** All that was shown, with its colours. */
+  get buffer() {
+    return this.#screen.buffer.active;
   }
 
   /** What can be seen now. */

@@ -8,6 +8,8 @@ import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
+import { screenAsSvg, themes } from "../scripts/terminal-svg.ts";
+import { installedEngine } from "../test/support/engine.ts";
 import { type FakeOllama, startFakeOllama } from "../test/support/fake-ollama.ts";
 import { type Finding, type Play, type Protocol, ScriptedModels, type Turn } from "./models.ts";
 import { Terminal } from "./terminal.ts";
@@ -91,7 +93,10 @@ export class World {
   readonly ollama: FakeOllama;
   readonly #file: string;
 
-  private constructor(assistant: Assistant, folder: string, ollama: FakeOllama, file: string) {
+  readonly #isPictured: boolean;
+
+  private constructor(assistant: Assistant, folder: string, ollama: FakeOllama, file: string, isPictured: boolean) {
+    this.#isPictured = isPictured;
     this.assistant = assistant;
     this.models = new ScriptedModels(assistant);
     this.folder = folder;
@@ -99,7 +104,11 @@ export class World {
     this.#file = file;
   }
 
-  static async open(assistant: Assistant, file: string): Promise<World> {
+  static async open(
+    assistant: Assistant,
+    file: string,
+    { isPictured, weights }: { readonly isPictured: boolean; readonly weights: string | undefined },
+  ): Promise<World> {
     const folder = await realpath(await mkdtemp(join(tmpdir(), "ollm-assistants-")));
     const model = { sizeBytes: 100 * oneMegabyte };
     const ollama = await startFakeOllama({
@@ -112,7 +121,7 @@ export class World {
       ],
       loadDelayMs: 1_000,
     });
-    const world = new World(assistant, folder, ollama, file);
+    const world = new World(assistant, folder, ollama, file, isPictured);
     await world.models.start();
     world.#proxy.on("connect", ({ url = "" }, socket) => {
       world.refused.add(url.replace(/:443$/, ""));
@@ -123,9 +132,11 @@ export class World {
     await once(world.#proxy, "listening");
     for (const name of ["bin", "home/.ollm", "work", "other"]) await mkdir(join(folder, name), { recursive: true });
     await symlink(nodeForAssistants(), join(folder, "bin", "node"));
+    const isEmbedded = weights !== undefined;
+    if (isEmbedded) await symlink((await installedEngine()).enginesFolder, join(folder, "home/.ollm/engines"));
     const settings = {
-      providers: { ollama: { host: ollama.url }, llamaCpp: { enabled: false } },
-      jobs: { patience: 3 },
+      providers: { ollama: { host: ollama.url, enabled: !isEmbedded }, llamaCpp: { enabled: isEmbedded } },
+      ...(!isEmbedded && { jobs: { patience: 3 } }),
     };
     await world.write(".ollm/config.yaml", JSON.stringify(settings));
     for (const [path, text] of Object.entries(assistant.settings(world.places))) await world.write(path, text);
@@ -201,6 +212,17 @@ export class World {
     this.models.plays.set(row, play);
     const words = this.assistant.once(`Please do this: [[${row}]]`, this.places);
     return this.run(this.#file, words, { cwd: folder });
+  }
+
+  /** With `--pictures`: what a terminal shows now, from a text on, as docs/images/assistant-NAME-THEME.svg. */
+  async picture(name: string, terminal: Terminal, from: string): Promise<void> {
+    if (!this.#isPictured) return;
+    const shorten = (text: string): string => text.replaceAll(this.folder, "/home/me");
+    for (const [theme, colours] of Object.entries(themes)) {
+      const command = this.assistant.client.replace(/-code$/, "");
+      const svg = screenAsSvg(terminal.buffer, { command, columns: terminal.columns, colours, shorten, from });
+      await writeFile(join(here, `../docs/images/assistant-${name}-${theme}.svg`), svg);
+    }
   }
 
   chat(): Terminal {

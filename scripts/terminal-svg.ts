@@ -40,7 +40,8 @@ interface Run {
 
 /**
  * The lines of a terminal as an SVG, below a prompt with the command. Each run of one style is placed by its column, so
- * that columns align in any fixed-width font. `shorten` replaces texts of a line before it is drawn.
+ * that columns align in any fixed-width font. `shorten` replaces texts of a line before it is drawn. With `from`, only the
+ * first line that has it and those after it, of which several empty ones are drawn as one.
  */
 export function screenAsSvg(
   buffer: IBuffer,
@@ -49,14 +50,15 @@ export function screenAsSvg(
     readonly columns: number;
     readonly colours: Colours;
     readonly shorten: (text: string) => string;
+    readonly from?: string;
   },
 ): string {
-  const { command, columns, colours, shorten } = options;
+  const { command, columns, colours, shorten, from } = options;
   const first: Run[] = [
     { column: 0, text: "$ ", colour: colours.dim, isBold: false },
     { column: 2, text: command, colour: colours.text, isBold: true },
   ];
-  const lines = [first, ...screenLines(buffer).map((line) => runsOf(line, colours, shorten))];
+  const lines = [first, ...screenLines(buffer, from).map((line) => runsOf(line, colours, shorten))];
   const width = Math.ceil(columns * cellWidth + 2 * margin);
   const height = lines.length * lineHeight + 2 * margin;
   const texts = lines.flatMap((runs, index) => {
@@ -73,11 +75,15 @@ export function screenAsSvg(
 }
 
 /** All lines up to the last one with text. */
-function screenLines(buffer: IBuffer): readonly IBufferLine[] {
+function screenLines(buffer: IBuffer, from: string | undefined): readonly IBufferLine[] {
   const lines = Array.from({ length: buffer.length }, (_, index) => buffer.getLine(index)).filter(
     (line) => line !== undefined,
   );
-  return lines.slice(0, lines.findLastIndex((line) => line.translateToString().trim() !== "") + 1);
+  const isEmpty = (line: IBufferLine | undefined): boolean => line?.translateToString().trim() === "";
+  const shown = lines.slice(0, lines.findLastIndex((line) => !isEmpty(line)) + 1);
+  if (from === undefined) return shown;
+  const asked = shown.slice(shown.findIndex((line) => line.translateToString().includes(from)));
+  return asked.filter((line, at) => !isEmpty(line) || !isEmpty(asked[at - 1]));
 }
 
 /** A line's cells, joined where their style is the same. */
@@ -96,9 +102,28 @@ function runsOf(line: IBufferLine, colours: Colours, shorten: (text: string) => 
   return runs.map((run) => ({ ...run, text: shorten(run.text) }));
 }
 
-function colourOf(cell: IBufferCell, { text, dim, palette }: Colours): string {
+function colourOf(cell: IBufferCell, colours: Colours): string {
+  const { text, dim, palette } = colours;
   if (cell.isDim() !== 0) return dim;
+  if (cell.isFgRGB()) return ofTheme(cell.getFgColor(), { text, dim, isDark: colours === themes.dark });
   return cell.isFgPalette() ? (palette[cell.getFgColor()] ?? text) : text;
+}
+
+/** Programs choose such a colour for a dark screen: greys become those of the theme, and others are darker on a light one. */
+function ofTheme(
+  colour: number,
+  { text, dim, isDark }: { readonly text: string; readonly dim: string; readonly isDark: boolean },
+): string {
+  const parts = [colour >> 16, (colour >> 8) & 255, colour & 255];
+  const [least, most] = [Math.min(...parts), Math.max(...parts)];
+  if (most - least < 24) return most < 200 ? dim : text;
+  return `#${parts
+    .map((part) =>
+      Math.round(isDark ? part : part * 0.6)
+        .toString(16)
+        .padStart(2, "0"),
+    )
+    .join("")}`;
 }
 
 function textOf({ column, text, colour, isBold }: Run, y: number): string {
