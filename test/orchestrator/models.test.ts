@@ -218,8 +218,9 @@ describe("pullModel", () => {
     expect(second.id).toBe(first.id);
     const outcome = first.follow(caller().signal);
     await gate.entered;
-    expect((await orchestrator.listModels(caller(), {})).models.map(({ name, status }) => ({ name, status }))).toEqual([
-      { name: "smollm2", status: "pulling" },
+    const refuses = ["load", "unload", "pin", "delete"];
+    expect((await orchestrator.listModels(caller(), {})).models).toMatchObject([
+      { name: "smollm2", status: "pulling", refuses },
     ]);
     gate.open();
     expect(await outcome).toMatchObject({ name: "smollm2", engine: "ollama", wasAlreadyPresent: false });

@@ -231,7 +231,16 @@ async function fitOf(
 
 function toPulling(pull: ReturnType<Library["pulling"]>[number]): ListedModel {
   const sizeBytes = pull.operation.progress()?.totalBytes ?? 0;
-  return { name: pull.name, engine: pull.engine, sizeBytes, isLoaded: false, status: "pulling", trust: "local" };
+  const refuses = ["load", "unload", "pin", "delete"] as const;
+  return {
+    name: pull.name,
+    engine: pull.engine,
+    sizeBytes,
+    isLoaded: false,
+    status: "pulling",
+    trust: "local",
+    refuses,
+  };
 }
 
 /** An entry for an engine whose list is stale; none if the engine has never responded. */
