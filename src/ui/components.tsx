@@ -15,7 +15,7 @@ interface Children {
 /** The name of a model, client or file: harmless, cut in its middle where there is no room, whole in its title. */
 export function Name({ text }: { readonly text: string }) {
   const shown = visibleName(text);
-  const end = shown.length > 24 ? -10 : shown.length;
+  const end = shown.length > 14 ? -10 : shown.length;
   return (
     <span class="name" title={shown}>
       <span>{shown.slice(0, end)}</span>
