@@ -295,13 +295,10 @@ function LastHour() {
   );
 }
 
-/** Local time of a second. */
+/** Local time of a second: zones differ by whole minutes. */
 function clock(seconds: number): string {
-  return new Date(seconds * 1_000).toLocaleTimeString("sv");
-}
-
-function dayText(seconds: number): string {
-  return localDay(seconds * 1_000);
+  const iso = new Date(seconds * 1_000).toISOString();
+  return `${localTime(iso).slice(11)}${iso.slice(16, 19)}`;
 }
 
 /** What the figures suggest: models that are not used, limits that are too high or too low. */
@@ -350,7 +347,7 @@ function Days({ metrics }: { readonly metrics: Metrics }) {
           { title: "Read", values: days.map((day) => day.prompt_tokens), colour: "--model-2" },
         ]}
         format={formatTokens}
-        formatTime={dayText}
+        formatTime={(second) => localDay(second * 1_000)}
       />
     </div>
   );

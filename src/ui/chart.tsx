@@ -2,6 +2,7 @@ import { useSignal } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
 import type uPlot from "uplot";
 import { Button, Card, Details, Table } from "./components.tsx";
+import { given } from "./format.ts";
 import { isDark } from "./state.ts";
 import { csvOf, defined } from "../orchestrator/util/values.ts";
 
@@ -56,6 +57,8 @@ export function Chart(props: ChartProps) {
     const draw = async (): Promise<void> => {
       // When it is needed: it fails in a browser whose language has a name that isn't standard ("en-US@posix").
       const { default: Plot } = await import("uplot");
+      // Each in a task of its own: together they take longer than a key may wait.
+      await new Promise((resolve) => setTimeout(resolve));
       if (isGone) return;
       const options = optionsOf(Plot, newest.current, element, {
         setCursor: [({ cursor: { idx } }) => (cursor.value = idx ?? undefined)],
@@ -76,7 +79,7 @@ export function Chart(props: ChartProps) {
   useEffect(() => plot.current?.setData(dataOf(props), !isZoomed.current), [seconds, lines]);
 
   const at = cursor.value ?? seconds.length - 1;
-  const shown = lines.map((line) => ({ ...line, text: textOf(line.values[at], format) }));
+  const shown = lines.map((line) => ({ ...line, text: given(line.values[at] ?? undefined, format) }));
   const moment = seconds[at];
   return (
     <Card
@@ -117,11 +120,6 @@ export function Chart(props: ChartProps) {
   );
 }
 
-/** Undefined where it is unknown. */
-function textOf(value: number | null | undefined, format: ChartProps["format"]): string | undefined {
-  return value === null || value === undefined ? undefined : format(value);
-}
-
 function ChartTable({ title, seconds, lines, kind, format, formatTime }: ChartProps) {
   const step = kind === "bars" ? 1 : Math.max(1, Math.ceil(seconds.length / maxRows));
   const rows = seconds.flatMap((second, at) => (at % step === 0 ? [{ second, at }] : [])).toReversed();
@@ -135,7 +133,7 @@ function ChartTable({ title, seconds, lines, kind, format, formatTime }: ChartPr
         ...lines.map((line) => ({
           title: line.title,
           isNumber: true,
-          show: ({ at }: { readonly at: number }) => textOf(line.values[at], format) ?? "–",
+          show: ({ at }: { readonly at: number }) => given(line.values[at] ?? undefined, format) ?? "–",
         })),
       ]}
     />

@@ -1,7 +1,7 @@
 /** What all pages are made of. Everything that the daemon sends is text: no component takes HTML. */
 import { useSignal } from "@preact/signals";
 import type { ComponentChildren } from "preact";
-import { useEffect, useId, useRef } from "preact/hooks";
+import { useEffect, useId, useLayoutEffect, useRef } from "preact/hooks";
 import { type Loaded, useAction } from "./data.ts";
 import { visibleName, visibleText } from "./format.ts";
 import paths from "./icons.json" with { type: "json" };
@@ -197,18 +197,6 @@ export function Loading() {
   );
 }
 
-/** How far something is; without a total it shows that work continues. */
-export function Progress(props: { readonly label: string; readonly value?: number; readonly total?: number }) {
-  const { label, value, total } = props;
-  const isKnown = value !== undefined && total !== undefined && total > 0;
-  return (
-    <progress
-      aria-label={visibleName(label)}
-      {...(isKnown ? { max: 1, value: Math.min(1, Math.max(0, value / total)) } : {})}
-    />
-  );
-}
-
 /** A dialog over the page. Escape, its button and a click beside it close it; the focus returns by itself. */
 export function Dialog(
   props: Children & { readonly title: string; readonly onClose: () => void; readonly isWide?: boolean },
@@ -297,12 +285,21 @@ export function Table<Row>(
   const { label, columns, rows, keyOf, total = rows.length, onEnd, children } = props;
   // Pixels, until a row was seen.
   const rowHeight = useRef(40);
+  const table = useRef<HTMLTableElement>(null);
+  const { activeElement: focused } = document;
+  const key = table.current?.contains(focused) === true ? focused?.closest("tr")?.dataset["key"] : undefined;
+  useLayoutEffect(() => {
+    // A row that went to another block was made anew.
+    if (key === undefined || table.current?.contains(focused) === true) return;
+    const row = [...(table.current?.rows ?? [])].find(({ dataset }) => dataset["key"] === key);
+    row?.querySelector("button")?.focus();
+  });
   if (rows.length === 0 && children !== undefined) return <>{children}</>;
   const isLong = rows.length > 2 * blockRows;
   const blocks = Array.from({ length: isLong ? Math.ceil(rows.length / blockRows) : 1 }, (_none, at) => at * blockRows);
   // The roles are written out, because a table that is laid out as cards loses them.
   const line = (row: Row, at: number) => (
-    <tr key={keyOf(row)} role="row" aria-rowindex={at + 2}>
+    <tr key={keyOf(row)} data-key={keyOf(row)} role="row" aria-rowindex={at + 2}>
       {columns.map(({ title, show, isNumber }, column) => {
         // Buttons have no title.
         const content = title === "" ? <span class="row-actions">{show(row)}</span> : show(row);
@@ -322,6 +319,7 @@ export function Table<Row>(
   return (
     <div class={columns.length > maxNarrow ? "table wide" : "table"}>
       <table
+        ref={table}
         role="table"
         aria-label={label}
         aria-rowcount={total + 1}

@@ -384,17 +384,14 @@ async function focusRow(by: number): Promise<void> {
   const list = (Number.isFinite(by) ? undefined : focused?.closest("table")) ?? document;
   const rows = [...list.querySelectorAll<HTMLElement>("main tbody tr:has(button), main tbody[tabindex]")];
   const at = rows.findIndex((row) => row.contains(focused));
-  const next = rows[Math.max(0, Math.min(at + by, rows.length - 1))];
-  next?.focus();
-  // Rows that were too far away to be in the page: now they are.
-  if (next instanceof HTMLTableSectionElement) {
+  let row = rows[Math.max(0, Math.min(at + by, rows.length - 1))];
+  if (row instanceof HTMLTableSectionElement) {
+    // Rows that were too far away to be in the page: with the focus they are made.
+    row.focus();
     await new Promise((resolve) => setTimeout(resolve));
-    const isFirst = by === 1 || by === Number.NEGATIVE_INFINITY;
-    [...next.rows]
-      .at(isFirst ? 0 : -1)
-      ?.querySelector("button")
-      ?.focus();
-  } else next?.querySelector("button")?.focus();
+    row = [...row.rows].at(by === 1 || by === Number.NEGATIVE_INFINITY ? 0 : -1);
+  }
+  row?.querySelector("button")?.focus();
 }
 
 render(<App />, document.body);

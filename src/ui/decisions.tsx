@@ -156,10 +156,7 @@ export function Decisions() {
                 <p>When a model is loaded, unloaded or refused, the reason and the calculation appear here.</p>
               </Empty>
             ) : (
-              <Card
-                title="Loads and unloads, newest first"
-                actions={<p class="muted">{countText(shown, decisions)}</p>}
-              >
+              <Card title="Loads and unloads, newest first" actions={<p class="muted">{formatCount(shown.length)}</p>}>
                 <div class="toolbar">
                   <Filter label="Filter by model or engine" query={query} />
                   <FilterSelect
@@ -193,10 +190,6 @@ export function Decisions() {
       }}
     </Show>
   );
-}
-
-function countText(shown: readonly Decision[], all: readonly Decision[]): string {
-  return shown.length === all.length ? formatCount(all.length) : `${shown.length} of ${all.length}`;
 }
 
 /** Only the kinds that there are. */

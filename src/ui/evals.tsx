@@ -1,21 +1,9 @@
 import { useSignal } from "@preact/signals";
 import { formatAmount, formatBytes, formatShare } from "../orchestrator/util/format-bytes.ts";
 import type { ResourceData } from "../resources/index.ts";
-import {
-  Badge,
-  Button,
-  Card,
-  Command,
-  Details,
-  Empty,
-  Name,
-  NameButton,
-  Progress,
-  Show,
-  Table,
-} from "./components.tsx";
+import { Badge, Button, Card, Command, Details, Empty, Name, NameButton, Show, Table } from "./components.tsx";
 import { useData } from "./data.ts";
-import { TextBlock, Values, When } from "./fields.tsx";
+import { Progress, TextBlock, Values, When } from "./fields.tsx";
 import { formatCount, formatRate, given, visibleName, visibleText } from "./format.ts";
 import { ask, client, notify } from "./state.ts";
 

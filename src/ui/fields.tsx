@@ -241,6 +241,18 @@ export function FilterSelect(props: {
   );
 }
 
+/** How far something is; without a total it shows that work continues. */
+export function Progress(props: { readonly label: string; readonly value?: number; readonly total?: number }) {
+  const { label, value, total } = props;
+  const isKnown = value !== undefined && total !== undefined && total > 0;
+  return (
+    <progress
+      aria-label={visibleName(label)}
+      {...(isKnown ? { max: 1, value: Math.min(1, Math.max(0, value / total)) } : {})}
+    />
+  );
+}
+
 /** Text of several lines from a model, a file or a user, below a title, if any; it scrolls, also by keyboard. */
 export function TextBlock(props: { readonly title?: string; readonly label?: string; readonly text: string }) {
   const { title, label = title ?? "", text } = props;

@@ -20,16 +20,14 @@ export function visibleText(text: string): string {
   );
 }
 
-const whole = new Intl.NumberFormat("en-GB", { maximumFractionDigits: 0 });
-
 /** `1,234` */
 export function formatCount(value: number): string {
-  return whole.format(value);
+  return value.toFixed(0).replaceAll(/\B(?=(\d{3})+$)/g, ",");
 }
 
 /** `0.4`, `8.3`, `42`, `1,204`: tokens per second. */
 export function formatRate(perSecond: number): string {
-  return perSecond < 10 ? perSecond.toFixed(1) : whole.format(perSecond);
+  return perSecond < 10 ? perSecond.toFixed(1) : formatCount(perSecond);
 }
 
 /** `950`, `12.3k`, `4.1M`: tokens where there is little room. */

@@ -10,13 +10,12 @@ import {
   Failure,
   Name,
   NameButton,
-  Progress,
   Show,
   type Tone,
   Table,
 } from "./components.tsx";
 import { useData } from "./data.ts";
-import { Filter, Values, TextBlock, When, isMatch } from "./fields.tsx";
+import { Filter, Progress, Values, TextBlock, When, isMatch } from "./fields.tsx";
 import { formatCount, given, visibleName, visibleText } from "./format.ts";
 import { cancel } from "./model-actions.ts";
 import { client } from "./state.ts";

@@ -83,7 +83,7 @@ function Part({ segment, at }: { readonly segment: Segment; readonly at: number 
   return (
     <span
       class={`part ${isModel ? segment.model.state : segment.kind}`}
-      style={{ flexBasis: `${segment.share * 100}%`, ...(isModel && { backgroundColor: colourOf(at) }) }}
+      style={{ flexBasis: `${(segment.share * 100).toFixed(1)}%`, ...(isModel && { backgroundColor: colourOf(at) }) }}
       title={title}
     >
       <span class="part-label">

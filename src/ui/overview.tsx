@@ -11,7 +11,6 @@ import {
   Facts,
   Loading,
   Name,
-  Progress,
   Prose,
   Command,
   Dialog,
@@ -21,6 +20,7 @@ import {
   Table,
 } from "./components.tsx";
 import { useData } from "./data.ts";
+import { Progress } from "./fields.tsx";
 import { formatCount, formatRate, formatSpan, visibleName, visibleText } from "./format.ts";
 import { MemoryCard } from "./memory-card.tsx";
 import { cancel, pull } from "./model-actions.ts";

@@ -194,6 +194,8 @@ function kept(name: string): string | undefined {
 }
 
 function keep(name: string, value: string): void {
+  // Writing waits for the disk.
+  if (kept(name) === value) return;
   try {
     localStorage.setItem(`ollm-${name}`, value);
   } catch {

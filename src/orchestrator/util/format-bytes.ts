@@ -41,13 +41,15 @@ export function shortened(text: string, mostCharacters: number): string {
 /** `2026-11-22 17:20` in the local time zone, for people; a text that is no time is returned unchanged. */
 export function localTime(iso: string): string {
   const at = new Date(iso);
-  // The Swedish form of a date is that of ISO 8601.
-  return Number.isNaN(at.getTime()) ? iso : at.toLocaleString("sv", { dateStyle: "short", timeStyle: "short" });
+  if (Number.isNaN(at.getTime())) return iso;
+  // toLocaleString takes fifty times as long, and lists have many times.
+  const local = new Date(at.getTime() - at.getTimezoneOffset() * 60_000);
+  return local.toISOString().slice(0, 16).replace("T", " ");
 }
 
 /** `2026-11-22`: the day in the time zone of this machine. `ms`: since the epoch. */
 export function localDay(ms: number): string {
-  return new Date(ms - new Date(ms).getTimezoneOffset() * 60_000).toISOString().slice(0, "2026-11-22".length);
+  return localTime(new Date(ms).toISOString()).slice(0, "2026-11-22".length);
 }
 
 /** `1 model`, `2 models`; `1 entry`, `2 entries` with the plural given. */
