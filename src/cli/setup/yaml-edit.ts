@@ -30,7 +30,7 @@ export function setYaml(text: string, path: readonly string[], value: unknown): 
   let entry: Entry | undefined;
   let siblings: readonly Entry[] = [];
   for (const [depth, key] of path.entries()) {
-    const items = itemsOf(node);
+    const items: readonly Entry[] = isMap<Node, Node | null>(node) ? node.items : [];
     if (isCollection(node) && node.flow === true && items.length > 0) throw inBraces(text, entry);
     const found = items.find(({ key: name }) => isScalar(name) && name.value === key);
     if (found === undefined && value === undefined) return text;
@@ -77,10 +77,6 @@ function parsed(text: string) {
   const [error] = document.errors;
   if (error !== undefined) throw new BrokenConfig(error.message, linePosition(text, error.pos[0]));
   return document;
-}
-
-function itemsOf(node: Node | null): readonly Entry[] {
-  return isMap<Node, Node | null>(node) ? node.items : [];
 }
 
 function inBraces(text: string, entry: Entry | undefined): BrokenConfig {

@@ -132,7 +132,9 @@ export function createWrapStream(columns: () => number) {
     const [mark] = fenceMark.exec(line.trimStart()) ?? [];
     if (fence === undefined) fence = mark;
     else if (mark?.startsWith(fence) === true && line.trim() === mark) fence = undefined;
-    if (fence === undefined && line.trim() !== "") isInList = isListLine(line, isInList);
+    // Indented lines behind an item of a list belong to it.
+    if (fence === undefined && line.trim() !== "")
+      isInList = listMark.test(line.trimStart()) || (isInList && /^[ \t]/.test(line));
     line = "";
     written = 0;
   }
@@ -172,11 +174,6 @@ function kindOf(
   // A code block by its indentation.
   if (mark === "" && !isInList && gapCells(lead, 0) >= 4) return "verbatim";
   return { prefix: lead + mark };
-}
-
-/** Indented lines behind an item of a list belong to it. */
-function isListLine(line: string, isInList: boolean): boolean {
-  return listMark.test(line.trimStart()) || (isInList && /^[ \t]/.test(line));
 }
 
 function gapCells(blanks: string, column: number): number {

@@ -207,15 +207,11 @@ export function verdictOf(
   const over = ranked.flatMap(({ worse }) => worse.filter(({ other }) => other === best.model));
   const isBetter = [...best.worse, ...over].map(
     ({ model, other, wins, losses, p }) =>
-      `${model} is better than ${other}: ${wins} cases that only it got right, ${losses} that only ${other} did (p ${formatP(p)})`,
+      `${model} is better than ${other}: ${wins} cases that only it got right, ${losses} that only ${other} did (p ${p < 0.001 ? "< 0.001" : `= ${p.toFixed(3)}`})`,
   );
   const equal = best.compared.filter((pair) => !pair.isBetter && !over.some(({ model }) => model === pair.other));
   if (best.worse.length === best.compared.length) return { winner: best.model, text: isBetter.join("; ") };
   const cases = Math.min(...equal.map((pair) => pair.cases));
   const none = `no difference can be seen between ${best.model} and ${equal.map(({ other }) => other).join(", or ")} with ${counted(cases, "case")}`;
   return { text: [...(equal.length === 0 ? [] : [none]), ...isBetter].join("; ") };
-}
-
-function formatP(p: number): string {
-  return p < 0.001 ? "< 0.001" : `= ${p.toFixed(3)}`;
 }

@@ -231,7 +231,8 @@ async function sourcesIn(folder: string): Promise<readonly string[]> {
     if (!(await lstat(folder)).isDirectory()) return found;
     let listed = 0;
     for await (const entry of await opendir(folder)) {
-      if (entry.isFile() && isSourceName(entry.name)) found.push(entry.name);
+      const isSource = Object.values(sourcesOf).some((pattern) => pattern.test(entry.name));
+      if (entry.isFile() && isSource) found.push(entry.name);
       listed += 1;
       if (listed === maxListed) break;
     }
@@ -286,11 +287,6 @@ const docsFolders = ["docs", "doc"];
 const signNames: readonly string[] = ["package.json", ...signs.flatMap(({ files }) => files), ...docsFolders];
 
 const sourcesOf = { typescript: /(?<!\.d)\.[cm]?tsx?$/, python: /\.py$/ } as const;
-
-/** Whether a file's name is evidence of a kind of project. */
-function isSourceName(name: string): boolean {
-  return Object.values(sourcesOf).some((pattern) => pattern.test(name));
-}
 
 /**
  * The kind of a project, from the names in its folder. Of several signs, the first in this table decides:

@@ -54,7 +54,10 @@ export function createGenerator(parts: GeneratorParts) {
     pause: Pause,
   ): Promise<GenerateDone> {
     throwIfAborted(signal);
-    const rendered = promptOf(model, parts.templateFor, { ...request, hasFormat: hasGrammar(request) });
+    const { format, choices, toolChoice = "auto" } = request;
+    // A grammar from the first token on has no place for thoughts.
+    const hasFormat = (format ?? choices) !== undefined || toolChoice !== "auto";
+    const rendered = promptOf(model, parts.templateFor, { ...request, hasFormat });
     const { wrapper, tokens: prompt } = rendered;
     const calls = request.tools && new Calls({ ...parts, wrapper }, request.tools, request);
     const grammar = await grammarFor(llama, request.format, calls);
@@ -116,11 +119,6 @@ export function createGenerator(parts: GeneratorParts) {
 
 /** Whether it should be the same each time. */
 const isHeldAnswer = ({ sampling: { temperature, seed } }: GenerateRequest) => temperature === 0 || seed !== undefined;
-
-/** Whether the answer has a grammar from its first token, which has no place for thoughts. */
-function hasGrammar({ format, choices, toolChoice = "auto" }: GenerateRequest): boolean {
-  return (format ?? choices) !== undefined || toolChoice !== "auto";
-}
 
 /** Generates the answer to an evaluated prompt, of which the last token is left. */
 async function decode(
