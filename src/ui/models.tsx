@@ -174,11 +174,11 @@ function Privacy({ status: { privacy, remote_text: text, version, home } }: { re
 
 const columns: readonly Column<Model>[] = [
   { title: "Model", show: (model) => <NameCell model={model} /> },
-  { title: "On disk", isNumber: true, width: 75, show: ({ size_bytes }) => size_bytes > 0 && formatBytes(size_bytes) },
-  { title: "Memory", isNumber: true, width: "28%", show: (model) => <MemoryCell model={model} /> },
+  { title: "On disk", isNumber: true, width: 80, show: ({ size_bytes }) => size_bytes > 0 && formatBytes(size_bytes) },
+  { title: "Memory", isNumber: true, width: "24%", show: (model) => <MemoryCell model={model} /> },
   { title: "State", width: "11.5%", show: (model) => <StateCell model={model} /> },
   { title: "Speed, last use", isNumber: true, width: "16.5%", show: (model) => <UseCell model={model} /> },
-  { title: "", width: 160, show: (model) => <ModelActions model={model} /> },
+  { title: "", width: 186, show: (model) => <ModelActions model={model} /> },
 ];
 
 function NameCell({ model }: { readonly model: Model }) {
