@@ -277,6 +277,44 @@ const activity: Check = [
     }),
 ];
 
+const longList: Check = [
+  "long lists: the page holds the rows near what is seen; keys reach every row, and a newer one moves no focus away",
+  (scene) =>
+    withDashboard(scene, async ({ page }) => {
+      const client = await scene.world.connect("long-list");
+      const fail = () =>
+        client.callTool({ name: "route_and_generate", arguments: { model: "no-such-model:1b", prompt: "Hello" } });
+      const count = 130;
+      for (let at = 0; at < count; at += 1) await fail();
+      await page.evaluate(() => (location.hash = "#/activity?client=long-list"));
+      await page.locator(`table[aria-label="Requests"][aria-rowcount="${1 + count}"]`).waitFor();
+      const rows = page.getByRole("table", { name: "Requests" }).locator("tbody th");
+      const focused = (index: number) =>
+        page.waitForFunction(
+          (wanted) => document.activeElement?.closest("tr")?.getAttribute("aria-rowindex") === String(wanted),
+          index,
+        );
+      assert.ok((await rows.count()) < count, "all rows are in the page");
+      await assertAccessible(page, "a long list");
+      for (let at = 0; at < 20; at += 1) await page.keyboard.press("j");
+      await focused(21);
+      // Into the next block.
+      await fail();
+      await focused(22);
+      await client.close();
+      // The last that was read; then older ones are read.
+      const last = page.locator(`tr[aria-rowindex="${count + 2}"] button:focus`);
+      for (let at = 0; at < 50 && (await last.count()) === 0; at += 1) {
+        await page.keyboard.press("End");
+        await page.waitForTimeout(200);
+      }
+      assert.equal(await last.count(), 1, "End does not reach the last row");
+      assert.ok((await rows.count()) < count, "rows that were left are still in the page");
+      await page.keyboard.press("Home");
+      await focused(2);
+    }),
+];
+
 const palette: Check = [
   "palette: a few letters open a setting, and load a model; a chart is saved as CSV and PNG",
   (scene) =>
@@ -349,4 +387,5 @@ export const workChecks: readonly Check[] = [
   evals,
   routing,
   activity,
+  longList,
 ];
