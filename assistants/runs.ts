@@ -259,6 +259,10 @@ export const runs: readonly Row[] = [
         const [line] = new RegExp(`${name}\\.log is about [\\d,]+ tokens[^.]*\\.`).exec(body) ?? [];
         if (line !== undefined) told.push(line);
       }
+      const { output } = await world.ollm("doctor", "--json");
+      const { checks } = JSON.parse(output) as { readonly checks: readonly { name: string; message: string }[] };
+      const shown = checks.find(({ name }) => name === `${world.assistant.title} hook`)?.message ?? "nothing";
+      expectIn(shown, /hooks\.json$/, "ollm doctor says of the hook");
       if (told.length === 0) return "its model is not told";
       if (told.length > 1) throw new Error(`a small read is announced, too: ${told.join(" ")}`);
       return `✓ its model is told "${quoted(told[0] ?? "")}", of a small file nothing`;

@@ -59,6 +59,13 @@ describe("the plugin", () => {
     expect(await snapshot()).toEqual(before);
   });
 
+  test("tells its hook of a home that is not the usual one", async () => {
+    await mkdir(join(home, ".codex"));
+    const other = join(home, "other home");
+    await run({ client: ["codex"], plugin: true, yes: true }, { environment: { OLLM_HOME: other } });
+    expect(await read(hooks.codex)).toContain(String.raw`cli.mjs\" hook \"${other}\""`);
+  });
+
   test("leaves a file of hooks that the user has", async () => {
     await write(hooks.codex, '{ "hooks": {} }\n');
     const added = await run({ client: ["codex"], plugin: true, yes: true });
