@@ -9,7 +9,7 @@ import {
   type TemplateVariable,
   missingVariables,
 } from "../orchestrator/api/facade-templates.ts";
-import { openVariable } from "../orchestrator/util/open-variable.ts";
+import { openVariable } from "../orchestrator/util/placeholders.ts";
 import { defined } from "../orchestrator/util/values.ts";
 
 export interface PromptContext {

@@ -28,6 +28,8 @@ export interface ResourceDefinition<Data extends object | string = object | stri
   readonly mimeType?: string;
   /** A view of MCP Apps, for the tools that name its URI: `read` returns HTML. Only clients that show views list it. */
   readonly isView?: true;
+  /** `resources/list` leaves it out. */
+  readonly isUnlisted?: true;
   /** How long a client may cache the content, in milliseconds; absent: not at all. */
   readonly ttlMs?: number;
   /** Concrete members of a template, for `resources/list`. */

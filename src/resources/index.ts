@@ -1,3 +1,4 @@
+import { guideText, skill } from "../orchestrator/util/guide.ts";
 import { type ResourceDefinition, defineResource } from "./definition.ts";
 import { modelResources } from "./models.ts";
 import { savedResources } from "./settings.ts";
@@ -26,7 +27,26 @@ const statusView = defineResource({
   read: (_variables, { readPage }) => readPage("status-view.html"),
 });
 
-const definitions = [...statusResources, ...modelResources, ...savedResources, compareView, statusView] as const;
+/** The guide that setup offers, for clients of the Skills extension, which list it by a method of its own. */
+const guideSkill = defineResource({
+  name: skill.fields.name,
+  title: "When to use local models",
+  description: "The guide that ollm setup offers, as a skill for clients of the Skills extension.",
+  uri: skill.uri,
+  mimeType: "text/markdown",
+  isUnlisted: true,
+  ttlMs,
+  read: async () => skill.head + guideText,
+});
+
+const definitions = [
+  ...statusResources,
+  ...modelResources,
+  ...savedResources,
+  compareView,
+  statusView,
+  guideSkill,
+] as const;
 
 /** Every resource, in the order of `resources/list`. */
 export const resources: readonly ResourceDefinition[] = definitions;

@@ -1,7 +1,7 @@
 import { InvalidRequest } from "../../orchestrator/api/errors.ts";
 import { type NextSteps, advice } from "../../orchestrator/api/next-step.ts";
 import { argumentName } from "../../orchestrator/util/format-bytes.ts";
-import { openVariable } from "../../orchestrator/util/open-variable.ts";
+import { openVariable } from "../../orchestrator/util/placeholders.ts";
 import type { ResourceData } from "../../resources/index.ts";
 import { oneLine } from "../../orchestrator/util/control-characters.ts";
 import type { ToolAnswers } from "../../tools/index.ts";

@@ -1,9 +1,10 @@
 import { readdirSync } from "node:fs";
 import { OrchestratorError } from "../../orchestrator/api/errors.ts";
 import { formatBytes } from "../../orchestrator/util/format-bytes.ts";
+import { guideText } from "../../orchestrator/util/guide.ts";
 import { colourDiff, showDiff } from "./config-file.ts";
 import type { Client, ClientTarget } from "./clients.ts";
-import { type GuidePlan, guidePlaces, guideText, partOf, planAddGuide, withFoldedGuide } from "./guide-plan.ts";
+import { type GuidePlan, guidePlaces, partOf, planAddGuide, withFoldedGuide } from "./guide-plan.ts";
 import { allowedFolders, isFolder } from "./launch.ts";
 import { type AddPlan, writeChange } from "./plan.ts";
 import { type CommandIo, isYes } from "../terminal/io.ts";

@@ -16,7 +16,7 @@ import { LRUCache } from "lru-cache";
 import { createMutex } from "../util/joined-work.ts";
 import { profileNames } from "../config/profiles.ts";
 import { didYouMean } from "../util/nearest.ts";
-import { openVariable } from "../util/open-variable.ts";
+import { openVariable } from "../util/placeholders.ts";
 import { yamlOf } from "../util/parse-yaml.ts";
 import { systemTimers } from "../util/timers.ts";
 import { getOrInsert } from "../util/values.ts";

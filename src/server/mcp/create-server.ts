@@ -14,7 +14,7 @@ import {
 } from "@modelcontextprotocol/server";
 import { serveStdio } from "@modelcontextprotocol/server/stdio";
 import type { Farewell } from "../../ipc/protocol.ts";
-import { orUndefined, once } from "../../orchestrator/util/values.ts";
+import { isRecord, orUndefined, once } from "../../orchestrator/util/values.ts";
 import { instructionsFor } from "./instructions.ts";
 import { type Caller, createKnownRoots } from "../call/caller.ts";
 import { StdioTransport } from "./stdio-transport.ts";
@@ -46,7 +46,7 @@ export function createServer(givenParts: Caller, listenStreams?: ReturnType<type
         resources: { subscribe: true, listChanged: true },
         prompts: { listChanged: true },
         completions: {},
-        extensions: { [tasksExtension]: {} },
+        extensions: { [tasksExtension]: {}, "io.modelcontextprotocol/skills": {} },
       },
       cacheHints: { "tools/list": hint, "server/discover": hint, "resources/templates/list": hint },
     },
@@ -99,7 +99,7 @@ export function createServer(givenParts: Caller, listenStreams?: ReturnType<type
     answered(parts, (await calls()).handleCall(factsOf(context), parts, params)),
   );
   for (const method of ["get", "update", "cancel"] as const) {
-    server.setRequestHandler(`tasks/${method}`, { params: taskParams }, async ({ taskId }, context: ServerContext) =>
+    server.setRequestHandler(`tasks/${method}`, { params: anyParams }, async ({ taskId }, context: ServerContext) =>
       (await calls()).handleTask(factsOf(context), parts, method, taskId),
     );
   }
@@ -113,16 +113,9 @@ export function createServer(givenParts: Caller, listenStreams?: ReturnType<type
   return server;
 }
 
-/** Parameters of all three; by hand, because zod would have to be loaded before `initialize`. */
-const taskParams: StandardSchemaV1<unknown, { readonly taskId: string }> = {
-  "~standard": {
-    version: 1,
-    vendor: "ollm",
-    validate(value) {
-      const id = typeof value === "object" && value !== null && "taskId" in value ? value.taskId : undefined;
-      return typeof id === "string" ? { value: { taskId: id } } : { issues: [{ message: "taskId must be a string" }] };
-    },
-  },
+/** Parameters of methods that the SDK does not know; by hand, because zod would have to be loaded before `initialize`. */
+const anyParams: StandardSchemaV1<unknown, Readonly<Record<string, unknown>>> = {
+  "~standard": { version: 1, vendor: "ollm", validate: (value) => ({ value: isRecord(value) ? value : {} }) },
 };
 
 function offerResources(server: Server, parts: Caller, feed: ChangeFeed): void {
@@ -136,6 +129,12 @@ function offerResources(server: Server, parts: Caller, feed: ChangeFeed): void {
   server.setRequestHandler("resources/read", async ({ params }, context) =>
     answered(parts, (await reads()).readResource(protocolCall(server, context), parts, params.uri)),
   );
+
+  for (const method of ["list", "get"] as const) {
+    server.setRequestHandler(`skills/${method}`, { params: anyParams }, async ({ uri }, context: ServerContext) =>
+      (await reads()).readSkills(protocolCall(server, context), method, uri),
+    );
+  }
 
   const subscriptions = once(async () => (await reads()).createSubscriptions(feed));
   server.setRequestHandler("resources/subscribe", async ({ params }, context) =>

@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import {
   type ListResourceTemplatesResult,
@@ -6,6 +7,7 @@ import {
   ProtocolErrorCode,
   type ReadResourceResult,
   ResourceNotFoundError,
+  type Result,
 } from "@modelcontextprotocol/server";
 import { InvalidRequest, OrchestratorError } from "../../orchestrator/api/errors.ts";
 import { type NextSteps, advice } from "../../orchestrator/api/next-step.ts";
@@ -15,6 +17,7 @@ import {
   isTemplate,
   matchResource,
 } from "../../resources/definition.ts";
+import { guideText, skill } from "../../orchestrator/util/guide.ts";
 import { resources } from "../../resources/index.ts";
 import { type Caller, homeOf } from "../call/caller.ts";
 import { callerContext } from "../call/offered-tools.ts";
@@ -28,6 +31,7 @@ export async function listResources(facts: Call, parts: Caller, cursor?: string)
   const { showsViews } = facts;
   const entries = resources
     .filter((definition) => !isTemplate(definition) && (showsViews || definition.isView !== true))
+    .filter(({ isUnlisted }) => isUnlisted !== true)
     .map((definition) => entryOf(definition));
   for (const definition of resources) {
     if (definition.list === undefined) continue;
@@ -41,6 +45,18 @@ export async function listResources(facts: Call, parts: Caller, cursor?: string)
   }
   const { entries: page, ...next } = pageOf("resources", entries, cursor);
   return { resources: [...page], ...next };
+}
+
+/** `skills/list` and `skills/get` (SEP-2640). Throws a `ProtocolError` for a URI that is no skill. */
+export function readSkills({ isModern }: Call, method: "list" | "get", asked: unknown): Result {
+  const { uri, fields, head } = skill;
+  if (method === "get" && asked !== uri)
+    throw new ProtocolError(ProtocolErrorCode.InvalidParams, `the only skill is ${uri}`);
+  const bytes = Buffer.from(head + guideText);
+  const digest = `sha256:${createHash("sha256").update(bytes).digest("hex")}`;
+  const entry = { uri, frontmatter: fields, resources: [{ uri, digest, size: bytes.length }] };
+  const found = method === "get" ? { skill: entry } : { skills: [entry] };
+  return { ...found, ...(isModern && { ttlMs: 300_000, cacheScope: "public" }) };
 }
 
 /** `resources/templates/list`. */

@@ -83,8 +83,9 @@ export async function handleTask(
   facts: Call,
   parts: Caller,
   method: "get" | "update" | "cancel",
-  id: string,
+  id: unknown,
 ): Promise<Result> {
+  if (typeof id !== "string") throw new ProtocolError(ProtocolErrorCode.InvalidParams, "taskId must be a string");
   if (!facts.isModern) throw new ProtocolError(ProtocolErrorCode.MethodNotFound, "Method not found");
   if (!facts.takesTasks) {
     throw new MissingRequiredClientCapabilityError({ requiredCapabilities: { extensions: { [tasksExtension]: {} } } });

@@ -3,7 +3,7 @@ import { expect, it } from "vitest";
 import { profileNames } from "../../../src/orchestrator/config/profiles.ts";
 import { builtInTemplates } from "../../../src/orchestrator/templates/parse-file.ts";
 import { fill, piecesOf, valuesOf } from "../../../src/orchestrator/templates/render.ts";
-import { openVariable } from "../../../src/orchestrator/util/open-variable.ts";
+import { openVariable } from "../../../src/orchestrator/util/placeholders.ts";
 
 const known = builtInTemplates();
 

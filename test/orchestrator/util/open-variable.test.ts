@@ -1,5 +1,5 @@
 import { expect, it } from "vitest";
-import { openVariable } from "../../../src/orchestrator/util/open-variable.ts";
+import { openVariable } from "../../../src/orchestrator/util/placeholders.ts";
 
 type OpenVariable = Parameters<typeof openVariable>[0][number];
 

@@ -76,7 +76,7 @@ const PARTIAL = /^sha256-[0-9a-f]{64}-partial(?:\.lock(?:\.[0-9a-f]{8})?|-[0-9a-
 export const IMPORT_PREFIX = "import-";
 
 /** Deletes those of `digests` that no manifest of the store names; returns the bytes freed on disk. */
-export async function removeUnreferenced(store: StoreReader, digests: readonly string[], log: Log): Promise<number> {
+async function removeUnreferenced(store: StoreReader, digests: readonly string[], log: Log): Promise<number> {
   const referenced = await store.referencedDigests();
   let freedBytes = 0;
   for (const hex of new Set(digests)) {
@@ -89,7 +89,7 @@ export async function removeUnreferenced(store: StoreReader, digests: readonly s
  * Deletes what pulls and imports abandoned more than a week ago: partial downloads, and complete blobs that no manifest
  * names.
  */
-export async function pruneAbandoned(store: StoreReader, nowMs: number, log: Log): Promise<void> {
+async function pruneAbandoned(store: StoreReader, nowMs: number, log: Log): Promise<void> {
   const { layout } = store;
   const fileNames = await readBlobNames(layout);
   if (fileNames.length === 0) return;
