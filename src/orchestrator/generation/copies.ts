@@ -8,7 +8,6 @@ import { assumedAnswerMs, assumedBytesPerMs, maxParallelOf } from "../residency/
 import type { createChatHomes } from "./chat-prefix.ts";
 import type { CandidateSource, LocatedCandidate } from "./candidates.ts";
 import type { Resolved } from "./resolve.ts";
-import { once } from "../util/values.ts";
 
 /** Keep-alive in seconds of a copy that was loaded only because of a queue. */
 const copyKeepAliveSeconds = 60;
@@ -24,7 +23,11 @@ export function createCopies(models: () => Settings["models"], chats: Pick<Retur
 
   function take(id: string): () => void {
     assigned.set(id, count(id) + 1);
-    return once(() => void assigned.set(id, count(id) - 1));
+    let isOver = false;
+    return () => {
+      if (!isOver) assigned.set(id, count(id) - 1);
+      isOver = true;
+    };
   }
 
   /** What a replica reports, and what it can't have reported: the requests assigned since. */

@@ -169,8 +169,8 @@ function noteRead(
 ): void {
   const { result: own = data } = data as { readonly result?: Data };
   if (isShell(caller.client) || (tool.delegates !== true && own === data)) return;
-  const texts = content.map((part) => (part.type === "text" ? part.text : ""));
-  const read = readsStructured.test(caller.client) ? JSON.stringify(structuredContent) : texts.join("\n");
+  let read = readsStructured.test(caller.client) ? JSON.stringify(structuredContent) : "";
+  if (read === "") for (const part of content) if (part.type === "text") read += part.text;
   const { task } = own;
   home.orchestrator.metrics.noteRead(caller, typeof task === "string" ? task : "general", read);
 }
