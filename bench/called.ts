@@ -3,7 +3,7 @@ import { loadavg } from "node:os";
 import { resolve } from "node:path";
 import { Agent, request } from "undici";
 import { InvalidRequest } from "../src/orchestrator/api/errors.ts";
-import { guideText } from "../src/orchestrator/util/guide.ts";
+import { guideText } from "../src/resources/guide.ts";
 import { toolEntry } from "../src/server/mcp/handle-tools.ts";
 import { instructionsFor } from "../src/server/mcp/instructions.ts";
 import { tools } from "../src/tools/index.ts";

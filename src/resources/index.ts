@@ -1,4 +1,4 @@
-import { guideText, skill } from "../orchestrator/util/guide.ts";
+import { guideText, skill } from "./guide.ts";
 import { type ResourceDefinition, defineResource } from "./definition.ts";
 import { modelResources } from "./models.ts";
 import { savedResources } from "./settings.ts";

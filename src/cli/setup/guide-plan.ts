@@ -9,7 +9,7 @@ import { type ConfigFile, assertWritable, backupsOf, bytesOf, newlineOf, readCon
  * model obeys what it reads. A description without ": " needs no quotes in YAML.
  */
 import agents from "./agents.json" with { type: "json" };
-import { guideText, skill } from "../../orchestrator/util/guide.ts";
+import { guideText, skill } from "../../resources/guide.ts";
 import { type ClientTarget, type Client, type ClientFacts, clientTable } from "./clients.ts";
 import { type FileTarget, type Problem, type RemovePlan, orProblem } from "./plan.ts";
 

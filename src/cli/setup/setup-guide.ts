@@ -1,7 +1,7 @@
 import { readdirSync } from "node:fs";
 import { OrchestratorError } from "../../orchestrator/api/errors.ts";
 import { formatBytes } from "../../orchestrator/util/format-bytes.ts";
-import { guideText } from "../../orchestrator/util/guide.ts";
+import { guideText } from "../../resources/guide.ts";
 import { colourDiff, showDiff } from "./config-file.ts";
 import type { Client, ClientTarget } from "./clients.ts";
 import { type GuidePlan, guidePlaces, partOf, planAddGuide, withFoldedGuide } from "./guide-plan.ts";

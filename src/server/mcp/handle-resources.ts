@@ -17,7 +17,7 @@ import {
   isTemplate,
   matchResource,
 } from "../../resources/definition.ts";
-import { guideText, skill } from "../../orchestrator/util/guide.ts";
+import { guideText, skill } from "../../resources/guide.ts";
 import { resources } from "../../resources/index.ts";
 import { type Caller, homeOf } from "../call/caller.ts";
 import { callerContext } from "../call/offered-tools.ts";

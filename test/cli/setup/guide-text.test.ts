@@ -5,7 +5,7 @@ import { describe, expect, test } from "vitest";
 import { parse } from "yaml";
 import * as z from "zod";
 import { guideIn, guideState, withGuide, withoutGuide } from "../../../src/cli/setup/guide-plan.ts";
-import { guideText } from "../../../src/orchestrator/util/guide.ts";
+import { guideText } from "../../../src/resources/guide.ts";
 import { parseGitSource } from "../../../src/server/files/git-repository.ts";
 import { routeAndGenerate } from "../../../src/tools/route-and-generate.ts";
 import { olderGuide } from "../../support/older-guide.ts";
