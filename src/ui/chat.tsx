@@ -70,8 +70,7 @@ async function askEach(
     // One at a time continue the same conversation; side by side, each has its own.
     const thread = those.length === 1 && !threads.has(name) ? "" : name;
     const profile = name.startsWith(profilePrefix) ? name.slice(profilePrefix.length) : undefined;
-    let shownAtMs = 0;
-    let thinking = "";
+    let [shownAtMs, thinking] = [0, ""];
     try {
       const generated = await client.callTool(
         "route_and_generate",

@@ -5,6 +5,7 @@ import { useData } from "./data.ts";
 import { isMatch } from "./fields.tsx";
 import { visibleName } from "./format.ts";
 import { load, pull, setPinned, unload } from "./model-actions.ts";
+import { groupsOf } from "./settings-form.ts";
 import { addressOf, client } from "./state.ts";
 
 /** What can be opened or done. */
@@ -36,10 +37,12 @@ export function Palette(props: { readonly pages: readonly (readonly [id: string,
         { action: "pin", text: `${isPinned ? "Unpin" : "Pin"} ${name}`, run: () => setPinned(name, isPinned !== true) },
       ].filter(({ action }) => !refuses.some((each) => each === action)),
     ),
-    ...(known.data.value?.settings ?? []).map(({ path }) => ({
-      text: `Setting ${path}`,
-      run: open(addressOf("settings", new URLSearchParams({ find: path }).toString())),
-    })),
+    ...groupsOf(known.data.value?.settings ?? [], () => true).flatMap(({ settings }) =>
+      settings.map(({ path }) => ({
+        text: `Setting ${path}`,
+        run: open(addressOf("settings", new URLSearchParams({ find: path }).toString())),
+      })),
+    ),
   ];
   const matching = entries.filter(({ text }) => isMatch(query.value.trim(), text));
   const wanted = /^pull (\S+)$/i.exec(query.value.trim())?.[1];

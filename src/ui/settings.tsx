@@ -1,4 +1,5 @@
 import { useSignal } from "@preact/signals";
+import { useLayoutEffect } from "preact/hooks";
 import { counted, formatBytes } from "../orchestrator/util/format-bytes.ts";
 import { Badge, Button, Card, Empty, Failure, Show } from "./components.tsx";
 import { useData } from "./data.ts";
@@ -20,7 +21,9 @@ import { ask, client, notify, route } from "./state.ts";
 /** Every setting: what it is, where it comes from, and a field to change it. The address may say what to find. */
 export function Settings() {
   const found = useData(() => client.readResource("ollm://settings"), ["tools"]);
-  const query = useSignal(new URLSearchParams(route.value.query).get("find") ?? "");
+  const query = useSignal("");
+  const { query: asked } = route.value;
+  useLayoutEffect(() => void (query.value = new URLSearchParams(asked).get("find") ?? query.value), [asked]);
   const isChanged = useSignal(false);
   return (
     <Show of={found}>
