@@ -2,23 +2,9 @@ import assert from "node:assert/strict";
 import type { Page } from "playwright-core";
 import { assertAccessible } from "./accessibility.ts";
 import { watchedPage } from "./chromium.ts";
-import { type Opened, withDashboard } from "./dashboard.ts";
+import { type Opened, pageIds, withDashboard } from "./dashboard.ts";
 import { hostileText, hostileModel, payloads } from "./hostile.ts";
 import { type Check, openWorld, realModel, unloadAll } from "./world.ts";
-
-/** The pages of all rooms, by their names in the address. */
-async function pageIds({ page, show }: Opened): Promise<readonly string[]> {
-  const linked = async (within: string): Promise<readonly string[]> =>
-    page.locator(`${within} a[href^='#/']`).evaluateAll((all) => all.map((each) => each.getAttribute("href") ?? ""));
-  const found = new Set<string>();
-  for (const room of await linked("nav[aria-label=Rooms]")) {
-    const id = room.slice("#/".length);
-    await show(id);
-    for (const href of [room, ...(await linked("nav.tabs"))]) found.add(href.slice("#/".length));
-  }
-  assert.ok(found.size > 6, "the navigation is empty");
-  return [...found];
-}
 
 async function onEachPage(opened: Opened, work: (id: string) => Promise<void>): Promise<void> {
   for (const id of await pageIds(opened)) {

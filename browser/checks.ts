@@ -3,8 +3,10 @@ import { launchChromium } from "./chromium.ts";
 import { keepPicture } from "./dashboard.ts";
 import { hostileModel, hostileText } from "./hostile.ts";
 import { accessChecks } from "./access.ts";
+import { buttonChecks } from "./buttons.ts";
 import { countedChecks, longChecks } from "./counted.ts";
-import { modelChecks, slowModel } from "./models.ts";
+import { keyboardChecks } from "./keyboard.ts";
+import { modelChecks, slowModel, thinkingModel } from "./models.ts";
 import { pageChecks } from "./pages.ts";
 import { sessionChecks } from "./session.ts";
 import { viewChecks } from "./views.ts";
@@ -13,6 +15,7 @@ import { type Check, openWorld, realModel } from "./world.ts";
 
 /** A check that takes longer hangs: the slowest loads a model twice. */
 const checkLimitMs = 120_000;
+/** For those that press everything, or watch for minutes. */
 const longLimitMs = 900_000;
 
 const checks: readonly Check[] = [
@@ -21,8 +24,10 @@ const checks: readonly Check[] = [
   ...pageChecks,
   ...workChecks,
   ...accessChecks,
+  ...keyboardChecks,
   ...viewChecks,
   ...countedChecks,
+  ...buttonChecks,
 ];
 
 /** Runs the checks whose names contain one of `words`, or all but the long ones; returns the exit code. */
@@ -38,6 +43,7 @@ export async function runChecks(words: readonly string[]): Promise<number> {
       { name: "echo:latest", reply: "An answer of some words." },
       { name: hostileModel, reply: hostileText },
       slowModel,
+      thinkingModel,
     ],
   });
   try {
@@ -46,7 +52,8 @@ export async function runChecks(words: readonly string[]): Promise<number> {
       say(`Chromium ${browser.version()}, ${realModel} on llama.cpp; ready in ${seconds(startedAtMs)}`);
       for (const [name, run] of chosen) {
         const beganAtMs = performance.now();
-        const limitMs = checks.some((each) => each[0] === name) ? checkLimitMs : longLimitMs;
+        const isLong = [...buttonChecks, ...longChecks].some((each) => each[0] === name);
+        const limitMs = isLong ? longLimitMs : checkLimitMs;
         const problem = await limited(run({ world, browser }), limitMs);
         say(`${problem === undefined ? "passed" : "FAILED"}  ${name} (${seconds(beganAtMs)})`);
         if (problem === undefined) continue;

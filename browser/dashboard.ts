@@ -56,6 +56,20 @@ export async function openDashboard({ world, browser }: Scene, options: PageOpti
   return { ...watched, context, origin, show };
 }
 
+/** The pages of all rooms, by their names in the address. */
+export async function pageIds({ page, show }: Opened): Promise<readonly string[]> {
+  const linked = async (within: string): Promise<readonly string[]> =>
+    page.locator(`${within} a[href^='#/']`).evaluateAll((all) => all.map((each) => each.getAttribute("href") ?? ""));
+  const found = new Set<string>();
+  for (const room of await linked("nav[aria-label=Rooms]")) {
+    const id = room.slice("#/".length);
+    await show(id);
+    for (const href of [room, ...(await linked("nav.tabs"))]) found.add(href.slice("#/".length));
+  }
+  assert.ok(found.size > 6, "the navigation is empty");
+  return [...found];
+}
+
 /** Waits until nothing of the page is being read. */
 export async function settled(page: Page): Promise<void> {
   await page.waitForFunction(() => document.querySelector("main .loading") === null);

@@ -10,6 +10,14 @@ import { type Check, type World, otherModel, realModel, unloadAll } from "./worl
 /** Answers for a minute, a word at a time. */
 export const slowModel = { name: "slow:latest", reply: "word ".repeat(1_200) } as const;
 
+/** Writes what it thinks before its answer. */
+export const thinkingModel = {
+  name: "thinking:latest",
+  capabilities: ["completion", "thinking"],
+  thinking: "Red is warm and blue is calm.",
+  reply: "Blue, because it is calm.",
+} as const;
+
 const press = (page: Page, name: string) => page.getByRole("button", { name, exact: true }).first().click();
 
 interface Listed {

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { assertAccessible } from "./accessibility.ts";
 import { withDashboard } from "./dashboard.ts";
 import { hostileModel } from "./hostile.ts";
-import { slowModel } from "./models.ts";
+import { slowModel, thinkingModel } from "./models.ts";
 import { type Check, type World, otherModel, readConfig, realModel } from "./world.ts";
 
 interface Picks {
@@ -100,6 +100,14 @@ const chat: Check = [
       await page.getByLabel("Files", { exact: true }).fill("/nowhere/absent.txt");
       await send("What does it say?");
       await turn(5).getByRole("alert").waitFor();
+      await page.getByLabel("Files", { exact: true }).fill("");
+      await choose(hostileModel).uncheck();
+      await choose(thinkingModel.name).check();
+      await send("Which colour?");
+      await turn(6).getByText(thinkingModel.reply).waitFor();
+      assert.equal(await turn(6).getByText(thinkingModel.thinking).isVisible(), false);
+      await turn(6).getByText("Thinking", { exact: true }).click();
+      await turn(6).getByText(thinkingModel.thinking).waitFor();
       const stored = await page.evaluate(() =>
         [localStorage, sessionStorage].map((each) => Object.values(each)).join(),
       );
