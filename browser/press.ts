@@ -77,7 +77,8 @@ export class Presser {
   readonly #begin: (() => Promise<void>) | undefined;
   readonly #seen = new Map<string, Seen>();
   readonly #pressed = new Set<string>();
-  readonly #again = new Set<string>();
+  /** How often each could not be pressed. */
+  readonly #failed = new Map<string, number>();
   /** Of the pressed ones, those that were gone before. */
   #gone = 0;
   readonly #problems: string[] = [];
@@ -127,9 +128,10 @@ export class Presser {
         await this.#press(next.control, true);
       } catch (error) {
         const isFleeting = this.#rules.fleeting.some(([key]) => key.test(next.control.key));
-        // Once more, later and from the start: what was there may have been drawn again.
-        const isAgain = this.#again.has(next.control.key);
-        this.#again.add(next.control.key);
+        // Twice more, the last time when all else was pressed: what was there may have been drawn again.
+        const failed = (this.#failed.get(next.control.key) ?? 0) + 1;
+        this.#failed.set(next.control.key, failed);
+        const isAgain = failed > 2;
         if (isFleeting) this.#gone += 1;
         else if (!isAgain) this.#pressed.delete(next.control.key);
         if (isAgain && !isFleeting)
@@ -163,7 +165,8 @@ export class Presser {
     const open = [...this.#seen.values()].filter(({ control }) => !this.#pressed.has(control.key));
     // What could not be pressed may be there again when all else was.
     const rank = ({ control }: Seen) =>
-      (this.#rankOf(control) + (this.#again.has(control.key) ? 10 : 0)) * 2 + (shown.has(control.key) ? 0 : 1);
+      (this.#rankOf(control) + ((this.#failed.get(control.key) ?? 0) > 1 ? 10 : 0)) * 2 +
+      (shown.has(control.key) ? 0 : 1);
     return open.toSorted((one, other) => rank(one) - rank(other))[0];
   }
 
@@ -280,7 +283,7 @@ export class Presser {
         return typeof spot !== "string";
       },
       control.key,
-      500,
+      changeMs,
     ).catch(() => undefined);
     if (typeof spot === "string") throw new Error(spot);
     return spot;
