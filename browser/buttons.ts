@@ -97,7 +97,6 @@ function rulesFor(world: World, call: Call): Rules {
       [/absent|fresh|file does not exist/, "a model that there is not"],
     ],
     // What something acts on is gone after the later ones.
-    // What something acts on is gone after the later ones.
     ranks: [
       [/^button Dismiss$/, -1],
       [/^button Cancel answer/, 0],

@@ -186,7 +186,7 @@ async function compareWork(
   await line.getByRole("button", { name: /^Cancel/ }).click();
   await asked;
   await page.evaluate((name) => (location.hash = `#/activity?client=${name}&outcome=cancelled`), client);
-  await page.getByText("1 of 1", { exact: true }).waitFor();
+  await page.locator('table[aria-label="Requests"][aria-rowcount="2"]').waitFor();
   await page.getByRole("table", { name: "Requests" }).getByRole("button").first().click();
   figures.same("tokens of a cancelled answer", numberIn(await beside(page, "Tokens written")), held.held);
   await page.keyboard.press("Escape");

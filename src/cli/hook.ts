@@ -18,8 +18,9 @@ const mostGitBytes = 4_000_000;
 export function hookAnswer(given: string, home: string, environment: NodeJS.ProcessEnv, gitMs = 150) {
   const { cwd, tool_input: input } = fieldsIn(given);
   if (typeof cwd !== "string" || !isRecord(input)) return undefined;
-  const agent = String(input["subagent_type"]);
-  if (agent.startsWith("ollm-")) return agentAnswer(agent, environment["ANTHROPIC_BASE_URL"]);
+  const { subagent_type: agent } = input;
+  if (typeof agent === "string" && agent.startsWith("ollm-"))
+    return agentAnswer(agent, environment["ANTHROPIC_BASE_URL"]);
   if (installedModels(home)?.every(({ isAway }) => isAway === true) ?? true) return undefined;
   try {
     const found = fileNamed(cwd, input) ?? diffNamed(cwd, String(input["command"]), gitMs);

@@ -36,6 +36,9 @@ export function joined<Row extends { readonly id: string }>(newest: readonly Row
   return at === -1 ? newest : [...newest, ...known.slice(at + 1)];
 }
 
+/** The beginning of a group's time: a day without a time would be one of UTC. */
+export const timeOf = (at: string): string => at.replace(/^[\d-]+$/, "$&T00:00");
+
 /** The choices of a filter: what was seen, and what the address names in any case. */
 export function choicesOf(all: string, names: readonly string[], chosen: string) {
   const listed = [...new Set(chosen === "" ? names : [...names, chosen])];

@@ -1,6 +1,6 @@
 import { formatAmount, formatDuration, localTime } from "../orchestrator/util/format-bytes.ts";
 import type { ResourceData } from "../resources/index.ts";
-import { dimensions, withFilter } from "./activity-filter.ts";
+import { dimensions, timeOf, withFilter } from "./activity-filter.ts";
 import { Chart, CsvButton } from "./chart.tsx";
 import { Card, type Column, Facts, Name, Table } from "./components.tsx";
 import { CheckField } from "./fields.tsx";
@@ -122,8 +122,7 @@ function Speeds({ rows, by }: { readonly rows: readonly Group[]; readonly by: (t
   if (time === undefined) return null;
   const others = by.filter((name) => name !== "hour" && name !== "day");
   const titleOf = (row: Group): string => others.map((name) => row[name]).join(", ") || "All answers";
-  // A day without a time would be one of UTC.
-  const secondOf = (row: Group): number => Date.parse((row[time] ?? "").replace(/^[\d-]+$/, "$&T00:00")) / 1_000;
+  const secondOf = (row: Group): number => Date.parse(timeOf(row[time] ?? "")) / 1_000;
   const seconds = [...new Set(timed.map(secondOf))].toSorted((one, other) => one - other);
   // A moment alone is no course.
   if (seconds.length < 2) return null;

@@ -46,18 +46,25 @@ const requestsUri = "ollm://requests{?model,client,task,trace,outcome,from,to,li
 function Requests({ by }: { readonly by: Metrics["by"] | undefined }) {
   const opened = useSignal<Request | undefined>(undefined);
   const asked = route.value.query;
-  const list = useRef({ asked, rows: [] as readonly Request[], wanted: 0 });
-  if (list.current.asked !== asked) list.current = { asked, rows: [], wanted: 0 };
+  // Groups change nothing of the list.
+  const filtered = withFilter(asked, "by", "");
+  const list = useRef({ filtered, rows: [] as readonly Request[], wanted: 0 });
+  if (list.current.filtered !== filtered) list.current = { filtered, rows: [], wanted: 0 };
   const found = useData(
     async () => {
       const own = list.current;
-      const query = requestsQuery(asked, Date.now());
-      const newest = await client.readResource(requestsUri, query);
-      let rows = joined(newest.requests, own.rows);
-      if (rows.length < Math.min(own.wanted, newest.total)) {
+      const { by: groups = "", ...query } = requestsQuery(asked, Date.now());
+      const newest = await client.readResource(requestsUri, { ...query, by: groups });
+      const { from = "", total } = { ...query, ...newest };
+      // Those that were known may be too old by now, for the range or for the daemon.
+      let rows = joined(newest.requests, own.rows)
+        .filter((row) => row.started_at >= from)
+        .slice(0, total);
+      while (rows.length < Math.min(own.wanted, total)) {
         const after = { before: rows.at(-1)?.id ?? "", limit: String(olderRows) };
-        const older = await client.readResource(requestsUri, { ...query, ...after });
-        rows = [...rows, ...older.requests];
+        const { requests: older } = await client.readResource(requestsUri, { ...query, ...after });
+        if (older.length === 0) break;
+        rows = [...rows, ...older];
       }
       own.rows = rows;
       return { ...newest, requests: rows };
@@ -101,7 +108,7 @@ function Requests({ by }: { readonly by: Metrics["by"] | undefined }) {
                 <p>The last 10,000 requests are kept on this machine, without their texts.</p>
               </Empty>
             ) : (
-              <div class="scroll">
+              <div key={filtered} class="scroll">
                 <Table
                   label="Requests"
                   columns={requestColumns((row) => (opened.value = row))}
@@ -109,7 +116,7 @@ function Requests({ by }: { readonly by: Metrics["by"] | undefined }) {
                   keyOf={({ id }) => id}
                   total={total}
                   onEnd={() => {
-                    list.current.wanted = requests.length + 1;
+                    list.current.wanted = list.current.rows.length + 1;
                     found.reload();
                   }}
                 />
@@ -148,7 +155,7 @@ function requestColumns(open: (row: Request) => void): readonly Column<Request>[
       width: 65,
       show: (row) => formatTokens(row.prompt_tokens + row.completion_tokens),
     },
-    { title: "Cost", isNumber: true, width: 70, show: ({ cost = [] }) => amounts(cost) },
+    { title: "Cost", isNumber: true, width: 90, show: ({ cost = [] }) => amounts(cost) },
   ];
 }
 
@@ -201,8 +208,10 @@ const mostLogged = 2_000;
 /** What was asked and answered, if the log has it, and the way to ask it again. */
 function Texts({ of }: { readonly of: Request }) {
   const { trace, model, via } = of;
-  const read = async (): ReturnType<typeof textsOf> => (trace === undefined ? {} : textsOf(trace));
-  const { prompt, answer }: Awaited<ReturnType<typeof read>> = useData(read, [], of.id).data.value ?? {};
+  const read = async (): ReturnType<typeof textsOf> => (trace === undefined ? {} : textsOf(trace).catch(() => ({})));
+  const found = useData(read, [], of.id).data.value;
+  if (found === undefined) return null;
+  const { prompt, answer } = found;
   const isWhole = prompt !== undefined && prompt.length <= mostLogged;
   return (
     <>
@@ -327,7 +336,8 @@ function Days({ metrics }: { readonly metrics: Metrics }) {
   const days = metrics.by.day.toSorted((one, other) => (one.name < other.name ? -1 : 1));
   if (days.length === 0) return null;
   const seconds = days.map(({ name }) => Date.parse(`${name}T00:00`) / 1_000);
-  const hours = hoursOf(days);
+  const { today } = metrics.money;
+  const hours = hoursOf(days, Date.parse(today.from) - Date.parse(`${today.day}T00:00`));
   return (
     <div class="columns">
       <Chart
@@ -353,11 +363,11 @@ function Days({ metrics }: { readonly metrics: Metrics }) {
   );
 }
 
-/** The hours of the last two days until now, with their requests. */
-function hoursOf(days: readonly Day[]) {
+/** The hours of the last two days until now, with their requests. `laterMs`: by which a day of the daemon begins later than here. */
+function hoursOf(days: readonly Day[], laterMs: number) {
   const hours = days.slice(-2).flatMap(({ name, history }) => {
     // They are counted by hours of UTC.
-    const first = Math.ceil(Date.parse(`${name}T00:00`) / 3_600_000);
+    const first = Math.ceil((Date.parse(`${name}T00:00`) + laterMs) / 3_600_000);
     return history.map((requests, hour) => ({ second: (first + hour) * 3_600, requests }));
   });
   return hours.filter(({ second }) => second * 1_000 <= Date.now());

@@ -198,7 +198,7 @@ function optionsOf(
   const text = colourOf(element, "--muted");
   const grid = { stroke: colourOf(element, "--line"), width: 1 };
   const axis = { stroke: text, grid, ticks: { show: false }, font: `12px ${getComputedStyle(element).fontFamily}` };
-  const isByDay = kind === "bars" && (seconds[1] ?? Number.POSITIVE_INFINITY) - (seconds[0] ?? 0) >= 86_400;
+  const isByDay = kind === "bars" && daysTo(seconds[1] ?? Number.POSITIVE_INFINITY, seconds[0]) >= 1;
   const bars = kind === "bars" ? paths.bars?.({ size: [0.7, 40] }) : undefined;
   return {
     width: Math.max(1, element.clientWidth),
@@ -218,7 +218,7 @@ function optionsOf(
         size: 32,
         ...(isByDay && {
           incrs: dayIncrs,
-          // Below its bar, which is not at midnight.
+          // Below its bar, also where a day has an hour more or less.
           splits: ({ data: [shown] }, _axis, low, high, step) =>
             [...shown].filter((at) => at >= low && at <= high && daysTo(shown.at(-1) ?? 0, at) % daysTo(step) === 0),
         }),

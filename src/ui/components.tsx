@@ -283,16 +283,17 @@ export function Table<Row>(
   },
 ) {
   const { label, columns, rows, keyOf, total = rows.length, onEnd, children } = props;
-  // Pixels, until a row was seen.
-  const rowHeight = useRef(40);
+  const rowHeight = useRef(40); // Pixels, until a row was seen.
   const table = useRef<HTMLTableElement>(null);
   const { activeElement: focused } = document;
-  const key = table.current?.contains(focused) === true ? focused?.closest("tr")?.dataset["key"] : undefined;
+  const held = table.current?.contains(focused) === true ? focused?.closest("tr") : undefined;
+  const key = held?.dataset["key"];
+  const place = [...(held?.querySelectorAll("button") ?? [])].findIndex((button) => button === focused);
   useLayoutEffect(() => {
-    // A row that went to another block was made anew.
     if (key === undefined || table.current?.contains(focused) === true) return;
+    // A row that went to another block was made anew.
     const row = [...(table.current?.rows ?? [])].find(({ dataset }) => dataset["key"] === key);
-    row?.querySelector("button")?.focus();
+    row?.querySelectorAll("button")[place]?.focus({ preventScroll: true });
   });
   if (rows.length === 0 && children !== undefined) return <>{children}</>;
   const isLong = rows.length > 2 * blockRows;
@@ -345,6 +346,7 @@ export function Table<Row>(
               count={block.length}
               isAlone={!isLong}
               isFirst={first === 0}
+              hasFocus={key !== undefined && block.some((row) => keyOf(row) === key)}
               rowHeight={rowHeight}
               onNear={first + block.length === rows.length && rows.length < total ? onEnd : undefined}
             >
@@ -362,12 +364,13 @@ function Block(props: {
   readonly count: number;
   readonly isAlone: boolean;
   readonly isFirst: boolean;
+  readonly hasFocus: boolean;
   /** Of the rows that were seen last. */
   readonly rowHeight: { current: number };
   readonly onNear: (() => void) | undefined;
   readonly children: () => ComponentChildren;
 }) {
-  const { count, isAlone, isFirst, rowHeight, onNear, children } = props;
+  const { count, isAlone, isFirst, hasFocus, rowHeight, onNear, children } = props;
   const host = useRef<HTMLTableSectionElement>(null);
   const isNear = useSignal(isFirst);
   const near = useRef(onNear);
@@ -391,7 +394,7 @@ function Block(props: {
   const show = (): void => void (isNear.value = true);
   return (
     <tbody ref={host} role="rowgroup" tabIndex={isNear.value ? undefined : -1} onFocus={show}>
-      {isNear.value ? children() : <tr aria-hidden="true" style={{ height: count * rowHeight.current }} />}
+      {isNear.value || hasFocus ? children() : <tr aria-hidden="true" style={{ height: count * rowHeight.current }} />}
     </tbody>
   );
 }

@@ -382,7 +382,9 @@ function useShortcuts(onOpen: (dialog: "help" | "palette") => void): void {
 async function focusRow(by: number): Promise<void> {
   const { activeElement: focused } = document;
   const list = (Number.isFinite(by) ? undefined : focused?.closest("table")) ?? document;
-  const rows = [...list.querySelectorAll<HTMLElement>("main tbody tr:has(button), main tbody[tabindex]")];
+  const rows = [
+    ...list.querySelectorAll<HTMLElement>("main tbody tr:has(button), main table:has(tbody button) tbody[tabindex]"),
+  ];
   const at = rows.findIndex((row) => row.contains(focused));
   let row = rows[Math.max(0, Math.min(at + by, rows.length - 1))];
   if (row instanceof HTMLTableSectionElement) {

@@ -1,7 +1,7 @@
 import { useComputed, useSignal } from "@preact/signals";
 import { counted, formatBytes, formatNeed, localTime } from "../orchestrator/util/format-bytes.ts";
 import type { ResourceData } from "../resources/index.ts";
-import { ranges, requestsQuery } from "./activity-filter.ts";
+import { ranges, requestsQuery, timeOf } from "./activity-filter.ts";
 import { Badge, Card, Details, Empty, Name, Show, type Tone, Table } from "./components.tsx";
 import { useData } from "./data.ts";
 import { Choice, Filter, Values, FilterSelect, When, isMatch } from "./fields.tsx";
@@ -63,7 +63,7 @@ function Timeline({ decisions }: { readonly decisions: readonly Decision[] }) {
   const minute = useComputed(() => Math.ceil(now.value / 60_000)).value;
   const fromMs = minute * 60_000 - range.ms;
   const answered = (answers.data.value?.groups ?? []).map(({ model = "", [by]: at = "", answered: count }) => {
-    return { model, part: "Answers", at, ms, count };
+    return { model, part: "Answers", at: timeOf(at), ms, count };
   });
   const marks = [...answered, ...decisions.flatMap(marksOf)].filter(
     (each) => each.count > 0 && Date.parse(each.at) + each.ms > fromMs,

@@ -34,6 +34,8 @@ async function ledgerOf(clientName: string, isStructured: boolean) {
   }
   // No answer of a model.
   await connection.call("list_models");
+  await connection.call("smart_load", { model: "small:1b" });
+  await connection.call("route_and_generate", { prompt: "What changed?", task: "code", dry_run: true });
   const { contents } = await connection.client.readResource({ uri: "ollm://metrics" });
   const { money } = JSON.parse((contents[0] as { text: string }).text) as {
     money: { rows: Row[]; total: Readonly<Record<string, number>> };

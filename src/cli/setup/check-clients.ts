@@ -41,9 +41,10 @@ async function checkHook(target: ClientTarget): Promise<readonly Check[]> {
   // Claude Code's folder of skills lies beside its settings; Codex keeps whether its user trusts a hook to itself.
   const settings = textOf(path.join(path.dirname(hook.file), "../../../settings.json"));
   const isOff = client === "claude-code" && /"(disableAllHooks": *true|ollm@skills-dir": *false)/.test(settings);
-  const hasOurs = !["absent", "foreign"].includes(guideState(text, hook.form));
+  const state = guideState(text, hook.form);
   const off = isOff ? "off in the settings of Claude Code" : "off; ollm setup --plugin offers it";
-  if (isOff || !hasOurs) return [ok(`${name} hook`, off)];
+  if (state === "foreign") return [ok(`${name} hook`, `${hook.file} has others, which setup leaves as they are`)];
+  if (isOff || state === "absent") return [ok(`${name} hook`, off)];
   const command = String(jsonIn(`"${/"command": "(.*)"/.exec(text)?.[1] ?? ""}"`));
   const words = [...command.matchAll(/"((?:[^"\\]|\\.)+)"/g)].map(([, word = ""]) =>
     word.replaceAll(/\\([$`"])/g, "$1"),

@@ -41,7 +41,7 @@ export const otherName = "other";
 /** What money is computed from, of one time, task and client; it grows. */
 export const moneyTally = z.object({
   /** `2026-11-23`, in the time zone of this machine. Older files have quarters of an hour: `2026-11-23T05:15`, UTC. */
-  day: z.string().overwrite((day) => day.slice(0, "2026-11-23".length)),
+  day: z.string(),
   task: z.string(),
   client: z.string(),
   /** Tokens of local models, for requests that were answered. */

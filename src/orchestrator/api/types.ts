@@ -58,8 +58,8 @@ export interface CallerContext {
   readonly configured?: ConfiguredSettings;
   /** Settings of this caller that are not in force, one sentence each; only its own status shows them. */
   readonly warnings?: readonly string[];
-  /** The trace (W3C Trace Context) that the call belongs to: its id and flags in hex, and `tracestate`. */
-  readonly trace?: { readonly id: string; readonly flags: string; readonly state?: string } | undefined;
+  /** The trace (W3C Trace Context) that the call belongs to: its id and flags in hex, and `tracestate`. Without flags it is our own, which no engine is told. */
+  readonly trace?: { readonly id: string; readonly flags?: string; readonly state?: string } | undefined;
   /** Aborted when the caller cancels this call or disconnects; `reason` is a `CallEnd`. */
   readonly signal: AbortSignal;
 }

@@ -118,7 +118,7 @@ export class Transport<Errors extends TransportErrors> {
             headers: {
               "content-type": "application/json",
               ...headers,
-              ...(exchange.trace && traceHeaders(exchange.trace)),
+              ...(exchange.trace?.flags && traceHeaders(exchange.trace)),
             },
             body: JSON.stringify(body),
             headersTimeout: onStart === undefined ? (bound.firstMs ?? bound.ms) : 0,

@@ -85,7 +85,7 @@ export function formatAmount(amount: number, currency: string): string {
 export function formatSavings({ amount, currency, spent, localTokens, reference }: Savings): string {
   const less = spent === 0 ? "" : `, less ${formatAmount(spent, currency)} paid`;
   const prices = reference === "own prices" ? "your own prices" : `${reference} prices`;
-  return `${formatAmount(amount, currency)} this month (${formatCount(localTokens)} local tokens at ${prices}${less})`;
+  return `${formatAmount(amount, currency)} this month (${formatCount(localTokens)} local tokens at ${prices}, less what assistants read${less})`;
 }
 
 /** `cached 2,214 of 2,263 prompt tokens, from disk`; undefined where none were, or it isn't known. */

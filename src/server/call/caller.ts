@@ -27,7 +27,7 @@ export interface Caller {
   noteAnswered?(): void;
   /** Called once for every tool call that has ended; absent without a log of calls. */
   noteCall?(record: CallRecord): void;
-  /** What the newest call of a trace (its id) asked and was answered, as far as the log has it. */
+  /** What the only call of a trace (its id) asked and was answered, as far as the log has it. */
   textsOf?(trace: string): Promise<Pick<CallRecord, "prompt" | "answer">>;
   /** Whether records have the prompt and the answer: `log.prompts`. Absent: never. */
   notesPrompts?(): boolean;

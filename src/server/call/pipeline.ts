@@ -55,7 +55,7 @@ export async function callTool(
     checkOffered(tool.name, client, opened);
     isNoted = parts.notesPrompts?.() === true;
     // The request's row is found by it, which has no texts.
-    if (isNoted) trace ??= { id: randomBytes(16).toString("hex"), flags: "00" };
+    if (isNoted) trace ??= { id: randomBytes(16).toString("hex") };
     if (opened.project?.waitingDigest !== undefined && mayAskAboutProject(tool, facts, parts)) {
       const asking = await askAboutProject(facts, parts, opened);
       if ("asks" in asking) {
@@ -81,6 +81,8 @@ export async function callTool(
     progress?.stop();
     const durationMs = timers.now() - startedAtMs;
     const { answer, ...outcome } = ended;
+    // It may have been turned off meanwhile.
+    isNoted &&= parts.notesPrompts?.() === true;
     parts.noteCall?.({
       client,
       tool: tool.name,
@@ -160,6 +162,9 @@ async function runTool(
 /** Claude Code and Codex, and those of `takesBoth`: their model reads the structured form (docs/assistants.md). */
 const readsStructured = /^(?:claude-code|codex-mcp-client|copilot-cli|@cline\/core|qwen-cli-mcp-client)/;
 
+/** Tools whose answers models wrote; comparisons save nothing, so reading them costs none of it. */
+const answering = /^(?:route_and_generate|render_template|run_pipeline|delegate)$/;
+
 /** Counts what an assistant reads of a model's answer, also of one that a job had. */
 function noteRead(
   { tool, home }: ToolCall,
@@ -167,8 +172,8 @@ function noteRead(
   data: Data,
   { structuredContent, content }: CallToolResult,
 ): void {
-  const { result: own = data } = data as { readonly result?: Data };
-  if (isShell(caller.client) || (tool.delegates !== true && own === data)) return;
+  const { result: own = data, tool: of = tool.name } = data as { readonly result?: Data; readonly tool?: string };
+  if (isShell(caller.client) || !answering.test(of) || own["plan"] !== undefined) return;
   let read = readsStructured.test(caller.client) ? JSON.stringify(structuredContent) : "";
   if (read === "") for (const part of content) if (part.type === "text") read += part.text;
   const { task } = own;

@@ -19,20 +19,21 @@ export function createCallLog(home: string, log: Log) {
     },
     /** Resolves when all lines are written, or have failed. */
     idle: lines.idle,
-    /** What the newest call of a trace (its id) asked and was answered, as far as its line has it. */
+    /** What the call of a trace (its id) asked and was answered, as far as its line has it; nothing if several calls have it. */
     async textsOf(trace: string): Promise<Pick<CallRecord, "prompt" | "answer">> {
       await lines.idle();
       // Only the fields before it are sure to be words: a text may look like any field.
       const quote = String.raw`("(?:[^"\\]|\\.)*")`;
       const line = new RegExp(`^(?:\\S+ ){6,7}trace=${trace}(?: prompt=${quote})?(?: answer=${quote})?$`, "gm");
+      const found: RegExpExecArray[] = [];
       for (let number = 0; number <= logLimits.keep; number += 1) {
         const text = await readFile(number === 0 ? file : numbered(file, number), "utf8").catch(() => "");
         if (!text.includes(trace)) continue;
-        const [, prompt, answer] = [...text.matchAll(line)].at(-1) ?? [];
-        const given = (json: string | undefined) => json && (JSON.parse(json) as string);
-        if ((prompt ?? answer) !== undefined) return defined({ prompt: given(prompt), answer: given(answer) });
+        found.push(...[...text.matchAll(line)].filter(([, prompt, answer]) => (prompt ?? answer) !== undefined));
       }
-      return {};
+      const given = (json: string | undefined) => json && (JSON.parse(json) as string);
+      const [, prompt, answer] = found.length === 1 ? (found[0] ?? []) : [];
+      return defined({ prompt: given(prompt), answer: given(answer) });
     },
   };
 }

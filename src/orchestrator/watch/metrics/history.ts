@@ -2,6 +2,7 @@ import * as z from "zod";
 import { type MoneyTally, mergeMoney, noMoney, moneyTally, otherName } from "../../api/cost.ts";
 import { type MemorySample, memorySample } from "../../api/events.ts";
 import type { Log } from "../../api/log.ts";
+import { localDay } from "../../util/format-bytes.ts";
 import { openDocument } from "../../storage/document.ts";
 import type { DocumentFiles } from "../../storage/document-files.ts";
 import {
@@ -268,7 +269,12 @@ function historyOf(given: z.output<typeof storedHistory>): History {
       periodOf(periods, start).set(keyOf(names[kind] ?? "", name), restored(counts));
     }
   }
-  for (const each of given.money) mergeMoney(moneyOf(history, each), each);
+  for (const each of inDays(given.money)) {
+    const key = keyOf(each.day, each.task, each.client);
+    const known = history.money.get(key);
+    if (known === undefined) history.money.set(key, each);
+    else mergeMoney(known, each);
+  }
   for (const [key, unloads] of given.evictions) history.evictions.set(key, unloads);
   for (const [engine, sent] of given.remote) history.remote.set(engine, sent);
   for (const [start, each] of given.memoryHours) history.memory.hours.set(start, each);
@@ -300,6 +306,11 @@ export function eventOf({ hour, day, rows, money, evictions: evicted, remote, me
   };
 }
 
+/** Older files have quarters of an hour. */
+function inDays(money: readonly MoneyTally[]): readonly MoneyTally[] {
+  return money.map((each) => (each.day.includes("T") ? { ...each, day: localDay(Date.parse(`${each.day}Z`)) } : each));
+}
+
 function batchOf({
   hour,
   day = hour.slice(0, 10),
@@ -315,7 +326,7 @@ function batchOf({
     rows: rows.map(([given, counts]) => {
       return { names: namesOf((kind) => given[names.indexOf(kind)] ?? ""), counts: restored(counts) };
     }),
-    money,
+    money: inDays(money),
     evictions: new Map(evicted),
     remote: new Map(remote),
     memory,

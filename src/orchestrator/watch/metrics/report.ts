@@ -133,8 +133,9 @@ function lastDays(nowMs: number, since: string): readonly string[] {
 
 /** When a day begins in the time zone of this machine, or one that is `later` by days. Milliseconds since the epoch. */
 function startOf(day: string, later = 0): number {
-  const start = new Date(`${day}T00:00`);
-  return start.setDate(start.getDate() + later);
+  const start = new Date(`${day}T12:00`);
+  start.setDate(start.getDate() + later);
+  return start.setHours(0, 0, 0, 0);
 }
 
 /** The day in which an hour (`2026-11-23T05`, UTC) begins. */
