@@ -278,10 +278,16 @@ async function compareMemory({ world }: Scene, { page, show }: Opened, figures: 
   await show("decisions");
   const [before, shownBefore] = [loads(), await shownLoads()];
   await show("models");
+  const [load, unload] = ["Load", "Unload"].map((verb) =>
+    page.getByRole("button", { name: `${verb} ${name}`, exact: true }),
+  );
+  assert.ok(load && unload);
+  await load.or(unload).waitFor();
   for (let time = 0; time < 2; time += 1) {
-    await page.getByRole("button", { name: `Load ${name}`, exact: true }).click();
-    await page.getByRole("button", { name: `Unload ${name}`, exact: true }).waitFor();
-    if (time === 0) await page.getByRole("button", { name: `Unload ${name}`, exact: true }).click();
+    // An earlier check may have loaded it.
+    if (await unload.isVisible()) await unload.click();
+    await load.click();
+    await unload.waitFor();
   }
   const answer = await fetch(`${world.ollama.url}/api/ps`);
   const { models } = (await answer.json()) as { models: readonly { readonly name: string; readonly size: number }[] };

@@ -12,6 +12,8 @@ const rowAt = (page: Page) =>
     return row === null || row === undefined ? -1 : [...document.querySelectorAll("main tbody tr")].indexOf(row);
   });
 
+const hasLong = (page: Page) => page.evaluate(() => document.querySelectorAll("main tbody").length > 1);
+
 /** Tab reaches every control that is seen, in their order, and shows where it is; returns how many. */
 async function walk({ page }: Opened, id: string): Promise<number> {
   await page.evaluate(() => {
@@ -22,9 +24,15 @@ async function walk({ page }: Opened, id: string): Promise<number> {
   await page.locator("body").click({ position: { x: 1, y: 1 } });
   const seen = await controlsOf(page);
   await walkedOf(page);
-  for (let presses = 0; presses < seen.length + 10; presses += 1) await page.keyboard.press("Tab");
-  const walked = await walkedOf(page);
-  const reached = new Set(walked.map(({ key }) => key));
+  const walked: Awaited<ReturnType<typeof walkedOf>>[number][] = [];
+  const reached = new Set<string>();
+  // A long list has more rows than were in the page.
+  for (let rounds = 0; rounds < 20 && !seen.every(({ key }) => reached.has(key)); rounds += 1) {
+    for (let presses = 0; presses < seen.length + 10; presses += 1) await page.keyboard.press("Tab");
+    walked.push(...(await walkedOf(page)));
+    for (const { key } of walked) reached.add(key);
+    if (!(await hasLong(page))) break;
+  }
   // Of radio buttons the chosen one is reached; the arrows have the others.
   // What has gone meanwhile, such as a warning that ended, could not be reached.
   const left = new Set((await controlsOf(page)).map(({ key }) => key));

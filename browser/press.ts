@@ -111,8 +111,9 @@ export class Presser {
         if (reason !== "net::ERR_ABORTED") this.#wrong.push(`${reason} ${request.url()}`);
       },
     };
-    const names = Object.keys(listened) as (keyof typeof listened)[];
-    for (const name of names) this.#page.on(name as "download", listened[name] as () => void);
+    const { download, console: wrote, response, requestfailed } = listened;
+    const page = this.#page.on("download", download).on("console", wrote);
+    page.on("response", response).on("requestfailed", requestfailed);
     await this.#opened.show(this.#room);
     await this.#begin?.();
     for (;;) {
@@ -141,7 +142,7 @@ export class Presser {
         await this.#reset();
       }
     }
-    for (const name of names) this.#page.off(name as "download", listened[name] as () => void);
+    page.off("download", download).off("console", wrote).off("response", response).off("requestfailed", requestfailed);
     await this.#close();
     return { pressed: this.#pressed.size - this.#gone, problems: this.#problems };
   }

@@ -40,7 +40,7 @@ export function hookAnswer(given: string, home: string, environment: NodeJS.Proc
 /** Anthropic's service has no model `ollm/...`: a task would leave this machine, and fail. */
 function agentAnswer(agent: string, address = "") {
   if (!/^$|^https:\/\/([\w.-]+\.)?anthropic\.com(:|\/|$)/.test(address)) return undefined;
-  const permissionDecisionReason = `${agent} runs on a local model, which Anthropic doesn't have: nothing was sent. Use route_and_generate (ollm's docs/agents.md).`;
+  const permissionDecisionReason = `If ${agent} is one that ollm wrote, it runs on a local model, which Anthropic doesn't have: nothing was sent. Use route_and_generate (ollm's docs/agents.md).`;
   return { permissionDecision: "deny", permissionDecisionReason };
 }
 

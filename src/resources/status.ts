@@ -217,7 +217,8 @@ function queryOf(variables: Readonly<Record<string, string>>) {
 function timeIn(variables: Readonly<Record<string, string>>, name: "from" | "to"): string | undefined {
   const { [name]: text } = variables;
   if (text === undefined) return undefined;
-  const time = new Date(text);
+  // A day is that of this machine, as in groups by day.
+  const time = new Date(/^\d{4}-\d\d-\d\d$/.test(text) ? `${text}T00:00` : text);
   if (Number.isNaN(time.valueOf()))
     throw wrongFilter(`${name} must be a time, such as 2026-11-23 or 2026-11-23T10:00Z`);
   return time.toISOString();

@@ -37,7 +37,9 @@ it("an answer is counted, saved, opened to its rows, and repriced by another ref
   expect(first.total).toBeGreaterThan(0);
   expect(first.total).toBeCloseTo(sumOf(first), 12);
   const { stdout: status } = await runHere(home, ["status"]);
-  expect(status).toMatch(/saved +0\.0\d+ USD this month \(\d+ local tokens at claude-sonnet-5-5 prices, less what assistants read\)/);
+  expect(status).toMatch(
+    /saved +0\.0\d+ USD this month \(\d+ local tokens at claude-sonnet-5-5 prices, less what assistants read\)/,
+  );
   const { stdout: csv } = await runHere(home, ["stats", "--csv"]);
   expect(csv.split("\r\n")).toHaveLength(4);
   const { stdout: figures } = await runHere(home, ["stats", "--by", "model", "--json"]);
