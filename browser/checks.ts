@@ -27,16 +27,15 @@ const checks: readonly Check[] = [
   ...keyboardChecks,
   ...viewChecks,
   ...countedChecks,
-  ...buttonChecks,
 ];
+/** Run by their names alone. */
+const byName: readonly Check[] = [...buttonChecks, ...longChecks];
 
-/** Runs the checks whose names contain one of `words`, or all but the long ones; returns the exit code. */
+/** Runs the checks whose names contain one of `words`, or all but those by name; returns the exit code. */
 export async function runChecks(words: readonly string[]): Promise<number> {
   const startedAtMs = performance.now();
   const chosen =
-    words.length === 0
-      ? checks
-      : [...checks, ...longChecks].filter(([name]) => words.some((word) => name.includes(word)));
+    words.length === 0 ? checks : [...checks, ...byName].filter(([name]) => words.some((word) => name.includes(word)));
   const failures: string[] = [];
   const world = await openWorld({
     ollama: [
@@ -52,8 +51,7 @@ export async function runChecks(words: readonly string[]): Promise<number> {
       say(`Chromium ${browser.version()}, ${realModel} on llama.cpp; ready in ${seconds(startedAtMs)}`);
       for (const [name, run] of chosen) {
         const beganAtMs = performance.now();
-        const isLong = [...buttonChecks, ...longChecks].some((each) => each[0] === name);
-        const limitMs = isLong ? longLimitMs : checkLimitMs;
+        const limitMs = byName.some((each) => each[0] === name) ? longLimitMs : checkLimitMs;
         const problem = await limited(run({ world, browser }), limitMs);
         say(`${problem === undefined ? "passed" : "FAILED"}  ${name} (${seconds(beganAtMs)})`);
         if (problem === undefined) continue;

@@ -67,12 +67,21 @@ const isSeen = (element: HTMLElement): boolean => {
 /** Below an open dialog nothing can be pressed. */
 const topmost = (): HTMLElement => [...document.querySelectorAll<HTMLElement>("dialog:modal")].at(-1) ?? document.body;
 
+/** In a long list, below ten rows that have the same. */
+function isAlike(element: HTMLElement): boolean {
+  const row = element.closest("tr");
+  const rows = Number(row?.closest("table")?.getAttribute("aria-rowcount"));
+  return rows > 41 && Number(row?.getAttribute("aria-rowindex")) > 11;
+}
+
 /** All controls that are seen. */
 function controls(): Control[] {
   const top = topmost();
   const dialog = top === document.body ? "" : (top.querySelector("h2")?.textContent ?? "");
   const counts = new Map<string, number>();
-  found = [...top.querySelectorAll<HTMLElement>(selector)].filter((each) => isSeen(each) && each.tabIndex >= 0);
+  found = [...top.querySelectorAll<HTMLElement>(selector)].filter(
+    (each) => isSeen(each) && each.tabIndex >= 0 && !isAlike(each),
+  );
   return found.map((element) => {
     const kind = kindOf(element);
     const name = nameOf(element);
