@@ -3,6 +3,7 @@ import type { Outcome } from "../api/events.ts";
 import { type Rating, keptPreference, keptRating } from "../api/facade-compare.ts";
 import { tasks } from "../api/types.ts";
 import { canonicalName } from "../util/model-name.ts";
+import { daysSince } from "../util/values.ts";
 import {
   type Observation,
   type QualityState,
@@ -278,10 +279,6 @@ function change(state: PreferencesState, rating: StoredRating, by: typeof unlear
     const others = state.clients.filter((each) => each.client !== client);
     state.clients = [...others, { client, learned: by(before, evidence) }].slice(-maxClients);
   }
-}
-
-export function daysSince(sinceMs: number | undefined, nowMs: number): number {
-  return sinceMs === undefined ? 0 : Math.max(0, Math.floor((nowMs - sinceMs) / dayMs));
 }
 
 /** Fades what was learned before, up to the day of an event. */

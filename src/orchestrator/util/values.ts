@@ -192,3 +192,8 @@ function csvCell(cell: string | number = ""): string {
   const safe = /^[=+\-@]/.test(text) && Number.isNaN(Number(text)) ? `'${text}` : text;
   return /[",\r\n]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
 }
+
+/** Whole days; 0 if it is not known since when. Milliseconds since the epoch. */
+export function daysSince(sinceMs: number | undefined, nowMs: number): number {
+  return sinceMs === undefined ? 0 : Math.max(0, Math.floor((nowMs - sinceMs) / 86_400_000));
+}

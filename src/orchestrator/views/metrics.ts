@@ -17,7 +17,7 @@ import { estimateTokens } from "../routing/tokens.ts";
 import { sameModel } from "../util/model-name.ts";
 import type { CountedFigures, KeptRequests, ModelCounts, Metrics, UnusedModel } from "../api/facade-metrics.ts";
 import { defined } from "../util/values.ts";
-import type { Emit } from "../api/events.ts";
+import { type Emit, noteRead } from "../api/events.ts";
 import type { Log } from "../api/log.ts";
 import { describeFromDatabase } from "../routing/database.ts";
 import type { Timers } from "../util/timers.ts";
@@ -51,8 +51,7 @@ export function createMetrics(parts: MetricsParts): Metrics {
   const { store, now, settings } = parts;
   return {
     notePassedOn: (host) => parts.emit({ kind: "remote request sent", engine: host }),
-    noteRead: ({ client }, task, text) =>
-      parts.emit({ kind: "answer read", client, task, readTokens: () => estimateTokens(text) }),
+    noteRead: noteRead.bind(undefined, parts.emit, estimateTokens),
     counters: () => store.counters(),
     report: () => store.report(),
     money: async () => moneyReport(await store.moneyCounts(), referenceOf(settings()), now()),

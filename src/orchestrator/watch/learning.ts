@@ -8,7 +8,6 @@ import { type Task, isShell } from "../api/types.ts";
 import {
   type EvidenceScope,
   applyPreference,
-  daysSince,
   feedbackFor,
   isWithin,
   maxAnswers,
@@ -25,7 +24,7 @@ import type { DocumentFiles } from "../storage/document-files.ts";
 import { canonicalName } from "../util/model-name.ts";
 import { didYouMean } from "../util/nearest.ts";
 import type { Timers } from "../util/timers.ts";
-import { defined, messageOf } from "../util/values.ts";
+import { daysSince, defined, messageOf } from "../util/values.ts";
 
 /** Outcomes within this time are written together: they must not cost a request a disk sync. */
 const writeDelayMs = 10_000;
