@@ -189,7 +189,9 @@ describe("npm run demo, where a registry answers and pip is missing", () => {
       expect(text).toMatch(/failed: demo-damaged:\d+ could not be loaded:[^.]*'blk\.2/);
       expect(text).toMatch(/qwen2\.5:0\.5b answered\. Why this model: .*after\s+demo-damaged:\d+ failed\./);
       // What SmolLM2 got right is not claimed of another model.
-      expect(text).toMatch(/Saved 0\.\d+ USD this month \([\d.]+ k local tokens at\s+claude-sonnet-5-5\s+prices\)/);
+      expect(text).toMatch(
+        /Saved 0\.\d+ USD this month \([\d.]+ k local tokens at\s+claude-sonnet-5-5\s+prices,\s+less\s+what\s+assistants\s+read\)/,
+      );
       expect(text).toContain("cli.mjs stats --money");
       expect(text).toContain("cli.mjs dashboard");
       expect(text).not.toContain("Right of ten");

@@ -90,11 +90,11 @@ describe("system_status", () => {
     for (const [given, line] of [
       [
         { ...savings, amount: 0.42, spent: 0, localTokens: 1_234_567 },
-        "0.42 USD this month (1.2 M local tokens at some-model prices)",
+        "0.42 USD this month (1.2 M local tokens at some-model prices, less what assistants read)",
       ],
       [
         { ...savings, amount: -0.005, spent: 0.006, localTokens: 500, reference: "own prices" },
-        "-0.005 USD this month (500 local tokens at your own prices, less 0.006 USD paid)",
+        "-0.005 USD this month (500 local tokens at your own prices, less what assistants read and 0.006 USD paid)",
       ],
     ] as const) {
       const fake = createFakeOrchestrator();

@@ -83,9 +83,9 @@ export function formatAmount(amount: number, currency: string): string {
 
 /** `0.42 USD this month (1.2 M local tokens at claude-sonnet-5-5 prices)` */
 export function formatSavings({ amount, currency, spent, localTokens, reference }: Savings): string {
-  const less = spent === 0 ? "" : `, less ${formatAmount(spent, currency)} paid`;
+  const paid = spent === 0 ? "" : ` and ${formatAmount(spent, currency)} paid`;
   const prices = reference === "own prices" ? "your own prices" : `${reference} prices`;
-  return `${formatAmount(amount, currency)} this month (${formatCount(localTokens)} local tokens at ${prices}, less what assistants read${less})`;
+  return `${formatAmount(amount, currency)} this month (${formatCount(localTokens)} local tokens at ${prices}, less what assistants read${paid})`;
 }
 
 /** `cached 2,214 of 2,263 prompt tokens, from disk`; undefined where none were, or it isn't known. */

@@ -47,7 +47,7 @@ describe("ollm stats", () => {
                    second
       memory       ▃▅█ llama family 4.0 GB; at most 4.0 GB
       saved        0.27 USD this month (124.0 k local tokens at some-model prices,
-                   less what assistants read, less 0.012 USD paid): ollm stats --money
+                   less what assistants read and 0.012 USD paid): ollm stats --money
 
       MODEL         REQUESTS    OK    P50    P95     READ  WRITTEN  TOK/S  BY DAY
       smollm2:135m        10  88 %  1.5 s  6.0 s  120.0 k    4.0 k     42  ▃▁▅█
@@ -77,7 +77,7 @@ describe("ollm stats", () => {
                    GB
       saved        0.27 USD this month (124.0 k local
                    tokens at some-model prices, less
-                   what assistants read, less 0.012 USD
+                   what assistants read and 0.012 USD
                    paid): ollm stats --money
 
       MODEL         REQUESTS    OK    P50    P95  BY DAY
