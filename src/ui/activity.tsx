@@ -2,7 +2,7 @@ import { useComputed, useSignal } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
 import { formatAmount, formatBytes, formatDuration, localDay, localTime } from "../orchestrator/util/format-bytes.ts";
 import type { ResourceData } from "../resources/index.ts";
-import { choicesOf, joined, outcomeText, ranges, requestsQuery, withFilter } from "./activity-filter.ts";
+import { choicesOf, joined, outcomeText, ranges, requestsQuery, timeOf, withFilter } from "./activity-filter.ts";
 import { Groups } from "./activity-groups.tsx";
 import { Chart } from "./chart.tsx";
 import { Badge, Button, Card, type Column, Dialog, Empty, Name, Prose, Show, Table, type Tone } from "./components.tsx";
@@ -335,9 +335,9 @@ function Advice({ advice }: Pick<Metrics, "advice">) {
 function Days({ metrics }: { readonly metrics: Metrics }) {
   const days = metrics.by.day.toSorted((one, other) => (one.name < other.name ? -1 : 1));
   if (days.length === 0) return null;
-  const seconds = days.map(({ name }) => Date.parse(`${name}T00:00`) / 1_000);
+  const seconds = days.map(({ name }) => Date.parse(timeOf(name)) / 1_000);
   const { today } = metrics.money;
-  const hours = hoursOf(days, Date.parse(today.from) - Date.parse(`${today.day}T00:00`));
+  const hours = hoursOf(days, Date.parse(today.from) - Date.parse(timeOf(today.day)));
   return (
     <div class="columns">
       <Chart
@@ -367,7 +367,7 @@ function Days({ metrics }: { readonly metrics: Metrics }) {
 function hoursOf(days: readonly Day[], laterMs: number) {
   const hours = days.slice(-2).flatMap(({ name, history }) => {
     // They are counted by hours of UTC.
-    const first = Math.ceil((Date.parse(`${name}T00:00`) + laterMs) / 3_600_000);
+    const first = Math.ceil((Date.parse(timeOf(name)) + laterMs) / 3_600_000);
     return history.map((requests, hour) => ({ second: (first + hour) * 3_600, requests }));
   });
   return hours.filter(({ second }) => second * 1_000 <= Date.now());

@@ -187,7 +187,8 @@ function memoryOf(histories: readonly History[], samples: readonly MemorySample[
     histories.flatMap(({ memory }) => [...memory[kind]]).toSorted(([a], [b]) => (a < b ? -1 : 1));
   const hours = sorted("hours");
   const firstMinute = samples[0]?.at.slice(0, 13) ?? "9";
-  const firstDay = hours[0] === undefined ? (samples[0]?.at ?? "9") : dayOf(hours[0][0]);
+  const first = hours[0]?.[0] ?? samples[0]?.at.slice(0, 13);
+  const firstDay = first === undefined ? "9" : dayOf(first);
   return [...sorted("days").filter(([day]) => day < firstDay), ...hours.filter(([hour]) => hour < firstMinute)]
     .map(([, sample]) => sample)
     .concat(samples);
