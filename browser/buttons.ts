@@ -67,6 +67,19 @@ async function choose(page: Page, names: readonly string[]): Promise<void> {
   for (const name of names) await page.getByRole("checkbox", { name, exact: true }).check();
 }
 
+/** The table beside a chart has twelve moments of the time that is shown; the timeline has its time in the address. */
+async function provesTime(page: Page, span: string): Promise<void> {
+  if (page.url().includes("range=")) return;
+  const details = page.locator("figure.chart details").first();
+  await details.evaluate((each: HTMLDetailsElement) => (each.open = true));
+  await details.locator("tbody tr").nth(1).waitFor();
+  const [last = "", one = ""] = await details.locator("tbody tr > :first-child").allTextContents();
+  await details.evaluate((each: HTMLDetailsElement) => (each.open = false));
+  const seconds = (text: string) => text.split(":").reduce((sum, part) => sum * 60 + Number(part), 0);
+  const expected = (span === "Hour" ? 3_600 : Number.parseInt(span, 10) * 60) / 12;
+  assert.equal((seconds(last) - seconds(one) + 86_400) % 86_400, expected, `${span}: ${one} to ${last}`);
+}
+
 function rulesFor(world: World, call: Call): Rules {
   const modelOf = async (name: string) =>
     (await call<Listed>("list_models", { limit: 100 })).models.find((model) => model.name === name);
@@ -84,6 +97,7 @@ function rulesFor(world: World, call: Call): Rules {
     quiet: [
       [/button Resume absent/, "its pull fails at once again, which the warning says already"],
       [/button Show cases\.json/, "the newest eval is the one that is shown"],
+      [/radio Time shown: /, "what is drawn on a canvas is no element; see the proof below"],
     ],
     fleeting: [
       [/button CSV Groups by model, /, "the grouping that a mark of the page has made, and taken back"],
@@ -119,6 +133,7 @@ function rulesFor(world: World, call: Call): Rules {
       [/^greet \/ button (Run|Fill in)$/, (page) => fill(page, "person", "Ada")],
     ],
     after: [
+      [/^radio Time shown: (.+)$/, ([, span = ""], page) => provesTime(page, span)],
       [/^button Load (.+)$/, async ([, name = ""]) => assert.equal((await modelOf(name))?.is_loaded, true)],
       [/^button Unload (.+)$/, async ([, name = ""]) => assert.notEqual((await modelOf(name))?.is_loaded, true)],
       [/^button Pin (.+)$/, async ([, name = ""]) => assert.equal((await modelOf(name))?.is_pinned, true)],

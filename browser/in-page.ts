@@ -19,7 +19,7 @@ export interface Control {
 
 const selector = "a[href], button, input, select, textarea, summary, [tabindex='0'], [role=button], [role=menuitem]";
 /** Ages and counts change by themselves. */
-const agos = /just now|\b\d+ (?:s|min|h|days)(?: \d+ min)?(?: ago)?/g;
+const agos = /just now|\b\d+ (?:s|min|h|days)\b(?: \d+ min)?(?: ago)?/g;
 let found: HTMLElement[] = [];
 let changes: string[] = [];
 let pressed: HTMLElement | undefined;

@@ -31,6 +31,7 @@ interface Seen {
 
 type InPage = typeof inPage;
 const changeMs = 3_000;
+const readMs = 1_000;
 const busyMs = 60_000;
 let script: Promise<string> | undefined;
 
@@ -59,6 +60,10 @@ const stateOf = (page: Page) =>
 const valueOf = (page: Page) =>
   page.evaluate(() => (globalThis as unknown as { ollmInPage: InPage }).ollmInPage.value());
 
+/** Resolves when what the page has to draw by now is drawn. */
+const drawn = (page: Page) =>
+  page.evaluate(() => new Promise((resolve) => requestAnimationFrame(() => setTimeout(resolve))));
+
 /** Resolves when it holds; rejects with `otherwise` after `ms`. */
 export async function until(holds: () => Promise<boolean>, otherwise: string, ms = changeMs): Promise<void> {
   const beganMs = performance.now();
@@ -84,6 +89,8 @@ export class Presser {
   readonly #problems: string[] = [];
   #path: readonly string[] = [];
   #downloads = 0;
+  /** Begun since the last press, and not ended. */
+  readonly #requests = new Set<unknown>();
   /** What went wrong outside of the page's elements. */
   #wrong: string[] = [];
 
@@ -99,6 +106,8 @@ export class Presser {
   async pressAll(): Promise<{ readonly pressed: number; readonly problems: readonly string[] }> {
     const listened = {
       download: () => (this.#downloads += 1),
+      request: (request: unknown) => void this.#requests.add(request),
+      requestfinished: (request: unknown) => void this.#requests.delete(request),
       console: (line: { type(): string; text(): string }) => {
         if (line.type() === "error") this.#wrong.push(`console: ${line.text()}`);
       },
@@ -106,14 +115,15 @@ export class Presser {
         if (response.status() >= 400) this.#wrong.push(`${response.status()} ${response.url()}`);
       },
       requestfailed: (request: { failure(): { readonly errorText: string } | null; url(): string }) => {
+        this.#requests.delete(request);
         // What the page ends by itself: an answer that is stopped, the stream of a session that ends.
         const reason = request.failure()?.errorText ?? "";
         if (reason !== "net::ERR_ABORTED") this.#wrong.push(`${reason} ${request.url()}`);
       },
     };
-    const { download, console: wrote, response, requestfailed } = listened;
-    const page = this.#page.on("download", download).on("console", wrote);
-    page.on("response", response).on("requestfailed", requestfailed);
+    const { download, console: wrote, request, requestfinished, response, requestfailed } = listened;
+    const page = this.#page.on("download", download).on("console", wrote).on("response", response);
+    page.on("request", request).on("requestfinished", requestfinished).on("requestfailed", requestfailed);
     await this.#opened.show(this.#room);
     await this.#begin?.();
     for (;;) {
@@ -125,7 +135,7 @@ export class Presser {
       }
       this.#pressed.add(next.control.key);
       try {
-        if (!controls.some(({ key }) => key === next.control.key)) await this.#reach(next);
+        if (!controls.some(({ key, isCurrent }) => key === next.control.key && !isCurrent)) await this.#reach(next);
         await this.#press(next.control, true);
       } catch (error) {
         const isFleeting = this.#rules.fleeting.some(([key]) => key.test(next.control.key));
@@ -142,7 +152,8 @@ export class Presser {
         await this.#reset();
       }
     }
-    page.off("download", download).off("console", wrote).off("response", response).off("requestfailed", requestfailed);
+    page.off("download", download).off("console", wrote).off("response", response);
+    page.off("request", request).off("requestfinished", requestfinished).off("requestfailed", requestfailed);
     await this.#close();
     return { pressed: this.#pressed.size - this.#gone, problems: this.#problems };
   }
@@ -199,7 +210,7 @@ export class Presser {
   /** Presses what led to a control. */
   async #reach({ control, path }: Seen): Promise<void> {
     const isThere = async (key: string) =>
-      (await controlsOf(this.#page)).some((each) => each.key === key && !each.isOff);
+      (await controlsOf(this.#page)).some((each) => each.key === key && !each.isOff && !each.isCurrent);
     // A dialog that has nothing left is in the way of what lies below it.
     if (control.dialog === "" && (await this.#page.locator("dialog").count()) > 0) {
       await this.#page.keyboard.press("Escape");
@@ -252,10 +263,14 @@ export class Presser {
     for (const [key, work] of this.#rules.before) if (key.test(control.key)) await work(page);
     const before = await stateOf(page);
     this.#wrong = [];
+    this.#requests.clear();
     await this.#act(control, isCounted);
     // A mark is taken back, so that the next form is as it was.
     if (control.kind === "check") await this.#act(control, isCounted);
     await until(async () => !(await stateOf(page)).isBusy, "it is still busy", busyMs);
+    // What it asks for is shown before the next one is looked for; an answer may take a minute.
+    await until(() => Promise.resolve(this.#requests.size === 0), "it reads", readMs).catch(() => undefined);
+    await drawn(page);
     const after = await stateOf(page);
     this.#path = [...(this.#seen.get(control.key)?.path ?? this.#path), control.key];
     const failures = after.failures.filter((each) => !before.failures.includes(each));

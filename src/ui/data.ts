@@ -25,12 +25,13 @@ const pauseMs = 300;
 
 /**
  * Reads data for a component: when it appears, when `key` changes, when something of these `kinds` changes, and after a
- * new connection. Never two reads at once.
+ * new connection. Never two reads at once. What `first` reads is shown before the rest is read, when nothing is yet.
  */
 export function useData<Data>(
   read: () => Promise<Data>,
   kinds: readonly Change["kind"][],
   key: string = "",
+  first?: () => Promise<Data>,
 ): Loaded<Data> {
   const data = useSignal<Data | undefined>(undefined);
   const error = useSignal<unknown>(undefined);
@@ -51,6 +52,11 @@ export function useData<Data>(
       isReading = true;
       isStale = false;
       try {
+        if (first !== undefined && data.peek() === undefined) {
+          data.value = await first();
+          // Drawn before the daemon is busy with the rest.
+          await new Promise((resolve) => setTimeout(resolve, 50));
+        }
         const found = await newest.current();
         if (isEnded) return;
         data.value = found;

@@ -16,10 +16,18 @@ type Model = ModelList["models"][number];
 
 /** Models in a list, at most. */
 const limit = 1_000;
+/** Shown while an engine is asked about the others, once after a start. */
+const firstLimit = 20;
 
 /** The models of each engine: what they need, what can be done to them; and whether anything leaves this machine. */
 export function Models() {
-  const list = useData(() => client.callTool("list_models", { verbose: true, limit }), ["models", "memory"]);
+  const read = (most: number) => client.callTool("list_models", { verbose: true, limit: most });
+  const list = useData(
+    () => read(limit),
+    ["models", "memory"],
+    "",
+    () => read(firstLimit),
+  );
   const status = useData(() => client.callTool("system_status", {}), ["memory", "models", "tools"]);
   return (
     <>

@@ -134,6 +134,19 @@ describe("listModels", () => {
     await expect(orchestrator.loadModel(caller(), { model: small.name })).rejects.toThrow("can't be loaded");
   });
 
+  it("asks an engine only about those that are listed, unless a query needs what it says", async () => {
+    const known = createFakeEngine("ollama", [small, large]);
+    const described: string[] = [];
+    const engine = createFakeEngine("ollama", [small, large], {
+      describe: (name, signal) => (described.push(name), known.describe(name, signal)),
+    });
+    const { orchestrator, caller } = createTestOrchestrator([engine]);
+    const { models, total } = await orchestrator.listModels(caller(), { isVerbose: true, limit: 1 });
+    expect([models.map(({ name }) => name), total, described]).toEqual([[small.name], 2, [small.name]]);
+    const { models: found } = await orchestrator.listModels(caller(), { isVerbose: true, limit: 1, query: "qwen" });
+    expect([found.map(({ name }) => name), described]).toEqual([[large.name], [small.name, large.name]]);
+  });
+
   it("knows the last use and the speed after a restart, and the size of a loaded model by its measurement", async () => {
     const documentFiles = createMemoryDocumentFiles();
     const engine = createFakeEngine("ollama", [small, large]);

@@ -102,7 +102,9 @@ async function toRow(
 ): Promise<Row> {
   const { model } = located;
   const isLoaded = await source.loaded.has(located, maxListAgeMs);
-  if (!needsFacts(request)) return { name: model.name, isLoaded, located };
+  // Of those that are listed, `toListed` reads them: asking an engine about each of hundreds takes a second.
+  if (request.capability === undefined && (request.query === undefined || request.isVerbose !== true))
+    return { name: model.name, isLoaded, located };
   const { capabilities, family } = describedBy(model, await factsOf(source, located, caller.signal));
   return { name: model.name, isLoaded, located, capabilities, ...(request.isVerbose === true && { family }) };
 }
