@@ -25,7 +25,7 @@ export const called: Bench = {
     "`hook` behind the line that `ollm setup --plugin` adds; then it may call once more. called: route_and_generate, in one of the two turns.",
     "It says what these texts do to a model of this size, which follows instructions poorly. It can't say how often a large model delegates:",
     "only the direction of a difference may carry over, and no assistant's own prompt of thousands of tokens is in it.",
-    "A row is printed for each prompt; on two quiet cores the whole takes about an hour with 1.5B, after 3,000 tokens were read once a way.",
+    "A row is printed for each prompt; on two quiet cores the whole takes about 40 minutes with 1.5B, after 3,000 tokens were read once a way.",
   ].join("\n"),
   async run({ weights, spread = "40" }) {
     const most = Number(spread);
@@ -124,8 +124,17 @@ async function play(base: string, way: (typeof ways)[number], prompt: string): P
 
 /** The first answer of a way comes when thousands of tokens were read. */
 const patient = new Agent({ headersTimeout: 0, bodyTimeout: 0 });
+/** Answers by what was asked, at temperature 0: with the hook, the first turn is that with the guide. */
+const answers = new Map<string, Promise<Message>>();
 
-async function asked(base: string, messages: readonly Message[]): Promise<Message> {
+function asked(base: string, messages: readonly Message[]): Promise<Message> {
+  const key = JSON.stringify(messages);
+  const answer = answers.get(key) ?? answerOf(base, messages);
+  answers.set(key, answer);
+  return answer;
+}
+
+async function answerOf(base: string, messages: readonly Message[]): Promise<Message> {
   const { statusCode, body } = await request(`${base}/chat/completions`, {
     dispatcher: patient,
     method: "POST",

@@ -109,6 +109,7 @@ function rulesFor(world: World, call: Call): Rules {
       [/no folder is allowed yet/, "a pipeline reads a folder, of which none is allowed"],
       [/reads images|hears|no model is installed/, "no model of this world sees or hears"],
       [/absent|fresh|file does not exist/, "a model that there is not"],
+      [/^no job pull-/, "the pull has ended, which the page hears within a second"],
     ],
     // What something acts on is gone after the later ones.
     ranks: [
@@ -300,7 +301,6 @@ const without: Check = [
         const rules: Rules = {
           ...known,
           fleeting: [[/button (Cancel pull|Resume|Load|Pin|Delete|Dismiss:) /, "the pull has failed"]],
-          refused: [...known.refused, [/^no job /, "the pull has failed"]],
         };
         for (const id of ["overview", "models"]) {
           const { pressed, problems } = await new Presser(opened, id, rules).pressAll();

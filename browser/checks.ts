@@ -27,9 +27,10 @@ const checks: readonly Check[] = [
   ...keyboardChecks,
   ...viewChecks,
   ...countedChecks,
+  ...buttonChecks,
 ];
 /** Run by their names alone. */
-const byName: readonly Check[] = [...buttonChecks, ...longChecks];
+const byName: readonly Check[] = longChecks;
 
 /** Runs the checks whose names contain one of `words`, or all but those by name; returns the exit code. */
 export async function runChecks(words: readonly string[]): Promise<number> {
@@ -51,7 +52,7 @@ export async function runChecks(words: readonly string[]): Promise<number> {
       say(`Chromium ${browser.version()}, ${realModel} on llama.cpp; ready in ${seconds(startedAtMs)}`);
       for (const [name, run] of chosen) {
         const beganAtMs = performance.now();
-        const limitMs = byName.some((each) => each[0] === name) ? longLimitMs : checkLimitMs;
+        const limitMs = [...buttonChecks, ...byName].some((each) => each[0] === name) ? longLimitMs : checkLimitMs;
         const problem = await limited(run({ world, browser }), limitMs);
         say(`${problem === undefined ? "passed" : "FAILED"}  ${name} (${seconds(beganAtMs)})`);
         if (problem === undefined) continue;

@@ -153,7 +153,7 @@ export function Icon({ name }: { readonly name: keyof typeof paths }) {
 }
 
 /** An error in the place of what could not be shown. */
-export function Failure({ error, onRetry }: { readonly error: unknown; readonly onRetry?: () => void }) {
+export function Failure({ error, onRetry }: { readonly error: unknown; readonly onRetry?: () => Promise<void> }) {
   return (
     <div class="failure" role="alert">
       <Icon name="warning" />
@@ -180,10 +180,10 @@ export function Show<Data>(props: { readonly of: Loaded<Data>; readonly children
   const { of, children } = props;
   const data = of.data.value;
   const error = of.error.value;
-  if (data === undefined) return error === undefined ? <Loading /> : <Failure error={error} onRetry={of.reload} />;
+  if (data === undefined) return error === undefined ? <Loading /> : <Failure error={error} onRetry={of.retry} />;
   return (
     <>
-      {error !== undefined && <Failure error={error} onRetry={of.reload} />}
+      {error !== undefined && <Failure error={error} onRetry={of.retry} />}
       {children(data)}
     </>
   );

@@ -9,6 +9,8 @@ export interface Loaded<Data> {
   readonly data: ReadonlySignal<Data | undefined>;
   readonly error: ReadonlySignal<unknown>;
   readonly reload: () => void;
+  /** Resolves when it was read again, or failed again. */
+  readonly retry: () => Promise<void>;
 }
 
 /**
@@ -37,7 +39,7 @@ export function useData<Data>(
   const error = useSignal<unknown>(undefined);
   const newest = useRef(read);
   newest.current = read;
-  const reload = useRef(() => undefined as void);
+  const retry = useRef(() => Promise.resolve());
 
   useEffect(() => {
     let isReading = false;
@@ -72,11 +74,7 @@ export function useData<Data>(
       clearTimeout(timer);
       timer = setTimeout(() => void load(), pauseMs);
     };
-    reload.current = () => {
-      // That it is tried again is seen, also if it fails the same way.
-      error.value = undefined;
-      void load();
-    };
+    retry.current = load;
     const endChanges = onChange(({ kind }) => {
       if (kinds.includes(kind)) soon();
     });
@@ -92,7 +90,7 @@ export function useData<Data>(
     };
   }, [key]);
 
-  return { data, error, reload: () => reload.current() };
+  return { data, error, reload: () => void retry.current(), retry: () => retry.current() };
 }
 
 /** Something that a button starts. */
