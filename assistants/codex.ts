@@ -36,7 +36,7 @@ trust_level = "trusted"
   once: (prompt) => ["exec", "--skip-git-repo-check", "--dangerously-bypass-hook-trust", prompt],
   chat: {
     // With "never", forms are declined for the user.
-    words: () => ["--ask-for-approval", "on-request"],
+    words: () => ["--ask-for-approval", "on-request", "--dangerously-bypass-hook-trust"],
     ready: /^\s*›/m,
     cancel: ["\x1b"],
     form: { shown: /Delete \w+:1b/, accept: ["\r"], decline: ["\x1b[B", "\r"] },

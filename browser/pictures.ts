@@ -43,9 +43,11 @@ export async function takePictures(models: Readonly<Record<string, string>>): Pr
     await shoot({ world, browser }, "dashboard-phone", { theme: "dark", ...phone }, (opened) =>
       whileAnswering(world, first, opened),
     );
-    await shoot({ world, browser }, "dashboard-models", { theme: "light", ...desktop }, (opened) =>
-      opened.show("models"),
-    );
+    for (const room of ["activity", "models"]) {
+      await shoot({ world, browser }, `dashboard-${room}`, { theme: "light", ...desktop }, (opened) =>
+        opened.show(room),
+      );
+    }
     return 0;
   } finally {
     await browser.close();

@@ -145,8 +145,8 @@ function requestColumns(open: (row: Request) => void): readonly Column<Request>[
     },
     { title: "Client", show: (row) => <Name text={row.client} /> },
     { title: "Task", show: ({ task }) => <Name text={task} /> },
-    { title: "Model", width: "15%", show: ({ model }) => model !== "" && <Name text={model} /> },
-    { title: "Outcome", width: "16%", show: ({ outcome }) => <Outcome of={outcome} /> },
+    { title: "Model", width: "17%", show: ({ model }) => model !== "" && <Name text={model} /> },
+    { title: "Outcome", width: "15%", show: ({ outcome }) => <Outcome of={outcome} /> },
     { title: "First token", isNumber: true, width: 80, show: (row) => given(row.first_token_ms, formatDuration) },
     { title: "Total", isNumber: true, width: 65, show: ({ total_ms }) => formatDuration(total_ms) },
     {
@@ -155,7 +155,7 @@ function requestColumns(open: (row: Request) => void): readonly Column<Request>[
       width: 60,
       show: (row) => formatTokens(row.prompt_tokens + row.completion_tokens),
     },
-    { title: "Cost", isNumber: true, width: 90, show: ({ cost = [] }) => amounts(cost) },
+    { title: "Cost", isNumber: true, width: 85, show: ({ cost = [] }) => amounts(cost) },
   ];
 }
 
