@@ -102,6 +102,14 @@ const walks: Check = [
         await page.keyboard.press(key);
         await page.getByRole("heading", { name: title, exact: true, level: 1 }).waitFor();
       }
+      await show("overview");
+      // Warnings come first.
+      const isAtModel = async (): Promise<boolean> => {
+        await page.keyboard.press("j");
+        const line = await page.evaluate(() => document.activeElement?.closest("main li")?.textContent);
+        return line?.includes(realModel) === true;
+      };
+      await until(isAtModel, "overview: j reaches no model");
       let reached = 0;
       const opens: string[] = [];
       for (const id of await pageIds(opened)) {

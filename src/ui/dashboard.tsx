@@ -378,13 +378,12 @@ function useShortcuts(onOpen: (dialog: "help" | "palette") => void): void {
   });
 }
 
-/** Moves the focus along the rows that have a button; `Infinity`: to the last one of the list. */
+/** Moves the focus along the rows of lists that have a button; `Infinity`: to the last one of the list. */
 async function focusRow(by: number): Promise<void> {
   const { activeElement: focused } = document;
   const list = (Number.isFinite(by) ? undefined : focused?.closest("table")) ?? document;
-  const rows = [
-    ...list.querySelectorAll<HTMLElement>("main tbody tr:has(button), main table:has(tbody button) tbody[tabindex]"),
-  ];
+  const shown = "main :is(tbody tr, li):has(button), main table:has(tbody button) tbody[tabindex]";
+  const rows = [...list.querySelectorAll<HTMLElement>(shown)];
   const at = rows.findIndex((row) => row.contains(focused));
   let row = rows[Math.max(0, Math.min(at + by, rows.length - 1))];
   if (row instanceof HTMLTableSectionElement) {
