@@ -370,7 +370,8 @@ export const undo: Row = {
     const after = await world.files();
     for (const [path, text] of after) {
       const old = before.get(path);
-      if (old === text || path.includes(".ollm-backup-")) continue;
+      // A database of the assistant, which it still writes, is none of our files.
+      if (old === text || path.includes(".ollm-backup-") || text.includes("\0")) continue;
       // What is left are lines that were there, in their order; the last of a list loses its comma.
       const lines = (old ?? "").split("\n").map((line) => line.replace(/,$/, ""));
       let at = 0;
