@@ -229,10 +229,11 @@ async function wait(ms: number, signal: AbortSignal | undefined): Promise<void> 
 
 /** Variables that the daemon is started with; secrets of the client that starts it are not passed on. */
 const environmentNames: ReadonlySet<string> = new Set(
-  // Temporary folder, proxy, certificates.
+  // Temporary folder, proxy, certificates; where CUDA's runtime and Vulkan's driver are.
   (
     "PATH HOME USERPROFILE TMPDIR TMP TEMP HTTP_PROXY HTTPS_PROXY NO_PROXY ALL_PROXY " +
     "NODE_EXTRA_CA_CERTS NODE_USE_SYSTEM_CA SSL_CERT_FILE SSL_CERT_DIR " +
+    "LD_LIBRARY_PATH CUDA_PATH VK_DRIVER_FILES " +
     // Without these many programs don't start on Windows.
     "SYSTEMROOT SYSTEMDRIVE WINDIR COMSPEC PATHEXT APPDATA LOCALAPPDATA PROGRAMDATA PROGRAMFILES USERNAME " +
     "HOMEDRIVE HOMEPATH NUMBER_OF_PROCESSORS PROCESSOR_ARCHITECTURE"

@@ -61,3 +61,21 @@ describe("a turn to start the daemon that another front took", () => {
     expect(await turnsSeen(left)).toEqual([left]);
   });
 });
+
+describe("a daemon's environment", () => {
+  it("says where libraries of cards are, and holds no secrets", async () => {
+    const program = { folder: path.join(fixture.home, "program"), version: "1.0.0+a" };
+    const seen = path.join(fixture.home, "seen.json");
+    const code = `import { writeFileSync } from "node:fs";
+writeFileSync(${JSON.stringify(seen)}, JSON.stringify(process.env));
+process.exit(3);`;
+    mkdirSync(program.folder);
+    for (const name of ["cli.mjs", "commands.mjs"]) writeFileSync(path.join(program.folder, name), code);
+    const environment = { LD_LIBRARY_PATH: "/opt/cuda/lib64", API_KEY: "secret" };
+    const start = { home: fixture.home, program, node: process.execPath, environment, say() {} };
+    await expect(startDaemon(start)).rejects.toThrow("it ended with code 3");
+    const passed: unknown = JSON.parse(readFileSync(seen, "utf8"));
+    expect(passed).toMatchObject({ LD_LIBRARY_PATH: "/opt/cuda/lib64" });
+    expect(passed).not.toHaveProperty("API_KEY");
+  });
+});

@@ -6,7 +6,8 @@ import { pathToFileURL } from "node:url";
 /** What the driver of the fake card does; absent: it works. */
 export interface FakeCard {
   readonly start?: "no driver" | "no card" | "hangs" | "crashes";
-  readonly load?: "full" | "hangs" | "crashes";
+  /** `old driver`: as driver 580 (CUDA 13.0) on an H200, with kernels of CUDA 13.1. */
+  readonly load?: "full" | "hangs" | "crashes" | "old driver";
   /** When an answer is computed. */
   readonly answer?: "crashes";
 }
@@ -45,6 +46,12 @@ export async function getLlama({ gpu, ...options }) {
       throw new Error("Failed to load model");
     }
     if (card.load === "crashes") process.exit(9);
+    if (card.load === "old driver") {
+      options.logger("error", "CUDA error: the provided PTX was compiled with an unsupported toolchain.");
+      options.logger("error", "  current device: 0, in function ggml_cuda_kernel_can_use_pdl at /llama.cpp/ggml/src/ggml-cuda/common.cuh:1640");
+      options.logger("error", "  cudaFuncGetAttributes(&attr, kernel)");
+      process.abort();
+    }
     if (card.load === "hangs") await hang();
     isOnCard = true;
     return await llama.loadModel({ ...more, gpuLayers: 0 });

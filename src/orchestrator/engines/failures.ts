@@ -23,7 +23,7 @@ export function allocationBytesIn(text: string): number | undefined {
 }
 
 const complaint =
-  /^(?:Uncaught )?(?:[\w.]*(?:Error|Exception)\b[^:]*: .|FATAL ERROR: )|what\(\): |GGML_ASSERT|GGML_ABORT/;
+  /^(?:Uncaught )?(?:[\w.]*(?:Error|Exception)\b[^:]*: .|FATAL ERROR: )|CUDA error: .|what\(\): |GGML_ASSERT|GGML_ABORT/;
 const decoration = /^(?:at |Node\.js v\d|[\^{}]+$)/;
 
 /**

@@ -101,9 +101,8 @@ class LoadEstimates {
 
   async #simulated(located: LocatedModel, contextTokens: number, signal: AbortSignal) {
     const { engine, model } = located;
-    const key = simulationKey(located, contextTokens);
     const simulations = getOrInsert(this.#simulations, engine, () => new Map<string, MemoryEstimate>());
-    const remembered = simulations.get(key);
+    const remembered = simulations.get(simulationKey(located, contextTokens));
     if (remembered !== undefined) return remembered;
     const reserved = await engine.estimation?.estimate(model.name, { contextTokens }, signal);
     if (reserved === undefined) return undefined;
@@ -111,7 +110,8 @@ class LoadEstimates {
     const load = facts && engine.residency?.loadShape(facts, contextTokens);
     const dimensions = facts && this.#cachedInputs(engine, facts)?.dimensions;
     const estimate = load === undefined ? reserved : residentPart(reserved, load, dimensions);
-    simulations.set(key, estimate);
+    // Its cards may have failed meanwhile.
+    simulations.set(simulationKey(located, contextTokens), estimate);
     return estimate;
   }
 
@@ -224,8 +224,8 @@ class LoadEstimates {
 /** Whether the sizes that the engine reports are learned; see `LoadRules.serverOptions`. */
 const isLearned = ({ residency }: Engine): boolean => residency?.serverOptions !== undefined;
 
-const simulationKey = ({ engine, model }: ModelReference, contextTokens: number): string =>
-  JSON.stringify([engine.id, model.name, model.digest, contextTokens, engine.residency?.serverOptions]);
+const simulationKey = ({ engine: { id, residency }, model }: ModelReference, contextTokens: number): string =>
+  JSON.stringify([id, model.name, model.digest, contextTokens, residency?.serverOptions, residency?.cardFailure?.()]);
 
 /** Undefined without metadata that the formula supports. */
 function formulaInputs({ residency }: Engine, facts: ModelFacts): FormulaInputs | undefined {

@@ -205,7 +205,8 @@ export async function systemStatus(source: OverviewSource, caller: CallerContext
     remoteText: remoteText(remote),
     ...(savings && { savings }),
     warnings: [
-      ...systemWarnings(source),
+      // Why no card is used is in both.
+      ...systemWarnings(source).filter((text) => ram.warning?.includes(text) !== true),
       ...(ram.warning === undefined ? [] : [ram.warning]),
       ...(caller.warnings ?? []),
       // The reasons are in `engines`.

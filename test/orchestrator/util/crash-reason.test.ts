@@ -34,6 +34,14 @@ describe("the reason of a crash", () => {
       ["FATAL ERROR: Reached heap limit Allocation failed", "----- Native stack trace -----", " 1: 0xb8"],
       "FATAL ERROR: Reached heap limit Allocation failed",
     ],
+    [
+      [
+        "[error] CUDA error: the provided PTX was compiled with an unsupported toolchain.",
+        "[error]   current device: 0, in function ggml_cuda_kernel_can_use_pdl at /ggml-cuda/common.cuh:1640",
+        "/bins/libggml-base.so(ggml_abort+0x152)[0x7fe2]",
+      ],
+      "[error] CUDA error: the provided PTX was compiled with an unsupported toolchain.",
+    ],
     [["loading", "", "something went wrong", ""], "something went wrong"],
     [[" ", ""], undefined],
   ])("is found in %j", (lines, expected) => {

@@ -108,13 +108,18 @@ export function createEstimator(parts: {
     signal: AbortSignal,
     isForCards = false,
   ): Promise<Simulated | undefined> {
-    const key = JSON.stringify([digest, shape, isForCards]);
+    const keyOf = (isOnCards: boolean) => JSON.stringify([digest, shape, isOnCards]);
+    const key = keyOf(isForCards);
     return gate.run(signal, async () => {
       await (reading ??= readKept());
       if (known.has(key)) return known.get(key);
       try {
-        known.set(key, await inProcess({ file, ...shape }, timeoutMs, signal, isForCards));
-        if (!isForCards) await keep();
+        const found = await inProcess({ file, ...shape }, timeoutMs, signal, isForCards);
+        // Cards that failed just now may work the next time.
+        const isOnCards = found.done.byLayers !== undefined;
+        known.set(keyOf(isOnCards), found);
+        if (!isOnCards) await keep();
+        return found;
       } catch (error) {
         if (!(error instanceof ChildFailure || error instanceof ChildGone)) throw error;
         parts.log.warn(`engine: could not simulate the load of ${file}: ${error.message}`);

@@ -157,39 +157,36 @@ export function notInstalled(downloadBytes: number): EngineNotInstalled {
 
 /** How long a model that a card had no room for stays in RAM. */
 const retryMs = 10 * 60_000;
+const forGood = Number.POSITIVE_INFINITY;
+
+/** Kernels that are not in the binaries for this card are compiled by its driver, unless that is older than they are. */
+const isDriverTooOld = /unsupported toolchain/;
+const driverTooOld = "its driver is too old for this card's kernels: update it, or run `ollm setup --engine vulkan`";
 
 /**
- * What failed on the graphics cards. A driver that didn't start, or hung, isn't tried again by this engine: each try may
- * take a minute. A model that failed is, after ten minutes.
+ * What failed on the graphics cards. A driver that hung or is too old isn't tried again by this engine: each try may take
+ * a minute. One that didn't start (the card may be full) and a model that failed are, after ten minutes.
  */
 export function createCards(parts: { readonly backend: Backend; readonly now: () => number; readonly log: Log }) {
   const { backend, now, log } = parts;
-  const models = new Map<string, { readonly reason: string; readonly untilMs: number }>();
-  let driver: string | undefined;
+  /** By model; "": what keeps all off the cards. */
+  const failures = new Map<string, { readonly reason: string; readonly untilMs: number }>();
 
-  const failed = (reason: string, where: string): CardFailed => {
-    const text = `${backendNames[backend]} failed${where}: ${reason}`;
-    log.warn(`engine: ${text}; the processor computes instead`);
-    return new CardFailed(text, { next: { step: "retry" } });
+  const failed = (model: string, said: string, forMs: number): CardFailed => {
+    const reason = `${backendNames[backend]} failed${model === "" ? "" : ` with ${model}`}: ${said}`;
+    failures.set(model, { reason, untilMs: now() + forMs });
+    log.warn(`engine: ${reason}; the processor computes instead`);
+    return new CardFailed(reason, { next: { step: "retry" } });
   };
+  /** Why that model isn't put on a card; without a name, why none is. */
+  const failureOf = (model = ""): string | undefined =>
+    [...failures].find(([of, { untilMs }]) => untilMs > now() && (of === "" || sameModel(of, model)))?.[1].reason;
   return {
     backend,
-    isUsable: () => backend !== "cpu" && driver === undefined,
-    /** Why that model isn't put on a card; without a name, why none is. */
-    failureOf(model?: string): string | undefined {
-      if (backend === "cpu") return undefined;
-      const known = model && [...models].find(([name]) => sameModel(name, model))?.[1];
-      return driver ?? (known && known.untilMs > now() ? known.reason : undefined);
-    },
-    driverFailed(reason: string): CardFailed {
-      const error = failed(reason, "");
-      driver = error.message;
-      return error;
-    },
-    modelFailed(model: string, reason: string): CardFailed {
-      const error = failed(reason, ` with ${model}`);
-      models.set(model, { reason: error.message, untilMs: now() + retryMs });
-      return error;
-    },
+    isUsable: () => backend !== "cpu" && failureOf() === undefined,
+    failureOf,
+    driverFailed: (reason: string, isForGood: boolean) => failed("", reason, isForGood ? forGood : retryMs),
+    modelFailed: (model: string, reason: string) =>
+      isDriverTooOld.test(reason) ? failed("", driverTooOld, forGood) : failed(model, reason, retryMs),
   };
 }

@@ -200,8 +200,10 @@ function createProcesses(options: LlamaCppOptions, cards: ReturnType<typeof crea
         return session;
       } catch (error) {
         await forget();
-        if (usesCards && error instanceof ChildFailure) throw driverFailed(error.message);
-        throw usesCards && error instanceof ChildGone ? driverFailed(`its process ended ${causeOf(error.end)}`) : error;
+        if (usesCards && error instanceof ChildFailure) throw driverFailed(error.message, error.code === "stalled");
+        if (usesCards && error instanceof ChildGone)
+          throw driverFailed(`its process ended ${causeOf(error.end)}`, false);
+        throw error;
       }
     },
     /** Opens no process from now on. */

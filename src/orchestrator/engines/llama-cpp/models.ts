@@ -219,7 +219,7 @@ export class Models {
       // A load that hung shows that the driver does.
       const isHanging = error instanceof ChildFailure && error.code === "stalled";
       const { cards } = this.#parts;
-      throw isHanging ? cards.driverFailed(failure.message) : cards.modelFailed(name, failure.message);
+      throw isHanging ? cards.driverFailed(failure.message, true) : cards.modelFailed(name, failure.message);
     }
   }
 
@@ -229,7 +229,7 @@ export class Models {
     const { cards } = this.#parts;
     if (error instanceof ChildGone && !error.end.wasStopped)
       cards.modelFailed(stored.name, `its process ended ${causeOf(error.end)}`);
-    else if (error instanceof ChildFailure && error.code === "stalled") cards.driverFailed(error.message);
+    else if (error instanceof ChildFailure && error.code === "stalled") cards.driverFailed(error.message, true);
   }
 
   #startLoad(loadable: Loadable, options: LoadOptions): PendingLoad {

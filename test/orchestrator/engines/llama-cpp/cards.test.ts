@@ -42,11 +42,14 @@ async function machine(card: FakeCard = {}, options: Partial<LlamaCppOptions> = 
     warnings,
     loads,
     leave: (bytes: number) => (freeBytes = bytes),
+    /** From now on, its driver works. */
+    free: () => writeFakeCard(folder, realModule, {}),
     estimate: () => engine.estimation?.estimate(model, { contextTokens }, never),
     load: async () => (await orchestrator.loadModel(caller(), { model, contextTokens })).follow(never),
     answer: async () => (await generate({ model })).text,
     resident: async () => (await engine.residency?.loaded(never))?.[0],
     status: () => orchestrator.ramStatus(caller()),
+    statusWarnings: async () => (await orchestrator.systemStatus(caller())).warnings,
   };
 }
 
@@ -90,11 +93,16 @@ describe("falls back to the processor, once and with the reason", () => {
   const inTime = { cardLimitMs: 300 };
   it.each<[string, FakeCard, Partial<LlamaCppOptions>, RegExp]>([
     ["without its driver", { start: "no driver" }, {}, /CUDA failed: .*libggml-cuda\.so: cannot open shared object/],
-    ["without a card", { start: "no card" }, {}, /CUDA failed: it found no graphics card/],
+    [
+      "without a card",
+      { start: "no card" },
+      {},
+      /CUDA failed: it found no graphics card that it can use, or only full ones/,
+    ],
     ["if its driver crashes", { start: "crashes" }, {}, /CUDA failed: its process ended \(exit code 9\)/],
     ["if its driver hangs", { start: "hangs" }, inTime, /CUDA failed: the engine did not start within 0\.3 s/],
   ])("%s", async (_case, card, options, reason) => {
-    const { load, loads, answer, engine, resident, status, warnings } = await machine(card, options);
+    const { load, loads, answer, engine, resident, status, statusWarnings, warnings } = await machine(card, options);
     const { plan } = await load();
     expect(plan.placement).toBeUndefined();
     expect(await answer()).toBe(tinySentence);
@@ -105,6 +113,7 @@ describe("falls back to the processor, once and with the reason", () => {
       loaded: [{ processor: "CPU" }],
       warning: expect.stringMatching(reason),
     });
+    expect((await statusWarnings()).filter((line) => reason.test(line))).toHaveLength(1);
     expect(warnings.filter((line) => reason.test(line))).toHaveLength(1);
   });
 
@@ -121,6 +130,35 @@ describe("falls back to the processor, once and with the reason", () => {
     // Not tried again by the next load.
     await engine.residency?.unload(model, never);
     await load();
+    expect(await loads()).toHaveLength(1);
+  });
+
+  it("for good if its driver is too old for the kernels of any model", async () => {
+    let ms = 0;
+    const { load, loads, answer, engine, status } = await machine({ load: "old driver" }, { steady: () => ms });
+    expect((await load()).plan.placement).toBeUndefined();
+    expect(await answer()).toBe(tinySentence);
+    const reason = /^CUDA failed: its driver is too old for this card's kernels: update it, or run/;
+    expect((await engine.health(never)).message).toMatch(reason);
+    expect((await status()).warning).toMatch(reason);
+    await engine.residency?.unload(model, never);
+    ms += 11 * 60_000;
+    await load();
+    expect(await loads()).toHaveLength(1);
+  });
+
+  it("for ten minutes if it didn't start, as on a full card", async () => {
+    let ms = 0;
+    const { load, loads, engine, estimate, free } = await machine({ start: "no card" }, { steady: () => ms });
+    await load();
+    await engine.residency?.unload(model, never);
+    await free();
+    await load();
+    expect(await loads()).toEqual([]);
+    await engine.residency?.unload(model, never);
+    ms += 11 * 60_000;
+    expect((await load()).plan.placement).toMatchObject({ cards: [{ name: "Fake RTX" }] });
+    expect((await estimate())?.byLayers).toBeDefined();
     expect(await loads()).toHaveLength(1);
   });
 

@@ -2,8 +2,9 @@ import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { CardFailed } from "../../../../src/orchestrator/api/errors.ts";
 import { createLog } from "../../../../src/orchestrator/api/log.ts";
-import type { LoadRequest } from "../../../../src/orchestrator/engines/llama-cpp/child/protocol.ts";
+import type { EstimateRequest, LoadRequest } from "../../../../src/orchestrator/engines/llama-cpp/child/protocol.ts";
 import type { ChildSession } from "../../../../src/orchestrator/engines/llama-cpp/child-session.ts";
 import { createEstimator } from "../../../../src/orchestrator/engines/llama-cpp/estimator.ts";
 import { never } from "./engine-under-test.ts";
@@ -27,20 +28,24 @@ beforeEach(async () => {
 });
 afterEach(() => rm(folder, { recursive: true, force: true }));
 
-/** That of a daemon that starts. */
-function start(mayUseCards = false) {
+/** That of a daemon that starts; with `cards`, on a machine with cards, which start or don't. */
+function start(cards?: "work" | "fail") {
   const session = {
     pid: 0,
     stop: async () => {},
-    async call({ contextTokens }: LoadRequest) {
+    async call({ contextTokens, isForCards }: EstimateRequest) {
       simulations += 1;
       const contextBytes = 1_000 * contextTokens;
-      return { weightsBytes: 5_000_000, contextBytes, smallestContextBytes: 256_000, smallestContextTokens: 256 };
+      const smallest = { smallestContextBytes: 256_000, smallestContextTokens: 256 };
+      return { weightsBytes: 5_000_000, contextBytes, ...smallest, ...(isForCards === true && { byLayers: [] }) };
     },
   };
   const { estimate } = createEstimator({
-    open: async () => session as unknown as ChildSession,
-    mayUseCards: () => mayUseCards,
+    async open(_signal, usesCards) {
+      if (usesCards && cards === "fail") throw new CardFailed("full");
+      return session as unknown as ChildSession;
+    },
+    mayUseCards: () => cards !== undefined,
     now: Date.now,
     log: createLog("warn", () => {}),
     file,
@@ -83,8 +88,14 @@ describe("what was simulated", () => {
     expect(simulations).toBe(2);
   });
   it("is not kept for cards, whose drivers change", async () => {
-    await start(true)("sha256:a");
-    await start(true)("sha256:a");
+    await start("work")("sha256:a");
+    await start("work")("sha256:a");
+    expect(simulations).toBe(2);
+  });
+  it("is not taken for that with the cards if they failed", async () => {
+    expect((await start("fail")("sha256:a"))?.byLayers).toBeUndefined();
+    expect((await start("work")("sha256:a"))?.byLayers).toEqual([]);
+    await start()("sha256:a");
     expect(simulations).toBe(2);
   });
 });

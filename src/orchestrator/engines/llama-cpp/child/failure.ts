@@ -44,6 +44,7 @@ export function createLogRing() {
 export function loadErrorIn(lines: readonly string[]): string | undefined {
   const newestFirst = lines.toReversed();
   for (const pattern of [
+    /CUDA error: (.+)$/,
     /error loading model(?: \w+)?: (.+)$/,
     // With the size, which the later summary omits.
     /((?:failed|unable) to allocate.*size:? \d+)/i,

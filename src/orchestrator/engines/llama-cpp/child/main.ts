@@ -57,6 +57,8 @@ function send(reply: ChildReply): void {
   if (process.connected) process.send?.(reply, undefined, undefined, () => undefined);
 }
 
+const noCard = "it found no graphics card that it can use, or only full ones";
+
 async function open(): Promise<{ readonly library: NodeLlamaCpp; readonly llama: Llama }> {
   const library = (await import(pathToFileURL(modulePath).href)) as NodeLlamaCpp;
   const card = computes === "cuda" || computes === "vulkan" ? computes : undefined;
@@ -76,10 +78,10 @@ async function open(): Promise<{ readonly library: NodeLlamaCpp; readonly llama:
   });
   if (card === undefined) return { library, llama: await starting };
   const llama = await starting.catch((error: unknown) => {
-    throw new Error(whyNotLoaded(card) ?? messageOf(error), { cause: error });
+    throw new Error(whyNotLoaded(card) ?? messageOf(error).replace("NoBinaryFoundError", noCard), { cause: error });
   });
-  // Vulkan also starts without a card.
-  if (llama.gpu !== card || (await llama.getVramState()).total === 0) throw new Error("it found no graphics card");
+  // Vulkan also starts without a card, CUDA on a full one.
+  if (llama.gpu !== card || (await llama.getVramState()).total === 0) throw new Error(noCard);
   return { library, llama };
 }
 
