@@ -34,7 +34,7 @@ export interface PlatformFacts {
 
 /**
  * Folder below `engine-lock/` → the packages with binaries. Those for cards come with those for the processor, which runs
- * the models when a card fails. `-ext` is CUDA 12, for drivers that are too old for CUDA 13.
+ * the models when a card fails. `-ext` is CUDA 12, for machines without CUDA 13.
  */
 export const binaryPackages: Readonly<Record<string, readonly string[]>> = packages;
 
