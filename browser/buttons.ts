@@ -97,6 +97,7 @@ function rulesFor(world: World, call: Call): Rules {
     quiet: [
       [/button Resume absent/, "its pull fails at once again, which the warning says already"],
       [/button Show cases\.json/, "the newest eval is the one that is shown"],
+      [/button Try again$/, "it is busy and keeps the focus, and what failed fails in the same way"],
       [/radio Time shown: /, "what is drawn on a canvas is no element; see the proof below"],
     ],
     fleeting: [
