@@ -27,13 +27,14 @@ const pauseMs = 300;
 
 /**
  * Reads data for a component: when it appears, when `key` changes, when something of these `kinds` changes, and after a
- * new connection. Never two reads at once. What `first` reads is shown before the rest is read, when nothing is yet.
+ * new connection. Never two reads at once. What `first` reads is shown, when nothing is yet,
+ * before the rest is read, if there is more.
  */
 export function useData<Data>(
   read: () => Promise<Data>,
   kinds: readonly Change["kind"][],
   key: string = "",
-  first?: () => Promise<Data>,
+  first?: () => Promise<{ readonly early: Data; readonly isAll: boolean }>,
 ): Loaded<Data> {
   const data = useSignal<Data | undefined>(undefined);
   const error = useSignal<unknown>(undefined);
@@ -54,12 +55,13 @@ export function useData<Data>(
       isReading = true;
       isStale = false;
       try {
-        if (first !== undefined && data.peek() === undefined) {
-          data.value = await first();
+        const begun = data.peek() === undefined ? await first?.() : undefined;
+        if (begun?.isAll === false) {
+          data.value = begun.early;
           // Drawn before the daemon is busy with the rest.
           await new Promise((resolve) => setTimeout(resolve, 50));
         }
-        const found = await newest.current();
+        const found = begun?.isAll === true ? begun.early : await newest.current();
         if (isEnded) return;
         data.value = found;
         error.value = undefined;

@@ -26,7 +26,10 @@ export function Models() {
     () => read(limit),
     ["models", "memory"],
     "",
-    () => read(firstLimit),
+    async () => {
+      const early = await read(firstLimit);
+      return { early, isAll: early.total <= firstLimit };
+    },
   );
   const status = useData(() => client.callTool("system_status", {}), ["memory", "models", "tools"]);
   return (
