@@ -58,8 +58,9 @@ async function openRows({ page }: Opened, id: string): Promise<void> {
   // Keys typed into a field are text.
   await page.evaluate(() => (document.activeElement as HTMLElement | null)?.blur());
   await page.keyboard.press("j");
+  // The walk left the end of a long list; rows too far from it are made for the key.
+  await until(async () => (await rowAt(page)) >= 0, `${id}: j reaches no row`);
   const first = await rowAt(page);
-  assert.ok(first >= 0, `${id}: j reaches no row`);
   if (rows > 1) {
     await page.keyboard.press("j");
     assert.ok((await rowAt(page)) > first, `${id}: j does not go on`);
