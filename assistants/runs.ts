@@ -47,11 +47,11 @@ const number = (value: number): string => value.toLocaleString("en");
 
 const defaultTools = ourTools.filter(({ set }) => set !== "extra");
 
-/** How many characters of the description of our longest tool stand in a request. */
-function partOfDescription(body: unknown): number {
-  const { description } = defaultTools.reduce((one, other) =>
-    other.description.length > one.description.length ? other : one,
-  );
+/** How many characters of the longest description of our tools, without those that it has whole, stand in a request. */
+function partOfDescription(body: unknown, whole: readonly string[]): number {
+  const { description } = defaultTools
+    .filter(({ name }) => !whole.some((each) => each.endsWith(name)))
+    .reduce((one, other) => (other.description.length > one.description.length ? other : one));
   const text = JSON.stringify(body);
   let length = description.length;
   while (length > 0 && !text.includes(description.slice(0, length))) length -= 1;
@@ -116,15 +116,16 @@ export const runs: readonly Row[] = [
     run(world) {
       const { tools, body } = firstWithTools(world);
       const ours = tools.filter(({ name }) => name.includes("ollm"));
-      const names = [...new Set(JSON.stringify(body).match(/mcp__ollm__\w+/g))];
-      if (ours.length === 0 && names.length > 0) {
-        const shown = partOfDescription(body);
-        const how = shown < 20 ? "by name only" : `by name and at most ${shown} characters of the description`;
-        return Promise.resolve(`✓ ${names.length}, deferred: ${how}`);
-      }
-      const bytes = ours.reduce((sum, each) => sum + each.bytes, 0);
-      if (ours.length < 10) throw new Error(`only ${ours.map(({ name }) => name).join(", ") || "other tools"}`);
-      return Promise.resolve(`✓ ${ours.length}, ${number(bytes)} bytes, whole`);
+      const whole = ours.map(({ name }) => name);
+      const named = new Set([...(JSON.stringify(body).match(/mcp__ollm__\w+/g) ?? []), ...whole]);
+      if (named.size < 10) throw new Error(`only ${[...named].join(", ") || "other tools"}`);
+      const bytes = number(ours.reduce((sum, each) => sum + each.bytes, 0));
+      if (ours.length >= 10) return Promise.resolve(`✓ ${ours.length}, ${bytes} bytes, whole`);
+      const shown = partOfDescription(body, whole);
+      const how = shown < 20 ? "by name only" : `by name and at most ${shown} characters of the description`;
+      const seen =
+        ours.length === 0 ? "" : `, but whole, ${bytes} bytes: ${whole.map((name) => `\`${name}\``).join(", ")}`;
+      return Promise.resolve(`✓ ${named.size}, deferred: ${how}${seen}`);
     },
   },
   {

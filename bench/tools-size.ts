@@ -46,7 +46,7 @@ async function measure(environment: Record<string, string>): Promise<BenchResult
     const { tools } = await client.listTools();
     // What clients put before their model.
     const read = measured("tools/list without output schemas and icons", {
-      json: tools.map(({ outputSchema: _checked, icons: _shown, ...tool }) => tool),
+      json: tools.map(({ outputSchema: _checked, icons: _shown, _meta: _forClients, ...tool }) => tool),
     });
     const rows: Row[] = [
       measured("tools/list", { json: tools }),

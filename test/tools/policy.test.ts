@@ -26,11 +26,13 @@ describe("the list of tools", () => {
     const names = toolsOnOffer(tools, [{ where: "", sets: ["default"] }]).names;
     const offered = tools.filter(({ name }) => names.includes(name));
     const shown = offered.map((tool) => {
-      const { outputSchema: _output, icons: _icons, ...entry } = toolEntry(tool);
+      const { outputSchema: _output, icons: _icons, _meta, ...entry } = toolEntry(tool);
+      // It costs nothing: the clients that were tried don't give it to their models.
+      expect(_meta).toEqual(tool.name === "route_and_generate" ? { "anthropic/alwaysLoad": true } : undefined);
       return entry;
     });
     expect(tokens({ tools: shown })).toBeLessThan(2_600);
-    const whole = offered.map((tool) => ({ ...toolEntry(tool), icons: [] }));
+    const whole = offered.map((tool) => ({ ...toolEntry(tool), icons: [], _meta: undefined }));
     expect(tokens({ tools: whole })).toBeLessThan(6_000);
   });
 

@@ -14,6 +14,7 @@ import { OrchestratorError, UnknownJob } from "../../orchestrator/api/errors.ts"
 import type { Job } from "../../orchestrator/api/facade.ts";
 import { type ToolDefinition, isRepeatable } from "../../tools/definition.ts";
 import { tools } from "../../tools/index.ts";
+import { routeAndGenerate } from "../../tools/route-and-generate.ts";
 import { type Caller, homeOf } from "../call/caller.ts";
 import { type Call, tasksExtension } from "../call/call.ts";
 import { icon, pageOf } from "./create-server.ts";
@@ -40,7 +41,8 @@ export async function listTools(
 /** The entry for a client of MCP Apps. Others don't get the view, which every conversation would pay for. */
 function entryWithView(tool: ToolDefinition): Tool {
   const { view } = tool;
-  return { ...keptEntry(tool), ...(view !== undefined && { _meta: { ui: { resourceUri: view } } }) };
+  const entry = keptEntry(tool);
+  return view === undefined ? entry : { ...entry, _meta: { ...entry._meta, ui: { resourceUri: view } } };
 }
 
 /** Kept, because making the schemas of all tools takes milliseconds. */
@@ -130,6 +132,8 @@ export function toolEntry(tool: ToolDefinition): Tool {
     outputSchema: jsonSchema(publishedOutput(tool), tool.lean !== undefined),
     annotations: hintsOf(tool),
     icons: [icons[tool.effect]],
+    // Claude Code gives its model the others when it searches for them (docs/decisions/0082-one-tool-in-sight.md).
+    ...(tool === routeAndGenerate && { _meta: { "anthropic/alwaysLoad": true } }),
   };
 }
 
