@@ -21,7 +21,7 @@ async function connected(options: MemoryClientOptions) {
 it.each<Era>(["legacy", "modern"])("a client that shows views is told of them: %s", async (era) => {
   const client = await connected({ era, extensions: appHost });
   const { tools } = await client.listTools();
-  const shown = tools.flatMap(({ name, _meta }) => (_meta === undefined ? [] : [[name, _meta]]));
+  const shown = tools.flatMap(({ name, _meta }) => (_meta?.["ui"] === undefined ? [] : [[name, _meta]]));
   expect(shown).toEqual([
     ["compare", { ui: { resourceUri: compareView } }],
     ["system_status", { ui: { resourceUri: statusView } }],
@@ -36,7 +36,7 @@ it.each<[Era, MemoryClientOptions["extensions"]]>([
   ["modern", { "io.modelcontextprotocol/ui": { mimeTypes: ["text/html"] } }],
 ])("another client pays nothing for views: %s %j", async (era, extensions) => {
   const client = await connected({ era, ...(extensions && { extensions }) });
-  expect((await client.listTools()).tools.filter(({ _meta }) => _meta !== undefined)).toEqual([]);
+  expect((await client.listTools()).tools.filter(({ _meta }) => _meta?.["ui"] !== undefined)).toEqual([]);
   const { resources } = await client.listResources();
   expect(resources.filter(({ uri }) => uri.startsWith("ui:"))).toEqual([]);
 });

@@ -1,7 +1,10 @@
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { countTokens } from "gpt-tokenizer/encoding/o200k_base";
 import { expect, it, onTestFinished } from "vitest";
 import { createFakeEngine, fakeModel, gigabyte } from "../support/fake-engine.ts";
-import { connectMemoryClient } from "../support/memory-client.ts";
+import { type MemoryClient, connectMemoryClient } from "../support/memory-client.ts";
 import { createTestOrchestrator } from "../support/orchestrator.ts";
 
 const text = `Three things changed in "src/queue.ts":
@@ -16,6 +19,15 @@ interface Row {
   readonly kind: string;
   readonly tokens: number;
   readonly amount: number;
+}
+
+/** The rows and the sums of the ledger. */
+async function moneyOf({ client }: MemoryClient) {
+  const { contents } = await client.readResource({ uri: "ollm://metrics" });
+  const { money } = JSON.parse((contents[0] as { text: string }).text) as {
+    money: { rows: Row[]; total: Readonly<Record<string, number>> };
+  };
+  return money;
 }
 
 /** The rows of the ledger after two answers for a client of that name, and the tokens of the form that its model gets. */
@@ -36,11 +48,7 @@ async function ledgerOf(clientName: string, isStructured: boolean) {
   await connection.call("list_models");
   await connection.call("smart_load", { model: "small:1b" });
   await connection.call("route_and_generate", { prompt: "What changed?", task: "code", dry_run: true });
-  const { contents } = await connection.client.readResource({ uri: "ollm://metrics" });
-  const { money } = JSON.parse((contents[0] as { text: string }).text) as {
-    money: { rows: Row[]; total: Readonly<Record<string, number>> };
-  };
-  return { ...money, sent };
+  return { ...(await moneyOf(connection)), sent };
 }
 
 it.each([
@@ -70,4 +78,33 @@ it("nothing is subtracted for the shell, whose user reads the answer", async () 
   const { rows, total } = await ledgerOf("ollm", false);
   expect(rows.map(({ kind }) => kind)).toEqual(["prompt", "answer"]);
   expect(total["read_tokens"]).toBe(0);
+});
+
+it("the answers of a list are read where an assistant reads their resource, as often as it does", async () => {
+  const root = await mkdtemp(join(tmpdir(), "ollm-read-"));
+  onTestFinished(() => rm(root, { recursive: true }));
+  for (const name of ["a", "b"]) await writeFile(join(root, `${name}.md`), "A heron.");
+  const engine = createFakeEngine("ollama", [fakeModel("small:1b", gigabyte)]);
+  engine.answer = async () => ({ text });
+  const { orchestrator } = createTestOrchestrator([engine], { now: Date.now });
+  onTestFinished(() => orchestrator.close());
+  const connection = await connectMemoryClient(orchestrator, { clientName: "opencode", fileRoots: [root] });
+  onTestFinished(() => connection.close());
+  const input = { prompt: "What is it?", for_each: { of: ["*.md"] } };
+  const { job } = (await connection.call("route_and_generate", input)).structuredContent as { readonly job: string };
+  await connection.call("job", { action: "wait", job_id: job });
+  const readTokens = async () => (await moneyOf(connection)).total["read_tokens"] ?? 0;
+  const uri = `ollm://results/${job}`;
+  const before = await readTokens();
+  await connection.client.subscribeResource({ uri });
+  expect(await readTokens()).toBe(before);
+  const [content] = (await connection.client.readResource({ uri })).contents as { readonly text: string }[];
+  const once = (await readTokens()) - before;
+  const sent = countTokens(content?.text ?? "");
+  expect(once).toBeGreaterThan(0.9 * sent);
+  expect(once).toBeLessThan(1.25 * sent);
+  await connection.client.readResource({ uri });
+  expect(await readTokens()).toBe(before + 2 * once);
+  const [shown] = (await connection.client.readResource({ uri: `ollm://jobs/${job}` })).contents as { text: string }[];
+  expect(await readTokens()).toBeGreaterThan(before + 2 * once + 0.8 * countTokens(shown?.text ?? ""));
 });

@@ -1,6 +1,6 @@
 import { InMemoryTransport, type JSONRPCMessage } from "@modelcontextprotocol/server";
 import { serveStdio } from "@modelcontextprotocol/server/stdio";
-import { afterEach, describe, expect, it } from "vitest";
+import { afterEach, describe, expect, it, vi } from "vitest";
 import { LoadFailed } from "../../src/orchestrator/api/errors.ts";
 import type { GenerateResult } from "../../src/orchestrator/api/facade.ts";
 import { createLog } from "../../src/orchestrator/api/log.ts";
@@ -16,6 +16,7 @@ type Answer = { result?: Record<string, unknown>; error?: { code: number; data?:
 async function connect(patienceSeconds = 0.001) {
   const operation = drivenOperation<GenerateResult>();
   const orchestrator = createFakeOrchestrator({ generate: async () => operation });
+  const read = vi.spyOn(orchestrator.metrics, "noteRead");
   const parts = {
     version: "0.0.0-test",
     log: createLog("silent", () => undefined),
@@ -41,6 +42,7 @@ async function connect(patienceSeconds = 0.001) {
   let id = 0;
   return {
     operation,
+    read,
     close: () => client.close(),
     request(method: string, params: object = {}, extensions: object = { [extension]: {} }): Promise<Answer> {
       id += 1;
@@ -89,7 +91,7 @@ describe("a client that takes the protocol's own tasks", () => {
   });
 
   it("asks how far it is, and gets the tool's answer in the end", async () => {
-    const { request, operation } = await detach();
+    const { request, operation, read } = await detach();
     operation.report({ message: "loading smollm2:135m" });
     const task = () => request("tasks/get", { taskId: "generate-1" });
     expect((await task()).result).toMatchObject({
@@ -99,7 +101,13 @@ describe("a client that takes the protocol's own tasks", () => {
     });
     operation.succeed(generated);
     await expect.poll(async () => (await task()).result?.["status"]).toBe("completed");
+    read.mockClear();
     const { result } = await task();
+    expect(read).toHaveBeenCalledExactlyOnceWith(
+      expect.objectContaining({ client: "by-hand" }),
+      "general",
+      expect.stringContaining(generated.text),
+    );
     expect(result).toMatchObject({
       ttlMs: expect.any(Number),
       result: {

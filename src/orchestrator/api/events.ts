@@ -2,7 +2,7 @@ import * as z from "zod";
 import type { faultOf } from "./errors.ts";
 import type { Decision } from "./facade-status.ts";
 import type { Log } from "./log.ts";
-import type { CallerContext, PromptTokens, Task } from "./types.ts";
+import type { PromptTokens, Task } from "./types.ts";
 
 /**
  * What happened, said once and after it is true, for whatever only watches (`watch/`). An event has names, numbers and
@@ -41,17 +41,6 @@ export type Event =
 type Kind = Event["kind"];
 export type EventOf<Given extends Kind> = Extract<Event, { readonly kind: Given }>;
 export type Emit = (event: Event) => void;
-
-/** The tokens are counted when the figures are written, not in the call. */
-export function noteRead(
-  emit: Emit,
-  tokensOf: (text: string) => number,
-  { client }: Pick<CallerContext, "client">,
-  task: string,
-  text: string,
-): void {
-  emit({ kind: "answer read", client, task, readTokens: () => tokensOf(text) });
-}
 
 /** For the log of decisions. */
 export function noteDecision(emit: Emit, decision: Omit<Decision, "at">): void {

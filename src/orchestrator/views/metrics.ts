@@ -1,6 +1,6 @@
 import type { MemoryProbe, MemorySample } from "../memory/measure/system-probe.ts";
 import { localDomain } from "../memory/state.ts";
-import type { CallerContext, CallerSettings } from "../api/types.ts";
+import { type CallerContext, type CallerSettings, isShell } from "../api/types.ts";
 import { callerSettings } from "../config/load.ts";
 import type { Settings } from "../config/schema.ts";
 import { loadBytes, neededBytes } from "../memory/limits.ts";
@@ -17,7 +17,7 @@ import { estimateTokens } from "../routing/tokens.ts";
 import { sameModel } from "../util/model-name.ts";
 import type { CountedFigures, KeptRequests, ModelCounts, Metrics, UnusedModel } from "../api/facade-metrics.ts";
 import { defined } from "../util/values.ts";
-import { type Emit, noteRead } from "../api/events.ts";
+import type { Emit } from "../api/events.ts";
 import type { Log } from "../api/log.ts";
 import { describeFromDatabase } from "../routing/database.ts";
 import type { Timers } from "../util/timers.ts";
@@ -51,7 +51,11 @@ export function createMetrics(parts: MetricsParts): Metrics {
   const { store, now, settings } = parts;
   return {
     notePassedOn: (host) => parts.emit({ kind: "remote request sent", engine: host }),
-    noteRead: noteRead.bind(undefined, parts.emit, estimateTokens),
+    noteRead({ client }, task, text) {
+      if (isShell(client)) return;
+      // Counted when the figures are written, not in the call.
+      parts.emit({ kind: "answer read", client, task, readTokens: () => estimateTokens(text) });
+    },
     counters: () => store.counters(),
     report: () => store.report(),
     money: async () => moneyReport(await store.moneyCounts(), referenceOf(settings()), now()),

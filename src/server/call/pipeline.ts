@@ -152,7 +152,7 @@ async function runTool(
     const { data: own } = ended.answer;
     const data = parts.mayOfferRoots ? own : (withErrors(own, textFor(parts, home, given)) as Data);
     const result = resultOf(tool, data, facts);
-    noteRead(call, context.caller, data, result);
+    noteRead(home, context.caller, tool.name, data, result);
     return { result, outcome: successOf(data) };
   } finally {
     run.end();
@@ -166,18 +166,19 @@ const readsStructured = /^(?:claude-code|codex-mcp-client|copilot-cli|@cline\/co
 const answering = /^(?:route_and_generate|render_template|run_pipeline|delegate)$/;
 
 /** Counts what an assistant reads of a model's answer, also of one that a job had. */
-function noteRead(
-  { tool, home }: ToolCall,
+export function noteRead(
+  { orchestrator }: ToolCall["home"],
   caller: CallerContext,
-  data: Data,
+  name: string | undefined,
+  data: object,
   { structuredContent, content }: CallToolResult,
 ): void {
-  const { result: own = data, tool: of = tool.name } = data as { readonly result?: Data; readonly tool?: string };
-  if (isShell(caller.client) || !answering.test(of) || own["plan"] !== undefined) return;
+  const { result: own = data as Data, tool: of = name } = data as { readonly result?: Data; readonly tool?: string };
+  if (!answering.test(of ?? "") || own["plan"] !== undefined) return;
   let read = readsStructured.test(caller.client) ? JSON.stringify(structuredContent) : "";
   if (read === "") for (const part of content) if (part.type === "text") read += part.text;
   const { task } = own;
-  home.orchestrator.metrics.noteRead(caller, typeof task === "string" ? task : "general", read);
+  orchestrator.metrics.noteRead(caller, typeof task === "string" ? task : "general", read);
 }
 
 /** A successful outcome with the model that the answer names (`model`, or `name` for tools about models) and its text. */

@@ -73,13 +73,15 @@ export function listTemplates(cursor?: string): ListResourceTemplatesResult {
  * `resources/read`, as JSON or a view's HTML. Throws `ResourceNotFoundError` when the resource does not exist (with error data, a
  * `ProtocolError` of the same code), and `InvalidParams` for malformed names.
  */
-export async function readResource(facts: Call, parts: Caller, uri: string): Promise<ReadResourceResult> {
+export async function readResource(facts: Call, parts: Caller, uri: string, sent = true): Promise<ReadResourceResult> {
   const match = matchResource(resources, uri);
   if (match === undefined) throw new ResourceNotFoundError(uri);
   const { definition, variables } = match;
   try {
-    const content = await definition.read(variables, await resourceContext(facts, parts));
+    const context = await resourceContext(facts, parts);
+    const content = await definition.read(variables, context);
     const text = typeof content === "string" ? content : JSON.stringify(content);
+    if (sent && definition.holdsAnswers) context.orchestrator.metrics.noteRead(context.caller, "general", text);
     return { contents: [{ uri, ...typeOf(definition), text }], ...cacheHint(definition, facts) };
   } catch (error) {
     const shown = textFor(parts, undefined, uri);
@@ -140,7 +142,7 @@ export function createSubscriptions(feed: ChangeFeed) {
     /** Throws `ResourceNotFoundError` for a URI that does not exist. Subscribing twice has no further effect. */
     async subscribe(facts: Call, parts: Caller, uri: string) {
       const match = matchResource(resources, uri);
-      if (match === undefined || isTemplate(match.definition)) await readResource(facts, parts, uri);
+      if (match === undefined || isTemplate(match.definition)) await readResource(facts, parts, uri, false);
       if (stops.has(uri)) return {};
       if (stops.size >= maxSubscriptions) {
         throw new ProtocolError(

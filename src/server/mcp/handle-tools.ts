@@ -20,7 +20,7 @@ import { type Call, tasksExtension } from "../call/call.ts";
 import { icon, pageOf } from "./create-server.ts";
 import { isShell } from "../../orchestrator/api/types.ts";
 import { callerContext, defaultTools, noSuchTool, offeredTools } from "../call/offered-tools.ts";
-import { callTool, resultOf, taskOf } from "../call/pipeline.ts";
+import { callTool, noteRead, resultOf, taskOf } from "../call/pipeline.ts";
 import { getOrInsert } from "../../orchestrator/util/values.ts";
 
 /** `tools/list`: the tools offered to this caller. With unreadable settings: the default tools, whose calls report what is wrong. */
@@ -97,7 +97,10 @@ export async function handleTask(
   const caller = callerContext(facts, parts, home);
   try {
     const job = await (method === "cancel" ? jobs.cancel(caller, id) : jobs.get(caller, id));
-    return method === "get" ? { ...taskOf(job, jobs.keepHours), ...endOf(job, facts) } : {};
+    if (method !== "get") return {};
+    const { result } = endOf(job, facts);
+    if (result?.structuredContent) noteRead(home, caller, job.tool, job.result as object, result);
+    return { ...taskOf(job, jobs.keepHours), ...(result && { result }) };
   } catch (error) {
     if (error instanceof UnknownJob) throw new ProtocolError(ProtocolErrorCode.InvalidParams, `No task ${id}`);
     throw error;
