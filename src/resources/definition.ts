@@ -26,8 +26,6 @@ export interface ResourceDefinition<Data extends object | string = object | stri
   readonly watch?: "memory" | "models";
   /** The type of what `read` returns as text; absent: JSON. */
   readonly mimeType?: string;
-  /** Models wrote it for the reader: what assistants read of it is not saved. */
-  readonly holdsAnswers?: true;
   /** A view of MCP Apps, for the tools that name its URI: `read` returns HTML. Only clients that show views list it. */
   readonly isView?: true;
   /** `resources/list` leaves it out. */

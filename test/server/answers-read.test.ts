@@ -80,31 +80,71 @@ it("nothing is subtracted for the shell, whose user reads the answer", async () 
   expect(total["read_tokens"]).toBe(0);
 });
 
-it("the answers of a list are read where an assistant reads their resource, as often as it does", async () => {
+/** A client in whose folder are two texts, with an engine that answers when `isOpen` resolves. */
+async function listening(clientName: string, isOpen = Promise.resolve()) {
   const root = await mkdtemp(join(tmpdir(), "ollm-read-"));
   onTestFinished(() => rm(root, { recursive: true }));
   for (const name of ["a", "b"]) await writeFile(join(root, `${name}.md`), "A heron.");
   const engine = createFakeEngine("ollama", [fakeModel("small:1b", gigabyte)]);
-  engine.answer = async () => ({ text });
+  engine.answer = async () => {
+    await isOpen;
+    return { text };
+  };
   const { orchestrator } = createTestOrchestrator([engine], { now: Date.now });
   onTestFinished(() => orchestrator.close());
-  const connection = await connectMemoryClient(orchestrator, { clientName: "opencode", fileRoots: [root] });
+  const connection = await connectMemoryClient(orchestrator, { clientName, fileRoots: [root] });
   onTestFinished(() => connection.close());
   const input = { prompt: "What is it?", for_each: { of: ["*.md"] } };
-  const { job } = (await connection.call("route_and_generate", input)).structuredContent as { readonly job: string };
+  return {
+    connection,
+    beginList: async () => {
+      const { structuredContent } = await connection.call("route_and_generate", input);
+      return (structuredContent as { readonly job: string }).job;
+    },
+    readTokens: async () => (await moneyOf(connection)).total["read_tokens"] ?? 0,
+    tokensIn: async (uri: string) => {
+      const [content] = (await connection.client.readResource({ uri })).contents as { readonly text: string }[];
+      return countTokens(content?.text ?? "");
+    },
+  };
+}
+
+it.each(["opencode", "claude-code"])("%s reads the answers of a list as often as their resource", async (name) => {
+  const { connection, beginList, readTokens, tokensIn } = await listening(name);
+  const job = await beginList();
   await connection.call("job", { action: "wait", job_id: job });
-  const readTokens = async () => (await moneyOf(connection)).total["read_tokens"] ?? 0;
   const uri = `ollm://results/${job}`;
   const before = await readTokens();
+  expect(before).toBeGreaterThan(0);
   await connection.client.subscribeResource({ uri });
   expect(await readTokens()).toBe(before);
-  const [content] = (await connection.client.readResource({ uri })).contents as { readonly text: string }[];
+  const sent = await tokensIn(uri);
   const once = (await readTokens()) - before;
-  const sent = countTokens(content?.text ?? "");
   expect(once).toBeGreaterThan(0.9 * sent);
   expect(once).toBeLessThan(1.25 * sent);
-  await connection.client.readResource({ uri });
+  await tokensIn(uri);
   expect(await readTokens()).toBe(before + 2 * once);
-  const [shown] = (await connection.client.readResource({ uri: `ollm://jobs/${job}` })).contents as { text: string }[];
-  expect(await readTokens()).toBeGreaterThan(before + 2 * once + 0.8 * countTokens(shown?.text ?? ""));
+  const whole = await tokensIn(`ollm://jobs/${job}`);
+  expect(await readTokens()).toBeGreaterThan(before + 2 * once + 0.8 * whole);
+});
+
+it("nothing is subtracted for a resource that the shell reads", async () => {
+  const { connection, beginList, readTokens, tokensIn } = await listening("ollm");
+  const job = await beginList();
+  await connection.call("job", { action: "wait", job_id: job });
+  expect(await tokensIn(`ollm://results/${job}`)).toBeGreaterThan(100);
+  expect(await readTokens()).toBe(0);
+});
+
+it("nothing is subtracted for the resource of a job that still runs: a program follows it", async () => {
+  let open = (): void => undefined;
+  const isOpen = new Promise<void>((resolve) => (open = resolve));
+  const { connection, beginList, readTokens, tokensIn } = await listening("opencode", isOpen);
+  const job = await beginList();
+  expect(await tokensIn(`ollm://jobs/${job}`)).toBeGreaterThan(10);
+  await tokensIn(`ollm://results/${job}`);
+  expect(await readTokens()).toBe(0);
+  open();
+  await connection.call("job", { action: "wait", job_id: job });
+  expect(await readTokens()).toBeGreaterThan(0);
 });

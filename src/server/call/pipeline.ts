@@ -167,7 +167,7 @@ const answering = /^(?:route_and_generate|render_template|run_pipeline|delegate)
 
 /** Counts what an assistant reads of a model's answer, also of one that a job had. */
 export function noteRead(
-  { orchestrator }: ToolCall["home"],
+  { orchestrator }: Pick<ToolCall["home"], "orchestrator">,
   caller: CallerContext,
   name: string | undefined,
   data: object,
@@ -175,7 +175,7 @@ export function noteRead(
 ): void {
   const { result: own = data as Data, tool: of = name } = data as { readonly result?: Data; readonly tool?: string };
   if (!answering.test(of ?? "") || own["plan"] !== undefined) return;
-  let read = readsStructured.test(caller.client) ? JSON.stringify(structuredContent) : "";
+  let read = structuredContent && readsStructured.test(caller.client) ? JSON.stringify(structuredContent) : "";
   if (read === "") for (const part of content) if (part.type === "text") read += part.text;
   const { task } = own;
   orchestrator.metrics.noteRead(caller, typeof task === "string" ? task : "general", read);

@@ -24,6 +24,7 @@ import { callerContext } from "../call/offered-tools.ts";
 import { type Call, viewMimeType } from "../call/call.ts";
 import type { ChangeFeed } from "./change-feed.ts";
 import { icon, pageOf } from "./create-server.ts";
+import { noteRead } from "../call/pipeline.ts";
 import { errorText, protocolData, textFor, wordedFor } from "../call/error-text.ts";
 
 /** `resources/list`, one page: fixed resources, and the members of templates. */
@@ -81,7 +82,7 @@ export async function readResource(facts: Call, parts: Caller, uri: string, sent
     const context = await resourceContext(facts, parts);
     const content = await definition.read(variables, context);
     const text = typeof content === "string" ? content : JSON.stringify(content);
-    if (sent && definition.holdsAnswers) context.orchestrator.metrics.noteRead(context.caller, "general", text);
+    if (sent && /^(?:job|results)$/.test(definition.name)) await noteJobRead(context, variables["id"] ?? "", text);
     return { contents: [{ uri, ...typeOf(definition), text }], ...cacheHint(definition, facts) };
   } catch (error) {
     const shown = textFor(parts, undefined, uri);
@@ -96,6 +97,14 @@ export async function readResource(facts: Call, parts: Caller, uri: string, sent
       data && { ...data, ...(isAbsent && { uri }) },
     );
   }
+}
+
+/** Counts what an assistant reads of an ended job's answers; of one that runs, a program follows the progress. */
+async function noteJobRead({ orchestrator, caller }: ResourceContext, id: string, text: string): Promise<void> {
+  // A list's answers are kept for longer than its job.
+  const gone = { state: "gone", tool: "route_and_generate" };
+  const { state, tool } = await orchestrator.jobs.get(caller, id).catch(() => gone);
+  if (state !== "running") noteRead({ orchestrator }, caller, tool, {}, { content: [{ type: "text", text }] });
 }
 
 /** The orchestrator and the caller for a resource. */
