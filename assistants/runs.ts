@@ -118,9 +118,9 @@ export const runs: readonly Row[] = [
       const ours = tools.filter(({ name }) => name.includes("ollm"));
       const whole = ours.map(({ name }) => name);
       const named = new Set([...(JSON.stringify(body).match(/mcp__ollm__\w+/g) ?? []), ...whole]);
-      if (named.size < 10) throw new Error(`only ${[...named].join(", ") || "other tools"}`);
+      if (named.size < defaultTools.length) throw new Error(`only ${[...named].join(", ") || "other tools"}`);
       const bytes = number(ours.reduce((sum, each) => sum + each.bytes, 0));
-      if (ours.length >= 10) return Promise.resolve(`✓ ${ours.length}, ${bytes} bytes, whole`);
+      if (ours.length >= defaultTools.length) return Promise.resolve(`✓ ${ours.length}, ${bytes} bytes, whole`);
       const shown = partOfDescription(body, whole);
       const how = shown < 20 ? "by name only" : `by name and at most ${shown} characters of the description`;
       const seen =
@@ -244,7 +244,7 @@ export const runs: readonly Row[] = [
   },
   {
     id: "hook",
-    title: "a line before a large read",
+    title: "a line with a large read",
     async run(world) {
       const read = world.assistant.read;
       if (read === undefined) return "no hook is written";
@@ -260,13 +260,17 @@ export const runs: readonly Row[] = [
         const [line] = new RegExp(`${name}\\.log is about [\\d,]+ tokens[^.]*\\.`).exec(body) ?? [];
         if (line !== undefined) told.push(line);
       }
+      world.more = { OLLM_HOOK: "refuse" };
+      const file = join(world.places.work, "large.log");
+      const refused = await onlyResult(world, "hook-refuse", read(file)).finally(() => (world.more = {}));
       const { output } = await world.ollm("doctor", "--json");
       const { checks } = JSON.parse(output) as { readonly checks: readonly { name: string; message: string }[] };
       const shown = checks.find(({ name }) => name === `${world.assistant.title} hook`)?.message ?? "nothing";
       expectIn(shown, /hooks\.json$/, "ollm doctor says of the hook");
       if (told.length === 0) return "its model is not told";
       if (told.length > 1) throw new Error(`a small read is announced, too: ${told.join(" ")}`);
-      return `✓ its model is told "${quoted(told[0] ?? "")}", of a small file nothing`;
+      expectIn(refused.text, /^(?![^]*The ferry left)[^]*large\.log is about [^]*offset and limit/, "OLLM_HOOK=refuse");
+      return `✓ its model is told "${quoted(told[0] ?? "")}", of a small file nothing; refused with OLLM_HOOK=refuse`;
     },
   },
   {

@@ -93,7 +93,7 @@ async function runOne(
 const page = fileURLToPath(new URL("../docs/assistants.md", import.meta.url));
 const formatter = fileURLToPath(new URL("../node_modules/.bin/oxfmt", import.meta.url));
 
-/** Replaces the columns of this run; those of other assistants stay, with the date of theirs. */
+/** Replaces what this run has; columns of other assistants stay, with the date of theirs. */
 async function writePage(columns: ReadonlyMap<Name, Column>): Promise<void> {
   const names = Object.keys(assistants) as Name[];
   const before = await keptColumns(names);
@@ -101,8 +101,15 @@ async function writePage(columns: ReadonlyMap<Name, Column>): Promise<void> {
   const cell = (text: string): string => (text.split("\n")[0] ?? "").replaceAll("|", "\\|").slice(0, 240);
   const line = (cells: readonly string[]): string => `| ${cells.join(" | ")} |`;
   const titled = (title: string, id: string): string => {
-    const own = (name: Name): string | undefined => (id === "" ? runOf(name, today) : columns.get(name)?.get(id));
-    const texts = names.map((name) => (columns.has(name) ? own(name) : before.get(name)?.get(title)) ?? "not tried");
+    // After a run of some rows the others stay, and so does the date of the whole.
+    const own = (name: Name): string | undefined => {
+      const column = columns.get(name);
+      if (id !== "") return column?.get(id);
+      return column?.size === rows.length ? runOf(name, today) : undefined;
+    };
+    const texts = names.map((name) => {
+      return (columns.has(name) ? own(name) : undefined) ?? before.get(name)?.get(title) ?? "not tried";
+    });
     return line([title, ...texts.map(cell)]);
   };
   const table = [

@@ -159,6 +159,9 @@ export class World {
     return { url: this.models.url, home: join(this.folder, "home"), work: join(this.folder, "work") };
   }
 
+  /** Variables of the next runs. */
+  more: Readonly<Record<string, string>> = {};
+
   get #environment(): Record<string, string> {
     const proxy = `http://127.0.0.1:${(this.#proxy.address() as AddressInfo).port}`;
     return {
@@ -175,6 +178,7 @@ export class World {
       DISABLE_AUTOUPDATER: "1",
       DO_NOT_TRACK: "1",
       ...this.assistant.variables(this.places),
+      ...this.more,
     };
   }
 

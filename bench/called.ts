@@ -1,7 +1,8 @@
-import { readFile } from "node:fs/promises";
-import { loadavg } from "node:os";
-import { resolve } from "node:path";
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { loadavg, tmpdir } from "node:os";
+import { join, resolve } from "node:path";
 import { Agent, request } from "undici";
+import { hookAnswer } from "../src/cli/hook.ts";
 import { InvalidRequest } from "../src/orchestrator/api/errors.ts";
 import { guideText } from "../src/resources/guide.ts";
 import { toolEntry } from "../src/server/mcp/handle-tools.ts";
@@ -11,44 +12,54 @@ import { model, withDaemon } from "./batch.ts";
 import type { Bench } from "./bench.ts";
 
 const delegating = "route_and_generate";
-const ways = ["nothing", "guide", "guide and hook"] as const;
+const ways = ["instructions", "guide"] as const;
+/** After the model asked to read a large file: what the hook adds, or says in place of the file. */
+const hooks = ["no hook", "line", "refusal"] as const;
 
 export const called: Bench = {
   name: "called",
   summary:
-    "how often a small model that plays the assistant hands work over: 40 delegable and 40 other prompts, with and without guide and hook",
-  options: ["weights", "spread"],
+    "how often a small model that plays the assistant hands work over: 40 delegable and 40 other prompts, with and without guide; and after a large read, with and without hook",
+  options: ["weights", "spread", "guide", "set", "way"],
   help: [
-    "--weights FILE.gguf of a model with tools, such as Qwen2.5-Coder-1.5B-Instruct; --spread N: N prompts of each kind, evenly chosen (40).",
-    "The prompts are those of `ranking`, both sets. The model gets Read, Bash and Write, our default tools and our instructions, as from an",
-    "assistant, and with `guide` the text that `ollm setup --guide` writes. A first call of Read or Bash is answered with a short text, with",
-    "`hook` behind the line that `ollm setup --plugin` adds; then it may call once more. called: route_and_generate, in one of the two turns.",
+    "--weights FILE.gguf of a model with tools, such as Qwen2.5-Coder-1.5B-Instruct; --spread N: N prompts of each kind, evenly chosen",
+    "(40); --set judging or tuning: the prompts of `ranking`, by default both sets; --guide FILE: a text in place of our guide; --way: one of",
+    `${[...ways, ...hooks].join(", ")}.`,
+    "The model gets Read, Bash and Write, our default tools and our instructions, as from an assistant, with `guide` also the text that",
+    "`ollm setup --guide` writes. A first call of Read or Bash is answered with a short text; then it may call once more. called:",
+    "route_and_generate, in one of the two turns. For the hook, without the guide, its first turn is given: it asked to read a file of",
+    "24,000 tokens, and gets the first lines without the hook, the hook's line above them (`ollm setup --plugin`), or a refusal",
+    "(OLLM_HOOK=refuse).",
     "It says what these texts do to a model of this size, which follows instructions poorly. It can't say how often a large model delegates:",
     "only the direction of a difference may carry over, and no assistant's own prompt of thousands of tokens is in it.",
-    "A row is printed for each prompt; on two quiet cores the whole takes about 40 minutes with 1.5B, after 3,000 tokens were read once a way.",
+    "A row is printed for each prompt; on two quiet cores the whole takes more than an hour with 1.5B.",
   ].join("\n"),
-  async run({ weights, spread = "40" }) {
+  async run({ weights, spread = "40", guide, set, way: only }) {
     const most = Number(spread);
     if (weights === undefined) throw new InvalidRequest("--weights names the model that plays the assistant");
     if (!Number.isSafeInteger(most) || most < 1) throw new InvalidRequest("--spread takes a number from 1");
-    const sets = Object.values(
-      JSON.parse(await readFile(new URL("ranking/requests.json", import.meta.url), "utf8")) as Record<
-        string,
-        Record<"delegable" | "other", readonly string[]>
-      >,
-    );
+    const sets = JSON.parse(await readFile(new URL("ranking/requests.json", import.meta.url), "utf8")) as Record<
+      string,
+      Record<"delegable" | "other", readonly string[]>
+    >;
+    const chosen = set === undefined ? Object.values(sets) : [sets[set] ?? { delegable: [], other: [] }];
+    const given = guide === undefined ? guideText : await readFile(guide, "utf8");
+    const said = await hookWords();
     const rows = await withDaemon(resolve(weights), 8_192, async (base) => {
       const counted: Record<string, string | number>[] = [];
-      for (const way of ways) {
+      for (const way of [...ways, ...hooks].filter((each) => only === undefined || each === only)) {
         for (const kind of ["delegable", "other"] as const) {
-          const all = sets.flatMap((set) => set[kind]);
+          const all = chosen.flatMap((each) => each[kind]);
           const prompts = all.filter(
             (_, at) => Math.floor((at * most) / all.length) !== Math.floor(((at - 1) * most) / all.length),
           );
           const row = { way, kind, prompts: prompts.length, called: 0, own_tool: 0, text: 0, seconds: 0 };
           const startedAt = performance.now();
           for (const prompt of prompts) {
-            const made = await play(base, way, prompt);
+            const made = await play(base, prompt, {
+              guide: way === "guide" ? given : "",
+              ...((way === "no hook" || way === "line" || way === "refusal") && { read: said[way] }),
+            });
             if (made.includes(delegating)) row.called += 1;
             else if (made.length > 0) row.own_tool += 1;
             else row.text += 1;
@@ -63,6 +74,23 @@ export const called: Bench = {
     return { rows, verdict: `no bar: it informs; the machine's load was ${(loadavg()[0] ?? 0).toFixed(1)}` };
   },
 };
+
+const file = "input.txt";
+const shown = `(the first lines)\n${"The ferry left at noon. It was late, and the heron stood on the pier.\n".repeat(20)}`;
+
+/** What the model gets of the file, by what the hook does; in the hook's own words. */
+async function hookWords(): Promise<Readonly<Record<(typeof hooks)[number], string>>> {
+  const folder = await mkdtemp(join(tmpdir(), "ollm-called-"));
+  try {
+    await writeFile(join(folder, file), "The ferry left at noon.\n".repeat(4_000));
+    await writeFile(join(folder, "summary.json"), '{"models":[{"name":"qwen3:8b"}]}');
+    const input = JSON.stringify({ cwd: folder, tool_input: { file_path: file } });
+    const wordsOf = (mode: string) => Object.values(hookAnswer(input, folder, { OLLM_HOOK: mode }) ?? {}).at(-1) ?? "";
+    return { "no hook": shown, line: `${wordsOf("")}\n${shown}`, refusal: wordsOf("refuse") };
+  } finally {
+    await rm(folder, { recursive: true });
+  }
+}
 
 interface Message {
   readonly role: string;
@@ -94,30 +122,46 @@ const offered = [
     .map(({ name, description, inputSchema }) => ({ name, description, parameters: inputSchema })),
 ].map((each) => ({ type: "function", function: each }));
 
-const line =
-  "It is about 24,000 tokens. If a summary, an extract or one fact of it is enough, ollm's route_and_generate with files " +
-  "has a local model read it: for you that costs about 40 tokens, your prompt and the answer.";
-
-/** The tools that the model calls, of at most two. */
-async function play(base: string, way: (typeof ways)[number], prompt: string): Promise<readonly string[]> {
+/** The tools that the model calls, of at most two. `read`: what it got after it asked to read a file. */
+async function play(
+  base: string,
+  prompt: string,
+  { guide, read }: { readonly guide: string; readonly read?: string },
+): Promise<readonly string[]> {
   const system = [
     "You are a coding assistant with tools on the user's machine. Do what the user asks: call a tool, or answer.",
     instructionsFor([{ name: "qwen3:8b", tokensPerSecond: 20 }]),
-    ...(way === "nothing" ? [] : [guideText]),
-  ].join("\n\n");
+    guide,
+  ];
   const messages: Message[] = [
-    { role: "system", content: system },
+    { role: "system", content: system.filter((text) => text !== "").join("\n\n") },
     { role: "user", content: prompt },
   ];
+  if (read !== undefined) {
+    const name = /[\w./-]+\.(?:md|json|txt|csv|py|ts|log)\b/.exec(prompt)?.[0] ?? file;
+    const call = {
+      id: "read",
+      type: "function",
+      function: { name: "Read", arguments: JSON.stringify({ file_path: name }) },
+    };
+    const content = read.replaceAll(file, name);
+    messages.push(
+      { role: "assistant", content: null, tool_calls: [call] },
+      { role: "tool", tool_call_id: "read", content },
+    );
+  }
   const made: string[] = [];
-  for (let turn = 0; turn < 2; turn += 1) {
+  for (let turn = read === undefined ? 0 : 1; turn < 2; turn += 1) {
     const message = await asked(base, messages);
     const [call] = message.tool_calls ?? [];
     if (call === undefined) break;
     made.push(call.function.name, ...(call.id === broken ? [broken] : []));
     if (call.id === broken || !["Read", "Bash"].includes(call.function.name)) break;
-    const content = `${way === "guide and hook" ? `${line}\n` : ""}(the first lines)\nThe ferry left at noon.`;
-    messages.push(message, { role: "tool", tool_call_id: call.id, content });
+    messages.push(message, {
+      role: "tool",
+      tool_call_id: call.id,
+      content: "(the first lines)\nThe ferry left at noon.",
+    });
   }
   return made;
 }
@@ -125,17 +169,8 @@ async function play(base: string, way: (typeof ways)[number], prompt: string): P
 const broken = "with broken arguments";
 /** The first answer of a way comes when thousands of tokens were read. */
 const patient = new Agent({ headersTimeout: 0, bodyTimeout: 0 });
-/** Answers by what was asked, at temperature 0: with the hook, the first turn is that with the guide. */
-const answers = new Map<string, Promise<Message>>();
 
-function asked(base: string, messages: readonly Message[]): Promise<Message> {
-  const key = JSON.stringify(messages);
-  const answer = answers.get(key) ?? answerOf(base, messages);
-  answers.set(key, answer);
-  return answer;
-}
-
-async function answerOf(base: string, messages: readonly Message[]): Promise<Message> {
+async function asked(base: string, messages: readonly Message[]): Promise<Message> {
   const { statusCode, body } = await request(`${base}/chat/completions`, {
     dispatcher: patient,
     method: "POST",

@@ -63,9 +63,9 @@ async function openRows({ page }: Opened, id: string): Promise<void> {
   const first = await rowAt(page);
   if (rows > 1) {
     await page.keyboard.press("j");
-    assert.ok((await rowAt(page)) > first, `${id}: j does not go on`);
+    await until(async () => (await rowAt(page)) > first, `${id}: j does not go on`);
     await page.keyboard.press("k");
-    assert.equal(await rowAt(page), first, `${id}: k does not go back`);
+    await until(async () => (await rowAt(page)) === first, `${id}: k does not go back`);
   }
   await page.keyboard.press("Enter");
   if (id === "compare" || id === "evals") return;

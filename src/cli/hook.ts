@@ -10,14 +10,15 @@ const bytesPerToken = 4;
 const mostGitBytes = 4_000_000;
 
 /**
- * What an assistant's `PreToolUse` hook answers, beside the name of its event: a line before it reads a large text whole, if
- * there was a model when the daemon of `home` last listed them, and a refusal of our agents where their model isn't;
- * undefined for all else, and if anything is not as expected. `given` is what the hook gets as JSON. Reads sizes, and lets
- * git count a diff for at most `gitMs`; never throws.
+ * What an assistant's `PreToolUse` hook answers, beside the name of its event: a line that its model gets with a large text
+ * that it reads whole, or with `OLLM_HOOK=refuse` in place of the text, if there was a model when the daemon of `home` last
+ * listed them; a refusal of our agents where their model isn't; undefined for all else, and if anything is not as expected.
+ * `given` is what the hook gets as JSON. Reads sizes, and lets git count a diff for at most `gitMs`; never throws.
  */
 export function hookAnswer(given: string, home: string, environment: NodeJS.ProcessEnv, gitMs = 150) {
   const { cwd, tool_input: input } = fieldsIn(given);
-  if (typeof cwd !== "string" || !isRecord(input)) return undefined;
+  const { OLLM_HOOK: mode } = environment;
+  if (typeof cwd !== "string" || !isRecord(input) || mode === "off") return undefined;
   const { subagent_type: agent } = input;
   if (typeof agent === "string" && agent.startsWith("ollm-"))
     return agentAnswer(agent, environment["ANTHROPIC_BASE_URL"]);
@@ -27,11 +28,13 @@ export function hookAnswer(given: string, home: string, environment: NodeJS.Proc
     if (found === undefined || found.bytes < leastBytes) return undefined;
     // toLocaleString("en") takes longer than all else here.
     const tokens = `${Math.round(found.bytes / bytesPerToken / 1_000)}000`.replaceAll(/\B(?=(...)+$)/g, ",");
-    const additionalContext =
+    const line =
       `${found.what} is about ${tokens} tokens. If a summary, an extract or one fact of it is enough, ` +
       `ollm's route_and_generate with files [${JSON.stringify(found.source)}] has a local model read it: for you that ` +
-      "costs about 40 tokens, your prompt and the answer. OLLM_HOOK=off ends these lines.";
-    return { additionalContext };
+      "costs about 40 tokens, your prompt and the answer.";
+    return mode === "refuse"
+      ? denied(`${line} To read all of it yourself, give offset and limit, or end the command with "| cat".`)
+      : { additionalContext: `${line} OLLM_HOOK=off ends these lines.` };
   } catch {
     return undefined;
   }
@@ -40,9 +43,12 @@ export function hookAnswer(given: string, home: string, environment: NodeJS.Proc
 /** Anthropic's service has no model `ollm/...`: a task would leave this machine, and fail. */
 function agentAnswer(agent: string, address = "") {
   if (!/^$|^https:\/\/([\w.-]+\.)?anthropic\.com(:|\/|$)/.test(address)) return undefined;
-  const permissionDecisionReason = `If ${agent} is one that ollm wrote, it runs on a local model, which Anthropic doesn't have: nothing was sent. Use route_and_generate (ollm's docs/agents.md).`;
-  return { permissionDecision: "deny", permissionDecisionReason };
+  return denied(
+    `If ${agent} is one that ollm wrote, it runs on a local model, which Anthropic doesn't have: nothing was sent. Use route_and_generate (ollm's docs/agents.md).`,
+  );
 }
+
+const denied = (permissionDecisionReason: string) => ({ permissionDecision: "deny", permissionDecisionReason });
 
 /** A text file below the working directory that is to be read whole, by a tool for files or by `cat`. */
 function fileNamed(cwd: string, input: Readonly<Record<string, unknown>>) {

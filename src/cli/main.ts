@@ -60,8 +60,7 @@ if (isServerCall(words, () => isatty(0))) {
 } else if (words[0] === "hook") {
   // Internal: started by assistants before they use a tool (`ollm setup --plugin`), with a home that is not the usual one.
   const home = words[1] ?? resolveHome(process.env, homedir());
-  const answer =
-    process.env["OLLM_HOOK"] === "off" ? undefined : hookAnswer(readFileSync(0, "utf8"), home, process.env);
+  const answer = hookAnswer(readFileSync(0, "utf8"), home, process.env);
   if (answer !== undefined)
     process.stdout.write(JSON.stringify({ hookSpecificOutput: { hookEventName: "PreToolUse", ...answer } }));
 } else if (words.includes("--standalone")) {

@@ -42,6 +42,26 @@ test("a large file is announced with what reading it and handing it over cost", 
   expect(ofCommand("cat 'two words.log'")).toContain('files ["two words.log"]');
 });
 
+test("with OLLM_HOOK=refuse the read is refused, with the ways in which all of it can be read; off ends both", () => {
+  const [file, mode] = [{ file_path: "large.log" }, { OLLM_HOOK: "refuse" }];
+  const refused = {
+    permissionDecision: "deny",
+    permissionDecisionReason: expect.stringMatching(
+      /^large\.log is about 24,000 tokens\..* To read all of it yourself, give offset and limit, or end the command with "\| cat"\.$/,
+    ),
+  };
+  expect(answer(file, mode)).toEqual(refused);
+  expect(answer({ command: "cat large.log" }, mode)).toEqual(refused);
+  for (const way of [
+    { ...file, offset: 1, limit: 9_000 },
+    { command: "cat large.log | cat" },
+    { file_path: "small.log" },
+  ])
+    expect(answer(way, mode)).toBeUndefined();
+  for (const given of [file, { subagent_type: "ollm-test" }])
+    expect(answer(given, { OLLM_HOOK: "off" })).toBeUndefined();
+});
+
 test.each([
   ["a small file", { file_path: "small.log" }],
   ["a part of a file", { file_path: "large.log", limit: 100 }],

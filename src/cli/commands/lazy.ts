@@ -24,7 +24,7 @@ export function addSetUp(program: ShellCommand): void {
     .option("--no-guide", "don't write the guide, and don't ask about it")
     .option(
       "--plugin",
-      "offer Claude Code and Codex a hook, too: before they read a large file or diff, it says what a local model would save",
+      "offer Claude Code and Codex a hook, too: when they read a large file or diff, it says what a local model would save",
     )
     .option("--print", "show the changes without making them")
     .option("--undo", "remove ollm from the assistants; with --guide or --plugin, only these")

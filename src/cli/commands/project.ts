@@ -15,12 +15,12 @@ const shape = "folder, kind, evidence, file, profile, model, system_prompt, defa
 /** `ollm project`: per-project settings. */
 export function addProject(program: ShellCommand): void {
   const project = program.command("project");
-  project.command("detect").argument("[folder]", "the project (default: this folder)").does(detectProject);
+  project.command("detect").argument("[folder]", "the project (default: this folder)").does(shows("detect", "."));
   project
     .command("show")
     .argument("[folder]", "the project (default: the one that contains this folder)")
     .json(shape)
-    .does(showProject);
+    .does(shows("show"));
   project
     .command("use")
     .argument("<profile>", "a name from ollm profiles: typescript, python, rust, code, ...")
@@ -55,13 +55,11 @@ async function callProject(
   return showCall("project_profile", { ...input, ...named }, options, io, text, { ...session, roots });
 }
 
-function detectProject(folder: string | undefined, options: JsonOption, io: CommandIo): Promise<number> {
-  return callProject({ action: "detect", folder: folder ?? "." }, options, io);
-}
-
-function showProject(folder: string | undefined, options: JsonOption, io: CommandIo): Promise<number> {
-  return callProject({ action: "show", folder }, options, io);
-}
+/** `ollm project detect [folder]` and `show [folder]`. */
+const shows =
+  (action: "detect" | "show", otherwise?: string) =>
+  (folder: string | undefined, options: JsonOption, io: CommandIo): Promise<number> =>
+    callProject({ action, folder: folder ?? otherwise }, options, io);
 
 /** `ollm project init [folder]`, and `use <profile>` for a project without a file. */
 function initProject(

@@ -27,7 +27,8 @@ export function startShellFront({
   /** Folders that the user named explicitly: their files may be read. */
   readonly roots: readonly string[];
 }) {
-  const words = roots.flatMap((folder) => ["--root", rootArgument(folder)]);
+  // `/.` for `/`: the server takes `/` for an unset variable, but here it is the folder of a file that the user named.
+  const words = roots.flatMap((folder) => ["--root", isAccidentalWholeDisk(folder, folder) ? `${folder}.` : folder]);
   const input = new PassThrough();
   const output = new PassThrough();
   const stopped = new AbortController();
@@ -86,9 +87,4 @@ export function startShellFront({
       clearTimeout(timer);
     },
   };
-}
-
-/** `/.` for `/`: the server takes `/` for an unset variable, but here it is the folder of a file that the user named. */
-function rootArgument(folder: string): string {
-  return isAccidentalWholeDisk(folder, folder) ? `${folder}.` : folder;
 }

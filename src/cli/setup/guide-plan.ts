@@ -90,8 +90,8 @@ export function agentFiles(facts: ClientFacts): readonly GuideTarget[] {
 }
 
 /**
- * Claude Code loads a skill's folder with a manifest as a plugin, hooks included; Codex has a file of hooks. Other clients
- * have no hook whose words reach the model before a read.
+ * Claude Code loads a skill's folder with a manifest as a plugin, hooks included; Codex has a file of hooks. Nothing
+ * is written for other clients.
  */
 function pluginFiles(
   client: Client,
@@ -249,7 +249,7 @@ function withMark(form: GuideForm): string {
 
 function pluginFile(form: PluginForm): object {
   const description =
-    "ollm guide 00000000: ollm setup --undo removes it. Before a large file or diff is read, it says in one line what a local model would save, and refuses agents of ollm in sessions without their models; OLLM_HOOK=off turns that off.";
+    "ollm guide 00000000: ollm setup --undo removes it. With a large file or diff that is read, it says in one line what a local model would save, or refuses the read (OLLM_HOOK=refuse); it refuses agents of ollm in sessions without their models. OLLM_HOOK=off turns it off.";
   if (form === "plugin") return { name: "ollm", description };
   const run = { type: "command", command: form.slice("hook ".length), timeout: 5 };
   return { description, hooks: { PreToolUse: [{ matcher: "Read|Bash|Agent|Task", hooks: [run] }] } };

@@ -41,15 +41,12 @@ function partsOf(file: TextFile): readonly BatchItem[] {
 function rowsOf(file: TextFile): readonly BatchItem[] {
   const { path } = file;
   const rows = textsOfRows(file);
-  if (rows.length > 0) return rows.map((row, at) => rowItem(`${path}: row ${at + 1}`, row));
+  // Under a name that is no table's: no query is to be written for a row.
+  const nameOf = (at: number): string => `${path}: row ${at + 1}`;
+  if (rows.length > 0) return rows.map((text, at) => ({ name: nameOf(at), path: nameOf(at), text, isRow: true }));
   throw new InvalidRequest(`${path} has no rows; those of CSV, TSV, JSON lines and lists in JSON can be asked about`, {
     next: advice("ask about its parts, or about the whole file"),
   });
-}
-
-/** Under a name that is no table's: no query is to be written for a row. */
-function rowItem(name: string, text: string): BatchItem {
-  return { name, path: name, text, isRow: true };
 }
 
 function textsOfRows({ path, text: given }: TextFile): readonly string[] {
