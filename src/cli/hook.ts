@@ -33,7 +33,7 @@ export function hookAnswer(given: string, home: string, environment: NodeJS.Proc
       `ollm's route_and_generate with files [${JSON.stringify(found.source)}] has a local model read it: for you that ` +
       "costs about 40 tokens, your prompt and the answer.";
     return mode === "refuse"
-      ? denied(`${line} To read all of it yourself, give offset and limit, or end the command with "| cat".`)
+      ? denied(`${line} To read all of it: offset and limit, or "| cat".`)
       : { additionalContext: `${line} OLLM_HOOK=off ends these lines.` };
   } catch {
     return undefined;
@@ -44,7 +44,7 @@ export function hookAnswer(given: string, home: string, environment: NodeJS.Proc
 function agentAnswer(agent: string, address = "") {
   if (!/^$|^https:\/\/([\w.-]+\.)?anthropic\.com(:|\/|$)/.test(address)) return undefined;
   return denied(
-    `If ${agent} is one that ollm wrote, it runs on a local model, which Anthropic doesn't have: nothing was sent. Use route_and_generate (ollm's docs/agents.md).`,
+    `If ollm wrote ${agent}, its model is local, not at Anthropic: nothing was sent. Use route_and_generate.`,
   );
 }
 

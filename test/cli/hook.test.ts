@@ -47,7 +47,7 @@ test("with OLLM_HOOK=refuse the read is refused, with the ways in which all of i
   const refused = {
     permissionDecision: "deny",
     permissionDecisionReason: expect.stringMatching(
-      /^large\.log is about 24,000 tokens\..* To read all of it yourself, give offset and limit, or end the command with "\| cat"\.$/,
+      /^large\.log is about 24,000 tokens\..* To read all of it: offset and limit, or "\| cat"\.$/,
     ),
   };
   expect(answer(file, mode)).toEqual(refused);
