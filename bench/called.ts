@@ -42,12 +42,15 @@ export const called: Bench = {
       string,
       Record<"delegable" | "other", readonly string[]>
     >;
-    const chosen = set === undefined ? Object.values(sets) : [sets[set] ?? { delegable: [], other: [] }];
+    const chosen = set === undefined ? Object.values(sets) : [sets[set] ?? []].flat();
+    if (chosen.length === 0) throw new InvalidRequest(`--set takes ${Object.keys(sets).join(" or ")}`);
+    const played = [...ways, ...hooks].filter((each) => only === undefined || each === only);
+    if (played.length === 0) throw new InvalidRequest(`--way takes one of ${[...ways, ...hooks].join(", ")}`);
     const given = guide === undefined ? guideText : await readFile(guide, "utf8");
-    const said = await hookWords();
+    const said: Readonly<Record<string, string>> = await hookWords();
     const rows = await withDaemon(resolve(weights), 8_192, async (base) => {
       const counted: Record<string, string | number>[] = [];
-      for (const way of [...ways, ...hooks].filter((each) => only === undefined || each === only)) {
+      for (const way of played) {
         for (const kind of ["delegable", "other"] as const) {
           const all = chosen.flatMap((each) => each[kind]);
           const prompts = all.filter(
@@ -56,10 +59,7 @@ export const called: Bench = {
           const row = { way, kind, prompts: prompts.length, called: 0, own_tool: 0, text: 0, seconds: 0 };
           const startedAt = performance.now();
           for (const prompt of prompts) {
-            const made = await play(base, prompt, {
-              guide: way === "guide" ? given : "",
-              ...((way === "no hook" || way === "line" || way === "refusal") && { read: said[way] }),
-            });
+            const made = await play(base, prompt, way === "guide" ? given : "", said[way]);
             if (made.includes(delegating)) row.called += 1;
             else if (made.length > 0) row.own_tool += 1;
             else row.text += 1;
@@ -123,11 +123,7 @@ const offered = [
 ].map((each) => ({ type: "function", function: each }));
 
 /** The tools that the model calls, of at most two. `read`: what it got after it asked to read a file. */
-async function play(
-  base: string,
-  prompt: string,
-  { guide, read }: { readonly guide: string; readonly read?: string },
-): Promise<readonly string[]> {
+async function play(base: string, prompt: string, guide: string, read?: string): Promise<readonly string[]> {
   const system = [
     "You are a coding assistant with tools on the user's machine. Do what the user asks: call a tool, or answer.",
     instructionsFor([{ name: "qwen3:8b", tokensPerSecond: 20 }]),

@@ -26,6 +26,8 @@ export interface ResourceDefinition<Data extends object | string = object | stri
   readonly watch?: "memory" | "models";
   /** The type of what `read` returns as text; absent: JSON. */
   readonly mimeType?: string;
+  /** It shows the answers of the job `{id}`, which an assistant reads with it. */
+  readonly showsAnswers?: true;
   /** A view of MCP Apps, for the tools that name its URI: `read` returns HTML. Only clients that show views list it. */
   readonly isView?: true;
   /** `resources/list` leaves it out. */

@@ -68,6 +68,7 @@ const job = defineResource({
   title: "Job",
   description: "Background job: state, progress, the text so far, and the result when it has ended.",
   uri: "ollm://jobs/{id}",
+  showsAnswers: true,
   isTouchedBy: (change, { id }) => change.kind === "job" && change.id === id,
   async read(variables, { orchestrator, caller }) {
     const { partial, ...found } = await orchestrator.jobs.get(caller, variables["id"] ?? "");
@@ -87,6 +88,7 @@ const results = defineResource({
   description:
     "As JSON, one a line: the answers of a job with for_each, in the order of its texts, while it runs those so far; the changed files of delegate, with their diffs.",
   uri: "ollm://results/{id}",
+  showsAnswers: true,
   mimeType: "application/jsonl",
   isTouchedBy: (change, { id }) => change.kind === "job" && change.id === id,
   async read({ id = "" }, { orchestrator, caller }) {

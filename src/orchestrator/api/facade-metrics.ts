@@ -225,7 +225,7 @@ interface GroupFigures extends Pick<Figures, "requests" | "answered" | "failed" 
 export interface Metrics {
   /** A program's request passed through to another machine: prompts that left are counted. */
   notePassedOn(host: string): void;
-  /** The answer of a model was sent, in this form; its tokens are estimated. Nothing for our own shell and pages, whose user reads. */
+  /** An assistant read the answer of a model, in this form; its tokens are estimated. */
   noteRead(caller: CallerContext, task: string, text: string): void;
   /** For a monitor that reads them again and again. */
   counters(): Counters;

@@ -1,6 +1,6 @@
 import type { MemoryProbe, MemorySample } from "../memory/measure/system-probe.ts";
 import { localDomain } from "../memory/state.ts";
-import { type CallerContext, type CallerSettings, isShell } from "../api/types.ts";
+import type { CallerContext, CallerSettings } from "../api/types.ts";
 import { callerSettings } from "../config/load.ts";
 import type { Settings } from "../config/schema.ts";
 import { loadBytes, neededBytes } from "../memory/limits.ts";
@@ -51,11 +51,9 @@ export function createMetrics(parts: MetricsParts): Metrics {
   const { store, now, settings } = parts;
   return {
     notePassedOn: (host) => parts.emit({ kind: "remote request sent", engine: host }),
-    noteRead({ client }, task, text) {
-      if (isShell(client)) return;
+    noteRead: ({ client }, task, text) =>
       // Counted when the figures are written, not in the call.
-      parts.emit({ kind: "answer read", client, task, readTokens: () => estimateTokens(text) });
-    },
+      parts.emit({ kind: "answer read", client, task, readTokens: () => estimateTokens(text) }),
     counters: () => store.counters(),
     report: () => store.report(),
     money: async () => moneyReport(await store.moneyCounts(), referenceOf(settings()), now()),

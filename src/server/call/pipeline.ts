@@ -165,7 +165,7 @@ const readsStructured = /^(?:claude-code|codex-mcp-client|copilot-cli|@cline\/co
 /** Tools whose answers models wrote; comparisons save nothing, so reading them costs none of it. */
 const answering = /^(?:route_and_generate|render_template|run_pipeline|delegate)$/;
 
-/** Counts what an assistant reads of a model's answer, also of one that a job had. */
+/** Counts what an assistant reads of a model's answer, also of one that a job had; not what the user of our shell and pages does. */
 export function noteRead(
   { orchestrator }: Pick<ToolCall["home"], "orchestrator">,
   caller: CallerContext,
@@ -174,7 +174,7 @@ export function noteRead(
   { structuredContent, content }: CallToolResult,
 ): void {
   const { result: own = data as Data, tool: of = name } = data as { readonly result?: Data; readonly tool?: string };
-  if (!answering.test(of ?? "") || own["plan"] !== undefined) return;
+  if (isShell(caller.client) || !answering.test(of ?? "") || own["plan"] !== undefined) return;
   let read = structuredContent && readsStructured.test(caller.client) ? JSON.stringify(structuredContent) : "";
   if (read === "") for (const part of content) if (part.type === "text") read += part.text;
   const { task } = own;

@@ -82,7 +82,7 @@ export async function readResource(facts: Call, parts: Caller, uri: string, sent
     const context = await resourceContext(facts, parts);
     const content = await definition.read(variables, context);
     const text = typeof content === "string" ? content : JSON.stringify(content);
-    if (sent && /^(?:job|results)$/.test(definition.name)) await noteJobRead(context, variables["id"] ?? "", text);
+    if (sent && definition.showsAnswers) await noteJobRead(context, variables["id"] ?? "", text);
     return { contents: [{ uri, ...typeOf(definition), text }], ...cacheHint(definition, facts) };
   } catch (error) {
     const shown = textFor(parts, undefined, uri);
